@@ -1,0 +1,1 @@
+"""From official files on disk to batches on the host."""

@@ -1,0 +1,1 @@
+"""TFDS builders, one for each data set, reading its official layout."""

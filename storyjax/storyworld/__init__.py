@@ -1,0 +1,1 @@
+"""StoryWorld: a seeded world of stories, rendered to real media files."""

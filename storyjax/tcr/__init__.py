@@ -1,0 +1,1 @@
+"""TCR, the text-conditioned resampler (thesis Ch. 3)."""

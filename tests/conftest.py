@@ -1,0 +1,17 @@
+"""Strictness for the whole suite: shapes are checked, ranks are never promoted silently, and nothing reaches a network."""
+
+import os
+
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+import jax
+from absl import flags
+from jaxtyping import install_import_hook
+
+install_import_hook("storyjax", "beartype.beartype")
+jax.config.update("jax_numpy_rank_promotion", "raise")
+
+# Grain's worker processes read absl flags, which nothing parses under pytest.
+if not flags.FLAGS.is_parsed():
+    flags.FLAGS.mark_as_parsed()
