@@ -1,0 +1,43 @@
+"""How StoryWorld speaks: phrases, sentences and whole stories in words. Lower case, words and punctuation apart by spaces."""
+
+from collections.abc import Iterable, Sequence
+
+from storyjax.storyworld.cast import ACTIONS, PEOPLE
+from storyjax.storyworld.story import Event, Performance, Story
+
+
+def verb_phrase(performance: Performance, form: str = "past") -> str:
+    """'kicked the ball', 'kick the ball' or 'kicking the ball'; `form` is past, base or gerund."""
+    verb = getattr(ACTIONS[performance.action], form)
+    return verb if performance.thing is None else f"{verb} the {performance.thing}"
+
+
+def clause(performance: Performance) -> str:
+    """'ana kicked the ball'."""
+    return f"{performance.person} {verb_phrase(performance)}"
+
+
+def pronoun_clause(performance: Performance) -> str:
+    """'she kicked the ball'."""
+    return f"{PEOPLE[performance.person].pronoun} {verb_phrase(performance)}"
+
+
+def sentence(event: Event) -> str:
+    """What happens in an event, where: 'ana danced and ben read the book in the park .'"""
+    if event.role == "travel":
+        return f"{event.lead.person} went to the {event.place} by {event.lead.thing} ."
+    return f"{' and '.join(clause(p) for p in event.performances)} in the {event.place} ."
+
+
+def cast_sentence(story: Story) -> str:
+    """Who is in the story, in the order of the alphabet: 'people : ana ben mia .'"""
+    return people_sentence(person.name for person in story.cast)
+
+
+def people_sentence(names: Iterable[str]) -> str:
+    return f"people : {' '.join(sorted(names))} ."
+
+
+def narration(story: Story, events: Sequence[Event] | None = None) -> str:
+    """A story, or some of its events, told in order."""
+    return " ".join(sentence(event) for event in (story.events if events is None else events))
