@@ -1,0 +1,127 @@
+"""CLIP: an image tower and a text tower that share a space (Radford et al. 2021)."""
+
+import dataclasses
+
+import jax.numpy as jnp
+from flax import linen as nn
+from jax.typing import DTypeLike
+from jaxtyping import Array, Float, Int
+
+from storyjax.nn.transformer import Encoder, layer_norm
+from storyjax.nn.vit import VIT_B16_CLIP, VIT_B32_CLIP, VIT_L14_CLIP, ViT, ViTConfig
+
+
+@dataclasses.dataclass(frozen=True)
+class ClipTextConfig:
+    """The shape of a CLIP text tower. `max_length` counts the start and end tokens."""
+
+    vocab_size: int = 49408
+    max_length: int = 77
+    width: int = 512
+    depth: int = 12
+    heads: int = 8
+    mlp_width: int = 2048
+    activation: str = "quick_gelu"
+    eps: float = 1e-5
+    eos_id: int = 49407
+    init_std: float = 0.02
+
+
+@dataclasses.dataclass(frozen=True)
+class ClipConfig:
+    """Two towers, the width of their common space, and the logarithm of the first inverse temperature (1 / 0.07)."""
+
+    vision: ViTConfig = VIT_B32_CLIP
+    text: ClipTextConfig = ClipTextConfig()
+    projection_dim: int = 512
+    logit_scale_init: float = 2.6592
+
+
+CLIP_VIT_B32 = ClipConfig()
+CLIP_VIT_B16 = ClipConfig(vision=VIT_B16_CLIP)
+CLIP_VIT_L14 = ClipConfig(
+    vision=VIT_L14_CLIP, text=ClipTextConfig(width=768, heads=12, mlp_width=3072), projection_dim=768
+)
+
+
+class ClipText(nn.Module):
+    """CLIP's causal text transformer."""
+
+    config: ClipTextConfig
+    remat: bool = False
+    dtype: DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(self, ids: Int[Array, "b l"]) -> tuple[Float[Array, "b d"], Float[Array, "b l d"]]:
+        """The state of the first end token of each text, and the states of all tokens, both after the last norm.
+
+        Every text must contain the end token. What stands after it is padding: causality keeps it out of the result.
+        """
+        cfg = self.config
+        length = ids.shape[1]
+        if length > cfg.max_length:
+            raise ValueError(f"{length} tokens are more than this text tower's {cfg.max_length}")
+        init = nn.initializers.truncated_normal(cfg.init_std)
+        x = nn.Embed(cfg.vocab_size, cfg.width, embedding_init=init, dtype=self.dtype, name="token")(ids)
+        x = x + self.param("position", init, (1, cfg.max_length, cfg.width))[:, :length].astype(self.dtype)
+        x = Encoder(
+            depth=cfg.depth,
+            num_heads=cfg.heads,
+            mlp_width=cfg.mlp_width,
+            activation=cfg.activation,
+            eps=cfg.eps,
+            kernel_init=init,
+            remat=self.remat,
+            dtype=self.dtype,
+            name="encoder",
+        )(x, jnp.tri(length, dtype=bool)[None, None])
+        x = layer_norm(cfg.eps, self.dtype, "norm")(x)
+        end = jnp.argmax(ids == cfg.eos_id, axis=1)
+        return jnp.take_along_axis(x, end[:, None, None], axis=1)[:, 0], x
+
+
+class Clip(nn.Module):
+    """Both towers with their projections to the common space."""
+
+    config: ClipConfig
+    remat: bool = False
+    dtype: DTypeLike = jnp.float32
+
+    def setup(self) -> None:
+        cfg = self.config
+        self.vision = ViT(cfg.vision, self.remat, self.dtype)
+        self.text = ClipText(cfg.text, self.remat, self.dtype)
+        self.vision_projection = self._projection(cfg.vision.width)
+        self.text_projection = self._projection(cfg.text.width)
+        self.logit_scale = self.param("logit_scale", nn.initializers.constant(cfg.logit_scale_init), ())
+
+    def _projection(self, width: int) -> nn.Dense:
+        init = nn.initializers.normal(width**-0.5)
+        return nn.Dense(self.config.projection_dim, use_bias=False, kernel_init=init, dtype=self.dtype)
+
+    def image_tokens(self, images: Float[Array, "b y x 3"]) -> Float[Array, "b n d"]:
+        """All tokens of the image tower after its last norm, the class token first, before projection."""
+        return self.vision(images)
+
+    def embed_images(self, images: Float[Array, "b y x 3"]) -> Float[Array, "b p"]:
+        """Image embeddings of unit length, float32: of the class token, or of the mean token where there is none."""
+        tokens = self.vision(images)
+        pooled = tokens[:, 0] if self.config.vision.cls_token else tokens.mean(axis=1)
+        return unit_norm(self.vision_projection(pooled))
+
+    def embed_texts(self, ids: Int[Array, "b l"]) -> Float[Array, "b p"]:
+        """Text embeddings of unit length, float32."""
+        pooled, _ = self.text(ids)
+        return unit_norm(self.text_projection(pooled))
+
+    def __call__(self, images: Float[Array, "i y x 3"], ids: Int[Array, "t l"]) -> Float[Array, "i t"]:
+        """Cosine similarity of every image with every text, times the learned scale, float32."""
+        similarity = jnp.einsum("ip,tp->it", self.embed_images(images), self.embed_texts(ids))
+        return jnp.exp(self.logit_scale.astype(jnp.float32)) * similarity
+
+
+def unit_norm(x: Float[Array, "... p"]) -> Float[Array, "... p"]:
+    """`x` scaled to unit length along its last axis, float32; zeros stay zeros, with a finite gradient."""
+    x = x.astype(jnp.float32)
+    square = jnp.sum(x * x, axis=-1, keepdims=True)
+    return x / jnp.sqrt(jnp.maximum(square, 1e-24))
