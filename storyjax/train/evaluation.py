@@ -1,0 +1,69 @@
+"""Running evaluators: finite data through a jitted measurement, accumulated on the host."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+from jax.experimental import multihost_utils
+from jax.sharding import Mesh
+
+from storyjax.errors import StoryjaxError
+from storyjax.train.experiment import Evaluator, Params, StreamSpec
+from storyjax.train.mesh import batch_sharding, put_batch, replicated
+from storyjax.train.params import merge
+
+
+class Evaluation:
+    """All evaluators of an experiment, compiled once.
+
+    Args:
+        evaluators: whose metric names must not clash.
+        batch_size: global.
+        seed: of the run.
+        mesh: batches are cut over it, measurements come back whole.
+    """
+
+    def __init__(self, evaluators: tuple[Evaluator, ...], batch_size: int, seed: int, mesh: Mesh) -> None:
+        self._evaluators = evaluators
+        self._spec = StreamSpec(batch_size, seed, process_index=jax.process_index(), process_count=jax.process_count())
+        self._sharding = batch_sharding(mesh)
+        self._measures = [self._compile(evaluator, replicated(mesh)) for evaluator in evaluators]
+
+    @staticmethod
+    def _compile(evaluator: Evaluator, sharding: Any) -> Callable[..., Any]:
+        def measure(trainable: Params, frozen: Params, batch: Any) -> Any:
+            return evaluator.measure(merge(trainable, frozen), batch)
+
+        return jax.jit(measure, out_shardings=sharding)
+
+    def __call__(
+        self, trainable: Params, frozen: Params, each_batch: Callable[[str, int], None] = lambda name, count: None
+    ) -> dict[str, float]:
+        """{"dataset/metric": number} of all evaluators, sorted.
+
+        Args:
+            each_batch: called as (evaluator's name, batches done) after each batch; what it raises ends the evaluation.
+        """
+        results: dict[str, float] = {}
+        for evaluator, measure in zip(self._evaluators, self._measures, strict=True):
+            stream, accumulated = evaluator.data(self._spec), None
+            try:
+                for count, batch in enumerate(stream, start=1):
+                    measured = jax.device_get(measure(trainable, frozen, put_batch(batch, self._sharding)))
+                    if jax.process_count() > 1:
+                        # The measurements are those of the global batch, and so must the batch beside them be.
+                        batch = multihost_utils.process_allgather(batch, tiled=True)
+                    accumulated = evaluator.accumulate(accumulated, measured, batch)
+                    each_batch(evaluator.name, count)
+            finally:
+                close = getattr(stream, "close", None)
+                if close is not None:
+                    close()
+            if accumulated is None:
+                raise StoryjaxError(f"evaluator '{evaluator.name}' was given no data.")
+            metrics = {name: float(value) for name, value in evaluator.finish(accumulated).items()}
+            clash = sorted(set(metrics) & set(results))
+            if clash:
+                raise ValueError(f"evaluators share the metric names {clash}")
+            results |= metrics
+        return dict(sorted(results.items()))

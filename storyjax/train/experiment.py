@@ -1,0 +1,157 @@
+"""What a chapter gives to the one loop: how to initialise, what trains, the losses with their data, the evaluators.
+
+A chapter has no trainer. Its `config.py` has `build(config) -> Experiment`, and everything else (resume, sharding,
+accumulation over tasks as in §3.6.2, logging) is a property of the loop.
+"""
+
+import importlib
+import importlib.util
+import pkgutil
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import jax
+import numpy as np
+from jaxtyping import Array, Float
+from ml_collections import ConfigDict
+
+from storyjax.configuration import choose
+from storyjax.errors import StoryjaxError
+
+# A nested dict of arrays; the top level holds module names, e.g. {"vision": ..., "tcr": ..., "llm": ...}.
+Params = dict[str, Any]
+# Arrays with the same leading dimension, the examples.
+Batch = dict[str, Any]
+# (whole parameter tree, batch, key) -> (loss, further scalars to log). The loss is a mean over the batch's examples.
+LossFn = Callable[[Params, Batch, jax.Array], tuple[Float[Array, ""], dict[str, Float[Array, ""]]]]
+
+
+@dataclass(frozen=True)
+class StreamSpec:
+    """What the loop asks of a data stream.
+
+    Attributes:
+        batch_size: examples of a global batch, over all processes.
+        seed: with the step, the only source of randomness.
+        start_step: the first batch to give is the one of this step (0-based).
+        process_index, process_count: which share of each global batch is this process's.
+        steps: how many batches will be asked for from the start of the run, or None if that is not known.
+    """
+
+    batch_size: int
+    seed: int
+    start_step: int = 0
+    process_index: int = 0
+    process_count: int = 1
+    steps: int | None = None
+
+
+class Stream(Protocol):
+    """Local batches (leading dimension batch_size / process_count), a function of (seed, step) alone."""
+
+    def __iter__(self) -> Iterator[dict[str, np.ndarray]]: ...
+
+    def report(self) -> dict[str, Any]:
+        """Counters so far, e.g. {"seen": 512, "broken": 3, "last_broken": "a/b.mp4: ..."}."""
+        ...
+
+    def close(self) -> None: ...
+
+
+@dataclass(frozen=True)
+class Task:
+    """A loss with its data. Several tasks train together: the gradients of weight * loss are summed (§3.6.2)."""
+
+    name: str
+    data: Callable[[StreamSpec], Any]
+    loss: LossFn
+    weight: float = 1.0
+    batch_size: int | None = None  # None: config.train.batch_size
+
+
+@dataclass(frozen=True)
+class Evaluator:
+    """A metric over a finite data set.
+
+    Attributes:
+        name: for messages and the progress bar.
+        data: finite batches; the last one is padded and carries its own mask.
+        measure: (params, batch) -> pytree of arrays; runs under `jit` over the global batch.
+        accumulate: (acc or None, measure's result as numpy, batch) -> acc.
+        finish: acc -> {"dataset/metric": number}.
+    """
+
+    name: str
+    data: Callable[[StreamSpec], Iterable[Batch]]
+    measure: Callable[[Params, Batch], Any]
+    accumulate: Callable[[Any, Any, Batch], Any]
+    finish: Callable[[Any], dict[str, float]]
+
+
+def summing_evaluator(
+    name: str,
+    data: Callable[[StreamSpec], Iterable[Batch]],
+    measure: Callable[[Params, Batch], dict[str, Array]],
+    finish: Callable[[dict[str, Any]], dict[str, float]],
+) -> Evaluator:
+    """An evaluator whose measurements are (masked) sums: they are added up in float64 and given to `finish`."""
+
+    def accumulate(acc: Any, measured: Any, batch: Batch) -> Any:
+        del batch
+        measured = {key: np.asarray(value, np.float64) for key, value in measured.items()}
+        return measured if acc is None else {key: acc[key] + measured[key] for key in measured}
+
+    return Evaluator(name, data, measure, accumulate, finish)
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """Everything the loop needs to know of a chapter.
+
+    Attributes:
+        name: the chapter's.
+        init: key -> the whole parameter tree; traced by `jit` and `eval_shape`.
+        trainable: a regular expression; parameters whose whole path ("tcr/block_0/kernel") matches train, all others
+            are frozen: no gradient, no optimiser slot, not in checkpoints.
+        tasks: the losses with their data.
+        evaluators: run every config.eval.every steps and at the end.
+        pretrained: imported weights, flat {"a/b/c": array}, laid over `init`; an unknown key or a wrong shape is an
+            error.
+        units: what an example is, for the rate in the progress bar.
+        steps_per_epoch: called when config.train.epochs sets the length of the run.
+    """
+
+    name: str
+    init: Callable[[jax.Array], Params]
+    trainable: str
+    tasks: tuple[Task, ...]
+    evaluators: tuple[Evaluator, ...] = ()
+    pretrained: Callable[[], dict[str, np.ndarray]] | None = None
+    units: str = "examples"
+    steps_per_epoch: Callable[[], int] | None = None
+
+    def __post_init__(self) -> None:
+        for kind, members in (("task", self.tasks), ("evaluator", self.evaluators)):
+            names = [member.name for member in members]
+            if len(set(names)) < len(names):
+                raise ValueError(f"{self.name}: every {kind} needs a name of its own, not {names}")
+
+
+def build_experiment(config: ConfigDict) -> Experiment:
+    """The experiment that `config.experiment` names: "tcr" is storyjax.tcr.config, "towers/clip" a module of its own.
+
+    Raises:
+        StoryjaxError: there is no such module; the nearest is named.
+    """
+    parts = config.experiment.replace("/", ".").split(".")
+    for depth in range(len(parts)):
+        package = importlib.import_module(".".join(["storyjax", *parts[:depth]]))
+        known = [module.name for module in pkgutil.iter_modules(getattr(package, "__path__", []))]
+        choose(parts[depth], known, "config.experiment")
+    module = importlib.import_module(".".join(["storyjax", *parts]))
+    if hasattr(module, "__path__") and importlib.util.find_spec(f"{module.__name__}.config"):
+        module = importlib.import_module(f"{module.__name__}.config")
+    if not hasattr(module, "build"):
+        raise StoryjaxError(f"config.experiment: {module.__name__} has no function build(config) -> Experiment.")
+    return module.build(config)

@@ -1,0 +1,87 @@
+"""The device mesh, and how parameters and batches lie on it.
+
+Axes: `data` (examples), `fsdp` (examples too, and parameters are cut along it), `seq` (for chapters that cut one).
+"""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import numpy as np
+from jax.experimental import mesh_utils
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from storyjax.errors import StoryjaxError
+from storyjax.train.settings import MeshSettings
+
+AXES = ("data", "fsdp", "seq")
+BATCH_AXES = ("data", "fsdp")
+# Cutting a bias into eight saves nothing and costs a collective at each use.
+MIN_SHARDED_SIZE = 1024
+
+
+def start_distributed(settings: MeshSettings) -> None:
+    """Joins the other processes, where the config asks for it; must come before anything touches a device."""
+    if jax.distributed.is_initialized():
+        return
+    if settings.coordinator is not None:
+        jax.distributed.initialize(settings.coordinator, settings.num_processes, settings.process_id)
+    elif settings.distributed == "auto":
+        jax.distributed.initialize()
+
+
+def make_mesh(settings: MeshSettings) -> Mesh:
+    """The mesh over all devices of all processes.
+
+    Raises:
+        StoryjaxError: the axes do not multiply to the number of devices.
+    """
+    shape = [settings.data, settings.fsdp, settings.seq]
+    devices = jax.device_count()
+    wrong = any(size == 0 or size < -1 for size in shape) or shape.count(-1) > 1
+    if not wrong and -1 in shape:
+        shape[shape.index(-1)] = devices // -math.prod(shape)
+    if wrong or math.prod(shape) != devices:
+        asked = ", ".join(f"{axis}={getattr(settings, axis)}" for axis in AXES)
+        raise StoryjaxError(
+            f"config.mesh ({asked}) does not lay out {devices} device(s); one axis may be -1, the rest."
+        )
+    return Mesh(mesh_utils.create_device_mesh(shape), AXES)
+
+
+def replicated(mesh: Mesh) -> NamedSharding:
+    return NamedSharding(mesh, PartitionSpec())
+
+
+def batch_sharding(mesh: Mesh) -> NamedSharding:
+    """Of arrays whose leading dimension is the examples."""
+    return NamedSharding(mesh, PartitionSpec(BATCH_AXES))
+
+
+def parameter_sharding(mesh: Mesh, shape: tuple[int, ...]) -> NamedSharding:
+    """The largest dimension that `fsdp` divides is cut along it; small arrays lie whole on every device."""
+    ways = mesh.shape["fsdp"]
+    candidates = [axis for axis, size in enumerate(shape) if size % ways == 0]
+    if ways == 1 or math.prod(shape) < MIN_SHARDED_SIZE or not candidates:
+        return replicated(mesh)
+    axis = max(candidates, key=lambda axis: shape[axis])
+    return NamedSharding(mesh, PartitionSpec(*([None] * axis), "fsdp"))
+
+
+def check_batch_size(mesh: Mesh, batch_size: int, accumulate: int, where: str) -> None:
+    """Every device must get as many examples of each micro-batch as any other.
+
+    Raises:
+        StoryjaxError: `batch_size` is not a multiple of devices along data and fsdp times `accumulate`.
+    """
+    ways = math.prod(mesh.shape[axis] for axis in BATCH_AXES) * accumulate
+    if batch_size % ways:
+        raise StoryjaxError(
+            f"{where} is {batch_size}; it must be a multiple of {ways} (data x fsdp devices x train.accumulate)."
+        )
+
+
+def put_batch(batch: Mapping[str, Any], sharding: NamedSharding) -> dict[str, jax.Array]:
+    """This process's share of a batch, as arrays of the global batch."""
+    return {name: jax.make_array_from_process_local_data(sharding, np.asarray(value)) for name, value in batch.items()}

@@ -1,0 +1,54 @@
+"""Learning-rate schedules and AdamW with global-norm clipping (§3.6.2)."""
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from storyjax.train.settings import OptimSettings
+
+
+def make_schedule(settings: OptimSettings, total_steps: int) -> optax.Schedule:
+    """The learning rate of each step, counted from 0.
+
+    The first `warmup_steps` steps rise linearly: step t has (t + 1) / warmup_steps of the peak, so that no step is
+    spent at rate zero. After them, with p the share of the remaining run that has passed:
+
+    - constant: the peak;
+    - cosine: from the peak to peak * final_scale along half a cosine of p;
+    - linear: the same along a line;
+    - step: the peak times `decay` for each of `boundaries` (shares of the whole run) that has been reached.
+    """
+    warmup, total = settings.warmup_steps, max(total_steps, 1)
+
+    def schedule(count: jax.typing.ArrayLike) -> jax.Array:
+        step = jnp.asarray(count, jnp.float32)
+        progress = jnp.clip((step - warmup) / max(total - warmup, 1), 0.0, 1.0)
+        if settings.schedule == "cosine":
+            fall = 0.5 * (1.0 + jnp.cos(jnp.pi * progress))
+        elif settings.schedule == "linear":
+            fall = 1.0 - progress
+        else:
+            fall = jnp.ones_like(progress)
+        scale = settings.final_scale + (1.0 - settings.final_scale) * fall
+        if settings.schedule == "step":
+            for boundary in settings.boundaries:
+                scale = jnp.where(step >= boundary * total, scale * settings.decay, scale)
+        rise = jnp.minimum((step + 1.0) / max(warmup, 1), 1.0)
+        return settings.learning_rate * scale * rise
+
+    return schedule
+
+
+def make_optimizer(settings: OptimSettings, total_steps: int) -> optax.GradientTransformation:
+    """AdamW; biases and norm scales (fewer than two dimensions) do not decay."""
+    adamw = optax.adamw(
+        make_schedule(settings, total_steps),
+        b1=settings.b1,
+        b2=settings.b2,
+        eps=settings.eps,
+        weight_decay=settings.weight_decay,
+        mask=lambda params: jax.tree.map(lambda leaf: leaf.ndim >= 2, params),
+    )
+    if settings.clip_norm is None:
+        return adamw
+    return optax.chain(optax.clip_by_global_norm(settings.clip_norm), adamw)

@@ -1,0 +1,113 @@
+"""Parameter trees by path: which train and which are frozen, where they start, how they lie on the mesh.
+
+A path is the names down the nested dict joined by slashes, "tcr/block_0/attention/kernel".
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import numpy as np
+from flax.traverse_util import flatten_dict, unflatten_dict
+from jax.sharding import Mesh
+
+from storyjax.errors import StoryjaxError, nearest
+from storyjax.train.experiment import Params
+from storyjax.train.mesh import parameter_sharding
+from storyjax.train.precision import Policy
+
+
+def flatten(tree: Params) -> dict[str, Any]:
+    """{"a": {"b": x}} -> {"a/b": x}."""
+    return flatten_dict(tree, sep="/")
+
+
+def unflatten(flat: Mapping[str, Any]) -> Params:
+    """{"a/b": x} -> {"a": {"b": x}}."""
+    return unflatten_dict(dict(flat), sep="/")
+
+
+def partition(tree: Params, trainable: str) -> tuple[Params, Params]:
+    """(trainable, frozen): two nested dicts with no path in common.
+
+    Raises:
+        StoryjaxError: the pattern matches no path, or is no regular expression.
+    """
+    try:
+        pattern = re.compile(trainable)
+    except re.error as error:
+        raise StoryjaxError(f"the pattern of trainable parameters '{trainable}' does not parse: {error}.") from error
+    flat = flatten(tree)
+    train = {path: leaf for path, leaf in flat.items() if pattern.fullmatch(path)}
+    if not train:
+        raise StoryjaxError(
+            f"no parameter matches the trainable pattern '{trainable}'; the modules are {', '.join(tree)}."
+        )
+    return unflatten(train), unflatten({path: leaf for path, leaf in flat.items() if path not in train})
+
+
+def merge(trainable: Params, frozen: Params) -> Params:
+    """The whole tree again: the inverse of `partition`."""
+    return unflatten({**flatten(frozen), **flatten(trainable)})
+
+
+def check_given(given: Mapping[str, Any], abstract: Mapping[str, Any], needed: set[str], where: str) -> None:
+    """Refuses parameters that are not this model's.
+
+    Args:
+        given: flat, arrays or anything with a shape.
+        abstract: flat, every parameter of the model.
+        needed: the paths that must be given.
+        where: names the source in the message.
+
+    Raises:
+        StoryjaxError: naming the paths that are missing, unknown or of another shape.
+    """
+    unknown = [f"{path}{nearest(path, abstract)}" for path in given if path not in abstract]
+    missing = [path for path in sorted(needed) if path not in given]
+    shapes = [
+        f"{path} {tuple(np.shape(given[path]))} instead of {tuple(abstract[path].shape)}"
+        for path in given
+        if path in abstract and tuple(np.shape(given[path])) != tuple(abstract[path].shape)
+    ]
+    complaints = [
+        f"{len(paths)} {kind} ({', '.join(paths[:6])}{', ...' if len(paths) > 6 else ''})"
+        for kind, paths in (("missing", missing), ("unknown", unknown), ("of another shape", shapes))
+        if paths
+    ]
+    if complaints:
+        raise StoryjaxError(f"{where} holds another model's parameters: {'; '.join(complaints)}.")
+
+
+def initialise(
+    init: Callable[[jax.Array], Params],
+    key: jax.Array,
+    trainable: str,
+    given: Mapping[str, Any],
+    policy: Policy,
+    mesh: Mesh,
+) -> tuple[Params, Params]:
+    """(trainable, frozen) on the mesh, in the policy's types.
+
+    Args:
+        given: flat {path: array} that is used instead of what `init` would draw. What is given is never drawn, so that
+            a frozen tower of billions of parameters costs its memory once, and in its own type.
+    """
+    abstract = flatten(jax.eval_shape(init, key))
+    train_paths = set(flatten(partition(unflatten(abstract), trainable)[0]))
+    dtypes = {path: policy.parameter_dtype(leaf.dtype, trains=path in train_paths) for path, leaf in abstract.items()}
+    shardings = {path: parameter_sharding(mesh, leaf.shape) for path, leaf in abstract.items()}
+    drawn_paths = [path for path in abstract if path not in given]
+
+    def draw(key: jax.Array) -> dict[str, jax.Array]:
+        flat = flatten(init(key))
+        return {path: flat[path].astype(dtypes[path]) for path in drawn_paths}
+
+    flat = jax.jit(draw, out_shardings={path: shardings[path] for path in drawn_paths})(key)
+    for path, value in given.items():
+        host = np.asarray(value).astype(dtypes[path])
+        flat[path] = jax.make_array_from_callback(host.shape, shardings[path], host.__getitem__)
+    ordered = {path: flat[path] for path in abstract}
+    train = {path: leaf for path, leaf in ordered.items() if path in train_paths}
+    return unflatten(train), unflatten({path: leaf for path, leaf in ordered.items() if path not in train_paths})

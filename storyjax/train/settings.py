@@ -1,0 +1,130 @@
+"""The config sections that the loop reads, with their defaults; `model` and `data` belong to the chapter."""
+
+import dataclasses
+from dataclasses import dataclass, field
+from typing import Literal
+
+from ml_collections import ConfigDict
+
+from storyjax.configuration import from_config
+from storyjax.errors import StoryjaxError, nearest
+
+
+@dataclass(frozen=True)
+class TrainSettings:
+    steps: int | None = None  # the length of the run; where it is given, `epochs` is not looked at
+    epochs: float | None = None  # the same in passes over the data (Experiment.steps_per_epoch)
+    batch_size: int = 32  # global, over all processes
+    accumulate: int = 1  # micro-batches that a batch is cut into, to fit memory
+
+
+@dataclass(frozen=True)
+class OptimSettings:
+    """AdamW; the defaults are those of the thesis where it gives any (§3.6.2: AdamW, clip norm 1)."""
+
+    learning_rate: float = 1e-4  # at its peak
+    schedule: Literal["cosine", "constant", "step", "linear"] = "cosine"
+    warmup_steps: int = 0
+    final_scale: float = 0.0  # cosine and linear end at learning_rate * final_scale
+    boundaries: tuple[float, ...] = (0.8,)  # step: shares of the run at which the rate is multiplied by `decay`
+    decay: float = 0.1
+    weight_decay: float = 0.01  # on arrays of two or more dimensions
+    b1: float = 0.9
+    b2: float = 0.999
+    eps: float = 1e-8
+    clip_norm: float | None = 1.0  # of the gradient over all trainable parameters; None: no clipping
+
+
+@dataclass(frozen=True)
+class MeshSettings:
+    """Devices along each axis; one axis may be -1, all that are left."""
+
+    data: int = -1
+    fsdp: int = 1
+    seq: int = 1
+    distributed: Literal["off", "auto"] = "off"  # auto: jax.distributed finds the cluster by itself (TPU pods, Slurm)
+    coordinator: str | None = None  # "host:port" of process 0, when the cluster is spelt out
+    num_processes: int | None = None
+    process_id: int | None = None
+
+
+@dataclass(frozen=True)
+class CheckpointSettings:
+    every: int = 1000  # steps; 0: only at the end
+    keep: int = 2
+
+
+@dataclass(frozen=True)
+class EvalSettings:
+    every: int = 0  # steps; 0: only at the end
+    batch_size: int | None = None  # None: train.batch_size
+
+
+@dataclass(frozen=True)
+class LogSettings:
+    every: int = 10  # steps
+    tensorboard: bool = True
+
+
+@dataclass(frozen=True)
+class InitSettings:
+    checkpoint: str | None = None  # a run's workdir, or safetensors: where trainable parameters start from
+    skip: str | None = None  # a regular expression of parameter paths that `checkpoint` neither gives nor must have
+
+
+@dataclass(frozen=True)
+class Settings:
+    """All that the loop itself reads of a config."""
+
+    experiment: str = ""
+    seed: int = 0
+    precision: Literal["float32", "bfloat16"] = "float32"
+    train: TrainSettings = field(default_factory=TrainSettings)
+    optim: OptimSettings = field(default_factory=OptimSettings)
+    mesh: MeshSettings = field(default_factory=MeshSettings)
+    checkpoint: CheckpointSettings = field(default_factory=CheckpointSettings)
+    eval: EvalSettings = field(default_factory=EvalSettings)
+    log: LogSettings = field(default_factory=LogSettings)
+    init: InitSettings = field(default_factory=InitSettings)
+
+    def __post_init__(self) -> None:
+        positive = {
+            "train.batch_size": self.train.batch_size,
+            "train.accumulate": self.train.accumulate,
+            "checkpoint.keep": self.checkpoint.keep,
+            "log.every": self.log.every,
+        }
+        counts = {
+            "train.steps": self.train.steps or 0,
+            "train.epochs": self.train.epochs or 0,
+            "eval.every": self.eval.every,
+            "checkpoint.every": self.checkpoint.every,
+            "optim.warmup_steps": self.optim.warmup_steps,
+        }
+        for key, value in {**positive, **counts}.items():
+            if value < (1 if key in positive else 0):
+                raise StoryjaxError(f"config.{key} is {value}; it must be at least {1 if key in positive else 0}.")
+
+
+CHAPTER_SECTIONS = ("model", "data")
+
+
+def read_settings(config: ConfigDict) -> Settings:
+    """The loop's part of a config, checked.
+
+    Raises:
+        StoryjaxError: an unknown key anywhere but in the chapter's sections, or a value that does not fit.
+    """
+    own = [setting.name for setting in dataclasses.fields(Settings)]
+    for key in config:
+        if key not in (*own, *CHAPTER_SECTIONS):
+            known = (*own, *CHAPTER_SECTIONS)
+            raise StoryjaxError(f"config has no key '{key}'.{nearest(key, known)} Known: {', '.join(known)}.")
+    return from_config(Settings, {key: config[key] for key in own if key in config})
+
+
+def complete(config: ConfigDict) -> ConfigDict:
+    """A copy of `config` with every key of the loop spelt out, so that each of them can be overridden and recorded."""
+    settings = dataclasses.asdict(read_settings(config))
+    chapter = {key: config[key] for key in CHAPTER_SECTIONS if key in config}
+    return ConfigDict({**settings, **chapter})

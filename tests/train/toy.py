@@ -1,0 +1,120 @@
+"""A toy experiment: a student network learns what a frozen random network does, from two tasks."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from ml_collections import ConfigDict
+
+from storyjax.train.experiment import Evaluator, Experiment, StreamSpec, Task, summing_evaluator
+
+WIDTH = 48
+Hook = Callable[[int], None]
+
+
+def init(key: jax.Array) -> dict[str, Any]:
+    keys = jax.random.split(key, 3)
+    return {
+        "teacher": {"kernel": jax.random.normal(keys[0], (4, 2))},
+        "student": {
+            "hidden": {"kernel": 0.5 * jax.random.normal(keys[1], (4, WIDTH)), "bias": jnp.zeros(WIDTH)},
+            "out": {"kernel": 0.1 * jax.random.normal(keys[2], (WIDTH, 2))},
+            "spare": {"kernel": jnp.ones((WIDTH, WIDTH))},
+        },
+    }
+
+
+def outputs(params: dict[str, Any], x: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """(student's, teacher's): both (b, 2)."""
+    hidden = params["student"]["hidden"]
+    y = jnp.tanh(x @ hidden["kernel"] + hidden["bias"][None]) @ params["student"]["out"]["kernel"]
+    return y, x @ params["teacher"]["kernel"].astype(jnp.float32)
+
+
+def loss(column: int, noise: float) -> Callable[..., Any]:
+    def of_column(
+        params: dict[str, Any], batch: dict[str, Any], key: jax.Array
+    ) -> tuple[jax.Array, dict[str, jax.Array]]:
+        y, target = outputs(params, batch["x"])
+        y = y + noise * jax.random.normal(key, y.shape)
+        return jnp.mean(jnp.square(y - target)[:, column]), {"mean": jnp.mean(y)}
+
+    return of_column
+
+
+class ToyStream:
+    """Batches drawn from (seed, step); `hook(step)` may kill the process or spoil the batch."""
+
+    def __init__(self, spec: StreamSpec, hook: Hook | None = None, nan_at: int | None = None) -> None:
+        self.spec, self.hook, self.nan_at, self.closed = spec, hook, nan_at, False
+
+    def __iter__(self) -> Iterator[dict[str, np.ndarray]]:
+        step = self.spec.start_step
+        while True:
+            if self.hook is not None:
+                self.hook(step)
+            draw = np.random.default_rng([self.spec.seed, step])
+            x = draw.normal(size=(self.spec.batch_size, 4)).astype(np.float32)
+            index = np.arange(self.spec.batch_size) + step * self.spec.batch_size
+            if step == self.nan_at:
+                x[1] = np.nan
+            share = slice(self.spec.process_index, None, self.spec.process_count)
+            yield {"x": x[share], "index": index[share]}
+            step += 1
+
+    def report(self) -> dict[str, Any]:
+        return {"seen": 1, "broken": 0}
+
+    def close(self) -> None:
+        self.closed = True
+
+
+def evaluator(hook: Hook | None = None) -> Evaluator:
+    def data(spec: StreamSpec) -> Iterator[dict[str, np.ndarray]]:
+        for batch in range(3):
+            if hook is not None:
+                hook(batch)
+            x = np.random.default_rng([7, batch]).normal(size=(spec.batch_size, 4)).astype(np.float32)
+            valid = np.arange(spec.batch_size) < (spec.batch_size if batch < 2 else 1)
+            yield {"x": x, "valid": valid}
+
+    def measure(params: dict[str, Any], batch: dict[str, Any]) -> dict[str, jax.Array]:
+        y, target = outputs(params, batch["x"])
+        error = jnp.mean(jnp.square(y - target), axis=1) * batch["valid"]
+        return {"error": error.sum(), "count": batch["valid"].sum()}
+
+    return summing_evaluator("toy", data, measure, lambda sums: {"toy/mse": sums["error"] / sums["count"]})
+
+
+def experiment(
+    data_hook: Hook | None = None, eval_hook: Hook | None = None, nan_at: int | None = None, **changes: Any
+) -> Experiment:
+    tasks = (
+        Task("left", lambda spec: ToyStream(spec, data_hook), loss(0, noise=0.1)),
+        Task("right", lambda spec: ToyStream(spec, nan_at=nan_at), loss(1, noise=0.0), weight=0.5),
+    )
+    fields = {
+        "name": "toy",
+        "init": init,
+        "trainable": "student/.*",
+        "tasks": tasks,
+        "evaluators": (evaluator(eval_hook),),
+        "steps_per_epoch": lambda: 4,
+    }
+    return Experiment(**{**fields, **changes})
+
+
+def config(steps: int = 6, **sections: dict[str, Any]) -> ConfigDict:
+    return ConfigDict(
+        {
+            "experiment": "toy",
+            "seed": 3,
+            "model": {"width": WIDTH},
+            "train": {"steps": steps, "batch_size": 8} | sections.pop("train", {}),
+            "optim": {"learning_rate": 0.01, "warmup_steps": 2} | sections.pop("optim", {}),
+            "log": {"every": 1, "tensorboard": False} | sections.pop("log", {}),
+            **sections,
+        }
+    )
