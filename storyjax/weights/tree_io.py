@@ -51,7 +51,7 @@ def save_tree(
         if dtype is not None and jax.numpy.issubdtype(array.dtype, jax.numpy.floating):
             array = array.astype(dtype)
         # safetensors writes memory as it lies: a transposed view would be written in the wrong order.
-        tensors[key] = np.ascontiguousarray(array).reshape(array.shape)
+        tensors[key] = np.asarray(array, order="C")
     # Beside its final place, for a rename is atomic only within one file system.
     temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
@@ -115,7 +115,7 @@ def _safetensors_files(path: Path) -> Sequence[Path]:
     return [path]
 
 
-def fit(abstract_tree: Mapping[str, Any], flat: Mapping[str, np.ndarray], where: str) -> dict[str, Any]:
+def fit(abstract_tree: Mapping[str, Any], flat: Mapping[str, np.ndarray | jax.Array], where: str) -> dict[str, Any]:
     """The tree of `abstract_tree`'s structure, shapes and dtypes (as of `jax.eval_shape`) with `flat`'s values.
 
     Strict both ways: raises StoryjaxError listing keys that `flat` lacks, that the model does not have, and whose
