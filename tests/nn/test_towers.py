@@ -1,0 +1,73 @@
+"""Vision and text towers: layout of tokens, causality, precision."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from storyjax.nn.clip import Clip, ClipConfig, ClipText, ClipTextConfig, unit_norm
+from storyjax.nn.vit import ViT, ViTConfig
+
+VISION = ViTConfig(image_size=12, patch_size=4, width=16, depth=1, heads=2, mlp_width=24)
+TEXT = ClipTextConfig(vocab_size=40, max_length=8, width=16, depth=2, heads=2, mlp_width=24, eos_id=39)
+
+
+def images(*shape: int) -> jax.Array:
+    return jax.random.normal(jax.random.key(0), shape)
+
+
+def test_patches_follow_in_rows_after_the_class_token():
+    model, x = ViT(dataclasses.replace(VISION, depth=0)), images(1, 12, 12, 3)
+    variables = model.init(jax.random.key(1), x)
+    spread = jnp.arange(16.0)  # the plain sum of a normalised token is constant
+    jacobian = jax.jacobian(lambda x: model.apply(variables, x)[0] @ spread)(x)
+    influence = jnp.abs(jacobian[:, 0]).max(-1) > 0  # (token, y, x)
+    expected = np.zeros((10, 12, 12), bool)
+    for row in range(3):
+        for column in range(3):
+            expected[1 + 3 * row + column, 4 * row : 4 * row + 4, 4 * column : 4 * column + 4] = True
+    np.testing.assert_array_equal(influence, expected)
+
+
+def test_tower_without_class_token_and_in_bfloat16():
+    config, x = dataclasses.replace(VISION, cls_token=False), images(2, 12, 12, 3)
+    variables = ViT(config).init(jax.random.key(1), x)
+    exact, half = ViT(config).apply(variables, x), ViT(config, dtype=jnp.bfloat16).apply(variables, x)
+    assert exact.shape == (2, 9, 16)
+    assert half.dtype == jnp.bfloat16
+    np.testing.assert_allclose(half.astype(jnp.float32), exact, atol=0.1)
+
+
+def test_images_of_another_size_are_refused():
+    with pytest.raises(ValueError, match="12 pixels"):
+        ViT(VISION).init(jax.random.key(0), images(1, 16, 16, 3))
+
+
+def test_text_pools_the_first_end_token_and_ignores_what_follows():
+    model = ClipText(TEXT)
+    ids = jnp.array([[5, 6, 39, 0, 0], [7, 8, 9, 10, 39]])
+    variables = model.init(jax.random.key(0), ids)
+    pooled, states = model.apply(variables, ids)
+    np.testing.assert_array_equal(pooled, jnp.stack([states[0, 2], states[1, 4]]))
+    again, _ = model.apply(variables, ids.at[0, 3:].set(jnp.array([39, 4])))
+    np.testing.assert_array_equal(pooled, again)
+    with pytest.raises(ValueError, match="9 tokens"):
+        model.apply(variables, jnp.zeros((1, 9), jnp.int32))
+
+
+def test_embeddings_have_unit_length_and_scaled_similarity():
+    model, x = Clip(ClipConfig(VISION, TEXT, projection_dim=6), dtype=jnp.bfloat16), images(3, 12, 12, 3)
+    ids = jnp.array([[5, 39], [6, 39]])
+    variables = model.init(jax.random.key(0), x, ids)
+    image = model.apply(variables, x, method=Clip.embed_images)
+    text = model.apply(variables, ids, method=Clip.embed_texts)
+    np.testing.assert_allclose(jnp.linalg.norm(image, axis=-1), 1, atol=1e-6)
+    assert image.dtype == text.dtype == jnp.float32
+    np.testing.assert_allclose(model.apply(variables, x, ids), image @ text.T / 0.07, rtol=1e-3)
+    assert model.apply(variables, x, method=Clip.image_tokens).shape == (3, 10, 16)
+
+
+def test_unit_norm_of_zeros_has_a_finite_gradient():
+    assert jnp.isfinite(jax.grad(lambda x: unit_norm(x).sum())(jnp.zeros(4))).all()
