@@ -1,0 +1,87 @@
+"""Rule tables without PyTorch: both directions are inverse, and nothing is lost or left over in silence."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from storyjax.errors import StoryjaxError
+from storyjax.nn.clip import Clip, ClipConfig, ClipTextConfig
+from storyjax.nn.t5 import T5, T5Config
+from storyjax.nn.vit import ViT, ViTConfig
+from storyjax.weights.rules import BLIP2_VISION, CLIP, export_weights, import_weights, select, t5_rules
+
+T5_CONFIG = T5Config(vocab_size=20, d_model=8, d_kv=4, d_ff=12, num_heads=3, num_layers=1, num_decoder_layers=2)
+RELU_CONFIG = dataclasses.replace(T5_CONFIG, feed_forward="relu", tie_word_embeddings=True)
+VISION = ViTConfig(image_size=8, patch_size=4, width=12, depth=2, heads=2, mlp_width=16)
+CLIP_CONFIG = ClipConfig(
+    dataclasses.replace(VISION, patch_bias=False, pre_norm_embed=True),
+    ClipTextConfig(vocab_size=20, max_length=6, width=8, depth=1, heads=2, mlp_width=12),
+    projection_dim=6,
+)
+IMAGE, IDS, MASK = jnp.zeros((1, 8, 8, 3)), jnp.zeros((1, 4), jnp.int32), jnp.ones((1, 4), bool)
+MODELS = {
+    "t5": (t5_rules(T5_CONFIG), T5(T5_CONFIG), (IDS, MASK, IDS)),
+    "t5_relu": (t5_rules(RELU_CONFIG), T5(RELU_CONFIG), (IDS, MASK, IDS)),
+    "blip2": (BLIP2_VISION, ViT(VISION), (IMAGE,)),
+    "clip": (CLIP, Clip(CLIP_CONFIG), (IMAGE, IDS)),
+}
+
+
+def filled(name: str) -> tuple[dict, dict]:
+    """The abstract tree of a model, and one with different values everywhere."""
+    _, module, inputs = MODELS[name]
+    abstract = jax.eval_shape(module.init, jax.random.key(0), *inputs)["params"]
+    rng = np.random.default_rng(0)
+    return abstract, jax.tree.map(lambda leaf: rng.normal(size=leaf.shape).astype(np.float32), abstract)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_import_undoes_export(name):
+    abstract, tree = filled(name)
+    exported = export_weights(MODELS[name][0], tree)
+    back = import_weights(MODELS[name][0], exported, abstract, "the export")
+    jax.tree.map(np.testing.assert_array_equal, back, tree)
+
+
+def test_all_misfits_are_listed_under_the_names_of_the_source():
+    abstract, tree = filled("blip2")
+    source = export_weights(BLIP2_VISION, tree)
+    source["post_layer_norm.weight"] = source.pop("post_layernorm.weight")
+    # One matrix where three should be fused, a transposed one, and a vector for a matrix.
+    source["encoder.layers.0.self_attn.qkv.weight"] = np.zeros((12, 12), np.float32)
+    source["encoder.layers.1.mlp.fc1.weight"] = source["encoder.layers.1.mlp.fc1.weight"].T
+    source["embeddings.patch_embedding.weight"] = np.zeros(12, np.float32)
+    with pytest.raises(StoryjaxError) as caught:
+        import_weights(BLIP2_VISION, source, abstract, "a folder")
+    assert str(caught.value) == (
+        "the weights in a folder are of another model: 1 missing: post_layernorm.weight; "
+        "1 unused: post_layer_norm.weight; 3 misshapen: embeddings.patch_embedding.weight (12,), "
+        "encoder.layers.0.self_attn.qkv.weight (12, 12), encoder.layers.1.mlp.fc1.weight (12, 16)"
+    )
+
+
+def test_repeated_arrays_must_be_the_same():
+    abstract, tree = filled("t5")
+    table = MODELS["t5"][0]
+    source = export_weights(table, tree)
+    source["decoder.block.0.layer.1.EncDecAttention.relative_attention_bias.weight"] = np.zeros((32, 3))
+    shared = source.pop("shared.weight")
+    source |= {"encoder.embed_tokens.weight": shared, "decoder.embed_tokens.weight": shared.copy()}
+    back = import_weights(table, source, abstract, "a file")
+    np.testing.assert_array_equal(back["shared"]["embedding"], shared)
+    source["decoder.embed_tokens.weight"] = shared + 1
+    with pytest.raises(StoryjaxError, match=r"decoder\.embed_tokens\.weight \(it should equal shared\.weight\)"):
+        import_weights(table, source, abstract, "a file")
+
+
+def test_one_part_of_a_larger_checkpoint():
+    source = {"vision_model.norm": np.zeros(1), "qformer.vision_model.norm": np.ones(1)}
+    assert list(select(source, "vision_model.")) == ["norm"]
+
+
+def test_a_model_that_the_table_does_not_know_is_a_defect():
+    with pytest.raises(ValueError, match="no rule leads to 'head/kernel'"):
+        import_weights(BLIP2_VISION, {}, {"head": {"kernel": jax.ShapeDtypeStruct((1,), jnp.float32)}}, "a file")
