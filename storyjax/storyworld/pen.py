@@ -1,4 +1,4 @@
-"""A pen that draws anti-aliased pictures in units of its own, whatever their size in pixels, and remembers what it drew where.
+"""A pen that draws smooth pictures in units of its own, whatever their size in pixels, and keeps what it drew where.
 
 Everything is a polygon, so that any part of a picture may be turned and scaled. Coordinates: x to the right, y up.
 """
@@ -6,6 +6,7 @@ Everything is a polygon, so that any part of a picture may be turned and scaled.
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import pairwise
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -99,7 +100,7 @@ class Pen:
     def line(self, points: Sequence[Point], width: float, colour: Colour) -> None:
         """A stroke through the points with round ends and joints."""
         half = width / 2
-        for (x0, y0), (x1, y1) in zip(points, points[1:], strict=False):
+        for (x0, y0), (x1, y1) in pairwise(points):
             length = math.hypot(x1 - x0, y1 - y0) or 1.0
             nx, ny = -(y1 - y0) / length * half, (x1 - x0) / length * half
             self.poly(((x0 + nx, y0 + ny), (x1 + nx, y1 + ny), (x1 - nx, y1 - ny), (x0 - nx, y0 - ny)), colour)
@@ -116,7 +117,7 @@ class Pen:
         self.poly(corners, colour)
 
     def picture(self) -> np.ndarray:
-        """What was drawn, as uint8 (height, width, 4) with the colours premultiplied by the last channel, the opacity."""
+        """What was drawn: uint8 (height, width, 4), the colours premultiplied by the last channel, the opacity."""
         small = self._image.reduce(self._zoom) if self._zoom > 1 else self._image
         return np.asarray(small)
 

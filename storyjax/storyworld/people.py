@@ -1,4 +1,4 @@
-"""What the people of StoryWorld look like, in whatever pose: large heads, so that a face is told apart in a small picture.
+"""What the people of StoryWorld look like, in whatever pose: large heads, so that faces differ in a small picture.
 
 A standing person is about 1.15 units tall; the feet are at the origin.
 """
@@ -32,6 +32,9 @@ class Pose:
 
 def draw_body(pen: Pen, person: Person, pose: Pose) -> None:
     """Legs, trunk and head, without the arms, so that a thing may come between."""
+    if person.hair_style == "long":  # falls behind the trunk
+        with pen.at(0.0, HEAD):
+            pen.poly(((-0.25, 0.05), (0.25, 0.05), (0.29, -0.38), (-0.29, -0.38)), person.hair)
     for side, foot, knee in zip((-1, 1), pose.feet, pose.knees, strict=True):
         hip = (side * 0.08, _HIP)
         pen.line((hip, foot) if knee is None else (hip, knee, foot), 0.15, person.trousers)
@@ -56,7 +59,7 @@ def draw_head(pen: Pen, person: Person, pose: Pose) -> None:
     """The head alone, where a standing person has it."""
     with pen.at(0.0, HEAD):
         if person.hair_style == "long":
-            pen.poly(((-0.25, 0.05), (0.25, 0.05), (0.29, -0.34), (-0.29, -0.34)), person.hair)
+            pen.poly(((-0.25, 0.05), (0.25, 0.05), (0.26, -0.14), (-0.26, -0.14)), person.hair)
             pen.disc(0.0, 0.04, 0.25, person.hair)
         elif person.hair_style == "curly":
             for x, y in ((-0.22, -0.02), (0.22, -0.02), (-0.2, 0.12), (0.2, 0.12), (-0.09, 0.21), (0.09, 0.21)):

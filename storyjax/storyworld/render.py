@@ -1,4 +1,4 @@
-"""From a story to pictures and to H.264 video. The same story always gives the same pixels, whenever a moment is asked for."""
+"""From a story to pictures and to H.264 video. A moment of a story has the same pixels whenever it is asked for."""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -15,7 +15,7 @@ from storyjax.storyworld.sprites import Sprite, background, figure, passer_by
 from storyjax.storyworld.stage import Shot, corner, shot_at
 from storyjax.storyworld.story import Story
 
-_NOISE = 3.0  # standard deviation of the sensor noise, in grey levels
+_NOISE = 2.0  # standard deviation of the sensor noise, in grey levels
 
 
 def render_frames(story: Story, times: Sequence[float], size: int = 96) -> UInt8[np.ndarray, "t y x 3"]:
@@ -78,7 +78,10 @@ def _seen(frame: UInt8[np.ndarray, "y x 3"], shot: Shot, seed: int) -> UInt8[np.
 
 
 def render_story(story: Story, path: str | Path, size: int = 96, fps: int = 4) -> int:
-    """Writes a story as H.264 mp4 of `size` x `size` pixels; returns the number of frames. The file appears whole or not at all."""
+    """Writes a story as H.264 mp4 of `size` x `size` pixels; returns the number of frames.
+
+    The file appears whole or not at all.
+    """
     path = Path(path)
     partial = path.with_name(f".{path.name}.{os.getpid()}.part")
     times = frame_times(story, fps)
@@ -91,8 +94,9 @@ def render_story(story: Story, path: str | Path, size: int = 96, fps: int = 4) -
 
 
 def _encode(frames: Iterator[UInt8[np.ndarray, "y x 3"]], path: Path, size: int, fps: int) -> None:
+    options = {"preset": "veryfast", "crf": "22", "g": str(fps)}  # a key frame every second, to seek by
     with av.open(str(path), "w", format="mp4") as container:
-        stream = container.add_stream("libx264", rate=fps, options={"preset": "ultrafast", "crf": "20", "g": str(fps)})
+        stream = container.add_stream("libx264", rate=fps, options=options)
         stream.width = stream.height = size
         stream.pix_fmt = "yuv420p"
         stream.codec_context.thread_count = 1

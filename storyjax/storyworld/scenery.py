@@ -115,7 +115,7 @@ def _flowers(pen: Pen) -> None:
 def _pines(pen: Pen) -> None:
     for i in range(8):
         x = -0.08 + 0.17 * i
-        dark = (24, 62, 42) if i % 2 else (34, 84, 52)
+        dark = (34, 84, 58) if i % 2 else (46, 112, 66)
         top = 0.98 if i % 2 else 1.08
         pen.rect(x - 0.025, 0.2, x + 0.025, 0.5, (80, 52, 36))
         for level in range(3):

@@ -6,19 +6,22 @@ from functools import lru_cache
 import numpy as np
 from jaxtyping import UInt8, UInt16
 
-from storyjax.storyworld.acts import CELL_HEIGHT, Actor, draw_act
+from storyjax.storyworld.actor import CELL_HEIGHT, Act, Actor
 from storyjax.storyworld.cast import PEOPLE, PLACES
+from storyjax.storyworld.dramatic_acts import DRAMATIC_ACTS
+from storyjax.storyworld.ordinary_acts import ORDINARY_ACTS
 from storyjax.storyworld.pen import Colour, Pen
 from storyjax.storyworld.scenery import MARGIN, draw_place
 from storyjax.storyworld.vehicles import VEHICLE_HEIGHT, draw_ride
 
 Box = tuple[float, float, float, float]
+_ACTS: dict[str, Act] = {**ORDINARY_ACTS, **DRAMATIC_ACTS, "go": draw_ride}
 _EDGE = np.array((20, 20, 30), np.float32)  # a dark rim keeps figures apart from every background
 
 
 @dataclass(frozen=True)
 class Sprite:
-    """A picture with opacity. `ink` is its colour premultiplied by the opacity, `clear` 256 less the opacity (0 to 256).
+    """A picture with opacity: `ink` is the colour times the opacity, `clear` 256 less the opacity (0 to 256).
 
     `boxes` gives where the person and the thing lie, in pixels from the sprite's upper left corner.
     """
@@ -41,16 +44,12 @@ def cell_height(action: str) -> float:
 @lru_cache(maxsize=8192)
 def figure(person: str, action: str, thing: str | None, colour: Colour, beat: int, width: int, mirror: bool) -> Sprite:
     """Somebody doing something, `width` pixels wide with everything that belongs to it."""
-    if mirror:
-        return _mirrored(figure(person, action, thing, colour, beat, width, False))
     height = round(cell_height(action) * width)
     foot = max(1, round(0.03 * width))
     pen = Pen((width, height), width * 0.96, (width / 2, height - foot), supersample=3 if width >= 120 else 4)
-    actor = Actor(pen, PEOPLE[person], thing, colour, beat)
-    if action == "go":
-        draw_ride(actor)
-    else:
-        draw_act(actor, action)
+    actor = Actor(pen, PEOPLE[person], thing, colour, beat, mirror)
+    with pen.at(0.0, 0.0, mirror=mirror):
+        _ACTS[action](actor)
     boxes = {part: _clip(pen.extent(part), width, height) for part in pen.extents}
     return _rimmed(pen.picture(), boxes)
 
@@ -58,12 +57,6 @@ def figure(person: str, action: str, thing: str | None, colour: Colour, beat: in
 def _clip(box: Box | None, width: int, height: int) -> Box:
     assert box is not None, "only parts that were drawn have a box"
     return max(0.0, box[0]), max(0.0, box[1]), min(float(width), box[2]), min(float(height), box[3])
-
-
-def _mirrored(sprite: Sprite) -> Sprite:
-    width = sprite.size[0]
-    boxes = {part: (width - x1, y0, width - x0, y1) for part, (x0, y0, x1, y1) in sprite.boxes.items()}
-    return Sprite(np.ascontiguousarray(sprite.ink[:, ::-1]), np.ascontiguousarray(sprite.clear[:, ::-1]), boxes)
 
 
 def _rimmed(picture: UInt8[np.ndarray, "y x 4"], boxes: dict[str, Box]) -> Sprite:

@@ -1,6 +1,6 @@
 """The staging of a story: what the camera sees at a time, and where. Ground truth for boxes and tracks comes from here.
 
-Everything is drawn from the story's seed and the index of the event, so that a moment looks the same whenever it is asked for.
+Everything is drawn from the story's seed, so that a moment looks the same whenever it is asked for.
 """
 
 import math
@@ -20,7 +20,7 @@ _PASSERS = ("bird", "cloud", "leaf")
 
 @dataclass(frozen=True)
 class Figure:
-    """A performer on the stage. `x` is the middle, `floor` where the feet are, `width` that of the cell: shares of the picture."""
+    """A performer on the stage, in shares of the picture: the cell's middle, its floor (from below) and its width."""
 
     performance: Performance
     colour: Colour
@@ -42,7 +42,7 @@ class PasserBy:
 
 @dataclass(frozen=True)
 class Shot:
-    """What the camera sees at a time. `pan` moves the background, in shares of the picture; figures move by a third of it."""
+    """What the camera sees at a time. `pan` moves the background, as a share of it; figures move by a third of that."""
 
     seconds: float
     event: Event
@@ -90,14 +90,15 @@ def _setting(rng: np.random.Generator, count: int, travel: bool, light: float) -
     draw = rng.uniform(size=12)
     slots = []
     for i in range(count):
-        mirror = bool(draw[3 + i] < 0.5)
+        mirror = bool(draw[3] < 0.5)
         if travel:
             x, width = 0.5 + 0.04 * (draw[0] - 0.5), 0.86
         elif count == 1:
-            x, width = 0.5 + 0.24 * (draw[0] - 0.5), (0.6, 0.63)[int(2 * draw[1])]
+            x, width = 0.5 + 0.24 * (draw[0] - 0.5), (0.56, 0.6, 0.63)[int(3 * draw[1])]
         else:
             left = (i == 0) == (draw[2] < 0.5)
-            x, width = (0.26 if left else 0.74) + 0.02 * (draw[5 + i] - 0.5), 0.47
+            mirror = left  # both act outwards, so that what lies beside a performer is that performer's
+            x, width = (0.26 if left else 0.74) + 0.02 * (draw[5 + i] - 0.5), (0.44, 0.47)[int(2 * draw[1])]
         floor = 0.05 + 0.04 * draw[7 + i]
         slots.append((float(x), float(floor), width, mirror, float(2 * math.pi * draw[9])))
     passer = None

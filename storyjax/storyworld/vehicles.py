@@ -3,9 +3,7 @@
 Drawn in a cell one unit wide and `VEHICLE_HEIGHT` high; (0, 0) is the middle of its floor.
 """
 
-from collections.abc import Callable
-
-from storyjax.storyworld.acts import Actor
+from storyjax.storyworld.actor import Act, Actor, registrar
 from storyjax.storyworld.pen import Colour, Pen
 from storyjax.storyworld.people import Pose
 from storyjax.storyworld.things import INK, STEEL, WHITE, shade
@@ -13,21 +11,14 @@ from storyjax.storyworld.things import INK, STEEL, WHITE, shade
 VEHICLE_HEIGHT = 0.95
 
 _RIDE = Pose((0.3, 0.52), (0.36, 0.5), ((0.18, 0.04), (0.3, 0.06)), knees=((0.22, 0.28), (0.28, 0.28)))
-_DRAWN: dict[str, Callable[[Actor], None]] = {}
+_RIDES: dict[str, Act] = {}
+_vehicle = registrar(_RIDES)
 
 
 def draw_ride(actor: Actor) -> None:
     """Draws the actor's vehicle with the actor in or on it."""
     assert actor.kind is not None, "travelling needs a vehicle"
-    _DRAWN[actor.kind](actor)
-
-
-def _vehicle(kind: str) -> Callable[[Callable[[Actor], None]], Callable[[Actor], None]]:
-    def register(function: Callable[[Actor], None]) -> Callable[[Actor], None]:
-        _DRAWN[kind] = function
-        return function
-
-    return register
+    _RIDES[actor.kind](actor)
 
 
 def _wheel(pen: Pen, x: float, y: float, r: float, hub: Colour, beat: int) -> None:
