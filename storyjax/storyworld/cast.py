@@ -13,7 +13,7 @@ RGB = tuple[int, int, int]
 class Voice:
     """How a person sounds. `pitch_hz` is the fundamental, `rate` words per second, `formant` a vocal-tract scale (1 = average)."""
 
-    pitch_hz: float
+    pitch_hz: int
     rate: float
     formant: float
 

@@ -102,11 +102,11 @@ class StoryStyle:
     names: tuple[str, ...] = field(default=())  # a fixed cast instead of a drawn one
 
 
-_SAYINGS = (
+SAYINGS = (
     "look at that",
     "this is fun",
     "where are we going",
-    "I like it here",
+    "i like it here",
     "come with me",
     "one more time please",
 )
@@ -207,7 +207,7 @@ def _speech(rng: np.random.Generator, events: tuple[Event, ...]) -> tuple[Line, 
     for event in events:
         if rng.random() < 0.5:
             speaker = event.performances[int(rng.integers(len(event.performances)))].person
-            text = str(rng.choice(_SAYINGS))
+            text = str(rng.choice(SAYINGS))
             length = min(event.end - event.start - 0.2, len(text.split()) / PEOPLE[speaker].voice.rate)
             lines.append(Line(speaker, event.start + 0.1, event.start + 0.1 + length, text))
     return tuple(lines)

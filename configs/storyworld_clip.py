@@ -1,0 +1,40 @@
+"""The small CLIP of StoryWorld (storyjax/towers/clip.py); ships as storyjax/weights/shipped/storyworld_clip.
+
+    python -m storyjax.main --config=configs/storyworld_clip.py --workdir=runs/clip
+
+`paper` is the recipe of the shipped weights, `embedded` the same at a size for two CPU cores.
+"""
+
+from ml_collections import ConfigDict
+
+
+def get_config(variant: str = "paper") -> ConfigDict:
+    config = ConfigDict()
+    config.experiment = "towers.clip"
+    config.seed = 0
+    config.model = ConfigDict(
+        {
+            "vision": {
+                "image_size": 64,
+                "patch_size": 16,
+                "width": 128,
+                "depth": 4,
+                "heads": 4,
+                "mlp_width": 512,
+            },
+            "text": {"max_length": 20, "width": 128, "depth": 2, "heads": 4, "mlp_width": 512},
+            "projection_dim": 128,
+        }
+    )
+    config.data = ConfigDict({"world": "runs/footage", "train": 4000, "val": 100})
+    config.train = ConfigDict({"steps": 4000, "batch_size": 64})
+    config.optim = ConfigDict({"learning_rate": 1e-3, "schedule": "cosine", "warmup_steps": 200, "weight_decay": 0.05})
+    config.eval = ConfigDict({"every": 1000, "batch_size": 20})
+    config.checkpoint = ConfigDict({"every": 2000})
+    if variant == "embedded":
+        config.data.train = 60
+        config.data.val = 20
+        config.train = ConfigDict({"steps": 30, "batch_size": 8})
+        config.optim.warmup_steps = 5
+        config.eval.every = 0
+    return config

@@ -1,0 +1,29 @@
+"""The small T5 that reads StoryWorld (storyjax/towers/t5.py); ships as storyjax/weights/shipped/storyworld_t5.
+
+    python -m storyjax.main --config=configs/storyworld_t5.py --workdir=runs/t5
+
+`paper` is the recipe of the shipped weights, `embedded` the same at a size for two CPU cores.
+"""
+
+from ml_collections import ConfigDict
+
+
+def get_config(variant: str = "paper") -> ConfigDict:
+    config = ConfigDict()
+    config.experiment = "towers.t5"
+    config.seed = 0
+    config.model = ConfigDict(
+        {"d_model": 128, "d_kv": 32, "d_ff": 256, "num_heads": 4, "num_layers": 4, "num_decoder_layers": 2}
+    )
+    config.data = ConfigDict({"workers": 0})
+    config.train = ConfigDict({"steps": 20_000, "batch_size": 128})
+    config.optim = ConfigDict({"learning_rate": 2e-3, "schedule": "cosine", "warmup_steps": 500, "weight_decay": 0.01})
+    config.eval = ConfigDict({"every": 2000, "batch_size": 20})
+    config.checkpoint = ConfigDict({"every": 5000})
+    if variant == "embedded":
+        config.train.steps = 200
+        config.train.batch_size = 8
+        config.optim.warmup_steps = 20
+        config.eval.every = 0
+        config.data.validation_stories = 20
+    return config

@@ -1,0 +1,34 @@
+"""Initialising the small TCR on StoryWorld (storyjax/tcr/align.py); ships as storyjax/weights/shipped/tcr_storyworld.
+
+    python -m storyjax.main --config=configs/tcr_storyworld_init.py --workdir=runs/tcr_init
+
+The seed of the thesis's stages (i) and (ii) (§3.2.2). `paper` is the recipe of the shipped weights, `embedded` the same
+at a size for two CPU cores.
+"""
+
+from ml_collections import ConfigDict
+
+
+def get_config(variant: str = "paper") -> ConfigDict:
+    config = ConfigDict()
+    config.experiment = "tcr.align"
+    config.seed = 0
+    config.model = ConfigDict(
+        {
+            "vision": {"weights": "shipped:storyworld_clip"},
+            "llm": {"weights": "shipped:storyworld_t5"},
+            "tcr": {"width": 128, "heads": 8, "queries": 16, "max_prompt": 16},
+        }
+    )
+    config.data = ConfigDict({"world": "runs/footage", "train": 8000, "val": 100})
+    config.train = ConfigDict({"steps": 6000, "batch_size": 64})
+    config.optim = ConfigDict({"learning_rate": 2e-3, "schedule": "cosine", "warmup_steps": 300, "weight_decay": 0.01})
+    config.eval = ConfigDict({"every": 1000, "batch_size": 20})
+    config.checkpoint = ConfigDict({"every": 1000})
+    if variant == "embedded":
+        config.data.train = 60
+        config.data.val = 20
+        config.train = ConfigDict({"steps": 20, "batch_size": 4})
+        config.optim.warmup_steps = 5
+        config.eval.every = 0
+    return config

@@ -1,0 +1,41 @@
+"""Stories on film: a folder of mp4 files, one for each seed, made when they are first asked for.
+
+For training towers, which need stories and pictures but none of the official layouts of data sets.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from storyjax.storyworld.story import Story, tell
+from storyjax.storyworld.world import render_missing
+
+# Seeds of each split; a world has at most a million stories a split.
+FIRST_SEED = {"train": 10_000_000, "val": 11_000_000, "test": 12_000_000}
+
+
+@dataclass(frozen=True)
+class Take:
+    """One film: the path of its mp4 file and the story that it tells."""
+
+    video: str
+    story: Story
+
+
+class Footage:
+    """A random-access source of takes. Renders those that are missing, in all cores, with a progress bar."""
+
+    def __init__(self, folder: str | Path, split: str, counts: Mapping[str, int], processes: int | None = None):
+        self.seeds = range(FIRST_SEED[split], FIRST_SEED[split] + counts[split])
+        self.folder = Path(folder) / split
+        render_missing([(seed, self._path(seed)) for seed in self.seeds], processes=processes)
+
+    def _path(self, seed: int) -> Path:
+        return self.folder / f"{seed}.mp4"
+
+    def __len__(self) -> int:
+        return len(self.seeds)
+
+    def __getitem__(self, index: int) -> Take:
+        seed = self.seeds[int(index)]
+        return Take(str(self._path(seed)), tell(seed))

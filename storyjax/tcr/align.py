@@ -1,0 +1,216 @@
+"""Initialising the TCR on StoryWorld: aligning its query outputs with the language side, and captioning.
+
+The seed of the thesis's stages (i) and (ii) (§3.2.2), for worlds where the text that tells a moment is known. Under a
+conditioning that singles out a moment (a time span, or words), the i-th query output is drawn to the LLM's embedding of
+the i-th token of the sentence that tells the moment; and through the frozen LLM the same outputs must caption it.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from einops import rearrange
+from jaxtyping import Array, Float
+from ml_collections import ConfigDict
+
+from storyjax.configuration import from_config
+from storyjax.data.pipeline import eval_stream, train_stream
+from storyjax.data.prompts import caption_prompt
+from storyjax.data.text import Tokenizer, pad
+from storyjax.data.video import decode_frames, probe, sample_times
+from storyjax.nn.closed_vocabulary import sequence_log_likelihood
+from storyjax.storyworld.footage import Footage, Take
+from storyjax.storyworld.requests import KINDS, Request, draw
+from storyjax.tcr.config import frozen_towers, make_model, make_tokenizer
+from storyjax.tcr.model import TASK_TOKENS, TcrConfig, VideoLanguageModel, time_tokens
+from storyjax.train.experiment import Batch, Experiment, Params, Stream, StreamSpec, Task, summing_evaluator
+
+
+@dataclass(frozen=True)
+class AlignData:
+    """Footage and requests; lengths in tokens.
+
+    Attributes:
+        requests: requests drawn for one video.
+        shares: how often each kind of request comes up (storyworld/requests.py).
+    """
+
+    world: str = "runs/storyworld"
+    train: int = 600
+    val: int = 100
+    frames: int = 48
+    requests: int = 16
+    condition_length: int = 16
+    prompt_length: int = 12
+    target_length: int = 18
+    workers: int = 0
+    shares: dict[str, float] = field(
+        default_factory=lambda: {
+            "time": 2.0, "people": 1.5, "after": 2.0, "before": 2.0, "while": 1.0, "that": 1.5, "reason": 0.7, "trip": 0.7
+        }
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class AlignLoss:
+    """Weights of the parts of the loss, and the sharpness of the token classification."""
+
+    tokens: float = 1.0
+    distance: float = 0.5
+    caption: float = 0.25
+    sharpness: float = 6.0
+
+
+@dataclass(frozen=True)
+class RequestLoader:
+    """Loads a video with requests about it; `train` jitters the frames' times and draws kinds by `data.shares`."""
+
+    data: AlignData
+    sizes: TcrConfig
+    image_size: int
+    tokenizer: Tokenizer
+    train: bool
+
+    def __call__(self, take: Take, rng: np.random.Generator) -> Batch:
+        """Frames of one video and `data.requests` requests about it, padded."""
+        data = self.data
+        shares = data.shares if self.train else dict.fromkeys(KINDS, 1.0)
+        times = sample_times(probe(take.video).duration_s, data.frames, rng if self.train else None)
+        frames, seconds = decode_frames(take.video, times, self.image_size)
+        rows = [self.encode(request) for request in draw(take.story, shares, data.requests, rng)]
+        stacked = {name: np.stack([row[name] for row in rows]) for name in rows[0]}
+        return {"frames": frames, "seconds": seconds, "frame_mask": np.ones(len(seconds), bool), **stacked}
+
+    def encode(self, request: Request) -> dict[str, np.ndarray]:
+        data, tokenizer = self.data, self.tokenizer
+        timed = request.kind == "time"
+        condition = time_tokens(request.span, self.sizes) if timed else tokenizer.encode(request.text)
+        condition = condition[: data.condition_length]
+        prompt = tokenizer.encode(caption_prompt(*request.span))
+        target = tokenizer.encode(request.target)
+        return {
+            "task": np.int32(TASK_TOKENS.index("QA" if request.kind == "question" else "CPN")),
+            "condition": pad(condition, data.condition_length),
+            "condition_mask": np.arange(data.condition_length) < len(condition),
+            "prompt": pad(prompt, data.prompt_length),
+            "prompt_mask": np.arange(data.prompt_length) < len(prompt),
+            "target": pad([*target, tokenizer.eos_id], data.target_length),
+            "tokens": np.int32(len(target)),
+            "kind": np.int32(KINDS.index(request.kind)),
+        }
+
+
+class Alignment:
+    """The losses and scores of the initialisation."""
+
+    def __init__(self, model: VideoLanguageModel, weights: AlignLoss):
+        self.model, self.weights = model, weights
+
+    def queries(self, params: Params, batch: Batch, key: jax.Array | None) -> Float[Array, "b k q w"]:
+        out, _ = self.model.resample(
+            params,
+            batch["frames"],
+            batch["seconds"],
+            batch["frame_mask"],
+            batch["task"],
+            batch["condition"],
+            batch["condition_mask"],
+            key,
+        )
+        return out.astype(jnp.float32)
+
+    def goals(self, batch: Batch) -> tuple[Array, Array]:
+        """The token each query stands for: the sentence's, then padding; and which queries are within the sentence."""
+        queries = self.model.tcr.config.queries
+        words = batch["target"][..., :queries]
+        words = jnp.pad(words, ((0, 0), (0, 0), (0, queries - words.shape[-1])))
+        inside = jnp.arange(queries)[None, None] < batch["tokens"][..., None]
+        return jnp.where(inside, words, self.model.llm.config.pad_id), inside
+
+    def token_logits(self, params: Params, queries: Array) -> tuple[Float[Array, "b k q v"], Float[Array, "v w"]]:
+        """Minus the mean squared distance of each query output to each of the LLM's embeddings, sharpened."""
+        table = params["llm"]["shared"]["embedding"].astype(jnp.float32)
+        width = table.shape[-1]
+        cross = jnp.einsum("bkqw,vw->bkqv", queries, table) * 2 - jnp.sum(table**2, axis=-1)[None, None, None]
+        return self.weights.sharpness * (cross - jnp.sum(queries**2, axis=-1, keepdims=True)) / width, table
+
+    def loss(self, params: Params, batch: Batch, key: jax.Array) -> tuple[Float[Array, ""], dict[str, Array]]:
+        """Token classification + squared distance + caption likelihood, weighted."""
+        queries = self.queries(params, batch, key)
+        goals, inside = self.goals(batch)
+        logits, table = self.token_logits(params, queries)
+        # Queries behind the sentence only have to keep quiet, so they count less.
+        weight = jnp.where(inside, 1.0, 0.1)
+        tokens = optax.softmax_cross_entropy_with_integer_labels(logits, goals)
+        distance = jnp.mean((queries - table[goals]) ** 2, axis=-1)
+        parts = {
+            "tokens": jnp.sum(tokens * weight) / jnp.sum(weight),
+            "distance": jnp.sum(distance * weight) / jnp.sum(weight),
+        }
+        if self.weights.caption:
+            encoded, mask = self.model.encode(params, queries, batch["prompt"], batch["prompt_mask"])
+            labels = rearrange(batch["target"], "b k m -> (b k) m")
+            likelihood, count = sequence_log_likelihood(self.model.llm, params["llm"], encoded, mask, labels)
+            parts["caption"] = -jnp.sum(likelihood) / jnp.sum(count)
+        parts["right"] = jnp.sum((jnp.argmax(logits, -1) == goals) * inside) / jnp.sum(inside)
+        total = sum(
+            getattr(self.weights, name) * parts[name] for name in ("tokens", "distance", "caption") if name in parts
+        )
+        return total, parts
+
+    def measure(self, params: Params, batch: Batch) -> dict[str, Array]:
+        """Sums by kind of request: tokens right, sentences right to the last token, requests."""
+        queries = self.queries(params, batch, None)
+        goals, inside = self.goals(batch)
+        right = jnp.argmax(self.token_logits(params, queries)[0], -1) == goals
+        valid = batch["valid"][:, None].astype(jnp.float32)
+        kind = jax.nn.one_hot(batch["kind"], len(KINDS)) * valid[..., None]
+        share = jnp.sum(right * inside, -1) / jnp.maximum(jnp.sum(inside, -1), 1)
+        whole = jnp.all(right | ~inside, axis=-1).astype(jnp.float32)
+        return {
+            "tokens": jnp.einsum("bk,bki->i", share, kind),
+            "sentences": jnp.einsum("bk,bki->i", whole, kind),
+            "requests": jnp.sum(kind, axis=(0, 1)),
+        }
+
+
+def _finish(sums: dict[str, Any]) -> dict[str, float]:
+    results = {}
+    for name in ("tokens", "sentences"):
+        results[f"align/{name}"] = float(sums[name].sum() / sums["requests"].sum())
+        for index, kind in enumerate(KINDS):
+            if sums["requests"][index]:
+                results[f"align/{name}_{kind}"] = float(sums[name][index] / sums["requests"][index])
+    return results
+
+
+def build(config: ConfigDict) -> Experiment:
+    """The experiment of `configs/tcr_storyworld_init.py`."""
+    model, tokenizer = make_model(config.model, config.precision), make_tokenizer(config.model)
+    data = from_config(AlignData, config.data, "config.data")
+    alignment = Alignment(model, AlignLoss())
+    counts = {"train": data.train, "val": data.val}
+    footage = {split: Footage(data.world, split, counts) for split in counts}
+
+    def loader(train: bool) -> RequestLoader:
+        return RequestLoader(data, model.tcr.config, model.vision.config.image_size, tokenizer, train)
+
+    def stream(spec: StreamSpec) -> Stream:
+        return train_stream(footage["train"], loader(True), spec, workers=data.workers)
+
+    evaluator = summing_evaluator(
+        "align", lambda spec: eval_stream(footage["val"], loader(False), spec), alignment.measure, _finish
+    )
+    return Experiment(
+        name="tcr.align",
+        init=model.init,
+        pretrained=lambda: frozen_towers(config.model),
+        trainable="tcr/.*",
+        tasks=(Task("align", stream, alignment.loss),),
+        evaluators=(evaluator,),
+        units="videos",
+        steps_per_epoch=lambda: data.train // config.train.batch_size,
+    )

@@ -1,0 +1,62 @@
+"""What the TCR is trained on, and what is counted when it is tested."""
+
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from einops import rearrange
+from jaxtyping import Array, Float
+
+from storyjax.nn.closed_vocabulary import score_answers, sequence_log_likelihood
+from storyjax.tcr.data import TYPES
+from storyjax.tcr.model import VideoLanguageModel
+from storyjax.train.experiment import Batch, Params
+
+
+@dataclass(frozen=True)
+class QuestionAnswering:
+    """Multiple choice through the frozen LLM (§3.3.2). `answers` are the token ids of the closed vocabulary (a, m)."""
+
+    model: VideoLanguageModel
+    answers: np.ndarray
+
+    def encode(self, params: Params, batch: Batch, key: Array | None) -> tuple[Array, Array, Float[Array, "b k t"]]:
+        """The LLM's encoder states and mask, one row for each question, and the attention each frame got."""
+        queries, seen = self.model.resample(
+            params,
+            batch["frames"],
+            batch["seconds"],
+            batch["frame_mask"],
+            batch["task"],
+            batch["condition"],
+            batch["condition_mask"],
+            key,
+        )
+        return *self.model.encode(params, queries, batch["prompt"], batch["prompt_mask"]), seen
+
+    def loss(self, params: Params, batch: Batch, key: Array) -> tuple[Float[Array, ""], dict[str, Array]]:
+        """The generative loss on the answer's words (§3.2.2): mean negative log-likelihood of a token."""
+        encoded, mask, _ = self.encode(params, batch, key)
+        labels = rearrange(batch["target"], "b k m -> (b k) m")
+        likelihood, count = sequence_log_likelihood(self.model.llm, params["llm"], encoded, mask, labels)
+        return -jnp.sum(likelihood) / jnp.maximum(jnp.sum(count), 1), {}
+
+    def scores(self, params: Params, batch: Batch) -> tuple[Float[Array, "b k a"], Float[Array, "b k t"]]:
+        """Log-probabilities over the closed vocabulary, and the attention each frame got."""
+        encoded, mask, seen = self.encode(params, batch, None)
+        scores = score_answers(self.model.llm, params["llm"], encoded, mask, jnp.asarray(self.answers))
+        return rearrange(scores, "(b k) a -> b k a", b=seen.shape[0]), seen
+
+    def measure(self, params: Params, batch: Batch) -> dict[str, Array]:
+        """Sums over the batch's real questions: asked and right by type, and how often each option was chosen."""
+        scores, _ = self.scores(params, batch)
+        chosen = jnp.argmax(scores, axis=-1)
+        valid = (batch["valid"] & batch["record_valid"][:, None]).astype(jnp.float32)
+        of_type = jax.nn.one_hot(batch["type"], len(TYPES)) * valid[..., None]
+        right = (chosen == batch["answer"]).astype(jnp.float32)
+        return {
+            "asked": jnp.sum(of_type, axis=(0, 1)),
+            "right": jnp.einsum("bk,bki->i", right, of_type),
+            "chosen": jnp.sum(jax.nn.one_hot(chosen, scores.shape[-1]) * valid[..., None], axis=(0, 1)),
+        }

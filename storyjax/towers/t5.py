@@ -1,0 +1,253 @@
+"""A small T5 that reads StoryWorld: story text and a question with options in, the answer out.
+
+It learns on text alone, from stories told on the fly. Later it is frozen and reads the outputs of a resampler in the
+place of the story's words, so it also meets stories of one sentence, padding that is not masked, and noise on the
+embeddings of the story's words.
+"""
+
+import functools
+from collections import defaultdict
+from dataclasses import dataclass, field
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from einops import rearrange
+from jaxtyping import Array, Float
+from ml_collections import ConfigDict
+
+from storyjax.configuration import from_config
+from storyjax.data.pipeline import eval_stream, train_stream
+from storyjax.data.prompts import caption_prompt, option_names, question_prompt
+from storyjax.data.text import Tokenizer, WordTokenizer, pad
+from storyjax.nn.closed_vocabulary import score_answers, sequence_log_likelihood
+from storyjax.nn.t5 import T5, T5Config
+from storyjax.storyworld.language import cast_sentence, narration, sentence
+from storyjax.storyworld.questions import TYPES, Question, questions
+from storyjax.storyworld.story import Story, tell
+from storyjax.storyworld.vocabulary import vocabulary
+from storyjax.train.experiment import Batch, Evaluator, Experiment, Params, StreamSpec, Task, summing_evaluator
+
+
+@dataclass(frozen=True)
+class ReadingMix:
+    """How often each exercise comes up.
+
+    full: the whole story and a question. evidence: the one sentence that answers it. window: the events around it.
+    caption: one sentence, to be said again. find: no story, the option that the question spells out.
+    """
+
+    full: float = 0.40
+    evidence: float = 0.22
+    window: float = 0.16
+    caption: float = 0.12
+    find: float = 0.10
+
+
+@dataclass(frozen=True)
+class ReadingData:
+    """Stories and how they are read; lengths in tokens.
+
+    Attributes:
+        first_story: seed of the first training story; validation uses seeds from `first_validation_story` on.
+        per_story: exercises drawn from one story.
+        visible_padding: tokens up to which a short story's padding stays unmasked half of the time, as a resampler's
+            unused queries do.
+        noise: largest standard deviation of the noise on story embeddings, relative to theirs.
+    """
+
+    stories: int = 2_000_000
+    first_story: int = 50_000_000
+    validation_stories: int = 100
+    first_validation_story: int = 40_000_000
+    per_story: int = 8
+    story_length: int = 192
+    prompt_length: int = 88
+    target_length: int = 18
+    visible_padding: int = 16
+    noise: float = 0.4
+    workers: int = 0
+    mix: ReadingMix = field(default_factory=ReadingMix)
+
+
+class _Seeds:
+    """A random-access source whose records are story seeds."""
+
+    def __init__(self, first: int, count: int):
+        self.first, self.count = first, count
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, index: int) -> int:
+        return self.first + int(index)
+
+
+def load_exercises(
+    seed: int, rng: np.random.Generator, data: ReadingData, tokenizer: Tokenizer, kinds: tuple[str, ...] | None = None
+) -> dict[str, np.ndarray]:
+    """One story's exercises, padded: story (k, l), story_mask, prompt, prompt_mask, target, answer, type, valid.
+
+    With `kinds` every question of the story is asked in each of these ways (for evaluation), else a mix is drawn.
+    """
+    story = tell(seed)
+    asked = questions(story)
+    if kinds is None:
+        mix = {name: getattr(data.mix, name) for name in ("full", "evidence", "window", "caption", "find")}
+        share = np.array(list(mix.values())) / sum(mix.values())
+        drawn = rng.choice(list(mix), size=data.per_story, p=share)
+        plan = [(str(kind), asked[int(rng.integers(len(asked)))]) for kind in drawn]
+    else:
+        plan = [(kind, question) for kind in kinds for question in asked]
+        plan = plan[: 2 * len(TYPES) * len(kinds)]
+    rows = defaultdict(list)
+    for kind, question in plan:
+        text, prompt, target, answer = _exercise(kind, story, question, rng)
+        words = tokenizer.encode(text)[: data.story_length]
+        visible = max(len(words), data.visible_padding * int(rng.integers(2)) * (kind in ("evidence", "caption")))
+        rows["story"].append(pad(words, data.story_length))
+        rows["story_mask"].append(np.arange(data.story_length) < visible)
+        asks = tokenizer.encode(prompt)[: data.prompt_length]
+        rows["prompt"].append(pad(asks, data.prompt_length))
+        rows["prompt_mask"].append(np.arange(data.prompt_length) < len(asks))
+        rows["target"].append(pad([*tokenizer.encode(target), tokenizer.eos_id], data.target_length))
+        rows["answer"].append(answer)
+        rows["type"].append(TYPES.index(question.type))
+        rows["valid"].append(True)
+    if kinds is not None:  # a fixed number of rows for every story
+        missing = 2 * len(TYPES) * len(kinds) - len(plan)
+        for column in rows.values():
+            column.extend([np.zeros_like(column[0])] * missing)
+    return {name: np.stack([np.asarray(value) for value in column]) for name, column in rows.items()}
+
+
+def _exercise(kind: str, story: Story, question: Question, rng: np.random.Generator) -> tuple[str, str, str, int]:
+    """(story text, prompt, target text, index of the right option or -1)."""
+    prompt = question_prompt(question.question, question.options)
+    target = option_names(len(question.options))[question.answer]
+    if kind == "full":
+        return f"{cast_sentence(story)} {narration(story)}", prompt, target, question.answer
+    if kind == "evidence":
+        return question.evidence, prompt, target, question.answer
+    if kind == "window":
+        return _window(story, question, rng), prompt, target, question.answer
+    if kind == "caption":
+        event = story.events[int(rng.integers(len(story.events)))]
+        said = cast_sentence(story) if rng.random() < 0.1 else sentence(event)
+        return said, caption_prompt(event.start, event.end), said, -1
+    right = question.options[question.answer]
+    return "", question_prompt(f"Which option is {right}?", question.options), target, question.answer
+
+
+def _window(story: Story, question: Question, rng: np.random.Generator) -> str:
+    """The events within one to three of the one that holds the answer; for a count, the list of people."""
+    told = [sentence(event) for event in story.events]
+    if question.evidence not in told:
+        return question.evidence
+    centre, radius = told.index(question.evidence), int(rng.integers(1, 4))
+    return " ".join(told[max(0, centre - radius) : centre + radius + 1])
+
+
+class Reader:
+    """The T5 with its loss and its scores on exercises."""
+
+    def __init__(self, config: T5Config, data: ReadingData, tokenizer: Tokenizer):
+        self.llm = T5(config)
+        self.data = data
+        self.answers = np.stack(
+            [pad([*tokenizer.encode(name), tokenizer.eos_id], 4) for name in option_names(5)]
+        ).astype(np.int32)
+
+    def init(self, key: jax.Array) -> Params:
+        ids = jnp.zeros((1, 2), jnp.int32)
+        return {"llm": self.llm.init(key, ids, ids == 0, ids)["params"]}
+
+    def encode(self, params: Params, batch: Batch, key: jax.Array | None) -> tuple[Array, Array]:
+        """Encoder states of [story; prompt] and their mask; with a key, noise is laid over the story."""
+        variables = {"params": params["llm"]}
+        story = self.llm.apply(variables, batch["story"], method=T5.embed)
+        prompt = self.llm.apply(variables, batch["prompt"], method=T5.embed)
+        if key is not None:
+            size, direction = jax.random.split(key)
+            spread = jax.random.uniform(size, (len(story), 1, 1), maxval=self.data.noise) * jnp.std(story)
+            story = story + spread * jax.random.normal(direction, story.shape)
+        mask = jnp.concatenate([batch["story_mask"], batch["prompt_mask"]], axis=1)
+        inputs = jnp.concatenate([story, prompt], axis=1)
+        return self.llm.apply(variables, inputs, mask, method=T5.encode), mask
+
+    def loss(self, params: Params, batch: Batch, key: jax.Array) -> tuple[Float[Array, ""], dict[str, Array]]:
+        """Mean negative log-likelihood of the target's tokens."""
+        batch = _rows(batch)
+        encoded, mask = self.encode(params, batch, key)
+        likelihood, tokens = sequence_log_likelihood(self.llm, params["llm"], encoded, mask, batch["target"])
+        return -jnp.sum(likelihood) / jnp.sum(tokens), {}
+
+    def measure(self, params: Params, batch: Batch) -> dict[str, Array]:
+        """Sums over a batch: right and asked, by way of reading and question type."""
+        record_valid = batch.pop("record_valid")
+        batch = _rows({**batch, "valid": batch["valid"] & record_valid[:, None]})
+        encoded, mask = self.encode(params, batch, None)
+        scores = score_answers(self.llm, params["llm"], encoded, mask, jnp.asarray(self.answers))
+        right = (jnp.argmax(scores, axis=-1) == batch["answer"]) & batch["valid"]
+        cell = jax.nn.one_hot(batch["kind"], 2)[:, :, None] * jax.nn.one_hot(batch["type"], len(TYPES))[:, None]
+        return {
+            "right": jnp.einsum("i,ikt->kt", right.astype(jnp.float32), cell),
+            "asked": jnp.einsum("i,ikt->kt", batch["valid"].astype(jnp.float32), cell),
+        }
+
+
+def _rows(batch: Batch) -> Batch:
+    """Stories' exercises as one axis."""
+    return {
+        name: rearrange(jnp.asarray(value), "b k ... -> (b k) ...") for name, value in batch.items() if name != "index"
+    }
+
+
+def _finish(sums: dict[str, Any]) -> dict[str, float]:
+    """Accuracy from the whole story and from the evidence alone, over all questions and by type."""
+    right, asked = sums["right"], sums["asked"]
+    results = {}
+    for index, kind in enumerate(("full", "evidence")):
+        results[f"reading/{kind}_acc"] = float(right[index].sum() / asked[index].sum())
+        for place, name in enumerate(TYPES):
+            results[f"reading/{kind}_acc_{name}"] = float(right[index, place] / max(asked[index, place], 1))
+    return results
+
+
+def _evaluator(reader: Reader, data: ReadingData, tokenizer: Tokenizer) -> Evaluator:
+    def load(seed: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
+        batch = load_exercises(seed, rng, data, tokenizer, kinds=("full", "evidence"))
+        half = len(batch["type"]) // 2
+        # Rows of the first kind come first, padding last: a row's kind is where it stands among the valid ones.
+        asked = int(batch["valid"].sum()) // 2
+        kind = (np.arange(2 * half) >= asked).astype(np.int32)
+        return {**batch, "kind": kind}
+
+    def stream(spec: StreamSpec):
+        source = _Seeds(data.first_validation_story, data.validation_stories)
+        for batch in eval_stream(source, load, spec):
+            batch["record_valid"] = batch.pop("padding_valid")
+            yield batch
+
+    return summing_evaluator("reading", stream, reader.measure, _finish)
+
+
+def build(config: ConfigDict) -> Experiment:
+    """The experiment of `configs/storyworld_t5.py`."""
+    tokenizer = WordTokenizer.from_words(vocabulary())
+    model = from_config(T5Config, {**config.model, "vocab_size": tokenizer.vocab_size}, "config.model")
+    data = from_config(ReadingData, config.data, "config.data")
+    reader = Reader(model, data, tokenizer)
+    load = functools.partial(load_exercises, data=data, tokenizer=tokenizer)
+    source = _Seeds(data.first_story, data.stories)
+    task = Task("reading", lambda spec: train_stream(source, load, spec, workers=data.workers), reader.loss)
+    return Experiment(
+        name="towers.t5",
+        init=reader.init,
+        trainable="llm/.*",
+        tasks=(task,),
+        evaluators=(_evaluator(reader, data, tokenizer),),
+        units="stories",
+        steps_per_epoch=lambda: data.stories // config.train.batch_size,
+    )

@@ -1,0 +1,86 @@
+"""The story model keeps its promises: seeded, coherent, without ambiguity."""
+
+import itertools
+
+import numpy as np
+import pytest
+
+from storyjax.storyworld.cast import PEOPLE, phrases
+from storyjax.storyworld.language import cast_sentence, narration, sentence
+from storyjax.storyworld.requests import KINDS, draw, requests
+from storyjax.storyworld.story import StoryStyle, tell
+from storyjax.storyworld.vocabulary import vocabulary
+
+SEEDS = range(200)
+
+
+def test_same_seed_same_story() -> None:
+    assert tell(7) == tell(7)
+    assert tell(7) != tell(8)
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_events_follow_one_another_without_gaps(seed: int) -> None:
+    story = tell(seed)
+    assert story.events[0].start == 0
+    assert all(a.end == b.start and a.end > a.start for a, b in itertools.pairwise(story.events))
+    assert story.event_at(story.events[3].start + 0.01) is story.events[3]
+    assert story.event_at(1e9) is story.events[-1]
+
+
+def test_no_doing_occurs_twice_and_everybody_appears() -> None:
+    for seed in SEEDS:
+        story = tell(seed)
+        done = [p.phrase for event in story.events if event.role != "travel" for p in event.performances]
+        assert len(done) == len(set(done))
+        seen = {p.person for event in story.events for p in event.performances}
+        assert seen == {person.name for person in story.cast}
+
+
+def test_reactions_follow_their_mishaps_by_somebody_else() -> None:
+    for seed in SEEDS:
+        story = tell(seed)
+        for event in story.events:
+            assert (event.cause is not None) == (event.role == "reaction")
+            if event.cause is not None:
+                cause = story.events[event.cause]
+                assert cause.role == "mishap"
+                assert cause.end == event.start
+                assert cause.lead.person != event.lead.person
+                assert cause.place == event.place
+
+
+def test_unseen_people_stay_unseen_unless_asked_for() -> None:
+    known = {person.name for person in PEOPLE.values() if person.known}
+    assert all({person.name for person in tell(seed).cast} <= known for seed in SEEDS)
+    mixed = [tell(seed, StoryStyle(known_people=False)) for seed in range(20)]
+    assert any({person.name for person in story.cast} - known for story in mixed)
+    assert [person.name for person in tell(0, StoryStyle(names=("ivy", "sam"))).cast] == ["ivy", "sam"]
+
+
+def test_all_that_is_said_is_in_the_vocabulary() -> None:
+    words = set(vocabulary())
+    assert len(words) == len(vocabulary())
+    for seed in range(50):
+        story = tell(seed)
+        said = [narration(story), cast_sentence(story), *(request.text for request in requests(story))]
+        said += [line.text for line in story.lines]
+        assert set(" ".join(said).split()) <= words
+
+
+def test_requests_tell_the_moment_they_ask_for() -> None:
+    story = tell(3)
+    told = {sentence(event): event for event in story.events}
+    for request in requests(story):
+        if request.target in told:
+            event = told[request.target]
+            assert request.span == (event.start, event.end)
+    drawn = draw(story, {"time": 1.0, "people": 1.0}, 40, np.random.default_rng(0))
+    assert {request.kind for request in drawn} == {"time", "people"}
+    assert {request.kind for request in requests(story)} <= set(KINDS)
+
+
+def test_there_are_enough_doings_for_every_event_and_for_wrong_options() -> None:
+    # 15 events less two trips and two mishap–reaction pairs, each with a companion, and four things nobody did.
+    assert len(phrases("neutral")) >= 2 * 9 + 4
+    assert len(phrases("mishap")) >= 2 + 4

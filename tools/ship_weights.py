@@ -1,0 +1,57 @@
+"""Turns a finished run into weights that ship with the package.
+
+    python tools/ship_weights.py RUN NAME      e.g. runs/t5 storyworld_t5
+
+Writes storyjax/weights/shipped/NAME/{model.safetensors,config.json,results.json} and, for a language model,
+tokenizer.json. The NAME's README is written by hand. Weights are stored in half precision.
+"""
+
+import argparse
+import dataclasses
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+
+from storyjax.configuration import from_config
+from storyjax.data.text import WordTokenizer
+from storyjax.nn.clip import ClipConfig
+from storyjax.nn.t5 import T5Config
+from storyjax.storyworld.vocabulary import vocabulary
+from storyjax.train.checkpoint import load_trainable
+from storyjax.weights.tree_io import save_tree
+
+SHIPPED = Path(__file__).resolve().parents[1] / "storyjax" / "weights" / "shipped"
+
+
+def architecture(config: dict) -> dict:
+    """What config.json says of the model, so that it can be built without the run's config."""
+    tokenizer = WordTokenizer.from_words(vocabulary())
+    if config["experiment"] == "towers.t5":
+        llm = from_config(T5Config, {**config["model"], "vocab_size": tokenizer.vocab_size})
+        return {"llm": dataclasses.asdict(llm)}
+    if config["experiment"] == "towers.clip":
+        text = {**config["model"]["text"], "vocab_size": tokenizer.vocab_size, "eos_id": tokenizer.eos_id}
+        return dataclasses.asdict(from_config(ClipConfig, {**config["model"], "text": text}))
+    return config["model"]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run", type=Path, help="workdir of a finished run")
+    parser.add_argument("name", help="folder name under storyjax/weights/shipped")
+    arguments = parser.parse_args()
+    config = json.loads((arguments.run / "config.json").read_text())
+    folder = SHIPPED / arguments.name
+    folder.mkdir(parents=True, exist_ok=True)
+    metadata = {"experiment": config["experiment"], "made_by": "tools/ship_weights.py"}
+    save_tree(folder / "model.safetensors", load_trainable(arguments.run), metadata, dtype=np.float16)
+    (folder / "config.json").write_text(json.dumps(architecture(config), indent=2) + "\n")
+    shutil.copy(arguments.run / "results.json", folder / "results.json")
+    if config["experiment"].startswith("towers."):
+        WordTokenizer.from_words(vocabulary()).save(folder / "tokenizer.json")
+
+
+if __name__ == "__main__":
+    main()
