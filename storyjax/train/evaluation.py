@@ -36,25 +36,23 @@ class Evaluation:
 
         return jax.jit(measure, out_shardings=sharding)
 
-    def __call__(
-        self, trainable: Params, frozen: Params, each_batch: Callable[[str, int], None] = lambda name, count: None
-    ) -> dict[str, float]:
+    def __call__(self, trainable: Params, frozen: Params, after_batch: Callable[[str], None]) -> dict[str, float]:
         """{"dataset/metric": number} of all evaluators, sorted.
 
         Args:
-            each_batch: called as (evaluator's name, batches done) after each batch; what it raises ends the evaluation.
+            after_batch: called with the evaluator's name; what it raises ends the evaluation.
         """
         results: dict[str, float] = {}
         for evaluator, measure in zip(self._evaluators, self._measures, strict=True):
             stream, accumulated = evaluator.data(self._spec), None
             try:
-                for count, batch in enumerate(stream, start=1):
+                for batch in stream:
                     measured = jax.device_get(measure(trainable, frozen, put_batch(batch, self._sharding)))
                     if jax.process_count() > 1:
                         # The measurements are those of the global batch, and so must the batch beside them be.
                         batch = multihost_utils.process_allgather(batch, tiled=True)
                     accumulated = evaluator.accumulate(accumulated, measured, batch)
-                    each_batch(evaluator.name, count)
+                    after_batch(evaluator.name)
             finally:
                 close = getattr(stream, "close", None)
                 if close is not None:

@@ -1,20 +1,39 @@
-"""The one training loop: `run(config, workdir)` trains an experiment, evaluates it and writes its results."""
+"""The one training loop: `run(config, workdir)` trains an experiment, evaluates it and writes its results.
 
-import json
+What a step does is in step.py, and where a run starts from in start.py; here is the order of things around them. After
+a step come the log, the checkpoint and the evaluation, in this order. A run killed at any moment goes on from its
+latest checkpoint and redoes what came after it, bit for bit, because batches and keys are functions of (seed, step)
+alone.
+"""
+
+import contextlib
+import math
 import pathlib
+from dataclasses import dataclass
 from typing import Any
 
 import jax
+import numpy as np
+from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
+from storyjax.configuration import choose
+from storyjax.errors import StoryjaxError
 from storyjax.train import mesh as mesh_lib
+from storyjax.train.checkpoint import Checkpoints
 from storyjax.train.evaluation import Evaluation
-from storyjax.train.experiment import Experiment, StreamSpec, build_experiment
-from storyjax.train.optim import make_optimizer
-from storyjax.train.params import check_given, flatten, initialise
-from storyjax.train.precision import get_policy
-from storyjax.train.settings import complete, read_settings
-from storyjax.train.step import make_step, new_state
+from storyjax.train.experiment import Experiment, Params, build_experiment
+from storyjax.train.feed import Feed
+from storyjax.train.logging import RunLog, progress_bar
+from storyjax.train.optim import make_optimizer, make_schedule
+from storyjax.train.params import merge
+from storyjax.train.settings import Settings, complete, read_settings
+from storyjax.train.start import Start, starting_point
+from storyjax.train.step import StepMetrics, TrainState, make_step, new_state
+from storyjax.train.termination import Stopped, Termination
+from storyjax.train.workdir import check_same_run, plain, storage_errors, write_config, write_results
+
+MODES = ("train", "eval")
 
 
 def run(
@@ -25,38 +44,234 @@ def run(
     experiment: Experiment | None = None,
     progress: bool = True,
 ) -> dict[str, float]:
+    """Trains (mode "train") and evaluates, or only evaluates (mode "eval"); returns what it writes to results.json.
+
+    Args:
+        config: as `configs/*.py` give it; keys of the loop that it leaves out have their defaults.
+        workdir: the run's folder, made if need be. A run that is there already is gone on with.
+        mode: "eval" evaluates the latest checkpoint in workdir if there is one, else what a new run would start from.
+        experiment: what to run, instead of what `config.experiment` names.
+        progress: whether to show a progress bar on standard error.
+
+    Returns:
+        {"dataset/metric": number}, sorted by name.
+
+    Raises:
+        StoryjaxError: what a person can mend: the config, the data, another model's checkpoint, a full disk, a loss
+            that is not a number.
+        Stopped: after SIGTERM, when the state has been saved. It is a SystemExit with code 0.
+    """
     config = complete(config)
     settings = read_settings(config)
+    choose(mode, MODES, "mode")
+    workdir = pathlib.Path(workdir).absolute()
     mesh_lib.start_distributed(settings.mesh)
-    experiment = experiment or build_experiment(config)
-    workdir = pathlib.Path(workdir)
-    workdir.mkdir(parents=True, exist_ok=True)
-    mesh = mesh_lib.make_mesh(settings.mesh)
-    key = jax.random.key(settings.seed)
-    given: dict[str, Any] = {}
-    if experiment.pretrained is not None:
-        given = experiment.pretrained()
-        check_given(given, flatten(jax.eval_shape(experiment.init, key)), set(), "the pretrained weights")
-    trainable, frozen = initialise(
-        experiment.init, key, experiment.trainable, given, get_policy(settings.precision), mesh
-    )
-    total = settings.train.steps
-    if total is None:
-        total = round(settings.train.epochs * experiment.steps_per_epoch())
-    if mode == "train":
-        optimizer = make_optimizer(settings.optim, total)
-        state = new_state(trainable, optimizer, mesh)
-        step_fn = make_step(experiment.tasks, optimizer, state, frozen, mesh, settings.train.accumulate)
-        spec = [StreamSpec(task.batch_size or settings.train.batch_size, settings.seed) for task in experiment.tasks]
-        streams = [iter(task.data(s)) for task, s in zip(experiment.tasks, spec, strict=True)]
-        sharding = mesh_lib.batch_sharding(mesh)
-        for step in range(1, total + 1):
-            batches = tuple(mesh_lib.put_batch(next(stream), sharding) for stream in streams)
-            state, metrics = step_fn(state, frozen, batches, key)
-            if progress and (step % settings.log.every == 0 or step == total):
-                print(f"step {step}/{total} loss {float(metrics['loss']):.4f}", flush=True)
-        trainable = state.trainable
-    batch_size = settings.eval.batch_size or settings.train.batch_size
-    results = Evaluation(experiment.evaluators, batch_size, settings.seed, mesh)(trainable, frozen)
-    (workdir / "results.json").write_text(json.dumps(results, indent=2, sort_keys=True) + "\n")
+    with storage_errors(workdir), Termination() as termination:
+        workdir.mkdir(parents=True, exist_ok=True)
+        experiment = experiment or build_experiment(config)
+        mesh = mesh_lib.make_mesh(settings.mesh)
+        with jax.set_mesh(mesh):
+            one = _Run(config, settings, experiment, workdir, mesh, termination, progress)
+            results = one.train() if mode == "train" else one.evaluate()
+        if jax.process_index() == 0:
+            write_results(workdir, results)
     return results
+
+
+def load_params(config: ConfigDict, workdir: str | pathlib.Path, experiment: Experiment | None = None) -> Params:
+    """The whole parameter tree that `run(config, workdir, "eval")` evaluates; for predictors and exports."""
+    config = complete(config)
+    settings = read_settings(config)
+    experiment = experiment or build_experiment(config)
+    start = starting_point(settings, experiment, pathlib.Path(workdir), mesh_lib.make_mesh(settings.mesh))
+    return merge(start.trainable, start.frozen)
+
+
+def total_steps(settings: Settings, experiment: Experiment) -> int:
+    """The length of a run: `train.steps`, or else `train.epochs` passes over the data."""
+    if settings.train.steps is not None:
+        return settings.train.steps
+    if settings.train.epochs is None:
+        raise StoryjaxError("config.train needs steps or epochs: the length of the run.")
+    if experiment.steps_per_epoch is None:
+        raise StoryjaxError(f"config.train.epochs: {experiment.name} does not count epochs; set config.train.steps.")
+    return math.ceil(settings.train.epochs * experiment.steps_per_epoch())
+
+
+class _Run:
+    """One call of `run`, once its surroundings are known."""
+
+    def __init__(
+        self,
+        config: ConfigDict,
+        settings: Settings,
+        experiment: Experiment,
+        workdir: pathlib.Path,
+        mesh: Mesh,
+        termination: Termination,
+        progress: bool,
+    ) -> None:
+        self.config, self.settings, self.experiment = config, settings, experiment
+        self.workdir, self.mesh, self.termination = workdir, mesh, termination
+        self.progress = progress and jax.process_index() == 0
+        self.batch_sizes = [task.batch_size or settings.train.batch_size for task in experiment.tasks]
+        for task, size in zip(experiment.tasks, self.batch_sizes, strict=True):
+            mesh_lib.check_batch_size(mesh, size, settings.train.accumulate, f"the batch size of task '{task.name}'")
+        size = settings.eval.batch_size or settings.train.batch_size
+        mesh_lib.check_batch_size(mesh, size, 1, "the batch size of evaluations")
+        self.evaluation = Evaluation(experiment.evaluators, size, settings.seed, mesh)
+
+    def evaluate(self) -> dict[str, float]:
+        """The results of the parameters that are there."""
+        start = starting_point(self.settings, self.experiment, self.workdir, self.mesh)
+        return self.measure(start.trainable, start.frozen)
+
+    def measure(self, trainable: Params, frozen: Params) -> dict[str, float]:
+        """Runs the evaluators; SIGTERM ends them after the batch at hand."""
+        with progress_bar(self.progress, unit=" batches", leave=False, delay=2.0) as bar:
+
+            def after_batch(name: str) -> None:
+                bar.set_description_str(f"evaluating {name}", refresh=False)
+                bar.update()
+                if self.termination.noted():
+                    raise Stopped(f"stopped in an evaluation of {self.workdir}; resume with the same command")
+
+            return self.evaluation(trainable, frozen, after_batch)
+
+    def train(self) -> dict[str, float]:
+        """The rest of the run's steps, then the results."""
+        settings, experiment = self.settings, self.experiment
+        with contextlib.ExitStack() as stack:
+            checkpoints = stack.enter_context(contextlib.closing(Checkpoints(self.workdir, settings.checkpoint.keep)))
+            if checkpoints.latest() is not None:
+                check_same_run(self.workdir, self.config)
+            total = total_steps(settings, experiment)
+            done = checkpoints.latest() or 0
+            if done > total:
+                raise StoryjaxError(
+                    f"the run in {self.workdir} is at step {done} already, past config.train.steps ({total})."
+                )
+            start = starting_point(settings, experiment, self.workdir, self.mesh)
+            log = RunLog(self.workdir, done, total, experiment.units, settings.log.tensorboard, self.progress)
+            stack.enter_context(contextlib.closing(log))
+            if start.step is not None:
+                log.say(f"going on from step {done} of the run in {self.workdir}")
+            if jax.process_index() == 0:
+                write_config(self.workdir, self.config)
+            feed = Feed(experiment.tasks, self.batch_sizes, settings.seed, done, total, self.mesh)
+            stack.enter_context(contextlib.closing(feed))
+            return _Training(self, checkpoints, log, feed, start, total).results()
+
+
+@dataclass(frozen=True)
+class _Pending:
+    """A step that the devices may still be busy with."""
+
+    step: int
+    metrics: StepMetrics
+    indices: dict[str, np.ndarray]
+
+
+class _Training:
+    """The steps of a run, from where it starts to its end."""
+
+    def __init__(
+        self, parent: _Run, checkpoints: Checkpoints, log: RunLog, feed: Feed, start: Start, total: int
+    ) -> None:
+        self.run, self.checkpoints, self.log, self.feed = parent, checkpoints, log, feed
+        self.settings, self.total, self.start = parent.settings, total, start
+        tasks, mesh = parent.experiment.tasks, parent.mesh
+        optimizer = make_optimizer(self.settings.optim, total)
+        self.schedule = make_schedule(self.settings.optim, total)
+        self.state: TrainState = new_state(start.trainable, optimizer, mesh)
+        if start.step is not None:
+            self.state = checkpoints.restore_state(start.step, self.state)
+        self.step_fn = make_step(tasks, optimizer, self.state, start.frozen, mesh, self.settings.train.accumulate)
+        self.key = jax.device_put(jax.random.key(self.settings.seed), mesh_lib.replicated(mesh))
+
+    def results(self) -> dict[str, float]:
+        """Takes the steps that are left, saves the last state and evaluates it."""
+        done = self.start.step or 0
+        if done < self.total and self._due(done, self.settings.eval.every) and not self.log.evaluated(done):
+            self._evaluate(done)  # An earlier attempt was killed between this step's checkpoint and its evaluation.
+        pending = None
+        for step in range(done + 1, self.total + 1):
+            batches, indices = self.feed.next()
+            self.state, metrics = self.step_fn(self.state, self.start.frozen, batches, self.key)
+            # The step before is read only now, so that the devices have the next one to go on with meanwhile.
+            self._settle(pending)
+            pending = _Pending(step, metrics, indices)
+            last, stop = step == self.total, self.run.termination.agreed(step)
+            save = last or stop or self._due(step, self.settings.checkpoint.every)
+            evaluate = self._due(step, self.settings.eval.every) and not last and not stop
+            if save or evaluate or step == done + 1:
+                self._settle(pending)
+                pending = None
+            if step == done + 1:
+                self.log.restart_clock(step, self.feed.waited)
+            if save:
+                self._save()
+            if stop and not last:
+                raise Stopped(f"stopped after step {step} of {self.total}, saved; resume with the same command")
+            if evaluate:
+                self._evaluate(step)
+        if self.total == 0:
+            self._save()
+        results = self.run.measure(self.state.trainable, self.start.frozen)
+        if not self.log.evaluated(self.total):
+            self.log.evaluation(self.total, results)
+        return results
+
+    @staticmethod
+    def _due(step: int, every: int) -> bool:
+        return every > 0 and step > 0 and step % every == 0
+
+    def _settle(self, pending: _Pending | None) -> None:
+        """Waits for a step, refuses it if it was not finite, and logs it."""
+        if pending is None:
+            return
+        metrics = {name: float(value) for name, value in jax.device_get(pending.metrics).items()}
+        sick = [
+            name.removeprefix("finite/") for name, fine in metrics.items() if name.startswith("finite/") and not fine
+        ]
+        if sick or not math.isfinite(metrics["grad_norm"]):
+            self._refuse(pending, metrics, sick)
+        if pending.step % self.settings.log.every == 0 or pending.step == self.total:
+            self.log.measure_speed(pending.step, self.feed.examples, self.feed.waited)
+            rate = float(self.schedule(pending.step - 1))
+            logged = {"loss": metrics["loss"], "grad_norm": metrics["grad_norm"], "learning_rate": rate}
+            logged |= {name: value for name, value in metrics.items() if not name.startswith("finite/")}
+            counters = {
+                f"{task}/{name}": float(value)
+                for task, report in self.feed.reports().items()
+                for name, value in report.items()
+                if isinstance(value, int | float)
+            }
+            self.log.train(pending.step, logged | counters)
+        self.log.advance(pending.step, metrics["loss"])
+
+    def _refuse(self, pending: _Pending, metrics: dict[str, float], sick: list[str]) -> None:
+        """The state is still that of the last good step: saves it, and names what made the next one bad."""
+        self._save()
+        parts = []
+        for task in sick or [task.name for task in self.run.experiment.tasks]:
+            records = f" on records {pending.indices[task].tolist()}" if task in pending.indices else ""
+            parts.append(f"task '{task}' has loss {metrics[f'{task}/loss']:g}{records}")
+        raise StoryjaxError(
+            f"step {pending.step} is not finite: {'; '.join(parts)}; gradient norm {metrics['grad_norm']:g}. "
+            f"The state after step {int(self.state.step)} is saved in {self.run.workdir}. Look at these records, or "
+            "lower config.optim.learning_rate in a new run."
+        )
+
+    def _save(self) -> None:
+        meta: dict[str, Any] = {
+            "seed": self.settings.seed,
+            "init_gave_frozen": self.start.init_gave_frozen,
+            "streams": self.feed.reports(),
+            "config": plain(self.run.config),
+        }
+        self.checkpoints.save(self.state, meta)
+
+    def _evaluate(self, step: int) -> None:
+        self.log.evaluation(step, self.run.measure(self.state.trainable, self.start.frozen))
+        self.log.restart_clock(step, self.feed.waited)

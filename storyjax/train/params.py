@@ -9,23 +9,13 @@ from typing import Any
 
 import jax
 import numpy as np
-from flax.traverse_util import flatten_dict, unflatten_dict
 from jax.sharding import Mesh
 
-from storyjax.errors import StoryjaxError, nearest
+from storyjax.errors import StoryjaxError
 from storyjax.train.experiment import Params
 from storyjax.train.mesh import parameter_sharding
 from storyjax.train.precision import Policy
-
-
-def flatten(tree: Params) -> dict[str, Any]:
-    """{"a": {"b": x}} -> {"a/b": x}."""
-    return flatten_dict(tree, sep="/")
-
-
-def unflatten(flat: Mapping[str, Any]) -> Params:
-    """{"a/b": x} -> {"a": {"b": x}}."""
-    return unflatten_dict(dict(flat), sep="/")
+from storyjax.weights.tree_io import flatten, refuse_mismatch, unflatten
 
 
 def partition(tree: Params, trainable: str) -> tuple[Params, Params]:
@@ -64,20 +54,16 @@ def check_given(given: Mapping[str, Any], abstract: Mapping[str, Any], needed: s
     Raises:
         StoryjaxError: naming the paths that are missing, unknown or of another shape.
     """
-    unknown = [f"{path}{nearest(path, abstract)}" for path in given if path not in abstract]
-    missing = [path for path in sorted(needed) if path not in given]
-    shapes = [
-        f"{path} {tuple(np.shape(given[path]))} instead of {tuple(abstract[path].shape)}"
-        for path in given
-        if path in abstract and tuple(np.shape(given[path])) != tuple(abstract[path].shape)
-    ]
-    complaints = [
-        f"{len(paths)} {kind} ({', '.join(paths[:6])}{', ...' if len(paths) > 6 else ''})"
-        for kind, paths in (("missing", missing), ("unknown", unknown), ("of another shape", shapes))
-        if paths
-    ]
-    if complaints:
-        raise StoryjaxError(f"{where} holds another model's parameters: {'; '.join(complaints)}.")
+    refuse_mismatch(
+        where,
+        missing=[path for path in needed if path not in given],
+        unused=[path for path in given if path not in abstract],
+        misshapen=[
+            f"{path} {tuple(array.shape)} for {tuple(abstract[path].shape)}"
+            for path, array in given.items()
+            if path in abstract and tuple(array.shape) != tuple(abstract[path].shape)
+        ],
+    )
 
 
 def initialise(

@@ -1,0 +1,137 @@
+"""Checkpoints of a run (Orbax): trainable parameters, optimiser state, and what the data needs to go on.
+
+Layout of <workdir>/checkpoints/<step>: `trainable` (parameters alone, so that they load without the optimiser),
+`optimizer` (the rest of the train state), `meta` (JSON: step, seed, the streams' reports, config). Frozen parameters
+are not in it. Saving is asynchronous: the state is copied out before `save` returns, and an error in writing it
+surfaces at the next save or at `close`.
+"""
+
+import logging
+import pathlib
+from typing import Any
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+
+from storyjax.errors import StoryjaxError
+from storyjax.train.experiment import Params
+from storyjax.train.params import check_given
+from storyjax.train.step import TrainState
+from storyjax.weights.tree_io import flatten, load_flat
+
+FOLDER = "checkpoints"
+
+
+def _quieten_orbax() -> None:
+    """Orbax logs the traceback of every failed write three times over; each is raised as well, and that is enough."""
+    logger = logging.getLogger("absl")
+    if not any(isinstance(old, _NotOrbax) for old in logger.filters):
+        logger.addFilter(_NotOrbax())
+
+
+class _NotOrbax(logging.Filter):
+    def filter(self, record: logging.LogRecord) -> bool:
+        return "orbax" not in record.pathname
+
+
+class Checkpoints:
+    """The checkpoints of one run.
+
+    Args:
+        workdir: the run's folder.
+        keep: how many of the latest are kept.
+        read_only: look only, touch nothing: the run may be under way in another process.
+    """
+
+    def __init__(self, workdir: pathlib.Path, keep: int = 1, read_only: bool = False) -> None:
+        _quieten_orbax()
+        handlers = ocp.handlers.DefaultCheckpointHandlerRegistry()
+        for item in ("trainable", "optimizer"):
+            handler = ocp.StandardCheckpointHandler()
+            handlers.add(item, ocp.args.StandardSave, handler)
+            handlers.add(item, ocp.args.StandardRestore, handler)
+        handler = ocp.JsonCheckpointHandler()
+        handlers.add("meta", ocp.args.JsonSave, handler)
+        handlers.add("meta", ocp.args.JsonRestore, handler)
+        self._folder = workdir.absolute() / FOLDER
+        self._manager = None
+        if not read_only or self._folder.is_dir():
+            # What a killed run left half written is swept away, but never from under a run that is writing it.
+            options = ocp.CheckpointManagerOptions(
+                max_to_keep=None if read_only else keep, read_only=read_only, cleanup_tmp_directories=not read_only
+            )
+            self._manager = ocp.CheckpointManager(self._folder, options=options, handler_registry=handlers)
+
+    def latest(self) -> int | None:
+        """The step of the latest whole checkpoint, or None."""
+        return None if self._manager is None else self._manager.latest_step()
+
+    def save(self, state: TrainState, meta: dict[str, Any]) -> None:
+        """Starts writing the checkpoint of `state.step`, unless there is one."""
+        step = int(state.step)
+        if step == self.latest():
+            return
+        rest = {"step": state.step, "healthy": state.healthy, "opt_state": state.opt_state}
+        items = ocp.args.Composite(
+            trainable=ocp.args.StandardSave(state.trainable),
+            optimizer=ocp.args.StandardSave(rest),
+            meta=ocp.args.JsonSave({"step": step, **meta}),
+        )
+        self._manager.save(step, args=items)
+
+    def meta(self, step: int) -> dict[str, Any]:
+        """What `save` was given beside the state."""
+        return self._manager.restore(step, args=ocp.args.Composite(meta=ocp.args.JsonRestore()))["meta"]
+
+    def restore_trainable(self, step: int, like: Params) -> Params:
+        """The trainable parameters, laid on the mesh as `like` is, which may be another mesh than they were saved from.
+
+        Raises:
+            StoryjaxError: the checkpoint is of another model.
+        """
+        saved = flatten(self._manager.item_metadata(step)["trainable"].tree)
+        wanted = flatten(like)
+        check_given(saved, wanted, set(wanted), str(self._folder))
+        items = ocp.args.Composite(trainable=ocp.args.StandardRestore(_abstract(like)))
+        return self._manager.restore(step, args=items)["trainable"]
+
+    def restore_state(self, step: int, like: TrainState) -> TrainState:
+        """`like`, whose trainable parameters are the checkpoint's already, with the rest of the checkpoint's state."""
+        rest = {"step": like.step, "healthy": like.healthy, "opt_state": like.opt_state}
+        items = ocp.args.Composite(optimizer=ocp.args.StandardRestore(_abstract(rest)))
+        return TrainState(trainable=like.trainable, **self._manager.restore(step, args=items)["optimizer"])
+
+    def close(self) -> None:
+        """Waits for what is being written; raises what went wrong with it."""
+        if self._manager is not None:
+            self._manager.wait_until_finished()
+            self._manager.close()
+
+
+def _abstract(tree: Any) -> Any:
+    return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding), tree)
+
+
+def load_trainable(source: str | pathlib.Path) -> dict[str, np.ndarray]:
+    """Trainable parameters by path, on the host: of a run's latest checkpoint, or of a safetensors file or folder.
+
+    Raises:
+        StoryjaxError: there is neither at `source`.
+    """
+    source = pathlib.Path(source)
+    if not (source / FOLDER).is_dir():
+        if source.suffix == ".safetensors" or any(source.glob("*.safetensors")):
+            return load_flat(source)
+        raise StoryjaxError(f"{source} is neither the workdir of a run nor safetensors: it has no folder '{FOLDER}'.")
+    checkpoints = Checkpoints(source, read_only=True)
+    step = checkpoints.latest()
+    checkpoints.close()
+    if step is None:
+        raise StoryjaxError(f"the run in {source} has no whole checkpoint yet.")
+    # As numpy, because the devices it was saved from need not exist here.
+    reader = ocp.Checkpointer(ocp.PyTreeCheckpointHandler())
+    folder = source.absolute() / FOLDER / str(step) / "trainable"
+    tree = reader.metadata(folder).item_metadata.tree
+    as_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), tree)
+    return flatten(reader.restore(folder, args=ocp.args.PyTreeRestore(restore_args=as_numpy)))

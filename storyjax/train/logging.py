@@ -1,0 +1,163 @@
+"""What a run tells: metrics.jsonl for programs, TensorBoard's event files, and a progress bar for people."""
+
+import json
+import math
+import pathlib
+import sys
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+from tqdm import tqdm
+
+from storyjax.train.workdir import write_atomically
+
+
+class RunLog:
+    """The log of one run; of many processes only the first writes.
+
+    Args:
+        workdir: where metrics.jsonl and the event files go.
+        start_step: the step that the run goes on from; what an earlier attempt logged beyond it is dropped, since
+            those steps are about to be logged again.
+        total_steps: the length of the run.
+        units: what an example is, for the rate.
+        tensorboard: whether to write event files.
+        progress: whether to show the bar, on standard error.
+    """
+
+    def __init__(
+        self,
+        workdir: pathlib.Path,
+        start_step: int,
+        total_steps: int,
+        units: str = "examples",
+        tensorboard: bool = True,
+        progress: bool = True,
+    ) -> None:
+        first = jax.process_index() == 0
+        self._units = units
+        self._file, self._events = None, None
+        path = workdir / "metrics.jsonl"
+        kept = [line for line in read_metrics(path) if line["step"] <= start_step]
+        self._evaluated = {line["step"] for line in kept if line["kind"] == "eval"}
+        if first:
+            write_atomically(path, "".join(json.dumps(line) + "\n" for line in kept))
+            self._file = open(path, "a", encoding="utf-8", buffering=1)  # noqa: SIM115 (closed in close)
+            self._events = _EventFile(workdir, start_step) if tensorboard else None
+        self._bar = progress_bar(
+            first and progress,
+            total=total_steps,
+            initial=start_step,
+            bar_format="{desc}{percentage:3.0f}%|{bar:20}| {n_fmt}/{total_fmt} [{elapsed}, {remaining} left{postfix}]",
+        )
+        self.restart_clock(start_step, waited=0.0)
+        self._speed: dict[str, float] = {}
+
+    def evaluated(self, step: int) -> bool:
+        """Whether an earlier attempt has logged the evaluation after `step`."""
+        return step in self._evaluated
+
+    def restart_clock(self, step: int, waited: float) -> None:
+        """Leaves out of the rate what came before: compilation, an evaluation."""
+        self._mark = (time.perf_counter(), step, waited)
+
+    def measure_speed(self, step: int, examples: int, waited: float) -> None:
+        """Measures the rate since the last call.
+
+        Args:
+            step: steps done.
+            examples: of one step.
+            waited: seconds spent in waiting for data since the run began.
+        """
+        then, last_step, last_waited = self._mark
+        self.restart_clock(step, waited)
+        seconds = max(self._mark[0] - then, 1e-9)
+        self._speed = {
+            "units_per_second": examples * (step - last_step) / seconds,
+            "wait_share": min((waited - last_waited) / seconds, 1.0),
+        }
+
+    def train(self, step: int, metrics: Mapping[str, float]) -> None:
+        """One line of training metrics."""
+        self._write(step, "train", {**metrics, **self._speed})
+
+    def evaluation(self, step: int, results: Mapping[str, float]) -> None:
+        """One line of an evaluation's results."""
+        self._write(step, "eval", results)
+        self.say(f"step {step}: " + "  ".join(f"{name} {value:.4g}" for name, value in results.items()))
+
+    def _write(self, step: int, kind: str, metrics: Mapping[str, float]) -> None:
+        if self._file is not None:
+            # JSON has no NaN.
+            numbers = {name: value if math.isfinite(value) else None for name, value in metrics.items()}
+            self._file.write(json.dumps({"step": step, "kind": kind, **numbers}) + "\n")
+        if self._events is not None:
+            self._events.write(step, kind, metrics)
+
+    def advance(self, step: int, loss: float) -> None:
+        """Moves the bar to `step`."""
+        postfix = f"loss {loss:.4g}"
+        if self._speed:
+            rate, wait = self._speed["units_per_second"], self._speed["wait_share"]
+            postfix += f", {rate:.3g} {self._units}/s, wait {wait:.0%}"
+        self._bar.set_postfix_str(postfix, refresh=False)
+        self._bar.update(step - self._bar.n)
+
+    def say(self, text: str) -> None:
+        """A line for people, above the bar."""
+        if not self._bar.disable:
+            self._bar.write(text, file=sys.stderr)
+
+    def close(self) -> None:
+        self._bar.close()
+        if self._file is not None:
+            self._file.close()
+        if self._events is not None:
+            self._events.close()
+
+
+def progress_bar(shown: bool, **settings: Any) -> tqdm:
+    """A tqdm bar on standard error: redrawn in place on a terminal, now and then in what may be somebody's log file."""
+    every = 0.2 if sys.stderr.isatty() else 10.0
+    return tqdm(disable=not shown, file=sys.stderr, mininterval=every, dynamic_ncols=True, **settings)
+
+
+def read_metrics(path: pathlib.Path) -> list[dict[str, Any]]:
+    """The lines of a metrics.jsonl, less a last one that a killed run left half written."""
+    lines = []
+    for text in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
+        try:
+            lines.append(json.loads(text))
+        except json.JSONDecodeError:
+            continue
+    return lines
+
+
+class _EventFile:
+    """TensorBoard scalars, written in this thread: tensorboardX's own writer has a thread, and a full disk there is a
+    traceback nobody catches and, ten events later, a run that hangs.
+    """
+
+    def __init__(self, workdir: pathlib.Path, start_step: int) -> None:
+        # Imported here because it takes a second.
+        from tensorboardX.event_file_writer import EventsWriter
+        from tensorboardX.proto import event_pb2
+        from tensorboardX.summary import scalar
+
+        self._event, self._scalar = event_pb2.Event, scalar
+        # The suffix keeps apart two attempts that begin within one second.
+        self._writer = EventsWriter(str(workdir / "events"), filename_suffix=f".{start_step}")
+        # Tells TensorBoard to forget what an earlier attempt wrote beyond this step.
+        start = event_pb2.SessionLog(status=event_pb2.SessionLog.START)
+        self._writer.write_event(self._event(wall_time=time.time(), step=start_step + 1, session_log=start))
+
+    def write(self, step: int, kind: str, metrics: Mapping[str, float]) -> None:
+        for name, value in metrics.items():
+            summary = self._scalar(f"{kind}/{name}", value)
+            self._writer.write_event(self._event(wall_time=time.time(), step=step, summary=summary))
+        self._writer.flush()
+
+    def close(self) -> None:
+        self._writer.close()

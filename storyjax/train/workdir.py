@@ -1,0 +1,115 @@
+"""A run's folder: its config, its results, and the one line that a full or read-only disk gives."""
+
+import contextlib
+import errno
+import json
+import os
+import pathlib
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from storyjax.errors import StoryjaxError
+
+# What may change between a run and its resumption without making it another run.
+FREE_KEYS = ("train.steps", "train.epochs", "mesh.", "checkpoint.", "eval.", "log.")
+_STORAGE_ERRORS = (
+    *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO),
+    *(errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENOENT),
+)
+# Orbax writes in threads, and its storage library turns the system's error into the text of another exception.
+_STORAGE_TEXT = re.compile("|".join(os.strerror(number) for number in _STORAGE_ERRORS[:7]), re.IGNORECASE)
+
+
+@contextlib.contextmanager
+def storage_errors(workdir: pathlib.Path) -> Iterator[None]:
+    """Turns a failure to write the workdir, however deeply wrapped, into a StoryjaxError of one line."""
+    try:
+        yield
+    except StoryjaxError:
+        raise
+    except Exception as error:
+        reason = _storage_reason(error, workdir)
+        if reason is None:
+            raise
+        raise StoryjaxError(
+            f"cannot write the run in {workdir}: {reason}. Checkpoints written before are intact: mend the disk or its "
+            "permissions and give the same command again, or choose another --workdir."
+        ) from error
+
+
+def _storage_reason(error: BaseException, workdir: pathlib.Path) -> str | None:
+    """The system's words for what went wrong with the workdir, or None if the error is about something else."""
+    seen: list[BaseException] = []
+    cause: BaseException | None = error
+    while cause is not None and cause not in seen:
+        seen.append(cause)
+        cause = cause.__cause__ or cause.__context__
+    for cause in seen:
+        if isinstance(cause, OSError) and cause.errno in _STORAGE_ERRORS:
+            # Without a file name it is a write to an open file, and those are the workdir's.
+            if cause.filename is None or str(cause.filename).startswith(str(workdir)):
+                return cause.strerror
+        elif str(workdir) in str(cause) and (found := _STORAGE_TEXT.search(str(cause))):
+            return found.group()
+    return None
+
+
+def write_atomically(path: pathlib.Path, text: str) -> None:
+    """Writes beside the place and renames: a reader, or a run killed here, sees the old file or the new one."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        with open(temporary, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_results(workdir: pathlib.Path, results: Mapping[str, float]) -> None:
+    """`results.json`: flat, sorted, {"dataset/metric": number}."""
+    write_atomically(workdir / "results.json", json.dumps(dict(results), indent=2, sort_keys=True) + "\n")
+
+
+def write_config(workdir: pathlib.Path, config: ConfigDict) -> None:
+    """`config.json`: what the run was started with."""
+    write_atomically(workdir / "config.json", json.dumps(plain(config), indent=2) + "\n")
+
+
+def plain(config: ConfigDict) -> dict[str, Any]:
+    """A config as JSON knows it: tuples are lists, references are resolved."""
+    return json.loads(json.dumps(config.to_dict(), default=str))
+
+
+def check_same_run(workdir: pathlib.Path, config: ConfigDict) -> None:
+    """Refuses to resume a run under a config that would make it another one.
+
+    Raises:
+        StoryjaxError: naming the keys that differ from <workdir>/config.json, with both values.
+    """
+    path = workdir / "config.json"
+    if not path.exists():
+        return
+    old, new = _dotted(json.loads(path.read_text())), _dotted(plain(config))
+    differing = [
+        f"{key} was {old.get(key, 'not set')!r}, is {new.get(key, 'not set')!r}"
+        for key in sorted({*old, *new})
+        if old.get(key) != new.get(key) and not key.startswith(FREE_KEYS)
+    ]
+    if differing:
+        raise StoryjaxError(
+            f"{workdir} holds a run with another config: {'; '.join(differing)}. Choose another --workdir, or remove "
+            "this one to start over."
+        )
+
+
+def _dotted(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """{"a": {"b": 1}} -> {"a.b": 1}."""
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        flat |= _dotted(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
+    return flat
