@@ -4,7 +4,7 @@ import os
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Int32
@@ -16,6 +16,7 @@ from storyjax.errors import StoryjaxError
 PAD, EOS, UNK = "<pad>", "</s>", "<unk>"
 
 
+@runtime_checkable
 class Tokenizer(Protocol):
     """What the rest of storyjax needs of a tokenizer. Neither method adds or expects an end token."""
 
