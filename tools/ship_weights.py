@@ -48,7 +48,8 @@ def main() -> None:
     metadata = {"experiment": config["experiment"], "made_by": "tools/ship_weights.py"}
     save_tree(folder / "model.safetensors", load_trainable(arguments.run), metadata, dtype=np.float16)
     (folder / "config.json").write_text(json.dumps(architecture(config), indent=2) + "\n")
-    shutil.copy(arguments.run / "results.json", folder / "results.json")
+    if (arguments.run / "results.json").exists():
+        shutil.copy(arguments.run / "results.json", folder / "results.json")
     if config["experiment"].startswith("towers."):
         WordTokenizer.from_words(vocabulary()).save(folder / "tokenizer.json")
 

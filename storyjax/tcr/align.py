@@ -166,7 +166,7 @@ class Alignment:
         queries = self.queries(params, batch, None)
         goals, inside = self.goals(batch)
         right = jnp.argmax(self.token_logits(params, queries)[0], -1) == goals
-        valid = batch["valid"][:, None].astype(jnp.float32)
+        valid = batch["record_valid"][:, None].astype(jnp.float32)
         kind = jax.nn.one_hot(batch["kind"], len(KINDS)) * valid[..., None]
         share = jnp.sum(right * inside, -1) / jnp.maximum(jnp.sum(inside, -1), 1)
         whole = jnp.all(right | ~inside, axis=-1).astype(jnp.float32)

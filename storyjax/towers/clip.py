@@ -130,9 +130,9 @@ class Contrast:
 
     def measure(self, params: Params, batch: Batch) -> dict[str, Array]:
         """Sums: frames whose own sentence beats its rewrites, and the cosine margins."""
-        valid = jnp.repeat(batch["valid"], batch["texts"].shape[1]).astype(jnp.float32)
+        valid = jnp.repeat(batch["record_valid"], batch["texts"].shape[1]).astype(jnp.float32)
         rewrites = batch["rewrites"].shape[2]
-        logits, alike = self.similarities(params, {k: v for k, v in batch.items() if k != "valid"})
+        logits, alike = self.similarities(params, {k: v for k, v in batch.items() if k != "record_valid"})
         count = logits.shape[0]
         own = jnp.diagonal(logits[:, :count])
         columns = count + jnp.arange(count)[:, None] * rewrites + jnp.arange(rewrites)[None, :]

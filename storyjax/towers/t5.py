@@ -185,8 +185,8 @@ class Reader:
 
     def measure(self, params: Params, batch: Batch) -> dict[str, Array]:
         """Sums over a batch: right and asked, by way of reading and question type."""
-        record_valid = batch.pop("record_valid")
-        batch = _rows({**batch, "valid": batch["valid"] & record_valid[:, None]})
+        valid = batch["valid"] & batch["record_valid"][:, None]
+        batch = _rows({**{name: batch[name] for name in batch if name != "record_valid"}, "valid": valid})
         encoded, mask = self.encode(params, batch, None)
         scores = score_answers(self.llm, params["llm"], encoded, mask, jnp.asarray(self.answers))
         right = (jnp.argmax(scores, axis=-1) == batch["answer"]) & batch["valid"]
@@ -224,13 +224,8 @@ def _evaluator(reader: Reader, data: ReadingData, tokenizer: Tokenizer) -> Evalu
         kind = (np.arange(2 * half) >= asked).astype(np.int32)
         return {**batch, "kind": kind}
 
-    def stream(spec: StreamSpec):
-        source = _Seeds(data.first_validation_story, data.validation_stories)
-        for batch in eval_stream(source, load, spec):
-            batch["record_valid"] = batch.pop("padding_valid")
-            yield batch
-
-    return summing_evaluator("reading", stream, reader.measure, _finish)
+    source = _Seeds(data.first_validation_story, data.validation_stories)
+    return summing_evaluator("reading", lambda spec: eval_stream(source, load, spec), reader.measure, _finish)
 
 
 def build(config: ConfigDict) -> Experiment:
