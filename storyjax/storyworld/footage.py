@@ -3,17 +3,12 @@
 For training towers, which need stories and pictures but none of the official layouts of data sets.
 """
 
-import concurrent.futures
-import multiprocessing
-import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from tqdm import tqdm
-
-from storyjax.storyworld.render import render_story
 from storyjax.storyworld.story import Story, tell
+from storyjax.storyworld.world import render_missing
 
 # Seeds of each split; a world has at most a million stories a split.
 FIRST_SEED = {"train": 10_000_000, "val": 11_000_000, "test": 12_000_000}
@@ -44,23 +39,3 @@ class Footage:
     def __getitem__(self, index: int) -> Take:
         seed = self.seeds[int(index)]
         return Take(str(self._path(seed)), tell(seed))
-
-
-def render_missing(jobs: Sequence[tuple[int, Path]], processes: int | None = None) -> None:
-    """Renders the stories of (seed, path) pairs whose file is not there yet."""
-    missing = [(seed, str(path)) for seed, path in jobs if not path.exists()]
-    for folder in {os.path.dirname(path) for _, path in missing}:
-        os.makedirs(folder, exist_ok=True)
-    if not missing:
-        return
-    # Spawned, because JAX's threads do not survive a fork.
-    context = multiprocessing.get_context("spawn")
-    with concurrent.futures.ProcessPoolExecutor(processes or os.cpu_count(), mp_context=context) as pool:
-        done = pool.map(_render, missing, chunksize=max(1, min(32, len(missing) // 16)))
-        for _ in tqdm(done, total=len(missing), desc="filming StoryWorld", unit="videos"):
-            pass
-
-
-def _render(job: tuple[int, str]) -> None:
-    seed, path = job
-    render_story(tell(seed), path)

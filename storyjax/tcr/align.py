@@ -28,6 +28,18 @@ from storyjax.tcr.config import frozen_towers, make_model, make_tokenizer
 from storyjax.tcr.model import TASK_TOKENS, TcrConfig, VideoLanguageModel, time_tokens
 from storyjax.train.experiment import Batch, Experiment, Params, Stream, StreamSpec, Task, summing_evaluator
 
+# How often each kind of request comes up in training (storyworld/requests.py tells what they are).
+SHARES = {
+    "time": 2.0,
+    "people": 1.5,
+    "after": 2.0,
+    "before": 2.0,
+    "while": 1.0,
+    "that": 1.5,
+    "reason": 0.7,
+    "trip": 0.7,
+}
+
 
 @dataclass(frozen=True)
 class AlignData:
@@ -35,7 +47,7 @@ class AlignData:
 
     Attributes:
         requests: requests drawn for one video.
-        shares: how often each kind of request comes up (storyworld/requests.py).
+        shares: how often each kind of request comes up; kinds left out never do.
     """
 
     world: str = "runs/storyworld"
@@ -47,11 +59,7 @@ class AlignData:
     prompt_length: int = 12
     target_length: int = 18
     workers: int = 0
-    shares: dict[str, float] = field(
-        default_factory=lambda: {
-            "time": 2.0, "people": 1.5, "after": 2.0, "before": 2.0, "while": 1.0, "that": 1.5, "reason": 0.7, "trip": 0.7
-        }
-    )  # fmt: skip
+    shares: dict[str, float] = field(default_factory=lambda: dict(SHARES))
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""From a config to TCR's models and experiment.
+"""From a config to TCR's models and experiment: NExT-QA fine-tuning (thesis §3.3.2, Table 3.7).
 
 `config.model` names two frozen towers and the sizes of the resampler between them:
 
@@ -6,22 +6,32 @@
                                   "shipped:NAME" for one of the small ones that come with the package
     vision.preset, llm.preset     the published architecture, where the folder is not there yet to say it itself
     tcr.*                         storyjax.tcr.model.TcrConfig
+
+`config.data` is `QaData`: where the data set lies and what a batch holds of it.
 """
 
+import functools
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from ml_collections import ConfigDict
 
 from storyjax.configuration import choose, from_config
+from storyjax.data.builders.nextqa import OPTIONS, NextQASource, prepare
+from storyjax.data.pipeline import eval_stream, train_stream
 from storyjax.data.text import HubTokenizer, Tokenizer, WordTokenizer
 from storyjax.errors import StoryjaxError
 from storyjax.nn.t5 import FLAN_T5_XL, T5, T5Config
 from storyjax.nn.vit import VIT_G14_BLIP2, ViT, ViTConfig
+from storyjax.storyworld.nextqa import export_nextqa
+from storyjax.tcr.data import Ablation, QaConfig, QaLoader, QuestionGroups, answer_ids
+from storyjax.tcr.evaluate import accuracies
+from storyjax.tcr.losses import QuestionAnswering
 from storyjax.tcr.model import Tcr, TcrConfig, VideoLanguageModel
+from storyjax.train.experiment import Evaluator, Experiment, Stream, StreamSpec, Task, summing_evaluator
 from storyjax.train.precision import get_policy
 from storyjax.weights.tree_io import load_flat, shipped
 
@@ -103,3 +113,83 @@ def frozen_towers(config: ConfigDict) -> dict[str, np.ndarray]:
         flat = load_flat(tower_file(getattr(section, part), "model.safetensors", part))
         weights.update({key: value for key, value in flat.items() if key.startswith(f"{part}/")})
     return weights
+
+
+@dataclass(frozen=True)
+class QaData(QaConfig):
+    """NExT-QA on disk, and what a batch holds of it.
+
+    Attributes:
+        manual_dir: the official files (storyjax/data/builders/nextqa.py says which).
+        data_dir: where the prepared records go.
+        storyworld: stories in each split of a StoryWorld to be written into manual_dir; None for the real data set.
+        eval_split: what results are measured on; Table 3.2 uses the validation set.
+        ablations: further evaluations, by the names of ABLATIONS; "none" gives "nextqa_none/acc" and so on.
+        max_broken_share: more broken videos or questions than this stop the run.
+    """
+
+    manual_dir: str = "data/nextqa"
+    data_dir: str = "data/prepared"
+    storyworld: dict[str, int] | None = None
+    eval_split: Literal["val", "test"] = "val"
+    ablations: tuple[str, ...] = ()
+    max_broken_share: float = 0.05
+    workers: int = 0
+
+
+ABLATIONS = {
+    "none": Ablation(condition="none"),
+    "corrupt": Ablation(condition="corrupt"),
+    "shuffled": Ablation(order="shuffled"),
+    "no_video": Ablation(video=False),
+}
+
+
+def build(config: ConfigDict) -> Experiment:
+    """The experiment of `configs/tcr_nextqa.py`."""
+    data = from_config(QaData, config.data, "config.data")
+    model = make_model(config.model, config.precision)
+    records = functools.cache(lambda split: _records(data, split))
+    tokenizer = functools.cache(lambda: make_tokenizer(config.model))
+    streams = {"max_broken_share": data.max_broken_share, "workers": data.workers}
+
+    def loader(train: bool, ablation: Ablation) -> QaLoader:
+        return QaLoader(data, model.tcr.config, model.vision.config.image_size, tokenizer(), train, ablation)
+
+    def groups(split: str, seed: int | None) -> QuestionGroups:
+        size = data.eval_questions if seed is None else data.questions_per_video
+        return QuestionGroups(records(split), records(split).question_counts, size, seed)
+
+    def train_data(spec: StreamSpec) -> Stream:
+        return train_stream(groups("train", spec.seed), loader(True, Ablation()), spec, **streams)
+
+    def evaluator(name: str, ablation: Ablation) -> Evaluator:
+        return summing_evaluator(
+            name,
+            lambda spec: eval_stream(groups(data.eval_split, None), loader(False, ablation), spec, **streams),
+            qa.measure,
+            lambda sums: accuracies(sums, name),
+        )
+
+    qa = QuestionAnswering(model, lambda: answer_ids(tokenizer(), OPTIONS))
+    chosen = {name: ABLATIONS[choose(name, ABLATIONS, "config.data.ablations")] for name in data.ablations}
+    return Experiment(
+        name="tcr",
+        init=model.init,
+        pretrained=lambda: frozen_towers(config.model),
+        trainable="tcr/.*",
+        tasks=(Task("qa", train_data, qa.loss),),
+        evaluators=(
+            evaluator("nextqa", Ablation()),
+            *(evaluator(f"nextqa_{name}", ablation) for name, ablation in chosen.items()),
+        ),
+        units="videos",
+        steps_per_epoch=lambda: len(groups("train", config.seed)) // config.train.batch_size,
+    )
+
+
+def _records(data: QaData, split: str) -> NextQASource:
+    """The prepared split; a StoryWorld is written first where the config asks for one."""
+    if data.storyworld is not None:
+        export_nextqa(data.manual_dir, data.storyworld, processes=None)
+    return prepare(data.manual_dir, data.data_dir, split, max_broken_share=data.max_broken_share)

@@ -6,7 +6,7 @@ from storyjax.tcr.data import GROUPS, TYPES
 
 
 def accuracies(sums: dict[str, Any], prefix: str = "nextqa") -> dict[str, float]:
-    """`sums` of `QuestionAnswering.measure` to "nextqa/acc", "nextqa/acc_causal" ... "nextqa/acc_TN", for what was asked.
+    """`sums` of `QuestionAnswering.measure` to "nextqa/acc", "nextqa/acc_causal" ... "nextqa/acc_TN".
 
     The overall accuracy is over questions, not over types (Table 3.2, caption).
     """

@@ -1,5 +1,6 @@
 """What the TCR is trained on, and what is counted when it is tested."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import jax
@@ -16,10 +17,11 @@ from storyjax.train.experiment import Batch, Params
 
 @dataclass(frozen=True)
 class QuestionAnswering:
-    """Multiple choice through the frozen LLM (§3.3.2). `answers` are the token ids of the closed vocabulary (a, m)."""
+    """Multiple choice through the frozen LLM (§3.3.2). `answers` gives the closed vocabulary's token ids (a, m), when
+    they are first needed: shapes can be traced where no tokenizer is at hand."""
 
     model: VideoLanguageModel
-    answers: np.ndarray
+    answers: Callable[[], np.ndarray]
 
     def encode(self, params: Params, batch: Batch, key: Array | None) -> tuple[Array, Array, Float[Array, "b k t"]]:
         """The LLM's encoder states and mask, one row for each question, and the attention each frame got."""
@@ -45,7 +47,7 @@ class QuestionAnswering:
     def scores(self, params: Params, batch: Batch) -> tuple[Float[Array, "b k a"], Float[Array, "b k t"]]:
         """Log-probabilities over the closed vocabulary, and the attention each frame got."""
         encoded, mask, seen = self.encode(params, batch, None)
-        scores = score_answers(self.model.llm, params["llm"], encoded, mask, jnp.asarray(self.answers))
+        scores = score_answers(self.model.llm, params["llm"], encoded, mask, jnp.asarray(self.answers()))
         return rearrange(scores, "(b k) a -> b k a", b=seen.shape[0]), seen
 
     def measure(self, params: Params, batch: Batch) -> dict[str, Array]:
