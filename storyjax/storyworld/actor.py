@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 from storyjax.storyworld.cast import Person
-from storyjax.storyworld.pen import Colour, Pen
+from storyjax.storyworld.pen import Colour, Number, Pen
 from storyjax.storyworld.people import Pose, draw_arms, draw_body
 from storyjax.storyworld.things import draw_thing
 
@@ -40,7 +40,7 @@ class Actor:
         return (0.0, 1.0, -1.0)[self.beat % BEATS]
 
     def body(
-        self, pose: Pose, x: float, y: float = 0.0, scale: float = 1.0, turn: float = 0.0, arms: bool = True
+        self, pose: Pose, x: Number, y: Number = 0.0, scale: Number = 1.0, turn: Number = 0.0, arms: bool = True
     ) -> None:
         with self.pen.drawing("person"), self.pen.at(x, y, scale, turn):
             draw_body(self.pen, self.person, pose)
@@ -48,16 +48,16 @@ class Actor:
                 draw_arms(self.pen, self.person, pose)
 
     def arms(
-        self, pose: Pose, x: float, y: float = 0.0, scale: float = 1.0, back: bool = True, front: bool = True
+        self, pose: Pose, x: Number, y: Number = 0.0, scale: Number = 1.0, back: bool = True, front: bool = True
     ) -> None:
         with self.pen.drawing("person"), self.pen.at(x, y, scale):
             draw_arms(self.pen, self.person, pose, back, front)
 
-    def letters(self, x: float, y: float, size: float) -> AbstractContextManager[None]:
+    def letters(self, x: Number, y: Number, size: Number) -> AbstractContextManager[None]:
         """A place for letters, which read from left to right whatever way the actor faces."""
         return self.pen.at(x, y, size, mirror=self.mirror)
 
-    def thing(self, x: float, y: float, size: float, turn: float = 0.0) -> None:
+    def thing(self, x: Number, y: Number, size: Number, turn: Number = 0.0) -> None:
         assert self.kind is not None, "this act needs a thing"
         with self.pen.drawing("thing"), self.pen.at(x, y, size, turn):
             draw_thing(self.pen, self.kind, self.colour)
@@ -80,26 +80,26 @@ def registrar(acts: dict[str, Act]) -> Callable[[str], Callable[[Act], Act]]:
     return enter
 
 
-def draw_note(pen: Pen, x: float, y: float, size: float, colour: Colour) -> None:
+def draw_note(pen: Pen, x: Number, y: Number, size: Number, colour: Colour) -> None:
     with pen.at(x, y, size):
         pen.oval(0.0, 0.0, 0.5, 0.36, colour)
         pen.line(((0.4, 0.0), (0.4, 1.5), (0.95, 1.1)), 0.26, colour)
 
 
-def draw_heart(pen: Pen, x: float, y: float, size: float) -> None:
+def draw_heart(pen: Pen, x: Number, y: Number, size: Number) -> None:
     with pen.at(x, y, size):
         pen.disc(-0.45, 0.3, 0.55, RED)
         pen.disc(0.45, 0.3, 0.55, RED)
         pen.poly(((-0.98, 0.15), (0.98, 0.15), (0.0, -1.05)), RED)
 
 
-def draw_drop(pen: Pen, x: float, y: float, size: float, colour: Colour) -> None:
+def draw_drop(pen: Pen, x: Number, y: Number, size: Number, colour: Colour) -> None:
     with pen.at(x, y, size):
         pen.disc(0.0, 0.0, 0.6, colour)
         pen.poly(((-0.55, 0.25), (0.55, 0.25), (0.0, 1.3)), colour)
 
 
-def draw_arrow(pen: Pen, x: float, y: float, size: float, turn: float, colour: Colour) -> None:
+def draw_arrow(pen: Pen, x: Number, y: Number, size: Number, turn: Number, colour: Colour) -> None:
     """An arrow that points up before it is turned."""
     with pen.at(x, y, size, turn):
         pen.poly(((-0.25, -1), (0.25, -1), (0.25, 0.1), (0.7, 0.1), (0.0, 1.0), (-0.7, 0.1), (-0.25, 0.1)), colour)

@@ -16,7 +16,7 @@ def _drop(a: Actor) -> None:
     a.body(pose, -0.22)
     draw_arrow(a.pen, 0.12, 0.66, 0.12, 180, RED)
     draw_arrow(a.pen, 0.34, 0.7, 0.12, 180, RED)
-    a.thing(0.23, 0.28 + 0.03 * s, 0.5, 150 + 8 * s)
+    a.thing(0.22, 0.29 + 0.02 * s, 0.58, 150 + 8 * s)
 
 
 @_act("spill")

@@ -171,7 +171,7 @@ def _carry(a: Actor) -> None:
     )
     with a.pen.at(0.0, 0.0, 0.92):
         a.body(pose, 0.0)
-        a.thing(0.0, 1.36 + 0.015 * s, 0.56)
+        a.thing(0.0, 1.37 + 0.01 * s, 0.61)
         a.arms(pose, 0.0)
     for x, y in ((-0.44, 0.12), (-0.38, 0.24)):
         a.pen.line(((x, y), (x + 0.1, y)), 0.045, WHITE)
@@ -201,7 +201,7 @@ def _drink(a: Actor) -> None:
     pose = Pose((-0.28, 0.4), (0.3, 0.72), elbows=(None, (0.36, 0.54)), mouth="open", eyes="closed")
     a.body(pose, -0.2, 0.0, arms=False)
     a.arms(pose, -0.2, front=False)
-    a.thing(0.2, 0.86, 0.5, 38 + 6 * s)
+    a.thing(0.21, 0.86, 0.56, 38 + 6 * s)
     a.arms(pose, -0.2, back=False)
     for x, y in ((0.2, 0.5), (0.32, 0.4), (0.22, 0.28)):
         a.pen.disc(x, y + 0.02 * s, 0.035, SKY)
@@ -241,6 +241,6 @@ def _hug(a: Actor) -> None:
     s = a.swing
     pose = Pose((0.16, 0.42), (0.34, 0.58), elbows=((-0.16, 0.4), (0.34, 0.5)), eyes="closed")
     a.body(pose, -0.14, arms=False)
-    a.thing(0.14, 0.5, 0.58)
+    a.thing(0.15, 0.5, 0.64)
     a.arms(pose, -0.14)
     draw_heart(a.pen, 0.3, 1.2, 0.155 + 0.01 * s)

@@ -11,7 +11,8 @@ from itertools import pairwise
 import numpy as np
 from PIL import Image, ImageDraw
 
-Point = tuple[float, float]
+Number = int | float
+Point = tuple[Number, Number]
 Colour = tuple[int, int, int]
 
 _CIRCLE = tuple((math.cos(2 * math.pi * i / 20), math.sin(2 * math.pi * i / 20)) for i in range(20))
@@ -25,7 +26,7 @@ class Pen:
     """
 
     def __init__(
-        self, size: tuple[int, int], unit: float, origin: Point, fill: Colour | None = None, supersample: int = 4
+        self, size: tuple[int, int], unit: Number, origin: Point, fill: Colour | None = None, supersample: int = 4
     ):
         self.size = size
         self._zoom = supersample
@@ -40,7 +41,7 @@ class Pen:
         self.extents: dict[str, list[float]] = {}
 
     @contextmanager
-    def at(self, x: float, y: float, scale: float = 1.0, turn: float = 0.0, mirror: bool = False) -> Iterator[None]:
+    def at(self, x: Number, y: Number, scale: Number = 1.0, turn: Number = 0.0, mirror: bool = False) -> Iterator[None]:
         """Draws inside in a frame moved to (x, y), scaled, turned (degrees, anticlockwise) and perhaps mirrored."""
         kept = self._matrix
         a, b, c, d, e, f = kept
@@ -79,25 +80,25 @@ class Pen:
                 high_x, high_y = max(high_x, box[2]), max(high_y, box[3])
             self.extents[self.part] = [low_x, low_y, high_x, high_y]
 
-    def oval(self, x: float, y: float, rx: float, ry: float, colour: Colour) -> None:
+    def oval(self, x: Number, y: Number, rx: Number, ry: Number, colour: Colour) -> None:
         self.poly([(x + rx * cos, y + ry * sin) for cos, sin in _CIRCLE], colour)
 
-    def disc(self, x: float, y: float, r: float, colour: Colour) -> None:
+    def disc(self, x: Number, y: Number, r: Number, colour: Colour) -> None:
         self.oval(x, y, r, r, colour)
 
-    def rect(self, x0: float, y0: float, x1: float, y1: float, colour: Colour) -> None:
+    def rect(self, x0: Number, y0: Number, x1: Number, y1: Number, colour: Colour) -> None:
         self.poly(((x0, y0), (x1, y0), (x1, y1), (x0, y1)), colour)
 
-    def pie(self, x: float, y: float, r: float, start: float, stop: float, colour: Colour) -> None:
+    def pie(self, x: Number, y: Number, r: Number, start: Number, stop: Number, colour: Colour) -> None:
         """The part of a disc between two angles (degrees, anticlockwise from the right), cut off by its chord."""
         self.poly(_arc(x, y, r, start, stop, 12), colour)
 
-    def arc(self, x: float, y: float, r: float, start: float, stop: float, width: float, colour: Colour) -> None:
+    def arc(self, x: Number, y: Number, r: Number, start: Number, stop: Number, width: Number, colour: Colour) -> None:
         """A curved stroke."""
         outer, inner = _arc(x, y, r + width / 2, start, stop, 10), _arc(x, y, r - width / 2, start, stop, 10)
         self.poly(outer + inner[::-1], colour)
 
-    def line(self, points: Sequence[Point], width: float, colour: Colour) -> None:
+    def line(self, points: Sequence[Point], width: Number, colour: Colour) -> None:
         """A stroke through the points with round ends and joints."""
         half = width / 2
         for (x0, y0), (x1, y1) in pairwise(points):
@@ -108,7 +109,7 @@ class Pen:
             self.poly([(x + half * cos, y + half * sin) for cos, sin in _CIRCLE[::2]], colour)
 
     def star(
-        self, x: float, y: float, outer: float, inner: float, points: int, colour: Colour, turn: float = 90.0
+        self, x: Number, y: Number, outer: Number, inner: Number, points: int, colour: Colour, turn: Number = 90.0
     ) -> None:
         corners = []
         for i in range(2 * points):
@@ -127,6 +128,6 @@ class Pen:
         return None if box is None else tuple(v / self._zoom for v in box)  # type: ignore[return-value]
 
 
-def _arc(x: float, y: float, r: float, start: float, stop: float, steps: int) -> list[Point]:
+def _arc(x: Number, y: Number, r: Number, start: Number, stop: Number, steps: int) -> list[Point]:
     angles = [math.radians(start + (stop - start) * i / steps) for i in range(steps + 1)]
     return [(x + r * math.cos(angle), y + r * math.sin(angle)) for angle in angles]

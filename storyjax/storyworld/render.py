@@ -94,7 +94,8 @@ def render_story(story: Story, path: str | Path, size: int = 96, fps: int = 4) -
 
 
 def _encode(frames: Iterator[UInt8[np.ndarray, "y x 3"]], path: Path, size: int, fps: int) -> None:
-    options = {"preset": "veryfast", "crf": "22", "g": str(fps)}  # a key frame every second, to seek by
+    # A key frame at least every second, to seek by. Macroblock trees would make the file differ from run to run.
+    options = {"preset": "veryfast", "crf": "22", "g": str(fps), "x264-params": "no-mbtree=1"}
     with av.open(str(path), "w", format="mp4") as container:
         stream = container.add_stream("libx264", rate=fps, options=options)
         stream.width = stream.height = size

@@ -41,7 +41,7 @@ def cell_height(action: str) -> float:
     return VEHICLE_HEIGHT if action == "go" else CELL_HEIGHT
 
 
-@lru_cache(maxsize=8192)
+@lru_cache(maxsize=3000)
 def figure(person: str, action: str, thing: str | None, colour: Colour, beat: int, width: int, mirror: bool) -> Sprite:
     """Somebody doing something, `width` pixels wide with everything that belongs to it."""
     height = round(cell_height(action) * width)

@@ -87,10 +87,10 @@ def _settings(seed: int, counts: tuple[tuple[int, bool], ...], scenes: tuple[int
 
 def _setting(rng: np.random.Generator, count: int, travel: bool, light: float) -> _Setting:
     # Always the same number of draws, so that one event does not change the look of the next.
-    draw = rng.uniform(size=12)
+    draw: list[float] = rng.uniform(size=12).tolist()
     slots = []
     for i in range(count):
-        mirror = bool(draw[3] < 0.5)
+        mirror = draw[3] < 0.5
         if travel:
             x, width = 0.5 + 0.04 * (draw[0] - 0.5), 0.86
         elif count == 1:
@@ -100,11 +100,11 @@ def _setting(rng: np.random.Generator, count: int, travel: bool, light: float) -
             mirror = left  # both act outwards, so that what lies beside a performer is that performer's
             x, width = (0.26 if left else 0.74) + 0.02 * (draw[5 + i] - 0.5), (0.44, 0.47)[int(2 * draw[1])]
         floor = 0.05 + 0.04 * draw[7 + i]
-        slots.append((float(x), float(floor), width, mirror, float(2 * math.pi * draw[9])))
+        slots.append((x, floor, width, mirror, 2 * math.pi * draw[9]))
     passer = None
     if draw[10] < 0.3:
         kind = _PASSERS[int(draw[10] * 10)]
-        passer = (kind, float(0.06 + 0.16 * draw[11]), 0.1, 1.0 if draw[9] < 0.5 else -1.0)
+        passer = (kind, 0.06 + 0.16 * draw[11], 0.1, 1.0 if draw[9] < 0.5 else -1.0)
     return _Setting(tuple(slots), light, passer)
 
 

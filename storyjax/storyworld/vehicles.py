@@ -4,7 +4,7 @@ Drawn in a cell one unit wide and `VEHICLE_HEIGHT` high; (0, 0) is the middle of
 """
 
 from storyjax.storyworld.actor import Act, Actor, registrar
-from storyjax.storyworld.pen import Colour, Pen
+from storyjax.storyworld.pen import Colour, Number, Pen
 from storyjax.storyworld.people import Pose
 from storyjax.storyworld.things import INK, STEEL, WHITE, shade
 
@@ -21,7 +21,7 @@ def draw_ride(actor: Actor) -> None:
     _RIDES[actor.kind](actor)
 
 
-def _wheel(pen: Pen, x: float, y: float, r: float, hub: Colour, beat: int) -> None:
+def _wheel(pen: Pen, x: Number, y: Number, r: Number, hub: Colour, beat: int) -> None:
     pen.disc(x, y, r, INK)
     pen.disc(x, y, 0.5 * r, hub)
     with pen.at(x, y, 1.0, 40.0 * beat):
