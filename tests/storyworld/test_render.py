@@ -3,6 +3,7 @@
 import itertools
 import subprocess
 import sys
+from dataclasses import replace
 
 import av
 import numpy as np
@@ -12,6 +13,7 @@ from PIL import Image
 from storyjax.storyworld import sprites
 from storyjax.storyworld.cast import ACTIONS, KINDS, PEOPLE, PLACES, VEHICLES, phrases
 from storyjax.storyworld.render import frame_times, render_frames, render_story
+from storyjax.storyworld.stage import shot_at
 from storyjax.storyworld.story import Camera, Event, Performance, Story, StoryStyle, tell
 
 _SHORT = StoryStyle(event_seconds=1.0, event_jitter=0.1)
@@ -66,6 +68,16 @@ def test_people_places_and_vehicles_differ():
     assert distance > 8.0, closest
 
 
+def test_faces_differ_whatever_people_wear(monkeypatch):
+    clothes = {"shirt": (200, 60, 60), "trousers": (60, 60, 90)}
+    monkeypatch.setattr(sprites, "PEOPLE", {name: replace(person, **clothes) for name, person in PEOPLE.items()})
+    sprites.figure.cache_clear()
+    faces = {name: [_picture(Performance(name, "sing"))] for name in PEOPLE}
+    sprites.figure.cache_clear()
+    distance, closest = _least_distance(faces)
+    assert distance > 1.5, closest
+
+
 def test_every_kind_of_thing_is_used_or_drawn():
     drawn = {thing for action in ACTIONS.values() for thing in action.things}
     assert set(KINDS) - drawn == set()
@@ -102,10 +114,14 @@ def test_the_same_story_gives_the_same_file(tmp_path):
 
 
 def test_a_failed_video_leaves_nothing_behind(tmp_path, monkeypatch):
-    def broken(*_):
-        raise OSError("no space left on device")
+    shots = itertools.count()
 
-    monkeypatch.setattr("storyjax.storyworld.render.corner", broken)
+    def breaking(story, seconds):
+        if next(shots) == 20:
+            raise OSError("no space left on device")
+        return shot_at(story, seconds)
+
+    monkeypatch.setattr("storyjax.storyworld.render.shot_at", breaking)
     with pytest.raises(OSError, match="no space"):
         render_story(tell(3, _SHORT), tmp_path / "story.mp4")
     assert list(tmp_path.iterdir()) == []

@@ -69,6 +69,8 @@ def test_two_performers_stand_apart_and_act_outwards():
             assert sorted(sides.values()) == [False, True]
             for (performer, kind), middle in middles.items():
                 assert (middle > 0.5) == sides[performer], (event, performer, kind)
+                person = middles[(performer, "person")]
+                assert abs(middle - 0.5) > abs(person - 0.5) - 0.03, (event, performer, kind)
     assert pairs > 10
 
 
