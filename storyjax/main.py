@@ -1,5 +1,6 @@
 """Trains and evaluates: `python -m storyjax.main --config=configs/X.py[:variant] --workdir=DIR`. `--help` tells."""
 
+import os
 import sys
 from collections.abc import Sequence
 from typing import NoReturn
@@ -52,6 +53,17 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _fail(line: str, code: int) -> int:
     print(f"storyjax: error: {' '.join(line.split())}", file=sys.stderr)
     return code
+
+
+def leave(code: int) -> NoReturn:
+    """Ends the process. After a failure it ends at once: threads that are still writing a checkpoint or decoding a
+    video would put their own tracebacks after the line that says what to do.
+    """
+    sys.stdout.flush()
+    sys.stderr.flush()
+    if code:
+        os._exit(code)
+    sys.exit(0)
 
 
 def _main(argv: list[str]) -> int:
@@ -132,4 +144,4 @@ def _refuse_flag(name: str) -> NoReturn:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

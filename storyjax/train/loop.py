@@ -9,6 +9,7 @@ alone.
 import contextlib
 import math
 import pathlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -70,7 +71,7 @@ def run(
         workdir.mkdir(parents=True, exist_ok=True)
         experiment = experiment or build_experiment(config)
         mesh = mesh_lib.make_mesh(settings.mesh)
-        with jax.set_mesh(mesh):
+        with jax.set_mesh(mesh), _memory_errors():
             one = _Run(config, settings, experiment, workdir, mesh, termination, progress)
             results = one.train() if mode == "train" else one.evaluate()
         if jax.process_index() == 0:
@@ -96,6 +97,20 @@ def total_steps(settings: Settings, experiment: Experiment) -> int:
     if experiment.steps_per_epoch is None:
         raise StoryjaxError(f"config.train.epochs: {experiment.name} does not count epochs; set config.train.steps.")
     return math.ceil(settings.train.epochs * experiment.steps_per_epoch())
+
+
+@contextlib.contextmanager
+def _memory_errors() -> Iterator[None]:
+    """A model that does not fit its devices is for the person to make smaller."""
+    try:
+        yield
+    except jax.errors.JaxRuntimeError as error:
+        if "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        raise StoryjaxError(
+            f"the devices have too little memory: {str(error).splitlines()[0]} Raise config.train.accumulate or "
+            "config.mesh.fsdp, or lower config.train.batch_size."
+        ) from error
 
 
 class _Run:
@@ -134,7 +149,7 @@ class _Run:
                 bar.set_description_str(f"evaluating {name}", refresh=False)
                 bar.update()
                 if self.termination.noted():
-                    raise Stopped(f"stopped in an evaluation of {self.workdir}; resume with the same command")
+                    raise Stopped("stopped in an evaluation; resume with the same command")
 
             return self.evaluation(trainable, frozen, after_batch)
 
@@ -217,7 +232,7 @@ class _Training:
                 self._evaluate(step)
         if self.total == 0:
             self._save()
-        results = self.run.measure(self.state.trainable, self.start.frozen)
+        results = self._measure()
         if not self.log.evaluated(self.total):
             self.log.evaluation(self.total, results)
         return results
@@ -272,6 +287,13 @@ class _Training:
         }
         self.checkpoints.save(self.state, meta)
 
+    def _measure(self) -> dict[str, float]:
+        try:
+            return self.run.measure(self.state.trainable, self.start.frozen)
+        except Stopped:
+            self._save()
+            raise
+
     def _evaluate(self, step: int) -> None:
-        self.log.evaluation(step, self.run.measure(self.state.trainable, self.start.frozen))
+        self.log.evaluation(step, self._measure())
         self.log.restart_clock(step, self.feed.waited)

@@ -10,7 +10,7 @@ from typing import Any
 import jax
 import numpy as np
 from jax.experimental import mesh_utils
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import AbstractMesh, Mesh, NamedSharding, PartitionSpec
 
 from storyjax.errors import StoryjaxError
 from storyjax.train.settings import MeshSettings
@@ -50,16 +50,16 @@ def make_mesh(settings: MeshSettings) -> Mesh:
     return Mesh(mesh_utils.create_device_mesh(shape), AXES)
 
 
-def replicated(mesh: Mesh) -> NamedSharding:
+def replicated(mesh: Mesh | AbstractMesh) -> NamedSharding:
     return NamedSharding(mesh, PartitionSpec())
 
 
-def batch_sharding(mesh: Mesh) -> NamedSharding:
+def batch_sharding(mesh: Mesh | AbstractMesh) -> NamedSharding:
     """Of arrays whose leading dimension is the examples."""
     return NamedSharding(mesh, PartitionSpec(BATCH_AXES))
 
 
-def parameter_sharding(mesh: Mesh, shape: tuple[int, ...]) -> NamedSharding:
+def parameter_sharding(mesh: Mesh | AbstractMesh, shape: tuple[int, ...]) -> NamedSharding:
     """The largest dimension that `fsdp` divides is cut along it; small arrays lie whole on every device."""
     ways = mesh.shape["fsdp"]
     candidates = [axis for axis, size in enumerate(shape) if size % ways == 0]
@@ -69,7 +69,7 @@ def parameter_sharding(mesh: Mesh, shape: tuple[int, ...]) -> NamedSharding:
     return NamedSharding(mesh, PartitionSpec(*([None] * axis), "fsdp"))
 
 
-def check_batch_size(mesh: Mesh, batch_size: int, accumulate: int, where: str) -> None:
+def check_batch_size(mesh: Mesh | AbstractMesh, batch_size: int, accumulate: int, where: str) -> None:
     """Every device must get as many examples of each micro-batch as any other.
 
     Raises:

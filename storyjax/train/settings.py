@@ -1,8 +1,9 @@
 """The config sections that the loop reads, with their defaults; `model` and `data` belong to the chapter."""
 
+import copy
 import dataclasses
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from ml_collections import ConfigDict
 
@@ -124,7 +125,24 @@ def read_settings(config: ConfigDict) -> Settings:
 
 
 def complete(config: ConfigDict) -> ConfigDict:
-    """A copy of `config` with every key of the loop spelt out, so that each of them can be overridden and recorded."""
+    """A copy of `config` with every key of the loop spelt out, so that each of them can be overridden and recorded.
+
+    References between keys stay references: an override reaches whatever follows it.
+    """
     settings = dataclasses.asdict(read_settings(config))
-    chapter = {key: config[key] for key in CHAPTER_SECTIONS if key in config}
-    return ConfigDict({**settings, **chapter})
+    config = copy.deepcopy(config)
+    with config.unlocked(), config.ignore_type():
+        _fill(config, settings)
+    return config
+
+
+def _fill(config: ConfigDict, settings: dict[str, Any]) -> None:
+    for key, value in settings.items():
+        if isinstance(value, dict):
+            if key not in config:
+                config[key] = ConfigDict()
+            with config[key].unlocked(), config[key].ignore_type():
+                _fill(config[key], value)
+        # A float that was written as an integer must take a float's override.
+        elif key not in config or type(config[key]) is not type(value):
+            config[key] = value

@@ -11,17 +11,18 @@ from ml_collections import ConfigDict
 from storyjax.train.experiment import Evaluator, Experiment, StreamSpec, Task, summing_evaluator
 
 WIDTH = 48
+VARIANTS = ("paper", "embedded")
 Hook = Callable[[int], None]
 
 
 def init(key: jax.Array) -> dict[str, Any]:
-    keys = jax.random.split(key, 3)
+    keys = jax.random.split(key, 4)
     return {
         "teacher": {"kernel": jax.random.normal(keys[0], (4, 2))},
         "student": {
             "hidden": {"kernel": 0.5 * jax.random.normal(keys[1], (4, WIDTH)), "bias": jnp.zeros(WIDTH)},
             "out": {"kernel": 0.1 * jax.random.normal(keys[2], (WIDTH, 2))},
-            "spare": {"kernel": jnp.ones((WIDTH, WIDTH))},
+            "middle": {"kernel": jax.random.normal(keys[3], (WIDTH, WIDTH)) / WIDTH**0.5},
         },
     }
 
@@ -29,7 +30,8 @@ def init(key: jax.Array) -> dict[str, Any]:
 def outputs(params: dict[str, Any], x: jax.Array) -> tuple[jax.Array, jax.Array]:
     """(student's, teacher's): both (b, 2)."""
     hidden = params["student"]["hidden"]
-    y = jnp.tanh(x @ hidden["kernel"] + hidden["bias"][None]) @ params["student"]["out"]["kernel"]
+    h = jnp.tanh(x @ hidden["kernel"] + hidden["bias"][None])
+    y = jnp.tanh(h @ params["student"]["middle"]["kernel"]) @ params["student"]["out"]["kernel"]
     return y, x @ params["teacher"]["kernel"].astype(jnp.float32)
 
 
@@ -102,6 +104,7 @@ def experiment(
         "tasks": tasks,
         "evaluators": (evaluator(eval_hook),),
         "steps_per_epoch": lambda: 4,
+        "units": "toys",
     }
     return Experiment(**{**fields, **changes})
 
@@ -118,3 +121,9 @@ def config(steps: int = 6, **sections: dict[str, Any]) -> ConfigDict:
             **sections,
         }
     )
+
+
+def get_config(variant: str = "paper") -> ConfigDict:
+    """As the files of configs/ have it, so that the toy can be given to `--config`."""
+    sizes = {"paper": 12, "embedded": 6}
+    return config(sizes[variant], checkpoint={"every": 2}, eval={"every": 3}, data={"root": None})

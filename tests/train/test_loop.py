@@ -1,0 +1,190 @@
+"""Runs from the outside: what they write, where they start from, and what they refuse."""
+
+import json
+import pathlib
+
+import jax
+import numpy as np
+import pytest
+import toy
+from ml_collections import ConfigDict
+
+from storyjax.errors import StoryjaxError
+from storyjax.train.checkpoint import load_trainable
+from storyjax.train.experiment import build_experiment
+from storyjax.train.logging import read_metrics
+from storyjax.train.loop import load_params, run, total_steps
+from storyjax.train.settings import complete, read_settings
+from storyjax.weights.tree_io import flatten, save_tree
+
+pytestmark = pytest.mark.usefixtures("compile_once")
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory, compile_once) -> pathlib.Path:
+    """The workdir of a run of 4 steps."""
+    workdir = tmp_path_factory.mktemp("trained")
+    run(toy.config(4), workdir, experiment=toy.experiment(), progress=False)
+    return workdir
+
+
+def refusal(*arguments, **keywords) -> str:
+    with pytest.raises(StoryjaxError) as caught:
+        run(*arguments, progress=False, **keywords)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_a_run_learns_and_tells(tmp_path, capsys):
+    config = toy.config(60, log={"every": 20, "tensorboard": True}, eval={"every": 40, "batch_size": 16})
+    results = run(config, tmp_path, experiment=toy.experiment())
+    lines = read_metrics(tmp_path / "metrics.jsonl")
+    assert [(line["step"], line["kind"]) for line in lines] == [
+        *((20, "train"), (40, "train"), (40, "eval"), (60, "train"), (60, "eval"))
+    ]
+    assert lines[3]["loss"] < 0.5 * lines[0]["loss"]
+    assert lines[0].keys() >= {
+        "grad_norm",
+        "learning_rate",
+        "left/loss",
+        "left/broken",
+        "units_per_second",
+        "wait_share",
+    }
+    assert results == {"toy/mse": lines[4]["toy/mse"]} == json.loads((tmp_path / "results.json").read_text())
+    assert json.loads((tmp_path / "config.json").read_text())["optim"]["learning_rate"] == 0.01
+    assert [path.name for path in tmp_path.glob("events.out.tfevents.*")]
+    bar = capsys.readouterr().err
+    for part in ("60/60", "left", "loss 0.", "toys/s", "wait ", "step 40: toy/mse"):
+        assert part in bar, bar
+
+
+def test_what_is_frozen_stays_and_is_not_in_checkpoints(trained):
+    before = jax.jit(toy.init)(jax.random.key(3))
+    params = load_params(toy.config(4), trained, toy.experiment())
+    np.testing.assert_array_equal(params["teacher"]["kernel"], before["teacher"]["kernel"])
+    assert set(load_trainable(trained)) == set(flatten({"student": before["student"]}))
+    assert all(
+        (np.asarray(a) != b).any()
+        for a, b in zip(*map(jax.tree.leaves, (params["student"], before["student"])), strict=True)
+    )
+
+
+def test_eval_mode_evaluates_the_checkpoint_or_else_what_a_run_starts_from(trained, tmp_path):
+    of_run = run(toy.config(4), trained, "eval", experiment=toy.experiment(), progress=False)
+    assert of_run == json.loads((trained / "results.json").read_text())
+    given = {
+        path: np.asarray(leaf) for path, leaf in flatten(load_params(toy.config(4), trained, toy.experiment())).items()
+    }
+    experiment = toy.experiment(pretrained=lambda: given)
+    of_weights = run(toy.config(4), tmp_path, "eval", experiment=experiment, progress=False)
+    assert of_weights == pytest.approx(of_run, rel=1e-6)
+    assert not (tmp_path / "checkpoints").exists()
+
+
+def test_a_run_starts_from_another_or_from_safetensors(trained, tmp_path):
+    expected = run(toy.config(4), trained, "eval", experiment=toy.experiment(), progress=False)
+    save_tree(tmp_path / "weights.safetensors", load_trainable(trained))
+    for source in (trained, tmp_path / "weights.safetensors"):
+        config = toy.config(0, init={"checkpoint": str(source)})
+        assert run(config, tmp_path / source.stem, "eval", experiment=toy.experiment(), progress=False) == expected
+    config = toy.config(0, init={"checkpoint": str(trained), "skip": "student/out/.*"})
+    params = load_params(config, tmp_path / "skip", toy.experiment())
+    assert (
+        params["student"]["out"]["kernel"] == jax.jit(toy.init)(jax.random.key(3))["student"]["out"]["kernel"]
+    ).all()
+    nothing = toy.config(0, init={"checkpoint": str(tmp_path / "nothing")})
+    assert "neither the workdir of a run nor safetensors" in refusal(
+        nothing, tmp_path / "new", experiment=toy.experiment()
+    )
+
+
+def test_another_models_checkpoint_is_refused_by_name(trained, tmp_path):
+    def init(key):
+        tree = toy.init(key)
+        return {**tree, "student": {"hidden": tree["student"]["hidden"], "head": {"kernel": jax.numpy.ones((3, 2))}}}
+
+    other = toy.experiment(init=init)
+    for message in (
+        refusal(toy.config(4), trained, experiment=other),
+        refusal(toy.config(4, init={"checkpoint": str(trained)}), tmp_path, experiment=other),
+    ):
+        assert "1 missing: student/head/kernel; 2 unused: student/middle/kernel, student/out/kernel" in message
+    message = refusal(toy.config(4), tmp_path, experiment=toy.experiment(pretrained=lambda: {"tutor": np.ones(2)}))
+    assert "1 unused: tutor" in message
+
+
+def test_a_run_goes_on_only_under_its_own_config(trained):
+    changed = toy.config(4, optim={"learning_rate": 0.1}, log={"every": 2})
+    message = refusal(changed, trained, experiment=toy.experiment())
+    assert "optim.learning_rate was 0.01, is 0.1. Choose another --workdir" in message
+    assert "log.every" not in message
+    assert "is at step 4 already" in refusal(toy.config(3), trained, experiment=toy.experiment())
+
+
+def test_a_loss_that_is_not_finite_names_step_task_and_records(tmp_path):
+    config = toy.config(8, checkpoint={"every": 2})
+    message = refusal(config, tmp_path, experiment=toy.experiment(nan_at=4))
+    # The batch of the fifth step.
+    assert "step 5 is not finite: task 'right' has loss nan on records [32, 33, 34, 35, 36, 37, 38, 39]" in message
+    assert f"The state after step 4 is saved in {tmp_path}" in message
+    assert all(np.isfinite(array).all() for array in load_trainable(tmp_path).values())
+    # The record mended, the run goes on from there.
+    run(config, tmp_path, experiment=toy.experiment(), progress=False)
+    assert [line["step"] for line in read_metrics(tmp_path / "metrics.jsonl")] == [*range(1, 9), 8]
+
+
+def test_a_workdir_that_cannot_be_written_is_one_line(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    assert "File exists" in refusal(toy.config(1), tmp_path / "file", experiment=toy.experiment())
+    assert "Not a directory" in refusal(toy.config(1), tmp_path / "file" / "run", experiment=toy.experiment())
+
+    def read_only(path, *arguments, **keywords):
+        raise OSError(30, "Read-only file system", str(path))
+
+    monkeypatch.setattr(pathlib.Path, "mkdir", read_only)
+    message = refusal(toy.config(1), tmp_path / "run", experiment=toy.experiment())
+    assert f"cannot write the run in {tmp_path / 'run'}: Read-only file system." in message
+
+
+def test_memory_that_runs_out_is_one_line(tmp_path):
+    def greedy(spec):
+        raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 99 bytes.\nand more")
+
+    task = toy.Task("greedy", greedy, toy.loss(0, 0.0))
+    message = refusal(toy.config(1), tmp_path, experiment=toy.experiment(tasks=(task,)))
+    assert "Out of memory allocating 99 bytes" in message
+    assert "config.train.accumulate" in message
+
+
+def test_the_length_of_a_run():
+    def length(**train):
+        return total_steps(read_settings(ConfigDict({"train": train})), toy.experiment())
+
+    assert (length(epochs=2.5), length(epochs=2.5, steps=3), length(epochs=0.3)) == (10, 3, 2)
+    with pytest.raises(StoryjaxError, match="needs steps or epochs"):
+        length()
+
+
+def test_complete_spells_out_what_can_be_overridden_and_keeps_references():
+    config = toy.config(4, optim={"learning_rate": 1})
+    config.model.seed = config.get_ref("seed")
+    full = complete(config)
+    full.seed = 9
+    assert (full.model.seed, config.seed, full.optim.b2, full.optim.learning_rate) == (9, 3, 0.999, 1.0)
+    for wrong, message in {
+        "trian": "config has no key 'trian'. Did you mean 'train'?",
+        "experimnt": "config has no key 'experimnt'. Did you mean 'experiment'?",
+    }.items():
+        with pytest.raises(StoryjaxError) as caught:
+            complete(ConfigDict({wrong: {}}))
+        assert message in str(caught.value)
+    with pytest.raises(StoryjaxError, match=r"config.checkpoint.keep is 0; it must be at least 1"):
+        complete(ConfigDict({"checkpoint": {"keep": 0}}))
+
+
+def test_an_experiment_that_is_not_there_is_named():
+    with pytest.raises(StoryjaxError, match=r"unknown 'tcx'. Did you mean 'tcr'\?"):
+        build_experiment(ConfigDict({"experiment": "tcx"}))
+    with pytest.raises(StoryjaxError, match=r"storyjax.train.step has no function build"):
+        build_experiment(ConfigDict({"experiment": "train/step"}))
