@@ -55,7 +55,7 @@ def embed(config: ConfigDict) -> None:
         {
             "vision": {"weights": "shipped:storyworld_clip"},
             "llm": {"weights": "shipped:storyworld_t5"},
-            "tcr": {"width": 128, "heads": 8, "queries": 16, "max_prompt": 16},
+            "tcr": {"width": 192, "heads": 8, "queries": 16, "max_prompt": 16},
         }
     )
     config.init = ConfigDict({"checkpoint": "shipped:tcr_storyworld"})

@@ -17,7 +17,7 @@ def get_config(variant: str = "paper") -> ConfigDict:
         {
             "vision": {"weights": "shipped:storyworld_clip"},
             "llm": {"weights": "shipped:storyworld_t5"},
-            "tcr": {"width": 128, "heads": 8, "queries": 16, "max_prompt": 16},
+            "tcr": {"width": 192, "heads": 8, "queries": 16, "max_prompt": 16},
         }
     )
     config.data = ConfigDict({"world": "runs/footage", "train": 8000, "val": 100})

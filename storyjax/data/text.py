@@ -26,7 +26,7 @@ class Tokenizer(Protocol):
 
     def encode(self, text: str) -> list[int]: ...
 
-    def decode(self, ids: Sequence[int]) -> str: ...
+    def decode(self, ids: Sequence[int] | np.ndarray) -> str: ...
 
 
 class WordTokenizer:
@@ -67,7 +67,7 @@ class WordTokenizer:
     def encode(self, text: str) -> list[int]:
         return self._backend.encode(text, add_special_tokens=False).ids
 
-    def decode(self, ids: Sequence[int]) -> str:
+    def decode(self, ids: Sequence[int] | np.ndarray) -> str:
         words = [self._backend.id_to_token(int(index)) for index in ids if int(index) not in (self.pad_id, self.eos_id)]
         return " ".join(words)
 
@@ -109,7 +109,7 @@ class HubTokenizer:
     def encode(self, text: str) -> list[int]:
         return self._backend.encode(text, add_special_tokens=False)
 
-    def decode(self, ids: Sequence[int]) -> str:
+    def decode(self, ids: Sequence[int] | np.ndarray) -> str:
         return self._backend.decode(list(ids), skip_special_tokens=True)
 
 

@@ -17,7 +17,7 @@ from jaxtyping import Array, Float
 from ml_collections import ConfigDict
 
 from storyjax.configuration import from_config
-from storyjax.data.pipeline import eval_stream, train_stream
+from storyjax.data.pipeline import Stream, eval_stream, train_stream
 from storyjax.data.prompts import caption_prompt
 from storyjax.data.text import Tokenizer, pad
 from storyjax.data.video import decode_frames, probe, sample_times
@@ -26,7 +26,7 @@ from storyjax.storyworld.footage import Footage, Take
 from storyjax.storyworld.requests import KINDS, Request, draw
 from storyjax.tcr.config import frozen_towers, make_model, make_tokenizer
 from storyjax.tcr.model import TASK_TOKENS, TcrConfig, VideoLanguageModel, time_tokens
-from storyjax.train.experiment import Batch, Experiment, Params, Stream, StreamSpec, Task, summing_evaluator
+from storyjax.train.experiment import Batch, Experiment, Params, StreamSpec, Task, summing_evaluator
 
 # How often each kind of request comes up in training (storyworld/requests.py tells what they are).
 SHARES = {
@@ -92,7 +92,7 @@ class RequestLoader:
         stacked = {name: np.stack([row[name] for row in rows]) for name in rows[0]}
         return {"frames": frames, "seconds": seconds, "frame_mask": np.ones(len(seconds), bool), **stacked}
 
-    def encode(self, request: Request) -> dict[str, np.ndarray]:
+    def encode(self, request: Request) -> Batch:
         data, tokenizer = self.data, self.tokenizer
         timed = request.kind == "time"
         condition = time_tokens(request.span, self.sizes) if timed else tokenizer.encode(request.text)

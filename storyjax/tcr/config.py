@@ -21,7 +21,7 @@ from ml_collections import ConfigDict
 
 from storyjax.configuration import choose, from_config
 from storyjax.data.builders.nextqa import OPTIONS, NextQASource, prepare
-from storyjax.data.pipeline import eval_stream, train_stream
+from storyjax.data.pipeline import Stream, eval_stream, train_stream
 from storyjax.data.text import HubTokenizer, Tokenizer, WordTokenizer
 from storyjax.errors import StoryjaxError
 from storyjax.nn.t5 import FLAN_T5_XL, T5, T5Config
@@ -31,7 +31,7 @@ from storyjax.tcr.data import Ablation, QaConfig, QaLoader, QuestionGroups, answ
 from storyjax.tcr.evaluate import accuracies
 from storyjax.tcr.losses import QuestionAnswering
 from storyjax.tcr.model import Tcr, TcrConfig, VideoLanguageModel
-from storyjax.train.experiment import Evaluator, Experiment, Stream, StreamSpec, Task, summing_evaluator
+from storyjax.train.experiment import Evaluator, Experiment, StreamSpec, Task, summing_evaluator
 from storyjax.train.precision import get_policy
 from storyjax.weights.tree_io import load_flat, shipped
 

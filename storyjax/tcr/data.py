@@ -127,7 +127,7 @@ class QaLoader:
         mask = np.full(c.frames, self.ablation.video)
         return {"frames": frames, "seconds": seconds, "frame_mask": mask, **stacked}
 
-    def _question(self, record: dict, row: int) -> dict[str, np.ndarray]:
+    def _question(self, record: dict, row: int) -> Batch:
         c, tokenizer = self.config, self.tokenizer
         question = record["question"][row]
         options = record["options"][row]

@@ -1,0 +1,57 @@
+"""Every variant of every config is one that the loop accepts, at full size in shape and at small size in deed."""
+
+import importlib.util
+from pathlib import Path
+
+import jax
+import pytest
+from ml_collections import ConfigDict
+
+from storyjax.train.experiment import build_experiment
+from storyjax.train.params import partition
+from storyjax.train.settings import complete, read_settings
+
+ROOT = Path(__file__).parents[1]
+CONFIGS = sorted(path for path in (ROOT / "configs").glob("*.py"))
+
+
+def load(path: Path, variant: str) -> ConfigDict:
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return complete(module.get_config(variant))
+
+
+@pytest.mark.parametrize("variant", ["paper", "embedded"])
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_every_variant_has_shapes_and_trains_something(path: Path, variant: str) -> None:
+    config = load(path, variant)
+    read_settings(config)
+    if "world" in config.data:
+        config.data.train = config.data.val = 0  # shapes need no films
+    experiment = build_experiment(config)
+    shapes = jax.eval_shape(experiment.init, jax.random.key(0))
+    trainable, frozen = partition(shapes, experiment.trainable)
+    assert jax.tree.leaves(trainable)
+    assert experiment.tasks
+    assert experiment.evaluators
+    if config.experiment.startswith("tcr"):
+        assert set(trainable) == {"tcr"}
+        assert set(frozen) == {"vision", "llm"}
+
+
+def test_the_paper_variant_is_table_3_7() -> None:
+    config = load(ROOT / "configs" / "tcr_nextqa.py", "paper")
+    assert (config.train.batch_size, config.train.epochs) == (128, 40)
+    assert (config.optim.learning_rate, config.optim.warmup_steps, config.optim.clip_norm) == (1e-5, 2000, 1.0)
+    assert (config.data.frames, config.model.tcr.queries) == (92, 128)
+    short = load(ROOT / "configs" / "tcr_nextqa.py", "short")
+    assert (short.train.batch_size, short.train.epochs) == (64, 10)
+    assert (short.optim.learning_rate, short.optim.warmup_steps) == (5e-5, 1000)
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_a_config_tells_how_to_use_it(path: Path) -> None:
+    text = path.read_text()
+    assert f"--config=configs/{path.name}" in text
+    assert "--workdir=" in text
