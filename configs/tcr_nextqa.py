@@ -5,7 +5,7 @@
 
 | variant | what | hardware | expected |
 |---|---|---|---|
-| paper | ViT-g + Flan-T5-XL, 92 frames, 128 queries, 40 epochs (Table 3.7) | TPU, global batch 128 | 73.5 % (Table 3.2) |
+| paper | ViT-g + Flan-T5-XL, 92 frames, 128 queries, 40 epochs (Table 3.7) | TPU, batch 128 | 73.5 % (Table 3.2) |
 | short | the schedule of the ablations: 10 epochs, batch 64 (Table 3.7) | TPU | 66.2 % (Table 3.6b) |
 | embedded | the same code on StoryWorld's stories, small towers | two CPU cores, minutes | see storyjax/tcr/README.md |
 """

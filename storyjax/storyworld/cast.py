@@ -1,7 +1,8 @@
 """The people, places, things and actions of StoryWorld.
 
 Everything that a later reader of the world needs to tell apart has its own look or sound here: a person has a face
-(skin, hair) and clothes for the eye and a voice for the ear; a thing has a kind and may be a particular one with a name.
+(skin, hair) and clothes for the eye and a voice for the ear; a thing has a kind, and may be one
+of its own with a name.
 """
 
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ RGB = tuple[int, int, int]
 
 @dataclass(frozen=True)
 class Voice:
-    """How a person sounds. `pitch_hz` is the fundamental, `rate` words per second, `formant` a vocal-tract scale (1 = average)."""
+    """How a person sounds: the fundamental in Hz, words per second, and a scale of the vocal tract (1 = average)."""
 
     pitch_hz: int
     rate: float
@@ -35,7 +36,7 @@ class Person:
 
 @dataclass(frozen=True)
 class Place:
-    """Where a scene plays. `sky` and `ground` are the two large colours; `landmark` names what stands in the background."""
+    """Where a scene plays: its two large colours, and what stands in the background."""
 
     name: str
     sky: RGB

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from storyjax.storyworld.story import Story, tell
-from storyjax.storyworld.world import render_missing
+from storyjax.storyworld.world import fingerprint, render_missing
 
 # Seeds of each split; a world has at most a million stories a split.
 FIRST_SEED = {"train": 10_000_000, "val": 11_000_000, "test": 12_000_000}
@@ -27,7 +27,8 @@ class Footage:
 
     def __init__(self, folder: str | Path, split: str, counts: Mapping[str, int], processes: int | None = None):
         self.seeds = range(FIRST_SEED[split], FIRST_SEED[split] + counts[split])
-        self.folder = Path(folder) / split
+        # A world that tells or draws in another way gets a folder of its own, so that films never show old looks.
+        self.folder = Path(folder) / fingerprint() / split
         render_missing([(seed, self._path(seed)) for seed in self.seeds], processes=processes)
 
     def _path(self, seed: int) -> Path:

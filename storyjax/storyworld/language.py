@@ -1,4 +1,4 @@
-"""How StoryWorld speaks: phrases, sentences and whole stories in words. Lower case, words and punctuation apart by spaces."""
+"""How StoryWorld speaks: phrases, sentences and whole stories, in lower case, with spaces around punctuation."""
 
 from collections.abc import Iterable, Sequence
 

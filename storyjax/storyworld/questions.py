@@ -11,8 +11,8 @@
 | DC | descriptive, count | how many people are in the video ? — 4 |
 | DO | descriptive, other | who danced ? — ana |
 
-Chance is 0.20. Against shortcuts: all five options of a question are of one kind (all ordinary actions, all mishaps ...);
-for TN and TP the twin that answers the opposite question is always among them, together with other things that do
+Chance is 0.20. Against shortcuts: all five options of a question are of one kind (all ordinary actions, all mishaps
+...); for TN and TP the twin that answers the opposite question is always among them, together with other things that do
 happen in the video and things that don't; counts are drawn evenly and their options are always the same five.
 """
 
@@ -31,8 +31,11 @@ OPTIONS = 5
 
 @dataclass(frozen=True)
 class Question:
-    """One multiple-choice question. `answer` is the 0-based index of the right option; `evidence` is the sentence of the
-    story that answers it (never shown to a model under test, used to train readers and to pre-train resamplers)."""
+    """One multiple-choice question. `answer` is the 0-based index of the right option.
+
+    `evidence` is the sentence of the story that answers it: never shown to a model under test, it serves to train
+    readers and to pre-train resamplers.
+    """
 
     type: str
     question: str

@@ -11,7 +11,7 @@ _GRAMMAR = (
     " options right before after second seconds story the this times to video what when where which while who whose why"
     " considering information frames select correct answer she he they her his are there was were there's first last"
     " image picture somebody someone nobody photo with"
-).split()
+)
 _MARKS = (".", ",", "?", "!", ":", ";", "'", "-")
 
 
@@ -19,6 +19,15 @@ def vocabulary(numbers: int = 100, sentinels: int = 8) -> list[str]:
     """All words in a fixed order: grammar, marks, letters, numbers, then the world's own, and T5's sentinels last."""
     verbs = [form for action in ACTIONS.values() for form in (action.base, action.past, action.gerund)]
     sayings = [word for saying in SAYINGS for word in saying.split()]
-    words = [*_GRAMMAR, *_MARKS, *string.ascii_lowercase, *map(str, range(numbers)), *PEOPLE, *PLACES, *KINDS, *VEHICLES]
+    words = [
+        *_GRAMMAR.split(),
+        *_MARKS,
+        *string.ascii_lowercase,
+        *map(str, range(numbers)),
+        *PEOPLE,
+        *PLACES,
+        *KINDS,
+        *VEHICLES,
+    ]
     words += [*verbs, *sayings, *(f"<extra_id_{index}>" for index in range(sentinels))]
     return list(dict.fromkeys(words))
