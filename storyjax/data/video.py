@@ -194,6 +194,8 @@ class _Video:
         if container.format.name.startswith("image2") or container.format.name.endswith("_pipe"):
             raise self.error("is a picture, not a video", "give a video file")
         self.stream = tracks[0]
+        if self.stream.codec_context is None:
+            raise self.error("uses an unknown way of coding video", "export it again, as mp4 with H.264")
         self.stream.thread_type = "NONE"
         self.stream.codec_context.thread_count = 1  # videos are decoded in parallel, not the frames of one
         self.timed = container.format.name not in _WITHOUT_TIMES
@@ -234,6 +236,8 @@ class _Video:
 
     def declared_end(self) -> float | None:
         """Where the container says that the track ends (seconds), if it says so."""
+        if not self.timed and self.stream.frames:  # of a cut avi, FFmpeg guesses the length from the bytes left
+            return float(self.stream.frames * self.interval() * self.base)
         start = self.stream.start_time if self.stream.start_time is not None else self.origin
         if self.stream.duration is not None and self.stream.duration > 0:
             return float((start + self.stream.duration - self.origin) * self.base)
@@ -265,6 +269,8 @@ class _Video:
             yield from self._feed(packet)
 
     def _feed(self, packet: av.Packet) -> Iterator[av.VideoFrame]:
+        if packet.is_corrupt:
+            raise self.error("is damaged", "copy, download or export it again")
         for frame in packet.decode():
             if self.fresh_from is not None and frame.pts is not None:
                 if frame.pts < self.fresh_from:
@@ -312,8 +318,9 @@ class _Video:
 
     def _check_end(self, target: int, end: int) -> None:
         """After the last frame: silence instead of the frames that the container promised means a file cut short."""
+        self._check_index()  # of a fragmented mp4, all is known only now
         declared, reached = self.declared_end(), self.seconds(end)
-        if declared is not None and min(declared, self.seconds(target)) > reached + _SLACK_S:
+        if declared is not None and declared > reached + _SLACK_S and self.seconds(target) > reached:
             if self.jumped:
                 raise _JumpError
             raise self._short(f"{reached:.1f} of {declared:.1f} s are there")
@@ -347,9 +354,10 @@ class _Video:
         entries = self.stream.index_entries
         if len(entries) <= 1 and self.container.format.name.startswith("matroska"):
             packet = self._land(packet.dts, packets)  # Matroska reads its index at the first seek: to where we are
+        here = packet.pts if packet.dts is None else packet.dts
         # The index is in decoding time, ahead of the time of showing by the depth of reordering: go back until before.
         at = tick
-        while (found := entries.search_timestamp(at)) >= 0 and entries[found].timestamp > packet.dts:
+        while (found := entries.search_timestamp(at)) >= 0 and entries[found].timestamp > here:
             landed = self._land(entries[found].timestamp, packets)
             if landed.pts <= tick:
                 return landed
@@ -359,11 +367,12 @@ class _Video:
         return packet
 
     def _land(self, tick: int, packets: Iterator[av.Packet]) -> av.Packet:
+        self.jumped = True
         self.container.seek(tick, stream=self.stream)
         landed = next(packets, None)
-        if landed is None or landed.pts is None or landed.dts is None or not landed.is_keyframe:
+        if landed is None or landed.pts is None or not landed.is_keyframe:
             raise _JumpError
-        self.jumped, self.fresh_from = True, landed.pts
+        self.fresh_from = landed.pts
         return landed
 
 
