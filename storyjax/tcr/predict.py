@@ -1,0 +1,365 @@
+"""Asking a TCR about a video: `Predictor.from_checkpoint(...).ask(video, question, options)`.
+
+What a person gets is what evaluation gets: frames are sampled at the same times, and question, options and answers are
+put to the model in the same words (thesis §3.3.2).
+"""
+
+import dataclasses
+import json
+import os
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+from ml_collections import ConfigDict
+from PIL import Image
+
+from storyjax.data.prompts import LETTERS, caption_prompt, option_names, question_prompt
+from storyjax.data.text import Tokenizer, WordTokenizer, pad
+from storyjax.data.video import decode_frames, probe, sample_times
+from storyjax.errors import StoryjaxError
+from storyjax.nn.closed_vocabulary import sequence_log_likelihood
+from storyjax.nn.t5 import generate
+from storyjax.tcr.config import SHIPPED, folder, frozen_towers, make_model, make_tokenizer
+from storyjax.tcr.data import answer_ids
+from storyjax.tcr.losses import QuestionAnswering
+from storyjax.tcr.model import TASK_TOKENS, VideoLanguageModel
+from storyjax.train.checkpoint import load_trainable
+from storyjax.train.experiment import Batch, Params
+from storyjax.train.params import check_given
+from storyjax.train.precision import get_policy
+from storyjax.weights.tree_io import flatten, unflatten
+
+DEFAULT = "shipped:tcr_nextqa_storyworld"
+FRAMES = 48  # where a checkpoint does not say how many it was trained on
+LONGEST_ANSWER = 24  # tokens of a free answer
+PROMPT_STEP = 32  # prompts are padded to a multiple of this, so that questions of about one length share a program
+
+
+class Moment(NamedTuple):
+    """A stretch of a video, in seconds, and the share of all attention that fell on it."""
+
+    start_s: float
+    end_s: float
+    share: float
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the model says, and where it looked.
+
+    Attributes:
+        video, question, options: what was asked; no options for a free answer.
+        text: the answer in words.
+        option: index of the chosen option, None for a free answer.
+        probabilities: of each option, summing to one; of a free answer, the probability of its very words.
+        moments: where it looked most, most first.
+        attention: share of the attention that each frame got, in the order of time, summing to one.
+        seconds: when each frame is on screen.
+        duration_s: of the video.
+        warnings: what a reader of the answer should know.
+    """
+
+    video: str
+    question: str
+    options: tuple[str, ...]
+    text: str
+    option: int | None
+    probabilities: tuple[float, ...]
+    moments: tuple[Moment, ...]
+    attention: tuple[float, ...]
+    seconds: tuple[float, ...]
+    duration_s: float
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def probability(self) -> float:
+        """Of what was answered."""
+        return self.probabilities[self.option or 0]
+
+    def thumbnails(self, chosen: Sequence[int] | None = None, height: int = 90) -> list[Image.Image]:
+        """Small pictures of the frames looked at (or of those with the `chosen` indices), decoded when asked for.
+
+        `height` in pixels; the aspect ratio is the video's.
+        """
+        times = sample_times(self.duration_s, len(self.attention))
+        times = times if chosen is None else times[np.asarray(chosen, int)]
+        pictures = []
+        for start in range(0, len(times), 8):  # few at a time, for these are of the video's own size
+            frames, _ = decode_frames(self.video, times[start : start + 8], None)
+            width = max(1, round(frames.shape[2] * height / frames.shape[1]))
+            pictures += [Image.fromarray(frame).resize((width, height), Image.Resampling.LANCZOS) for frame in frames]
+        return pictures
+
+    def to_json(self) -> dict[str, Any]:
+        """As JSON knows it: moments are objects, numbers have four or so digits."""
+
+        def short(numbers: Sequence[float]) -> list[float]:
+            return [round(number, 5) for number in numbers]
+
+        fields = dataclasses.asdict(self) | {"probability": round(self.probability, 5)}
+        for name in ("probabilities", "attention", "seconds"):
+            fields[name] = short(fields[name])
+        moments = [dict(zip(Moment._fields, short(moment), strict=True)) for moment in self.moments]
+        return fields | {"moments": moments, "duration_s": round(self.duration_s, 3)}
+
+
+def clock(seconds: float, duration_s: float) -> str:
+    """A time as people write it in a video of this length: 3.4 s, 0:42, 1:02:07."""
+    if duration_s < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(int(seconds), 60)
+    return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}" if duration_s >= 3600 else f"{minutes}:{rest:02d}"
+
+
+def find_moments(attention: Sequence[float], duration_s: float, most: int = 3) -> tuple[Moment, ...]:
+    """Where the attention is: neighbouring frames that got at least half-way from an even share to the largest.
+
+    Each frame stands for its part of the video. Attention that is about even is one moment, the whole video.
+    """
+    share = np.asarray(attention, np.float64)
+    share = share / share.sum()
+    if share.max() < 1.1 / len(share):
+        return (Moment(0.0, duration_s, 1.0),)
+    strong = share >= (share.max() + 1 / len(share)) / 2
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], strong, [False]]).astype(int)))
+    step = duration_s / len(share)
+    found = [
+        Moment(float(first * step), float(end * step), float(share[first:end].sum()))
+        for first, end in zip(edges[::2], edges[1::2], strict=True)
+    ]
+    return tuple(sorted(found, key=lambda moment: -moment.share)[:most])
+
+
+class Predictor:
+    """A TCR between its frozen towers, ready to be asked. Programs are compiled once for each shape.
+
+    Attributes:
+        source: where its weights are from, for people.
+        frames: frames it looks at, unless `ask` says otherwise.
+        condition_length: tokens of the question that the resampler reads.
+    """
+
+    def __init__(
+        self,
+        model: VideoLanguageModel,
+        params: Params,
+        tokenizer: Tokenizer,
+        *,
+        source: str,
+        frames: int = FRAMES,
+        condition_length: int | None = None,
+    ):
+        self.model, self.params, self.tokenizer = model, params, tokenizer
+        self.source, self.frames = source, frames
+        longest = model.tcr.config.max_prompt
+        self.condition_length = min(condition_length or longest, longest)
+        self._programs: dict[int, Callable[..., Any]] = {}
+
+    @classmethod
+    def from_checkpoint(
+        cls, path: str | os.PathLike[str] | None = None, config: ConfigDict | None = None
+    ) -> "Predictor":
+        """Loads a model.
+
+        Args:
+            path: a run's workdir, a folder with model.safetensors and config.json, "shipped:NAME" for weights that come
+                with the package, or None for the fine-tuned TCR among those.
+            config: what to go by instead of the config.json at `path`.
+
+        Raises:
+            StoryjaxError: there is nothing at `path`, it is of another model, or the towers' weights are not there.
+        """
+        where = str(DEFAULT if path is None else path)
+        place = folder(where)
+        place = place.parent if place.suffix == ".safetensors" else place
+        config = _read_config(place, where) if config is None else config
+        if "model" not in config:  # what ships says the model alone
+            config = ConfigDict({"model": config})
+        _check_is_tcr(config, where)
+        policy = get_policy(config.get("precision", "float32"))
+        model = make_model(config.model, policy.name)
+        abstract = flatten(jax.eval_shape(model.init, jax.random.key(0)))
+        flat = frozen_towers(config.model) | load_trainable(place)
+        check_given(flat, abstract, set(abstract), where)
+        params = {
+            name: jnp.asarray(flat[name], policy.parameter_dtype(leaf.dtype, trains=name.startswith("tcr/")))
+            for name, leaf in abstract.items()
+        }
+        data = config.get("data", ConfigDict())
+        return cls(
+            model,
+            unflatten(params),
+            make_tokenizer(config.model),
+            source=where,
+            frames=data.get("frames", FRAMES),
+            condition_length=data.get("condition_length"),
+        )
+
+    def ask(
+        self,
+        video: str | os.PathLike[str],
+        question: str,
+        options: Sequence[str] | None = None,
+        frames: int | None = None,
+    ) -> Answer:
+        """Answers a question about a video.
+
+        Args:
+            video: path of anything that FFmpeg reads.
+            question: in words.
+            options: two to eight answers to choose from; without them the language model answers freely.
+            frames: how many frames to look at, spread evenly over the video.
+
+        Raises:
+            StoryjaxError: the video cannot be read, or the question, options or frames cannot be used.
+        """
+        question, options = question.strip(), _checked_options(options)
+        count = self.frames if frames is None else frames
+        if not question:
+            raise StoryjaxError("the question is empty: ask something, for instance 'what did ana do ?'")
+        if count < 1:
+            raise StoryjaxError(f"{count} frames asked for: at least one must be looked at")
+        duration = probe(str(video)).duration_s
+        images, seconds = decode_frames(str(video), sample_times(duration, count), self.model.vision.config.image_size)
+        batch, warnings = self._batch(images, seconds, question, options, duration)
+        if options:
+            scores, seen = self._program(len(options))(self.params, batch)
+            probabilities = np.exp(np.asarray(scores, np.float64)[0, 0])
+            chosen = int(probabilities.argmax())
+            text, probabilities = options[chosen], probabilities / probabilities.sum()
+        else:
+            ids, probability, seen = self._program(0)(self.params, batch)
+            chosen, text, probabilities = None, self._spell(np.asarray(ids)), np.asarray(probability)[None]
+        attention = tuple(map(float, np.asarray(seen)[0, 0]))
+        return Answer(
+            video=str(video),
+            question=question,
+            options=options,
+            text=text,
+            option=chosen,
+            probabilities=tuple(map(float, probabilities)),
+            moments=find_moments(attention, duration),
+            attention=attention,
+            seconds=tuple(map(float, seconds)),
+            duration_s=duration,
+            warnings=warnings,
+        )
+
+    def _batch(
+        self, images: np.ndarray, seconds: np.ndarray, question: str, options: tuple[str, ...], duration: float
+    ) -> tuple[Batch, tuple[str, ...]]:
+        """One video with one question, as `QuestionAnswering` takes it, and what the asker should be told."""
+        condition = self.tokenizer.encode(question)
+        prompt = self.tokenizer.encode(
+            question_prompt(question, options) if options else self._free_prompt(question, duration)
+        )
+        length = -(-len(prompt) // PROMPT_STEP) * PROMPT_STEP
+        batch = {
+            "frames": images,
+            "seconds": seconds,
+            "frame_mask": np.ones(len(images), bool),
+            "task": np.array([TASK_TOKENS.index("QA")], np.int32),
+            "condition": pad(condition, self.condition_length)[None],
+            "condition_mask": np.arange(self.condition_length)[None] < len(condition),
+            "prompt": pad(prompt, length)[None],
+            "prompt_mask": np.arange(length)[None] < len(prompt),
+        }
+        warnings = []
+        unknown = self._unknown_words(" ".join([question, *options]))
+        if unknown:
+            warnings.append(f"the model does not know: {', '.join(unknown)}")
+        if len(condition) > self.condition_length:
+            read = self.tokenizer.decode(condition[: self.condition_length])
+            warnings.append(f"the question is long: where to look is decided by its beginning alone, '{read}'")
+        return {name: value[None] for name, value in batch.items()}, tuple(warnings)
+
+    def _free_prompt(self, question: str, duration: float) -> str:
+        """What the language model is asked when there is nothing to choose from.
+
+        A word-list model was brought up on captions (Fig. 3.5, task 1): the resampler, which read the question, says
+        which moment; the language model tells it. A published one gets the question as BLIP-2 puts it.
+        """
+        if isinstance(self.tokenizer, WordTokenizer):
+            return caption_prompt(0.0, duration)
+        return f"Question: {question} Short answer:"
+
+    def _unknown_words(self, text: str) -> list[str]:
+        """Words that a word-list tokenizer has no id for; published ones know all by their pieces."""
+        if not isinstance(self.tokenizer, WordTokenizer):
+            return []
+        words = dict.fromkeys(re.findall(r"\w+|[^\w\s]", text.lower()))
+        return [word for word in words if self.tokenizer.unk_id in self.tokenizer.encode(word)]
+
+    def _spell(self, ids: Int[np.ndarray, " m"]) -> str:
+        """Ids of a generated answer, the end token and padding behind it included, as text."""
+        text = self.tokenizer.decode([int(index) for index in ids if int(index) != self.tokenizer.eos_id])
+        return re.sub(r" ([.,?!:;])", r"\1", text).strip() or "(nothing)"
+
+    def _program(self, options: int) -> Callable[..., Any]:
+        """The jitted program for so many options; 0 for free answers."""
+        if options not in self._programs:
+            answers = answer_ids(self.tokenizer, options) if options else None
+            qa = QuestionAnswering(self.model, lambda: answers)
+            self._programs[options] = jax.jit(qa.scores if options else lambda params, batch: _say(qa, params, batch))
+        return self._programs[options]
+
+
+def _say(
+    qa: QuestionAnswering, params: Params, batch: Batch
+) -> tuple[Int[Array, "m"], Float[Array, ""], Float[Array, "b k t"]]:
+    """The likeliest words one after the other, the probability of all of them, and the attention each frame got."""
+    encoded, mask, seen = qa.encode(params, batch, None)
+    llm = qa.model.llm
+    ids = generate(llm, params["llm"], encoded, mask, LONGEST_ANSWER)
+    likelihood, _ = sequence_log_likelihood(llm, params["llm"], encoded, mask, ids)
+    return ids[0], jnp.exp(likelihood[0]), seen
+
+
+def _checked_options(options: Sequence[str] | None) -> tuple[str, ...]:
+    if options is None:
+        return ()
+    options = tuple(option.strip() for option in options)
+    if not 2 <= len(options) <= len(LETTERS):
+        raise StoryjaxError(
+            f"{len(options)} option{'s' * (len(options) != 1)} given: give 2 to {len(LETTERS)} to choose from,"
+            " or none for a free answer"
+        )
+    for name, option in zip(option_names(len(options)), options, strict=True):
+        if not option:
+            raise StoryjaxError(f"{name} is empty: say what it is, or leave it out")
+        if options.count(option) > 1:
+            raise StoryjaxError(f"{name}, '{option}', is there twice: every option must be another")
+    return options
+
+
+def _read_config(place: Path, where: str) -> ConfigDict:
+    """The config.json that says which model lies at `place`."""
+    if not place.exists():
+        raise StoryjaxError(
+            f"no checkpoint at {where}: give a run's workdir, a folder with model.safetensors and config.json,"
+            f" or {SHIPPED}NAME"
+        )
+    path = place / "config.json"
+    if not path.is_file():
+        raise StoryjaxError(f"{where} has no config.json to say which model it is: give a run's workdir")
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise StoryjaxError(f"{path} is not JSON ({error}): copy the checkpoint again") from error
+    if not isinstance(config, dict):
+        raise StoryjaxError(f"{path} is not the config of a model: copy the checkpoint again")
+    return ConfigDict(config)
+
+
+def _check_is_tcr(config: ConfigDict, where: str) -> None:
+    parts = set(config.model) if isinstance(config.model, ConfigDict) else set()
+    if str(config.get("experiment", "tcr")).partition(".")[0] != "tcr" or not {"vision", "llm", "tcr"} <= parts:
+        what = config.get("experiment") or f"a model of {', '.join(sorted(parts)) or 'no parts'}"
+        raise StoryjaxError(f"{where} holds {what}, which is not a TCR: give the workdir of a run of configs/tcr_*.py")
