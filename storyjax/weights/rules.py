@@ -20,42 +20,40 @@ from storyjax.weights.tree_io import fit, flatten, refuse_mismatch
 
 @dataclasses.dataclass(frozen=True)
 class Layout:
-    """The difference between the source's array and ours, as two inverse functions on NumPy arrays.
+    """How an array of the source is laid out in ours: an einops pattern, which read backwards is the way back.
 
-    `ours` maps the source's array to the arrays of a rule's paths; `theirs` maps those back. `rank` is the number of
-    axes of the source's array.
+    Of a rule with several paths the first axis of the pattern's right side runs over them. `axes` are the lengths that
+    the pattern needs; `axes_back` finds those that the way back needs besides, from the array of ours.
     """
 
-    rank: int | None
-    ours: Callable[[np.ndarray], tuple[np.ndarray, ...]]
-    theirs: Callable[..., np.ndarray]
+    pattern: str
+    axes: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    axes_back: Callable[[np.ndarray], Mapping[str, int]] = lambda _: {}
+
+    def ours(self, array: np.ndarray, parts: int) -> tuple[np.ndarray, ...]:
+        """The arrays of the rule's paths. Raises einops.EinopsError for an array that is not of this layout."""
+        array = einops.rearrange(array, self.pattern, **self.axes)
+        return tuple(array) if parts > 1 else (array,)
+
+    def theirs(self, *parts: np.ndarray) -> np.ndarray:
+        """The source's array: the inverse of `ours`."""
+        array = np.stack(parts) if len(parts) > 1 else parts[0]
+        left, right = self.pattern.split("->")
+        return einops.rearrange(array, f"{right} -> {left}", **self.axes, **self.axes_back(array))
 
 
-def _patch_size(kernel: np.ndarray) -> int:
-    return round((kernel.shape[0] / 3) ** 0.5)
-
-
-def _thirds(x: np.ndarray) -> tuple[np.ndarray, ...]:
-    # Where three does not divide the first axis the parts differ in shape, and no tree takes them.
-    return tuple(np.array_split(x, 3))
-
-
-AS_IS = Layout(None, lambda x: (x,), lambda x: x)
+AS_IS = Layout("... -> ...")
 # PyTorch's linear layers keep (out, in).
-LINEAR = Layout(2, lambda x: (x.T,), lambda x: x.T)
+LINEAR = Layout("o i -> i o")
 # The convolution that embeds patches, as the kernel of a dense layer on flattened patches.
-PATCHES = Layout(
-    4,
-    lambda x: (einops.rearrange(x, "d c y x -> (y x c) d"),),
-    lambda x: einops.rearrange(x, "(y x c) d -> d c y x", y=_patch_size(x), x=_patch_size(x)),
-)
+PATCHES = Layout("d c y x -> (y x c) d", {"c": 3}, lambda kernel: {"y": round((kernel.shape[0] / 3) ** 0.5)})
 # Queries, keys and values in one linear layer.
-FUSED_KERNELS = Layout(2, lambda x: tuple(part.T for part in _thirds(x)), lambda *parts: np.concatenate(parts, 1).T)
-FUSED_BIASES = Layout(1, _thirds, lambda *parts: np.concatenate(parts))
-# An embedding without the batch axis of one that ours has, or with one more than ours.
-VECTOR_TO_ROW = Layout(1, lambda x: (x[None],), lambda x: x[0])
-TABLE_TO_BATCH = Layout(2, lambda x: (x[None],), lambda x: x[0])
-BATCH_TO_ROW = Layout(3, lambda x: (x[0],), lambda x: x[None])
+FUSED_KERNELS = Layout("(parts o) i -> parts i o", {"parts": 3})
+FUSED_BIASES = Layout("(parts o) -> parts o", {"parts": 3})
+# Embeddings with another number of leading axes of length one than ours have.
+VECTOR_TO_ROW = Layout("d -> 1 d")
+TABLE_TO_BATCH = Layout("n d -> 1 n d")
+BATCH_TO_ROW = Layout("1 n d -> n d")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -255,13 +253,15 @@ def import_weights(
     for name, (rule, paths) in wanted.items():
         if name not in source:
             continue
-        array = source[name]
-        fits = rule.layout.rank in (None, array.ndim)
-        ours = rule.layout.ours(array) if fits else ()
-        if fits and all(part.shape == shapes[path] for part, path in zip(ours, paths, strict=True)):
+        try:
+            ours = rule.layout.ours(source[name], len(paths))
+        except einops.EinopsError:
+            ours = ()
+        if [part.shape for part in ours] == [shapes[path] for path in paths]:
             flat.update(zip(paths, ours, strict=True))
         else:
-            misshapen.append(f"{name} {array.shape}")
+            blanks = (np.broadcast_to(np.float32(0), shapes[path]) for path in paths)
+            misshapen.append(f"{name} {source[name].shape} for {rule.layout.theirs(*blanks).shape}")
     missing = [name for name in wanted if name not in source]
     unused = [name for name in source if name not in wanted and name not in table.ignored]
     refuse_mismatch(where, missing=missing, unused=unused, misshapen=misshapen)

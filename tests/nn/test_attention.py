@@ -14,14 +14,15 @@ def normal(seed: int, *shape: int) -> jax.Array:
     return jax.random.normal(jax.random.key(seed), shape)
 
 
-def cross_attention() -> tuple[MultiHeadAttention, dict, jax.Array, jax.Array]:
+@pytest.fixture
+def cross_attention(random_variables) -> tuple[MultiHeadAttention, dict, jax.Array, jax.Array]:
     module = MultiHeadAttention(num_heads=2, features=10, qkv_features=12)
     x_q, x_kv = normal(0, 2, 3, 8), normal(1, 2, 5, 6)
-    return module, module.init(jax.random.key(2), x_q, x_kv), x_q, x_kv
+    return module, random_variables(module, x_q, x_kv), x_q, x_kv
 
 
-def test_shapes_and_weights():
-    module, variables, x_q, x_kv = cross_attention()
+def test_shapes_and_weights(cross_attention):
+    module, variables, x_q, x_kv = cross_attention
     mask = jnp.array([[1, 1, 0, 1, 0], [0, 1, 1, 1, 1]], bool)[:, None, None]
     out, weights = module.apply(variables, x_q, x_kv, mask, return_weights=True)
     assert out.shape == (2, 3, 10)
@@ -31,8 +32,8 @@ def test_shapes_and_weights():
     np.testing.assert_array_equal(out, module.apply(variables, x_q, x_kv, mask))
 
 
-def test_masked_keys_change_nothing():
-    module, variables, x_q, x_kv = cross_attention()
+def test_masked_keys_change_nothing(cross_attention):
+    module, variables, x_q, x_kv = cross_attention
     mask = jnp.array([1, 1, 0, 1, 0], bool)[None, None, None]
     out = module.apply(variables, x_q, x_kv, mask)
     spoilt = module.apply(variables, x_q, jnp.where(mask[0, 0, 0][None, :, None], x_kv, 1e4), mask)
@@ -68,11 +69,11 @@ def test_softmax_runs_in_float32_under_bfloat16():
     assert close[0, 0, 0, 1] > 2 * close[0, 0, 0, 0]
 
 
-def test_recomputing_blocks_changes_no_gradient():
+def test_recomputing_blocks_changes_no_gradient(random_variables):
     x = normal(0, 1, 4, 8)
     modules = [Encoder(depth=2, num_heads=2, mlp_width=12, remat=remat) for remat in (False, True)]
-    variables = modules[0].init(jax.random.key(1), x)
-    plain, recomputed = (jax.grad(lambda v, m=m: (m.apply(v, x) ** 2).sum())(variables) for m in modules)
+    variables = random_variables(modules[0], x)
+    plain, recomputed = (jax.jit(jax.grad(lambda v, m=m: (m.apply(v, x) ** 2).sum()))(variables) for m in modules)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), plain, recomputed)
 
 

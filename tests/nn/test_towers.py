@@ -18,11 +18,11 @@ def images(*shape: int) -> jax.Array:
     return jax.random.normal(jax.random.key(0), shape)
 
 
-def test_patches_follow_in_rows_after_the_class_token():
+def test_patches_follow_in_rows_after_the_class_token(random_variables):
     model, x = ViT(dataclasses.replace(VISION, depth=0)), images(1, 12, 12, 3)
-    variables = model.init(jax.random.key(1), x)
+    variables = random_variables(model, x)
     spread = jnp.arange(16.0)  # the plain sum of a normalised token is constant
-    jacobian = jax.jacobian(lambda x: model.apply(variables, x)[0] @ spread)(x)
+    jacobian = jax.jit(jax.jacobian(lambda x: model.apply(variables, x)[0] @ spread))(x)
     influence = jnp.abs(jacobian[:, 0]).max(-1) > 0  # (token, y, x)
     expected = np.zeros((10, 12, 12), bool)
     for row in range(3):
@@ -31,10 +31,10 @@ def test_patches_follow_in_rows_after_the_class_token():
     np.testing.assert_array_equal(influence, expected)
 
 
-def test_tower_without_class_token_and_in_bfloat16():
+def test_tower_without_class_token_and_in_bfloat16(random_variables):
     config, x = dataclasses.replace(VISION, cls_token=False), images(2, 12, 12, 3)
-    variables = ViT(config).init(jax.random.key(1), x)
-    exact, half = ViT(config).apply(variables, x), ViT(config, dtype=jnp.bfloat16).apply(variables, x)
+    variables = random_variables(ViT(config), x)
+    exact, half = (jax.jit(ViT(config, dtype=dtype).apply)(variables, x) for dtype in (jnp.float32, jnp.bfloat16))
     assert exact.shape == (2, 9, 16)
     assert half.dtype == jnp.bfloat16
     np.testing.assert_allclose(half.astype(jnp.float32), exact, atol=0.1)
@@ -45,28 +45,36 @@ def test_images_of_another_size_are_refused():
         ViT(VISION).init(jax.random.key(0), images(1, 16, 16, 3))
 
 
-def test_text_pools_the_first_end_token_and_ignores_what_follows():
+def test_text_pools_the_first_end_token_and_ignores_what_follows(random_variables):
     model = ClipText(TEXT)
     ids = jnp.array([[5, 6, 39, 0, 0], [7, 8, 9, 10, 39]])
-    variables = model.init(jax.random.key(0), ids)
-    pooled, states = model.apply(variables, ids)
+    variables = random_variables(model, ids)
+    apply = jax.jit(model.apply)
+    pooled, states = apply(variables, ids)
     np.testing.assert_array_equal(pooled, jnp.stack([states[0, 2], states[1, 4]]))
-    again, _ = model.apply(variables, ids.at[0, 3:].set(jnp.array([39, 4])))
+    again, _ = apply(variables, ids.at[0, 3:].set(jnp.array([39, 4])))
     np.testing.assert_array_equal(pooled, again)
     with pytest.raises(ValueError, match="9 tokens"):
         model.apply(variables, jnp.zeros((1, 9), jnp.int32))
 
 
-def test_embeddings_have_unit_length_and_scaled_similarity():
+def test_embeddings_have_unit_length_and_scaled_similarity(random_variables):
     model, x = Clip(ClipConfig(VISION, TEXT, projection_dim=6), dtype=jnp.bfloat16), images(3, 12, 12, 3)
     ids = jnp.array([[5, 39], [6, 39]])
-    variables = model.init(jax.random.key(0), x, ids)
-    image = model.apply(variables, x, method=Clip.embed_images)
-    text = model.apply(variables, ids, method=Clip.embed_texts)
+    variables = random_variables(model, x, ids)
+
+    @jax.jit
+    def run(variables: dict, x: jax.Array, ids: jax.Array) -> tuple[jax.Array, ...]:
+        image = model.apply(variables, x, method=Clip.embed_images)
+        text = model.apply(variables, ids, method=Clip.embed_texts)
+        tokens = model.apply(variables, x, method=Clip.image_tokens)
+        return image, text, tokens, model.apply(variables, x, ids)
+
+    image, text, tokens, similarity = run(variables, x, ids)
     np.testing.assert_allclose(jnp.linalg.norm(image, axis=-1), 1, atol=1e-6)
     assert image.dtype == text.dtype == jnp.float32
-    np.testing.assert_allclose(model.apply(variables, x, ids), image @ text.T / 0.07, rtol=1e-3)
-    assert model.apply(variables, x, method=Clip.image_tokens).shape == (3, 10, 16)
+    np.testing.assert_allclose(similarity, image @ text.T / 0.07, rtol=1e-3)
+    assert tokens.shape == (3, 10, 16)
 
 
 def test_unit_norm_of_zeros_has_a_finite_gradient():

@@ -88,13 +88,19 @@ def test_similarities_and_embeddings(eos_token_id, randomised, agree, arrays):
         out = model(
             pixel_values=torch.tensor(einops.rearrange(images, "b y x c -> b c y x")), input_ids=torch.tensor(ids)
         )
-    ours, variables = Clip(SMALL), {"params": params}
-    images, ids = jnp.asarray(images), jnp.asarray(ids)
-    agree(ours.apply(variables, images, ids), out.logits_per_image, MODEL)
-    agree(ours.apply(variables, images, method=Clip.embed_images), out.image_embeds, MODEL)
-    agree(ours.apply(variables, ids, method=Clip.embed_texts), out.text_embeds, MODEL)
-    # Of the text states those up to the end token: behind it nothing reads them.
-    _, states = ClipText(TEXT).apply({"params": params["text"]}, ids)
+
+    @jax.jit
+    def run(params: dict, images: jax.Array, ids: jax.Array) -> tuple[jax.Array, ...]:
+        ours, variables = Clip(SMALL), {"params": params}
+        similarity = ours.apply(variables, images, ids)
+        image = ours.apply(variables, images, method=Clip.embed_images)
+        text = ours.apply(variables, ids, method=Clip.embed_texts)
+        return similarity, image, text, ClipText(TEXT).apply({"params": params["text"]}, ids)[1]
+
+    similarity, image, text, states = run(params, images, ids)
+    agree(similarity, out.logits_per_image, MODEL)
+    agree(image, out.image_embeds, MODEL)
+    agree(text, out.text_embeds, MODEL)
     agree(states, out.text_model_output.last_hidden_state, MODEL)
 
 
@@ -106,7 +112,7 @@ def test_text_block(randomised, agree, arrays):
     block = EncoderBlock(TEXT.heads, TEXT.mlp_width, TEXT.activation, eps=TEXT.eps)
     additive = torch.where(torch.tensor(causal), 0.0, torch.finfo(torch.float32).min)
     theirs = model.text_model.encoder.layers[2](torch.tensor(x), additive)
-    agree(block.apply({"params": params}, jnp.asarray(x), jnp.asarray(causal)), theirs, BLOCK)
+    agree(jax.jit(block.apply)({"params": params}, x, causal), theirs, BLOCK)
 
 
 def test_text_tower_alone(arrays):

@@ -74,7 +74,13 @@ def texts(vocab_size: int, lengths: tuple[int, ...]) -> tuple[np.ndarray, np.nda
 
 def apply(module, params: dict, *inputs, **options) -> jax.Array:
     """A module of ours on NumPy arrays."""
-    return module.apply({"params": params}, *(jnp.asarray(x) for x in inputs), **options)
+    run = jax.jit(lambda params, *inputs: module.apply({"params": params}, *inputs, **options))
+    return run(params, *inputs)
+
+
+def relative_bias(stack: dict, bidirectional: bool) -> jax.Array:
+    """The bias of a stack for 24 tokens."""
+    return t5.RelativeBias(GATED, bidirectional).apply({"params": stack["relative_bias"]}, 24)
 
 
 @pytest.mark.parametrize("config", [GATED, TIED], ids=["gated", "tied"])
@@ -99,7 +105,7 @@ def test_encoder_block(randomised, agree, arrays):
     params = load(GATED, model, arrays)["encoder"]
     x = np.random.default_rng(1).normal(size=(2, 24, GATED.d_model)).astype(np.float32)
     mask = np.arange(24)[None] < np.array([24, 9])[:, None]
-    bias = t5.RelativeBias(GATED, bidirectional=True).apply({"params": params["relative_bias"]}, 24)
+    bias = relative_bias(params, bidirectional=True)
     block = t5.T5Block(GATED, cross=False)
     ours = apply(block, params["block_0"], x, mask[:, None, None], bias)
     additive = torch.where(torch.tensor(mask), 0.0, torch.finfo(torch.float32).min)[:, None, None]
@@ -115,7 +121,7 @@ def test_decoder_block(randomised, agree, arrays):
     encoded = rng.normal(size=(2, 7, GATED.d_model)).astype(np.float32)
     mask = np.arange(7)[None] < np.array([7, 4])[:, None]
     causal = np.tri(24, dtype=bool)[None, None]
-    bias = t5.RelativeBias(GATED, bidirectional=False).apply({"params": params["relative_bias"]}, 24)
+    bias = relative_bias(params, bidirectional=False)
     block = t5.T5Block(GATED, cross=True)
     ours = apply(block, params["block_0"], x, causal, bias, encoded, mask[:, None, None])
     lowest = torch.finfo(torch.float32).min

@@ -50,16 +50,20 @@ def test_all_misfits_are_listed_under_the_names_of_the_source():
     abstract, tree = filled("blip2")
     source = export_weights(BLIP2_VISION, tree)
     source["post_layer_norm.weight"] = source.pop("post_layernorm.weight")
-    # One matrix where three should be fused, a transposed one, and a vector for a matrix.
+    # One matrix where three should be fused, a transposed one, a vector for a matrix, and two rows for one.
     source["encoder.layers.0.self_attn.qkv.weight"] = np.zeros((12, 12), np.float32)
     source["encoder.layers.1.mlp.fc1.weight"] = source["encoder.layers.1.mlp.fc1.weight"].T
     source["embeddings.patch_embedding.weight"] = np.zeros(12, np.float32)
+    source["embeddings.class_embedding"] = np.zeros((2, 1, 12), np.float32)
+    source["encoder.layers.1.self_attn.qkv.bias"] = np.zeros(35, np.float32)
     with pytest.raises(StoryjaxError) as caught:
         import_weights(BLIP2_VISION, source, abstract, "a folder")
     assert str(caught.value) == (
         "the weights in a folder are of another model: 1 missing: post_layernorm.weight; "
-        "1 unused: post_layer_norm.weight; 3 misshapen: embeddings.patch_embedding.weight (12,), "
-        "encoder.layers.0.self_attn.qkv.weight (12, 12), encoder.layers.1.mlp.fc1.weight (12, 16)"
+        "1 unused: post_layer_norm.weight; 5 misshapen: embeddings.class_embedding (2, 1, 12) for (1, 1, 12), "
+        "embeddings.patch_embedding.weight (12,) for (12, 3, 4, 4), "
+        "encoder.layers.0.self_attn.qkv.weight (12, 12) for (36, 12), "
+        "encoder.layers.1.mlp.fc1.weight (12, 16) for (16, 12), encoder.layers.1.self_attn.qkv.bias (35,) for (36,)"
     )
 
 
