@@ -91,6 +91,7 @@ def _main(argv: list[str]) -> int:
 
 
 def _run(config: object, flags: dict[str, str]) -> int:
+    import jax
     from absl import flags as absl_flags
 
     from storyjax.train.loop import run
@@ -107,8 +108,8 @@ def _run(config: object, flags: dict[str, str]) -> int:
     except Stopped as stopped:
         print(f"storyjax: {stopped.message}", file=sys.stderr)
         return 0
-    for name, value in results.items():
-        print(f"{name} {value:.6g}")
+    if jax.process_index() == 0:
+        print("".join(f"{name} {value:.6g}\n" for name, value in results.items()), end="")
     return 0
 
 

@@ -47,7 +47,8 @@ class Evaluation:
             stream, accumulated = evaluator.data(self._spec), None
             try:
                 for batch in stream:
-                    measured = jax.device_get(measure(trainable, frozen, put_batch(batch, self._sharding)))
+                    on_devices = put_batch(batch, self._spec.batch_size, self._sharding, evaluator.name)
+                    measured = jax.device_get(measure(trainable, frozen, on_devices))
                     if jax.process_count() > 1:
                         # The measurements are those of the global batch, and so must the batch beside them be.
                         batch = multihost_utils.process_allgather(batch, tiled=True)

@@ -28,7 +28,7 @@ class Feed:
         self._sharding = batch_sharding(mesh)
         self._streams: list[Any] = []
         self._iterators: list[Iterator[dict[str, np.ndarray]]] = []
-        self._local_sizes = [size // jax.process_count() for size in batch_sizes]
+        self._batch_sizes = batch_sizes
         self.examples = sum(batch_sizes)
         self.waited = 0.0
         for task, size in zip(tasks, batch_sizes, strict=True):
@@ -43,18 +43,15 @@ class Feed:
             StoryjaxError: a stream has ended, although training streams repeat their data.
         """
         batches, indices = [], {}
-        for task, iterator, size in zip(self._tasks, self._iterators, self._local_sizes, strict=True):
+        for task, iterator, size in zip(self._tasks, self._iterators, self._batch_sizes, strict=True):
             began = time.perf_counter()
             batch = next(iterator, None)
             self.waited += time.perf_counter() - began
             if batch is None:
                 raise StoryjaxError(f"the training data of task '{task.name}' came to an end before the run did.")
-            for name, value in batch.items():
-                if np.shape(value)[:1] != (size,):
-                    raise ValueError(f"{task.name}: batch['{name}'] has shape {np.shape(value)}, not ({size}, ...)")
             if "index" in batch:
                 indices[task.name] = np.asarray(batch["index"])
-            batches.append(put_batch(batch, self._sharding))
+            batches.append(put_batch(batch, size, self._sharding, task.name))
         return tuple(batches), indices
 
     def reports(self) -> dict[str, dict[str, Any]]:

@@ -32,7 +32,7 @@ from storyjax.train.settings import Settings, complete, read_settings
 from storyjax.train.start import Start, starting_point
 from storyjax.train.step import StepMetrics, TrainState, make_step, new_state
 from storyjax.train.termination import Stopped, Termination
-from storyjax.train.workdir import check_same_run, plain, storage_errors, write_config, write_results
+from storyjax.train.workdir import check_same_run, make_workdir, plain, storage_errors, write_config, write_results
 
 MODES = ("train", "eval")
 
@@ -68,7 +68,7 @@ def run(
     workdir = pathlib.Path(workdir).absolute()
     mesh_lib.start_distributed(settings.mesh)
     with storage_errors(workdir), Termination() as termination:
-        workdir.mkdir(parents=True, exist_ok=True)
+        make_workdir(workdir)
         experiment = experiment or build_experiment(config)
         mesh = mesh_lib.make_mesh(settings.mesh)
         with jax.set_mesh(mesh), _memory_errors():

@@ -82,6 +82,15 @@ def check_batch_size(mesh: Mesh | AbstractMesh, batch_size: int, accumulate: int
         )
 
 
-def put_batch(batch: Mapping[str, Any], sharding: NamedSharding) -> dict[str, jax.Array]:
-    """This process's share of a batch, as arrays of the global batch."""
-    return {name: jax.make_array_from_process_local_data(sharding, np.asarray(value)) for name, value in batch.items()}
+def put_batch(batch: Mapping[str, Any], batch_size: int, sharding: NamedSharding, where: str) -> dict[str, jax.Array]:
+    """This process's share of a batch of `batch_size` examples, as arrays of the global batch.
+
+    Raises:
+        ValueError: an array has another number of examples; `where` names the stream.
+    """
+    share = batch_size // jax.process_count()
+    arrays = {name: np.asarray(value) for name, value in batch.items()}
+    for name, array in arrays.items():
+        if array.shape[:1] != (share,):
+            raise ValueError(f"{where}: batch['{name}'] has shape {array.shape}, not ({share}, ...)")
+    return {name: jax.make_array_from_process_local_data(sharding, array) for name, array in arrays.items()}

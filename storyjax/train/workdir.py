@@ -57,6 +57,13 @@ def _storage_reason(error: BaseException, workdir: pathlib.Path) -> str | None:
     return None
 
 
+def make_workdir(workdir: pathlib.Path) -> None:
+    """Makes the folder, and sees now, not after hours of work, whether it can be written to."""
+    workdir.mkdir(parents=True, exist_ok=True)
+    if not os.access(workdir, os.W_OK):
+        raise PermissionError(errno.EACCES, "it is not writable", str(workdir))
+
+
 def write_atomically(path: pathlib.Path, text: str) -> None:
     """Writes beside the place and renames: a reader, or a run killed here, sees the old file or the new one."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")

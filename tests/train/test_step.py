@@ -31,7 +31,7 @@ class Setting:
         self.step = make_step(tasks, optimizer, self.state, self.frozen, self.mesh, accumulate)
 
     def gradients(self, *batches):
-        batches = tuple(put_batch(batch, batch_sharding(self.mesh)) for batch in batches)
+        batches = tuple(put_batch(batch, 8, batch_sharding(self.mesh), "") for batch in batches)
         state, metrics = self.step(self.state, self.frozen, batches, KEY)
         return jax.tree.map(lambda before, after: before - after, self.before, state.trainable), jax.device_get(metrics)
 
@@ -86,7 +86,7 @@ def test_frozen_parameters_have_no_gradient_and_no_optimiser_slot():
 def test_nothing_changes_from_the_first_step_that_is_not_finite():
     setting = Setting((Task("left", toy.ToyStream, toy.loss(0, 0.0)), Task("right", toy.ToyStream, toy.loss(1, 0.0))))
     spoilt = batch() | {"x": np.full((8, 4), np.inf, np.float32)}
-    put = lambda *batches: tuple(put_batch(one, batch_sharding(setting.mesh)) for one in batches)  # noqa: E731
+    put = lambda *batches: tuple(put_batch(one, 8, batch_sharding(setting.mesh), "") for one in batches)  # noqa: E731
     state, metrics = setting.step(setting.state, setting.frozen, put(batch(), spoilt), KEY)
     assert (metrics["finite/left"], metrics["finite/right"]) == (True, False)
     state, _ = setting.step(state, setting.frozen, put(batch(), batch()), KEY)

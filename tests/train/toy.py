@@ -80,7 +80,8 @@ def evaluator(hook: Hook | None = None) -> Evaluator:
                 hook(batch)
             x = np.random.default_rng([7, batch]).normal(size=(spec.batch_size, 4)).astype(np.float32)
             valid = np.arange(spec.batch_size) < (spec.batch_size if batch < 2 else 1)
-            yield {"x": x, "valid": valid}
+            share = slice(spec.process_index, None, spec.process_count)
+            yield {"x": x[share], "valid": valid[share]}
 
     def measure(params: dict[str, Any], batch: dict[str, Any]) -> dict[str, jax.Array]:
         y, target = outputs(params, batch["x"])
