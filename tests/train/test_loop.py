@@ -36,7 +36,9 @@ def refusal(*arguments, **keywords) -> str:
 
 
 def test_a_run_learns_and_tells(tmp_path, capsys):
-    config = toy.config(60, log={"every": 20, "tensorboard": True}, eval={"every": 40, "batch_size": 16})
+    config = toy.config(
+        60, optim={"learning_rate": 0.05}, log={"every": 20, "tensorboard": True}, eval={"every": 40, "batch_size": 16}
+    )
     results = run(config, tmp_path, experiment=toy.experiment())
     lines = read_metrics(tmp_path / "metrics.jsonl")
     assert [(line["step"], line["kind"]) for line in lines] == [
@@ -52,7 +54,7 @@ def test_a_run_learns_and_tells(tmp_path, capsys):
         "wait_share",
     }
     assert results == {"toy/mse": lines[4]["toy/mse"]} == json.loads((tmp_path / "results.json").read_text())
-    assert json.loads((tmp_path / "config.json").read_text())["optim"]["learning_rate"] == 0.01
+    assert json.loads((tmp_path / "config.json").read_text())["optim"]["learning_rate"] == 0.05
     assert [path.name for path in tmp_path.glob("events.out.tfevents.*")]
     bar = capsys.readouterr().err
     for part in ("60/60", "left", "loss 0.", "toys/s", "wait ", "step 40: toy/mse"):

@@ -2,7 +2,7 @@
 
 The events strike once, at fixed moments, as a machine would: "kill-step" in loading the batch of step 5 (counted from
 1), "kill-evaluation" in the second batch of an evaluation, "kill-checkpoint" right after the write of checkpoint 4
-has begun, "term-step" and "term-evaluation" the same with SIGTERM, "full" lets no file grow beyond 6 kB from step 5 on.
+has begun, "term-step" and "term-evaluation" the same with SIGTERM, "full" lets no file grow beyond 6 kB from step 4 on.
 """
 
 import os
@@ -27,8 +27,6 @@ def install(event: str) -> None:
     def data_hook(step: int) -> None:
         if event in ("kill-step", "term-step") and step == 4:
             strike(number)
-        if event == "full" and step == 4:
-            resource.setrlimit(resource.RLIMIT_FSIZE, (6_000, 6_000))
 
     def eval_hook(batch: int) -> None:
         if event in ("kill-evaluation", "term-evaluation") and batch == 1:
@@ -42,6 +40,9 @@ def install(event: str) -> None:
         save(self, state, meta)
         if event == "kill-checkpoint" and int(state.step) == 4:
             strike(number)
+        if event == "full" and int(state.step) == 4:
+            self._manager.wait_until_finished()
+            resource.setrlimit(resource.RLIMIT_FSIZE, (6_000, 6_000))
 
     Checkpoints.save = save_and_die
 
