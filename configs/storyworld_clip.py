@@ -22,15 +22,15 @@ def get_config(variant: str = "paper") -> ConfigDict:
                 "heads": 4,
                 "mlp_width": 512,
             },
-            "text": {"max_length": 20, "width": 128, "depth": 2, "heads": 4, "mlp_width": 512},
+            "text": {"max_length": 20, "width": 128, "depth": 1, "heads": 4, "mlp_width": 256},
             "projection_dim": 128,
         }
     )
-    config.data = ConfigDict({"world": "runs/footage", "train": 4000, "val": 100})
-    config.train = ConfigDict({"steps": 4000, "batch_size": 64})
-    config.optim = ConfigDict({"learning_rate": 1e-3, "schedule": "cosine", "warmup_steps": 200, "weight_decay": 0.05})
-    config.eval = ConfigDict({"every": 1000, "batch_size": 20})
-    config.checkpoint = ConfigDict({"every": 2000})
+    config.data = ConfigDict({"world": "runs/footage", "train": 1500, "val": 50, "rewrites": 2})
+    config.train = ConfigDict({"steps": 1200, "batch_size": 16})
+    config.optim = ConfigDict({"learning_rate": 1e-3, "schedule": "cosine", "warmup_steps": 100, "weight_decay": 0.05})
+    config.eval = ConfigDict({"every": 400, "batch_size": 10})
+    config.checkpoint = ConfigDict({"every": 200})
     if variant == "embedded":
         config.data.train = 60
         config.data.val = 20

@@ -38,6 +38,30 @@ def people_sentence(names: Iterable[str]) -> str:
     return f"people : {' '.join(sorted(names))} ."
 
 
+# A note has this many words: two performances of three words each, the place, and what kind of note it is.
+NOTE_WORDS = 8
+
+
+def note(event: Event) -> str:
+    """An event in eight words, gaps marked: 'ana danced - ben read book park .' Travel notes the destination."""
+    words = []
+    for performance in event.performances:
+        words += [performance.person, ACTIONS[performance.action].past, performance.thing or "-"]
+    words += ["-"] * (NOTE_WORDS - 2 - len(words))
+    return " ".join([*words, event.place, "."])
+
+
+def cast_note(story: Story) -> str:
+    """Who is in the story, in eight words: 'ana ben mia - - - - people'."""
+    names = sorted(person.name for person in story.cast)
+    return " ".join([*names, *["-"] * (NOTE_WORDS - 1 - len(names)), "people"])
+
+
+def notes(story: Story) -> str:
+    """The whole story in notes, the cast first."""
+    return " ".join([cast_note(story), *(note(event) for event in story.events)])
+
+
 def narration(story: Story, events: Sequence[Event] | None = None) -> str:
     """A story, or some of its events, told in order."""
     return " ".join(sentence(event) for event in (story.events if events is None else events))

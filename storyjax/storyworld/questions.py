@@ -22,7 +22,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from storyjax.storyworld.cast import ACTIONS, PEOPLE, PLACES, VEHICLES, phrases
-from storyjax.storyworld.language import cast_sentence, clause, pronoun_clause, sentence, verb_phrase
+from storyjax.storyworld.language import cast_note, clause, note, pronoun_clause, verb_phrase
 from storyjax.storyworld.story import Event, Performance, Story
 
 TYPES = ("CW", "CH", "TN", "TC", "TP", "DL", "DC", "DO")
@@ -33,8 +33,8 @@ OPTIONS = 5
 class Question:
     """One multiple-choice question. `answer` is the 0-based index of the right option.
 
-    `evidence` is the sentence of the story that answers it: never shown to a model under test, it serves to train
-    readers and to pre-train resamplers.
+    `evidence` is the note (language.py) of the event that answers it: never shown to a model under test, it serves to
+    train readers and to pre-train resamplers.
     """
 
     type: str
@@ -113,7 +113,7 @@ def _temporal(
         close = {verb_phrase(p) for p in (*anchor_event.performances, *answer_event.performances)}
         others = [phrase for phrase in inside if phrase not in close]
         wrong = _mixed(rng, [verb_phrase(twin.lead)], others, outside)
-        made.append(_ask(rng, kind, text, right, wrong, sentence(answer_event)))
+        made.append(_ask(rng, kind, text, right, wrong, note(answer_event)))
     return made
 
 
@@ -136,7 +136,7 @@ def _current(story: Story, rng: np.random.Generator) -> list[Question]:
         text = f"what did {asked.person} do while {clause(anchor)} ?"
         others = [phrase for phrase in inside if phrase != verb_phrase(anchor)]
         wrong = _mixed(rng, [], others, outside)
-        made.append(_ask(rng, "TC", text, verb_phrase(asked), wrong, sentence(event)))
+        made.append(_ask(rng, "TC", text, verb_phrase(asked), wrong, note(event)))
     return made
 
 
@@ -153,7 +153,7 @@ def _why(story: Story, rng: np.random.Generator) -> list[Question]:
         invented = [Performance(str(rng.choice(names)), *unused[i]) for i in rng.permutation(len(unused))]
         wrong = [f"because {clause(p)}" for p in (*mishaps, *invented)]
         text = f"why did {event.lead.person} {ACTIONS[event.lead.action].base} ?"
-        made.append(_ask(rng, "CW", text, f"because {clause(cause.lead)}", wrong, sentence(cause)))
+        made.append(_ask(rng, "CW", text, f"because {clause(cause.lead)}", wrong, note(cause)))
     return made
 
 
@@ -164,7 +164,7 @@ def _how(story: Story, rng: np.random.Generator) -> list[Question]:
     for trip in trips:
         text = f"how did {trip.lead.person} go to the {trip.place} ?"
         others = [event.lead.thing for event in trips] + modes
-        made.append(_ask(rng, "CH", text, f"by {trip.lead.thing}", [f"by {mode}" for mode in others], sentence(trip)))
+        made.append(_ask(rng, "CH", text, f"by {trip.lead.thing}", [f"by {mode}" for mode in others], note(trip)))
     return made
 
 
@@ -177,14 +177,14 @@ def _where(story: Story, rng: np.random.Generator) -> list[Question]:
         performance = event.performances[int(rng.integers(len(event.performances)))]
         text = f"where did {performance.person} {verb_phrase(performance, 'base')} ?"
         wrong = [f"in the {place}" for place in others]
-        made.append(_ask(rng, "DL", text, f"in the {event.place}", wrong, sentence(event)))
+        made.append(_ask(rng, "DL", text, f"in the {event.place}", wrong, note(event)))
     return made
 
 
 def _count(story: Story, rng: np.random.Generator) -> list[Question]:
     counts = [str(number) for number in range(2, 2 + OPTIONS)]
     right = str(len(story.cast))
-    return [_ask(rng, "DC", "how many people are in the video ?", right, counts, cast_sentence(story))]
+    return [_ask(rng, "DC", "how many people are in the video ?", right, counts, cast_note(story))]
 
 
 def _who(story: Story, rng: np.random.Generator) -> list[Question]:
@@ -198,5 +198,5 @@ def _who(story: Story, rng: np.random.Generator) -> list[Question]:
         performance = event.performances[int(rng.integers(len(event.performances)))]
         wrong = _mixed(rng, [], [name for name in cast if name != performance.person], strangers)
         text = f"who {verb_phrase(performance)} ?"
-        made.append(_ask(rng, "DO", text, performance.person, wrong, sentence(event)))
+        made.append(_ask(rng, "DO", text, performance.person, wrong, note(event)))
     return made

@@ -1,13 +1,14 @@
-"""What one may ask to have told of a story, with the sentence that tells it: the exercises that align a resampler.
+"""What one may ask to have told of a story, with the words that tell it: the exercises that align a resampler.
 
-A request is a conditioning text, or a time span, and the story's own sentence about the moment that it singles out.
+A request is a conditioning text, or a time span, and the story's own note and sentence about the moment that it singles
+out.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
 
-from storyjax.storyworld.language import cast_sentence, clause, sentence, verb_phrase
+from storyjax.storyworld.language import cast_note, cast_sentence, clause, note, sentence, verb_phrase
 from storyjax.storyworld.questions import questions
 from storyjax.storyworld.story import Event, Story
 
@@ -16,49 +17,63 @@ KINDS = ("time", "people", "after", "before", "while", "that", "reason", "trip",
 
 @dataclass(frozen=True)
 class Request:
-    """`text` singles out a moment (empty for kind "time", where `span` does); `target` tells it. Times in seconds."""
+    """`text` singles out a moment (empty for kind "time", where `span` does); `note` and `sentence` tell it.
+
+    `span` is the moment's start and end in seconds.
+    """
 
     kind: str
     text: str
-    target: str
+    note: str
+    sentence: str
     span: tuple[float, float]
 
 
 def requests(story: Story) -> list[Request]:
     """Everything that may be requested of a story, the questions of `questions.py` last."""
-    whole = (0.0, story.duration)
-    made = [Request("people", "the people", cast_sentence(story), whole)]
-    for before, event, after in zip((None, *story.events), story.events, (*story.events[1:], None), strict=False):
-        span = (event.start, event.end)
-        made.append(Request("time", "", sentence(event), span))
-        made.extend(_anchored(event, before, after))
+    people = _Moment(cast_note(story), cast_sentence(story), (0.0, story.duration))
+    moments = [_Moment(note(event), sentence(event), (event.start, event.end)) for event in story.events]
+    made = [people.asked("people", "the people")]
+    for index, (event, moment) in enumerate(zip(story.events, moments, strict=True)):
+        made.append(moment.asked("time", ""))
+        before = moments[index - 1] if index else None
+        after = moments[index + 1] if index + 1 < len(moments) else None
+        made.extend(_anchored(event, moment, before, after))
         if event.cause is not None:
-            cause = story.events[event.cause]
-            made.append(Request("reason", f"why {clause(event.lead)}", sentence(cause), (cause.start, cause.end)))
+            made.append(moments[event.cause].asked("reason", f"why {clause(event.lead)}"))
+    by_note = {moment.note: moment for moment in (people, *moments)}
     for question in questions(story):
-        spans = {sentence(event): (event.start, event.end) for event in story.events}
-        span = spans.get(question.evidence, whole)
-        made.append(Request("question", question.question, question.evidence, span))
+        made.append(by_note[question.evidence].asked("question", question.question))
     return made
 
 
-def _anchored(event: Event, before: Event | None, after: Event | None) -> list[Request]:
+@dataclass(frozen=True)
+class _Moment:
+    """An event, or the whole story, as it is told."""
+
+    note: str
+    sentence: str
+    span: tuple[float, float]
+
+    def asked(self, kind: str, text: str) -> Request:
+        return Request(kind, text, self.note, self.sentence, self.span)
+
+
+def _anchored(event: Event, moment: _Moment, before: _Moment | None, after: _Moment | None) -> list[Request]:
     """Requests that name the event, or its neighbours by way of it."""
-    span = (event.start, event.end)
     if event.role == "travel":
-        said = f"{event.lead.person} went to the {event.place}"
-        return [Request("trip", said, sentence(event), span)]
+        return [moment.asked("trip", f"{event.lead.person} went to the {event.place}")]
     made = []
     for performance in event.performances:
         said = clause(performance)
-        made.append(Request("that", said, sentence(event), span))
-        made.append(Request("that", f"who {verb_phrase(performance)}", sentence(event), span))
+        made.append(moment.asked("that", said))
+        made.append(moment.asked("that", f"who {verb_phrase(performance)}"))
         if len(event.performances) == 2:
-            made.append(Request("while", f"while {said}", sentence(event), span))
+            made.append(moment.asked("while", f"while {said}"))
         if after is not None:
-            made.append(Request("after", f"right after {said}", sentence(after), (after.start, after.end)))
+            made.append(after.asked("after", f"right after {said}"))
         if before is not None:
-            made.append(Request("before", f"right before {said}", sentence(before), (before.start, before.end)))
+            made.append(before.asked("before", f"right before {said}"))
     return made
 
 

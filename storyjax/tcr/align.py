@@ -2,7 +2,7 @@
 
 The seed of the thesis's stages (i) and (ii) (§3.2.2), for worlds where the text that tells a moment is known. Under a
 conditioning that singles out a moment (a time span, or words), the i-th query output is drawn to the LLM's embedding of
-the i-th token of the sentence that tells the moment; and through the frozen LLM the same outputs must caption it.
+the i-th word of the note that tells the moment; and through the frozen LLM the same outputs must caption it.
 """
 
 from dataclasses import dataclass, field
@@ -53,9 +53,9 @@ class AlignData:
     world: str = "runs/storyworld"
     train: int = 600
     val: int = 100
-    frames: int = 48
+    frames: int = 32
     requests: int = 16
-    condition_length: int = 16
+    condition_length: int = 12
     prompt_length: int = 12
     target_length: int = 18
     workers: int = 0
@@ -68,7 +68,7 @@ class AlignLoss:
 
     tokens: float = 1.0
     distance: float = 0.5
-    caption: float = 0.25
+    caption: float = 0.0
     sharpness: float = 6.0
 
 
@@ -81,6 +81,10 @@ class RequestLoader:
     image_size: int
     tokenizer: Tokenizer
     train: bool
+
+    @property
+    def queries(self) -> int:
+        return self.sizes.queries
 
     def __call__(self, take: Take, rng: np.random.Generator) -> Batch:
         """Frames of one video and `data.requests` requests about it, padded."""
@@ -98,15 +102,16 @@ class RequestLoader:
         condition = time_tokens(request.span, self.sizes) if timed else tokenizer.encode(request.text)
         condition = condition[: data.condition_length]
         prompt = tokenizer.encode(caption_prompt(*request.span))
-        target = tokenizer.encode(request.target)
+        note, sentence = tokenizer.encode(request.note), tokenizer.encode(request.sentence)
         return {
             "task": np.int32(TASK_TOKENS.index("QA" if request.kind == "question" else "CPN")),
             "condition": pad(condition, data.condition_length),
             "condition_mask": np.arange(data.condition_length) < len(condition),
             "prompt": pad(prompt, data.prompt_length),
             "prompt_mask": np.arange(data.prompt_length) < len(prompt),
-            "target": pad([*target, tokenizer.eos_id], data.target_length),
-            "tokens": np.int32(len(target)),
+            "note": pad(note, self.queries),
+            "note_mask": np.arange(self.queries) < len(note),
+            "target": pad([*sentence, tokenizer.eos_id], data.target_length),
             "kind": np.int32(KINDS.index(request.kind)),
         }
 
@@ -130,14 +135,6 @@ class Alignment:
         )
         return out.astype(jnp.float32)
 
-    def goals(self, batch: Batch) -> tuple[Array, Array]:
-        """The token each query stands for: the sentence's, then padding; and which queries are within the sentence."""
-        queries = self.model.tcr.config.queries
-        words = batch["target"][..., :queries]
-        words = jnp.pad(words, ((0, 0), (0, 0), (0, queries - words.shape[-1])))
-        inside = jnp.arange(queries)[None, None] < batch["tokens"][..., None]
-        return jnp.where(inside, words, self.model.llm.config.pad_id), inside
-
     def token_logits(self, params: Params, queries: Array) -> tuple[Float[Array, "b k q v"], Float[Array, "v w"]]:
         """Minus the mean squared distance of each query output to each of the LLM's embeddings, sharpened."""
         table = params["llm"]["shared"]["embedding"].astype(jnp.float32)
@@ -148,9 +145,9 @@ class Alignment:
     def loss(self, params: Params, batch: Batch, key: jax.Array) -> tuple[Float[Array, ""], dict[str, Array]]:
         """Token classification + squared distance + caption likelihood, weighted."""
         queries = self.queries(params, batch, key)
-        goals, inside = self.goals(batch)
+        goals, inside = batch["note"], batch["note_mask"]
         logits, table = self.token_logits(params, queries)
-        # Queries behind the sentence only have to keep quiet, so they count less.
+        # Queries behind the note only have to keep quiet, so they count less.
         weight = jnp.where(inside, 1.0, 0.1)
         tokens = optax.softmax_cross_entropy_with_integer_labels(logits, goals)
         distance = jnp.mean((queries - table[goals]) ** 2, axis=-1)
@@ -170,24 +167,24 @@ class Alignment:
         return total, parts
 
     def measure(self, params: Params, batch: Batch) -> dict[str, Array]:
-        """Sums by kind of request: tokens right, sentences right to the last token, requests."""
+        """Sums by kind of request: words right, notes right to the last word, requests."""
         queries = self.queries(params, batch, None)
-        goals, inside = self.goals(batch)
-        right = jnp.argmax(self.token_logits(params, queries)[0], -1) == goals
+        inside = batch["note_mask"]
+        right = jnp.argmax(self.token_logits(params, queries)[0], -1) == batch["note"]
         valid = batch["record_valid"][:, None].astype(jnp.float32)
         kind = jax.nn.one_hot(batch["kind"], len(KINDS)) * valid[..., None]
         share = jnp.sum(right * inside, -1) / jnp.maximum(jnp.sum(inside, -1), 1)
         whole = jnp.all(right | ~inside, axis=-1).astype(jnp.float32)
         return {
-            "tokens": jnp.einsum("bk,bki->i", share, kind),
-            "sentences": jnp.einsum("bk,bki->i", whole, kind),
+            "words": jnp.einsum("bk,bki->i", share, kind),
+            "notes": jnp.einsum("bk,bki->i", whole, kind),
             "requests": jnp.sum(kind, axis=(0, 1)),
         }
 
 
 def _finish(sums: dict[str, Any]) -> dict[str, float]:
     results = {}
-    for name in ("tokens", "sentences"):
+    for name in ("words", "notes"):
         results[f"align/{name}"] = float(sums[name].sum() / sums["requests"].sum())
         for index, kind in enumerate(KINDS):
             if sums["requests"][index]:
