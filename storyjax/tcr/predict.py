@@ -97,6 +97,20 @@ class Answer:
             pictures += [Image.fromarray(frame).resize((width, height), Image.Resampling.LANCZOS) for frame in frames]
         return pictures
 
+    def in_words(self) -> str:
+        """As a terminal shows it: the options with their probabilities, the answer, and where the model looked."""
+        lines = []
+        width = min(60, max(map(len, self.options), default=0))
+        for index, (option, probability) in enumerate(zip(self.options, self.probabilities, strict=False)):
+            mark, bar = ">" if index == self.option else " ", "█" * round(20 * probability)
+            lines.append(f"{mark} {LETTERS[index]}  {option:{width}}  {100 * probability:5.1f} %  {bar}".rstrip())
+        letter = "" if self.option is None else f"{LETTERS[self.option]}, "
+        lines.append(f"answer: {letter}{self.text} ({100 * self.probability:.1f} %)")
+        end = self.duration_s
+        looked = [f"{clock(m.start_s, end)} to {clock(m.end_s, end)} ({100 * m.share:.0f} %)" for m in self.moments]
+        lines.append(f"looked most at: {', '.join(looked)}; the video lasts {clock(end, end)}")
+        return "\n".join(lines)
+
     def to_json(self) -> dict[str, Any]:
         """As JSON knows it: moments are objects, numbers have four or so digits."""
 

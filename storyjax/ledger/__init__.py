@@ -1,0 +1,37 @@
+"""The claims ledger: which runs stand for which table of the thesis, and whether what the thesis claims holds in them.
+
+A table is data (entries.py says of what): one file for each chapter, listed here. runs.py makes the runs of a table, or
+finds them made; report.py writes what came out beside the thesis's numbers.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+
+from storyjax.configuration import choose
+from storyjax.ledger import tcr
+from storyjax.ledger.entries import Table
+
+TABLES = tcr.TABLES
+
+
+def find(name: str, tables: Sequence[Table] = TABLES) -> Table:
+    """The table of that number ("3.6"), or one panel of it alone ("3.6a"); StoryjaxError names the nearest."""
+    known = {table.number: table for table in tables}
+    for table in tables:
+        for panel in table.panels:
+            number = f"{table.number}{panel.key}"
+            known[number] = dataclasses.replace(table, number=number, panels=(panel,))
+    return known[choose(name, known, "table")]
+
+
+def listing(tables: Sequence[Table] = TABLES) -> str:
+    """All that the ledger knows, for people."""
+    lines = []
+    for table in tables:
+        variants = table.variants()
+        configs = ", ".join(dict.fromkeys(variant.config for variant in variants))
+        lines.append(f"{table.number:9}  {table.title}; {len(variants)} runs for each seed, of {configs}")
+        for panel in table.panels:
+            labels = ", ".join(row.label for row in panel.rows)
+            lines.append(f"{table.number + panel.key:9}  {panel.title}: {labels}")
+    return "\n".join(lines)

@@ -1,0 +1,141 @@
+"""The `storyjax` command: it teaches, answers, and says in one line what a person can mend."""
+
+import json
+import pathlib
+import subprocess
+import sys
+import time
+
+import pytest
+import tiny_tcr
+from PIL import Image
+
+from storyjax.cli import run
+from storyjax.storyworld.nextqa import COLUMNS
+from storyjax.tcr import predict
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
+    """A film, things that are none, a checkpoint and one of another model."""
+    folder = tmp_path_factory.mktemp("cli")
+    tiny_tcr.write_checkpoint(folder / "model")
+    tiny_tcr.write_film(folder / "film.mp4")
+    tiny_tcr.write_film(folder / "sound.mp4", sound_only=True)
+    (folder / "empty.mp4").touch()
+    (folder / "text.mp4").write_text("not a video at all, but long enough to be looked into\n" * 40)
+    (folder / "cut.mp4").write_bytes((folder / "film.mp4").read_bytes()[:1200])
+    return folder
+
+
+@pytest.fixture
+def here(folder: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> pathlib.Path:
+    monkeypatch.chdir(folder)
+    return folder
+
+
+def test_help_is_quick_and_loads_no_jax(tmp_path: pathlib.Path) -> None:
+    code = (
+        "import sys; from storyjax.cli import run; code = run(['--help']);"
+        " assert not {'jax', 'numpy', 'tensorflow_datasets'} & set(sys.modules); sys.exit(code)"
+    )
+    begun = time.perf_counter()
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert time.perf_counter() - begun < 1.0
+    for command in ("storyjax ask VIDEO", "storyjax reproduce", "storyjax data storyworld"):
+        assert command in told.stdout
+
+
+@pytest.mark.parametrize("command", ["ask", "reproduce", "data", "data storyworld"])
+def test_every_command_has_examples(command: str, capsys) -> None:
+    assert run([*command.split(), "--help"]) == 0
+    assert f"\n  storyjax {command} " in capsys.readouterr().out
+
+
+def test_version_and_list(capsys) -> None:
+    assert run(["--version"]) == 0
+    assert capsys.readouterr().out == "storyjax 0.1.0\n"
+    assert run(["reproduce", "--list"]) == 0
+    assert "3.6a" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["aks"], "there is no command 'aks'. Did you mean 'ask'?"),
+        (["--verson"], "Did you mean '--version'?"),
+        (["ask"], "the following arguments are required: VIDEO, question"),
+        (["ask", "film.mp4", "who ?", "--checkpiont", "x"], "Did you mean '--checkpoint'?"),
+        (["ask", "film.mp4", "who ?", "--frames", "many"], "invalid int value: 'many'"),
+        (["reproduce"], "say which table"),
+        (["reproduce", "3.66"], "unknown '3.66'. Did you mean '3.6'?"),
+        (["reproduce", "3.6", "--seeds", "0"], "--seeds is 0"),
+        (["data", "storywrld"], "Did you mean 'storyworld'?"),
+        (["data", "storyworld", "--out", "x", "--train", "0"], "split 'train' should have 1 to"),
+        (["data", "storyworld", "--out", "model"], "holds something else than StoryWorld"),
+        (["ask", "none.mp4", "who ?"], "none.mp4 cannot be read (No such file or directory)"),
+        (["ask", "empty.mp4", "who ?"], "empty.mp4 is empty"),
+        (["ask", "text.mp4", "who ?"], "text.mp4 is not a video"),
+        (["ask", "cut.mp4", "who ?"], "cut.mp4 "),
+        (["ask", "sound.mp4", "who ?"], "sound.mp4 holds sound but no video"),
+        (["ask", "film.mp4", "who ?", "--checkpoint", "none"], "no checkpoint at none"),
+        (["ask", "film.mp4", "who ?", "--checkpoint", "shipped:none"], "no weights named 'none' come with storyjax"),
+        (["ask", "film.mp4", "who ?", "--checkpoint", "model/llm"], "not a TCR"),
+        (["ask", "film.mp4", " ", "--checkpoint", "model/tcr"], "the question is empty"),
+        (["ask", "film.mp4", "who ?", "--checkpoint", "model/tcr", "--options", "ana"], "1 option given"),
+        (["ask", "film.mp4", "who ?", "--checkpoint", "model/tcr", "--options", *"abcdefghi"], "9 options given"),
+        (["ask", "film.mp4", "who ?", "--checkpoint", "model/tcr", "--frames", "0"], "at least one must be looked at"),
+        (["ask", "film.mp4", "who ?", "--figure", "none/a.png"], "there is no folder none"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_a_slip_is_one_line_and_exit_code_2(arguments: list[str], message: str, here, capsys) -> None:
+    assert run(arguments) == 2
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert told.err.startswith("storyjax: error: ")
+    assert told.err.count("\n") == 1
+    assert message in told.err
+
+
+def test_asks(here: pathlib.Path, tmp_path: pathlib.Path, capsys) -> None:
+    figure = tmp_path / "looked.png"
+    asked = ["ask", "film.mp4", tiny_tcr.QUESTION, "--checkpoint", "model/tcr", "--frames", "3"]
+    assert run([*asked, "--options", *tiny_tcr.OPTIONS, "zebra", "--figure", str(figure)]) == 0
+    told = capsys.readouterr()
+    assert told.err == "storyjax: note: the model does not know: zebra\n"
+    for option in tiny_tcr.OPTIONS:
+        assert f"  {option}  " in told.out
+    assert "\nanswer: " in told.out
+    assert "\nlooked most at: " in told.out
+    with Image.open(figure) as picture:
+        assert picture.width == 1600
+    assert run([*asked, "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["option"] is None
+    assert told["checkpoint"] == "model/tcr"
+    assert len(told["attention"]) == 3
+
+
+def test_interrupted_and_out_of_reach(here: pathlib.Path, monkeypatch, capsys) -> None:
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(predict.Predictor, "from_checkpoint", stop)
+    assert run(["ask", "film.mp4", "who ?"]) == 130
+    assert capsys.readouterr().err == "storyjax: error: interrupted\n"
+
+    def refuse(*_: object) -> None:
+        raise PermissionError(13, "Permission denied", "model/tcr")
+
+    monkeypatch.setattr(predict.Predictor, "from_checkpoint", refuse)
+    assert run(["ask", "film.mp4", "who ?"]) == 2
+    assert capsys.readouterr().err == "storyjax: error: Permission denied: model/tcr\n"
+
+
+def test_writes_storyworld(tmp_path: pathlib.Path, capsys) -> None:
+    out = tmp_path / "world"
+    assert run(["data", "storyworld", "--out", str(out), "--train", "1", "--val", "1", "--test", "1"]) == 0
+    assert f"3 stories in {out}" in capsys.readouterr().out
+    assert (out / "test.csv").read_text().splitlines()[0] == ",".join(COLUMNS)
+    assert len(list(out.glob("NExTVideo/*/*.mp4"))) == 3
