@@ -73,7 +73,9 @@ def test_recomputing_blocks_changes_no_gradient(random_variables):
     x = normal(0, 1, 4, 8)
     modules = [Encoder(depth=2, num_heads=2, mlp_width=12, remat=remat) for remat in (False, True)]
     variables = random_variables(modules[0], x)
-    plain, recomputed = (jax.jit(jax.grad(lambda v, m=m: (m.apply(v, x) ** 2).sum()))(variables) for m in modules)
+    gradients = [jax.jit(jax.grad(lambda v, m=m: (m.apply(v, x) ** 2).sum())) for m in modules]
+    assert ["differentiated=True" in str(gradient.trace(variables).jaxpr) for gradient in gradients] == [False, True]
+    plain, recomputed = (gradient(variables) for gradient in gradients)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), plain, recomputed)
 
 

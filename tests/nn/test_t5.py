@@ -32,26 +32,29 @@ def test_padding_of_the_input_changes_no_logit(params):
 
 
 def test_a_decoder_state_depends_on_no_later_token(params):
-    model = T5(CONFIG)
     encoded, mask = jax.random.normal(jax.random.key(0), (1, 3, 32)), jnp.ones((1, 3), bool)
+    ids = jnp.arange(10, 16)[None]  # all different, so that the gradient of a row of the embedding is that of a place
 
-    def states(embedded: jax.Array) -> jax.Array:
-        causal = jnp.tri(6, dtype=bool)[None, None]
-        return model.apply(
-            {"params": params}, embedded, causal, encoded, mask[:, None, None], method=lambda m, *x: m.decoder(*x)
-        )
+    def states(table: jax.Array, encoded: jax.Array) -> jax.Array:
+        variables = {"params": {**params, "shared": {"embedding": table}}}
+        return T5(CONFIG).apply(variables, ids, encoded, mask, method=T5.decode_states)[0].sum(-1)
 
-    jacobian = jax.jit(jax.jacobian(lambda x: states(x)[0].sum(-1)))(jax.random.normal(jax.random.key(1), (1, 6, 32)))
-    influence = jnp.abs(jacobian[:, 0]).max(-1) > 0  # (state, token)
+    own, cross = jax.jit(jax.jacobian(states, (0, 1)))(params["shared"]["embedding"], encoded)
+    influence = jnp.abs(own).max(-1)[:, 10:16] > 0  # (state, token)
     np.testing.assert_array_equal(influence, np.tri(6, dtype=bool))
-    # The encoder is not causal: every decoder state sees every encoder state.
-    ids = random_ids(2, 1, 6)
+    # Attention to the encoder is not causal.
+    assert (jnp.abs(cross[:, 0]).max(-1) > 0).all()
 
-    def cross(encoded: jax.Array) -> jax.Array:
-        return model.apply({"params": params}, ids, encoded, mask, method=T5.decode_states)[0].sum(-1)
 
-    seen = jax.jit(jax.jacobian(cross))(encoded)
-    assert (jnp.abs(seen[:, 0]).max(-1) > 0).all()
+def test_initial_deviations_are_those_of_mesh_tensorflow(params):
+    block = params["decoder"]["block_0"]
+    for attention in (block["attention"], block["cross_attention"]):
+        deviations = {name: float(part["kernel"].std()) for name, part in attention.items()}
+        expected = {"query": (32 * 8) ** -0.5, "key": 32**-0.5, "value": 32**-0.5, "out": 32**-0.5}
+        assert deviations == pytest.approx(expected, rel=0.1)
+    deviations = {name: float(part["kernel"].std()) for name, part in block["mlp"].items()}
+    assert deviations == pytest.approx({"gate": 32**-0.5, "up": 32**-0.5, "down": 48**-0.5}, rel=0.1)
+    assert float(params["shared"]["embedding"].std()) == pytest.approx(1, rel=0.1)
 
 
 @pytest.mark.parametrize("tied", [False, True])
