@@ -10,7 +10,7 @@ import importlib.util
 import pathlib
 import types
 import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any, TypeVar
 
 from ml_collections import ConfigDict
@@ -139,23 +139,39 @@ def load_config(spec: str) -> ConfigDict:
     return module.get_config(variant)
 
 
-def override(config: ConfigDict, key: str, text: str) -> None:
+def override(config: ConfigDict, key: str, text: str, open_sections: Collection[str] = ()) -> None:
     """Sets `config.<key>` (dotted) from the text of a command line, typed as the value that is there.
+
+    Args:
+        open_sections: top-level sections that may leave out keys which have defaults. A key that is not in one of them
+            is added, and whoever turns the section into dataclasses (`from_config`) knows whether there is such a key.
 
     Raises:
         StoryjaxError: for an unknown key, naming the nearest, or a text that is not of the key's type.
     """
     *parents, last = key.split(".")
     section, where = config, "config"
-    for name in [*parents, last]:
-        if not isinstance(section, ConfigDict) or name not in section:
-            known = list(section) if isinstance(section, ConfigDict) else []
-            raise StoryjaxError(f"{where} has no key '{name}'.{nearest(name, known)} Known: {', '.join(known) or '-'}.")
-        parent, section, where = section, section[name], f"{where}.{name}"
-    if isinstance(section, ConfigDict):
-        raise StoryjaxError(f"{where} is a group of keys: set one of {', '.join(section)}.")
-    with parent.unlocked(), parent.ignore_type():
-        parent[last] = _parse(text, section, where)
+    for name in parents:
+        if _is_new(section, name, where, open_sections, parents[0]):
+            with section.unlocked():
+                section[name] = ConfigDict()
+        section, where = section[name], f"{where}.{name}"
+    new = _is_new(section, last, where, open_sections, key.partition(".")[0])
+    old, where = None if new else section[last], f"{where}.{last}"
+    if isinstance(old, ConfigDict):
+        raise StoryjaxError(f"{where} is a group of keys: set one of {', '.join(old)}.")
+    with section.unlocked(), section.ignore_type():
+        section[last] = _parse(text, old, where)
+
+
+def _is_new(section: Any, name: str, where: str, open_sections: Collection[str], top: str) -> bool:
+    """Whether `name` has to be added to `section`; a StoryjaxError if it may not be."""
+    if isinstance(section, ConfigDict) and name in section:
+        return False
+    if isinstance(section, ConfigDict) and where != "config" and top in open_sections:
+        return True
+    known = list(section) if isinstance(section, ConfigDict) else []
+    raise StoryjaxError(f"{where} has no key '{name}'.{nearest(name, known)} Known: {', '.join(known) or 'none'}.")
 
 
 def _parse(text: str, old: Any, where: str) -> Any:

@@ -78,11 +78,11 @@ def _main(argv: list[str]) -> int:
 
     # From here on the imports take a second or two, which neither --help nor a slip in the command should wait for.
     from storyjax.configuration import load_config, override
-    from storyjax.train.settings import complete, read_settings
+    from storyjax.train.settings import CHAPTER_SECTIONS, complete, read_settings
 
     config = complete(load_config(flags["config"]))
     for key, text in overrides:
-        override(config, key, text)
+        override(config, key, text, open_sections=CHAPTER_SECTIONS)
     read_settings(config)
     if wants_help:
         print(f"\nThe keys of {flags['config']}:\n\n{config}", end="")

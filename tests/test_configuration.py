@@ -92,6 +92,16 @@ def test_an_override_that_does_not_fit_is_named(key, text, message):
     assert message in str(caught.value)
 
 
+def test_an_open_section_takes_keys_that_it_left_out():
+    config = ConfigDict({"model": {"width": 4}}).lock()
+    override(config, "model.tower.depth", "2", open_sections=("model",))
+    override(config, "model.width", "8", open_sections=("model",))
+    assert config.to_dict() == {"model": {"width": 8, "tower": {"depth": 2}}}
+    for key in ("modle.width", "model.width.more"):
+        with pytest.raises(StoryjaxError):
+            override(config, key, "2", open_sections=("model",))
+
+
 def test_a_config_file_gives_its_variants(tmp_path):
     path = tmp_path / "toy_one.py"
     path.write_text("""

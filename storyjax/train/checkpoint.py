@@ -18,9 +18,10 @@ from storyjax.errors import StoryjaxError
 from storyjax.train.experiment import Params
 from storyjax.train.params import check_given
 from storyjax.train.step import TrainState
-from storyjax.weights.tree_io import flatten, load_flat
+from storyjax.weights.tree_io import flatten, load_flat, shipped
 
 FOLDER = "checkpoints"
+SHIPPED = "shipped:"
 
 
 def _quieten_orbax() -> None:
@@ -114,11 +115,14 @@ def _abstract(tree: Any) -> Any:
 
 
 def load_trainable(source: str | pathlib.Path) -> dict[str, np.ndarray]:
-    """Trainable parameters by path, on the host: of a run's latest checkpoint, or of a safetensors file or folder.
+    """Trainable parameters by path, on the host: of a run's latest checkpoint, of a safetensors file or folder, or of
+    "shipped:NAME", weights that come with the package.
 
     Raises:
-        StoryjaxError: there is neither at `source`.
+        StoryjaxError: there is none of them at `source`.
     """
+    if str(source).startswith(SHIPPED):
+        return load_flat(shipped(str(source).removeprefix(SHIPPED)))
     source = pathlib.Path(source)
     if not (source / FOLDER).is_dir():
         if source.suffix == ".safetensors" or any(source.glob("*.safetensors")):

@@ -69,7 +69,7 @@ class LogSettings:
 
 @dataclass(frozen=True)
 class InitSettings:
-    checkpoint: str | None = None  # a run's workdir, or safetensors: where trainable parameters start from
+    checkpoint: str | None = None  # a run's workdir, safetensors, or shipped:NAME: where parameters start
     skip: str | None = None  # a regular expression of parameter paths that `checkpoint` neither gives nor must have
 
 

@@ -2,12 +2,14 @@
 
 import json
 import pathlib
+import struct
 
 import jax
 import numpy as np
 import pytest
 import toy
 from ml_collections import ConfigDict
+from tensorboardX.proto import event_pb2
 
 from storyjax.errors import StoryjaxError
 from storyjax.train.checkpoint import load_trainable
@@ -26,6 +28,19 @@ def trained(tmp_path_factory, compile_once) -> pathlib.Path:
     workdir = tmp_path_factory.mktemp("trained")
     run(toy.config(4), workdir, experiment=toy.experiment(), progress=False)
     return workdir
+
+
+def events(workdir: pathlib.Path) -> list[tuple[str, int, float]]:
+    """(tag, step, value) of the scalars in a run's event files: records of length, checksum, Event, checksum."""
+    scalars = []
+    for path in workdir.glob("events.out.tfevents.*"):
+        data = path.read_bytes()
+        while data:
+            (length,) = struct.unpack("<Q", data[:8])
+            event = event_pb2.Event.FromString(data[12 : 12 + length])
+            scalars += [(value.tag, event.step, value.simple_value) for value in event.summary.value]
+            data = data[16 + length :]
+    return scalars
 
 
 def refusal(*arguments, **keywords) -> str:
@@ -55,7 +70,8 @@ def test_a_run_learns_and_tells(tmp_path, capsys):
     }
     assert results == {"toy/mse": lines[4]["toy/mse"]} == json.loads((tmp_path / "results.json").read_text())
     assert json.loads((tmp_path / "config.json").read_text())["optim"]["learning_rate"] == 0.05
-    assert [path.name for path in tmp_path.glob("events.out.tfevents.*")]
+    assert ("train/loss", 60, lines[3]["loss"]) in events(tmp_path)
+    assert ("eval/toy/mse", 60, pytest.approx(results["toy/mse"])) in events(tmp_path)
     bar = capsys.readouterr().err
     for part in ("60/60", "left", "loss 0.", "toys/s", "wait ", "step 40: toy/mse"):
         assert part in bar, bar
@@ -95,6 +111,8 @@ def test_a_run_starts_from_another_or_from_safetensors(trained, tmp_path):
     assert (
         params["student"]["out"]["kernel"] == jax.jit(toy.init)(jax.random.key(3))["student"]["out"]["kernel"]
     ).all()
+    shipped = toy.config(0, init={"checkpoint": "shipped:nothing"})
+    assert "no weights named 'nothing'" in refusal(shipped, tmp_path / "new", experiment=toy.experiment())
     nothing = toy.config(0, init={"checkpoint": str(tmp_path / "nothing")})
     assert "neither the workdir of a run nor safetensors" in refusal(
         nothing, tmp_path / "new", experiment=toy.experiment()
