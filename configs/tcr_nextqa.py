@@ -55,7 +55,7 @@ def embed(config: ConfigDict) -> None:
         {
             "vision": {"weights": "shipped:storyworld_clip"},
             "llm": {"weights": "shipped:storyworld_t5"},
-            "tcr": {"width": 192, "heads": 8, "queries": 16, "max_prompt": 16},
+            "tcr": {"width": 128, "heads": 8, "queries": 8, "max_prompt": 12},
         }
     )
     config.init = ConfigDict({"checkpoint": "shipped:tcr_storyworld"})
@@ -65,10 +65,10 @@ def embed(config: ConfigDict) -> None:
             "data_dir": "runs/storyworld/prepared",
             "storyworld": {"train": 400, "val": 100, "test": 100},
             "eval_split": "test",
-            "frames": 48,
+            "frames": 32,
             "questions_per_video": 4,
-            "condition_length": 16,
-            "prompt_length": 80,
+            "condition_length": 12,
+            "prompt_length": 62,
         }
     )
     config.train = ConfigDict({"steps": 300, "batch_size": 8})

@@ -17,14 +17,14 @@ def get_config(variant: str = "paper") -> ConfigDict:
         {
             "vision": {"weights": "shipped:storyworld_clip"},
             "llm": {"weights": "shipped:storyworld_t5"},
-            "tcr": {"width": 192, "heads": 8, "queries": 16, "max_prompt": 16},
+            "tcr": {"width": 128, "heads": 8, "queries": 8, "max_prompt": 12},
         }
     )
-    config.data = ConfigDict({"world": "runs/footage", "train": 8000, "val": 100})
-    config.train = ConfigDict({"steps": 6000, "batch_size": 64})
-    config.optim = ConfigDict({"learning_rate": 2e-3, "schedule": "cosine", "warmup_steps": 300, "weight_decay": 0.01})
-    config.eval = ConfigDict({"every": 1000, "batch_size": 20})
-    config.checkpoint = ConfigDict({"every": 1000})
+    config.data = ConfigDict({"world": "runs/footage", "features": "runs/features", "train": 1500, "val": 50})
+    config.train = ConfigDict({"steps": 4000, "batch_size": 8})
+    config.optim = ConfigDict({"learning_rate": 2e-3, "schedule": "cosine", "warmup_steps": 200, "weight_decay": 0.01})
+    config.eval = ConfigDict({"every": 500, "batch_size": 10})
+    config.checkpoint = ConfigDict({"every": 250})
     if variant == "embedded":
         config.data.train = 60
         config.data.val = 20

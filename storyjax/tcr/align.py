@@ -5,6 +5,7 @@ conditioning that singles out a moment (a time span, or words), the i-th query o
 the i-th word of the note that tells the moment; and through the frozen LLM the same outputs must caption it.
 """
 
+import functools
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,11 +21,11 @@ from storyjax.configuration import from_config
 from storyjax.data.pipeline import Stream, eval_stream, train_stream
 from storyjax.data.prompts import caption_prompt
 from storyjax.data.text import Tokenizer, pad
-from storyjax.data.video import decode_frames, probe, sample_times
 from storyjax.nn.closed_vocabulary import sequence_log_likelihood
 from storyjax.storyworld.footage import Footage, Take
 from storyjax.storyworld.requests import KINDS, Request, draw
 from storyjax.tcr.config import frozen_towers, make_model, make_tokenizer
+from storyjax.tcr.features import Features
 from storyjax.tcr.model import TASK_TOKENS, TcrConfig, VideoLanguageModel, time_tokens
 from storyjax.train.experiment import Batch, Experiment, Params, StreamSpec, Task, summing_evaluator
 
@@ -47,10 +48,12 @@ class AlignData:
 
     Attributes:
         requests: requests drawn for one video.
+        loss: `AlignLoss`, where it differs from the defaults.
         shares: how often each kind of request comes up; kinds left out never do.
     """
 
-    world: str = "runs/storyworld"
+    world: str = "runs/footage"
+    features: str = "runs/features"
     train: int = 600
     val: int = 100
     frames: int = 32
@@ -59,6 +62,7 @@ class AlignData:
     prompt_length: int = 12
     target_length: int = 18
     workers: int = 0
+    loss: dict[str, float] = field(default_factory=dict)
     shares: dict[str, float] = field(default_factory=lambda: dict(SHARES))
 
 
@@ -74,27 +78,27 @@ class AlignLoss:
 
 @dataclass(frozen=True)
 class RequestLoader:
-    """Loads a video with requests about it; `train` jitters the frames' times and draws kinds by `data.shares`."""
+    """Loads a video with requests about it; `train` draws frames, and kinds of requests by `data.shares`."""
 
     data: AlignData
     sizes: TcrConfig
-    image_size: int
     tokenizer: Tokenizer
     train: bool
+    features: Features
 
     @property
     def queries(self) -> int:
         return self.sizes.queries
 
-    def __call__(self, take: Take, rng: np.random.Generator) -> Batch:
-        """Frames of one video and `data.requests` requests about it, padded."""
+    def __call__(self, film: tuple[int, Take], rng: np.random.Generator) -> Batch:
+        """Visual tokens of one video and `data.requests` requests about it, padded."""
+        index, take = film
         data = self.data
         shares = data.shares if self.train else dict.fromkeys(KINDS, 1.0)
-        times = sample_times(probe(take.video).duration_s, data.frames, rng if self.train else None)
-        frames, seconds = decode_frames(take.video, times, self.image_size)
+        tokens, seconds = self.features.draw(index, rng if self.train else None)
         rows = [self.encode(request) for request in draw(take.story, shares, data.requests, rng)]
         stacked = {name: np.stack([row[name] for row in rows]) for name in rows[0]}
-        return {"frames": frames, "seconds": seconds, "frame_mask": np.ones(len(seconds), bool), **stacked}
+        return {"visual_tokens": tokens, "seconds": seconds, "frame_mask": np.ones(len(seconds), bool), **stacked}
 
     def encode(self, request: Request) -> Batch:
         data, tokenizer = self.data, self.tokenizer
@@ -125,7 +129,7 @@ class Alignment:
     def queries(self, params: Params, batch: Batch, key: jax.Array | None) -> Float[Array, "b k q w"]:
         out, _ = self.model.resample(
             params,
-            batch["frames"],
+            batch["visual_tokens"].astype(jnp.float32),
             batch["seconds"],
             batch["frame_mask"],
             batch["task"],
@@ -192,23 +196,37 @@ def _finish(sums: dict[str, Any]) -> dict[str, float]:
     return results
 
 
+class _Numbered:
+    """A source whose items carry their number."""
+
+    def __init__(self, source: Footage):
+        self.source = source
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def __getitem__(self, index: int) -> tuple[int, Take]:
+        return int(index), self.source[index]
+
+
 def build(config: ConfigDict) -> Experiment:
     """The experiment of `configs/tcr_storyworld_init.py`."""
     model, tokenizer = make_model(config.model, config.precision), make_tokenizer(config.model)
     data = from_config(AlignData, config.data, "config.data")
-    alignment = Alignment(model, AlignLoss())
+    alignment = Alignment(model, from_config(AlignLoss, data.loss, "config.data.loss"))
     counts = {"train": data.train, "val": data.val}
-    footage = {split: Footage(data.world, split, counts) for split in counts}
 
-    def loader(train: bool) -> RequestLoader:
-        return RequestLoader(data, model.tcr.config, model.vision.config.image_size, tokenizer, train)
+    @functools.cache
+    def films(split: str) -> tuple[_Numbered, RequestLoader]:
+        footage = Footage(data.world, split, counts)
+        videos = [footage[index].video for index in range(len(footage))]
+        features = Features(data.features, videos, data.frames, model, lambda: frozen_towers(config.model))
+        return _Numbered(footage), RequestLoader(data, model.tcr.config, tokenizer, split == "train", features)
 
     def stream(spec: StreamSpec) -> Stream:
-        return train_stream(footage["train"], loader(True), spec, workers=data.workers)
+        return train_stream(*films("train"), spec, workers=data.workers)
 
-    evaluator = summing_evaluator(
-        "align", lambda spec: eval_stream(footage["val"], loader(False), spec), alignment.measure, _finish
-    )
+    evaluator = summing_evaluator("align", lambda spec: eval_stream(*films("val"), spec), alignment.measure, _finish)
     return Experiment(
         name="tcr.align",
         init=model.init,

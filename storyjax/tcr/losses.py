@@ -27,7 +27,7 @@ class QuestionAnswering:
         """The LLM's encoder states and mask, one row for each question, and the attention each frame got."""
         queries, seen = self.model.resample(
             params,
-            batch["frames"],
+            self.model.look(params, batch["frames"]),
             batch["seconds"],
             batch["frame_mask"],
             batch["task"],

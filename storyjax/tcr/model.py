@@ -223,7 +223,7 @@ class Tcr(nn.Module):
 class VideoLanguageModel:
     """Frozen vision tower → TCR → frozen LLM (Fig. 3.2, left). Parameters: {"vision": ..., "tcr": ..., "llm": ...}.
 
-    Frames are uint8 pixels at the tower's size; `seconds` are their times in the video.
+    Frames are uint8 pixels at the tower's size.
     """
 
     vision: ViT
@@ -252,7 +252,7 @@ class VideoLanguageModel:
     def resample(
         self,
         params: dict,
-        frames: UInt8[Array, "b t y x 3"],
+        tokens: Float[Array, "b t n e"],
         seconds: Float[Array, "b t"],
         frame_mask: Bool[Array, "b t"],
         task: Int[Array, "b k"],
@@ -262,10 +262,10 @@ class VideoLanguageModel:
     ) -> tuple[Float[Array, "b k q w"], Float[Array, "b k t"]]:
         """Query outputs in the LLM's space, and how much attention each frame got (Fig. 3.4; sums to one over t).
 
+        `tokens` are those that `look` gives; `seconds` are the frames' times in the video.
         With a `key` (training), patches are dropped; without, all are seen.
         """
         config = self.tcr.config
-        tokens = self.look(params, frames)
         if key is None or not config.drop_patches:
             visual, frame_of = all_patches(tokens)
         else:
@@ -273,7 +273,7 @@ class VideoLanguageModel:
         bins = jnp.take_along_axis(time_to_bin(seconds, config), frame_of, axis=1)
         mask = jnp.take_along_axis(frame_mask, frame_of, axis=1)
         queries, seen = self.tcr.apply({"params": params["tcr"]}, visual, bins, mask, task, prompt, prompt_mask)
-        at_frame = jax.nn.one_hot(frame_of, frames.shape[1], dtype=jnp.float32)
+        at_frame = jax.nn.one_hot(frame_of, tokens.shape[1], dtype=jnp.float32)
         return queries, jnp.einsum("bkqs,bst->bkt", seen.astype(jnp.float32), at_frame) / config.queries
 
     def encode(
