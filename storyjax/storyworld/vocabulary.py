@@ -12,6 +12,8 @@ _GRAMMAR = (
     " considering information frames select correct answer she he they her his are there was were there's first last"
     " image picture somebody someone nobody photo with"
 )
+# Words of a note are this word's embedding more than the same words in a prompt: the reader sees what was observed.
+NOTE_MARK = "<extra_id_0>"
 _MARKS = (".", ",", "?", "!", ":", ";", "'", "-")
 
 

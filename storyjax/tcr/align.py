@@ -24,6 +24,7 @@ from storyjax.data.text import Tokenizer, pad
 from storyjax.nn.closed_vocabulary import sequence_log_likelihood
 from storyjax.storyworld.footage import Footage, Take
 from storyjax.storyworld.requests import KINDS, Request, draw
+from storyjax.storyworld.vocabulary import NOTE_MARK
 from storyjax.tcr.config import frozen_towers, make_model, make_tokenizer
 from storyjax.tcr.features import Features
 from storyjax.tcr.model import TASK_TOKENS, TcrConfig, VideoLanguageModel, time_tokens
@@ -123,8 +124,8 @@ class RequestLoader:
 class Alignment:
     """The losses and scores of the initialisation."""
 
-    def __init__(self, model: VideoLanguageModel, weights: AlignLoss):
-        self.model, self.weights = model, weights
+    def __init__(self, model: VideoLanguageModel, weights: AlignLoss, mark: int):
+        self.model, self.weights, self.mark = model, weights, mark
 
     def queries(self, params: Params, batch: Batch, key: jax.Array | None) -> Float[Array, "b k q w"]:
         out, _ = self.model.resample(
@@ -140,8 +141,10 @@ class Alignment:
         return out.astype(jnp.float32)
 
     def token_logits(self, params: Params, queries: Array) -> tuple[Float[Array, "b k q v"], Float[Array, "v w"]]:
-        """Minus the mean squared distance of each query output to each of the LLM's embeddings, sharpened."""
+        """Minus the mean squared distance of each query output to each word of a note, sharpened; and these words as
+        vectors: the LLM's embeddings, marked as its reading of notes was (storyworld/vocabulary.py)."""
         table = params["llm"]["shared"]["embedding"].astype(jnp.float32)
+        table = table + table[self.mark][None]
         width = table.shape[-1]
         cross = jnp.einsum("bkqw,vw->bkqv", queries, table) * 2 - jnp.sum(table**2, axis=-1)[None, None, None]
         return self.weights.sharpness * (cross - jnp.sum(queries**2, axis=-1, keepdims=True)) / width, table
@@ -213,7 +216,8 @@ def build(config: ConfigDict) -> Experiment:
     """The experiment of `configs/tcr_storyworld_init.py`."""
     model, tokenizer = make_model(config.model, config.precision), make_tokenizer(config.model)
     data = from_config(AlignData, config.data, "config.data")
-    alignment = Alignment(model, from_config(AlignLoss, data.loss, "config.data.loss"))
+    (mark,) = tokenizer.encode(NOTE_MARK)
+    alignment = Alignment(model, from_config(AlignLoss, data.loss, "config.data.loss"), mark)
     counts = {"train": data.train, "val": data.val}
 
     @functools.cache
