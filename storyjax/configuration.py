@@ -149,29 +149,30 @@ def override(config: ConfigDict, key: str, text: str, open_sections: Collection[
     Raises:
         StoryjaxError: for an unknown key, naming the nearest, or a text that is not of the key's type.
     """
-    *parents, last = key.split(".")
+    names = key.split(".")
+    is_open = len(names) > 1 and names[0] in open_sections and names[0] in config
     section, where = config, "config"
-    for name in parents:
-        if _is_new(section, name, where, open_sections, parents[0]):
+    for depth, name in enumerate(names, start=1):
+        if not isinstance(section, ConfigDict) or (name not in section and not is_open):
+            known = list(section) if isinstance(section, ConfigDict) else []
+            hint = nearest(name, known) or nearest(key, _dotted_keys(config))
+            raise StoryjaxError(f"{where} has no key '{name}'.{hint} Known: {', '.join(known) or 'none'}.")
+        if name not in section:
             with section.unlocked():
-                section[name] = ConfigDict()
-        section, where = section[name], f"{where}.{name}"
-    new = _is_new(section, last, where, open_sections, key.partition(".")[0])
-    old, where = None if new else section[last], f"{where}.{last}"
-    if isinstance(old, ConfigDict):
-        raise StoryjaxError(f"{where} is a group of keys: set one of {', '.join(old)}.")
-    with section.unlocked(), section.ignore_type():
-        section[last] = _parse(text, old, where)
+                section[name] = ConfigDict() if depth < len(names) else None
+        parent, section, where = section, section[name], f"{where}.{name}"
+    if isinstance(section, ConfigDict):
+        raise StoryjaxError(f"{where} is a group of keys: set one of {', '.join(section)}.")
+    with parent.unlocked(), parent.ignore_type():
+        parent[names[-1]] = _parse(text, section, where)
 
 
-def _is_new(section: Any, name: str, where: str, open_sections: Collection[str], top: str) -> bool:
-    """Whether `name` has to be added to `section`; a StoryjaxError if it may not be."""
-    if isinstance(section, ConfigDict) and name in section:
-        return False
-    if isinstance(section, ConfigDict) and where != "config" and top in open_sections:
-        return True
-    known = list(section) if isinstance(section, ConfigDict) else []
-    raise StoryjaxError(f"{where} has no key '{name}'.{nearest(name, known)} Known: {', '.join(known) or 'none'}.")
+def _dotted_keys(config: ConfigDict) -> list[str]:
+    """Every key of a config, "optim.learning_rate"."""
+    keys = []
+    for name, value in config.items():
+        keys += [f"{name}.{key}" for key in _dotted_keys(value)] if isinstance(value, ConfigDict) else [name]
+    return keys
 
 
 def _parse(text: str, old: Any, where: str) -> Any:

@@ -81,6 +81,7 @@ def test_overrides_have_the_type_of_what_they_replace():
         ("train.stpes", "3", "config.train has no key 'stpes'. Did you mean 'steps'?"),
         ("train.steps.more", "3", "config.train.steps has no key 'more'"),
         ("train", "3", "config.train is a group of keys: set one of"),
+        ("stps", "3", "config has no key 'stps'. Did you mean 'train.steps'?"),
         ("train.steps", "3.5", "config.train.steps must be int, not 3.5"),
         ("train.steps", "many", "config.train.steps must be int, not 'many'"),
         ("train.fast", "yes", "config.train.fast must be true or false, not 'yes'"),
@@ -94,9 +95,9 @@ def test_an_override_that_does_not_fit_is_named(key, text, message):
 
 def test_an_open_section_takes_keys_that_it_left_out():
     config = ConfigDict({"model": {"width": 4}}).lock()
-    override(config, "model.tower.depth", "2", open_sections=("model",))
+    override(config, "model.tower.tower", "2", open_sections=("model",))
     override(config, "model.width", "8", open_sections=("model",))
-    assert config.to_dict() == {"model": {"width": 8, "tower": {"depth": 2}}}
+    assert config.to_dict() == {"model": {"width": 8, "tower": {"tower": 2}}}
     for key in ("modle.width", "model.width.more"):
         with pytest.raises(StoryjaxError):
             override(config, key, "2", open_sections=("model",))

@@ -64,7 +64,7 @@ class Task:
     """A loss with its data. Several tasks train together: the gradients of weight * loss are summed (§3.6.2)."""
 
     name: str
-    data: Callable[[StreamSpec], Any]
+    data: Callable[[StreamSpec], Stream]
     loss: LossFn
     weight: float = 1.0
     batch_size: int | None = None  # None: config.train.batch_size

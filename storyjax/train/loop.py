@@ -9,6 +9,7 @@ alone.
 import contextlib
 import math
 import pathlib
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -73,7 +74,12 @@ def run(
         mesh = mesh_lib.make_mesh(settings.mesh)
         with jax.set_mesh(mesh), _memory_errors():
             one = _Run(config, settings, experiment, workdir, mesh, termination, progress)
-            results = one.train() if mode == "train" else one.evaluate()
+            try:
+                results = one.train() if mode == "train" else one.evaluate()
+            except Stopped as stopped:
+                if jax.process_index() == 0:
+                    print(f"storyjax: {stopped.message}", file=sys.stderr)
+                raise
         if jax.process_index() == 0:
             write_results(workdir, results)
     return results

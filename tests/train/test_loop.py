@@ -103,9 +103,9 @@ def test_eval_mode_evaluates_the_checkpoint_or_else_what_a_run_starts_from(train
 def test_a_run_starts_from_another_or_from_safetensors(trained, tmp_path):
     expected = {"toy/mse": read_metrics(trained / "metrics.jsonl")[-1]["toy/mse"]}
     save_tree(tmp_path / "weights.safetensors", load_trainable(trained))
-    for source in (trained, tmp_path / "weights.safetensors"):
+    for source, mode in ((trained, "eval"), (tmp_path / "weights.safetensors", "train")):
         config = toy.config(0, init={"checkpoint": str(source)})
-        assert run(config, tmp_path / source.stem, "eval", experiment=toy.experiment(), progress=False) == expected
+        assert run(config, tmp_path / source.stem, mode, experiment=toy.experiment(), progress=False) == expected
     config = toy.config(0, init={"checkpoint": str(trained), "skip": "student/out/.*"})
     params = load_params(config, tmp_path / "skip", toy.experiment())
     assert (
