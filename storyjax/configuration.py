@@ -6,6 +6,7 @@ is made of.
 
 import ast
 import dataclasses
+import difflib
 import importlib.util
 import pathlib
 import types
@@ -155,7 +156,7 @@ def override(config: ConfigDict, key: str, text: str, open_sections: Collection[
     for depth, name in enumerate(names, start=1):
         if not isinstance(section, ConfigDict) or (name not in section and not is_open):
             known = list(section) if isinstance(section, ConfigDict) else []
-            hint = nearest(name, known) or nearest(key, _dotted_keys(config))
+            hint = nearest(name, known) or _nearest_elsewhere(names[-1], config)
             raise StoryjaxError(f"{where} has no key '{name}'.{hint} Known: {', '.join(known) or 'none'}.")
         if name not in section:
             with section.unlocked():
@@ -165,6 +166,13 @@ def override(config: ConfigDict, key: str, text: str, open_sections: Collection[
         raise StoryjaxError(f"{where} is a group of keys: set one of {', '.join(section)}.")
     with parent.unlocked(), parent.ignore_type():
         parent[names[-1]] = _parse(text, section, where)
+
+
+def _nearest_elsewhere(name: str, config: ConfigDict) -> str:
+    """As `nearest`, among the last names of all keys: whoever writes `--config.steps` means `--config.train.steps`."""
+    by_name = {key.rpartition(".")[2]: key for key in _dotted_keys(config)}
+    matches = difflib.get_close_matches(name, by_name, n=1)
+    return f" Did you mean '{by_name[matches[0]]}'?" if matches else ""
 
 
 def _dotted_keys(config: ConfigDict) -> list[str]:
