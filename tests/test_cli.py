@@ -1,10 +1,11 @@
 """The `storyjax` command: it teaches, answers, and says in one line what a person can mend."""
 
+import functools
 import json
 import pathlib
+import resource
 import subprocess
 import sys
-import time
 
 import pytest
 import tiny_tcr
@@ -39,9 +40,11 @@ def test_help_is_quick_and_loads_no_jax(tmp_path: pathlib.Path) -> None:
         "import sys; from storyjax.cli import run; code = run(['--help']);"
         " assert not {'jax', 'numpy', 'tensorflow_datasets'} & set(sys.modules); sys.exit(code)"
     )
-    begun = time.perf_counter()
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert time.perf_counter() - begun < 1.0
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    # The processor's seconds, for a busy machine may take longer over them.
+    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 1.0
     for command in ("storyjax ask VIDEO", "storyjax reproduce", "storyjax data storyworld"):
         assert command in told.stdout
 
@@ -98,10 +101,13 @@ def test_a_slip_is_one_line_and_exit_code_2(arguments: list[str], message: str, 
     assert message in told.err
 
 
-def test_asks(here: pathlib.Path, tmp_path: pathlib.Path, capsys) -> None:
+def test_asks(here: pathlib.Path, tmp_path: pathlib.Path, monkeypatch, capsys) -> None:
+    # One predictor for both times, because most of its time goes into compiling.
+    monkeypatch.setattr(predict.Predictor, "from_checkpoint", functools.cache(predict.Predictor.from_checkpoint))
     figure = tmp_path / "looked.png"
     asked = ["ask", "film.mp4", tiny_tcr.QUESTION, "--checkpoint", "model/tcr", "--frames", "3"]
-    assert run([*asked, "--options", *tiny_tcr.OPTIONS, "zebra", "--figure", str(figure)]) == 0
+    asked += ["--options", *tiny_tcr.OPTIONS, "zebra"]
+    assert run([*asked, "--figure", str(figure)]) == 0
     told = capsys.readouterr()
     assert told.err == "storyjax: note: the model does not know: zebra\n"
     for option in tiny_tcr.OPTIONS:
@@ -112,7 +118,7 @@ def test_asks(here: pathlib.Path, tmp_path: pathlib.Path, capsys) -> None:
         assert picture.width == 1600
     assert run([*asked, "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
-    assert told["option"] is None
+    assert told["text"] == told["options"][told["option"]]
     assert told["checkpoint"] == "model/tcr"
     assert len(told["attention"]) == 3
 

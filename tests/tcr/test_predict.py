@@ -87,9 +87,11 @@ def test_answers_freely(predictor: Predictor, film: pathlib.Path) -> None:
 
 def test_the_same_shape_is_compiled_once(predictor: Predictor, film: pathlib.Path) -> None:
     predictor.ask(film, tiny_tcr.QUESTION, tiny_tcr.OPTIONS)
-    programs = predictor._program(5)._cache_size()
+    program = predictor._program(5)
+    compiled = program._cache_size()
     predictor.ask(film, "who ran ?", ["mia", "ben", "ana", "they", "nobody"])
-    assert predictor._program(5)._cache_size() == programs
+    assert predictor._program(5) is program
+    assert program._cache_size() == compiled
 
 
 def test_tells_what_it_does_not_know(predictor: Predictor, film: pathlib.Path) -> None:
