@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-# Greatest absolute differences in float32. Never relaxed.
-BLOCK = 1e-5
-MODEL = 1e-4
+# Models this small gain nothing from a second thread, and lose much where other tests keep the cores busy.
+torch.set_num_threads(1)
 
 
 @pytest.fixture
