@@ -168,8 +168,9 @@ def _locate(source: Source, name: str | None) -> tuple[str, str | io.BytesIO, in
         where, file = name or str(path), f"file:{path}"
         try:
             length = path.stat().st_size
-        except OSError as error:
-            raise VideoError(f"{where} cannot be read ({error.strerror}): check the path") from error
+        except (OSError, ValueError) as error:  # ValueError: no file could have this name
+            why = getattr(error, "strerror", None) or error
+            raise VideoError(f"{where} cannot be read ({why}): check the path") from error
         if not path.is_file():
             raise VideoError(f"{where} is not a file: give the path of one video")
         if not os.access(path, os.R_OK):
@@ -186,19 +187,22 @@ class _Video:
         self.where, self.container, self.length = where, container, length
         self.jumped = False
         self.fresh_from: int | None = None  # after a jump: the key frame that must come out first
-        picture = av.stream.Disposition.attached_pic  # the cover of a song is no video
-        tracks = [s for s in container.streams.video if not s.disposition & picture]
+        kind = container.format.name
+        if kind == "tty":  # FFmpeg draws any text file as a terminal would show it
+            raise self.error("is text, not a video", "give a video file")
+        if kind.startswith("image2") or kind.endswith("_pipe"):
+            raise self.error("is a picture, not a video", "give a video file")
+        cover = av.stream.Disposition.attached_pic  # the picture on a song is no video
+        tracks = [stream for stream in container.streams.video if not stream.disposition & cover]
         if not tracks:
             has_sound = "holds sound but no video" if container.streams.audio else "holds no video track"
             raise self.error(has_sound, "give a file with a video track")
-        if container.format.name.startswith("image2") or container.format.name.endswith("_pipe"):
-            raise self.error("is a picture, not a video", "give a video file")
         self.stream = tracks[0]
         if self.stream.codec_context is None:
             raise self.error("uses an unknown way of coding video", "export it again, as mp4 with H.264")
         self.stream.thread_type = "NONE"
         self.stream.codec_context.thread_count = 1  # videos are decoded in parallel, not the frames of one
-        self.timed = container.format.name not in _WITHOUT_TIMES
+        self.timed = kind not in _WITHOUT_TIMES
         self.base: Fraction = self.stream.time_base
         self.origin = self._origin()
         self._check_index()
