@@ -12,7 +12,9 @@ import json
 import shutil
 from pathlib import Path
 
+import jax
 import numpy as np
+from ml_collections import ConfigDict
 
 from storyjax.configuration import from_config
 from storyjax.data.text import WordTokenizer
@@ -20,7 +22,8 @@ from storyjax.nn.clip import ClipConfig
 from storyjax.nn.t5 import T5Config
 from storyjax.storyworld.vocabulary import vocabulary
 from storyjax.train.checkpoint import load_trainable
-from storyjax.weights.tree_io import save_tree
+from storyjax.train.experiment import build_experiment
+from storyjax.weights.tree_io import flatten, save_tree
 
 SHIPPED = Path(__file__).resolve().parents[1] / "storyjax" / "weights" / "shipped"
 
@@ -45,8 +48,14 @@ def main() -> None:
     config = json.loads((arguments.run / "config.json").read_text())
     folder = SHIPPED / arguments.name
     folder.mkdir(parents=True, exist_ok=True)
+    weights = load_trainable(arguments.run)
+    if config["experiment"].startswith("towers."):
+        # A tower's own frozen part (the reader's embedding) is as its seed drew it.
+        drawn = jax.jit(build_experiment(ConfigDict(config)).init)(jax.random.key(config["seed"]))
+        weights = {**flatten(drawn), **weights}
+        weights = {path: array for path, array in weights.items() if not path.startswith("pointer/")}
     metadata = {"experiment": config["experiment"], "made_by": "tools/ship_weights.py"}
-    save_tree(folder / "model.safetensors", load_trainable(arguments.run), metadata, dtype=np.float16)
+    save_tree(folder / "model.safetensors", weights, metadata, dtype=np.float16)
     (folder / "config.json").write_text(json.dumps(architecture(config), indent=2) + "\n")
     if (arguments.run / "results.json").exists():
         shutil.copy(arguments.run / "results.json", folder / "results.json")

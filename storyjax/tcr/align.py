@@ -73,6 +73,7 @@ class AlignLoss:
 
     tokens: float = 1.0
     distance: float = 0.5
+    looking: float = 0.5
     caption: float = 0.0
     sharpness: float = 6.0
 
@@ -97,12 +98,13 @@ class RequestLoader:
         data = self.data
         shares = data.shares if self.train else dict.fromkeys(KINDS, 1.0)
         tokens, seconds = self.features.draw(index, rng if self.train else None)
-        rows = [self.encode(request) for request in draw(take.story, shares, data.requests, rng)]
+        rows = [self.encode(request, seconds) for request in draw(take.story, shares, data.requests, rng)]
         stacked = {name: np.stack([row[name] for row in rows]) for name in rows[0]}
         return {"visual_tokens": tokens, "seconds": seconds, "frame_mask": np.ones(len(seconds), bool), **stacked}
 
-    def encode(self, request: Request) -> Batch:
+    def encode(self, request: Request, seconds: np.ndarray) -> Batch:
         data, tokenizer = self.data, self.tokenizer
+        start, end = request.span
         timed = request.kind == "time"
         condition = time_tokens(request.span, self.sizes) if timed else tokenizer.encode(request.text)
         condition = condition[: data.condition_length]
@@ -118,6 +120,8 @@ class RequestLoader:
             "note_mask": np.arange(self.queries) < len(note),
             "target": pad([*sentence, tokenizer.eos_id], data.target_length),
             "kind": np.int32(KINDS.index(request.kind)),
+            # The frames within the moment; none where the request is about the whole story.
+            "moment": (seconds >= start) & (seconds < end) & (request.kind != "people"),
         }
 
 
@@ -127,8 +131,11 @@ class Alignment:
     def __init__(self, model: VideoLanguageModel, weights: AlignLoss, mark: int):
         self.model, self.weights, self.mark = model, weights, mark
 
-    def queries(self, params: Params, batch: Batch, key: jax.Array | None) -> Float[Array, "b k q w"]:
-        out, _ = self.model.resample(
+    def queries(
+        self, params: Params, batch: Batch, key: jax.Array | None
+    ) -> tuple[Float[Array, "b k q w"], Float[Array, "b k t"]]:
+        """Query outputs, and the attention each frame got."""
+        out, seen = self.model.resample(
             params,
             batch["visual_tokens"].astype(jnp.float32),
             batch["seconds"],
@@ -138,7 +145,7 @@ class Alignment:
             batch["condition_mask"],
             key,
         )
-        return out.astype(jnp.float32)
+        return out.astype(jnp.float32), seen
 
     def token_logits(self, params: Params, queries: Array) -> tuple[Float[Array, "b k q v"], Float[Array, "v w"]]:
         """Minus the mean squared distance of each query output to each word of a note, sharpened; and these words as
@@ -150,8 +157,8 @@ class Alignment:
         return self.weights.sharpness * (cross - jnp.sum(queries**2, axis=-1, keepdims=True)) / width, table
 
     def loss(self, params: Params, batch: Batch, key: jax.Array) -> tuple[Float[Array, ""], dict[str, Array]]:
-        """Token classification + squared distance + caption likelihood, weighted."""
-        queries = self.queries(params, batch, key)
+        """Word classification + squared distance + looking at the moment + caption likelihood, weighted."""
+        queries, seen = self.queries(params, batch, key)
         goals, inside = batch["note"], batch["note_mask"]
         logits, table = self.token_logits(params, queries)
         # Queries behind the note only have to keep quiet, so they count less.
@@ -162,6 +169,12 @@ class Alignment:
             "tokens": jnp.sum(tokens * weight) / jnp.sum(weight),
             "distance": jnp.sum(distance * weight) / jnp.sum(weight),
         }
+        # Where a moment is, attention is to fall: learnt before the words are, and what the words are learnt from.
+        inside_moment = jnp.sum(seen * batch["moment"], axis=-1)
+        singled_out = jnp.any(batch["moment"], axis=-1)
+        looking = -jnp.log(inside_moment + 1e-4) * singled_out
+        parts["looking"] = jnp.sum(looking) / jnp.maximum(jnp.sum(singled_out), 1)
+        parts["looked_right"] = jnp.sum(inside_moment * singled_out) / jnp.maximum(jnp.sum(singled_out), 1)
         if self.weights.caption:
             encoded, mask = self.model.encode(params, queries, batch["prompt"], batch["prompt_mask"])
             labels = rearrange(batch["target"], "b k m -> (b k) m")
@@ -169,13 +182,15 @@ class Alignment:
             parts["caption"] = -jnp.sum(likelihood) / jnp.sum(count)
         parts["right"] = jnp.sum((jnp.argmax(logits, -1) == goals) * inside) / jnp.sum(inside)
         total = sum(
-            getattr(self.weights, name) * parts[name] for name in ("tokens", "distance", "caption") if name in parts
+            getattr(self.weights, name) * parts[name]
+            for name in ("tokens", "distance", "looking", "caption")
+            if name in parts
         )
         return total, parts
 
     def measure(self, params: Params, batch: Batch) -> dict[str, Array]:
         """Sums by kind of request: words right, notes right to the last word, requests."""
-        queries = self.queries(params, batch, None)
+        queries, _ = self.queries(params, batch, None)
         inside = batch["note_mask"]
         right = jnp.argmax(self.token_logits(params, queries)[0], -1) == batch["note"]
         valid = batch["record_valid"][:, None].astype(jnp.float32)

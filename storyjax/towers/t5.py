@@ -3,11 +3,12 @@
 It learns on text alone, from stories told on the fly, in notes of eight words an event. Later it is frozen and reads
 the outputs of a resampler in the place of a note's words, so it mostly reads single notes, with noise on them.
 
-Four things make a model of this size learn to answer with option letters in minutes instead of hours: words of a note
-carry a mark, so that they are not mistaken for the same words in a prompt (T5 has no absolute positions); queries and
-keys of the encoder start equal, so that a word looks for itself elsewhere from the first step; half of the answers go
-on with the option's words, which the decoder learns to find first; and the input embeddings stay as they were drawn,
-which also lets a resampler be aligned to them before the reading is learnt.
+Five things make a model of this size learn to answer with option letters in minutes instead of hours: words of a note
+carry a mark, so that they are not mistaken for the same words in a prompt (T5 has no absolute positions); the
+encoder starts by looking for equal words and for near ones (`Reader.init`); half of the answers go
+on with the option's words, which the decoder learns to find first; linear pointers, not part of the T5, have the
+encoder mark the words and the letter of the right option; and the input embeddings stay as they were drawn, which also
+lets a resampler be aligned to them before the reading is learnt.
 """
 
 import functools
@@ -18,6 +19,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 from einops import rearrange
 from jaxtyping import Array, Float
 from ml_collections import ConfigDict
@@ -29,7 +31,7 @@ from storyjax.data.text import Tokenizer, WordTokenizer, pad
 from storyjax.nn.closed_vocabulary import score_answers, sequence_log_likelihood
 from storyjax.nn.t5 import T5, T5Config
 from storyjax.storyworld.language import cast_note, cast_sentence, note, notes, sentence
-from storyjax.storyworld.questions import TYPES, Question, questions
+from storyjax.storyworld.questions import OPTIONS, TYPES, Question, questions
 from storyjax.storyworld.story import Story, tell
 from storyjax.storyworld.vocabulary import NOTE_MARK, vocabulary
 from storyjax.train.experiment import Batch, Evaluator, Experiment, Params, Task, summing_evaluator
@@ -117,6 +119,7 @@ def load_exercises(
         rows["prompt"].append(pad(asks, data.prompt_length))
         rows["prompt_mask"].append(np.arange(data.prompt_length) < len(asks))
         rows["target"].append(pad([*tokenizer.encode(target), tokenizer.eos_id], data.target_length))
+        rows["option_of"].append(_option_of(asks, data.prompt_length, tokenizer))
         rows["answer"].append(answer)
         rows["type"].append(TYPES.index(question.type))
         rows["valid"].append(True)
@@ -125,6 +128,17 @@ def load_exercises(
         for column in rows.values():
             column.extend([np.zeros_like(column[0])] * missing)
     return {name: np.stack([np.asarray(value) for value in column]) for name, column in rows.items()}
+
+
+def _option_of(prompt: list[int], length: int, tokenizer: Tokenizer) -> np.ndarray:
+    """For each place of a padded prompt the option (0-based) whose letter and words stand there; -1 for none (l,)."""
+    (option,), (end,) = tokenizer.encode("option"), tokenizer.encode("considering")
+    starts = [index for index, word in enumerate(prompt) if word == option]
+    stop = prompt.index(end) if end in prompt else len(prompt)
+    places = np.full(length, -1, np.int32)
+    for index, start in enumerate(starts if len(starts) == OPTIONS else []):
+        places[start:stop] = index
+    return places
 
 
 def _exercise(kind: str, story: Story, question: Question, rng: np.random.Generator) -> tuple[str, str, str, int]:
@@ -164,17 +178,26 @@ class Reader:
         self.data = data
         (self.mark,) = tokenizer.encode(NOTE_MARK)
         self.answers = np.stack(
-            [pad([*tokenizer.encode(name), tokenizer.eos_id], 4) for name in option_names(5)]
+            [pad([*tokenizer.encode(name), tokenizer.eos_id], 4) for name in option_names(OPTIONS)]
         ).astype(np.int32)
 
     def init(self, key: jax.Array) -> Params:
-        """Random parameters, but the encoder's queries start as its keys: equal words attend to each other."""
+        """Random parameters, but for what the encoder attends to at first.
+
+        Its queries start as its keys, so equal words attend to each other; and its first two heads start by looking at
+        the few words before and behind, which biases of the usual size would take thousands of steps to learn.
+        """
         ids = jnp.zeros((1, 2), jnp.int32)
         params = self.llm.init(key, ids, ids == 0, ids)["params"]
         for name, block in params["encoder"].items():
             if name.startswith("block_"):
                 block["attention"]["query"]["kernel"] = block["attention"]["key"]["kernel"] * self.llm.config.d_kv**-0.5
-        return {"llm": params}
+        table = params["encoder"]["relative_bias"]["embedding"]
+        ahead = self.llm.config.relative_attention_num_buckets // 2
+        near = jnp.zeros_like(table).at[1:5, 0].set(4.0).at[ahead + 1 : ahead + 5, 1].set(4.0)
+        params["encoder"]["relative_bias"]["embedding"] = table + near
+        width = self.llm.config.d_model
+        return {"llm": params, "pointer": {"words": jnp.zeros((width,)), "letter": jnp.zeros((width,))}}
 
     def encode(self, params: Params, batch: Batch, key: jax.Array | None) -> tuple[Array, Array]:
         """Encoder states of [story; prompt] and their mask; with a key, noise is laid over the story."""
@@ -191,11 +214,30 @@ class Reader:
         return self.llm.apply(variables, inputs, mask, method=T5.encode), mask
 
     def loss(self, params: Params, batch: Batch, key: jax.Array) -> tuple[Float[Array, ""], dict[str, Array]]:
-        """Mean negative log-likelihood of the target's tokens."""
+        """Mean negative log-likelihood of the target's tokens, and of the right option where the encoder points."""
         batch = _rows(batch)
         encoded, mask = self.encode(params, batch, key)
         likelihood, tokens = sequence_log_likelihood(self.llm, params["llm"], encoded, mask, batch["target"])
-        return -jnp.sum(likelihood) / jnp.sum(tokens), {}
+        asks = batch["answer"] >= 0
+        answer = jnp.maximum(batch["answer"], 0)
+        count = jnp.maximum(jnp.sum(asks), 1)
+        parts = {"words": -jnp.sum(likelihood) / jnp.sum(tokens)}
+        for name, pointed in self.pointed(params, batch, encoded).items():
+            pointing = optax.softmax_cross_entropy_with_integer_labels(pointed, answer)
+            parts[f"pointing_{name}"] = jnp.sum(pointing * asks) / count
+            parts[f"pointed_{name}"] = jnp.sum((jnp.argmax(pointed, axis=-1) == answer) & asks) / count
+        return parts["words"] + parts["pointing_words"] + parts["pointing_letter"], parts
+
+    def pointed(self, params: Params, batch: Batch, encoded: Float[Array, "i s d"]) -> dict[str, Float[Array, "i o"]]:
+        """Where the encoder points among the options: by the mean of an option's words, and by its letter alone."""
+        states = encoded[:, batch["story"].shape[1] :]
+        member = jax.nn.one_hot(batch["option_of"], OPTIONS, axis=1)
+        share = member / jnp.maximum(jnp.sum(member, axis=-1, keepdims=True), 1)
+        # An option's places start at the word "option"; its letter is the second.
+        letter = jnp.argmax(member, axis=-1) + 1
+        words = jnp.einsum("iol,ild,d->io", share, states, params["pointer"]["words"])
+        at_letter = jnp.take_along_axis(states, letter[..., None], axis=1)
+        return {"words": words, "letter": jnp.einsum("iod,d->io", at_letter, params["pointer"]["letter"])}
 
     def measure(self, params: Params, batch: Batch) -> dict[str, Array]:
         """Sums over a batch: right and asked, by way of reading and question type."""
@@ -261,7 +303,7 @@ def build(config: ConfigDict) -> Experiment:
         name="towers.t5",
         init=reader.init,
         # The embedding that words share with a resampler's outputs stays as it was drawn.
-        trainable="llm/(?!shared/).*",
+        trainable="(llm/(?!shared/)|pointer/).*",
         tasks=(task,),
         evaluators=(_evaluator(reader, data, tokenizer),),
         units="stories",

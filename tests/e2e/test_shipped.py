@@ -1,0 +1,68 @@
+"""The weights that come with the package are as good as their folders say, and the way through them beats chance."""
+
+import json
+from pathlib import Path
+
+import pytest
+from ml_collections import ConfigDict
+
+from storyjax.configuration import load_config
+from storyjax.train.loop import run
+from storyjax.weights.tree_io import shipped
+
+ROOT = Path(__file__).parents[2]
+
+
+def config(name: str, variant: str = "embedded", **data: object) -> ConfigDict:
+    loaded = load_config(f"{ROOT / 'configs' / name}.py:{variant}")
+    loaded.data.update(data)
+    return loaded
+
+
+def documented(name: str) -> dict[str, float]:
+    return json.loads((shipped(name) / "results.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def films(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    folder = tmp_path_factory.mktemp("films")
+    return {"world": str(folder / "footage"), "train": 0, "val": 8}
+
+
+def test_the_reader_reads_as_documented(tmp_path: Path) -> None:
+    reader = config("storyworld_t5", "paper", validation_stories=20)
+    reader.init = ConfigDict({"checkpoint": "shipped:storyworld_t5", "skip": "pointer/.*"})
+    results = run(reader, tmp_path, "eval", progress=False)
+    # 20 stories are about 290 questions: three standard errors of a share of 0.95 are 0.04.
+    assert results["reading/evidence_acc"] > documented("storyworld_t5")["reading/evidence_acc"] - 0.04
+
+
+def test_the_vision_tower_tells_who_does_what_as_documented(tmp_path: Path, films: dict) -> None:
+    tower = config("storyworld_clip", "paper", **films)
+    tower.init = ConfigDict({"checkpoint": "shipped:storyworld_clip"})
+    results = run(tower, tmp_path, "eval", progress=False)
+    # 8 films give 96 frames: three standard errors of a share of 0.9 are 0.09.
+    assert results["frames/rewrite_acc"] > documented("storyworld_clip")["frames/rewrite_acc"] - 0.09
+
+
+def test_the_initialised_resampler_tells_moments_as_documented(tmp_path: Path, films: dict) -> None:
+    resampler = config("tcr_storyworld_init", "paper", **films, features=str(tmp_path / "features"))
+    resampler.init = ConfigDict({"checkpoint": "shipped:tcr_storyworld"})
+    results = run(resampler, tmp_path / "run", "eval", progress=False)
+    # 8 films give 128 requests: three standard errors of a share of 0.8 are 0.1.
+    assert results["align/notes"] > documented("tcr_storyworld")["align/notes"] - 0.1
+
+
+def test_fine_tuning_for_a_moment_answers_questions_on_unseen_films(tmp_path: Path) -> None:
+    world = {"train": 12, "val": 1, "test": 12}
+    where = {"manual_dir": str(tmp_path / "nextqa"), "data_dir": str(tmp_path / "prepared")}
+    tuned = config("tcr_nextqa", storyworld=world, ablations=("no_video",), **where)
+    tuned.train.steps = 4
+    results = run(tuned, tmp_path / "run", progress=False)
+    written = json.loads((tmp_path / "run" / "results.json").read_text())
+    assert written == pytest.approx(results)
+    # Chance is 0.20, and 12 films ask about 175 questions: half is ten standard errors above it.
+    assert results["nextqa/acc"] > 0.5
+    assert results["nextqa_no_video/acc"] < 0.4
+    for group in ("causal", "temporal", "descriptive"):
+        assert f"nextqa/acc_{group}" in results

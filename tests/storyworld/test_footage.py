@@ -1,0 +1,17 @@
+"""Footage is made once, and a world that looks otherwise gets films of its own."""
+
+from pathlib import Path
+
+from storyjax.storyworld import footage
+from storyjax.storyworld.footage import Footage
+
+
+def test_films_are_made_once_and_tell_their_stories(tmp_path: Path, monkeypatch) -> None:
+    films = Footage(tmp_path, "val", {"val": 1})
+    take = films[0]
+    assert len(films) == 1
+    assert take.story.seed == footage.FIRST_SEED["val"]
+    made = Path(take.video).stat().st_mtime_ns
+    assert Path(Footage(tmp_path, "val", {"val": 1})[0].video).stat().st_mtime_ns == made
+    monkeypatch.setattr(footage, "fingerprint", lambda: "another")
+    assert Footage(tmp_path, "val", {"val": 1})[0].video != take.video
