@@ -1,16 +1,18 @@
 """The tables of thesis Ch. 3, measured on StoryWorld."""
 
+import itertools
+
 from storyjax.ledger.entries import Above, Claim, Panel, Row, Table, Variant, rising
 
 _NEXTQA = "configs/tcr_nextqa.py:embedded"
+# The embedded config's own size, which here stands where the thesis has 92 frames; its 128 queries are 8 here.
 _FULL = Variant(
-    "frames_48", _NEXTQA, (("data.frames", 48), ("data.ablations", ("none", "corrupt", "shuffled", "no_video")))
+    "frames_32", _NEXTQA, (("data.frames", 32), ("data.ablations", ("none", "corrupt", "shuffled", "no_video")))
 )
-_FRAMES = {n: Variant(f"frames_{n}", _NEXTQA, (("data.frames", n),)) for n in (1, 4, 8, 16, 32, 64)} | {48: _FULL}
+_FRAMES = {n: Variant(f"frames_{n}", _NEXTQA, (("data.frames", n),)) for n in (1, 4, 8, 16, 48, 64)} | {32: _FULL}
 # Queries of another number cannot start from the initialised ones, so in this panel none do, to be fair.
 _QUERIES = {
-    n: Variant(f"queries_{n}", _NEXTQA, (("model.tcr.queries", n), ("init.skip", "tcr/queries")))
-    for n in (4, 8, 16, 32)
+    n: Variant(f"queries_{n}", _NEXTQA, (("model.tcr.queries", n), ("init.skip", "tcr/queries"))) for n in (2, 4, 8, 16)
 }
 
 
@@ -57,15 +59,15 @@ TABLE_3_6 = Table(
                 _frames(4),
                 _frames(8),
                 _frames(16, 64.4, 32),
-                _frames(32),
-                _frames(48, 66.2, 92),
-                _frames(64, 65.9, 124),
+                _frames(32, 66.2, 92),
+                _frames(48, 65.9, 124),
+                _frames(64),
             ),
             (
-                Claim("accuracy rises with frames: 1 < 4 < 8 < 16 < 48", rising("1", "4", "8", "16", "48")),
+                Claim("accuracy rises with frames: 1 < 4 < 8 < 16 < 32", rising("1", "4", "8", "16", "32")),
                 Claim(
-                    "and levels off: 48 and 64 frames are within 3 points of each other",
-                    (Above("48", "64", by=-3.0), Above("64", "48", by=-3.0)),
+                    "and levels off: 32, 48 and 64 frames are within 3 points of each other",
+                    tuple(Above(a, b, by=-3.0) for a, b in itertools.permutations(("32", "48", "64"), 2)),
                 ),
             ),
         ),
@@ -73,10 +75,10 @@ TABLE_3_6 = Table(
             "c",
             "number of queries",
             "queries",
-            (_queries(4, 62.7, 32), _queries(8, 65.8, 64), _queries(16, 66.2, 128), _queries(32, 64.3, 256)),
+            (_queries(2, 62.7, 32), _queries(4, 65.8, 64), _queries(8, 66.2, 128), _queries(16, 64.3, 256)),
             (
-                Claim("the fewest queries are worse than the third size", (Above("16", "4"),)),
-                Claim("twice as many as the third size are no better", (Above("16", "32", by=-0.5),)),
+                Claim("a quarter of the usual queries is too few", (Above("8", "2"),)),
+                Claim("twice the usual queries are no better", (Above("8", "16", by=-0.5),)),
             ),
         ),
         Panel(
