@@ -19,19 +19,21 @@ KINDS = ("time", "people", "after", "before", "while", "that", "reason", "trip",
 class Request:
     """`text` singles out a moment (empty for kind "time", where `span` does); `note` and `sentence` tell it.
 
-    `span` is the moment's start and end in seconds.
+    `span` is the moment's start and end in seconds, `named` that of the moment which the words name: "after ana danced"
+    names the dance and singles out what follows. Both are None for the whole story.
     """
 
     kind: str
     text: str
     note: str
     sentence: str
-    span: tuple[float, float]
+    span: tuple[float, float] | None
+    named: tuple[float, float] | None
 
 
 def requests(story: Story) -> list[Request]:
     """Everything that may be requested of a story, the questions of `questions.py` last."""
-    people = _Moment(cast_note(story), cast_sentence(story), (0.0, story.duration))
+    people = _Moment(cast_note(story), cast_sentence(story), None)
     moments = [_Moment(note(event), sentence(event), (event.start, event.end)) for event in story.events]
     made = [people.asked("people", "the people")]
     for index, (event, moment) in enumerate(zip(story.events, moments, strict=True)):
@@ -40,10 +42,17 @@ def requests(story: Story) -> list[Request]:
         after = moments[index + 1] if index + 1 < len(moments) else None
         made.extend(_anchored(event, moment, before, after))
         if event.cause is not None:
-            made.append(moments[event.cause].asked("reason", f"why {clause(event.lead)}"))
-    by_note = {moment.note: moment for moment in (people, *moments)}
+            made.append(moments[event.cause].asked("reason", f"why {clause(event.lead)}", moment))
+    places = {moment.note: index for index, moment in enumerate(moments)}
+    # What a question names, counted in events from the one that answers it.
+    step = {"TN": -1, "TP": 1, "CW": 1}
     for question in questions(story):
-        made.append(by_note[question.evidence].asked("question", question.question))
+        place = places.get(question.evidence)
+        if place is None:
+            made.append(people.asked("question", question.question))
+        else:
+            named = moments[place + step.get(question.type, 0)]
+            made.append(moments[place].asked("question", question.question, named))
     return made
 
 
@@ -53,10 +62,10 @@ class _Moment:
 
     note: str
     sentence: str
-    span: tuple[float, float]
+    span: tuple[float, float] | None
 
-    def asked(self, kind: str, text: str) -> Request:
-        return Request(kind, text, self.note, self.sentence, self.span)
+    def asked(self, kind: str, text: str, named: "_Moment | None" = None) -> Request:
+        return Request(kind, text, self.note, self.sentence, self.span, (named or self).span)
 
 
 def _anchored(event: Event, moment: _Moment, before: _Moment | None, after: _Moment | None) -> list[Request]:
@@ -71,9 +80,9 @@ def _anchored(event: Event, moment: _Moment, before: _Moment | None, after: _Mom
         if len(event.performances) == 2:
             made.append(moment.asked("while", f"while {said}"))
         if after is not None:
-            made.append(after.asked("after", f"right after {said}"))
+            made.append(after.asked("after", f"right after {said}", moment))
         if before is not None:
-            made.append(before.asked("before", f"right before {said}"))
+            made.append(before.asked("before", f"right before {said}", moment))
     return made
 
 

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from einops import rearrange
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 from ml_collections import ConfigDict
 
 from storyjax.configuration import from_config
@@ -27,12 +27,12 @@ from storyjax.storyworld.requests import KINDS, Request, draw
 from storyjax.storyworld.vocabulary import NOTE_MARK
 from storyjax.tcr.config import frozen_towers, make_model, make_tokenizer
 from storyjax.tcr.features import Features
-from storyjax.tcr.model import TASK_TOKENS, TcrConfig, VideoLanguageModel, time_tokens
+from storyjax.tcr.model import TASK_TOKENS, Resampled, TcrConfig, VideoLanguageModel, time_tokens
 from storyjax.train.experiment import Batch, Experiment, Params, StreamSpec, Task, summing_evaluator
 
 # How often each kind of request comes up in training (storyworld/requests.py tells what they are).
 SHARES = {
-    "time": 2.0,
+    "time": 1.0,
     "people": 1.5,
     "after": 2.0,
     "before": 2.0,
@@ -40,6 +40,7 @@ SHARES = {
     "that": 1.5,
     "reason": 0.7,
     "trip": 0.7,
+    "question": 5.0,
 }
 
 
@@ -74,6 +75,7 @@ class AlignLoss:
     tokens: float = 1.0
     distance: float = 0.5
     looking: float = 0.5
+    recognising: float = 0.3
     caption: float = 0.0
     sharpness: float = 6.0
 
@@ -104,11 +106,11 @@ class RequestLoader:
 
     def encode(self, request: Request, seconds: np.ndarray) -> Batch:
         data, tokenizer = self.data, self.tokenizer
-        start, end = request.span
         timed = request.kind == "time"
-        condition = time_tokens(request.span, self.sizes) if timed else tokenizer.encode(request.text)
+        span = request.span or (0.0, float(seconds[-1]))
+        condition = time_tokens(span, self.sizes) if timed else tokenizer.encode(request.text)
         condition = condition[: data.condition_length]
-        prompt = tokenizer.encode(caption_prompt(*request.span))
+        prompt = tokenizer.encode(caption_prompt(*span))
         note, sentence = tokenizer.encode(request.note), tokenizer.encode(request.sentence)
         return {
             "task": np.int32(TASK_TOKENS.index("QA" if request.kind == "question" else "CPN")),
@@ -120,8 +122,9 @@ class RequestLoader:
             "note_mask": np.arange(self.queries) < len(note),
             "target": pad([*sentence, tokenizer.eos_id], data.target_length),
             "kind": np.int32(KINDS.index(request.kind)),
-            # The frames within the moment; none where the request is about the whole story.
-            "moment": (seconds >= start) & (seconds < end) & (request.kind != "people"),
+            # The frames within the moment, and within the one that the request names; none for the whole story.
+            "moment": _within(seconds, request.span),
+            "named": _within(seconds, request.named),
         }
 
 
@@ -131,11 +134,9 @@ class Alignment:
     def __init__(self, model: VideoLanguageModel, weights: AlignLoss, mark: int):
         self.model, self.weights, self.mark = model, weights, mark
 
-    def queries(
-        self, params: Params, batch: Batch, key: jax.Array | None
-    ) -> tuple[Float[Array, "b k q w"], Float[Array, "b k t"]]:
-        """Query outputs, and the attention each frame got."""
-        out, seen = self.model.resample(
+    def resample(self, params: Params, batch: Batch, key: jax.Array | None) -> Resampled:
+        """The TCR under each request; the query outputs in float32, for they meet the LLM's embeddings."""
+        resampled = self.model.resample(
             params,
             batch["visual_tokens"].astype(jnp.float32),
             batch["seconds"],
@@ -145,7 +146,7 @@ class Alignment:
             batch["condition_mask"],
             key,
         )
-        return out.astype(jnp.float32), seen
+        return resampled._replace(queries=resampled.queries.astype(jnp.float32))
 
     def token_logits(self, params: Params, queries: Array) -> tuple[Float[Array, "b k q v"], Float[Array, "v w"]]:
         """Minus the mean squared distance of each query output to each word of a note, sharpened; and these words as
@@ -158,7 +159,8 @@ class Alignment:
 
     def loss(self, params: Params, batch: Batch, key: jax.Array) -> tuple[Float[Array, ""], dict[str, Array]]:
         """Word classification + squared distance + looking at the moment + caption likelihood, weighted."""
-        queries, seen = self.queries(params, batch, key)
+        resampled = self.resample(params, batch, key)
+        queries = resampled.queries
         goals, inside = batch["note"], batch["note_mask"]
         logits, table = self.token_logits(params, queries)
         # Queries behind the note only have to keep quiet, so they count less.
@@ -170,27 +172,21 @@ class Alignment:
             "distance": jnp.sum(distance * weight) / jnp.sum(weight),
         }
         # Where a moment is, attention is to fall: learnt before the words are, and what the words are learnt from.
-        inside_moment = jnp.sum(seen * batch["moment"], axis=-1)
-        singled_out = jnp.any(batch["moment"], axis=-1)
-        looking = -jnp.log(inside_moment + 1e-4) * singled_out
-        parts["looking"] = jnp.sum(looking) / jnp.maximum(jnp.sum(singled_out), 1)
-        parts["looked_right"] = jnp.sum(inside_moment * singled_out) / jnp.maximum(jnp.sum(singled_out), 1)
+        # Likewise the words of a request are to fall on the moment that they name.
+        parts["looking"], parts["looked_right"] = _falls_on(resampled.seen, batch["moment"])
+        parts["recognising"], parts["recognised_right"] = _falls_on(resampled.recognised, batch["named"])
         if self.weights.caption:
             encoded, mask = self.model.encode(params, queries, batch["prompt"], batch["prompt_mask"])
             labels = rearrange(batch["target"], "b k m -> (b k) m")
             likelihood, count = sequence_log_likelihood(self.model.llm, params["llm"], encoded, mask, labels)
             parts["caption"] = -jnp.sum(likelihood) / jnp.sum(count)
         parts["right"] = jnp.sum((jnp.argmax(logits, -1) == goals) * inside) / jnp.sum(inside)
-        total = sum(
-            getattr(self.weights, name) * parts[name]
-            for name in ("tokens", "distance", "looking", "caption")
-            if name in parts
-        )
-        return total, parts
+        weighted = ("tokens", "distance", "looking", "recognising", "caption")
+        return sum(getattr(self.weights, name) * parts[name] for name in weighted if name in parts), parts
 
     def measure(self, params: Params, batch: Batch) -> dict[str, Array]:
         """Sums by kind of request: words right, notes right to the last word, requests."""
-        queries, _ = self.queries(params, batch, None)
+        queries = self.resample(params, batch, None).queries
         inside = batch["note_mask"]
         right = jnp.argmax(self.token_logits(params, queries)[0], -1) == batch["note"]
         valid = batch["record_valid"][:, None].astype(jnp.float32)
@@ -202,6 +198,18 @@ class Alignment:
             "notes": jnp.einsum("bk,bki->i", whole, kind),
             "requests": jnp.sum(kind, axis=(0, 1)),
         }
+
+
+def _within(seconds: np.ndarray, span: tuple[float, float] | None) -> np.ndarray:
+    return np.zeros(len(seconds), bool) if span is None else (seconds >= span[0]) & (seconds < span[1])
+
+
+def _falls_on(share: Float[Array, "b k t"], frames: Bool[Array, "b k t"]) -> tuple[Float[Array, ""], Float[Array, ""]]:
+    """Minus the logarithm of the attention that falls on the frames, and the attention: means over those with any."""
+    attention = jnp.sum(share * frames, axis=-1)
+    counts = jnp.any(frames, axis=-1)
+    total = jnp.maximum(jnp.sum(counts), 1)
+    return jnp.sum(-jnp.log(attention + 1e-4) * counts) / total, jnp.sum(attention * counts) / total
 
 
 def _finish(sums: dict[str, Any]) -> dict[str, float]:

@@ -25,7 +25,7 @@ class QuestionAnswering:
 
     def encode(self, params: Params, batch: Batch, key: Array | None) -> tuple[Array, Array, Float[Array, "b k t"]]:
         """The LLM's encoder states and mask, one row for each question, and the attention each frame got."""
-        queries, seen = self.model.resample(
+        resampled = self.model.resample(
             params,
             self.model.look(params, batch["frames"]),
             batch["seconds"],
@@ -35,7 +35,8 @@ class QuestionAnswering:
             batch["condition_mask"],
             key,
         )
-        return *self.model.encode(params, queries, batch["prompt"], batch["prompt_mask"]), seen
+        encoded, mask = self.model.encode(params, resampled.queries, batch["prompt"], batch["prompt_mask"])
+        return encoded, mask, resampled.seen
 
     def loss(self, params: Params, batch: Batch, key: Array) -> tuple[Float[Array, ""], dict[str, Array]]:
         """The generative loss on the answer's words (§3.2.2): mean negative log-likelihood of a token."""

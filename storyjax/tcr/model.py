@@ -10,6 +10,7 @@ l text tokens, q queries, e width of the vision tower, d width of the TCR, w wid
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import flax.linen as nn
 import jax
@@ -167,7 +168,7 @@ class Tcr(nn.Module):
         task: Int[Array, "b k"],
         prompt: Int[Array, "b k l"],
         prompt_mask: Bool[Array, "b k l"],
-    ) -> tuple[Float[Array, "b k q w"], Float[Array, "b k q s"]]:
+    ) -> tuple[Float[Array, "b k q w"], Float[Array, "b k a m s"]]:
         """Resamples a video under each of k prompts.
 
         Args:
@@ -179,21 +180,21 @@ class Tcr(nn.Module):
             prompt_mask: False for padding.
 
         Returns:
-            the query outputs in the LLM's space, and where they looked: attention weights of the last
-            cross-attention, mean over heads.
+            the query outputs in the LLM's space, and where every row [task token; prompt; queries] looked in each
+            of the a cross-attentions: attention weights, mean over heads.
         """
         c = self.config
         embed_time = TimeEmbedding(c.width, self.dtype, name="time")
         visual = nn.LayerNorm(epsilon=1e-6, dtype=jnp.float32, name="visual_norm")(visual_tokens)
         visual = nn.Dense(c.width, dtype=self.dtype, name="visual_projection")(visual) + embed_time(visual_bins)
         x, mask = self._sequence(embed_time, task, prompt, prompt_mask)
-        seen = None
+        seen = []
         for index in range(c.blocks):
             block = Block(c, looks=index in c.cross_attention_blocks, dtype=self.dtype, name=f"block_{index}")
             x, weights = block(x, visual, visual_mask, mask)
-            seen = seen if weights is None else weights
+            seen += [] if weights is None else [weights]
         queries = nn.LayerNorm(epsilon=1e-6, dtype=jnp.float32, name="output_norm")(x[:, :, -c.queries :])
-        return nn.Dense(c.llm_width, dtype=self.dtype, name="llm_projection")(queries), seen[:, :, -c.queries :]
+        return nn.Dense(c.llm_width, dtype=self.dtype, name="llm_projection")(queries), jnp.stack(seen, axis=2)
 
     def _sequence(
         self, embed_time: TimeEmbedding, task: Int[Array, "b k"], prompt: Int[Array, "b k l"], prompt_mask: Array
@@ -217,6 +218,20 @@ class Tcr(nn.Module):
         always = jnp.ones((b, k, 1), bool)
         mask = jnp.concatenate([always, prompt_mask, jnp.broadcast_to(always, (b, k, c.queries))], axis=2)
         return x.astype(self.dtype), mask
+
+
+class Resampled(NamedTuple):
+    """What the TCR makes of a video under a prompt.
+
+    Attributes:
+        queries: the query outputs, in the LLM's space.
+        seen: the share of the queries' attention that each frame got in the last cross-attention (Fig. 3.4).
+        recognised: the same of the prompt's words in the first, before they know of each other.
+    """
+
+    queries: Float[Array, "b k q w"]
+    seen: Float[Array, "b k t"]
+    recognised: Float[Array, "b k t"]
 
 
 @dataclass(frozen=True)
@@ -259,8 +274,8 @@ class VideoLanguageModel:
         prompt: Int[Array, "b k l"],
         prompt_mask: Bool[Array, "b k l"],
         key: Array | None = None,
-    ) -> tuple[Float[Array, "b k q w"], Float[Array, "b k t"]]:
-        """Query outputs in the LLM's space, and how much attention each frame got (Fig. 3.4; sums to one over t).
+    ) -> Resampled:
+        """The video as the frozen LLM is to read it under each prompt, and where the TCR looked.
 
         `tokens` are those that `look` gives; `seconds` are the frames' times in the video.
         With a `key` (training), patches are dropped; without, all are seen.
@@ -274,7 +289,11 @@ class VideoLanguageModel:
         mask = jnp.take_along_axis(frame_mask, frame_of, axis=1)
         queries, seen = self.tcr.apply({"params": params["tcr"]}, visual, bins, mask, task, prompt, prompt_mask)
         at_frame = jax.nn.one_hot(frame_of, tokens.shape[1], dtype=jnp.float32)
-        return queries, jnp.einsum("bkqs,bst->bkt", seen.astype(jnp.float32), at_frame) / config.queries
+        of_queries = jnp.mean(seen[:, :, -1, -config.queries :], axis=2)
+        words = prompt_mask / jnp.maximum(jnp.sum(prompt_mask, axis=-1, keepdims=True), 1)
+        of_words = jnp.einsum("bkls,bkl->bks", seen[:, :, 0, 1 : -config.queries], words)
+        at_frames = [jnp.einsum("bks,bst->bkt", weights, at_frame) for weights in (of_queries, of_words)]
+        return Resampled(queries, *at_frames)
 
     def encode(
         self,

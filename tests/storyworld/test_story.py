@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from storyjax.storyworld.cast import PEOPLE, phrases
-from storyjax.storyworld.language import cast_sentence, narration, sentence
+from storyjax.storyworld.language import cast_note, cast_sentence, narration, note, sentence
 from storyjax.storyworld.requests import KINDS, draw, requests
 from storyjax.storyworld.story import StoryStyle, tell
 from storyjax.storyworld.vocabulary import vocabulary
@@ -70,11 +70,19 @@ def test_all_that_is_said_is_in_the_vocabulary() -> None:
 
 def test_requests_tell_the_moment_they_ask_for() -> None:
     story = tell(3)
-    told = {sentence(event): event for event in story.events}
+    told = {note(event): event for event in story.events}
     for request in requests(story):
-        if request.target in told:
-            event = told[request.target]
-            assert request.span == (event.start, event.end)
+        if request.span is None:
+            assert request.note == cast_note(story)
+            continue
+        event = told[request.note]
+        assert request.span == (event.start, event.end)
+        assert request.sentence == sentence(event)
+        if request.kind in ("after", "before"):
+            ahead = request.named[1] <= request.span[0]
+            assert ahead == (request.kind == "after")
+        if request.kind in ("that", "while", "trip"):
+            assert request.named == request.span
     drawn = draw(story, {"time": 1.0, "people": 1.0}, 40, np.random.default_rng(0))
     assert {request.kind for request in drawn} == {"time", "people"}
     assert {request.kind for request in requests(story)} <= set(KINDS)

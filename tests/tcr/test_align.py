@@ -33,6 +33,7 @@ def batch(model: VideoLanguageModel) -> Batch:
         "note_mask": jnp.ones((B, K, Q), bool),
         "target": jnp.asarray(rng.integers(3, 60, (B, K, 9)), jnp.int32),
         "moment": jnp.zeros((B, K, T), bool).at[..., 1].set(True),
+        "named": jnp.zeros((B, K, T), bool).at[..., 2].set(True),
         "kind": jnp.zeros((B, K), jnp.int32),
         "record_valid": jnp.ones(B, bool),
     }
@@ -62,7 +63,7 @@ def test_a_few_steps_lower_every_part_of_the_loss(model: VideoLanguageModel, par
     trainable, state, first = step(trainable, state)
     for _ in range(25):
         trainable, state, last = step(trainable, state)
-    for part in ("tokens", "distance", "looking", "caption"):
+    for part in ("tokens", "distance", "looking", "recognising", "caption"):
         assert last[part] < first[part], part
     assert last["right"] > first["right"]
 

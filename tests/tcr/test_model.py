@@ -36,7 +36,7 @@ def inputs() -> dict:
 
 def resample(model: VideoLanguageModel, params: dict, inputs: dict, key: jax.Array | None = None):
     names = ("seconds", "frame_mask", "task", "prompt", "prompt_mask")
-    return model.resample(params, model.look(params, inputs["frames"]), *(inputs[name] for name in names), key)
+    return model.resample(params, model.look(params, inputs["frames"]), *(inputs[name] for name in names), key)[:2]
 
 
 def test_shapes_and_attention_over_frames(model: VideoLanguageModel, params: dict, inputs: dict) -> None:
