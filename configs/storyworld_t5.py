@@ -16,7 +16,7 @@ def get_config(variant: str = "paper") -> ConfigDict:
         {"d_model": 128, "d_kv": 32, "d_ff": 256, "num_heads": 4, "num_layers": 3, "num_decoder_layers": 2}
     )
     config.data = ConfigDict({"workers": 0, "per_story": 6, "validation_stories": 50})
-    config.train = ConfigDict({"steps": 3000, "batch_size": 10})
+    config.train = ConfigDict({"steps": 2300, "batch_size": 10})
     config.optim = ConfigDict({"learning_rate": 2e-3, "schedule": "cosine", "warmup_steps": 100, "weight_decay": 0.01})
     config.eval = ConfigDict({"every": 1000, "batch_size": 10})
     config.checkpoint = ConfigDict({"every": 500})

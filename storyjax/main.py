@@ -105,7 +105,8 @@ def _run(config: object, flags: dict[str, str]) -> int:
         raise StoryjaxError(f"--progress must be true or false, not '{progress}'.")
     try:
         results = run(config, flags["workdir"], flags.get("mode", "train"), progress=progress == "true")
-    except Stopped:
+    except Stopped as stopped:
+        print(f"storyjax: {stopped.message}", file=sys.stderr)
         return 0
     if jax.process_index() == 0:
         print("".join(f"{name} {value:.6g}\n" for name, value in results.items()), end="")

@@ -28,7 +28,7 @@ class Footage:
     def __init__(self, folder: str | Path, split: str, counts: Mapping[str, int], processes: int | None = None):
         self.seeds = range(FIRST_SEED[split], FIRST_SEED[split] + counts[split])
         # A world that tells or draws in another way gets a folder of its own, so that films never show old looks.
-        self.folder = Path(folder) / fingerprint() / split
+        self.folder = Path(folder) / fingerprint(asked=False) / split
         render_missing([(seed, self._path(seed)) for seed in self.seeds], processes=processes)
 
     def _path(self, seed: int) -> Path:

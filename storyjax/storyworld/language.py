@@ -52,9 +52,9 @@ def note(event: Event) -> str:
 
 
 def cast_note(story: Story) -> str:
-    """Who is in the story, in eight words: 'ana ben mia - - - - people'."""
+    """Who is in the story and how many, in eight words: 'ana ben mia - - - 3 people'."""
     names = sorted(person.name for person in story.cast)
-    return " ".join([*names, *["-"] * (NOTE_WORDS - 1 - len(names)), "people"])
+    return " ".join([*names, *["-"] * (NOTE_WORDS - 2 - len(names)), str(len(names)), "people"])
 
 
 def notes(story: Story) -> str:

@@ -25,9 +25,10 @@ from storyjax.nn.closed_vocabulary import sequence_log_likelihood
 from storyjax.storyworld.footage import Footage, Take
 from storyjax.storyworld.requests import KINDS, Request, draw
 from storyjax.storyworld.vocabulary import NOTE_MARK
-from storyjax.tcr.config import frozen_towers, make_model, make_tokenizer
+from storyjax.tcr.config import folder, frozen_towers, make_model, make_tokenizer
 from storyjax.tcr.features import Features
 from storyjax.tcr.model import TASK_TOKENS, Resampled, TcrConfig, VideoLanguageModel, time_tokens
+from storyjax.tcr.words import start_from_clip
 from storyjax.train.experiment import Batch, Experiment, Params, StreamSpec, Task, summing_evaluator
 
 # How often each kind of request comes up in training (storyworld/requests.py tells what they are).
@@ -257,7 +258,10 @@ def build(config: ConfigDict) -> Experiment:
     return Experiment(
         name="tcr.align",
         init=model.init,
-        pretrained=lambda: frozen_towers(config.model),
+        pretrained=lambda: {
+            **frozen_towers(config.model),
+            **start_from_clip(folder(config.model.vision.weights), tokenizer, model.tcr.config),
+        },
         trainable="tcr/.*",
         tasks=(Task("align", stream, alignment.loss),),
         evaluators=(evaluator,),

@@ -96,7 +96,9 @@ def _decode(video: str, frames: int, size: int) -> tuple[UInt8[np.ndarray, "t y 
 
 def _name(videos: Sequence[str], frames: int, tower: dict[str, np.ndarray]) -> str:
     """A folder name that changes with the films, the number of frames and the tower."""
-    digest = hashlib.sha256(f"{frames} {videos}".encode())
+    # Films are known by their last folders and names, so that a data set may be moved.
+    names = [Path(video).parts[-3:] for video in videos]
+    digest = hashlib.sha256(f"{frames} {names}".encode())
     for key in sorted(tower):
         digest.update(np.ascontiguousarray(tower[key]).tobytes())
     return digest.hexdigest()[:16]

@@ -140,7 +140,7 @@ def _draw_time_line(pen: ImageDraw.ImageDraw, answer: Answer, y: int) -> int:
         pen.text((MARGIN + span * tick / 4, y + height + 8), time, GREY, _font(17), anchor=anchor)
     shown = f"{COLUMNS * ROWS} of {count}" if count > COLUMNS * ROWS else str(count)
     told = f"{Path(answer.video).name}: {shown} frame{'s' * (count != 1)}, each as opaque as the attention it got"
-    told += "; about even." if _looked_everywhere(answer) else "; most of it in blue."
+    told += ", which is about even." if _looked_everywhere(answer) else "; where it looked most, in blue."
     return _draw_text(pen, (MARGIN, y + height + 38), told, 17, GREY, span)
 
 

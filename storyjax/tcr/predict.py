@@ -108,7 +108,8 @@ class Answer:
         lines.append(f"answer: {letter}{self.text} ({100 * self.probability:.1f} %)")
         end = self.duration_s
         looked = [f"{clock(m.start_s, end)} to {clock(m.end_s, end)} ({100 * m.share:.0f} %)" for m in self.moments]
-        lines.append(f"looked most at: {', '.join(looked)}; the video lasts {clock(end, end)}")
+        where = f"most at {', '.join(looked)}" if self.moments[0].share < 1 else "about evenly at all"
+        lines.append(f"looked: {where} of {clock(end, end)}")
         return "\n".join(lines)
 
     def to_json(self) -> dict[str, Any]:
@@ -139,7 +140,7 @@ def find_moments(attention: Sequence[float], duration_s: float, most: int = 3) -
     """
     share = np.asarray(attention, np.float64)
     share = share / share.sum()
-    if share.max() < 1.1 / len(share):
+    if share.max() < 1.5 / len(share):
         return (Moment(0.0, duration_s, 1.0),)
     strong = share >= (share.max() + 1 / len(share)) / 2
     edges = np.flatnonzero(np.diff(np.concatenate([[False], strong, [False]]).astype(int)))

@@ -8,6 +8,9 @@ surfaces at the next save or at `close`.
 
 import logging
 import pathlib
+import sys
+import threading
+from types import TracebackType
 from typing import Any
 
 import jax
@@ -24,16 +27,27 @@ FOLDER = "checkpoints"
 SHIPPED = "shipped:"
 
 
-def _quieten_orbax() -> None:
-    """Orbax logs the traceback of every failed write three times over; each is raised as well, and that is enough."""
-    logger = logging.getLogger("absl")
-    if not any(isinstance(old, _NotOrbax) for old in logger.filters):
-        logger.addFilter(_NotOrbax())
-
-
 class _NotOrbax(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
         return "orbax" not in record.pathname
+
+
+def _quieten_orbax() -> None:
+    """A failed write is raised, and that is enough: Orbax also logs its traceback three times over, and the storage
+    library's threads, which find the event loop of the failed write closed, print theirs.
+    """
+    logger = logging.getLogger("absl")
+    if any(isinstance(old, _NotOrbax) for old in logger.filters):
+        return
+    logger.addFilter(_NotOrbax())
+    before = sys.excepthook
+
+    def hook(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
+        in_library_thread = threading.current_thread() is not threading.main_thread()
+        if not (in_library_thread and kind is RuntimeError and str(error) == "Event loop is closed"):
+            before(kind, error, traceback)
+
+    sys.excepthook = hook
 
 
 class Checkpoints:

@@ -9,7 +9,6 @@ alone.
 import contextlib
 import math
 import pathlib
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -61,7 +60,8 @@ def run(
     Raises:
         StoryjaxError: what a person can mend: the config, the data, another model's checkpoint, a full disk, a loss
             that is not a number.
-        Stopped: after SIGTERM, when the state has been saved. It is a SystemExit with code 0.
+        Stopped: after SIGTERM, when the state has been saved: a SystemExit with code 0 and a message for the caller to
+            show.
     """
     config = complete(config)
     settings = read_settings(config)
@@ -74,12 +74,7 @@ def run(
         mesh = mesh_lib.make_mesh(settings.mesh)
         with jax.set_mesh(mesh), _memory_errors():
             one = _Run(config, settings, experiment, workdir, mesh, termination, progress)
-            try:
-                results = one.train() if mode == "train" else one.evaluate()
-            except Stopped as stopped:
-                if jax.process_index() == 0:
-                    print(f"storyjax: {stopped.message}", file=sys.stderr)
-                raise
+            results = one.train() if mode == "train" else one.evaluate()
         if jax.process_index() == 0:
             write_results(workdir, results)
     return results

@@ -13,5 +13,5 @@ def test_films_are_made_once_and_tell_their_stories(tmp_path: Path, monkeypatch)
     assert take.story.seed == footage.FIRST_SEED["val"]
     made = Path(take.video).stat().st_mtime_ns
     assert Path(Footage(tmp_path, "val", {"val": 1})[0].video).stat().st_mtime_ns == made
-    monkeypatch.setattr(footage, "fingerprint", lambda: "another")
+    monkeypatch.setattr(footage, "fingerprint", lambda asked: "another")
     assert Footage(tmp_path, "val", {"val": 1})[0].video != take.video

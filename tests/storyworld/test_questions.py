@@ -46,11 +46,9 @@ def test_the_evidence_tells_the_answer() -> None:
         story = tell(seed)
         for question in questions(story):
             right = question.options[question.answer]
+            assert question.evidence in notes(story)
             if question.type == "DC":
-                assert sum(word not in ("-", "people") for word in question.evidence.split()) == int(right)
-            else:
-                assert right.removeprefix("because ") in question.evidence
-                assert question.evidence in notes(story)
+                assert right in question.evidence.split()
 
 
 def test_options_alone_do_not_give_the_answer_away(asked: list[Question]) -> None:
