@@ -113,7 +113,7 @@ def test_asks(here: pathlib.Path, tmp_path: pathlib.Path, monkeypatch, capsys) -
     for option in tiny_tcr.OPTIONS:
         assert f"  {option}  " in told.out
     assert "\nanswer: " in told.out
-    assert "\nlooked most at: " in told.out
+    assert "\nlooked: " in told.out
     with Image.open(figure) as picture:
         assert picture.width == 1600
     assert run([*asked, "--json"]) == 0
