@@ -75,7 +75,7 @@ class AlignLoss:
 
     tokens: float = 1.0
     distance: float = 0.5
-    looking: float = 0.5
+    looking: float = 1.0
     recognising: float = 0.3
     caption: float = 0.0
     sharpness: float = 6.0

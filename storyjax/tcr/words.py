@@ -2,8 +2,9 @@
 
 The small vision tower was trained beside a text tower (CLIP), so every word of its sentences has a direction in the
 space that frames are projected to: the mean embedding of the sentences with the word, less the mean of all. These
-directions become the resampler's vocabulary, CLIP's projection its visual projection, and the queries and keys of its
-cross-attentions start as the identity: a word attends to the frames that show it before any training.
+directions become the resampler's vocabulary, CLIP's projection its visual projection, and its attentions start by
+passing on what they attend to: before any training a word attends to the frames that show it, takes over what they show
+and when, and hands this to the queries, which then attend to the frames that are alike.
 """
 
 import json
@@ -32,14 +33,19 @@ def start_from_clip(folder: Path, tokenizer: Tokenizer, sizes: TcrConfig) -> dic
     as the resampler."""
     flat = load_flat(folder / "model.safetensors")
     projection = flat["vision_projection/kernel"]
-    keep = _SHARPNESS * np.eye(sizes.width, dtype=np.float32)
     start = {
         "tcr/vocabulary": _word_directions(folder, flat, tokenizer, sizes),
         "tcr/visual_projection/kernel": projection * np.sqrt(sizes.width) / np.linalg.norm(projection),
     }
+    identity = np.eye(sizes.width, dtype=np.float32)
+    for block in range(sizes.blocks):
+        for part in ("value", "out"):
+            start[f"tcr/block_{block}/self_attention/{part}/kernel"] = identity
     for block in sizes.cross_attention_blocks:
         for part in ("query", "key"):
-            start[f"tcr/block_{block}/cross_attention/{part}/kernel"] = keep
+            start[f"tcr/block_{block}/cross_attention/{part}/kernel"] = _SHARPNESS * identity
+        for part in ("value", "out"):
+            start[f"tcr/block_{block}/cross_attention/{part}/kernel"] = identity
     return start
 
 
