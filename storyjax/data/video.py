@@ -202,6 +202,7 @@ class _Video:
             raise self.error("uses an unknown way of coding video", "export it again, as mp4 with H.264")
         self.stream.thread_type = "NONE"
         self.stream.codec_context.thread_count = 1  # videos are decoded in parallel, not the frames of one
+        self.index_read = not kind.startswith("matroska")
         self.timed = kind not in _WITHOUT_TIMES
         self.base: Fraction = self.stream.time_base
         self.origin = self._origin()
@@ -356,8 +357,9 @@ class _Video:
     def _seek(self, tick: int, packet: av.Packet, packets: Iterator[av.Packet]) -> av.Packet:
         """The packet of the last key frame at or before `tick`, or `packet` if the index knows none later than it."""
         entries = self.stream.index_entries
-        if len(entries) <= 1 and self.container.format.name.startswith("matroska"):
-            packet = self._land(packet.dts, packets)  # Matroska reads its index at the first seek: to where we are
+        if not self.index_read:  # Matroska reads its index at the first seek: to where we are
+            self.index_read = True
+            packet = self._land(packet.dts, packets)
         here = packet.pts if packet.dts is None else packet.dts
         # The index is in decoding time, ahead of the time of showing by the depth of reordering: go back until before.
         at = tick
