@@ -1,4 +1,4 @@
-"""Strictness for the whole suite: shapes are checked, ranks are never promoted silently, and nothing reaches a network."""
+"""Strictness for the whole suite: shapes are checked, ranks never promoted silently, and no network is reached."""
 
 import os
 

@@ -33,15 +33,15 @@ from storyjax.train.experiment import Batch, Experiment, Params, StreamSpec, Tas
 
 # How often each kind of request comes up in training (storyworld/requests.py tells what they are).
 SHARES = {
-    "time": 1.0,
-    "people": 1.5,
+    "time": 0.6,
+    "people": 1.2,
     "after": 2.0,
     "before": 2.0,
-    "while": 1.0,
-    "that": 1.5,
-    "reason": 0.7,
-    "trip": 0.7,
-    "question": 5.0,
+    "while": 0.6,
+    "that": 1.2,
+    "reason": 0.5,
+    "trip": 0.3,
+    "question": 8.0,
 }
 
 

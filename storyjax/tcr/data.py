@@ -112,9 +112,9 @@ class QaLoader:
         """frames (t y x 3) uint8, seconds (t,), frame_mask (t,), and for each question its condition, prompt, target,
         answer, type and whether it is there at all (valid)."""
         record, c = item.record, self.config
-        video = record["video"]
-        times = sample_times(probe(video).duration_s, c.frames, rng if self.train else None)
-        frames, seconds = decode_frames(video, times, self.image_size)
+        video, name = record["video"], f"video {record['video_id']}"
+        times = sample_times(probe(video, name).duration_s, c.frames, rng if self.train else None)
+        frames, seconds = decode_frames(video, times, self.image_size, name)
         if self.ablation.order == "shuffled":
             seconds = seconds[np.random.default_rng(0).permutation(len(seconds))]
         rows = [self._question(record, row) for row in item.rows]

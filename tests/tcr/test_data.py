@@ -21,6 +21,7 @@ def record(tmp_path_factory: pytest.TempPathFactory) -> dict:
     path = tmp_path_factory.mktemp("film") / "film.mp4"
     render_story(tell(1, StoryStyle(events=8, event_seconds=1.0, scenes=2, mishaps=1)), path, size=32, fps=4)
     return {
+        "video_id": "1",
         "video": path.read_bytes(),
         "question": ["what did ben do right after ana danced ?", "who slept ?", "where did ana jump ?"],
         "options": [["danced", "slept", "jumped", "sang", "waved"]] * 3,
