@@ -37,7 +37,8 @@ def architecture(config: dict) -> dict:
     if config["experiment"] == "towers.clip":
         text = {**config["model"]["text"], "vocab_size": tokenizer.vocab_size, "eos_id": tokenizer.eos_id}
         return dataclasses.asdict(from_config(ClipConfig, {**config["model"], "text": text}))
-    return config["model"]
+    shapes = {key: config["data"][key] for key in ("frames", "condition_length") if key in config["data"]}
+    return {"model": config["model"], "data": shapes}
 
 
 def main() -> None:
