@@ -9,8 +9,6 @@ surfaces at the next save or at `close`.
 import logging
 import pathlib
 import sys
-import threading
-from types import TracebackType
 from typing import Any
 
 import jax
@@ -34,20 +32,19 @@ class _NotOrbax(logging.Filter):
 
 def _quieten_orbax() -> None:
     """A failed write is raised, and that is enough: Orbax also logs its traceback three times over, and the storage
-    library's threads, which find the event loop of the failed write closed, print theirs.
+    library prints one for each other write that then finds its event loop closed.
     """
     logger = logging.getLogger("absl")
     if any(isinstance(old, _NotOrbax) for old in logger.filters):
         return
     logger.addFilter(_NotOrbax())
-    before = sys.excepthook
+    before = sys.unraisablehook
 
-    def hook(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
-        in_library_thread = threading.current_thread() is not threading.main_thread()
-        if not (in_library_thread and kind is RuntimeError and str(error) == "Event loop is closed"):
-            before(kind, error, traceback)
+    def hook(unraisable: Any) -> None:
+        if not (isinstance(unraisable.exc_value, RuntimeError) and "Event loop is closed" in str(unraisable.exc_value)):
+            before(unraisable)
 
-    sys.excepthook = hook
+    sys.unraisablehook = hook
 
 
 class Checkpoints:

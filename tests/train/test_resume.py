@@ -25,7 +25,7 @@ def start(event: str, workdir: pathlib.Path, *arguments: str, **environment: str
         env={**os.environ, "XLA_FLAGS": "", **environment},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=600,  # a guard against a hang, not a measure of speed
     )
 
 
