@@ -53,7 +53,7 @@ def write_checkpoint(folder: Path, seed: int = 0) -> Path:
     return folder / "tcr"
 
 
-def write_film(path: Path, frames: int = 24, fps: int = 4, size: tuple[int, int] = (64, 48), sound_only: bool = False):
+def write_film(path: Path, frames: int = 24, fps: int = 4, size: tuple[int, int] = (64, 64), sound_only: bool = False):
     """A film whose colour changes with time, width by height pixels; or its sound alone."""
     with av.open(str(path), "w") as container:
         if sound_only:

@@ -173,7 +173,7 @@ def _draw_text(
 
 
 def _percent(probability: float) -> str:
-    return f"{100 * probability:.0f} %" if probability >= 0.01 else "< 1 %"
+    return "< 1 %" if probability < 0.01 else "> 99 %" if probability > 0.99 else f"{100 * probability:.0f} %"
 
 
 def _font(size: int) -> ImageFont.FreeTypeFont:

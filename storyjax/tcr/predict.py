@@ -37,7 +37,7 @@ from storyjax.train.precision import get_policy
 from storyjax.weights.tree_io import flatten, unflatten
 
 DEFAULT = "shipped:tcr_nextqa_storyworld"
-FRAMES = 48  # where a checkpoint does not say how many it was trained on
+FRAMES = 32  # where a checkpoint does not say how many it was trained on, as the shipped ones do not
 LONGEST_ANSWER = 24  # tokens of a free answer
 PROMPT_STEP = 32  # prompts are padded to a multiple of this, so that questions of about one length share a program
 
@@ -241,9 +241,12 @@ class Predictor:
             raise StoryjaxError("the question is empty: ask something, for instance 'what did ana do ?'")
         if count < 1:
             raise StoryjaxError(f"{count} frames asked for: at least one must be looked at")
-        duration = probe(str(video)).duration_s
+        info = probe(str(video))
+        duration = info.duration_s
         images, seconds = decode_frames(str(video), sample_times(duration, count), self.model.vision.config.image_size)
         batch, warnings = self._batch(images, seconds, question, options, duration)
+        if isinstance(self.tokenizer, WordTokenizer) and info.width != info.height:  # StoryWorld's videos are square
+            warnings += ("this model has seen nothing but StoryWorld: what it says of another video is a guess",)
         if options:
             scores, seen = self._program(len(options))(self.params, batch)
             probabilities = np.exp(np.asarray(scores, np.float64)[0, 0])

@@ -51,6 +51,8 @@ def test_answers_as_evaluation_does(predictor: Predictor, film: pathlib.Path, an
     model = predictor.model
     config = QaConfig(frames=6, eval_questions=1, condition_length=12, prompt_length=64)
     record = {
+        "video_id": "film",
+        "video_id": "film",
         "video": film.read_bytes(),
         "question": [tiny_tcr.QUESTION],
         "options": [tiny_tcr.OPTIONS],
@@ -96,9 +98,14 @@ def test_the_same_shape_is_compiled_once(predictor: Predictor, film: pathlib.Pat
 
 def test_tells_what_it_does_not_know(predictor: Predictor, film: pathlib.Path) -> None:
     answer = predictor.ask(film, "Did the Zebra dance ?", ["yes, Zebra", "no", "ana", "ben", "mia"])
-    assert answer.warnings[0] == "the model does not know: zebra, yes, no"
+    assert answer.warnings == ("the model does not know: zebra, yes, no",)
     answer = predictor.ask(film, " ".join(["what did ana do right after ben danced"] * 3), tiny_tcr.OPTIONS)
     assert answer.warnings[0].endswith("'what did ana do right after ben danced what did ana do'"[-20:])
+
+
+def test_tells_that_other_videos_are_strange_to_it(predictor: Predictor, folder: pathlib.Path) -> None:
+    wide = tiny_tcr.write_film(folder / "wide.mp4", size=(64, 48))
+    assert "nothing but StoryWorld" in predictor.ask(wide, tiny_tcr.QUESTION, tiny_tcr.OPTIONS).warnings[0]
 
 
 def test_loads_a_runs_checkpoint(checkpoint: pathlib.Path, predictor: Predictor, tmp_path: pathlib.Path) -> None:
