@@ -71,7 +71,7 @@ def embed(config: ConfigDict) -> None:
             "prompt_length": 62,
         }
     )
-    config.train = ConfigDict({"steps": 350, "batch_size": 8})
-    config.optim = ConfigDict({"learning_rate": 7e-4, "schedule": "cosine", "warmup_steps": 20})
+    config.train = ConfigDict({"steps": 200, "batch_size": 8})
+    config.optim = ConfigDict({"learning_rate": 5e-5, "schedule": "cosine", "warmup_steps": 20})
     config.eval = ConfigDict({"every": 0, "batch_size": 4})
     config.checkpoint = ConfigDict({"every": 100})

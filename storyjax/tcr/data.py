@@ -11,6 +11,7 @@ from typing import Literal
 
 import numpy as np
 
+from storyjax.data.pipeline import RandomAccess
 from storyjax.data.prompts import option_names, question_prompt
 from storyjax.data.text import Tokenizer, pad
 from storyjax.data.video import decode_frames, probe, sample_times
@@ -70,7 +71,7 @@ class QuestionGroups:
     without, they are grouped in order and the last group may be shorter.
     """
 
-    def __init__(self, records: Sequence[dict], counts: Sequence[int], size: int, seed: int | None):
+    def __init__(self, records: RandomAccess, counts: Sequence[int], size: int, seed: int | None):
         self.records = records
         self.groups: list[tuple[int, tuple[int, ...]]] = []
         for index, count in enumerate(counts):

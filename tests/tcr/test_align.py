@@ -74,7 +74,7 @@ def test_sums_count_requests_by_kind_and_leave_out_padding(
     alignment = Alignment(model, AlignLoss(), MARK)
     batch["record_valid"] = jnp.array([True, False])
     batch["kind"] = jnp.zeros((B, K), jnp.int32).at[0, 2].set(3)
-    sums = alignment.measure(params, batch)
+    sums = jax.jit(alignment.measure)(params, batch)
     expected = np.zeros(len(KINDS))
     expected[[0, 3]] = 2, 1
     np.testing.assert_allclose(sums["requests"], expected)
@@ -89,9 +89,9 @@ def test_no_gradient_reaches_a_frozen_tower(model: VideoLanguageModel, params: d
         "frames": jnp.asarray(rng.integers(0, 256, (B, T, 16, 16, 3)), jnp.uint8),
         "target": jnp.tile(jnp.array([7, 8, 1], jnp.int32), (B, K, 1)),
     }
-    grads = jax.grad(lambda p: asks.loss(p, questions, jax.random.key(0))[0])(params)
+    grads = jax.jit(jax.grad(lambda p: asks.loss(p, questions, jax.random.key(0))[0]))(params)
     assert all(not np.any(leaf) for leaf in jax.tree.leaves(grads["vision"]))
     assert any(np.any(leaf) for leaf in jax.tree.leaves(grads["tcr"]))
-    scores, seen = asks.scores(params, questions)
+    scores, seen = jax.jit(asks.scores)(params, questions)
     np.testing.assert_allclose(np.exp(scores).sum(-1), 1, rtol=1e-5)
     np.testing.assert_allclose(seen.sum(-1), 1, rtol=1e-5)
