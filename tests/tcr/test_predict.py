@@ -52,7 +52,6 @@ def test_answers_as_evaluation_does(predictor: Predictor, film: pathlib.Path, an
     config = QaConfig(frames=6, eval_questions=1, condition_length=12, prompt_length=64)
     record = {
         "video_id": "film",
-        "video_id": "film",
         "video": film.read_bytes(),
         "question": [tiny_tcr.QUESTION],
         "options": [tiny_tcr.OPTIONS],
