@@ -7,6 +7,8 @@
 
 from ml_collections import ConfigDict
 
+VARIANTS = ("paper", "embedded")
+
 
 def get_config(variant: str = "paper") -> ConfigDict:
     config = ConfigDict()

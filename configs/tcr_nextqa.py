@@ -12,6 +12,8 @@
 
 from ml_collections import ConfigDict
 
+VARIANTS = ("paper", "short", "embedded")
+
 
 def get_config(variant: str = "paper") -> ConfigDict:
     config = ConfigDict()

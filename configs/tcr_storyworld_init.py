@@ -8,6 +8,8 @@ at a size for two CPU cores.
 
 from ml_collections import ConfigDict
 
+VARIANTS = ("paper", "embedded")
+
 
 def get_config(variant: str = "paper") -> ConfigDict:
     config = ConfigDict()
@@ -22,7 +24,9 @@ def get_config(variant: str = "paper") -> ConfigDict:
     )
     config.data = ConfigDict({"world": "runs/footage", "features": "runs/features", "train": 1500, "val": 50})
     config.train = ConfigDict({"steps": 3000, "batch_size": 8})
-    config.optim = ConfigDict({"learning_rate": 1.5e-3, "schedule": "cosine", "warmup_steps": 200, "weight_decay": 0.01})
+    config.optim = ConfigDict(
+        {"learning_rate": 1.5e-3, "schedule": "cosine", "warmup_steps": 200, "weight_decay": 0.01}
+    )
     config.eval = ConfigDict({"every": 500, "batch_size": 10})
     config.checkpoint = ConfigDict({"every": 250})
     if variant == "embedded":
