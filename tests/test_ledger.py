@@ -35,7 +35,7 @@ TABLE = Table(
         ),
         Panel("b", "noise", "noise", (Row("none", SMALL, "toy/acc"), Row("much", SMALL, "toy_noise/acc"))),
     ),
-    quick=(("train.steps", 1),),
+    quick={TOY: (("train.steps", 1),)},
 )
 
 
@@ -63,8 +63,9 @@ def fake(monkeypatch: pytest.MonkeyPatch) -> FakeLoop:
 
 @pytest.mark.parametrize("table", TABLES, ids=lambda table: table.number)
 def test_every_entry_can_be_run_and_judged(table: Table) -> None:
-    for variant in table.variants():
-        for more in ((), table.quick):
+    variants = table.variants()
+    for variant in [*variants, *(variant.start for variant in variants if variant.start is not None)]:
+        for more in ((), table.quick[variant.config]):
             config = make_config(variant, 1, more)
             settings = read_settings(config)
             assert settings.seed == 1
@@ -120,10 +121,29 @@ def test_a_longer_run_replaces_a_shorter_one(fake: FakeLoop, tmp_path: pathlib.P
     assert len(fake.made) == 2
 
 
+def test_a_variant_may_start_from_another(fake: FakeLoop, tmp_path: pathlib.Path) -> None:
+    first = Variant("first", TOY, (("train.steps", 3),))
+    started = dataclasses.replace(SMALL, start=first)
+    table = dataclasses.replace(TABLE, panels=(Panel("a", "", "", (Row("1", started, "toy/acc"),)),))
+    reproduce(table, tmp_path, seeds=2, progress=False)
+    assert [str(path.relative_to(tmp_path / "toy_embedded")) for path in fake.made] == [
+        "first/seed_0",
+        "small/seed_0",
+        "small/seed_1",
+    ]
+    config = json.loads((fake.made[2] / "config.json").read_text())
+    assert config["init"]["checkpoint"] == str(fake.made[0])
+    # What only led to runs that are there is not made again.
+    (fake.made[0] / "results.json").unlink()
+    reproduce(table, tmp_path, seeds=2, progress=False)
+    assert len(fake.made) == 3
+
+
 def test_quick_runs_lie_apart(fake: FakeLoop, tmp_path: pathlib.Path) -> None:
     report = reproduce(TABLE, tmp_path, seeds=1, quick=True, progress=False)
     assert all((tmp_path / "quick") in path.parents for path in fake.made)
     assert "the numbers mean nothing" in markdown(report)
+    assert "wider is better" not in markdown(report)
     assert json.loads((fake.made[0] / "config.json").read_text())["train"]["steps"] == 1
 
 
@@ -136,8 +156,8 @@ def test_a_metric_that_is_not_there_is_named(fake: FakeLoop, tmp_path: pathlib.P
 def test_says_how_far_it_is(fake: FakeLoop, tmp_path: pathlib.Path, capsys) -> None:
     reproduce(TABLE, tmp_path, seeds=1)
     lines = capsys.readouterr().err.splitlines()
-    assert lines[0] == "storyjax: run 1 of 2: small, seed 0 (2 to be made)"
-    assert lines[1] == "storyjax: run 2 of 2: large, seed 0 (1 to be made, about 1 min left)"
+    assert lines[0] == "storyjax: run 1 of 2: toy_embedded small, seed 0 (2 to be made)"
+    assert lines[1] == "storyjax: run 2 of 2: toy_embedded large, seed 0 (1 to be made, about 1 min left)"
 
 
 def test_tells_numbers_and_verdicts(fake: FakeLoop, tmp_path: pathlib.Path) -> None:

@@ -30,8 +30,10 @@ def listing(tables: Sequence[Table] = TABLES) -> str:
     for table in tables:
         variants = table.variants()
         configs = ", ".join(dict.fromkeys(variant.config for variant in variants))
-        lines.append(f"{table.number:9}  {table.title}; {len(variants)} runs for each seed, of {configs}")
+        starts = {variant.start.name for variant in variants if variant.start is not None}
+        more = f", and {len(starts)} that they start from" if starts else ""
+        lines.append(f"{table.number:5}  {table.title}; {len(variants)} runs of {configs} for each seed{more}")
         for panel in table.panels:
             labels = ", ".join(row.label for row in panel.rows)
-            lines.append(f"{table.number + panel.key:9}  {panel.title}: {labels}")
+            lines.append(f"{table.number + panel.key:5}  {panel.title}: {labels}")
     return "\n".join(lines)

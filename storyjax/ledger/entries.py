@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 Overrides = tuple[tuple[str, Any], ...]
@@ -10,11 +10,15 @@ Overrides = tuple[tuple[str, Any], ...]
 
 @dataclass(frozen=True)
 class Variant:
-    """A config with changes; its runs, one for each seed, lie under its name."""
+    """A config with changes; its runs, one for each seed, lie under its name.
+
+    `start` is a variant that is run once (seed 0), for all seeds of this one to start from.
+    """
 
     name: str
     config: str
     overrides: Overrides = ()
+    start: "Variant | None" = None
 
 
 @dataclass(frozen=True)
@@ -74,7 +78,7 @@ class Table:
         number, title: the thesis's number; what it shows and where it stands.
         ours, theirs: what the two columns of numbers were measured on.
         panels: its parts.
-        quick: overrides that make a run so small that it only shows that everything runs.
+        quick: by config, overrides that make a run so small that it only shows that everything runs.
         scale: from a metric to the thesis's unit.
     """
 
@@ -83,7 +87,7 @@ class Table:
     ours: str
     theirs: str
     panels: tuple[Panel, ...]
-    quick: Overrides = ()
+    quick: Mapping[str, Overrides] = field(default_factory=dict)
     scale: float = 100.0
 
     def variants(self) -> list[Variant]:

@@ -29,7 +29,10 @@ def markdown(report: Report) -> str:
         "The two worlds differ, so compare differences between rows, not the columns.",
     ]
     if report.quick:
-        lines += ["", "**Made with --quick: this shows that everything runs; the numbers mean nothing.**"]
+        lines += [
+            "",
+            "**Made with --quick: this shows that everything runs; the numbers mean nothing, and no claim is judged.**",
+        ]
     for panel in table.panels:
         lines += ["", f"## ({panel.key}) {panel.title}", ""]
         cells = [(panel.head, "ours (StoryWorld)", "thesis")]
@@ -38,7 +41,7 @@ def markdown(report: Report) -> str:
             theirs = "" if row.thesis is None else f"{row.thesis:.1f}{beside}"
             cells.append((row.label, _spread(report.values[panel.key, row.label]), theirs))
         lines += [*_aligned(cells), ""]
-        for claim in panel.claims:
+        for claim in panel.claims if not report.quick else ():
             holds, in_seeds = judge(report, panel, claim)
             verdict = "holds" if holds else "DOES NOT HOLD"
             lines.append(f"- {verdict} ({in_seeds} of {report.seeds} seed{plural}): {claim.text}")

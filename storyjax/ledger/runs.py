@@ -5,7 +5,7 @@ import re
 import statistics
 import sys
 import time
-from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import jax
@@ -18,6 +18,17 @@ from storyjax.ledger.report import Report, markdown, to_json
 from storyjax.train import loop
 from storyjax.train.settings import complete
 from storyjax.train.workdir import check_same_run, plain, write_atomically
+
+
+@dataclass
+class _Job:
+    """A run; `results` are there once it is made."""
+
+    variant: Variant
+    seed: int
+    config: ConfigDict
+    folder: Path
+    results: dict[str, float] | None
 
 
 def reproduce(table: Table, workdir: str | Path, seeds: int = 3, quick: bool = False, progress: bool = True) -> Report:
@@ -33,11 +44,12 @@ def reproduce(table: Table, workdir: str | Path, seeds: int = 3, quick: bool = F
     if seeds < 1:
         raise StoryjaxError(f"--seeds is {seeds}: at least one run of each variant is needed")
     workdir = Path(workdir) / "quick" if quick else Path(workdir)
-    results = dict(_results(table, workdir, seeds, quick, progress))
+    jobs = _plan(table, workdir, seeds, quick)
+    _run_missing(list(jobs.values()), progress)
     values = {}
     for panel in table.panels:
         for row in panel.rows:
-            found = [results[row.variant.name, seed] for seed in range(seeds)]
+            found = [jobs[_folder(workdir, row.variant, seed)].results or {} for seed in range(seeds)]
             if missing := [one for one in found if row.metric not in one]:
                 raise StoryjaxError(
                     f"the runs of '{row.variant.name}' under {workdir} give no {row.metric}, only"
@@ -45,36 +57,62 @@ def reproduce(table: Table, workdir: str | Path, seeds: int = 3, quick: bool = F
                 )
             values[panel.key, row.label] = [table.scale * one[row.metric] for one in found]
     report = Report(table, seeds, values, quick)
-    _write(report, workdir)
+    number = table.number
+    write_atomically(workdir / f"{number}.md", markdown(report))
+    write_atomically(workdir / f"{number}.json", json.dumps(to_json(report), indent=2, ensure_ascii=False) + "\n")
     return report
 
 
-def _results(
-    table: Table, workdir: Path, seeds: int, quick: bool, progress: bool
-) -> Iterator[tuple[tuple[str, int], dict[str, float]]]:
-    """((variant, seed), results) of every run, made if need be. All of the first seed come first."""
-    jobs = []
+def _folder(workdir: Path, variant: Variant, seed: int) -> Path:
+    """Where a run lies, whichever tables it is part of."""
+    config = re.sub(r"\W+", "_", Path(variant.config.replace(".py", "")).name)
+    return workdir / config / variant.name / f"seed_{seed}"
+
+
+def _plan(table: Table, workdir: Path, seeds: int, quick: bool) -> dict[Path, _Job]:
+    """All runs by folder, in the order in which they are to be made: every variant's first seed comes first.
+
+    What is there already is looked at now: a run of another config is better met before the first run than after hours.
+    """
+    jobs: dict[Path, _Job] = {}
+
+    def add(variant: Variant, seed: int) -> None:
+        folder = _folder(workdir, variant, seed)
+        if folder in jobs:
+            return
+        more = table.quick.get(variant.config, ()) if quick else ()
+        if variant.start is not None:
+            more = (*more, ("init.checkpoint", str(_folder(workdir, variant.start, 0))))
+        config = make_config(variant, seed, more)
+        results = _made(config, folder)
+        if results is None and variant.start is not None:
+            add(variant.start, 0)
+        jobs[folder] = _Job(variant, seed, config, folder, results)
+
     for seed in range(seeds):
         for variant in table.variants():
-            config = make_config(variant, seed, table.quick if quick else ())
-            stem = re.sub(r"\W+", "_", Path(variant.config.replace(".py", "")).name)
-            jobs.append(((variant.name, seed), config, workdir / stem / variant.name / f"seed_{seed}"))
-    # Looked at before the first run is made: a run of another config is better met now than after hours.
-    made = {name: _made(config, folder) for name, config, folder in jobs}
-    left = sum(results is None for results in made.values())
+            add(variant, seed)
+    return jobs
+
+
+def _run_missing(jobs: list[_Job], progress: bool) -> None:
+    """Makes the runs that are not there."""
+    left = sum(job.results is None for job in jobs)
     taken: list[float] = []
-    for number, (name, config, folder) in enumerate(jobs, 1):
-        results = made[name]
-        if results is None:
+    for number, job in enumerate(jobs, 1):
+        if job.results is not None:
+            continue
+        if progress:
             ahead = f", {_duration(statistics.mean(taken) * left)} left" if taken else ""
-            _say(progress, f"run {number} of {len(jobs)}: {name[0]}, seed {name[1]} ({left} to be made{ahead})")
-            begun = time.perf_counter()
-            (folder / "results.json").unlink(missing_ok=True)  # of a shorter run
-            results = loop.run(config, folder, progress=progress)
-            jax.clear_caches()  # dozens of runs' programs would fill the memory
-            taken.append(time.perf_counter() - begun)
-            left -= 1
-        yield name, results
+            what = f"{job.folder.parent.parent.name} {job.variant.name}, seed {job.seed}"
+            line = f"storyjax: run {number} of {len(jobs)}: {what} ({left} to be made{ahead})"
+            print(line, file=sys.stderr, flush=True)
+        begun = time.perf_counter()
+        (job.folder / "results.json").unlink(missing_ok=True)  # of a shorter run
+        job.results = loop.run(job.config, job.folder, progress=progress)
+        jax.clear_caches()  # dozens of runs' programs would fill the memory
+        taken.append(time.perf_counter() - begun)
+        left -= 1
 
 
 def make_config(variant: Variant, seed: int, more: Overrides = ()) -> ConfigDict:
@@ -104,16 +142,5 @@ def _made(config: ConfigDict, folder: Path) -> dict[str, float] | None:
     return results if same else None
 
 
-def _say(shown: bool, line: str) -> None:
-    if shown:
-        print(f"storyjax: {line}", file=sys.stderr, flush=True)
-
-
 def _duration(seconds: float) -> str:
     return f"about {seconds / 3600:.1f} h" if seconds > 5400 else f"about {max(1, round(seconds / 60))} min"
-
-
-def _write(report: Report, workdir: Path) -> None:
-    number = report.table.number
-    write_atomically(workdir / f"{number}.md", markdown(report))
-    write_atomically(workdir / f"{number}.json", json.dumps(to_json(report), indent=2, ensure_ascii=False) + "\n")
