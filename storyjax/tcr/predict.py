@@ -37,7 +37,7 @@ from storyjax.train.precision import get_policy
 from storyjax.weights.tree_io import flatten, unflatten
 
 DEFAULT = "shipped:tcr_nextqa_storyworld"
-FRAMES = 32  # where a checkpoint does not say how many it was trained on, as the shipped ones do not
+FRAMES = 32  # where a checkpoint does not say how many it was trained on
 LONGEST_ANSWER = 24  # tokens of a free answer
 PROMPT_STEP = 32  # prompts are padded to a multiple of this, so that questions of about one length share a program
 

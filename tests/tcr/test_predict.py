@@ -117,6 +117,12 @@ def test_loads_a_runs_checkpoint(checkpoint: pathlib.Path, predictor: Predictor,
     jax.tree.map(np.testing.assert_array_equal, Predictor.from_checkpoint(tmp_path).params, predictor.params)
 
 
+def test_the_model_that_ships_is_the_default() -> None:
+    shipped = Predictor.from_checkpoint()
+    assert shipped.source == "shipped:tcr_nextqa_storyworld"
+    assert shipped._unknown_words("what did ana do right after ben danced ?") == []
+
+
 def test_refuses_what_is_no_tcr(checkpoint: pathlib.Path, tmp_path: pathlib.Path) -> None:
     with pytest.raises(StoryjaxError, match="no checkpoint at nowhere"):
         Predictor.from_checkpoint("nowhere")
