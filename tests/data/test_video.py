@@ -93,12 +93,13 @@ def test_only_the_needed_part_is_decoded(name, tmp_path, monkeypatch):
 def test_damage_between_the_asked_frames_is_seen(tmp_path):
     path = media.write_video(tmp_path / "damaged.mp4", 100, g="100", bf="0", sc_threshold="0")
     with av.open(str(path)) as container:
-        entry = container.streams.video[0].index_entries[45]
-    for what, inside in {"concealed": 13, "refused": 6}.items():  # one byte each; most are concealed by the decoder
+        entries = [(entry.pos, entry.size) for entry in container.streams.video[0].index_entries]
+    for position, size in entries[40:50]:  # the decoder conceals some of this, refuses some: encoders differ in which
         data = bytearray(path.read_bytes())
-        data[entry.pos + inside] ^= 0x5A
+        for index in range(position + 5, position + size):  # behind the length and the kind of the unit
+            data[index] ^= 0x5A
         images, _ = decode_frames(bytes(data), [0.5, 1.0], None)
-        assert numbers(images) == [12, 24], what
+        assert numbers(images) == [12, 24]
         with pytest.raises(VideoError, match=r"clip is damaged.*again"):
             decode_frames(bytes(data), [0.5, 3.5], None, name="clip")
 
