@@ -22,11 +22,16 @@ def pronoun_clause(performance: Performance) -> str:
     return f"{PEOPLE[performance.person].pronoun} {verb_phrase(performance)}"
 
 
-def sentence(event: Event) -> str:
-    """What happens in an event, where: 'ana danced and ben read the book in the park .'"""
+def performances(event: Event, first: str | None = None) -> list[Performance]:
+    """What is done in an event, beginning with what `first` does, where that person takes part; else with the lead."""
+    return sorted(event.performances, key=lambda performance: performance.person != first)
+
+
+def sentence(event: Event, first: str | None = None) -> str:
+    """What happens in an event, where, in the order of `performances`: 'ana danced and ben slept in the park .'"""
     if event.role == "travel":
         return f"{event.lead.person} went to the {event.place} by {event.lead.thing} ."
-    return f"{' and '.join(clause(p) for p in event.performances)} in the {event.place} ."
+    return f"{' and '.join(clause(p) for p in performances(event, first))} in the {event.place} ."
 
 
 def cast_sentence(story: Story) -> str:
@@ -42,10 +47,13 @@ def people_sentence(names: Iterable[str]) -> str:
 NOTE_WORDS = 8
 
 
-def note(event: Event) -> str:
-    """An event in eight words, gaps marked: 'ana danced - ben read book park .' Travel notes the destination."""
+def note(event: Event, first: str | None = None) -> str:
+    """An event in eight words, gaps marked, in the order of `performances`: 'ana danced - ben read book park .'
+
+    Travel notes the destination.
+    """
     words = []
-    for performance in event.performances:
+    for performance in performances(event, first):
         words += [performance.person, ACTIONS[performance.action].past, performance.thing or "-"]
     words += ["-"] * (NOTE_WORDS - 2 - len(words))
     return " ".join([*words, event.place, "."])

@@ -33,8 +33,9 @@ OPTIONS = 5
 class Question:
     """One multiple-choice question. `answer` is the 0-based index of the right option.
 
-    `evidence` is the note (language.py) of the event that answers it: never shown to a model under test, it serves to
-    train readers and to pre-train resamplers.
+    `evidence` is the note (language.py) of the event that answers it, and `about` names whose part in that event is
+    asked for, where it is somebody's: never shown to a model under test, they serve to train readers and to pre-train
+    resamplers.
     """
 
     type: str
@@ -42,6 +43,7 @@ class Question:
     options: tuple[str, ...]
     answer: int
     evidence: str
+    about: str | None = None
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,15 @@ def questions(story: Story, style: QuestionStyle | None = None) -> list[Question
     return asked
 
 
-def _ask(rng: np.random.Generator, kind: str, text: str, right: str, wrong: list[str], evidence: str) -> Question:
+def _ask(
+    rng: np.random.Generator,
+    kind: str,
+    text: str,
+    right: str,
+    wrong: list[str],
+    evidence: str,
+    about: str | None = None,
+) -> Question:
     """Shuffles the right answer among the first four distinct wrong ones."""
     distinct = [option for option in dict.fromkeys(wrong) if option != right][: OPTIONS - 1]
     if len(distinct) < OPTIONS - 1:
@@ -71,7 +81,7 @@ def _ask(rng: np.random.Generator, kind: str, text: str, right: str, wrong: list
     options = [right, *distinct]
     order = rng.permutation(OPTIONS)
     shuffled = tuple(options[i] for i in order)
-    return Question(kind, text, shuffled, shuffled.index(right), evidence)
+    return Question(kind, text, shuffled, shuffled.index(right), evidence, about)
 
 
 def _mixed(rng: np.random.Generator, first: list[str], inside: list[str], outside: list[str]) -> list[str]:
@@ -113,7 +123,7 @@ def _temporal(
         close = {verb_phrase(p) for p in (*anchor_event.performances, *answer_event.performances)}
         others = [phrase for phrase in inside if phrase not in close]
         wrong = _mixed(rng, [verb_phrase(twin.lead)], others, outside)
-        made.append(_ask(rng, kind, text, right, wrong, note(answer_event)))
+        made.append(_ask(rng, kind, text, right, wrong, note(answer_event), answer_event.lead.person))
     return made
 
 
@@ -136,7 +146,7 @@ def _current(story: Story, rng: np.random.Generator) -> list[Question]:
         text = f"what did {asked.person} do while {clause(anchor)} ?"
         others = [phrase for phrase in inside if phrase != verb_phrase(anchor)]
         wrong = _mixed(rng, [], others, outside)
-        made.append(_ask(rng, "TC", text, verb_phrase(asked), wrong, note(event)))
+        made.append(_ask(rng, "TC", text, verb_phrase(asked), wrong, note(event), asked.person))
     return made
 
 
@@ -153,7 +163,7 @@ def _why(story: Story, rng: np.random.Generator) -> list[Question]:
         invented = [Performance(str(rng.choice(names)), *unused[i]) for i in rng.permutation(len(unused))]
         wrong = [f"because {clause(p)}" for p in (*mishaps, *invented)]
         text = f"why did {event.lead.person} {ACTIONS[event.lead.action].base} ?"
-        made.append(_ask(rng, "CW", text, f"because {clause(cause.lead)}", wrong, note(cause)))
+        made.append(_ask(rng, "CW", text, f"because {clause(cause.lead)}", wrong, note(cause), cause.lead.person))
     return made
 
 
@@ -177,7 +187,7 @@ def _where(story: Story, rng: np.random.Generator) -> list[Question]:
         performance = event.performances[int(rng.integers(len(event.performances)))]
         text = f"where did {performance.person} {verb_phrase(performance, 'base')} ?"
         wrong = [f"in the {place}" for place in others]
-        made.append(_ask(rng, "DL", text, f"in the {event.place}", wrong, note(event)))
+        made.append(_ask(rng, "DL", text, f"in the {event.place}", wrong, note(event), performance.person))
     return made
 
 
@@ -198,5 +208,5 @@ def _who(story: Story, rng: np.random.Generator) -> list[Question]:
         performance = event.performances[int(rng.integers(len(event.performances)))]
         wrong = _mixed(rng, [], [name for name in cast if name != performance.person], strangers)
         text = f"who {verb_phrase(performance)} ?"
-        made.append(_ask(rng, "DO", text, performance.person, wrong, note(event)))
+        made.append(_ask(rng, "DO", text, performance.person, wrong, note(event), performance.person))
     return made

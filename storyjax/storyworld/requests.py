@@ -17,7 +17,7 @@ KINDS = ("time", "people", "after", "before", "while", "that", "reason", "trip",
 
 @dataclass(frozen=True)
 class Request:
-    """`text` singles out a moment (empty for kind "time", where `span` does); `note` and `sentence` tell it.
+    """`text` singles out a moment, for kind "time" together with `span`; `note` and `sentence` tell it.
 
     `span` is the moment's start and end in seconds, `named` that of the moment which the words name: "after ana danced"
     names the dance and singles out what follows. Both are None for the whole story.
@@ -32,58 +32,72 @@ class Request:
 
 
 def requests(story: Story) -> list[Request]:
-    """Everything that may be requested of a story, the questions of `questions.py` last."""
-    people = _Moment(cast_note(story), cast_sentence(story), None)
-    moments = [_Moment(note(event), sentence(event), (event.start, event.end)) for event in story.events]
-    made = [people.asked("people", "the people")]
-    for index, (event, moment) in enumerate(zip(story.events, moments, strict=True)):
-        made.append(moment.asked("time", ""))
-        before = moments[index - 1] if index else None
-        after = moments[index + 1] if index + 1 < len(moments) else None
-        made.extend(_anchored(event, moment, before, after))
+    """Everything that may be requested of a story, the questions of `questions.py` last.
+
+    Two may act in a moment. The one whom the words ask about comes first in the note: who leads a moment is nowhere to
+    be seen, so a note in that order could only be guessed.
+    """
+    made = [_about_everybody(story, "people", "the people")]
+    for index, event in enumerate(story.events):
+        made.extend(_of_moment(event))
+        if event.role != "travel":
+            made.extend(_of_neighbours(event, story.events[:index][-1:], story.events[index + 1 :][:1]))
         if event.cause is not None:
-            made.append(moments[event.cause].asked("reason", f"why {clause(event.lead)}", moment))
-    places = {moment.note: index for index, moment in enumerate(moments)}
+            cause = story.events[event.cause]
+            made.append(_request("reason", f"why {clause(event.lead)}", cause, cause.lead.person, event))
+    places = {note(event): index for index, event in enumerate(story.events)}
     # What a question names, counted in events from the one that answers it.
     step = {"TN": -1, "TP": 1, "CW": 1}
     for question in questions(story):
         place = places.get(question.evidence)
         if place is None:
-            made.append(people.asked("question", question.question))
+            made.append(_about_everybody(story, "question", question.question))
         else:
-            named = moments[place + step.get(question.type, 0)]
-            made.append(moments[place].asked("question", question.question, named))
+            named = story.events[place + step.get(question.type, 0)]
+            made.append(_request("question", question.question, story.events[place], question.about, named))
     return made
 
 
-@dataclass(frozen=True)
-class _Moment:
-    """An event, or the whole story, as it is told."""
-
-    note: str
-    sentence: str
-    span: tuple[float, float] | None
-
-    def asked(self, kind: str, text: str, named: "_Moment | None" = None) -> Request:
-        return Request(kind, text, self.note, self.sentence, self.span, (named or self).span)
+def _request(kind: str, text: str, event: Event, first: str | None, named: Event | None = None) -> Request:
+    named = named or event
+    told = (note(event, first), sentence(event, first))
+    return Request(kind, text, *told, (event.start, event.end), (named.start, named.end))
 
 
-def _anchored(event: Event, moment: _Moment, before: _Moment | None, after: _Moment | None) -> list[Request]:
-    """Requests that name the event, or its neighbours by way of it."""
+def _about_everybody(story: Story, kind: str, text: str) -> Request:
+    return Request(kind, text, cast_note(story), cast_sentence(story), None, None)
+
+
+def _of_moment(event: Event) -> list[Request]:
+    """Requests for an event by its time and, in a time, by who is seen in it; and by what is done in it."""
     if event.role == "travel":
-        return [moment.asked("trip", f"{event.lead.person} went to the {event.place}")]
+        return [
+            _request("time", "", event, None),
+            _request("trip", f"{event.lead.person} went to the {event.place}", event, None),
+        ]
     made = []
     for performance in event.performances:
-        said = clause(performance)
-        made.append(moment.asked("that", said))
-        made.append(moment.asked("that", f"who {verb_phrase(performance)}"))
-        if len(event.performances) == 2:
-            made.append(moment.asked("while", f"while {said}"))
-        if after is not None:
-            made.append(after.asked("after", f"right after {said}", moment))
-        if before is not None:
-            made.append(before.asked("before", f"right before {said}", moment))
+        person, said = performance.person, clause(performance)
+        made.append(_request("time", person, event, person))
+        made.append(_request("that", said, event, person))
+        made.append(_request("that", f"who {verb_phrase(performance)}", event, person))
+        made.extend(
+            _request("while", f"{other.person} while {said}", event, other.person)
+            for other in event.performances
+            if other != performance
+        )
     return made
+
+
+def _of_neighbours(event: Event, before: tuple[Event, ...], after: tuple[Event, ...]) -> list[Request]:
+    """Requests for what somebody did right before and after an event, which they name by what is done in it."""
+    return [
+        _request(kind, f"{performance.person} right {kind} {clause(named)}", neighbour, performance.person, event)
+        for kind, neighbours in (("before", before), ("after", after))
+        for neighbour in neighbours
+        for performance in neighbour.performances
+        for named in event.performances
+    ]
 
 
 def draw(story: Story, shares: dict[str, float], count: int, rng: np.random.Generator) -> list[Request]:

@@ -33,12 +33,12 @@ from storyjax.train.experiment import Batch, Experiment, Params, StreamSpec, Tas
 
 # How often each kind of request comes up in training (storyworld/requests.py tells what they are).
 SHARES = {
-    "time": 0.6,
+    "time": 0.8,
     "people": 1.2,
     "after": 2.0,
     "before": 2.0,
-    "while": 0.6,
-    "that": 1.2,
+    "while": 1.0,
+    "that": 1.4,
     "reason": 0.5,
     "trip": 0.3,
     "question": 8.0,
@@ -107,9 +107,10 @@ class RequestLoader:
 
     def encode(self, request: Request, seconds: np.ndarray) -> Batch:
         data, tokenizer = self.data, self.tokenizer
-        timed = request.kind == "time"
         span = request.span or (0.0, float(seconds[-1]))
-        condition = time_tokens(span, self.sizes) if timed else tokenizer.encode(request.text)
+        condition = tokenizer.encode(request.text)
+        if request.kind == "time":
+            condition = [*time_tokens(span, self.sizes), *condition]
         condition = condition[: data.condition_length]
         prompt = tokenizer.encode(caption_prompt(*span))
         note, sentence = tokenizer.encode(request.note), tokenizer.encode(request.sentence)

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from storyjax.storyworld.cast import PEOPLE, phrases
-from storyjax.storyworld.language import cast_note, cast_sentence, narration, note, sentence
+from storyjax.storyworld.language import cast_note, cast_sentence, clause, narration, note, sentence, verb_phrase
 from storyjax.storyworld.requests import KINDS, draw, requests
-from storyjax.storyworld.story import StoryStyle, tell
+from storyjax.storyworld.story import Performance, StoryStyle, tell
 from storyjax.storyworld.vocabulary import vocabulary
 
 SEEDS = range(200)
@@ -68,21 +68,29 @@ def test_all_that_is_said_is_in_the_vocabulary() -> None:
         assert set(" ".join(said).split()) <= words
 
 
+def _ways(performance: Performance) -> tuple[str, str]:
+    return clause(performance), f"who {verb_phrase(performance)}"
+
+
 def test_requests_tell_the_moment_they_ask_for() -> None:
     story = tell(3)
-    told = {note(event): event for event in story.events}
+    told = {note(event, first.person): (event, first.person) for event in story.events for first in event.performances}
     for request in requests(story):
         if request.span is None:
             assert request.note == cast_note(story)
             continue
-        event = told[request.note]
+        event, first = told[request.note]
         assert request.span == (event.start, event.end)
-        assert request.sentence == sentence(event)
+        assert request.sentence == sentence(event, first)
         if request.kind in ("after", "before"):
             ahead = request.named[1] <= request.span[0]
             assert ahead == (request.kind == "after")
         if request.kind in ("that", "while", "trip"):
             assert request.named == request.span
+        if request.kind in ("time", "after", "before", "while"):
+            assert event.role == "travel" or request.text.split()[0] == first
+        if request.kind == "that":
+            assert any(said in request.text for p in event.performances if p.person == first for said in _ways(p))
     drawn = draw(story, {"time": 1.0, "people": 1.0}, 40, np.random.default_rng(0))
     assert {request.kind for request in drawn} == {"time", "people"}
     assert {request.kind for request in requests(story)} <= set(KINDS)
