@@ -29,9 +29,9 @@ def get_config(variant: str = "paper") -> ConfigDict:
         }
     )
     config.data = ConfigDict({"world": "runs/footage", "train": 1500, "val": 50, "rewrites": 2})
-    config.train = ConfigDict({"steps": 1200, "batch_size": 16})
+    config.train = ConfigDict({"steps": 1000, "batch_size": 16})
     config.optim = ConfigDict({"learning_rate": 1e-3, "schedule": "cosine", "warmup_steps": 100, "weight_decay": 0.05})
-    config.eval = ConfigDict({"every": 400, "batch_size": 10})
+    config.eval = ConfigDict({"every": 500, "batch_size": 10})
     config.checkpoint = ConfigDict({"every": 200})
     if variant == "embedded":
         config.data.train = 60

@@ -57,7 +57,7 @@ def embed(config: ConfigDict) -> None:
         {
             "vision": {"weights": "shipped:storyworld_clip"},
             "llm": {"weights": "shipped:storyworld_t5"},
-            "tcr": {"width": 128, "heads": 8, "queries": 8, "max_prompt": 12},
+            "tcr": {"width": 128, "heads": 4, "queries": 8, "max_prompt": 12},
         }
     )
     config.init = ConfigDict({"checkpoint": "shipped:tcr_storyworld"})

@@ -22,8 +22,8 @@ def get_config(variant: str = "paper") -> ConfigDict:
             "tcr": {"width": 128, "heads": 4, "queries": 8, "max_prompt": 12},
         }
     )
-    config.data = ConfigDict({"world": "runs/footage", "features": "runs/features", "train": 1500, "val": 50})
-    config.train = ConfigDict({"steps": 10000, "batch_size": 8})
+    config.data = ConfigDict({"world": "runs/footage", "features": "runs/features", "train": 3000, "val": 50})
+    config.train = ConfigDict({"steps": 8000, "batch_size": 8})
     config.optim = ConfigDict({"learning_rate": 1e-3, "schedule": "cosine", "warmup_steps": 200, "weight_decay": 0.01})
     config.eval = ConfigDict({"every": 500, "batch_size": 10})
     config.checkpoint = ConfigDict({"every": 250})

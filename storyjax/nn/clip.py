@@ -109,6 +109,16 @@ class Clip(nn.Module):
         pooled = tokens[:, 0] if self.config.vision.cls_token else tokens.mean(axis=1)
         return unit_norm(self.vision_projection(pooled))
 
+    def embed_with_parts(
+        self, images: Float[Array, "b y x 3"], parts: Float[Array, "b r n"]
+    ) -> tuple[Float[Array, "b p"], Float[Array, "b r p"]]:
+        """As `embed_images`, and embeddings of parts of the images: of the mean of the tokens, weighted by `parts`."""
+        tokens = self.vision(images)
+        pooled = tokens[:, 0] if self.config.vision.cls_token else tokens.mean(axis=1)
+        weights = parts / jnp.maximum(parts.sum(axis=-1, keepdims=True), 1e-6)
+        of_parts = jnp.einsum("brn,bnd->brd", weights, tokens)
+        return unit_norm(self.vision_projection(pooled)), unit_norm(self.vision_projection(of_parts))
+
     def embed_texts(self, ids: Int[Array, "b l"]) -> Float[Array, "b p"]:
         """Text embeddings of unit length, float32."""
         pooled, _ = self.text(ids)

@@ -4,15 +4,20 @@ from typing import Any
 
 from storyjax.tcr.data import GROUPS, TYPES
 
+# The temporal questions that turn on a word which can be swapped for its opposite (§3.3.5).
+ORDER = ("TN", "TP")
+
 
 def accuracies(sums: dict[str, Any], prefix: str = "nextqa") -> dict[str, float]:
-    """`sums` of `QuestionAnswering.measure` to "nextqa/acc", "nextqa/acc_causal" ... "nextqa/acc_TN".
+    """`sums` of `QuestionAnswering.measure` to "nextqa/acc", "nextqa/acc_causal" ... "nextqa/acc_TN", and of the
+    questions for what came before or after, "nextqa/acc_order".
 
     The overall accuracy is over questions, not over types (Table 3.2, caption).
     """
     asked = dict(zip(TYPES, sums["asked"], strict=True))
     right = dict(zip(TYPES, sums["right"], strict=True))
-    cells = {"": TYPES, **{f"_{group}": types for group, types in GROUPS.items()}, **{f"_{t}": (t,) for t in TYPES}}
+    groups = {**GROUPS, "order": ORDER}
+    cells = {"": TYPES, **{f"_{group}": types for group, types in groups.items()}, **{f"_{t}": (t,) for t in TYPES}}
     results = {}
     for suffix, types in cells.items():
         count = sum(asked[t] for t in types)
