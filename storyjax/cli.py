@@ -21,6 +21,8 @@ Understands stories in videos: ask questions about them, and check what the thes
   storyjax ask VIDEO "question"        answers a question about a video
   storyjax reproduce TABLE             makes a table of the thesis on StoryWorld and tells which claims hold
   storyjax data storyworld --out DIR   writes a world of small videos with questions, to train and test on
+  storyjax import MODEL --from PLACE   makes published weights (BLIP-2, T5, CLIP, SigLIP) ours
+  storyjax export RUN --to FORMAT      makes a trained model a file for other programs
 
 `storyjax COMMAND --help` explains each with examples. Training is `python -m storyjax.main --help`.
 """
@@ -60,6 +62,26 @@ is there already is left as it is.
 
   storyjax data storyworld --out runs/storyworld/nextqa
   storyjax data storyworld --out world --train 1000 --val 50 --test 100 --seed 7
+"""
+IMPORT = """\
+Makes published weights ours: a folder with model.safetensors, config.json and the tokenizer, as configs and commands
+take it. It reads the safetensors that models are published in on the Hugging Face hub (a folder, or an id to download),
+and with torch installed the state dicts of LAVIS, OpenAI's CLIP and OpenCLIP. A checkpoint that lacks a tensor, or has
+one more, is refused.
+
+  storyjax import --list               all names, and where each is published
+  storyjax import blip2-flan-t5-xl --from Salesforce/blip2-flan-t5-xl --out weights/blip2-flan-t5-xl
+  storyjax import flan-t5-base --from downloads/flan-t5-base --out weights/flan-t5-base --dtype bfloat16
+  storyjax import t5 --from my-t5 --out weights/my-t5     any size, as its config.json says
+"""
+EXPORT = """\
+Makes a trained model a file for other programs, from the folder of a run.
+
+  storyjax export runs/tcr --to safetensors --out exported/tcr    parameters that this run trained, and its config
+  storyjax export runs/tcr --to orbax --out exported/tcr          the same as an Orbax checkpoint
+  storyjax export runs/tcr --to stablehlo --out exported/tcr      the model's functions, which run with JAX alone
+
+Each has a README that says what is in it and how to load it.
 """
 
 
@@ -162,6 +184,22 @@ def _parser() -> tuple[_Parser, dict[str, _Parser]]:
         "--seed", type=int, default=0, metavar="N", help="another seed is another world (default: 0)"
     )
     storyworld.set_defaults(act=_storyworld)
+
+    imports = made["import"] = commands.add_parser("import", description=IMPORT)
+    imports.add_argument("model", nargs="?", metavar="MODEL", help="a name of --list, for instance flan-t5-xl")
+    imports.add_argument("--list", action="store_true", help="shows all names")
+    imports.add_argument(
+        "--from", nargs="+", dest="places", metavar="PLACE", help="a folder, a file or a Hugging Face id; or its parts"
+    )
+    imports.add_argument("--out", metavar="DIR", help="a new or empty folder")
+    imports.add_argument("--dtype", metavar="TYPE", help="float32, bfloat16 or float16 (default: as published)")
+    imports.set_defaults(act=_import)
+
+    exports = made["export"] = commands.add_parser("export", description=EXPORT)
+    exports.add_argument("run", metavar="RUN", help="the workdir of a run")
+    exports.add_argument("--to", required=True, metavar="FORMAT", help="safetensors, orbax or stablehlo")
+    exports.add_argument("--out", required=True, metavar="DIR", help="a new or empty folder")
+    exports.set_defaults(act=_export)
     return parser, made
 
 
@@ -239,6 +277,32 @@ def _storyworld(arguments: argparse.Namespace) -> int:
     stories = {split: getattr(arguments, split) for split in ("train", "val", "test")}
     folder = export_nextqa(arguments.out, stories, arguments.seed, processes=None)
     print(f"{sum(stories.values())} stories in {folder}; train on them with config.data.manual_dir={folder}")
+    return 0
+
+
+def _import(arguments: argparse.Namespace) -> int:
+    from storyjax.weights.published import listing
+
+    if arguments.list:
+        print(listing())
+        return 0
+    if not (arguments.model and arguments.places and arguments.out):
+        raise StoryjaxError(
+            "say what, from where and where to: storyjax import MODEL --from PLACE --out DIR (or --list)"
+        )
+    from storyjax.weights.importing import import_model
+
+    imported = import_model(arguments.model, arguments.places, arguments.out, arguments.dtype)
+    print(imported.in_words())
+    for note in imported.notes:
+        print(f"storyjax: note: {note}", file=sys.stderr)
+    return 0
+
+
+def _export(arguments: argparse.Namespace) -> int:
+    from storyjax.weights.exporting import export_run
+
+    print(export_run(arguments.run, arguments.to, arguments.out))
     return 0
 
 

@@ -8,7 +8,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int
 
 from storyjax.nn.transformer import Encoder, layer_norm
-from storyjax.nn.vit import VIT_B16_CLIP, VIT_B32_CLIP, VIT_L14_CLIP, ViT, ViTConfig
+from storyjax.nn.vit import VIT_B16_CLIP, VIT_B32_CLIP, VIT_H14_CLIP, VIT_L14_CLIP, ViT, ViTConfig
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,6 +41,11 @@ CLIP_VIT_B32 = ClipConfig()
 CLIP_VIT_B16 = ClipConfig(vision=VIT_B16_CLIP)
 CLIP_VIT_L14 = ClipConfig(
     vision=VIT_L14_CLIP, text=ClipTextConfig(width=768, heads=12, mlp_width=3072), projection_dim=768
+)
+CLIP_VIT_H14 = ClipConfig(
+    vision=VIT_H14_CLIP,
+    text=ClipTextConfig(width=1024, depth=24, heads=16, mlp_width=4096, activation="gelu"),
+    projection_dim=1024,
 )
 
 
