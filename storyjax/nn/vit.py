@@ -105,7 +105,7 @@ class ViT(nn.Module):
         x = patch(patches)
         if cfg.cls_token:
             cls = self.param("cls", init, (1, cfg.width)).astype(self.dtype)
-            x = jnp.concatenate([einops.repeat(cls, "n d -> b n d", b=len(x)), x], axis=1)
+            x = jnp.concatenate([einops.repeat(cls, "n d -> b n d", b=x.shape[0]), x], axis=1)
         x = x + self.param("position", init, (1, cfg.num_tokens, cfg.width)).astype(self.dtype)
         if cfg.pre_norm_embed:
             x = layer_norm(cfg.eps, self.dtype, "pre_norm")(x)

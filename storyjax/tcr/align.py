@@ -26,6 +26,7 @@ from storyjax.storyworld.footage import Footage, Take
 from storyjax.storyworld.requests import KINDS, Request, draw
 from storyjax.storyworld.vocabulary import NOTE_MARK
 from storyjax.tcr.config import folder, frozen_towers, make_model, make_tokenizer
+from storyjax.tcr.export import exports
 from storyjax.tcr.features import Features
 from storyjax.tcr.model import TASK_TOKENS, Resampled, TcrConfig, VideoLanguageModel, time_tokens
 from storyjax.tcr.words import start_from_clip
@@ -268,4 +269,5 @@ def build(config: ConfigDict) -> Experiment:
         evaluators=(evaluator,),
         units="videos",
         steps_per_epoch=lambda: data.train // config.train.batch_size,
+        exports=exports(model),
     )

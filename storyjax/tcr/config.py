@@ -16,7 +16,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 from ml_collections import ConfigDict
 
 from storyjax.configuration import choose, from_config
@@ -29,11 +28,13 @@ from storyjax.nn.vit import VIT_G14_BLIP2, ViT, ViTConfig
 from storyjax.storyworld.nextqa import export_nextqa
 from storyjax.tcr.data import Ablation, QaConfig, QaLoader, QuestionGroups, answer_ids
 from storyjax.tcr.evaluate import accuracies
+from storyjax.tcr.export import exports
 from storyjax.tcr.losses import QuestionAnswering
 from storyjax.tcr.model import Tcr, TcrConfig, VideoLanguageModel
 from storyjax.train.experiment import Evaluator, Experiment, StreamSpec, Task, summing_evaluator
 from storyjax.train.precision import get_policy
-from storyjax.weights.tree_io import load_flat, shipped
+from storyjax.weights.tensor_files import StoredTensor, stored_tensors
+from storyjax.weights.tree_io import shipped
 
 VISION_PRESETS = {"vit_g14_blip2": VIT_G14_BLIP2}
 LLM_PRESETS = {"flan_t5_xl": FLAN_T5_XL}
@@ -70,9 +71,9 @@ def tower_file(tower: Tower, name: str, part: str) -> Path:
     if not path.exists():
         what = f"the weights of {tower.preset or part}"
         raise StoryjaxError(
-            f"config.model.{part}.weights: {path} is not there; get {what} (published by Salesforce as"
-            " 'blip2-flan-t5-xl' on the Hugging Face hub), convert them to storyjax's layout and put config.json,"
-            f" model.safetensors and the tokenizer into {path.parent}, or use the config's ':embedded' variant"
+            f"config.model.{part}.weights: {path} is not there; get {what} by"
+            f" 'storyjax import blip2-flan-t5-xl --from Salesforce/blip2-flan-t5-xl --out {path.parent}' (or from where"
+            " you downloaded it to), or use the config's ':embedded' variant"
         )
     return path
 
@@ -89,29 +90,33 @@ def _architecture(tower: Tower, cls: type, presets: dict[str, Any], part: str) -
 def make_model(config: ConfigDict, precision: str = "float32") -> VideoLanguageModel:
     """The model that `config.model` describes; nothing is loaded but the architectures."""
     section = from_config(ModelConfig, config, "config.model")
-    dtype = get_policy(precision).compute
+    dtype = get_policy(precision).compute_dtype
     vision = _architecture(section.vision, ViTConfig, VISION_PRESETS, "vision")
     llm = _architecture(section.llm, T5Config, LLM_PRESETS, "llm")
     sizes = {**section.tcr, "vocab_size": llm.vocab_size, "llm_width": llm.d_model}
     tcr = from_config(TcrConfig, sizes, "config.model.tcr")
-    return VideoLanguageModel(ViT(vision, dtype=dtype), Tcr(tcr, dtype=dtype), T5(llm, dtype=dtype))
+    return VideoLanguageModel(
+        ViT(vision, dtype=dtype("vision")), Tcr(tcr, dtype=dtype("tcr")), T5(llm, dtype=dtype("llm"))
+    )
 
 
 def make_tokenizer(config: ConfigDict) -> Tokenizer:
     """The LLM's tokenizer: a word list of ours (tokenizer.json alone), or a published one."""
     section = from_config(ModelConfig, config, "config.model")
-    if section.llm.preset is None:
-        return WordTokenizer.load(tower_file(section.llm, "tokenizer.json", "llm"))
-    return HubTokenizer(tower_file(section.llm, "tokenizer.json", "llm").parent)
+    words = tower_file(section.llm, "tokenizer.json", "llm")
+    # Published tokenizers say in a second file what kind they are.
+    if section.llm.preset is None and not (words.parent / "tokenizer_config.json").exists():
+        return WordTokenizer.load(words)
+    return HubTokenizer(words.parent)
 
 
-def frozen_towers(config: ConfigDict) -> dict[str, np.ndarray]:
-    """The weights of both towers, flat, under "vision/" and "llm/"."""
+def frozen_towers(config: ConfigDict) -> dict[str, StoredTensor]:
+    """The weights of both towers, flat, under "vision/" and "llm/"; one folder may have both. They are read where they
+    are needed, one after another."""
     section = from_config(ModelConfig, config, "config.model")
     weights = {}
     for part in ("vision", "llm"):
-        flat = load_flat(tower_file(getattr(section, part), "model.safetensors", part))
-        weights.update({key: value for key, value in flat.items() if key.startswith(f"{part}/")})
+        weights |= stored_tensors(tower_file(getattr(section, part), "model.safetensors", part), f"{part}/")
     return weights
 
 
@@ -185,6 +190,7 @@ def build(config: ConfigDict) -> Experiment:
         ),
         units="videos",
         steps_per_epoch=lambda: len(groups("train", config.seed)) // config.train.batch_size,
+        exports=exports(model),
     )
 
 

@@ -9,6 +9,7 @@ import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -40,11 +41,12 @@ class Features:
         videos: Sequence[str],
         frames: int,
         model: VideoLanguageModel,
-        weights: Callable[[], dict[str, np.ndarray]],
+        weights: Callable[[], dict[str, Any]],
     ):
         self.frames = frames
         self._videos = list(videos)
-        tower = {key: value for key, value in weights().items() if key.startswith("vision/")}
+        # Whatever type they are stored in.
+        tower = {key: np.asarray(value, np.float32) for key, value in weights().items() if key.startswith("vision/")}
         path = Path(folder) / _name(self._videos, frames, tower)
         config = model.vision.config
         shape = (len(self._videos), 2 * frames, config.num_tokens, config.width)

@@ -7,8 +7,8 @@ accumulation over tasks as in §3.6.2, logging) is a property of the loop.
 import importlib
 import importlib.util
 import pkgutil
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import jax
@@ -106,6 +106,42 @@ def summing_evaluator(
 
 
 @dataclass(frozen=True)
+class Input:
+    """An input of an exported function.
+
+    Attributes:
+        shape: as `jax.export.symbolic_shape` reads it: "b, t, 64, 64, 3" leaves the sizes b and t open.
+        dtype: of its numbers.
+        about: what it is, with its unit, for whoever calls the function.
+    """
+
+    shape: str
+    dtype: Any
+    about: str
+
+
+@dataclass(frozen=True)
+class Export:
+    """A function of the model that `storyjax export --to stablehlo` writes, to be run where JAX is and storyjax is not.
+
+    Attributes:
+        function: (params, **inputs) -> {name: array}; params are the whole tree's, but only what `uses` matches.
+        about: what it does, in a sentence.
+        inputs: by name. Open sizes of one name are the same size.
+        outputs: by name, what each is.
+        uses: a regular expression of the parameter paths that it needs.
+        constraints: on open sizes, as `jax.export.SymbolicScope` reads them: "l <= 64".
+    """
+
+    function: Callable[..., dict[str, Array]]
+    about: str
+    inputs: Mapping[str, Input]
+    outputs: Mapping[str, str]
+    uses: str = ".*"
+    constraints: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Experiment:
     """Everything the loop needs to know of a chapter.
 
@@ -117,9 +153,10 @@ class Experiment:
         tasks: the losses with their data.
         evaluators: run every config.eval.every steps and at the end.
         pretrained: imported weights, flat {"a/b/c": array}, laid over `init`; an unknown key or a wrong shape is an
-            error.
+            error. An array may be one that is read from its file where NumPy asks for it (weights.tensor_files).
         units: what an example is, for the rate in the progress bar.
         steps_per_epoch: called when config.train.epochs sets the length of the run.
+        exports: functions of the model for other programs, by name.
     """
 
     name: str
@@ -127,9 +164,10 @@ class Experiment:
     trainable: str
     tasks: tuple[Task, ...]
     evaluators: tuple[Evaluator, ...] = ()
-    pretrained: Callable[[], dict[str, np.ndarray]] | None = None
+    pretrained: Callable[[], dict[str, Any]] | None = None
     units: str = "examples"
     steps_per_epoch: Callable[[], int] | None = None
+    exports: Mapping[str, Export] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for kind, members in (("task", self.tasks), ("evaluator", self.evaluators)):

@@ -82,7 +82,10 @@ def initialise(
     """
     abstract = flatten(jax.eval_shape(init, key))
     train_paths = set(flatten(partition(unflatten(abstract), trainable)[0]))
-    dtypes = {path: policy.parameter_dtype(leaf.dtype, trains=path in train_paths) for path, leaf in abstract.items()}
+    dtypes = {
+        path: policy.parameter_dtype(leaf.dtype, trains=path in train_paths, path=path)
+        for path, leaf in abstract.items()
+    }
     shardings = {path: parameter_sharding(mesh, leaf.shape) for path, leaf in abstract.items()}
     drawn_paths = [path for path in abstract if path not in given]
 

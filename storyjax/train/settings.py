@@ -79,7 +79,7 @@ class Settings:
 
     experiment: str = ""
     seed: int = 0
-    precision: Literal["float32", "bfloat16"] = "float32"
+    precision: Literal["float32", "bfloat16", "lavis", "lavis_bfloat16"] = "float32"  # see precision.py
     train: TrainSettings = field(default_factory=TrainSettings)
     optim: OptimSettings = field(default_factory=OptimSettings)
     mesh: MeshSettings = field(default_factory=MeshSettings)

@@ -7,6 +7,7 @@ Hugging Face id, which is downloaded first.
 import json
 import os
 import re
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -158,20 +159,24 @@ def torch_tensors(path: Path) -> dict[str, Tensor]:
         ) from error
     from pickle import UnpicklingError
 
+    refused = StoryjaxError(
+        f"{path} is refused: it is a pickle of more than a plain state dict, and reading it could run whatever its"
+        " maker put there; save its state_dict() instead"
+    )
     try:
-        try:
-            content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-        except (RuntimeError, ValueError) as error:
-            if "mmap" not in str(error):
-                raise
-            # Files of before 2020 cannot be mapped.
-            content = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings(action="ignore"):
+            try:
+                content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+            except (RuntimeError, ValueError) as error:
+                if "mmap" not in str(error):
+                    raise
+                # Files of before 2020 cannot be mapped.
+                content = torch.load(path, map_location="cpu", weights_only=True)
     except UnpicklingError as error:
-        raise StoryjaxError(
-            f"{path} is refused: it is a pickle of more than a plain state dict, and reading it could run whatever its"
-            " maker put there; save its state_dict() instead"
-        ) from error
+        raise refused from error
     except (RuntimeError, ValueError, EOFError, KeyError, OSError) as error:
+        if "TorchScript" in str(error):  # a program, not weights; OpenAI's own files are such
+            raise refused from error
         line = " ".join(str(error).split())[:120]
         raise StoryjaxError(
             f"cannot read {path} ({line}): it is cut short or no PyTorch file; fetch it again"
