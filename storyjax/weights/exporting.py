@@ -105,7 +105,7 @@ def export_run(run: str | Path, to: str, out: str | Path) -> str:
     return f"{told} in {out}"
 
 
-def _counted(arrays: Mapping[str, np.ndarray]) -> str:
+def _counted(arrays: Mapping[str, Any]) -> str:
     return f"{sum(array.size for array in arrays.values()):,} parameters in {len(arrays):,} arrays"
 
 

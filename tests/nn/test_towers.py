@@ -40,6 +40,16 @@ def test_tower_without_class_token_and_in_bfloat16(random_variables):
     np.testing.assert_allclose(half.astype(jnp.float32), exact, atol=0.1)
 
 
+def test_pixels_beyond_the_last_patch_are_not_looked_at(random_variables):
+    config, x = dataclasses.replace(VISION, image_size=14, cls_token=False), images(1, 14, 14, 3)
+    variables = random_variables(ViT(config), x)
+    apply = jax.jit(ViT(config).apply)
+    exact = apply(variables, x)
+    assert exact.shape == (1, config.num_tokens, 16) == (1, 9, 16)
+    np.testing.assert_array_equal(apply(variables, x.at[:, 12:].set(9.0).at[:, :, 12:].set(9.0)), exact)
+    assert jnp.any(apply(variables, x.at[:, 11:].set(9.0)) != exact)
+
+
 def test_images_of_another_size_are_refused():
     with pytest.raises(ValueError, match="12 pixels"):
         ViT(VISION).init(jax.random.key(0), images(1, 16, 16, 3))
