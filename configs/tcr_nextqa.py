@@ -25,6 +25,7 @@ def get_config(variant: str = "paper") -> ConfigDict:
             "vision": {"preset": "vit_g14_blip2", "weights": "weights/blip2_vit_g14"},
             "llm": {"preset": "flan_t5_xl", "weights": "weights/flan_t5_xl"},
             "tcr": {"width": 512, "blocks": 4, "heads": 8, "queries": 128},
+            "streaming": {"chunk_frames": 16},
         }
     )
     config.data = ConfigDict(

@@ -6,6 +6,8 @@
                                   "shipped:NAME" for one of the small ones that come with the package
     vision.preset, llm.preset     the published architecture, where the folder is not there yet to say it itself
     tcr.*                         storyjax.tcr.model.TcrConfig
+    streaming.*                   storyjax.tcr.stream.Streaming: how many frames are in the works at once
+    llm_remat                     recompute the LLM's blocks in the backward pass rather than keep their activations
 
 `config.data` is `QaData`: where the data set lies and what a batch holds of it.
 """
@@ -27,17 +29,19 @@ from storyjax.errors import StoryjaxError
 from storyjax.nn.t5 import FLAN_T5_XL, T5, T5Config
 from storyjax.nn.vit import VIT_G14_BLIP2, ViT, ViTConfig
 from storyjax.storyworld.nextqa import export_nextqa
-from storyjax.tcr.data import Ablation, QaConfig, QaLoader, QuestionGroups, answer_ids
+from storyjax.tcr.data import FRAME_ARRAYS, Ablation, QaConfig, QaLoader, QuestionGroups, answer_ids, batch_shapes
 from storyjax.tcr.evaluate import accuracies
 from storyjax.tcr.losses import QuestionAnswering
 from storyjax.tcr.model import Tcr, TcrConfig, VideoLanguageModel
-from storyjax.train.experiment import Evaluator, Experiment, StreamSpec, Task, summing_evaluator
+from storyjax.tcr.stream import Streaming
+from storyjax.train.experiment import Batch, Evaluator, Experiment, Planned, StreamSpec, Task, summing_evaluator
 from storyjax.train.precision import get_policy
 from storyjax.weights.tree_io import load_flat, shipped
 
 VISION_PRESETS = {"vit_g14_blip2": VIT_G14_BLIP2}
 LLM_PRESETS = {"flan_t5_xl": FLAN_T5_XL}
 SHIPPED = "shipped:"
+ANSWER_TOKENS = 3  # of "Option A" and the end token, to a published T5
 
 
 @dataclass(frozen=True)
@@ -53,6 +57,8 @@ class ModelConfig:
     vision: Tower
     llm: Tower
     tcr: dict[str, Any] = field(default_factory=dict)
+    streaming: Streaming = field(default_factory=Streaming)
+    llm_remat: bool = False
 
 
 def folder(weights: str) -> Path:
@@ -94,7 +100,9 @@ def make_model(config: ConfigDict, precision: str = "float32") -> VideoLanguageM
     llm = _architecture(section.llm, T5Config, LLM_PRESETS, "llm")
     sizes = {**section.tcr, "vocab_size": llm.vocab_size, "llm_width": llm.d_model}
     tcr = from_config(TcrConfig, sizes, "config.model.tcr")
-    return VideoLanguageModel(ViT(vision, dtype=dtype), Tcr(tcr, dtype=dtype), T5(llm, dtype=dtype))
+    return VideoLanguageModel(
+        ViT(vision, dtype=dtype), Tcr(tcr, dtype=dtype), T5(llm, section.llm_remat, dtype), section.streaming
+    )
 
 
 def make_tokenizer(config: ConfigDict) -> Tokenizer:
@@ -169,16 +177,39 @@ def build(config: ConfigDict) -> Experiment:
             lambda spec: eval_stream(groups(data.eval_split, None), loader(False, ablation), spec, **streams),
             qa.measure,
             lambda sums: accuracies(sums, name),
+            sequences=FRAME_ARRAYS,
+            planned=planned(data.eval_questions, train=False),
         )
 
-    qa = QuestionAnswering(model, lambda: answer_ids(tokenizer(), OPTIONS))
+    def planned(questions: int, train: bool) -> Planned:
+        def shapes(videos: int) -> Batch:
+            return batch_shapes(data, model.vision.config.image_size, videos, questions, answers().shape[1])
+
+        return Planned(shapes, lambda videos: videos * model.kept_bytes(data.frames, train))
+
+    @functools.cache
+    def answers() -> np.ndarray:
+        # No batch comes without the tokenizer, but programs can be planned before its file is there.
+        if not (folder(config.model.llm.weights) / "tokenizer.json").exists():
+            return np.zeros((OPTIONS, ANSWER_TOKENS), np.int32)
+        return answer_ids(tokenizer(), OPTIONS)
+
+    qa = QuestionAnswering(model, answers)
     chosen = {name: ABLATIONS[choose(name, ABLATIONS, "config.data.ablations")] for name in data.ablations}
     return Experiment(
         name="tcr",
         init=model.init,
         pretrained=lambda: frozen_towers(config.model),
         trainable="tcr/.*",
-        tasks=(Task("qa", train_data, qa.loss),),
+        tasks=(
+            Task(
+                "qa",
+                train_data,
+                qa.loss,
+                sequences=FRAME_ARRAYS,
+                planned=planned(data.questions_per_video, train=True),
+            ),
+        ),
         evaluators=(
             evaluator("nextqa", Ablation()),
             *(evaluator(f"nextqa_{name}", ablation) for name, ablation in chosen.items()),
