@@ -21,7 +21,7 @@ Understands stories in videos: ask questions about them, and check what the thes
   storyjax ask VIDEO "question"        answers a question about a video
   storyjax reproduce TABLE             makes a table of the thesis on StoryWorld and tells which claims hold
   storyjax data storyworld --out DIR   writes a world of small videos with questions, to train and test on
-  storyjax plan --config C --topology T   tells whether a run fits a TPU slice, and how many frames do; without a TPU
+  storyjax plan --topology TPU ...     tells, without any TPU, whether a run fits one and how many frames do
 
 `storyjax COMMAND --help` explains each with examples. Training is `python -m storyjax.main --help`.
 """
@@ -170,7 +170,7 @@ def _parser() -> tuple[_Parser, dict[str, _Parser]]:
     frames.add_argument(
         "--max-frames",
         action="store_true",
-        help="searches for the most frames that fit, with one video on all chips unless --mesh or --batch say otherwise",
+        help="searches for the most that fit: one video on all chips, unless --mesh or --batch say otherwise",
     )
     plan.add_argument(
         "--mesh", metavar="AXES", help="chips along each axis: data=4,fsdp=2,seq=2 (default: the config's)"

@@ -33,7 +33,7 @@ from storyjax.tcr.data import FRAME_ARRAYS, Ablation, QaConfig, QaLoader, Questi
 from storyjax.tcr.evaluate import accuracies
 from storyjax.tcr.losses import QuestionAnswering
 from storyjax.tcr.model import Tcr, TcrConfig, VideoLanguageModel
-from storyjax.tcr.stream import Streaming
+from storyjax.tcr.stream import Chunks, Streaming
 from storyjax.train.experiment import Batch, Evaluator, Experiment, Planned, StreamSpec, Task, summing_evaluator
 from storyjax.train.precision import get_policy
 from storyjax.weights.tree_io import load_flat, shipped
@@ -157,6 +157,9 @@ def build(config: ConfigDict) -> Experiment:
     """The experiment of `configs/tcr_nextqa.py`."""
     data = from_config(QaData, config.data, "config.data")
     model = make_model(config.model, config.precision)
+    parts = config.mesh.seq if "mesh" in config else 1
+    if parts > 1:  # told now rather than when the first batch is cut
+        Chunks.of(data.frames, parts, 1, paired=bool(model.streaming.chunk_frames and model.tcr.config.drop_patches))
     records = functools.cache(lambda split: _records(data, split))
     tokenizer = functools.cache(lambda: make_tokenizer(config.model))
     streams = {"max_broken_share": data.max_broken_share, "workers": data.workers}
