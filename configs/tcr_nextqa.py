@@ -25,6 +25,7 @@ def get_config(variant: str = "paper") -> ConfigDict:
             "vision": {"preset": "vit_g14_blip2", "weights": "weights/blip2-flan-t5-xl"},
             "llm": {"preset": "flan_t5_xl", "weights": "weights/blip2-flan-t5-xl"},
             "tcr": {"width": 512, "blocks": 4, "heads": 8, "queries": 128},
+            "streaming": {"chunk_frames": 16},
         }
     )
     config.data = ConfigDict(

@@ -23,6 +23,7 @@ Understands stories in videos: ask questions about them, and check what the thes
   storyjax data storyworld --out DIR   writes a world of small videos with questions, to train and test on
   storyjax import MODEL --from PLACE   makes published weights (BLIP-2, T5, CLIP, SigLIP) ours
   storyjax export RUN --to FORMAT      makes a trained model a file for other programs
+  storyjax plan --topology TPU ...     tells, without any TPU, whether a run fits one and how many frames do
 
 `storyjax COMMAND --help` explains each with examples. Training is `python -m storyjax.main --help`.
 """
@@ -48,6 +49,19 @@ so the same command can be given at any time. Run it in the folder of the reposi
   storyjax reproduce 3.6 --quick       a few steps of each run: numbers that mean nothing, to see that all runs
 
 The table also goes to WORKDIR/3.6.md and WORKDIR/3.6.json.
+"""
+PLAN = """\
+Compiles the training step and the inference step of a config with the TPU's own compiler, on a machine without any TPU,
+and tells what they take of each chip: memory, FLOPs, bytes, and whether they fit. Needs pip install 'storyjax[plan]'.
+A full-size step takes about a minute.
+
+  storyjax plan --config=configs/tcr_nextqa.py --topology=v4:4x4x4
+  storyjax plan --config=configs/tcr_nextqa.py --topology=v5e:16x16 --mesh data=128,seq=2
+  storyjax plan --config=configs/tcr_nextqa.py --topology=v5e:4x4 --frames 86400 --mesh seq=16 --batch 1
+  storyjax plan --config=configs/tcr_nextqa.py --topology=v5e:1x1 --max-frames --program train
+
+Any key of the config can be set as in training: --config.model.streaming.features=int8. Exit code 0: it fits; 1: it
+does not, and what to change is told; 2: an error.
 """
 DATA = """\
 Writes data sets to train and test on.
@@ -170,6 +184,24 @@ def _parser() -> tuple[_Parser, dict[str, _Parser]]:
     reproduce.add_argument("--quick", action="store_true", help="a few steps of each run, into WORKDIR/quick")
     reproduce.set_defaults(act=_reproduce)
 
+    plan = made["plan"] = commands.add_parser("plan", description=PLAN)
+    plan.add_argument("--config", required=True, metavar="FILE[:VARIANT]", help="a file of configs/")
+    plan.add_argument("--topology", required=True, metavar="NAME", help="a TPU slice, for instance v5e:4x4")
+    frames = plan.add_mutually_exclusive_group()
+    frames.add_argument("--frames", type=int, metavar="N", help="frames of a video (default: the config's)")
+    frames.add_argument(
+        "--max-frames",
+        action="store_true",
+        help="searches for the most that fit: one video on all chips, unless --mesh or --batch say otherwise",
+    )
+    plan.add_argument(
+        "--mesh", metavar="AXES", help="chips along each axis: data=4,fsdp=2,seq=2 (default: the config's)"
+    )
+    plan.add_argument("--batch", type=int, metavar="N", help="videos of a global batch (default: the config's)")
+    plan.add_argument("--program", choices=("train", "inference", "both"), default="both", help="(default: both)")
+    plan.add_argument("--json", action="store_true", help="prints the plan as one JSON object, sizes in bytes")
+    plan.set_defaults(act=_plan)
+
     data = made["data"] = commands.add_parser("data", description=DATA)
     worlds = data.add_subparsers(
         dest="world", prog="storyjax data", metavar="DATASET", required=True, help=argparse.SUPPRESS
@@ -212,6 +244,9 @@ def _run(argv: list[str]) -> int:
         arguments, extra = parser.parse_known_args(argv)
     except SystemExit as done:  # --help and --version
         return int(done.code or 0)
+    if arguments.command == "plan":
+        arguments.overrides = [argument for argument in extra if re.match(r"--config\.[\w.]+=", argument)]
+        extra = [argument for argument in extra if argument not in arguments.overrides]
     if extra:
         name = " ".join(filter(None, [arguments.command, getattr(arguments, "world", None)]))
         made.get(name, parser).refuse(extra)
@@ -269,6 +304,25 @@ def _reproduce(arguments: argparse.Namespace) -> int:
         return 0
     print(markdown(report), end="")
     return 0
+
+
+def _plan(arguments: argparse.Namespace) -> int:
+    from storyjax.train.plan import PROGRAMS, Request, make_plan
+    from storyjax.train.plan_report import table, to_json
+
+    request = Request(
+        arguments.config,
+        arguments.topology,
+        tuple(tuple(text.removeprefix("--config.").split("=", 1)) for text in arguments.overrides),
+        arguments.mesh,
+        arguments.frames,
+        arguments.max_frames,
+        arguments.batch,
+        PROGRAMS if arguments.program == "both" else (arguments.program,),
+    )
+    plan = make_plan(request, lambda line: print(line, file=sys.stderr))
+    print(json.dumps(to_json(plan), indent=2) if arguments.json else table(plan))
+    return 0 if plan.fits else 1
 
 
 def _storyworld(arguments: argparse.Namespace) -> int:

@@ -6,6 +6,8 @@
                                   "shipped:NAME" for one of the small ones that come with the package
     vision.preset, llm.preset     the published architecture, where the folder is not there yet to say it itself
     tcr.*                         storyjax.tcr.model.TcrConfig
+    streaming.*                   storyjax.tcr.stream.Streaming: how many frames are in the works at once
+    llm_remat                     recompute the LLM's blocks in the backward pass rather than keep their activations
 
 `config.data` is `QaData`: where the data set lies and what a batch holds of it.
 """
@@ -26,12 +28,13 @@ from storyjax.errors import StoryjaxError
 from storyjax.nn.t5 import FLAN_T5_XL, T5, T5Config
 from storyjax.nn.vit import VIT_G14_BLIP2, ViT, ViTConfig
 from storyjax.storyworld.nextqa import export_nextqa
-from storyjax.tcr.data import Ablation, QaConfig, QaLoader, QuestionGroups, answer_ids
+from storyjax.tcr.data import FRAME_ARRAYS, Ablation, QaConfig, QaLoader, QuestionGroups, answer_ids, batch_shapes
 from storyjax.tcr.evaluate import accuracies
 from storyjax.tcr.export import exports
 from storyjax.tcr.losses import QuestionAnswering
 from storyjax.tcr.model import Tcr, TcrConfig, VideoLanguageModel
-from storyjax.train.experiment import Evaluator, Experiment, StreamSpec, Task, summing_evaluator
+from storyjax.tcr.stream import Chunks, Streaming
+from storyjax.train.experiment import Batch, Evaluator, Experiment, Planned, StreamSpec, Task, summing_evaluator
 from storyjax.train.precision import get_policy
 from storyjax.weights.tensor_files import StoredTensor, stored_tensors
 from storyjax.weights.tree_io import shipped
@@ -39,6 +42,7 @@ from storyjax.weights.tree_io import shipped
 VISION_PRESETS = {"vit_g14_blip2": VIT_G14_BLIP2}
 LLM_PRESETS = {"flan_t5_xl": FLAN_T5_XL}
 SHIPPED = "shipped:"
+ANSWER_TOKENS = 3  # of "Option A" and the end token, to a published T5
 
 
 @dataclass(frozen=True)
@@ -54,6 +58,8 @@ class ModelConfig:
     vision: Tower
     llm: Tower
     tcr: dict[str, Any] = field(default_factory=dict)
+    streaming: Streaming = field(default_factory=Streaming)
+    llm_remat: bool = False
 
 
 def folder(weights: str) -> Path:
@@ -96,7 +102,10 @@ def make_model(config: ConfigDict, precision: str = "float32") -> VideoLanguageM
     sizes = {**section.tcr, "vocab_size": llm.vocab_size, "llm_width": llm.d_model}
     tcr = from_config(TcrConfig, sizes, "config.model.tcr")
     return VideoLanguageModel(
-        ViT(vision, dtype=dtype("vision")), Tcr(tcr, dtype=dtype("tcr")), T5(llm, dtype=dtype("llm"))
+        ViT(vision, dtype=dtype("vision")),
+        Tcr(tcr, dtype=dtype("tcr")),
+        T5(llm, section.llm_remat, dtype("llm")),
+        section.streaming,
     )
 
 
@@ -154,6 +163,9 @@ def build(config: ConfigDict) -> Experiment:
     """The experiment of `configs/tcr_nextqa.py`."""
     data = from_config(QaData, config.data, "config.data")
     model = make_model(config.model, config.precision)
+    parts = config.mesh.seq if "mesh" in config else 1
+    if parts > 1:  # told now rather than when the first batch is cut
+        Chunks.of(data.frames, parts, 1, paired=bool(model.streaming.chunk_frames and model.tcr.config.drop_patches))
     records = functools.cache(lambda split: _records(data, split))
     tokenizer = functools.cache(lambda: make_tokenizer(config.model))
     streams = {"max_broken_share": data.max_broken_share, "workers": data.workers}
@@ -174,16 +186,39 @@ def build(config: ConfigDict) -> Experiment:
             lambda spec: eval_stream(groups(data.eval_split, None), loader(False, ablation), spec, **streams),
             qa.measure,
             lambda sums: accuracies(sums, name),
+            sequences=FRAME_ARRAYS,
+            planned=planned(data.eval_questions, train=False),
         )
 
-    qa = QuestionAnswering(model, lambda: answer_ids(tokenizer(), OPTIONS))
+    def planned(questions: int, train: bool) -> Planned:
+        def shapes(videos: int) -> Batch:
+            return batch_shapes(data, model.vision.config.image_size, videos, questions, answers().shape[1])
+
+        return Planned(shapes, lambda videos: videos * model.kept_bytes(data.frames, train))
+
+    @functools.cache
+    def answers() -> np.ndarray:
+        # No batch comes without the tokenizer, but programs can be planned before its file is there.
+        if not (folder(config.model.llm.weights) / "tokenizer.json").exists():
+            return np.zeros((OPTIONS, ANSWER_TOKENS), np.int32)
+        return answer_ids(tokenizer(), OPTIONS)
+
+    qa = QuestionAnswering(model, answers)
     chosen = {name: ABLATIONS[choose(name, ABLATIONS, "config.data.ablations")] for name in data.ablations}
     return Experiment(
         name="tcr",
         init=model.init,
         pretrained=lambda: frozen_towers(config.model),
         trainable="tcr/.*",
-        tasks=(Task("qa", train_data, qa.loss),),
+        tasks=(
+            Task(
+                "qa",
+                train_data,
+                qa.loss,
+                sequences=FRAME_ARRAYS,
+                planned=planned(data.questions_per_video, train=True),
+            ),
+        ),
         evaluators=(
             evaluator("nextqa", Ablation()),
             *(evaluator(f"nextqa_{name}", ablation) for name, ablation in chosen.items()),

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
+import jax
 import numpy as np
 
 from storyjax.data.pipeline import RandomAccess
@@ -54,6 +55,29 @@ class QaConfig:
     eval_questions: int = 16
     condition_length: int = 64
     prompt_length: int = 256
+
+
+# Entries of a batch whose second dimension is the frames.
+FRAME_ARRAYS = ("frames", "seconds", "frame_mask")
+
+
+def batch_shapes(config: QaConfig, image_size: int, videos: int, questions: int, answer_tokens: int) -> Batch:
+    """The arrays that the model takes of a batch of `QaLoader`'s examples, as jax.ShapeDtypeStructs."""
+    t, b, k = config.frames, videos, questions
+    shapes = {
+        "frames": ((b, t, image_size, image_size, 3), np.uint8),
+        "seconds": ((b, t), np.float32),
+        "frame_mask": ((b, t), np.bool_),
+        "condition": ((b, k, config.condition_length), np.int32),
+        "condition_mask": ((b, k, config.condition_length), np.bool_),
+        "prompt": ((b, k, config.prompt_length), np.int32),
+        "prompt_mask": ((b, k, config.prompt_length), np.bool_),
+        "target": ((b, k, answer_tokens), np.int32),
+        "valid": ((b, k), np.bool_),
+        "record_valid": ((b,), np.bool_),
+        **dict.fromkeys(("task", "answer", "type"), ((b, k), np.int32)),
+    }
+    return {name: jax.ShapeDtypeStruct(*leaf) for name, leaf in shapes.items()}
 
 
 @dataclass(frozen=True)

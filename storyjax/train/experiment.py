@@ -60,6 +60,19 @@ class Stream(Protocol):
 
 
 @dataclass(frozen=True)
+class Planned:
+    """What `storyjax plan` needs to know of a batch before there is any data. Both are functions of its examples.
+
+    Attributes:
+        shapes: the arrays that the loss or measurement takes, as jax.ShapeDtypeStructs.
+        features: bytes of features that are kept of the batch from one pass over it to the next, on all devices.
+    """
+
+    shapes: Callable[[int], Batch]
+    features: Callable[[int], int] = lambda examples: 0
+
+
+@dataclass(frozen=True)
 class Task:
     """A loss with its data. Several tasks train together: the gradients of weight * loss are summed (§3.6.2)."""
 
@@ -68,6 +81,8 @@ class Task:
     loss: LossFn
     weight: float = 1.0
     batch_size: int | None = None  # None: config.train.batch_size
+    sequences: tuple[str, ...] = ()  # entries of a batch whose second dimension is cut along the mesh axis `seq`
+    planned: "Planned | None" = None
 
 
 @dataclass(frozen=True)
@@ -80,6 +95,7 @@ class Evaluator:
         measure: (params, batch) -> pytree of arrays; runs under `jit` over the global batch.
         accumulate: (acc or None, measure's result as numpy, batch) -> acc.
         finish: acc -> {"dataset/metric": number}.
+        sequences, planned: as those of a Task.
     """
 
     name: str
@@ -87,6 +103,8 @@ class Evaluator:
     measure: Callable[[Params, Batch], Any]
     accumulate: Callable[[Any, Any, Batch], Any]
     finish: Callable[[Any], dict[str, float]]
+    sequences: tuple[str, ...] = ()
+    planned: "Planned | None" = None
 
 
 def summing_evaluator(
@@ -94,15 +112,19 @@ def summing_evaluator(
     data: Callable[[StreamSpec], Iterable[Batch]],
     measure: Callable[[Params, Batch], dict[str, Array]],
     finish: Callable[[dict[str, Any]], dict[str, float]],
+    **further: Any,
 ) -> Evaluator:
-    """An evaluator whose measurements are (masked) sums: they are added up in float64 and given to `finish`."""
+    """An evaluator whose measurements are (masked) sums: they are added up in float64 and given to `finish`.
+
+    `further` are fields of Evaluator.
+    """
 
     def accumulate(acc: Any, measured: Any, batch: Batch) -> Any:
         del batch
         measured = {key: np.asarray(value, np.float64) for key, value in measured.items()}
         return measured if acc is None else {key: acc[key] + measured[key] for key in measured}
 
-    return Evaluator(name, data, measure, accumulate, finish)
+    return Evaluator(name, data, measure, accumulate, finish, **further)
 
 
 @dataclass(frozen=True)

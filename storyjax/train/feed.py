@@ -51,7 +51,7 @@ class Feed:
                 raise StoryjaxError(f"the training data of task '{task.name}' came to an end before the run did.")
             if "index" in batch:
                 indices[task.name] = np.asarray(batch["index"])
-            batches.append(put_batch(batch, size, self._sharding, task.name))
+            batches.append(put_batch(batch, size, self._sharding, task.name, task.sequences))
         return tuple(batches), indices
 
     def reports(self) -> dict[str, dict[str, Any]]:

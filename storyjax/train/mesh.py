@@ -17,6 +17,7 @@ from storyjax.train.settings import MeshSettings
 
 AXES = ("data", "fsdp", "seq")
 BATCH_AXES = ("data", "fsdp")
+SEQUENCE_AXIS = "seq"
 # Cutting a bias into eight saves nothing and costs a collective at each use.
 MIN_SHARDED_SIZE = 1024
 
@@ -37,8 +38,16 @@ def make_mesh(settings: MeshSettings) -> Mesh:
     Raises:
         StoryjaxError: the axes do not multiply to the number of devices.
     """
+    return Mesh(mesh_utils.create_device_mesh(mesh_shape(settings, jax.device_count())), AXES)
+
+
+def mesh_shape(settings: MeshSettings, devices: int) -> tuple[int, ...]:
+    """Devices along each of AXES.
+
+    Raises:
+        StoryjaxError: the axes do not multiply to `devices`.
+    """
     shape = [settings.data, settings.fsdp, settings.seq]
-    devices = jax.device_count()
     wrong = any(size == 0 or size < -1 for size in shape) or shape.count(-1) > 1
     if not wrong and -1 in shape:
         shape[shape.index(-1)] = devices // -math.prod(shape)
@@ -47,16 +56,16 @@ def make_mesh(settings: MeshSettings) -> Mesh:
         raise StoryjaxError(
             f"config.mesh ({asked}) does not lay out {devices} device(s); one axis may be -1, the rest."
         )
-    return Mesh(mesh_utils.create_device_mesh(shape), AXES)
+    return tuple(shape)
 
 
 def replicated(mesh: Mesh | AbstractMesh) -> NamedSharding:
     return NamedSharding(mesh, PartitionSpec())
 
 
-def batch_sharding(mesh: Mesh | AbstractMesh) -> NamedSharding:
-    """Of arrays whose leading dimension is the examples."""
-    return NamedSharding(mesh, PartitionSpec(BATCH_AXES))
+def batch_sharding(mesh: Mesh | AbstractMesh, sequence: bool = False) -> NamedSharding:
+    """Of arrays whose leading dimension is the examples and, with `sequence`, whose second is cut along `seq`."""
+    return NamedSharding(mesh, PartitionSpec(BATCH_AXES, *([SEQUENCE_AXIS] if sequence else [])))
 
 
 def parameter_sharding(mesh: Mesh | AbstractMesh, shape: tuple[int, ...]) -> NamedSharding:
@@ -82,8 +91,11 @@ def check_batch_size(mesh: Mesh | AbstractMesh, batch_size: int, accumulate: int
         )
 
 
-def put_batch(batch: Mapping[str, Any], batch_size: int, sharding: NamedSharding, where: str) -> dict[str, jax.Array]:
-    """This process's share of a batch of `batch_size` examples, as arrays of the global batch.
+def put_batch(
+    batch: Mapping[str, Any], batch_size: int, sharding: NamedSharding, where: str, sequences: tuple[str, ...] = ()
+) -> dict[str, jax.Array]:
+    """This process's share of a batch of `batch_size` examples, as arrays of the global batch; those that `sequences`
+    names are cut along `seq` too.
 
     Raises:
         ValueError: an array has another number of examples; `where` names the stream.
@@ -93,4 +105,8 @@ def put_batch(batch: Mapping[str, Any], batch_size: int, sharding: NamedSharding
     for name, array in arrays.items():
         if array.shape[:1] != (share,):
             raise ValueError(f"{where}: batch['{name}'] has shape {array.shape}, not ({share}, ...)")
-    return {name: jax.make_array_from_process_local_data(sharding, array) for name, array in arrays.items()}
+    along = batch_sharding(sharding.mesh, sequence=True)
+    return {
+        name: jax.make_array_from_process_local_data(along if name in sequences else sharding, array)
+        for name, array in arrays.items()
+    }
