@@ -9,6 +9,7 @@ import numpy as np
 from einops import rearrange
 from jaxtyping import Array, Float
 
+from storyjax.data.features import restore
 from storyjax.nn.closed_vocabulary import score_answers, sequence_log_likelihood
 from storyjax.tcr.data import TYPES
 from storyjax.tcr.model import VideoLanguageModel
@@ -27,7 +28,7 @@ class QuestionAnswering:
         """The LLM's encoder states and mask, one row for each question, and the attention each frame got."""
         resampled = self.model.resample(
             params,
-            self.model.look(params, batch["frames"]),
+            self.look(params, batch),
             batch["seconds"],
             batch["frame_mask"],
             batch["task"],
@@ -37,6 +38,12 @@ class QuestionAnswering:
         )
         encoded, mask = self.model.encode(params, resampled.queries, batch["prompt"], batch["prompt_mask"])
         return encoded, mask, resampled.seen
+
+    def look(self, params: Params, batch: Batch) -> Float[Array, "b t n e"]:
+        """The frozen tower's tokens: of the batch's frames, or those that were stored of them (data/features.py)."""
+        if "frames" in batch:
+            return self.model.look(params, batch["frames"])
+        return restore(batch["visual_tokens"], batch.get("visual_scale"), self.model.vision.dtype)
 
     def loss(self, params: Params, batch: Batch, key: Array) -> tuple[Float[Array, ""], dict[str, Array]]:
         """The generative loss on the answer's words (§3.2.2): mean negative log-likelihood of a token."""

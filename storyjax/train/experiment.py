@@ -35,7 +35,7 @@ class StreamSpec:
         batch_size: examples of a global batch, over all processes.
         seed: with the step, the only source of randomness.
         start_step: the first batch to give is the one of this step (0-based).
-        process_index, process_count: which share of each global batch is this process's.
+        process_index, process_count: which share of each global batch is this process's (mesh.data_share).
         steps: how many batches will be asked for from the start of the run, or None if that is not known.
     """
 
@@ -80,6 +80,7 @@ class Evaluator:
         measure: (params, batch) -> pytree of arrays; runs under `jit` over the global batch.
         accumulate: (acc or None, measure's result as numpy, batch) -> acc.
         finish: acc -> {"dataset/metric": number}.
+        reads_batch: whether `accumulate` looks at the batch; if not, many processes need not send it to each other.
     """
 
     name: str
@@ -87,6 +88,7 @@ class Evaluator:
     measure: Callable[[Params, Batch], Any]
     accumulate: Callable[[Any, Any, Batch], Any]
     finish: Callable[[Any], dict[str, float]]
+    reads_batch: bool = True
 
 
 def summing_evaluator(
@@ -102,7 +104,7 @@ def summing_evaluator(
         measured = {key: np.asarray(value, np.float64) for key, value in measured.items()}
         return measured if acc is None else {key: acc[key] + measured[key] for key in measured}
 
-    return Evaluator(name, data, measure, accumulate, finish)
+    return Evaluator(name, data, measure, accumulate, finish, reads_batch=False)
 
 
 @dataclass(frozen=True)
