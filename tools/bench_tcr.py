@@ -8,13 +8,14 @@
 Both modules get the same visual tokens (t frames × n tokens of the tower's width), float32, on the same cores, in one
 process, turn by turn: a machine that is busy with other things slows down both. Ratios are ours / theirs, each the
 median over turns of one run; below 1 is better. Memory (Linux) is the peak of a child process for each case, which
-does nothing else, in one forward + backward: what is held beyond the libraries, the weights and a first single frame.
+does nothing else, in one forward + backward: what t frames take beyond what a single one does.
 
 The Q-Former has no text; the TCR's row has a task token and a prompt of 16 words besides its queries.
 """
 
 import argparse
 import dataclasses
+import gc
 import json
 import os
 import statistics
@@ -181,7 +182,7 @@ def forget_peak() -> None:
 
 
 def measure_memory(arguments: argparse.Namespace, side: str, frames: int) -> dict[str, int]:
-    """{"peak", "grown"} in bytes, of one child process: forward + backward, after having done it with one frame."""
+    """{"peak", "grown" (beyond that of one frame)} in bytes, of forward + backward in a child process."""
     command = [sys.executable, __file__, f"--child={side}", f"--frames={frames}", f"--tokens={arguments.tokens}"]
     command += [f"--width={arguments.width}", f"--reference={arguments.reference}", f"--threads={arguments.threads}"]
     command += [f"--attention={arguments.attention}", *(["--tcr", *arguments.tcr] if arguments.tcr else [])]
@@ -193,14 +194,16 @@ def measure_memory(arguments: argparse.Namespace, side: str, frames: int) -> dic
 
 
 def child(arguments: argparse.Namespace) -> None:
-    make, (frames,) = SIDES[arguments.child], arguments.frames
-    make(arguments, 1)["forward + backward"]()
-    before = held_bytes("VmRSS")
-    step = make(arguments, frames)["forward + backward"]
-    step()  # what compiling takes does not count
-    forget_peak()
-    step()
-    print(json.dumps({"peak": held_bytes("VmHWM"), "grown": held_bytes("VmHWM") - before}))
+    peaks = []
+    for frames in (1, *arguments.frames):
+        gc.collect()
+        step = SIDES[arguments.child](arguments, frames)["forward + backward"]
+        step()  # what compiling takes does not count
+        forget_peak()
+        step()
+        peaks.append(held_bytes("VmHWM"))
+        del step
+    print(json.dumps({"peak": peaks[-1], "grown": peaks[-1] - peaks[0]}))
 
 
 def implied_memory_ratio(arguments: argparse.Namespace) -> float:

@@ -115,28 +115,25 @@ def test_what_is_finished_is_kept_and_what_is_missing_or_damaged_is_made_again(c
 
 @pytest.mark.parametrize(
     ("dtype", "precision", "tolerance"),
-    [("bfloat16", "bfloat16", 0.0), ("float16", "float32", 2e-3), ("int8", "float32", 2e-2)],
+    [("bfloat16", "bfloat16", 2e-2), ("float16", "float32", 1e-3), ("int8", "float32", 2e-2)],
 )
 def test_the_loss_is_that_of_pixels(config, tmp_path, dtype, precision, tolerance) -> None:
     config = ConfigDict({**config.to_dict(), "precision": precision})
     compute_features(config, tmp_path, ("train", "val"), dtype=dtype, draws=1, run=here)
+    params = {**params_of(build(with_features(config, tmp_path))), "vision": make_tower(config)._params["vision"]}
     losses, tokens = [], []
-    weights = None
     for one in (config, with_features(config, tmp_path)):
         experiment = build(one)
-        weights = experiment.pretrained() if weights is None else weights
-        params = params_of(build(config))
-        params = {**params, "vision": make_tower(config)._params["vision"]}
         stream = experiment.evaluators[0].data(StreamSpec(2, 0))
-        batch = next(stream)
+        batch = {name: jnp.asarray(array) for name, array in next(stream).items()}
         stream.close()
-        (asks,) = {task.loss.__self__ for task in experiment.tasks}
+        asks = experiment.tasks[0].loss.__self__
         assert isinstance(asks, QuestionAnswering)
         tokens.append(np.asarray(asks.look(params, batch), np.float32)[0])
-        losses.append(float(asks.loss(params, batch, jax.random.key(1))[0]))
+        losses.append(float(jax.jit(asks.loss)(params, batch, jax.random.key(1))[0]))
     scale = np.abs(tokens[0]).max()
     np.testing.assert_allclose(tokens[1], tokens[0], rtol=0, atol=tolerance * scale)
-    assert losses[1] == pytest.approx(losses[0], rel=tolerance, abs=0)
+    assert losses[1] == pytest.approx(losses[0], rel=tolerance)
 
 
 def test_training_draws_one_frame_of_each_segment_and_evaluation_the_middle_ones(config, folder) -> None:
