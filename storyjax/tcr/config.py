@@ -22,6 +22,7 @@ from ml_collections import ConfigDict
 
 from storyjax.configuration import choose, from_config
 from storyjax.data.builders.nextqa import OPTIONS, NextQASource, prepare
+from storyjax.data.features import FeatureStore
 from storyjax.data.pipeline import Stream, eval_stream, train_stream
 from storyjax.data.text import HubTokenizer, Tokenizer, WordTokenizer
 from storyjax.errors import StoryjaxError
@@ -31,6 +32,7 @@ from storyjax.storyworld.nextqa import export_nextqa
 from storyjax.tcr.data import FRAME_ARRAYS, Ablation, QaConfig, QaLoader, QuestionGroups, answer_ids, batch_shapes
 from storyjax.tcr.evaluate import accuracies
 from storyjax.tcr.export import exports
+from storyjax.tcr.features import Tower
 from storyjax.tcr.losses import QuestionAnswering
 from storyjax.tcr.model import Tcr, TcrConfig, VideoLanguageModel
 from storyjax.tcr.stream import Chunks, Streaming
@@ -46,7 +48,7 @@ ANSWER_TOKENS = 3  # of "Option A" and the end token, to a published T5
 
 
 @dataclass(frozen=True)
-class Tower:
+class TowerConfig:
     """Where a frozen tower's weights lie and, optionally, which published architecture it has."""
 
     weights: str
@@ -55,8 +57,8 @@ class Tower:
 
 @dataclass(frozen=True)
 class ModelConfig:
-    vision: Tower
-    llm: Tower
+    vision: TowerConfig
+    llm: TowerConfig
     tcr: dict[str, Any] = field(default_factory=dict)
     streaming: Streaming = field(default_factory=Streaming)
     llm_remat: bool = False
@@ -67,7 +69,7 @@ def folder(weights: str) -> Path:
     return shipped(weights.removeprefix(SHIPPED)) if weights.startswith(SHIPPED) else Path(weights)
 
 
-def tower_file(tower: Tower, name: str, part: str) -> Path:
+def tower_file(tower: TowerConfig, name: str, part: str) -> Path:
     """A file of a tower's folder.
 
     Raises:
@@ -84,7 +86,7 @@ def tower_file(tower: Tower, name: str, part: str) -> Path:
     return path
 
 
-def _architecture(tower: Tower, cls: type, presets: dict[str, Any], part: str) -> Any:
+def _architecture(tower: TowerConfig, cls: type, presets: dict[str, Any], part: str) -> Any:
     if tower.preset is not None:
         return presets[choose(tower.preset, presets, f"config.model.{part}.preset")]
     stored = json.loads(tower_file(tower, "config.json", part).read_text())
@@ -119,14 +121,20 @@ def make_tokenizer(config: ConfigDict) -> Tokenizer:
     return HubTokenizer(words.parent)
 
 
-def frozen_towers(config: ConfigDict) -> dict[str, StoredTensor]:
-    """The weights of both towers, flat, under "vision/" and "llm/"; one folder may have both. They are read where they
-    are needed, one after another."""
+def frozen_towers(config: ConfigDict, parts: tuple[str, ...] = ("vision", "llm")) -> dict[str, StoredTensor]:
+    """The weights of both towers, or of one, flat, under "vision/" and "llm/"; one folder may have both. They are read
+    where they are needed, one after another."""
     section = from_config(ModelConfig, config, "config.model")
     weights = {}
-    for part in ("vision", "llm"):
+    for part in parts:
         weights |= stored_tensors(tower_file(getattr(section, part), "model.safetensors", part), f"{part}/")
     return weights
+
+
+def make_tower(config: ConfigDict) -> Tower:
+    """The vision tower of a whole config, with its weights, to compute features with."""
+    weights = frozen_towers(config.model, ("vision",))
+    return Tower(make_model(config.model, config.precision), weights, get_policy(config.precision))
 
 
 @dataclass(frozen=True)
@@ -140,6 +148,8 @@ class QaData(QaConfig):
         eval_split: what results are measured on; Table 3.2 uses the validation set.
         ablations: further evaluations, by the names of ABLATIONS; "none" gives "nextqa_none/acc" and so on.
         max_broken_share: more broken videos or questions than this stop the run.
+        features: where `storyjax data features` has put the frozen vision tower's tokens of these videos; they are
+            trained and evaluated on instead of pixels, and the tower is not loaded.
     """
 
     manual_dir: str = "data/nextqa"
@@ -149,6 +159,7 @@ class QaData(QaConfig):
     ablations: tuple[str, ...] = ()
     max_broken_share: float = 0.05
     workers: int = 0
+    features: str | None = None
 
 
 ABLATIONS = {
@@ -170,27 +181,39 @@ def build(config: ConfigDict) -> Experiment:
     tokenizer = functools.cache(lambda: make_tokenizer(config.model))
     streams = {"max_broken_share": data.max_broken_share, "workers": data.workers}
 
-    def loader(train: bool, ablation: Ablation) -> QaLoader:
-        return QaLoader(data, model.tcr.config, model.vision.config.image_size, tokenizer(), train, ablation)
+    @functools.cache
+    def features(split: str) -> FeatureStore | None:
+        if data.features is None:
+            return None
+        return FeatureStore(Path(data.features) / split, make_tower(config).fingerprint, data.frames)
+
+    def loader(split: str, train: bool, ablation: Ablation) -> QaLoader:
+        size = model.vision.config.image_size
+        return QaLoader(data, model.tcr.config, size, tokenizer(), train, ablation, features(split))
 
     def groups(split: str, seed: int | None) -> QuestionGroups:
         size = data.eval_questions if seed is None else data.questions_per_video
         return QuestionGroups(records(split), records(split).question_counts, size, seed)
 
     def train_data(spec: StreamSpec) -> Stream:
-        return train_stream(groups("train", spec.seed), loader(True, Ablation()), spec, **streams)
+        return train_stream(groups("train", spec.seed), loader("train", True, Ablation()), spec, **streams)
 
     def evaluator(name: str, ablation: Ablation) -> Evaluator:
         return summing_evaluator(
             name,
-            lambda spec: eval_stream(groups(data.eval_split, None), loader(False, ablation), spec, **streams),
+            lambda spec: eval_stream(
+                groups(data.eval_split, None), loader(data.eval_split, False, ablation), spec, **streams
+            ),
             qa.measure,
             lambda sums: accuracies(sums, name),
             sequences=FRAME_ARRAYS,
             planned=planned(data.eval_questions, train=False),
         )
 
-    def planned(questions: int, train: bool) -> Planned:
+    def planned(questions: int, train: bool) -> Planned | None:
+        if data.features is not None:  # what a run takes is planned from pixels
+            return None
+
         def shapes(videos: int) -> Batch:
             return batch_shapes(data, model.vision.config.image_size, videos, questions, answers().shape[1])
 
@@ -205,10 +228,12 @@ def build(config: ConfigDict) -> Experiment:
 
     qa = QuestionAnswering(model, answers)
     chosen = {name: ABLATIONS[choose(name, ABLATIONS, "config.data.ablations")] for name in data.ablations}
+    # With features at hand nothing looks at pixels, and the tower's billion parameters need not lie in memory.
+    towers = ("vision", "llm") if data.features is None else ("llm",)
     return Experiment(
         name="tcr",
-        init=model.init,
-        pretrained=lambda: frozen_towers(config.model),
+        init=lambda key: {name: part for name, part in model.init(key).items() if name in (*towers, "tcr")},
+        pretrained=lambda: frozen_towers(config.model, towers),
         trainable="tcr/.*",
         tasks=(
             Task(
@@ -225,8 +250,13 @@ def build(config: ConfigDict) -> Experiment:
         ),
         units="videos",
         steps_per_epoch=lambda: len(groups("train", config.seed)) // config.train.batch_size,
-        exports=exports(model),
+        exports=exports(model) if data.features is None else {},
     )
+
+
+def nextqa_records(config: ConfigDict, split: str) -> NextQASource:
+    """The split of a whole config's data set, prepared."""
+    return _records(from_config(QaData, config.data, "config.data"), split)
 
 
 def _records(data: QaData, split: str) -> NextQASource:

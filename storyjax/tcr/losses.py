@@ -9,6 +9,7 @@ import numpy as np
 from einops import rearrange
 from jaxtyping import Array, Float
 
+from storyjax.data.features import restore
 from storyjax.nn.closed_vocabulary import score_answers, sequence_log_likelihood
 from storyjax.tcr.data import TYPES
 from storyjax.tcr.model import VideoLanguageModel
@@ -27,17 +28,12 @@ class QuestionAnswering:
         self, params: Params, batch: Batch, key: Array | None, attention: bool = True
     ) -> tuple[Array, Array, Float[Array, "b k t"] | None]:
         """The LLM's encoder states and mask, one row for each question, and the attention each frame got, if wanted."""
-        resampled = self.model.watch(
-            params,
-            batch["frames"],
-            batch["seconds"],
-            batch["frame_mask"],
-            batch["task"],
-            batch["condition"],
-            batch["condition_mask"],
-            key,
-            attention,
-        )
+        asked = (batch["task"], batch["condition"], batch["condition_mask"], key, attention)
+        if "frames" in batch:
+            resampled = self.model.watch(params, batch["frames"], batch["seconds"], batch["frame_mask"], *asked)
+        else:  # what the frozen tower saw in them was stored (data/features.py)
+            tokens = restore(batch["visual_tokens"], batch.get("visual_scale"), self.model.vision.dtype)
+            resampled = self.model.resample(params, tokens, batch["seconds"], batch["frame_mask"], *asked)
         encoded, mask = self.model.encode(params, resampled.queries, batch["prompt"], batch["prompt_mask"])
         return encoded, mask, resampled.seen
 

@@ -35,7 +35,7 @@ class StreamSpec:
         batch_size: examples of a global batch, over all processes.
         seed: with the step, the only source of randomness.
         start_step: the first batch to give is the one of this step (0-based).
-        process_index, process_count: which share of each global batch is this process's.
+        process_index, process_count: which share of each global batch is this process's (mesh.data_share).
         steps: how many batches will be asked for from the start of the run, or None if that is not known.
     """
 
@@ -96,6 +96,7 @@ class Evaluator:
         accumulate: (acc or None, measure's result as numpy, batch) -> acc.
         finish: acc -> {"dataset/metric": number}.
         sequences, planned: as those of a Task.
+        reads_batch: whether `accumulate` looks at the batch; if not, many processes need not send it to each other.
     """
 
     name: str
@@ -105,6 +106,7 @@ class Evaluator:
     finish: Callable[[Any], dict[str, float]]
     sequences: tuple[str, ...] = ()
     planned: "Planned | None" = None
+    reads_batch: bool = True
 
 
 def summing_evaluator(
@@ -124,7 +126,7 @@ def summing_evaluator(
         measured = {key: np.asarray(value, np.float64) for key, value in measured.items()}
         return measured if acc is None else {key: acc[key] + measured[key] for key in measured}
 
-    return Evaluator(name, data, measure, accumulate, finish, **further)
+    return Evaluator(name, data, measure, accumulate, finish, reads_batch=False, **further)
 
 
 @dataclass(frozen=True)

@@ -22,16 +22,6 @@ SEQUENCE_AXIS = "seq"
 MIN_SHARDED_SIZE = 1024
 
 
-def start_distributed(settings: MeshSettings) -> None:
-    """Joins the other processes, where the config asks for it; must come before anything touches a device."""
-    if jax.distributed.is_initialized():
-        return
-    if settings.coordinator is not None:
-        jax.distributed.initialize(settings.coordinator, settings.num_processes, settings.process_id)
-    elif settings.distributed == "auto":
-        jax.distributed.initialize()
-
-
 def make_mesh(settings: MeshSettings) -> Mesh:
     """The mesh over all devices of all processes.
 
@@ -78,6 +68,27 @@ def parameter_sharding(mesh: Mesh | AbstractMesh, shape: tuple[int, ...]) -> Nam
     return NamedSharding(mesh, PartitionSpec(*([None] * axis), "fsdp"))
 
 
+def data_share(mesh: Mesh) -> tuple[int, int]:
+    """(index, count): which part of every batch this process loads, and of how many parts.
+
+    Processes whose devices hold the same examples (those along `seq`) load the same part. Where the devices of a
+    process lie apart along the batch, its part is spread likewise: the batch has the same examples, in another order.
+
+    Raises:
+        StoryjaxError: the processes' devices cut the batch in parts that overlap.
+    """
+    owners = np.vectorize(lambda device: device.process_index)(mesh.devices).reshape(-1, mesh.shape["seq"])
+    parts = {process: tuple(np.flatnonzero((owners == process).any(axis=1))) for process in np.unique(owners)}
+    distinct = sorted(set(parts.values()))
+    if sum(map(len, distinct)) != len(owners) or len(set(map(len, distinct))) > 1:
+        axes = ", ".join(f"{axis}={mesh.shape[axis]}" for axis in AXES)
+        raise StoryjaxError(
+            f"config.mesh ({axes}) cuts a batch across processes unevenly; let config.mesh.seq be a multiple, or a "
+            "divisor, of the devices of a process."
+        )
+    return distinct.index(parts[jax.process_index()]), len(distinct)
+
+
 def check_batch_size(mesh: Mesh | AbstractMesh, batch_size: int, accumulate: int, where: str) -> None:
     """Every device must get as many examples of each micro-batch as any other.
 
@@ -100,7 +111,7 @@ def put_batch(
     Raises:
         ValueError: an array has another number of examples; `where` names the stream.
     """
-    share = batch_size // jax.process_count()
+    share = batch_size // data_share(sharding.mesh)[1]
     arrays = {name: np.asarray(value) for name, value in batch.items()}
     for name, array in arrays.items():
         if array.shape[:1] != (share,):

@@ -14,7 +14,7 @@ from ml_collections import ConfigDict
 from storyjax.errors import StoryjaxError
 
 # What may change between a run and its resumption without making it another run.
-FREE_KEYS = ("train.steps", "train.epochs", "mesh.", "checkpoint.", "eval.", "log.")
+FREE_KEYS = ("train.steps", "train.epochs", "mesh.", "distributed.", "checkpoint.", "eval.", "log.")
 _STORAGE_ERRORS = (
     *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO),
     *(errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENOENT),
