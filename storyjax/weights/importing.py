@@ -125,11 +125,11 @@ def _arrays(
     bar: tqdm,
 ) -> Iterator[tuple[str, np.ndarray]]:
     """Our arrays one after another; the ones that the source leaves out are zeros."""
-    for first, other in repeated(table, tensors):
+    for first, other, name in repeated(table, tensors):
         if tensors[first].shape != tensors[other].shape or not np.array_equal(
             tensors[first].read(), tensors[other].read()
         ):
-            refuse_difference(where, first, other)
+            refuse_difference(where, other, name)
     given = set()
     for step in planned:
         tensor = tensors[step.source]

@@ -15,6 +15,7 @@ import einops
 import jax
 import numpy as np
 
+from storyjax.errors import StoryjaxError
 from storyjax.nn.t5 import T5Config
 from storyjax.weights.tree_io import fit, flatten, refuse_mismatch
 
@@ -318,19 +319,21 @@ def plan(
     return found
 
 
-def repeated(table: RuleTable, source: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Pairs of names of `source` under which the same array must lie."""
+def repeated(table: RuleTable, source: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+    """Pairs of names of `source` under which the same array must lie, and the first name of that array."""
     groups: dict[str, list[str]] = {}
     for alias, name in table.aliases.items():
         groups.setdefault(name, [name]).append(alias)
-    present = [[name for name in group if name in source] for group in groups.values()]
-    return [(group[0], other) for group in present for other in group[1:]]
+    pairs = []
+    for name, group in groups.items():
+        present = [other for other in group if other in source]
+        pairs += [(present[0], other, name) for other in present[1:]]
+    return pairs
 
 
-def refuse_difference(where: str, first: str, other: str) -> NoReturn:
-    """The StoryjaxError for a pair of `repeated` that is not the same array."""
-    refuse_mismatch(where, missing=(), unused=(f"{other} (it should equal {first})",), misshapen=())
-    raise AssertionError("unreachable")
+def refuse_difference(where: str, other: str, name: str) -> NoReturn:
+    """The StoryjaxError for one of `repeated` that is not the same array."""
+    raise StoryjaxError(f"the weights in {where} are of another model: 1 unused: {other} (it should equal {name})")
 
 
 def import_weights(
@@ -342,9 +345,9 @@ def import_weights(
     """
     shapes = {path: tuple(leaf.shape) for path, leaf in flatten(abstract_tree).items()}
     planned = plan(table, source, shapes, where)
-    for first, other in repeated(table, source):
+    for first, other, name in repeated(table, source):
         if not np.array_equal(source[first], source[other]):
-            refuse_difference(where, first, other)
+            refuse_difference(where, other, name)
     flat = {path: np.zeros(shape, np.float32) for path, shape in shapes.items() if _zeros(table, path)}
     for step in planned:
         flat |= step.ours(source[step.source])

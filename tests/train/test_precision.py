@@ -62,11 +62,10 @@ def deviation(name: str) -> dict[str, float]:
 # Largest deviations allowed: a third more than was measured.
 @pytest.mark.parametrize(
     ("name", "tokens", "queries", "logits"),
-    [("lavis", 0.001, 0.002, 0.03), ("lavis_bfloat16", 0.01, 0.02, 0.03), ("bfloat16", 0.01, 0.03, 0.04)],
+    [("lavis", 1.4e-3, 4e-4, 1.2e-2), ("lavis_bfloat16", 1.1e-2, 4.5e-3, 1.2e-2), ("bfloat16", 1.1e-2, 1.1e-2, 1.4e-2)],
 )
 def test_deviation_from_float32(name: str, tokens: float, queries: float, logits: float) -> None:
     measured = deviation(name)
-    print(name, {key: f"{value:.2e}" for key, value in measured.items()})
     for key, limit in (("tokens", tokens), ("queries", queries), ("logits", logits)):
         assert 1e-5 < measured[key] < limit, key
 
