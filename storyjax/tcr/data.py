@@ -58,7 +58,7 @@ class QaConfig:
 
 
 # Entries of a batch whose second dimension is the frames.
-FRAME_ARRAYS = ("frames", "seconds", "frame_mask")
+FRAME_ARRAYS = ("frames", "visual_tokens", "visual_scale", "seconds", "frame_mask")
 
 
 def batch_shapes(config: QaConfig, image_size: int, videos: int, questions: int, answer_tokens: int) -> Batch:
