@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 from einops import rearrange, repeat
 from jax.typing import DTypeLike
-from jaxtyping import Array, Bool, Float, Int, UInt8
+from jaxtyping import Array, Bool, Float, Int, Num, UInt8
 
 from storyjax.nn.attention import MultiHeadAttention
 from storyjax.nn.pixels import normalise
@@ -27,7 +27,7 @@ from storyjax.nn.streaming_attention import KeyStream, Looked, StreamingAttentio
 from storyjax.nn.t5 import T5
 from storyjax.nn.vit import ViT
 from storyjax.tcr.patches import all_patches, drop_patches, patch_order
-from storyjax.tcr.stream import Streaming, VideoStream, look_in_turn
+from storyjax.tcr.stream import Packed, Streaming, VideoStream, look_in_turn
 
 # §3.2.1: one learnt token for each task; new tasks take the next free index.
 TASK_TOKENS = ("QA", "CPN", "TRG", "STG", "LTA")
@@ -238,7 +238,7 @@ class Resampled(NamedTuple):
         seen: the share of the queries' attention that each frame got in the last cross-attention (Fig. 3.4).
         recognised: the same of the prompt's words in the first, before they know of each other.
 
-    The last two are None where they were not asked for.
+    Both are None where they were not asked for.
     """
 
     queries: Float[Array, "b k q w"]
@@ -305,7 +305,7 @@ class VideoLanguageModel:
     def resample(
         self,
         params: dict,
-        tokens: Float[Array, "b t n e"],
+        tokens: Num[Array, "b t n e"],
         seconds: Float[Array, "b t"],
         frame_mask: Bool[Array, "b t"],
         task: Int[Array, "b k"],
@@ -313,18 +313,20 @@ class VideoLanguageModel:
         prompt_mask: Bool[Array, "b k l"],
         key: Array | None = None,
         attention: bool = True,
+        scale: Float[Array, "b t n"] | None = None,
     ) -> Resampled:
         """The video as the frozen LLM is to read it under each prompt, and where the TCR looked.
 
-        `tokens` are those that `look` gives; `seconds` are the frames' times in the video.
+        `tokens` are those of `look`, or int8 in units of a `scale` each; `seconds` are the frames' times in the video.
         With a `key` (training), patches are dropped; without, all are seen. Without `attention`, only queries are made.
         """
         config = self.tcr.config
         asked = (task, prompt, prompt_mask)
         if self.streaming.chunk_frames:
             order = self._order(key, *tokens.shape[:3])
-            video = VideoStream.of(tokens, time_to_bin(seconds, config), frame_mask, self.streaming, order)
+            video = VideoStream.of(tokens, scale, time_to_bin(seconds, config), frame_mask, self.streaming, order)
             return self._resample_stream(params, video, *asked, attention)
+        tokens = Packed(tokens, scale).tokens()
         if key is None or not config.drop_patches:
             visual, frame_of = all_patches(tokens)
         else:

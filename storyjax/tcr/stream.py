@@ -17,7 +17,7 @@ import numpy as np
 from einops import rearrange
 from jax.sharding import PartitionSpec
 from jax.typing import DTypeLike
-from jaxtyping import Array, Bool, Float, Int, UInt8
+from jaxtyping import Array, Bool, Float, Int, Num, UInt8
 
 from storyjax.errors import StoryjaxError
 from storyjax.nn.streaming_attention import KeyStream, Looked, attention_per_group
@@ -88,9 +88,9 @@ class Chunks:
                 f"{', each starting on an even frame' if paired else ''}: take a multiple of {parts * step}."
             )
         part = frames // parts
-        count = max(1, -(-part // max(chunk_frames, step)))
-        size = -(-part // count)
-        return cls(frames, parts, count, min(part, size + size % step))
+        size = -(-part // -(-part // max(chunk_frames - chunk_frames % step, step)))
+        size += size % step
+        return cls(frames, parts, -(-part // size), size)
 
     def read(self, array: Array, index: Int[Array, ""], every: int = 1) -> Array:
         """(s b c ...): a chunk of each part of an array (b, t // every, ...), which may be one device's share of it."""
@@ -153,7 +153,8 @@ class VideoStream:
         frame_of: the frame, within its chunk, of each token kept of a chunk.
         frames: of the videos, without one that makes their number even.
         store: arrays: "bins" (b t) and "mask" (b t) of the frames; and either "packed", `Packed` tokens by chunks
-            (count s b k e), or "tokens" (b t n e) with, where patches are dropped, "order" (b t/2 k).
+            (count s b k e), or "tokens" (b t n e), with "scale" (b t n) if they are int8 and with "order" (b t/2 k)
+            where patches are dropped.
     """
 
     chunks: Chunks
@@ -164,17 +165,17 @@ class VideoStream:
     @classmethod
     def of(
         cls,
-        tokens: Float[Array, "b t n e"],
+        tokens: Num[Array, "b t n e"],
+        scale: Float[Array, "b t n"] | None,
         bins: Int[Array, "b t"],
         mask: Bool[Array, "b t"],
         streaming: Streaming,
         order: Int[Array, "b odd k"] | None = None,
     ) -> "VideoStream":
-        """A stream of tokens that are there already; none of them is copied."""
+        """A stream of tokens that are there already, int8 ones with a scale each; none of them is copied."""
         store = {"tokens": jax.lax.stop_gradient(tokens), "bins": bins, "mask": mask}
-        if order is not None:
-            store["order"] = order
-        store = _even(store, tokens.shape[1])
+        further = {"scale": scale, "order": order}
+        store = _even(store | {name: array for name, array in further.items() if array is not None}, tokens.shape[1])
         chunks = Chunks.of(store["mask"].shape[1], parts_of_a_video(), streaming.chunk_frames, order is not None)
         return cls(chunks, _frame_of(chunks.size, tokens.shape[2], order), tokens.shape[1], store)
 
@@ -225,7 +226,8 @@ class VideoStream:
                 ).tokens()
             else:
                 order = self.chunks.read(store["order"], index, every=2) if "order" in store else None
-                tokens = kept(self.chunks.read(store["tokens"], index), order)
+                scale = self.chunks.read(store["scale"], index) if "scale" in store else None
+                tokens = kept(Packed(self.chunks.read(store["tokens"], index), scale).tokens(), order)
             mask = self.chunks.read(store["mask"], index) & self.chunks.fresh(index)[None, None]
             bins = self.chunks.read(store["bins"], index)
             return embed(params, tokens, bins, self.frame_of), mask[..., self.frame_of]

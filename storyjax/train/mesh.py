@@ -117,7 +117,10 @@ def put_batch(
         if array.shape[:1] != (share,):
             raise ValueError(f"{where}: batch['{name}'] has shape {array.shape}, not ({share}, ...)")
     along = batch_sharding(sharding.mesh, sequence=True)
+    # The whole shape is given, because processes that share a video all load all of its frames.
     return {
-        name: jax.make_array_from_process_local_data(along if name in sequences else sharding, array)
+        name: jax.make_array_from_process_local_data(
+            along if name in sequences else sharding, array, (batch_size, *array.shape[1:])
+        )
         for name, array in arrays.items()
     }

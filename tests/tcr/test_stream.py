@@ -59,7 +59,7 @@ def assert_same(first, second, atol: float = 1e-5) -> None:
     ("frames", "streaming", "drops", "tokens"),
     [
         (8, Streaming(chunk_frames=4, vision_chunk_frames=3), False, False),  # whole chunks; the tower takes 2 + 2
-        (7, Streaming(chunk_frames=3), True, False),  # chunks that overlap, and a last frame without another
+        (9, Streaming(chunk_frames=4), True, False),  # chunks that overlap, and a last frame without another
         (7, Streaming(chunk_frames=3), False, True),  # tokens that are there already
     ],
 )
@@ -124,7 +124,8 @@ def test_a_video_cut_over_devices_is_the_same_video() -> None:
 
 
 @pytest.mark.parametrize(
-    ("frames", "parts", "at_most", "paired"), [(92, 1, 16, True), (10, 2, 3, False), (6, 1, 9, True)]
+    ("frames", "parts", "at_most", "paired"),
+    [(92, 1, 16, True), (10, 1, 3, True), (22, 1, 8, True), (10, 2, 3, False), (6, 1, 9, True)],
 )
 def test_chunks_show_every_frame_once(frames: int, parts: int, at_most: int, paired: bool) -> None:
     chunks = Chunks.of(frames, parts, at_most, paired)
