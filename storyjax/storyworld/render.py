@@ -41,15 +41,15 @@ def _frame(story: Story, seconds: float, size: int) -> UInt8[np.ndarray, "y x 3"
     if shot.passer is not None:
         p = shot.passer
         sprite = passer_by(p.kind, p.beat, max(4, round(p.width * size)))
-        _lay(frame, sprite, round(p.x * size) - sprite.size[0] // 2, round(p.y * size))
+        lay(frame, sprite, round(p.x * size) - sprite.size[0] // 2, round(p.y * size))
     for f in shot.figures:
         x, y, width = corner(shot, f, size)
         p = f.performance
-        _lay(frame, figure(p.person, p.action, p.thing, f.colour, f.beat, width, f.mirror), x, y)
+        lay(frame, figure(p.person, p.action, p.thing, f.colour, f.beat, width, f.mirror), x, y)
     return _seen(frame, shot, story.seed)
 
 
-def _lay(frame: UInt8[np.ndarray, "y x 3"], sprite: Sprite, left: int, top: int) -> None:
+def lay(frame: UInt8[np.ndarray, "y x 3"], sprite: Sprite, left: int, top: int) -> None:
     """Lays a sprite into a frame; what sticks out is cut off."""
     width, height = sprite.size
     x0, y0 = max(0, left), max(0, top)

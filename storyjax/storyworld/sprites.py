@@ -51,7 +51,7 @@ def figure(person: str, action: str, thing: str | None, colour: Colour, beat: in
     with pen.at(0.0, 0.0, mirror=mirror):
         _ACTS[action](actor)
     boxes = {part: _clip(pen.extent(part), width, height) for part in pen.extents}
-    return _rimmed(pen.picture(), boxes)
+    return rimmed(pen.picture(), boxes)
 
 
 def _clip(box: Box | None, width: int, height: int) -> Box:
@@ -59,7 +59,7 @@ def _clip(box: Box | None, width: int, height: int) -> Box:
     return max(0.0, box[0]), max(0.0, box[1]), min(float(width), box[2]), min(float(height), box[3])
 
 
-def _rimmed(picture: UInt8[np.ndarray, "y x 4"], boxes: dict[str, Box]) -> Sprite:
+def rimmed(picture: UInt8[np.ndarray, "y x 4"], boxes: dict[str, Box]) -> Sprite:
     """Lays a picture over its own outline."""
     opacity = picture[..., 3].astype(np.float32) / 255
     spread = opacity.copy()
@@ -99,4 +99,4 @@ def passer_by(kind: str, beat: int, width: int) -> Sprite:
     else:
         with pen.at(0.0, 0.0, 1.0, 50.0 * beat):
             pen.oval(0.0, 0.0, 0.3, 0.14, (215, 120, 40))
-    return _rimmed(pen.picture(), {})
+    return rimmed(pen.picture(), {})
