@@ -7,10 +7,11 @@ import numpy as np
 from jaxtyping import UInt8, UInt16
 
 from storyjax.storyworld.actor import CELL_HEIGHT, Act, Actor
-from storyjax.storyworld.cast import PEOPLE, PLACES
+from storyjax.storyworld.cast import PLACES
 from storyjax.storyworld.dramatic_acts import DRAMATIC_ACTS
 from storyjax.storyworld.ordinary_acts import ORDINARY_ACTS
 from storyjax.storyworld.pen import Colour, Pen
+from storyjax.storyworld.population import EVERYONE
 from storyjax.storyworld.scenery import MARGIN, draw_place
 from storyjax.storyworld.vehicles import VEHICLE_HEIGHT, draw_ride
 
@@ -47,7 +48,7 @@ def figure(person: str, action: str, thing: str | None, colour: Colour, beat: in
     height = round(cell_height(action) * width)
     foot = max(1, round(0.03 * width))
     pen = Pen((width, height), width * 0.96, (width / 2, height - foot), supersample=3 if width >= 120 else 4)
-    actor = Actor(pen, PEOPLE[person], thing, colour, beat, mirror)
+    actor = Actor(pen, EVERYONE[person], thing, colour, beat, mirror)
     with pen.at(0.0, 0.0, mirror=mirror):
         _ACTS[action](actor)
     boxes = {part: _clip(pen.extent(part), width, height) for part in pen.extents}
