@@ -21,7 +21,7 @@ from ml_collections import ConfigDict
 
 from storyjax.configuration import from_config
 from storyjax.data.pipeline import eval_stream, train_stream
-from storyjax.data.text import Tokenizer, WordTokenizer, pad
+from storyjax.data.text import Tokenizer, WordTokenizer, encode_spliced
 from storyjax.nn.clip import Clip, ClipConfig
 from storyjax.nn.pixels import normalise
 from storyjax.storyworld import belongings, descriptions
@@ -53,7 +53,7 @@ class GenericClipData:
     val: int = 40
     events: int = 10
     rewrites: int = 1
-    text_length: int = 33
+    text_length: int = 38
     start: str = "storyworld_clip"
     tune: Literal["text", "both"] = "both"
     workers: int = 0
@@ -74,7 +74,7 @@ def load_events(
         told = [event] + [rewrite(event, cast, rng) for _ in range(data.rewrites)]
         described = [descriptions.describe(story, one, rng) for one in told]
         claimed = [descriptions.claims(one) for one in described]
-        out["texts"].append([pad([*tokenizer.encode(one.text), tokenizer.eos_id], length) for one in described])
+        out["texts"].append([encode_spliced(tokenizer, one.text, length)[0] for one in described])
         out["text_place"].append(np.array([place for place, _ in claimed], np.int32))
         out["text_facts"].append([facts for _, facts in claimed])
     return {"frames": np.asarray(pixels[chosen]), **{key: np.array(value) for key, value in out.items()}}
@@ -91,7 +91,7 @@ def load_things(
     pixels, scenes = row
     chosen = np.sort(rng.permutation(len(scenes))[: data.events])
     texts = [belongings.describe(scenes[i], rng) for i in chosen]
-    encoded = [pad([*tokenizer.encode(text), tokenizer.eos_id], length) for text in texts]
+    encoded = [encode_spliced(tokenizer, text, length)[0] for text in texts]
     return {"frames": np.asarray(pixels[chosen]), "texts": np.stack(encoded)}
 
 
