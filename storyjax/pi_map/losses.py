@@ -35,7 +35,7 @@ class LossConfig:
 def symmetric_cross_entropy(
     images: Float[Array, "b d"], texts: Float[Array, "b d"], temperature: float
 ) -> tuple[Float[Array, ""], Float[Array, ""]]:
-    """Pre-training: f_v(x) against f_t(π(f_v(x))) over the batch, both ways; and how many images find theirs (a share)."""
+    """Pre-training: f_v(x) against f_t(π(f_v(x))) over the batch, both ways; and the share of images that find it."""
     logits = jnp.einsum("id,td->it", unit_norm(images), unit_norm(texts)) / temperature
     diagonal = jnp.arange(logits.shape[0])
     loss = -(jax.nn.log_softmax(logits, 1)[diagonal, diagonal] + jax.nn.log_softmax(logits, 0)[diagonal, diagonal]) / 2
