@@ -91,7 +91,9 @@ class ClipText(nn.Module):
             name="encoder",
         )(x, jnp.tri(length, dtype=bool)[None, None])
         x = layer_norm(cfg.eps, self.dtype, "norm")(x)
-        end = jnp.argmax(ids == cfg.eos_id, axis=1)
+        # Published CLIPs pad with the end token, so that a vector's place may hold it too.
+        ended = ids == cfg.eos_id if slots is None else (ids == cfg.eos_id) & (slots < 0)
+        end = jnp.argmax(ended, axis=1)
         return jnp.take_along_axis(x, end[:, None, None], axis=1)[:, 0], x
 
 
