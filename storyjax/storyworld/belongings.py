@@ -1,8 +1,8 @@
 """Particular things: my dog Chia, my cup Drum; their photographs, short films, and what can truly be said of them.
 
 A belonging has a kind, a colour and a marking of its own and keeps them wherever it is seen. Many are named after
-something else in the world (a dog called Pizza), so that whoever searches for the name finds the wrong thing. A scene is
-one belonging somewhere, beside something else; photographs are single pictures of it, films a few seconds of it.
+something else in the world (a dog called Pizza), so that whoever searches for the name finds the wrong thing. A scene
+is one belonging somewhere, beside something else; photographs are single pictures of it, films a few seconds of it.
 """
 
 from collections.abc import Sequence
