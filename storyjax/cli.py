@@ -8,17 +8,23 @@ import json
 import os
 import re
 import sys
-from collections.abc import Sequence
-from typing import NoReturn
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, NoReturn
 
 import storyjax
 from storyjax.errors import StoryjaxError, nearest
 from storyjax.main import leave
+from storyjax.search import arguments as search_arguments
+
+if TYPE_CHECKING:
+    from storyjax.search.personal import Personaliser
 
 ABOUT = """\
-Understands stories in videos: ask questions about them, and check what the thesis claims.
+Understands stories in videos: ask questions about them, find people and things in them, and check what the thesis
+claims.
 
   storyjax ask VIDEO "question"        answers a question about a video
+  storyjax find "An image of <NAME>"   finds whom or what you enrolled from photos in a folder of videos and images
   storyjax reproduce TABLE             makes a table of the thesis on StoryWorld and tells which claims hold
   storyjax data storyworld --out DIR   writes a world of small videos with questions, to train and test on
 
@@ -148,6 +154,8 @@ def _parser() -> tuple[_Parser, dict[str, _Parser]]:
     reproduce.add_argument("--quick", action="store_true", help="a few steps of each run, into WORKDIR/quick")
     reproduce.set_defaults(act=_reproduce)
 
+    search_arguments.add_find(commands, made, _finder)
+
     data = made["data"] = commands.add_parser("data", description=DATA)
     worlds = data.add_subparsers(
         dest="world", prog="storyjax data", metavar="DATASET", required=True, help=argparse.SUPPRESS
@@ -165,10 +173,23 @@ def _parser() -> tuple[_Parser, dict[str, _Parser]]:
     return parser, made
 
 
+def _find_action(argv: list[str], made: dict[str, _Parser]) -> list[str]:
+    """`find enrol ...` is a command of its own; what is no such word is a prompt."""
+    actions = [name.removeprefix("find ") for name in made if name.startswith("find ")]
+    if argv[:1] != ["find"] or len(argv) == 1 or argv[1].startswith("-"):
+        return argv
+    if argv[1] in actions:
+        return [" ".join(argv[:2]), *argv[2:]]
+    if hint := nearest(argv[1], actions):
+        raise StoryjaxError(f"there is no 'find {argv[1]}'.{hint} 'storyjax find --help' shows how.")
+    return argv
+
+
 def _run(argv: list[str]) -> int:
     parser, made = _parser()
+    argv = _find_action(argv, made)
     names = [name for name in made if " " not in name]
-    if argv and not argv[0].startswith("-") and argv[0] not in names:
+    if argv and not argv[0].startswith("-") and argv[0] not in made:
         raise StoryjaxError(f"there is no command '{argv[0]}'.{nearest(argv[0], names)} Known: {', '.join(names)}.")
     try:
         arguments, extra = parser.parse_known_args(argv)
@@ -203,6 +224,22 @@ def _ask(arguments: argparse.Namespace) -> int:
     if arguments.figure:
         figure.draw(answer, arguments.figure)
     return 0
+
+
+def _finder(checkpoint: str | None) -> Callable[[str], "Personaliser"]:
+    """Loads the model that finds a kind of what can be enrolled: search itself knows no chapter."""
+
+    def load(kind: str) -> "Personaliser":
+        given = (checkpoint,) if checkpoint else ()
+        if kind == "person":
+            from storyjax.clip_pad.predict import PersonFinder
+
+            return PersonFinder.from_checkpoint(*given)
+        from storyjax.pi_map.predict import ThingFinder
+
+        return ThingFinder.from_checkpoint(*given)
+
+    return load
 
 
 def _reproduce(arguments: argparse.Namespace) -> int:

@@ -7,7 +7,7 @@ Both leave CLIP's image tower frozen, so one index of images serves both.
 import hashlib
 import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float32, UInt8
@@ -19,6 +19,7 @@ PERSON, THING = "person", "thing"
 _NAMED = re.compile(r"<([^<>]*)>")
 
 
+@runtime_checkable
 class Personaliser(Protocol):
     """A model that turns photos of somebody, or something, into a word of its text tower.
 
@@ -55,9 +56,7 @@ class Personaliser(Protocol):
         """
         ...
 
-    def embed_query(
-        self, prompt: str, tokens: Mapping[str, Float32[np.ndarray, "c w"]]
-    ) -> Float32[np.ndarray, " d"]:
+    def embed_query(self, prompt: str, tokens: Mapping[str, Float32[np.ndarray, "c w"]]) -> Float32[np.ndarray, " d"]:
         """The embedding of unit length of a prompt in which every `<name>` is a key of `tokens`.
 
         Raises StoryjaxError for a prompt longer than the text tower's context.
