@@ -4,6 +4,7 @@ Cameras note the turn of a photo in EXIF; printers' files are CMYK; scanners giv
 animations have many pictures, of which the first counts. A file that is cut short is refused, never filled with grey.
 """
 
+import io
 import os
 import warnings
 from pathlib import Path
@@ -30,32 +31,40 @@ def read_image(path: str | os.PathLike[str]) -> UInt8[np.ndarray, "y x 3"]:
 
     Raises ImageError, in one line that names the file.
     """
-    path = Path(path)
+    return _checked(Path(path), str(path))
+
+
+def decode_image(data: bytes, name: str) -> UInt8[np.ndarray, "y x 3"]:
+    """As `read_image`, of an encoded image in memory; `name` stands for it in errors."""
+    return _checked(io.BytesIO(data), name)
+
+
+def _checked(source: Path | io.BytesIO, name: str) -> UInt8[np.ndarray, "y x 3"]:
     try:
         # Oddities in a photo's metadata are warned of by the decoder and mean nothing to its pixels.
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return np.asarray(_read(path))
+            return np.asarray(_read(source, name))
     except ImageError:
         raise
     except Image.DecompressionBombError as error:
-        raise ImageError(f"{path} has more pixels than any photograph: make it smaller") from error
+        raise ImageError(f"{name} has more pixels than any photograph: make it smaller") from error
     except UnidentifiedImageError as error:
-        empty = path.is_file() and not path.stat().st_size
+        empty = not (source.stat().st_size if isinstance(source, Path) else source.getbuffer().nbytes)
         what = "is empty (0 bytes)" if empty else "is not an image that can be read"
-        raise ImageError(f"{path} {what}: copy or export it again") from error
+        raise ImageError(f"{name} {what}: copy or export it again") from error
     except OSError as error:
         if error.errno is not None:  # the system's own: no such file, permission denied
-            raise ImageError(f"{path} cannot be read ({error.strerror}): check the path") from error
-        raise ImageError(f"{path} is damaged or was cut short: copy or download it again") from error
+            raise ImageError(f"{name} cannot be read ({error.strerror}): check the path") from error
+        raise ImageError(f"{name} is damaged or was cut short: copy or download it again") from error
     except (SyntaxError, ValueError, EOFError, IndexError, OverflowError) as error:  # what decoders make of damage
-        raise ImageError(f"{path} is damaged: copy or export it again") from error
+        raise ImageError(f"{name} is damaged: copy or export it again") from error
 
 
-def _read(path: Path) -> Image.Image:
-    with Image.open(path) as image:
+def _read(source: Path | io.BytesIO, name: str) -> Image.Image:
+    with Image.open(source) as image:
         if image.width * image.height > MAX_PIXELS:
-            raise ImageError(f"{path} has {image.width} × {image.height} pixels: make it smaller")
+            raise ImageError(f"{name} has {image.width} × {image.height} pixels: make it smaller")
         image.load()
         return _rgb(_upright(image))
 

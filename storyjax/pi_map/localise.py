@@ -38,7 +38,7 @@ def draw_ellipse(
 ) -> UInt8[np.ndarray, "y x 3"]:
     """The picture with a red ellipse that passes through the middle of each side of the box.
 
-    `thickness` is the line's, as a share of the shorter side, at least one pixel. Without a box the picture is the same.
+    `thickness` is the line's, as a share of the shorter side, at least one pixel. Without a box nothing is drawn.
     """
     if box is None:
         return image
@@ -103,8 +103,8 @@ class GroundingDino:
         self.folder, self.threshold = Path(folder), threshold
         if not (self.folder / "config.json").is_file():
             raise StoryjaxError(
-                f"no detector in {folder}: fetch 'IDEA-Research/grounding-dino-base' from the Hugging Face hub into that"
-                " folder, or give boxes in a file"
+                f"no detector in {folder}: fetch 'IDEA-Research/grounding-dino-base' from the Hugging Face hub into"
+                " that folder, or give boxes in a file"
             )
 
     @cached_property
