@@ -226,7 +226,7 @@ indexing.build({folder!r}, {out!r}, Colours(wait_s=0.01), show_progress=False)
 
 
 def test_killed_at_any_moment_nothing_is_lost_or_twice(folder: Path, tmp_path: Path) -> None:
-    film(folder / "long.mp4", [RED, GREEN, BLUE, WHITE] * 10)
+    film(folder / "long.mp4", [RED, GREEN, BLUE, WHITE] * 6)
     _, expected = index(folder, tmp_path / "whole")
     out, draw = tmp_path / "index", random.Random()
     code = SLOW_BUILD.format(tests=str(Path(__file__).parent), folder=str(folder), out=str(out))
@@ -235,7 +235,7 @@ def test_killed_at_any_moment_nothing_is_lost_or_twice(folder: Path, tmp_path: P
         with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as process:
             assert process.stdout.readline() == b"ready\n"
             try:
-                process.wait(timeout=draw.uniform(0.05, 0.4) if kills < 6 else None)
+                process.wait(timeout=draw.uniform(0.05, 0.4) if kills < 4 else None)
             except subprocess.TimeoutExpired:
                 process.send_signal(signal.SIGKILL)
                 process.wait()
