@@ -254,6 +254,8 @@ def _connect(folder: Path, mode: str) -> sqlite3.Connection:
         uri = f"{(folder.resolve() / FILE).as_uri()}?mode={mode}"
         connection = sqlite3.connect(uri, uri=True, isolation_level=None, timeout=30)
         connection.execute("PRAGMA foreign_keys = ON")
+        # Of a new file: pages of SQLite's default 4 KiB would hold a single vector of 512, half empty.
+        connection.execute("PRAGMA page_size = 16384")
         return connection
     except sqlite3.Error as error:
         raise _told(folder, error) from error

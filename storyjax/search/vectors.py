@@ -80,8 +80,12 @@ class Vectors:
 
         A file that is missing, old or damaged costs time, never an answer. `progress(done, of)` counts vectors.
         """
-        ids, dim = store.ids(kind), int(store.meta()["dim"])
-        vectors = cls._read(store, kind, dim, len(ids)) or cls._empty(store, ids, dim)
+        count, dim, generation = store.count(kind), int(store.meta()["dim"]), store.generation()
+        vectors, made_at = cls._read(store, kind, dim, count)
+        if made_at == generation and len(vectors) == count:  # comparing ten million ids takes seconds
+            return vectors
+        ids = store.ids(kind)
+        vectors = vectors or cls._empty(store, ids, dim)
         there = vectors.ids()
         gone = np.setdiff1d(there, ids, assume_unique=True)
         if len(gone):
@@ -96,14 +100,17 @@ class Vectors:
         return vectors
 
     @classmethod
-    def _read(cls, store: Store, kind: str, dim: int, count: int) -> "Vectors | None":
-        """What the FAISS file holds, unless it is missing, damaged, or no longer of a shape right for `count`."""
+    def _read(cls, store: Store, kind: str, dim: int, count: int) -> "tuple[Vectors | None, int | None]":
+        """What the FAISS file holds, and the store's generation that it was made at.
+
+        None where it is missing, damaged, or no longer of a shape right for `count`.
+        """
         faiss = _faiss()
-        for path in sorted(store.folder.glob(f"{kind}.*.faiss"), reverse=True):
-            trained_on = re.fullmatch(rf"{kind}\.(\d+)\.faiss", path.name)
-            if not trained_on:
+        for path in sorted(store.folder.glob(f"{kind}.*.faiss")):
+            named = re.fullmatch(rf"{kind}\.(\d+)\.(\d+)\.faiss", path.name)
+            if not named:
                 continue
-            trained = int(trained_on[1]) or None
+            trained, generation = int(named[1]) or None, int(named[2])
             exact = count <= EXACT_UP_TO
             if exact is not (trained is None) or (trained and not 1 / _OUTGROWN < count / trained < _OUTGROWN):
                 continue
@@ -112,8 +119,8 @@ class Vectors:
             except (RuntimeError, MemoryError):
                 continue
             if index.d == dim:
-                return cls(index if exact else ready(index), trained)
-        return None
+                return cls(index if exact else ready(index), trained), generation
+        return None, None
 
     @classmethod
     def _empty(cls, store: Store, ids: Int64[np.ndarray, " n"], dim: int) -> "Vectors":
@@ -140,8 +147,11 @@ class Vectors:
         return self._index.ntotal
 
     def save(self, store: Store, kind: str) -> None:
-        """Writes the FAISS file, replacing what was there as a whole. Raises StoryjaxError where it cannot."""
-        path = store.folder / f"{kind}.{self._trained_on or 0}.faiss"
+        """Writes the FAISS file, replacing what was there as a whole. Raises StoryjaxError where it cannot.
+
+        Its name tells how many vectors its lists were learned from (0: it is exact) and the store's generation.
+        """
+        path = store.folder / f"{kind}.{self._trained_on or 0}.{store.generation()}.faiss"
         temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
         try:
             _faiss().write_index(self._index, str(temporary))

@@ -198,7 +198,7 @@ def test_inverted_lists_find_what_exact_search_finds(tmp_path: Path, monkeypatch
         store.add(file, [Row(CLIP, i, 2.0 * i, 2.0 * i + 2, v, b"x") for i, v in enumerate(rows[part])], 1, done=True)
         lists = Vectors.open(store, CLIP)
         lists.save(store, CLIP)
-    assert [path.name for path in store.folder.glob("*.faiss")] == ["clip.2500.faiss"]  # learned once, added to
+    assert [path.name for path in store.folder.glob("*.faiss")] == ["clip.2500.2.faiss"]  # learned once, added to
     assert len(lists) == 4000
     found = 0
     for query in rows[::100]:
