@@ -3,11 +3,12 @@
 import json
 from functools import cached_property
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from storyjax.errors import StoryjaxError
 
 
+@runtime_checkable
 class Captioner(Protocol):
     """Turns what an owner calls a thing into a description of it."""
 

@@ -6,7 +6,7 @@ Boxes are (left, top, right, bottom) as shares of the picture.
 import json
 from functools import cached_property
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import UInt8
@@ -18,6 +18,7 @@ Box = tuple[float, float, float, float]
 RED = (255, 0, 0)
 
 
+@runtime_checkable
 class Detector(Protocol):
     """Finds an object of a category in a picture."""
 
