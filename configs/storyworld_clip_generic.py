@@ -3,7 +3,7 @@
     python -m storyjax.main --config=configs/storyworld_clip_generic.py --workdir=runs/generic_clip
 
 Ships as storyjax/weights/shipped/storyworld_clip_generic. `paper` is the recipe of the shipped weights; the image
-tower starts as that of storyworld_clip. `embedded` is the same at a size for two CPU cores.
+tower is that of storyworld_clip. `embedded` is the same at a size for two CPU cores.
 """
 
 from ml_collections import ConfigDict
@@ -25,14 +25,14 @@ def get_config(variant: str = "paper") -> ConfigDict:
                 "heads": 4,
                 "mlp_width": 512,
             },
-            "text": {"max_length": 40, "width": 128, "depth": 2, "heads": 4, "mlp_width": 512},
+            "text": {"max_length": 40, "width": 128, "depth": 2, "heads": 4, "mlp_width": 256},
             "projection_dim": 128,
         }
     )
     config.data = ConfigDict({"folder": "runs/storyworld/stills", "stories": 800, "things": 300, "val": 40})
-    config.train = ConfigDict({"steps": 1000, "batch_size": 8})
-    config.optim = ConfigDict({"learning_rate": 1e-3, "schedule": "cosine", "warmup_steps": 100, "weight_decay": 0.02})
-    config.eval = ConfigDict({"every": 250, "batch_size": 8})
+    config.train = ConfigDict({"steps": 800, "batch_size": 8})
+    config.optim = ConfigDict({"learning_rate": 2e-3, "schedule": "cosine", "warmup_steps": 100, "weight_decay": 0.02})
+    config.eval = ConfigDict({"every": 0, "batch_size": 8})
     config.checkpoint = ConfigDict({"every": 250})
     if variant == "embedded":
         config.data.update({"stories": 40, "things": 20, "val": 10})

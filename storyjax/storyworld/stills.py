@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+from collections.abc import Callable
 from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
@@ -20,6 +21,8 @@ from storyjax.storyworld.story import Story, StoryStyle, tell
 from storyjax.storyworld.world import fingerprint
 
 _CAST = 4
+Embed = Callable[[np.ndarray], np.ndarray]
+"""Pictures (n, y, x, 3) to embeddings (n, p)."""
 _FIRST_SEED = {"train": 20_000_000, "val": 21_000_000}
 
 
@@ -31,8 +34,8 @@ def shrink(frames: UInt8[np.ndarray, "n y x 3"], size: int) -> UInt8[np.ndarray,
 class _Kept:
     """An array made once and kept in a file whose name changes with what is in it."""
 
-    def __init__(self, folder: str | Path, kind: str, split: str, count: int, size: int):
-        self.split, self.count, self.size = split, count, size
+    def __init__(self, folder: str | Path, kind: str, split: str, count: int, size: int, embed: Embed):
+        self.split, self.count, self.size, self._embed = split, count, size, embed
         looks = hashlib.sha256(f"{fingerprint(asked=False)} {kind} {split} {count} {size}".encode())
         looks.update(belongings.photographs(2, 1)[0].tobytes())
         self.path = Path(folder) / f"{kind}-{split}-{looks.hexdigest()[:12]}.npy"
@@ -57,6 +60,12 @@ class _Kept:
                 partial.unlink(missing_ok=True)
         return np.load(self.path, mmap_mode="r")
 
+    @cached_property
+    def embedded(self) -> np.ndarray:
+        """The embedding of every still, (rows, n, p)."""
+        rows = tqdm(range(self.count), desc=f"looking at stills ({self.split})", unit="rows")
+        return np.stack([self._embed(self.pixels[index]) for index in rows])
+
     def __len__(self) -> int:
         return self.count
 
@@ -64,8 +73,8 @@ class _Kept:
 class EventStills(_Kept):
     """A still of every event of many stories about many people (none of those who are kept unseen)."""
 
-    def __init__(self, folder: str | Path, split: str, count: int, size: int):
-        super().__init__(folder, "events", split, count, size)
+    def __init__(self, folder: str | Path, split: str, count: int, size: int, embed: Embed):
+        super().__init__(folder, "events", split, count, size, embed)
         self.stories = [self._story(index) for index in range(count)]
 
     def _story(self, index: int) -> Story:
@@ -79,8 +88,9 @@ class EventStills(_Kept):
         rng = np.random.default_rng([story.seed, 0x511])
         return render_frames(story, [rng.uniform(e.start + 0.1, e.end - 0.1) for e in story.events])
 
-    def __getitem__(self, index: int) -> tuple[UInt8[np.ndarray, "n y x 3"], Story]:
-        return self.pixels[index], self.stories[index]
+    def __getitem__(self, index: int) -> tuple[np.ndarray, Story]:
+        """The embedded stills of a story, and the story."""
+        return self.embedded[index], self.stories[index]
 
 
 class ThingStills(_Kept):
@@ -88,8 +98,8 @@ class ThingStills(_Kept):
 
     ROW = 16
 
-    def __init__(self, folder: str | Path, split: str, count: int, size: int):
-        super().__init__(folder, "things", split, count, size)
+    def __init__(self, folder: str | Path, split: str, count: int, size: int, embed: Embed):
+        super().__init__(folder, "things", split, count, size, embed)
 
     def _seed(self, index: int) -> int:
         return _FIRST_SEED[self.split] + index
@@ -113,5 +123,6 @@ class ThingStills(_Kept):
             for row in rows
         ]
 
-    def __getitem__(self, index: int) -> tuple[UInt8[np.ndarray, "n y x 3"], list[belongings.Scene]]:
-        return self.pixels[index], self.scenes[index]
+    def __getitem__(self, index: int) -> tuple[np.ndarray, list[belongings.Scene]]:
+        """The embedded photographs of a row, and what they show."""
+        return self.embedded[index], self.scenes[index]

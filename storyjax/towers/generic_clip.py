@@ -2,15 +2,17 @@
 
 The published CLIP knows few people by name (thesis, Table 4.3), and a personalised model has to teach it. The CLIP of
 `storyjax.towers.clip` would not do in its place, for it learnt from sentences with names. This one learns from
-sentences that describe people; names are words of its vocabulary that no sentence had. It also sees many more people,
-and things in many colours, so that its image tower tells apart those whom it has never seen.
+sentences that describe people, many more of them, and things in many colours; names are words of its vocabulary that no
+sentence had. Its image tower is that of `storyjax.towers.clip` as it is, so stills are embedded once.
 
 One sentence may be true of many pictures of a batch. Which it is true of follows from what it claims, and such pairs
 are no negatives.
 """
 
+import functools
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -25,11 +27,12 @@ from storyjax.data.text import Tokenizer, WordTokenizer, encode_spliced
 from storyjax.nn.clip import Clip, ClipConfig
 from storyjax.nn.pixels import normalise
 from storyjax.storyworld import belongings, descriptions
+from storyjax.storyworld.descriptions import Description
 from storyjax.storyworld.stills import EventStills, ThingStills
 from storyjax.storyworld.story import Story
 from storyjax.towers.clip import rewrite
 from storyjax.train.experiment import Batch, Evaluator, Experiment, Params, Task, summing_evaluator
-from storyjax.weights.tree_io import load_flat, shipped
+from storyjax.weights.tree_io import load_flat, shipped, unflatten
 
 
 @dataclass(frozen=True)
@@ -42,9 +45,8 @@ class GenericClipData:
         val: of each for validation.
         events: stills drawn from a story or a row of things.
         rewrites: rewritten sentences for each still of an event.
-        text_length: tokens of a sentence, the end token included.
-        start: whose image tower training starts from.
-        tune: which towers are trained.
+        text_length: tokens of a sentence, the end token included; longer ones are said otherwise.
+        start: whose image tower it is.
     """
 
     folder: str = "runs/storyworld/stills"
@@ -53,17 +55,16 @@ class GenericClipData:
     val: int = 40
     events: int = 10
     rewrites: int = 1
-    text_length: int = 38
+    text_length: int = 24
     start: str = "storyworld_clip"
-    tune: Literal["text", "both"] = "both"
     workers: int = 0
 
 
 def load_events(
     row: tuple[np.ndarray, Story], rng: np.random.Generator, data: GenericClipData, tokenizer: Tokenizer, length: int
 ) -> Batch:
-    """Stills (n, y, x, 3), the truth of each, and its sentences, the true one first, with what they claim."""
-    pixels, story = row
+    """Stills, embedded (n, p), the truth of each, and its sentences, the true one first, with what they claim."""
+    embedded, story = row
     chosen = np.sort(rng.permutation(len(story.events))[: data.events])
     cast = [person.name for person in story.cast]
     out: dict[str, list[Any]] = {"texts": [], "text_place": [], "text_facts": [], "place": [], "facts": []}
@@ -72,12 +73,20 @@ def load_events(
         out["place"].append(np.int32(place))
         out["facts"].append(facts)
         told = [event] + [rewrite(event, cast, rng) for _ in range(data.rewrites)]
-        described = [descriptions.describe(story, one, rng) for one in told]
+        described = [_short(lambda one=one: descriptions.describe(story, one, rng), tokenizer, length) for one in told]
         claimed = [descriptions.claims(one) for one in described]
         out["texts"].append([encode_spliced(tokenizer, one.text, length)[0] for one in described])
         out["text_place"].append(np.array([place for place, _ in claimed], np.int32))
         out["text_facts"].append([facts for _, facts in claimed])
-    return {"frames": np.asarray(pixels[chosen]), **{key: np.array(value) for key, value in out.items()}}
+    return {"stills": embedded[chosen], **{key: np.array(value) for key, value in out.items()}}
+
+
+def _short(tell: Callable[[], Description], tokenizer: Tokenizer, length: int) -> Description:
+    """A sentence of the right length: told again and again until it fits, as most do."""
+    while True:
+        told = tell()
+        if len(tokenizer.encode(told.text)) < length:
+            return told
 
 
 def load_things(
@@ -87,12 +96,12 @@ def load_things(
     tokenizer: Tokenizer,
     length: int,
 ) -> Batch:
-    """Photographs (n, y, x, 3) of things and a sentence about each (n, l)."""
-    pixels, scenes = row
+    """Photographs of things, embedded (n, p), and a sentence about each (n, l)."""
+    embedded, scenes = row
     chosen = np.sort(rng.permutation(len(scenes))[: data.events])
     texts = [belongings.describe(scenes[i], rng) for i in chosen]
     encoded = [encode_spliced(tokenizer, text, length)[0] for text in texts]
-    return {"frames": np.asarray(pixels[chosen]), "texts": np.stack(encoded)}
+    return {"stills": embedded[chosen], "texts": np.stack(encoded)}
 
 
 def is_true(
@@ -128,8 +137,20 @@ class GenericContrast:
         images = jnp.zeros((1, c.vision.image_size, c.vision.image_size, 3))
         return self.clip.init(key, images, jnp.full((1, 2), c.text.eos_id, jnp.int32))["params"]
 
-    def _logits(self, params: Params, frames: Array, texts: Array) -> Float[Array, "n t"]:
-        return self.clip.apply({"params": params}, normalise(rearrange(frames, "b n y x c -> (b n) y x c")), texts)
+    def _logits(self, params: Params, stills: Float[Array, "b n p"], texts: Array) -> Float[Array, "n t"]:
+        embedded = self.clip.apply({"params": params}, texts, method=Clip.embed_texts)
+        similarity = jnp.einsum("np,tp->nt", rearrange(stills, "b n p -> (b n) p"), embedded)
+        return jnp.exp(params["logit_scale"]) * similarity
+
+    def embedder(self, weights: Callable[[], dict[str, np.ndarray]]) -> Callable[[np.ndarray], np.ndarray]:
+        """Pictures (n, y, x, 3) to their embeddings (n, p), by the frozen image tower."""
+
+        @functools.cache
+        def tower() -> Params:
+            return jax.device_put(unflatten(weights()))
+
+        look = jax.jit(lambda p, x: self.clip.apply({"params": p}, normalise(x), method=Clip.embed_images))
+        return lambda pictures: np.asarray(look(tower(), pictures))
 
     def events(self, params: Params, batch: Batch) -> tuple[Float[Array, "n t"], Bool[Array, "n t"]]:
         """Similarities of all stills with all sentences, the true ones first, and which are true of which."""
@@ -148,12 +169,12 @@ class GenericContrast:
             split["text_place"],
             split["text_facts"],
         )
-        return self._logits(params, batch["frames"], split["texts"]), alike
+        return self._logits(params, batch["stills"], split["texts"]), alike
 
     def things(self, params: Params, batch: Batch) -> tuple[Float[Array, "n n"], Bool[Array, "n n"]]:
         texts = rearrange(batch["texts"], "b n l -> (b n) l")
         alike = jnp.all(texts[:, None] == texts[None], axis=-1)
-        return self._logits(params, batch["frames"], texts), alike
+        return self._logits(params, batch["stills"], texts), alike
 
     def event_loss(self, params: Params, batch: Batch, key: jax.Array) -> tuple[Float[Array, ""], dict[str, Array]]:
         del key
@@ -204,10 +225,11 @@ def build(config: ConfigDict) -> Experiment:
     data = from_config(GenericClipData, config.data, "config.data")
     both = GenericContrast(model)
     size, length = model.vision.image_size, data.text_length
+    embed = both.embedder(lambda: start())
 
     def stills(kind: str, split: str) -> EventStills | ThingStills:
         count = data.val if split == "val" else {"events": data.stories, "things": data.things}[kind]
-        return (EventStills if kind == "events" else ThingStills)(data.folder, split, count, size)
+        return (EventStills if kind == "events" else ThingStills)(data.folder, split, count, size, embed)
 
     loaders = {
         "events": lambda row, rng: load_events(row, rng, data, tokenizer, length),
@@ -232,7 +254,7 @@ def build(config: ConfigDict) -> Experiment:
         name="towers.generic_clip",
         init=both.init,
         pretrained=start,
-        trainable=".*" if data.tune == "both" else r"text/.*|text_projection/.*|logit_scale",
+        trainable=r"text/.*|text_projection/.*|logit_scale",
         tasks=(task("events", both.event_loss), task("things", both.thing_loss)),
         evaluators=(evaluator("events"), evaluator("things")),
         units="rows",
