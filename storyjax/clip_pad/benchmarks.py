@@ -209,6 +209,8 @@ class _Actions:
             for mode in _ALL:
                 results[f"cia/{group}/{mode}/acc"] = classified(scores(embedded, self.actors, mode)[kept], answers)
             results[f"cia/{group}/chance"] = 1 / int(kept.sum())
+            by_name, by_both = (results[f"cia/{group}/{mode}/acc"] for mode in ("text", "text_face"))
+            results[f"cia/{group}/gain"] = by_both - by_name
         for kind, asked in (("action_class", self.action_classes), ("scene_class", self.scene_classes)):
             for mode in (ZERO_SHOT, "text"):
                 right = asked.answers & found

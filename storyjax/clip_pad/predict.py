@@ -1,7 +1,7 @@
 """Enrolling people from photos and asking for them: `PersonFinder`, what `storyjax find` needs of CLIP-PAD.
 
-A photo is expected to be a loose crop: one face with some of what is around it. Where it is more than that, a `Detector`
-cuts the face out; without one the whole photo is the crop.
+A photo is expected to be a loose crop: one face with some of what is around it. Where it is more than that, a
+`Detector` cuts the face out; without one the whole photo is the crop.
 """
 
 import json

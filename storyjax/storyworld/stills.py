@@ -60,6 +60,10 @@ class _Kept:
                 partial.unlink(missing_ok=True)
         return np.load(self.path, mmap_mode="r")
 
+    def look(self) -> None:
+        """Draws and embeds what is to be drawn and embedded, here and now rather than in a loader's threads."""
+        assert len(self.embedded) == self.count
+
     @cached_property
     def embedded(self) -> np.ndarray:
         """The embedding of every still, (rows, n, p)."""

@@ -22,7 +22,7 @@ from jaxtyping import Array, Bool, Float, Int
 from ml_collections import ConfigDict
 
 from storyjax.configuration import from_config
-from storyjax.data.pipeline import eval_stream, train_stream
+from storyjax.data.pipeline import Stream, eval_stream, train_stream
 from storyjax.data.text import Tokenizer, WordTokenizer, encode_spliced
 from storyjax.nn.clip import Clip, ClipConfig
 from storyjax.nn.pixels import normalise
@@ -31,7 +31,7 @@ from storyjax.storyworld.descriptions import Description
 from storyjax.storyworld.stills import EventStills, ThingStills
 from storyjax.storyworld.story import Story
 from storyjax.towers.clip import rewrite
-from storyjax.train.experiment import Batch, Evaluator, Experiment, Params, Task, summing_evaluator
+from storyjax.train.experiment import Batch, Evaluator, Experiment, Params, StreamSpec, Task, summing_evaluator
 from storyjax.weights.tree_io import load_flat, shipped, unflatten
 
 
@@ -147,7 +147,7 @@ class GenericContrast:
 
         @functools.cache
         def tower() -> Params:
-            return jax.device_put(unflatten(weights()))
+            return jax.device_put(unflatten({**weights(), "logit_scale": np.float32(0.0)}))
 
         look = jax.jit(lambda p, x: self.clip.apply({"params": p}, normalise(x), method=Clip.embed_images))
         return lambda pictures: np.asarray(look(tower(), pictures))
@@ -239,11 +239,20 @@ def build(config: ConfigDict) -> Experiment:
 
     def task(kind: str, loss: Any) -> Task:
         source = stills(kind, "train")
-        return Task(kind, lambda spec: train_stream(source, loaders[kind], spec, workers=data.workers), loss)
+
+        def stream(spec: StreamSpec) -> Stream:
+            source.look()
+            return train_stream(source, loaders[kind], spec, workers=data.workers)
+
+        return Task(kind, stream, loss)
 
     def evaluator(kind: str) -> Evaluator:
         source = stills(kind, "val")
-        stream = lambda spec: eval_stream(source, loaders[kind], spec)  # noqa: E731
+
+        def stream(spec: StreamSpec) -> Stream:
+            source.look()
+            return eval_stream(source, loaders[kind], spec)
+
         return summing_evaluator(kind, stream, measures[kind], lambda sums: _shares(kind, sums))
 
     def start() -> dict[str, np.ndarray]:
