@@ -9,8 +9,9 @@
 π starts from `init.checkpoint`, a run of `configs/pi_map_imagenet.py`; without one, from scratch ("w/o Pre-Training").
 """
 
+import dataclasses
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -21,14 +22,16 @@ from ml_collections import ConfigDict
 
 from storyjax.configuration import from_config
 from storyjax.data.builders import deepfashion2, thisismy
-from storyjax.data.pipeline import Stream, eval_stream, train_stream
+from storyjax.data.pipeline import RandomAccess, Stream, eval_stream, train_stream
+from storyjax.pi_map import celebrities
 from storyjax.pi_map.captions import Captioner, make_captioner
-from storyjax.pi_map.data import Collection, CollectionConfig, Embed, Templates, embed_collection, prompts
+from storyjax.pi_map.data import Collection, CollectionConfig, Embed, Templates, embed_collection, embed_pool, prompts
 from storyjax.pi_map.evaluate import Queries, embed_queries, gather, score
 from storyjax.pi_map.localise import BoxFile, Detector, GroundingDino
 from storyjax.pi_map.losses import LossConfig, personalisation_loss
 from storyjax.pi_map.model import PersonalClip, PiConfig, conditioning_start, embed_in_batches
 from storyjax.pi_map.towers import FrozenClip
+from storyjax.storyworld.celebrities import export_cia
 from storyjax.storyworld.deepfashion2 import export_deepfashion2
 from storyjax.storyworld.thisismy import export_thisismy
 from storyjax.train.experiment import Batch, Evaluator, Experiment, Params, StreamSpec, Task
@@ -50,22 +53,32 @@ class PersonalData(CollectionConfig):
     Attributes:
         dataset: whose official layout `manual_dir` has (storyjax/data/builders says which).
         storyworld: counts of a StoryWorld to be written into manual_dir; None for the real data set.
+        unseen_dir: another collection in the same layout, of which the objects with the same names are looked for, or
+            None (Table 5.7); its results stand under "dataset_unseen".
+        unseen_storyworld: counts of a StoryWorld to be written there.
         pools: the splits that are searched; the results of "test" stand under the data set's name, those of another
             split under "dataset_split".
     """
 
-    dataset: Literal["thisismy", "deepfashion2"] = "thisismy"
+    dataset: Literal["thisismy", "deepfashion2", "cia"] = "thisismy"
     manual_dir: str = "data/thisismy"
     data_dir: str = "data/prepared"
     storyworld: dict[str, int] | None = None
+    unseen_dir: str | None = None
+    unseen_storyworld: dict[str, int] | None = None
     pools: tuple[str, ...] = ("test",)
     max_broken_share: float = 0.05
 
 
-EXPORTS: Mapping[str, Callable[..., Path]] = {"thisismy": export_thisismy, "deepfashion2": export_deepfashion2}
-PREPARES: Mapping[str, Callable[..., Mapping[str, Sequence[Mapping[str, Any]]]]] = {
+EXPORTS: Mapping[str, Callable[[str, dict[str, int]], Path]] = {
+    "thisismy": export_thisismy,
+    "deepfashion2": export_deepfashion2,
+    "cia": lambda directory, counts: export_cia(directory, **counts),
+}
+PREPARES: Mapping[str, Callable[..., Mapping[str, RandomAccess]]] = {
     "thisismy": thisismy.prepare,
     "deepfashion2": deepfashion2.prepare,
+    "cia": celebrities.prepare,
 }
 
 
@@ -176,7 +189,7 @@ def build(config: ConfigDict) -> Experiment:
         pretrained=pretrained,
         trainable="pi/.*",
         tasks=(Task("personalise", train_data, personalisation.loss),),
-        evaluators=tuple(evaluator(pool) for pool in data.pools),
+        evaluators=tuple(evaluator(pool) for pool in (*data.pools, *(["unseen"] if data.unseen_dir else []))),
         units="templates",
         steps_per_epoch=lambda: max(1, len(templates()) // config.train.batch_size),
     )
@@ -184,7 +197,17 @@ def build(config: ConfigDict) -> Experiment:
 
 def open_collection(data: PersonalData, embed: Embed, size: int, seed: int) -> Collection:
     """The data set, embedded; a StoryWorld is written first where the config asks for one."""
-    if data.storyworld is not None:
-        EXPORTS[data.dataset](data.manual_dir, data.storyworld)
-    splits = PREPARES[data.dataset](data.manual_dir, data.data_dir, max_broken_share=data.max_broken_share)
-    return embed_collection(splits, data.pools, data, embed, size, make_detector(data.localise), seed)
+    splits = _splits(data, data.manual_dir, data.storyworld)
+    found = embed_collection(splits, data.pools, data, embed, size, make_detector(data.localise), seed)
+    if data.unseen_dir is None:
+        return found
+    unseen = _splits(data, data.unseen_dir, data.unseen_storyworld)["test"]
+    numbers = {thing.name: number for number, thing in enumerate(found.objects)}
+    pool = embed_pool(unseen, embed, size, lambda record: numbers.get(record["name"], -1))
+    return dataclasses.replace(found, pools={**found.pools, "unseen": pool})
+
+
+def _splits(data: PersonalData, manual_dir: str, storyworld: dict[str, int] | None) -> Mapping[str, RandomAccess]:
+    if storyworld is not None:
+        EXPORTS[data.dataset](manual_dir, storyworld)
+    return PREPARES[data.dataset](manual_dir, data.data_dir, max_broken_share=data.max_broken_share)

@@ -13,6 +13,7 @@ from jaxtyping import Bool, Float, UInt8
 from PIL import Image
 
 from storyjax.data.images import decode_image
+from storyjax.data.pipeline import RandomAccess
 from storyjax.data.video import decode_frames, probe, sample_times
 from storyjax.errors import StoryjaxError
 from storyjax.metrics.retrieval import Scores
@@ -151,7 +152,7 @@ def locate(
 
 
 def embed_collection(
-    splits: Mapping[str, Sequence[Mapping[str, Any]]],
+    splits: Mapping[str, RandomAccess],
     pools: Iterable[str],
     config: CollectionConfig,
     embed: Embed,
@@ -170,7 +171,10 @@ def embed_collection(
     Raises:
         StoryjaxError: an object has too few training records to leave any to learn from.
     """
-    learnt = [*splits["train"], *(splits["eval"] if config.also_eval else ())]
+    if config.also_eval and "eval" not in splits:
+        raise StoryjaxError("config.data.also_eval: this data set has no evaluation split; set it to False")
+    sources = [splits["train"], splits["eval"]] if config.also_eval else [splits["train"]]
+    learnt = [source[i] for source in sources for i in range(len(source))]
     objects = _objects(learnt)
     by_object: dict[int, list[Mapping[str, Any]]] = {number: [] for number in range(len(objects))}
     for record in learnt:
@@ -234,20 +238,26 @@ def _image_query(
     return embedded[: len(drawn)].mean(axis=0), embedded[len(drawn) :].mean(axis=0)
 
 
-def embed_pool(records: Sequence[Mapping[str, Any]], embed: Embed, size: int) -> Pool:
-    """Every record's frames at one a second."""
-    pictures, counts = [], []
-    for record in records:
+def embed_pool(
+    records: RandomAccess,
+    embed: Embed,
+    size: int,
+    number: Callable[[Mapping[str, Any]], int] = lambda record: int(record["instance"]),
+) -> Pool:
+    """Every record's frames at one a second; `number` says which object a record shows, -1 for none that is learnt."""
+    pictures, counts, objects, captions = [], [], [], []
+    for record in (records[i] for i in range(len(records))):
         frames, _ = record_frames(record, None)
         pictures.extend(resize(frame, size) for frame in frames)
         counts.append(len(frames))
+        objects.append(number(record))
+        captions.append(record["caption"])
     embedded = embed(np.stack(pictures))
     longest = max(counts)
     padded = np.zeros((len(counts), longest, embedded.shape[1]), np.float32)
     mask = np.arange(longest)[None] < np.array(counts)[:, None]
     padded[mask] = embedded
-    objects = np.array([int(record["instance"]) for record in records])
-    return Pool(padded, mask, objects, tuple(record["caption"] for record in records))
+    return Pool(padded, mask, np.array(objects), tuple(captions))
 
 
 def prompts(thing: Named, captioner: Captioner, config: CollectionConfig) -> tuple[str, str, str]:

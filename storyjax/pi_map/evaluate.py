@@ -111,7 +111,7 @@ def gather(acc: Any, measured: dict[str, np.ndarray], batch: Batch) -> dict[str,
 def score(
     queries: dict[str, np.ndarray], pool: Pool, prefix: str, methods: Sequence[str] = METHODS
 ) -> dict[str, float]:
-    """ "prefix/{context,generic}/METHOD/{mrr,r1,r5,map,tr5,p5}", and what a random ranking would be expected to get."""
+    """ "prefix/{context,generic}/METHOD/{mrr,r1,r5,r10,map,tr5,p5,p10}", and what a random ranking may expect."""
     results = {}
     for kind, name in enumerate(KINDS):
         chosen = queries["kind"] == kind
@@ -132,7 +132,7 @@ def score(
 
 
 def measure(scores: retrieval.Scores, relevant: retrieval.Relevant) -> dict[str, float]:
-    """The metrics of Tables 5.1 to 5.5."""
+    """The metrics of Tables 5.1 to 5.7."""
     return {
         "mrr": retrieval.mean_reciprocal_rank(scores, relevant),
         "r1": retrieval.hit_at(scores, relevant, 1),
@@ -140,4 +140,6 @@ def measure(scores: retrieval.Scores, relevant: retrieval.Relevant) -> dict[str,
         "map": retrieval.mean_average_precision(scores, relevant),
         "tr5": retrieval.true_recall_at(scores, relevant, 5),
         "p5": retrieval.precision_at(scores, relevant, 5),
+        "r10": retrieval.hit_at(scores, relevant, 10),
+        "p10": retrieval.precision_at(scores, relevant, 10),
     }

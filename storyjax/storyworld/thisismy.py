@@ -42,7 +42,8 @@ SEGMENT_COLUMNS = (
 CAPTION_COLUMNS = ("segs", "ids", "item", "class", "caption")
 KINDS = ("dog", "car", "bear", "cup", "ball")
 SECONDS, FPS, SIZE = 3.0, 4, 96
-COUNTS = {"instances": 15, "train": 6, "eval": 8, "test": 4}
+# `scenes` draws where the objects are filmed: another number gives other films of the same objects.
+COUNTS = {"instances": 15, "train": 6, "eval": 8, "test": 4, "scenes": 0}
 TRAIN_PLACES = 2
 
 
@@ -55,7 +56,7 @@ def export_thisismy(directory: str | Path, counts: Mapping[str, int] | None = No
 
 def _write(folder: Path, counts: Mapping[str, int], seed: int) -> None:
     things = draw_belongings(counts["instances"], seed, KINDS)
-    rng = np.random.default_rng([seed, 0x717])
+    rng = np.random.default_rng([seed, counts["scenes"], 0x717])
     contexts = {kind: _contexts(kind, counts["test"], rng) for kind in KINDS}
     for name in ("this-is-my-dataset", "train_segment", "eval_segment"):
         make_folder(folder / name)
