@@ -26,9 +26,11 @@ from storyjax.clip_pad.benchmarks import cia_lookup, cip_lookup, faces_lookup
 from storyjax.clip_pad.data import Albums, ClipIndex, ClipLoader, People, PhotoLoader, Sizes
 from storyjax.clip_pad.losses import PersonContrast
 from storyjax.clip_pad.model import TRAINABLE, ClipPad, PadConfig
+from storyjax.clip_pad.season import season_lookup
 from storyjax.configuration import choose, from_config
 from storyjax.data.builders.celebrities import CelebritiesInAction, CelebritiesInPlaces
 from storyjax.data.builders.media import MediaBuilder, MediaSource, prepare
+from storyjax.data.builders.season import Season
 from storyjax.data.builders.vggface import VGGFace, VGGFace2
 from storyjax.data.pipeline import Stream, train_stream
 from storyjax.data.text import HubTokenizer, Tokenizer, WordTokenizer
@@ -36,6 +38,7 @@ from storyjax.errors import StoryjaxError
 from storyjax.nn.clip import CLIP_VIT_B32, ClipConfig
 from storyjax.nn.seresnet import SE_RESNET_50_128D, SEResNetConfig
 from storyjax.storyworld.celebrities import export_cia, export_cip, export_vggface, export_vggface2
+from storyjax.storyworld.season import export_season
 from storyjax.train.experiment import Evaluator, Experiment, StreamSpec, Task
 from storyjax.train.precision import get_policy
 from storyjax.weights.faces import seresnet_rules
@@ -72,22 +75,27 @@ class PadData:
     """The data of CLIP-PAD.
 
     Attributes:
-        vggface_dir, vggface2_dir, cip_dir, cia_dir: official files (storyjax/data/builders says which).
+        vggface_dir, vggface2_dir, cip_dir, cia_dir, season_dir: official files (storyjax/data/builders says which).
         data_dir: where the prepared records go.
         storyworld: how large a StoryWorld is to be written into these folders, by data set; None for real data.
         people: the person-recognition set: VGGFace for Celebrities in Places, VGGFace2 otherwise (§4.3.1).
         tasks: "photos" (person recognition), "clips" (Celebrities in Action), or both at once.
-        measure: "faces", "cip", "cia".
+        measure: "faces", "cip", "cia", "season".
         mix: shares of queries by face, by name, by both.
         val_photos: of each person, held out for validation.
         classes: people that validation tells apart, at most.
         clip_weight: of the loss on clips, where both tasks train.
+        season_person, season_action: what is looked for in a season (§4.7.2).
+        season_minute: seconds that count as a minute there; StoryWorld's stories are five times as quick as life.
+        detector: what finds the face in a photo that somebody is enrolled from (storyjax/clip_pad/detect.py); None
+            takes each photo as a loose crop.
     """
 
     vggface_dir: str = "data/vggface"
     vggface2_dir: str = "data/vggface2"
     cip_dir: str = "data/celebrities_in_places"
     cia_dir: str = "data/celebrities_in_action"
+    season_dir: str = "data/season"
     data_dir: str = "data/prepared"
     storyworld: dict[str, dict[str, Any]] | None = None
     people: Literal["vggface", "vggface2"] = "vggface2"
@@ -102,6 +110,10 @@ class PadData:
     query_photos: int = 1
     ending: str = ""
     clip_weight: float = 1.0
+    season_person: str = "Michael Richards"
+    season_action: str = "entering the room"
+    season_minute: float = 60.0
+    detector: Literal["frontal_faces"] | None = None
     max_broken_share: float = 0.05
     workers: int = 0
 
@@ -163,6 +175,7 @@ def pretrained(config: ConfigDict | Mapping[str, Any], model: ClipPad) -> dict[s
 
 
 _EXPORTS = {"vggface": export_vggface, "vggface2": export_vggface2, "cip": export_cip, "cia": export_cia}
+_EXPORTS["season"] = export_season
 
 
 class Sources:
@@ -178,6 +191,7 @@ class Sources:
             "vggface2": VGGFace2,
             "cip": CelebritiesInPlaces,
             "cia": CelebritiesInAction,
+            "season": Season,
         }
         folder = getattr(self.data, f"{kind}_dir")
         if self.data.storyworld is not None:
@@ -243,6 +257,16 @@ def build(config: ConfigDict) -> Experiment:
             model, sources.clips("test"), sources.albums("cia"), sources.known(), sizes, tokenizer
         ),
     }
+    evaluators["season"] = lambda: season_lookup(
+        model,
+        sources.source("season", "episodes"),
+        sources.albums("season"),
+        data.season_person,
+        data.season_action,
+        data.season_minute,
+        sizes,
+        tokenizer,
+    )
     return Experiment(
         name="clip_pad",
         init=model.init,

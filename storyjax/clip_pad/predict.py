@@ -19,8 +19,9 @@ from ml_collections import ConfigDict
 
 from storyjax.clip_pad.config import SHIPPED, make_model, make_tokenizer, pretrained
 from storyjax.clip_pad.data import MARKER, Sizes, encode, resize
+from storyjax.clip_pad.detect import DETECTORS, Box
 from storyjax.clip_pad.model import ClipPad
-from storyjax.configuration import from_config
+from storyjax.configuration import choose, from_config
 from storyjax.data.text import Tokenizer
 from storyjax.errors import StoryjaxError
 from storyjax.search.personal import PERSON, PhotoError, fingerprint, replace_names
@@ -32,8 +33,6 @@ from storyjax.weights.tree_io import flatten, shipped, unflatten
 DEFAULT = "shipped:clip_pad_storyworld"
 _BATCH = 32  # images that are embedded at a time; the last batch is filled up, so that one program does for all
 _SMALLEST = 8  # pixels: less of a face says nothing
-
-Box = tuple[float, float, float, float]
 
 
 class Detector(Protocol):
@@ -83,7 +82,7 @@ class PersonFinder:
         Args:
             path: a run's workdir, a folder with model.safetensors and config.json, "shipped:NAME" for weights that come
                 with storyjax, or None for the small CLIP-PAD of StoryWorld among those.
-            detector: see the class.
+            detector: see the class; None takes the one that the checkpoint's config names, if any.
 
         Raises:
             StoryjaxError: there is nothing at `path`, it is of another model, or the frozen networks' weights are not
@@ -110,6 +109,9 @@ class PersonFinder:
             },
             f"{where}: config.data",
         )
+        named = config.data.get("detector")
+        if detector is None and named is not None:
+            detector = DETECTORS[choose(named, DETECTORS, f"{where}: config.data.detector")]()
         return cls(model, unflatten(params), make_tokenizer(config.model), sizes, detector, source=where)
 
     @cached_property

@@ -23,7 +23,7 @@ from tqdm import tqdm
 
 from storyjax.storyworld.cast import PLACES
 from storyjax.storyworld.exports import export_once
-from storyjax.storyworld.faces import PHOTO_SIZE, photograph
+from storyjax.storyworld.faces import photograph
 from storyjax.storyworld.language import verb_phrase
 from storyjax.storyworld.population import EVERYONE, FURTHER_PEOPLE
 from storyjax.storyworld.render import encode_mp4, frame_times, render_frames
@@ -58,10 +58,11 @@ def cast_of_clips() -> dict[str, tuple[str, ...]]:
     return {"learn": (*known[:6], *more[:6]), "meet": (*known[6:], *more[6:10]), "unseen": tuple(unseen[:10])}
 
 
-def people_to_learn() -> tuple[str, ...]:
-    """Everybody whom VGGFace(2) shows."""
-    meet = set(cast_of_clips()["meet"])
-    return tuple(name for name, person in EVERYONE.items() if person.known and name not in meet)
+def people_to_learn(count: int | None = None) -> tuple[str, ...]:
+    """Everybody whom VGGFace(2) shows, or the first `count` of them; those whom clips show come first."""
+    groups = cast_of_clips()
+    others = [name for name, person in EVERYONE.items() if person.known and name not in groups["meet"]]
+    return (*groups["learn"], *(name for name in others if name not in groups["learn"]))[:count]
 
 
 def class_name(performance: Performance) -> str:
@@ -69,7 +70,7 @@ def class_name(performance: Performance) -> str:
     return verb_phrase(performance, "gerund").replace(" ", "_")
 
 
-def _looks() -> bytes:
+def looks() -> bytes:
     """Pictures that change when photos or clips are drawn in another way."""
     rng = np.random.default_rng(0)
     clip = render_frames(tell(1), [1.0], 48).tobytes()
@@ -81,7 +82,8 @@ def _jpeg(path: Path, picture: np.ndarray) -> None:
     Image.fromarray(picture).save(path, quality=92)
 
 
-def _table(path: Path, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+def write_table(path: Path, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    """A table with commas, and its folder."""
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(columns)
@@ -91,17 +93,25 @@ def _table(path: Path, columns: Sequence[str], rows: Iterable[Sequence[Any]]) ->
 
 
 def _export(directory: str | Path, kind: str, counts: Mapping[str, Any], seed: int, write: Callable) -> Path:
-    return export_once(directory, {"kind": kind, **counts, "seed": seed}, _looks(), partial(write, counts, seed))
+    return export_once(directory, {"kind": kind, **counts, "seed": seed}, looks(), partial(write, counts, seed))
 
 
-def export_vggface2(directory: str | Path, photos: int = 40, test_people: int = 8, seed: int = 0) -> Path:
-    """VGGFace2: `photos` of each person to learn from; in test/, of `test_people` who are kept unseen."""
-    return _export(directory, "vggface2", {"photos": photos, "test_people": test_people}, seed, _write_vggface2)
+def export_vggface2(
+    directory: str | Path, photos: int = 40, test_people: int = 8, people: int | None = None, seed: int = 0
+) -> Path:
+    """VGGFace2: `photos` of each (or the first `people`) to learn from; in test/ those of `test_people` unseen ones."""
+    counts = {"photos": photos, "test_people": test_people, "people": people}
+    return _export(directory, "vggface2", counts, seed, _write_vggface2)
 
 
-def _write_vggface2(counts: Mapping[str, int], seed: int, folder: Path) -> None:
+def _write_vggface2(counts: Mapping[str, Any], seed: int, folder: Path) -> None:
     unseen = [name for name, person in EVERYONE.items() if not person.known]
-    people = {"train": people_to_learn(), "test": tuple(unseen[-counts["test_people"] :])}
+    people = {"train": people_to_learn(counts["people"]), "test": tuple(unseen[-counts["test_people"] :])}
+    write_vggface2(folder, people, counts["photos"], seed)
+
+
+def write_vggface2(folder: Path, people: Mapping[str, Sequence[str]], photos: int, seed: int) -> None:
+    """`photos` of each of `people` (split -> names) in VGGFace2's layout."""
     meta = []
     for split, names in people.items():
         boxes = []
@@ -109,26 +119,26 @@ def _write_vggface2(counts: Mapping[str, int], seed: int, folder: Path) -> None:
             number = list(EVERYONE).index(name) + 1
             rng = np.random.default_rng([seed, number, 0xFACE])
             identity = f"n{number:06d}"
-            for index in range(counts["photos"]):
+            for index in range(photos):
                 picture, box = photograph(name, rng)
                 _jpeg(folder / split / identity / f"{index:04d}_01.jpg", picture)
                 left, top, right, bottom = (round(v) for v in box)
                 boxes.append((f"{identity}/{index:04d}_01", left, top, right - left, bottom - top))
             gender = "f" if EVERYONE[name].pronoun == "she" else "m"
-            meta.append((identity, name, counts["photos"], int(split == "train"), gender))
-        _table(folder / "bb_landmark" / f"loose_bb_{split}.csv", ("NAME_ID", "X", "Y", "W", "H"), boxes)
+            meta.append((identity, name, photos, int(split == "train"), gender))
+        writewrite_table(folder / "bb_landmark" / f"loose_bb_{split}.csv", ("NAME_ID", "X", "Y", "W", "H"), boxes)
     columns = ("Class_ID", "Name", "Sample_Num", "Flag", "Gender")
-    _table(folder / "meta" / "identity_meta.csv", columns, sorted(meta))
+    writewrite_table(folder / "meta" / "identity_meta.csv", columns, sorted(meta))
 
 
-def export_vggface(directory: str | Path, photos: int = 40, seed: int = 0) -> Path:
+def export_vggface(directory: str | Path, photos: int = 40, people: int | None = None, seed: int = 0) -> Path:
     """VGGFace: whole pictures, tighter boxes and the lists of files/."""
-    return _export(directory, "vggface", {"photos": photos}, seed, _write_vggface)
+    return _export(directory, "vggface", {"photos": photos, "people": people}, seed, _write_vggface)
 
 
-def _write_vggface(counts: Mapping[str, int], seed: int, folder: Path) -> None:
+def _write_vggface(counts: Mapping[str, Any], seed: int, folder: Path) -> None:
     make_folder(folder / "files")
-    for name in tqdm(people_to_learn(), desc="photographing people", unit="people"):
+    for name in tqdm(people_to_learn(counts["people"]), desc="photographing people", unit="people"):
         rng = np.random.default_rng([seed, list(EVERYONE).index(name), 0xFACE1])
         lines = []
         for index in range(1, counts["photos"] + 1):
@@ -141,7 +151,8 @@ def _write_vggface(counts: Mapping[str, int], seed: int, folder: Path) -> None:
         write_text(folder / "files" / f"{name}.txt", "\n".join(lines) + "\n")
 
 
-def _write_query_faces(folder: Path, names: Iterable[str], photos: int, seed: int) -> None:
+def write_query_faces(folder: Path, names: Iterable[str], photos: int, seed: int) -> None:
+    """faces/NAME/0000.jpg ...: photos to ask with."""
     for name in names:
         rng = np.random.default_rng([seed, list(EVERYONE).index(name), 0xA5C])
         for index in range(photos):
@@ -174,9 +185,9 @@ def _write_cip(counts: Mapping[str, int], seed: int, folder: Path) -> None:
         rows.append((file, name if famous else "", place if famous else "", seen))
         if famous:
             pairs.add((name, place))
-    _table(folder / "annotations.csv", ("image", "celebrity", "place", "seen"), rows)
-    _table(folder / "queries.csv", ("celebrity", "place"), sorted(pairs))
-    _write_query_faces(folder, celebrities, counts["faces"], seed)
+    write_table(folder / "annotations.csv", ("image", "celebrity", "place", "seen"), rows)
+    write_table(folder / "queries.csv", ("celebrity", "place"), sorted(pairs))
+    write_query_faces(folder, celebrities, counts["faces"], seed)
 
 
 def _moment(
@@ -247,7 +258,7 @@ def _write_cia(counts: Mapping[str, Any], seed: int, folder: Path) -> None:
                     sets.setdefault(f"PLACE-{place}_{'test' if split == 'test' else 'autotrain'}", []).append(clip)
     for name, clips in sets.items():
         write_text(folder / "Hollywood2" / "ClipSets" / f"{name}.txt", "".join(f"{clip}  1\n" for clip in clips))
-    _table(folder / "annotations.csv", ("clip", "split", "actor", "action", "scene"), rows)
+    write_table(folder / "annotations.csv", ("clip", "split", "actor", "action", "scene"), rows)
     everybody = [name for names in groups.values() for name in names]
-    _write_query_faces(folder, everybody, counts["faces"], seed)
+    write_query_faces(folder, everybody, counts["faces"], seed)
     write_text(folder / "people.json", json.dumps(groups, indent=1))

@@ -1,7 +1,7 @@
 """Photographs of StoryWorld's people, as loose crops: somebody's head with some of what is around it.
 
-Every photo is drawn anew: the background, how loose the crop is, how the head is held, the light; sometimes glasses, and
-sometimes somebody else at the edge, for loose crops often show more than one.
+Every photo is drawn anew: the background, how loose the crop is, how the head is held, the light; sometimes glasses,
+and sometimes somebody else at the edge, for loose crops often show more than one.
 """
 
 import numpy as np

@@ -1,7 +1,7 @@
 """Further people of StoryWorld, beside the cast of its stories: enough faces to learn what tells people apart.
 
 Each is drawn from the place of their name in the list, so a name has the same face for ever. Every fifth is a
-look-alike of somebody before them, who differs in one thing only. Two in seven are kept unseen (`Person.known` is False).
+look-alike of somebody before them, who differs in one thing only. Two in seven are kept unseen (`known` is False).
 """
 
 from dataclasses import replace
@@ -15,13 +15,13 @@ _WOMEN = (
     " ida ines isla jane jenny jill joan judy julia kate kim laura lena linda lisa lola lucy luna maria martha megan"
     " mila mona nadia nell nina nora olga pam paula petra rita rosa ruth sally sara sofia stella susan tara tess tina"
     " una vera wanda willa yara"
-).split()
+)
 _MEN = (
     "abe adam alan alex alvin andy arlo axel bart basil bert bob brad bruce carl cecil chad clark cole colin dan david"
     " dirk doug ed eli eric evan felix finn fred gary george glen gus hank harry hugo ian igor ivan jack jake james"
     " jeff jim joe john josh karl keith ken kurt lars luke marco martin matt mike nick nils omar oscar otto owen pablo"
     " paul pete phil"
-).split()
+)
 
 SKINS: tuple[RGB, ...] = ((255, 219, 190), (224, 172, 125), (160, 105, 70), (96, 62, 44))
 HAIR: dict[str, RGB] = {
@@ -90,7 +90,7 @@ def _draw(index: int, name: str, pronoun: str, before: list[Person]) -> Person:
 
 def _further() -> dict[str, Person]:
     people: list[Person] = []
-    for index, pair in enumerate(zip(_WOMEN, _MEN, strict=True)):
+    for index, pair in enumerate(zip(_WOMEN.split(), _MEN.split(), strict=True)):
         for name, pronoun in zip(pair, ("she", "he"), strict=True):
             people.append(_draw(2 * index + (pronoun == "he"), name, pronoun, people))
     return {person.name: person for person in people}

@@ -79,7 +79,10 @@ class EventStills(_Kept):
 
     def __init__(self, folder: str | Path, split: str, count: int, size: int, embed: Embed):
         super().__init__(folder, "events", split, count, size, embed)
-        self.stories = [self._story(index) for index in range(count)]
+
+    @cached_property
+    def stories(self) -> list[Story]:
+        return [self._story(index) for index in range(self.count)]
 
     def _story(self, index: int) -> Story:
         rng = np.random.default_rng([_FIRST_SEED[self.split] + index, 0x57])

@@ -80,7 +80,8 @@ def phrase(name: str) -> str:
     return PHRASES.get(name, name.removeprefix("PLACE-").replace("_", " "))
 
 
-def _faces(manual_dir: Path, **more: str | list[str]) -> Reading:
+def read_faces(manual_dir: Path, **more: str | list[str]) -> Reading:
+    """The photos to ask with, in faces/NAME; `more` are the labels that other splits have."""
     reading, folder = Reading(), manual_dir / "faces"
     if not folder.is_dir():
         raise StoryjaxError(f"{manual_dir} has no folder faces: put photos of each celebrity into faces/NAME/")
@@ -97,7 +98,7 @@ def read_places(manual_dir: Path, split: str) -> Reading:
     if not table.exists():
         raise StoryjaxError(f"Celebrities in Places is not in {manual_dir} (annotations.csv is missing): {_GET_CIP}")
     if split == "faces":
-        return _faces(manual_dir, place="", seen="")
+        return read_faces(manual_dir, place="", seen="")
     reading = Reading()
     for line, row in read_table(table, PLACES_COLUMNS):
         where = f"{table.name} line {line}"
@@ -126,7 +127,7 @@ def read_actions(manual_dir: Path, split: str) -> Reading:
     if not table.exists():
         raise StoryjaxError(f"Celebrities in Action is not in {manual_dir} (annotations.csv is missing): {_GET_CIA}")
     if split == "faces":
-        return _faces(manual_dir, actors=[], actions=[], scene="")
+        return read_faces(manual_dir, actors=[], actions=[], scene="")
     actions, scenes = _clip_sets(manual_dir / "Hollywood2" / "ClipSets")
     clips: dict[str, dict] = {}
     reading = Reading()
