@@ -58,6 +58,16 @@ Writes data sets to train and test on.
 
   storyjax data storyworld --out runs/storyworld/nextqa
   storyjax data storyworld --out world --train 1000 --val 50 --test 100 --seed 7
+  storyjax data album --out runs/album
+"""
+ALBUM = """\
+Writes photos of a few people and things of StoryWorld, and films in which they appear, to try `storyjax find` with;
+truth.json tells who does what, where and when.
+
+  storyjax data album --out runs/album
+  storyjax find enrol ivy runs/album/photos/ivy
+  storyjax find index runs/album/films --out runs/index
+  storyjax find "An image of <ivy> dancing" --index runs/index
 """
 STORYWORLD = """\
 Writes StoryWorld, seeded stories as mp4 files with questions about them, in the official layout of NExT-QA: train.csv,
@@ -170,6 +180,10 @@ def _parser() -> tuple[_Parser, dict[str, _Parser]]:
         "--seed", type=int, default=0, metavar="N", help="another seed is another world (default: 0)"
     )
     storyworld.set_defaults(act=_storyworld)
+    album = made["data album"] = worlds.add_parser("album", description=ALBUM)
+    album.add_argument("--out", required=True, metavar="DIR", help="a new or empty folder")
+    album.add_argument("--seed", type=int, default=0, metavar="N", help="another seed is another album (default: 0)")
+    album.set_defaults(act=_album)
     return parser, made
 
 
@@ -276,6 +290,17 @@ def _storyworld(arguments: argparse.Namespace) -> int:
     stories = {split: getattr(arguments, split) for split in ("train", "val", "test")}
     folder = export_nextqa(arguments.out, stories, arguments.seed, processes=None)
     print(f"{sum(stories.values())} stories in {folder}; train on them with config.data.manual_dir={folder}")
+    return 0
+
+
+def _album(arguments: argparse.Namespace) -> int:
+    from storyjax.storyworld.album import export_album
+
+    if not 0 <= arguments.seed < 1000:
+        raise StoryjaxError(f"--seed is {arguments.seed}: give 0 to 999")
+    folder = export_album(arguments.out, seed=arguments.seed)
+    enrolled = sorted(path.name for path in (folder / "photos").iterdir())
+    print(f"photos of {', '.join(enrolled)} and {len(list((folder / 'films').iterdir()))} films in {folder}")
     return 0
 
 

@@ -51,7 +51,18 @@ def test_help_is_quick_and_loads_no_jax(tmp_path: pathlib.Path) -> None:
 
 @pytest.mark.parametrize(
     "command",
-    ["ask", "find", "find enrol", "find forget", "find list", "find index", "reproduce", "data", "data storyworld"],
+    [
+        "ask",
+        "find",
+        "find enrol",
+        "find forget",
+        "find list",
+        "find index",
+        "reproduce",
+        "data",
+        "data storyworld",
+        "data album",
+    ],
 )
 def test_every_command_has_examples(command: str, capsys) -> None:
     assert run([*command.split(), "--help"]) == 0

@@ -184,7 +184,8 @@ def _token(
         try:
             return model.enrol(images, category, told)
         except PhotoError as error:
-            raise StoryjaxError(f"{paths[error.index]} {error.reason}: give another photo, or leave it out") from error
+            remedy = "" if ":" in error.reason else ": give another photo, or leave it out"
+            raise StoryjaxError(f"{paths[error.index]} {error.reason}{remedy}") from error
 
 
 def _photo(path: Path) -> UInt8[np.ndarray, "y x 3"]:
