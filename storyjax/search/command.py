@@ -18,7 +18,7 @@ from tqdm import tqdm
 from storyjax.data.images import SUFFIXES, read_image
 from storyjax.errors import StoryjaxError
 from storyjax.search.gallery import Entry, Gallery
-from storyjax.search.indexing import build
+from storyjax.search.indexing import build, check_request
 from storyjax.search.names import key
 from storyjax.search.page import check_path, write_page
 from storyjax.search.personal import PERSON, THING, Personaliser, PhotoError, names_in, replace_names
@@ -64,6 +64,7 @@ def listing(gallery: str) -> str:
 
 def index(folder: str, out: str, every_s: float | None, load: Load) -> str:
     """Indexes a folder, or brings its index up to date, and returns what to say about it."""
+    check_request(folder, every_s)  # a slip need not wait for the model
     model = load(PERSON)
     done = build(folder, out, model, every_s, show_progress=sys.stderr.isatty())
     for name, reason in done.broken.items():

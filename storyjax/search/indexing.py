@@ -31,6 +31,8 @@ from storyjax.search.vectors import Vectors
 
 VIDEO_SUFFIXES = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".flv", ".wmv", ".3gp")
 CLIP_S, CLIP_FPS, CLIP_FRAMES = 2.0, 8, 16
+# What claims to be longer is damaged, more likely than not.
+LONGEST_S = 100 * 3600.0
 # The longer side of the pictures that are kept, in pixels.
 STILL_PIXELS = 320
 # Clips, or images, that are embedded and kept together: what a killed run loses at most.
@@ -74,14 +76,13 @@ def build(
     that is being made by another process just now.
     """
     root = Path(folder)
+    check_request(root, every_s)
     found, unreadable = _scan(root, Path(out))
     if not found:
         raise StoryjaxError(
             f"{folder} holds no images or videos: give a folder with {', '.join(IMAGE_SUFFIXES[:3])},"
             f" {', '.join(VIDEO_SUFFIXES[:4])} and the like"
         )
-    if every_s is not None and not (math.isfinite(every_s) and every_s >= CLIP_S):
-        raise StoryjaxError(f"--every is {every_s:g}: clips are {CLIP_S:g} s long, so give {CLIP_S:g} or more")
     meta = {
         "root": os.fsencode(root.resolve()).hex(),
         "vision_fingerprint": personaliser.vision_fingerprint,
@@ -105,6 +106,19 @@ def build(
             return summary
     finally:
         store.close()
+
+
+def check_request(folder: str | os.PathLike[str], every_s: float | None) -> None:
+    """Raises StoryjaxError for a folder that is none, or clips that would overlap: before any model is waited for."""
+    root = Path(folder)
+    try:
+        is_folder, is_file = root.is_dir(), root.is_file()
+    except (OSError, ValueError):  # no folder can have this name
+        is_folder = is_file = False
+    if not is_folder:
+        raise StoryjaxError(f"{root} is {'a file' if is_file else 'not there'}: give a folder of images and videos")
+    if every_s is not None and not (math.isfinite(every_s) and every_s >= CLIP_S):
+        raise StoryjaxError(f"--every is {every_s:g}: clips are {CLIP_S:g} s long, so give {CLIP_S:g} or more")
 
 
 def _check_same(store: Store, known: dict[str, str], meta: dict[str, str], every_s: float | None) -> None:
@@ -138,12 +152,6 @@ def _only_one(folder: Path) -> Iterator[None]:
 
 def _scan(root: Path, out: Path) -> tuple[list[_Found], dict[str, str]]:
     """The images and videos under `root`, by path, and what could not be looked into; hidden files do not count."""
-    try:
-        if not root.is_dir():
-            there = root.exists()
-            raise StoryjaxError(f"{root} is {'a file' if there else 'not there'}: give a folder of images and videos")
-    except ValueError as error:  # no folder can have this name
-        raise StoryjaxError(f"{str(root)!r} is not there: give a folder of images and videos") from error
     found, unreadable = [], {}
 
     def note(error: OSError) -> None:
@@ -230,6 +238,8 @@ class _Builder:
         counted = 0.0
         try:
             duration = probe(path).duration_s
+            if duration > LONGEST_S:
+                raise VideoError(f"{path} claims to last {duration / 3600:,.0f} hours: mend it, or cut it into parts")
             starts = clip_starts(duration, self.every_s)
             clip = begun.clips
             for clips in _batches(_clips(path, starts[clip:], duration, self.personaliser.image_size), _TOGETHER):

@@ -74,6 +74,7 @@ def page(prompt: str, found: Found) -> str:
 <html lang="en">
 <head>
 <meta charset="utf-8">
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>{title} · storyjax find</title>
 <style>{_STYLE}</style>

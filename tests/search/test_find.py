@@ -130,7 +130,9 @@ def test_the_page_needs_nothing_else(here: Path, tmp_path: Path) -> None:
     links = [attributes["href"] for attributes in page.all("a")]
     assert (here / "films" / "a & b.mp4").as_uri() + "#t=0,2" in links
     assert not re.search(r"(src|href)=\"(?!data:|file:)", text)
-    assert "http" not in text
+    assert "http:" not in text
+    assert "https:" not in text
+    assert "default-src 'none'; img-src data:" in text
 
 
 SLIPS = [

@@ -15,7 +15,7 @@ from colours import BLUE, DIM, GREEN, RED, WHITE, Colours, contents, film, photo
 from PIL import Image
 
 from storyjax.errors import StoryjaxError
-from storyjax.search import vectors
+from storyjax.search import indexing, vectors
 from storyjax.search.indexing import build, clip_starts
 from storyjax.search.searching import Searcher
 from storyjax.search.store import CLIP, FRAME, IMAGE, Row, Store
@@ -123,6 +123,12 @@ def test_broken_files_are_skipped_and_named(folder: Path, tmp_path: Path) -> Non
     mended, _ = index(folder, tmp_path / "index")
     assert set(mended.broken) == {"empty.mp4", "cut.jpg", "nowhere.png"}
     assert mended.videos == 1
+
+
+def test_a_video_that_claims_to_last_for_ever(folder: Path, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(indexing, "LONGEST_S", 8.0)
+    summary, _ = index(folder, tmp_path / "index")
+    assert summary.broken == {"a.mp4": "claims to last 0 hours: mend it, or cut it into parts"}
 
 
 def test_a_video_that_breaks_in_its_middle_leaves_nothing(tmp_path: Path) -> None:
