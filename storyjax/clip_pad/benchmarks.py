@@ -147,7 +147,7 @@ class _Actions:
         self.action_classes = self._classes(
             _SOMEBODY_DOES, "action", index.actions, [{action for _, action in found} for found in pairs]
         )
-        self.scene_classes = self._classes(_SOMEWHERE, "place", index.places, [{place} for place in self.place])
+        self.scene_classes = self._classes(_SOMEWHERE, "place", index.places, [{int(place)} for place in self.place])
         self.pairs = pairs
 
     def _asked(self, pairs: list, with_action: bool, with_place: bool) -> list[tuple[int, int, int]]:

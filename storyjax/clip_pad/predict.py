@@ -9,7 +9,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -35,6 +35,7 @@ _BATCH = 32  # images that are embedded at a time; the last batch is filled up, 
 _SMALLEST = 8  # pixels: less of a face says nothing
 
 
+@runtime_checkable
 class Detector(Protocol):
     """Finds faces: a photo to their boxes, left, top, right, bottom in pixels, the surest first."""
 
@@ -148,7 +149,7 @@ class PersonFinder:
 
     def enrol(
         self,
-        photos: Sequence[UInt8[np.ndarray, "y x 3"]],
+        photos: Sequence[UInt8[np.ndarray, "_ _ 3"]],
         category: str | None = None,
         progress: Callable[[int, int], None] | None = None,
     ) -> Float32[np.ndarray, "1 w"]:

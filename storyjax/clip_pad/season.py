@@ -2,7 +2,7 @@
 
 Clips of two seconds are cut at fixed stamps of every minute (2 or 4 of them), and where what is asked for happens
 between the stamps a clip is added there. A clip is right where at least half of it shows what is asked for. All clips
-of the season are ranked; R@k is the share of right clips among the first k, and the last rank that of the last right one.
+are ranked; R@k is the share of right clips among the first k, and the last rank that of the last right one.
 """
 
 from collections.abc import Callable, Sequence

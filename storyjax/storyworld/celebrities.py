@@ -126,9 +126,9 @@ def write_vggface2(folder: Path, people: Mapping[str, Sequence[str]], photos: in
                 boxes.append((f"{identity}/{index:04d}_01", left, top, right - left, bottom - top))
             gender = "f" if EVERYONE[name].pronoun == "she" else "m"
             meta.append((identity, name, photos, int(split == "train"), gender))
-        writewrite_table(folder / "bb_landmark" / f"loose_bb_{split}.csv", ("NAME_ID", "X", "Y", "W", "H"), boxes)
+        write_table(folder / "bb_landmark" / f"loose_bb_{split}.csv", ("NAME_ID", "X", "Y", "W", "H"), boxes)
     columns = ("Class_ID", "Name", "Sample_Num", "Flag", "Gender")
-    writewrite_table(folder / "meta" / "identity_meta.csv", columns, sorted(meta))
+    write_table(folder / "meta" / "identity_meta.csv", columns, sorted(meta))
 
 
 def export_vggface(directory: str | Path, photos: int = 40, people: int | None = None, seed: int = 0) -> Path:

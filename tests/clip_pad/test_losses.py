@@ -58,12 +58,12 @@ def test_the_same_person_twice_in_a_batch_changes_nothing_for_the_others():
         "facts": facts,
         "place": np.full(3, ANY),
     }
+    batch = {name: jnp.asarray(array) for name, array in batch.items()}
     loss = PersonContrast(small.MODEL)
     params = small.random_params()
     both, scalars = loss(params, batch, jax.random.key(0))
-    strangers = {**batch, "query_facts": np.array([[7, ANY], [9, ANY], [8, ANY]])}
-    strangers["facts"] = facts.copy()
-    strangers["facts"][1, 0, 0] = 9
+    strangers = {**batch, "query_facts": jnp.array([[7, ANY], [9, ANY], [8, ANY]])}
+    strangers["facts"] = jnp.asarray(facts).at[1, 0, 0].set(9)
     apart, _ = loss(params, strangers, jax.random.key(0))
     assert both < apart  # one negative fewer for two of the three
     assert 0 <= scalars["r1"] <= 1

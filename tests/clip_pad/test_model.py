@@ -13,22 +13,21 @@ PARAMS = small.random_params()
 RNG = np.random.default_rng(0)
 
 
-def faces(*shape: int) -> np.ndarray:
-    return RNG.integers(0, 256, size=(*shape, 16, 16, 3), dtype=np.uint8)
+def faces(*shape: int) -> jax.Array:
+    return jnp.asarray(RNG.integers(0, 256, size=(*shape, 16, 16, 3), dtype=np.uint8))
 
 
 def test_photos_that_are_not_there_do_not_count():
     photos = faces(2, 2)
-    valid = np.array([[True, False], [True, True]])
+    valid = jnp.array([[True, False], [True, True]])
     mean = jax.jit(small.MODEL.mean_description)
     once = mean(PARAMS, photos, valid)
     np.testing.assert_allclose(np.linalg.norm(once, axis=1), 1, atol=1e-5)
-    photos[0, 1] = 0
-    np.testing.assert_allclose(mean(PARAMS, photos, valid), once, atol=1e-6)
+    np.testing.assert_allclose(mean(PARAMS, photos.at[0, 1].set(0), valid), once, atol=1e-6)
     each = small.MODEL.describe_faces(PARAMS, photos[1])
     middle = np.asarray(each).mean(axis=0)
     np.testing.assert_allclose(once[1], middle / np.linalg.norm(middle), atol=1e-5)
-    nobody = mean(PARAMS, photos, np.zeros((2, 2), bool))
+    nobody = mean(PARAMS, photos, jnp.zeros((2, 2), bool))
     assert np.isfinite(nobody).all()
 
 
@@ -49,14 +48,14 @@ def test_the_face_speaks_only_where_the_query_holds_it():
     tokens = small.MODEL.tokens(PARAMS, descriptions)
     assert tokens.shape == (2, 1, 16)
     for prompt, speaks in (("an image of *TOK*", True), ("an image of ana", False), ("ana *TOK* in the park", True)):
-        ids, slots = (np.stack([row] * 2) for row in encode(small.TOKENIZER, prompt, small.SIZES))
+        ids, slots = (jnp.stack([jnp.asarray(row)] * 2) for row in encode(small.TOKENIZER, prompt, small.SIZES))
         embedded = np.asarray(small.MODEL.embed_texts(PARAMS, ids, tokens, slots))
         np.testing.assert_allclose(np.linalg.norm(embedded, axis=1), 1, atol=1e-5)
         assert (np.abs(embedded[0] - embedded[1]).max() > 1e-4) == speaks, prompt
 
 
 def test_zero_shot_is_the_text_tower_as_it_was():
-    ids, slots = encode(small.TOKENIZER, "an image of ana", small.SIZES)
+    ids, slots = (jnp.asarray(row) for row in encode(small.TOKENIZER, "an image of ana", small.SIZES))
     original = {name: PARAMS["clip"][name] for name in ("text", "text_projection")}
     params = {**PARAMS, "original": original}
     before = small.MODEL.embed_texts_zero_shot(params, ids[None])
