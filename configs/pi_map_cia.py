@@ -34,7 +34,6 @@ def get_config(variant: str = "paper") -> ConfigDict:
             "data_dir": "data/prepared",
             "localise": "weights/grounding_dino",
             "captions": "data/cia/captions.json",
-            "prompt": "a photo of *",
         }
     )
     config.init = ConfigDict({"checkpoint": "runs/pi_map_imagenet"})
@@ -52,6 +51,9 @@ def get_config(variant: str = "paper") -> ConfigDict:
                 "storyworld": {"train": 200, "val": 1, "test": 200, "faces": 1},
                 "localise": "none",
                 "captions": "none",
+                "prompt": "a photo of * .",
+                "generic": "an image of * .",
+                "context": "{caption} .",
                 "templates": 5,
                 "held_out": 2,
                 "text_length": 20,

@@ -53,7 +53,9 @@ def get_config(variant: str = "paper") -> ConfigDict:
                 "localise": "data",
                 "captions": "data",
                 "held_out": 3,
-                "context": "a photo of {caption}",
+                "prompt": "a photo of * .",
+                "generic": "an image of * .",
+                "context": "a photo of {caption} .",
                 "text_length": 24,
             }
         )

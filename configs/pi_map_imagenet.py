@@ -39,6 +39,7 @@ def get_config(variant: str = "paper") -> ConfigDict:
                 "manual_dir": "runs/storyworld/imagenet",
                 "data_dir": "runs/storyworld/prepared_imagenet",
                 "storyworld": {"train": 4000, "val": 200},
+                "prompt": "a photo of * .",
                 "text_length": 12,
             }
         )

@@ -61,7 +61,9 @@ def embed(config: ConfigDict) -> None:
             "captions": "data",
             "templates": 5,
             "held_out": 2,
-            "context": "a photo of {caption}",
+            "prompt": "a photo of * .",
+            "generic": "an image of * .",
+            "context": "a photo of {caption} .",
             "text_length": 24,
         }
     )

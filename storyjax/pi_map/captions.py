@@ -17,14 +17,6 @@ class Captioner(Protocol):
         ...
 
 
-class NameOnly:
-    """No augmentation: y* is y_s (Table 5.1b, "w/o Caption Augmentation")."""
-
-    def describe(self, name: str, category: str) -> str:
-        del category
-        return f"a photo of {name}"
-
-
 class CaptionFile:
     """Captions in a file: JSON, {name: caption}."""
 
@@ -87,8 +79,8 @@ class LanguageModel:
         return sentence if sentence.lower().startswith(name.lower()) else f"{name} is {sentence}"
 
 
-def make_captioner(source: str) -> Captioner:
+def make_captioner(source: str) -> Captioner | None:
     """The captioner that `config.data.captions` names: "none", a .json file, or the folder of a language model."""
     if source == "none":
-        return NameOnly()
+        return None
     return CaptionFile(source) if Path(source).suffix == ".json" else LanguageModel(source)

@@ -89,7 +89,7 @@ def make_detector(source: str) -> Detector | Literal["data"] | None:
     return BoxFile(source) if Path(source).suffix == ".json" else GroundingDino(source)
 
 
-def captioner(data: PersonalData) -> Captioner:
+def captioner(data: PersonalData) -> Captioner | None:
     """What `config.data.captions` names."""
     return make_captioner(str(Path(data.manual_dir) / "captions.json") if data.captions == "data" else data.captions)
 
@@ -114,7 +114,7 @@ class Personalisation:
         self.model, self.loss_config = model, section.loss
         self.clip, self.data = clip, data
 
-    def captions(self, collection: Collection, describe: Captioner) -> dict[str, np.ndarray]:
+    def captions(self, collection: Collection, describe: Captioner | None) -> dict[str, np.ndarray]:
         """Ids (objects, l) of y*, y_s and y_g."""
         rows = [prompts(thing, describe, self.data) for thing in collection.objects]
         encoded = [[self.clip.encode(text, self.data.text_length)[0] for text in row] for row in rows]
@@ -122,7 +122,7 @@ class Personalisation:
             name: np.stack([row[i] for row in encoded]) for i, name in enumerate(("augmented", "specific", "generic"))
         }
 
-    def loader(self, collection: Collection, describe: Captioner) -> Callable[[Any, np.random.Generator], Batch]:
+    def loader(self, collection: Collection, describe: Captioner | None) -> Callable[[Any, np.random.Generator], Batch]:
         texts = self.captions(collection, describe)
 
         def load(item: Mapping[str, np.ndarray], rng: np.random.Generator) -> Batch:

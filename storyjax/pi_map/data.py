@@ -144,7 +144,7 @@ def locate(
     ringed = []
     for frame, share in zip(frames, shares, strict=True):
         if localise == "data":
-            box = box_at(list(record["boxes"]), float(share))
+            box = box_at([tuple(map(float, row)) for row in record["boxes"]], float(share))
         else:
             box = localise.detect(frame, record["category"], record_name(record), float(share))
         ringed.append(draw_ellipse(frame, box))
@@ -260,10 +260,11 @@ def embed_pool(
     return Pool(padded, mask, np.array(objects), tuple(captions))
 
 
-def prompts(thing: Named, captioner: Captioner, config: CollectionConfig) -> tuple[str, str, str]:
-    """(y*, y_s, y_g): the dense caption, the caption with the object's name, and the one with its kind (§5.3.2)."""
-    return (
-        captioner.describe(thing.name, thing.category),
-        config.prompt.replace("*", thing.name),
-        config.prompt.replace("*", f"a {thing.category}"),
-    )
+def prompts(thing: Named, captioner: Captioner | None, config: CollectionConfig) -> tuple[str, str, str]:
+    """(y*, y_s, y_g): the dense caption, the caption with the object's name, and the one with its kind (§5.3.2).
+
+    Without a captioner y* is y_s (Table 5.1b, "w/o Caption Augmentation").
+    """
+    specific = config.prompt.replace("*", thing.name)
+    dense = specific if captioner is None else captioner.describe(thing.name, thing.category)
+    return dense, specific, config.prompt.replace("*", f"a {thing.category}")

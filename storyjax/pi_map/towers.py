@@ -60,6 +60,4 @@ class FrozenClip:
 
     def encode(self, text: str, length: int) -> tuple[np.ndarray, np.ndarray]:
         """Ids and slots (length,) of a prompt in which each "*" stands for a token embedding."""
-        # Published CLIPs begin every text with a token of its own, just before the end token in the vocabulary.
-        start = (self.config.text.eos_id - 1,) if self.preset is not None else ()
-        return encode_spliced(self.tokenizer, text, length, marker="*", start=start)
+        return encode_spliced(self.tokenizer, text, length, marker="*")

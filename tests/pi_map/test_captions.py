@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from storyjax.errors import StoryjaxError
-from storyjax.pi_map.captions import CaptionFile, LanguageModel, NameOnly, make_captioner
+from storyjax.pi_map.captions import CaptionFile, LanguageModel, make_captioner
+from storyjax.pi_map.data import CollectionConfig, Named, prompts
 
 
 def test_from_a_file(tmp_path: Path) -> None:
@@ -23,9 +24,11 @@ def test_from_a_file(tmp_path: Path) -> None:
 
 
 def test_without_augmentation_it_is_the_name() -> None:
-    captioner = make_captioner("none")
-    assert isinstance(captioner, NameOnly)
-    assert captioner.describe("my dog chia", "dog") == "a photo of my dog chia"
+    thing = Named("my dog chia", "dog")
+    assert make_captioner("none") is None
+    dense, specific, generic = prompts(thing, None, CollectionConfig(prompt="a photo of * ."))
+    assert dense == specific == "a photo of my dog chia ."
+    assert generic == "a photo of a dog ."
 
 
 def test_a_language_model_that_is_not_there_is_told(tmp_path: Path) -> None:
