@@ -114,5 +114,6 @@ def test_perfect_embeddings_find_celebrities_in_action(sources):
     # Broken clips are no answers.
     embedded.found[:] = False
     embedded.found[alone[0]] = True
+    embedded.clips[~embedded.found] = 0
     assert lookup.finish_with(embedded)["cia/action/text/r1"] == 1.0
     assert first_ranks(np.array([[1.0, 2.0]]), np.array([[True, False]]))[0] == 2
