@@ -41,7 +41,7 @@ def get_config(variant: str = "paper") -> ConfigDict:
     config.optim = ConfigDict({"learning_rate": 1e-4, "schedule": "cosine", "warmup_steps": 200})
     if variant == "embedded":
         config.precision = "float32"
-        config.model.clip = ConfigDict({"weights": "shipped:storyworld_clip_generic"})
+        config.model.clip = ConfigDict({"weights": "shipped:storyworld_clip_things"})
         config.model.pi.width = 128
         config.init.checkpoint = "shipped:pi_map_storyworld"
         config.data.update(
@@ -60,6 +60,6 @@ def get_config(variant: str = "paper") -> ConfigDict:
             }
         )
         config.train = ConfigDict({"epochs": 50, "batch_size": 20})
-        config.optim.warmup_steps = 20
+        config.optim.update({"learning_rate": 1e-3, "warmup_steps": 20})
         config.eval = ConfigDict({"batch_size": 50})
     return config

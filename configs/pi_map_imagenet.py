@@ -32,18 +32,18 @@ def get_config(variant: str = "paper") -> ConfigDict:
     config.optim = ConfigDict({"learning_rate": 3e-4, "schedule": "cosine"})
     if variant == "embedded":
         config.precision = "float32"
-        config.model.clip = ConfigDict({"weights": "shipped:storyworld_clip_generic"})
+        config.model.clip = ConfigDict({"weights": "shipped:storyworld_clip_things"})
         config.model.pi.width = 128
         config.data = ConfigDict(
             {
                 "manual_dir": "runs/storyworld/imagenet",
                 "data_dir": "runs/storyworld/prepared_imagenet",
-                "storyworld": {"train": 4000, "val": 200},
+                "storyworld": {"train": 2000, "val": 100},
                 "prompt": "a photo of * .",
                 "text_length": 12,
             }
         )
-        config.train = ConfigDict({"epochs": 30, "batch_size": 128})
+        config.train = ConfigDict({"epochs": 10, "batch_size": 100})
         config.optim = ConfigDict({"learning_rate": 1e-3, "schedule": "cosine", "warmup_steps": 20})
         config.eval = ConfigDict({"batch_size": 100})
         config.checkpoint = ConfigDict({"every": 200})

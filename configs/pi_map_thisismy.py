@@ -49,7 +49,7 @@ def get_config(variant: str = "paper") -> ConfigDict:
 def embed(config: ConfigDict) -> None:
     """The small CLIP and the small π that ship, StoryWorld's films; everything else is the paper's."""
     config.precision = "float32"
-    config.model.clip = ConfigDict({"weights": "shipped:storyworld_clip_generic"})
+    config.model.clip = ConfigDict({"weights": "shipped:storyworld_clip_things"})
     config.model.pi.width = 128
     config.init.checkpoint = "shipped:pi_map_storyworld"
     config.data.update(
@@ -68,5 +68,5 @@ def embed(config: ConfigDict) -> None:
         }
     )
     config.train = ConfigDict({"epochs": 50, "batch_size": 15})
-    config.optim.warmup_steps = 20
+    config.optim.update({"learning_rate": 1e-3, "warmup_steps": 20})
     config.eval = ConfigDict({"batch_size": 25})

@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Float, Float32, UInt8
 from ml_collections import ConfigDict
 
+from storyjax.configuration import from_config
 from storyjax.errors import StoryjaxError
 from storyjax.pi_map.config import make_model
 from storyjax.pi_map.data import resize, unit
@@ -50,6 +51,7 @@ class ThingFinder:
         attributes: Sequence[str] = (),
         detector: Detector | None = None,
         enrolment: EnrolmentConfig | None = None,
+        ending: str = "",
     ):
         """
         Args:
@@ -58,6 +60,8 @@ class ThingFinder:
             attributes: words that a thing may be described with ("red", "striped blue and white"): the one that fits
                 its photos best makes its dense caption y*, where none is given.
             detector: finds the thing in its photos, to be ringed (§5.3.1); without it the whole photo is looked at.
+            enrolment: how a token is learnt.
+            ending: what every sentence ends with that the text tower learnt from; queries get it where they lack it.
         """
         self.model, self.clip = model, clip
         self.params = jax.tree.map(np.asarray, unflatten(dict(weights)))
@@ -65,7 +69,7 @@ class ThingFinder:
         self.image_size = model.config.vision.image_size
         self.vision_fingerprint = clip_fingerprint(weights, "vision")
         self.fingerprint = fingerprint(weights)
-        self.attributes, self.detector = tuple(attributes), detector
+        self.attributes, self.detector, self.ending = tuple(attributes), detector, ending
         self.length = model.config.text.max_length
         self._images = jax.jit(model.images)
         self._texts = jax.jit(model.texts)
@@ -90,8 +94,9 @@ class ThingFinder:
         abstract = flatten(jax.eval_shape(model.init, jax.random.key(0)))
         check_given(weights, abstract, set(abstract), str(folder))
         bank = Bank.load(folder / "bank.safetensors") if (folder / "bank.safetensors").exists() else None
-        options = {"bank": bank, "attributes": config.get("attributes", ()), "detector": detector}
-        return cls(model, section.clip, weights, enrolment=EnrolmentConfig(**config.get("enrolment", {})), **options)
+        enrolment = from_config(EnrolmentConfig, config.get("enrolment", {}), f"{folder}/config.json enrolment")
+        options = {"bank": bank, "attributes": config.get("attributes", ()), "ending": config.get("ending", "")}
+        return cls(model, section.clip, weights, detector=detector, enrolment=enrolment, **options)
 
     def embed_images(self, images: UInt8[np.ndarray, "n y x 3"]) -> Float32[np.ndarray, "n d"]:
         """Embeddings of unit length of RGB images, `image_size` pixels each side."""
@@ -169,7 +174,7 @@ class ThingFinder:
             return " * " * len(tokens[name])
 
         # A person's own stars would be taken for tokens.
-        text = replace_names(prompt.replace("*", " "), marks)
+        text = replace_names(prompt.replace("*", " "), marks).rstrip(" .") + self.ending
         ids, slots = self.clip.encode(text, self.length)
         if not vectors:
             return np.asarray(self._texts(self.params, ids[None]))[0]
