@@ -43,7 +43,7 @@ Removes an enrolled name from the gallery, with its token and its pictures.
 LIST = """\
 Shows who and what is enrolled in the gallery.
 
-  storyjax find list
+  storyjax find list --gallery runs/gallery
 """
 INDEX = """\
 Indexes the images and videos of a folder and of those in it: videos as clips of 2 s (16 frames at 8 a second). Given
