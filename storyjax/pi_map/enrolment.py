@@ -134,7 +134,7 @@ class Enrolment:
         def loss(pi: Params, batch: Mapping[str, Array]) -> Float[Array, ""]:
             params = {**self.params, "pi": pi}
             tokens = self.model.tokens(params, batch["local"])
-            spoken = self.model.spoken(params, tokens, jnp.asarray(ids), jnp.asarray(slots))
+            spoken = self.model.spoken(params, tokens, ids, slots)
             texts = (batch["texts"][:, 0], batch["texts"][:, 1], batch["texts"][:, 2])
             return personalisation_loss(tokens, batch["whole"], spoken, texts, batch["objects"], self.loss_config)[0]
 

@@ -115,7 +115,7 @@ class PersonalClip:
         return self.pi.apply({"params": params["pi"]}, embeddings)
 
     def spoken(
-        self, params: Params, tokens: Float[Array, "b d"], ids: Int[Array, " l"], slots: Int[Array, " l"]
+        self, params: Params, tokens: Float[Array, "b d"], ids: Int[np.ndarray, " l"], slots: Int[np.ndarray, " l"]
     ) -> Float[Array, "b d"]:
         """f_t of one prompt ("a photo of *") with each of the tokens in its place."""
         repeated = (jnp.broadcast_to(row, (tokens.shape[0], row.shape[0])) for row in (ids, slots))

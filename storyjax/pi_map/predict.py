@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Float32, UInt8
 from ml_collections import ConfigDict
@@ -134,7 +135,7 @@ class ThingFinder:
     def token_of(self, photos: Sequence[UInt8[np.ndarray, "y x 3"]], category: str) -> Float32[np.ndarray, "1 w"]:
         """An image as a query, without any training (§5.3.3): π of the averaged embeddings of the photos."""
         _, local = self._embed_photos(photos, category)
-        return np.asarray(self.model.tokens(self.params, unit(local.mean(axis=0, keepdims=True))))
+        return np.asarray(self.model.tokens(self.params, jnp.asarray(unit(local.mean(axis=0, keepdims=True)))))
 
     def _embed_photos(
         self, photos: Sequence[UInt8[np.ndarray, "y x 3"]], category: str

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 from ml_collections import ConfigDict
@@ -67,7 +68,7 @@ def learnt_tokens(run: str | Path) -> tuple[dict[str, Token], str]:
     clip = section.clip.parameters()
     collection = open_collection(data, frozen_embed(model, clip), model.config.vision.image_size, config.seed)
     params = {"pi": unflatten(load_trainable(run))["pi"]}
-    mapped = np.asarray(model.tokens(params, collection.templates.local))
+    mapped = np.asarray(model.tokens(params, jnp.asarray(collection.templates.local)))
     tokens = {
         thing.name: mapped[collection.templates.objects == number].mean(axis=0, keepdims=True)
         for number, thing in enumerate(collection.objects)

@@ -1,4 +1,4 @@
-"""Personalisation end to end on a small world: π alone trains, and the results are those that the tables are made of."""
+"""Personalisation end to end on a small world: π alone trains, and the results are those that the tables show."""
 
 import json
 from pathlib import Path

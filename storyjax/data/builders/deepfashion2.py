@@ -9,8 +9,8 @@ The official files, read from `manual_dir`:
         train_coarse_grained_names.csv                   unique_pair_ids,pair_id_categories
 
 A garment is a `pair_id`. What is searched are the photographs of test_captions.csv; their captions say "a person" or
-"the person" for whoever wears the garment, the first of which is read as the place of the concept, "*". Garments have no
-names: an object is called by its kind and its number. Boxes are those of the annotation that has the photograph's
+"the person" for whoever wears the garment, the first of which is read as the place of the concept, "*". Garments have
+no names: an object is called by its kind and its number. Boxes are those of the annotation that has the photograph's
 pair_id; where it lists several garments, the first of the concept's kind.
 """
 

@@ -30,11 +30,17 @@ def class_names() -> list[str]:
     return Path(imagenet_common.label_names_file()).read_text("utf-8").split()
 
 
+def validation_labels() -> dict[str, str]:
+    """The class of each validation picture, by file name: published with ImageNet's development kit, kept by TFDS."""
+    listed = Path(imagenet_common.label_names_file()).with_name("validation_labels.txt").read_text("utf-8").split()
+    return {f"ILSVRC2012_val_{number:08d}.JPEG": label for number, label in enumerate(listed, 1)}
+
+
 class Imagenet2012(tfds.core.GeneratorBasedBuilder):
     """TFDS's data set of this name, its version and its records; `prepare` below is the usual way to it."""
 
     VERSION = tfds.core.Version(VERSION)
-    RELEASE_NOTES: ClassVar = {VERSION: "As TFDS has it."}
+    RELEASE_NOTES: ClassVar = {"5.1.0": "As TFDS has it."}
     code_path = None  # TFDS would look beside this file for checksums of downloads; there are none
     MANUAL_DOWNLOAD_INSTRUCTIONS = _INSTRUCTIONS
 
@@ -59,8 +65,7 @@ class Imagenet2012(tfds.core.GeneratorBasedBuilder):
         root = Path(dl_manager.manual_dir)
         splits = {"train": self._generate_examples(root / TRAIN, None)}
         if (root / VAL).exists():
-            labels = imagenet_common.get_validation_labels(str(root / VAL))
-            splits["validation"] = self._generate_examples(root / VAL, labels)
+            splits["validation"] = self._generate_examples(root / VAL, validation_labels())
         return splits
 
     def _generate_examples(self, path: Path, labels: dict[str, str] | None) -> Iterator[tuple[str, dict[str, Any]]]:
