@@ -34,6 +34,8 @@ COLOURS: dict[str, RGB] = {
 MARKINGS = ("plain", "spotted", "striped", "banded")
 # Kinds whose body takes the colour, so that two of a kind can look different.
 PERSONAL_KINDS = ("dog", "bear", "car", "cup", "ball", "umbrella", "vase", "guitar", "hat", "balloon")
+# Where a band runs, from below; in the middle of most kinds.
+BANDS = {"umbrella": (0.18, 0.36)}
 # A name is a word for something else, or no word of the world at all.
 NAMES = (
     *("pizza", "kite", "drum", "apple", "flower", "cake", "milk", "map", "soup", "tea", "phone", "book", "lamp", "box"),
@@ -178,7 +180,7 @@ def belonging_sprite(belonging: Belonging, width: int, mirror: bool = False) -> 
         draw_thing(pen, belonging.kind, COLOURS[belonging.colour])
     picture = pen.picture().copy()
     if belonging.marking != "plain":
-        marks = _marks(belonging.marking, COLOURS[belonging.second], width, mirror)
+        marks = _marks(belonging, width, mirror)
         # Only on what has the body's own colour: eyes, wheels and handles stay as they are.
         body = np.array(COLOURS[belonging.colour], np.float32)
         likeness = np.abs(picture[..., :3].astype(np.float32) - body).sum(-1) < 130
@@ -195,7 +197,8 @@ def _plain_thing(kind: str, width: int) -> Sprite:
     return rimmed(pen.picture(), {})
 
 
-def _marks(marking: str, colour: RGB, width: int, mirror: bool) -> UInt8[np.ndarray, "y x 4"]:
+def _marks(belonging: Belonging, width: int, mirror: bool) -> UInt8[np.ndarray, "y x 4"]:
+    marking, colour = belonging.marking, COLOURS[belonging.second]
     pen = Pen((width, width), width * 0.94, (width / 2, width / 2))
     with pen.at(0.0, 0.0, mirror=mirror):
         if marking == "spotted":
@@ -206,7 +209,8 @@ def _marks(marking: str, colour: RGB, width: int, mirror: bool) -> UInt8[np.ndar
             for i in range(-3, 4):
                 pen.line(((0.2 * i - 0.2, -0.6), (0.2 * i + 0.2, 0.6)), 0.08, colour)
         else:
-            pen.rect(-0.6, -0.17, 0.6, 0.06, colour)
+            low, high = BANDS.get(belonging.kind, (-0.17, 0.06))
+            pen.rect(-0.6, low, 0.6, high, colour)
     return pen.picture()
 
 
