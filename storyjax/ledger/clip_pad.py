@@ -251,7 +251,7 @@ _TUNED = Variant(
 )
 
 
-def _season(count: int, before: tuple[float, float, float], tuned: tuple[float, float, float]) -> Panel:
+def _season(count: int, before: tuple[float, ...], tuned: tuple[float, ...]) -> Panel:
     rows = []
     for label, variant, thesis in (("as it is", _BEFORE, before), ("tuned on the cast", _TUNED, tuned)):
         for head, metric, value in zip(("R@25", "R@50", "last rank"), ("r25", "r50", "last_rank"), thesis, strict=True):
@@ -287,8 +287,8 @@ TABLE_4_6 = Table(
     },
     scale=1.0,
     panels=(
-        _season(2, (0.61, 0.92, 53), (0.84, 1.0, 37)),
-        _season(4, (0.46, 0.58, 113), (0.72, 0.88, 72)),
+        _season(2, (0.61, 0.92, 53.0), (0.84, 1.0, 37.0)),
+        _season(4, (0.46, 0.58, 113.0), (0.72, 0.88, 72.0)),
     ),
 )
 
