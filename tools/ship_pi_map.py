@@ -2,7 +2,7 @@
 
     python tools/ship_pi_map.py RUN NAME      e.g. runs/pi_map_imagenet pi_map_storyworld
 
-Writes storyjax/weights/shipped/NAME/{model.safetensors,bank.safetensors,config.json,results.json}. The bank holds other
+Writes storyjax/weights/shipped/NAME/{model.safetensors,things.bank,config.json,results.json}. The bank holds other
 things of StoryWorld, for an enrolment to be told from (storyjax/pi_map/enrolment.py); they are none of those that any
 test or benchmark uses. NAME's README is written by hand. Weights are stored in half precision.
 """
@@ -67,7 +67,7 @@ def main() -> None:
     folder.mkdir(parents=True, exist_ok=True)
     weights = {path: array for path, array in load_trainable(arguments.run).items() if path.startswith("pi/")}
     save_tree(folder / "model.safetensors", weights, {"experiment": config.experiment}, dtype=np.float16)
-    make_bank(config.model).save(folder / "bank.safetensors")
+    make_bank(config.model).save(folder / Bank.FILE)
     stored = {"model": config.model.to_dict(), "attributes": attributes(), "enrolment": ENROLMENT, "ending": " ."}
     (folder / "config.json").write_text(json.dumps(stored, indent=1) + "\n")
     if (arguments.run / "results.json").exists():

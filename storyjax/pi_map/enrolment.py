@@ -9,6 +9,7 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -45,7 +46,12 @@ class EnrolmentConfig:
 
 @dataclass(frozen=True)
 class Bank:
-    """Other things to be told from: f_v(x), f_v(x_loc) and which object each shows; the captions of each object."""
+    """Other things to be told from: f_v(x), f_v(x_loc) and which object each shows; the captions of each object.
+
+    Its file is safetensors under the name `FILE`: a folder's *.safetensors are the shards of its model.
+    """
+
+    FILE: ClassVar = "things.bank"
 
     whole: Float[np.ndarray, "n d"]
     local: Float[np.ndarray, "n d"]

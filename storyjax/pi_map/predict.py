@@ -94,7 +94,7 @@ class ThingFinder:
         weights = {**section.clip.parameters(), **load_trainable(checkpoint)}
         abstract = flatten(jax.eval_shape(model.init, jax.random.key(0)))
         check_given(weights, abstract, set(abstract), str(folder))
-        bank = Bank.load(folder / "bank.safetensors") if (folder / "bank.safetensors").exists() else None
+        bank = Bank.load(folder / Bank.FILE) if (folder / Bank.FILE).exists() else None
         enrolment = from_config(EnrolmentConfig, config.get("enrolment", {}), f"{folder}/config.json enrolment")
         options = {"bank": bank, "attributes": config.get("attributes", ()), "ending": config.get("ending", "")}
         return cls(model, section.clip, weights, detector=detector, enrolment=enrolment, **options)

@@ -31,7 +31,7 @@ def checkpoint(tiny_clip: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
     rng = np.random.default_rng(0)
     vectors = rng.normal(size=(6, WIDTH)).astype(np.float32)
     captions = tuple((f"a red {kind}", f"my {kind} pip", f"a photo of a {kind}") for kind in ("car", "cup", "ball"))
-    Bank(vectors, vectors, np.repeat(np.arange(3, dtype=np.int32), 2), captions).save(folder / "bank.safetensors")
+    Bank(vectors, vectors, np.repeat(np.arange(3, dtype=np.int32), 2), captions).save(folder / Bank.FILE)
     enrolment = {"steps": 2 * CHUNK, "learning_rate": 3e-3, "warmup_steps": 2, "negatives": 4}
     config = {"model": described, "attributes": ["red", "blue"], "enrolment": enrolment, "ending": " ."}
     (folder / "config.json").write_text(json.dumps(config))
@@ -117,7 +117,7 @@ def test_slips_are_told(checkpoint: Path, photos: list[np.ndarray], tmp_path: Pa
     with pytest.raises(StoryjaxError, match="is not there; get a published CLIP"):
         FrozenClip(str(tmp_path / "clip")).config  # noqa: B018
     broken = Path(shutil.copytree(checkpoint, tmp_path / "broken"))
-    save_tree(broken / "bank.safetensors", {"whole": np.zeros((1, 2))})
+    save_tree(broken / Bank.FILE, {"whole": np.zeros((1, 2))})
     with pytest.raises(StoryjaxError, match="no bank"):
         ThingFinder.from_checkpoint(broken)
     assert EnrolmentConfig().learning_rate == pytest.approx(1e-4)
