@@ -1,4 +1,4 @@
-"""The π-map that ships: a thing enrolled from five photos is found among its rivals, before backgrounds it never had."""
+"""The π-map that ships: a thing enrolled from five photos is found among its rivals, in places it was never seen in."""
 
 import time
 
