@@ -67,6 +67,7 @@ def use_storyworld(config: ConfigDict) -> None:
             "face_crop": 1.0,
             "ending": " .",
             "detector": None,
+            "embed_once": True,
         }
     )
     config.optim = ConfigDict({"learning_rate": 1e-3, "schedule": "cosine", "warmup_steps": 50, "weight_decay": 0.01})

@@ -22,8 +22,9 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
+from storyjax.clip_pad.bank import Bank
 from storyjax.clip_pad.benchmarks import cia_lookup, cip_lookup, faces_lookup
-from storyjax.clip_pad.data import Albums, ClipIndex, ClipLoader, People, PhotoLoader, Sizes
+from storyjax.clip_pad.data import Albums, ClipIndex, ClipLoader, People, PhotoLoader, Seen, Sizes, read_clip, resize
 from storyjax.clip_pad.losses import PersonContrast
 from storyjax.clip_pad.model import TRAINABLE, ClipPad, PadConfig
 from storyjax.clip_pad.season import season_lookup
@@ -43,7 +44,7 @@ from storyjax.train.experiment import Evaluator, Experiment, StreamSpec, Task
 from storyjax.train.precision import get_policy
 from storyjax.weights.faces import seresnet_rules
 from storyjax.weights.rules import CLIP, import_weights
-from storyjax.weights.tree_io import flatten, load_flat, shipped
+from storyjax.weights.tree_io import flatten, load_flat, shipped, unflatten
 
 SHIPPED = "shipped:"
 CLIP_PRESETS = {"clip_vit_b32": CLIP_VIT_B32}
@@ -84,6 +85,7 @@ class PadData:
         mix: shares of queries by face, by name, by both.
         val_photos: of each person, held out for validation.
         classes: people that validation tells apart, at most.
+        embed_once: whether the frozen networks look at all that is trained on before training (bank.py).
         clip_weight: of the loss on clips, where both tasks train.
         season_person, season_action: what is looked for in a season (§4.7.2).
         season_minute: seconds that count as a minute there; StoryWorld's stories are five times as quick as life.
@@ -109,6 +111,7 @@ class PadData:
     face_crop: float = 0.875
     query_photos: int = 1
     ending: str = ""
+    embed_once: bool = False
     clip_weight: float = 1.0
     season_person: str = "Michael Richards"
     season_action: str = "entering the room"
@@ -237,14 +240,32 @@ def build(config: ConfigDict) -> Experiment:
     )
     loss = PersonContrast(model)
 
+    bank = Bank(model, lambda: unflatten(pretrained(config.model, model)), sizes)
+
+    @functools.cache
+    def seen_photos() -> Seen:
+        people = sources.people()
+        looked = bank.clips("photos", people.train, lambda record: resize(people.read(record), sizes.clip)[None])
+        return Seen(looked, bank.faces("faces", people.train, people.read))
+
+    @functools.cache
+    def seen_clips() -> Seen:
+        index, albums = sources.clips("train"), sources.albums("cia")
+        looked = bank.clips(
+            "clips", index.usable, lambda record: read_clip(index.source[record], sizes.frames, sizes.clip, None)
+        )
+        return Seen(looked, bank.faces("albums", range(len(albums.source)), albums.read))
+
     def photos(spec: StreamSpec) -> Stream:
         people = sources.people()
-        load = PhotoLoader(people, sizes, tokenizer(), data.mix)
+        seen = seen_photos() if data.embed_once else None
+        load = PhotoLoader(people, sizes, tokenizer(), data.mix, seen)
         return train_stream(people.train, load, spec, workers=data.workers, max_broken_share=data.max_broken_share)
 
     def clips(spec: StreamSpec) -> Stream:
         index = sources.clips("train")
-        load = ClipLoader(index, sources.albums("cia"), sizes, tokenizer(), data.mix)
+        seen = seen_clips() if data.embed_once else None
+        load = ClipLoader(index, sources.albums("cia"), sizes, tokenizer(), data.mix, seen)
         return train_stream(index.usable, load, spec, workers=data.workers, max_broken_share=data.max_broken_share)
 
     tasks = {"photos": Task("photos", photos, loss), "clips": Task("clips", clips, loss, weight=data.clip_weight)}

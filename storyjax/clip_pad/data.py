@@ -12,6 +12,7 @@ from storyjax.data.builders.media import MediaSource
 from storyjax.data.images import decode_image
 from storyjax.data.text import Tokenizer, encode_spliced
 from storyjax.data.video import decode_frames, probe, sample_times
+from storyjax.errors import StoryjaxError
 from storyjax.train.experiment import Batch
 
 MARKER = "*TOK*"
@@ -167,11 +168,47 @@ class Faces:
         return {"faces": faces, "face_valid": np.arange(k) < len(images)}
 
 
+@dataclass(frozen=True)
+class Seen:
+    """What the frozen networks saw of a training set: embeddings of clips (or photos) and of faces by record number;
+    an error stands for a record that is broken."""
+
+    clips: Mapping[int, np.ndarray | StoryjaxError]
+    faces: Mapping[int, np.ndarray | StoryjaxError]
+
+    def __call__(self, record: int, photos: Sequence[int], count: int) -> Batch:
+        """The record's embedding, and the descriptions of `count` photos and which of them are there.
+
+        Raises StoryjaxError where one of them is broken.
+        """
+        described = [_whole(self.faces[photo]) for photo in photos[:count]]
+        filled = np.zeros((count, len(described[0])), np.float32)
+        filled[: len(described)] = described
+        return {
+            "clips": _whole(self.clips[record]),
+            "descriptions": filled,
+            "face_valid": np.arange(count) < len(described),
+        }
+
+
+def _whole(value: np.ndarray | StoryjaxError) -> np.ndarray:
+    if isinstance(value, StoryjaxError):
+        raise value
+    return value
+
+
 class PhotoLoader:
     """A record number of `People` to a training example: the photo, and a query by name, another photo, or both."""
 
-    def __init__(self, people: People, sizes: Sizes, tokenizer: Tokenizer, mix: Sequence[float]):
-        self.people, self.sizes, self.tokenizer, self.mix = people, sizes, tokenizer, mix
+    def __init__(
+        self,
+        people: People,
+        sizes: Sizes,
+        tokenizer: Tokenizer,
+        mix: Sequence[float],
+        seen: Seen | None = None,
+    ):
+        self.people, self.sizes, self.tokenizer, self.mix, self.seen = people, sizes, tokenizer, mix, seen
         self.faces = Faces(sizes)
 
     def __call__(self, record: int, rng: np.random.Generator) -> Batch:
@@ -182,11 +219,16 @@ class PhotoLoader:
         ids, slots = encode(self.tokenizer, prompt, self.sizes)
         facts = np.full((PERFORMERS, 2), _NOBODY, np.int32)
         facts[0] = (person, _NOBODY)
-        target = resize(self.people.read(record), self.sizes.clip)
-        # A photo stands for a clip of as many frames, so that both trainings may share a batch's shapes.
+        if self.seen is None:
+            # A photo is a clip of one frame.
+            looks = {
+                "frames": resize(self.people.read(record), self.sizes.clip)[None],
+                **self.faces([self.people.read(photo) for photo in photos]),
+            }
+        else:
+            looks = self.seen(record, photos, self.sizes.query_photos)
         return {
-            "frames": target[None],
-            **self.faces([self.people.read(photo) for photo in photos]),
+            **looks,
             "ids": ids,
             "slots": slots,
             "query_facts": np.array([person, _ANY], np.int32),
@@ -227,9 +269,17 @@ class ClipIndex:
 class ClipLoader:
     """A record number of Celebrities in Action to a training example: the clip, and a query that it answers."""
 
-    def __init__(self, index: ClipIndex, albums: Albums, sizes: Sizes, tokenizer: Tokenizer, mix: Sequence[float]):
+    def __init__(
+        self,
+        index: ClipIndex,
+        albums: Albums,
+        sizes: Sizes,
+        tokenizer: Tokenizer,
+        mix: Sequence[float],
+        seen: Seen | None = None,
+    ):
         self.index, self.albums, self.sizes, self.tokenizer, self.mix = index, albums, sizes, tokenizer, mix
-        self.faces = Faces(sizes)
+        self.faces, self.seen = Faces(sizes), seen
 
     def __call__(self, record: int, rng: np.random.Generator) -> Batch:
         actor, action = self.index.pairs[record][int(rng.integers(len(self.index.pairs[record])))]
@@ -245,9 +295,15 @@ class ClipLoader:
         )
         ids, slots = encode(self.tokenizer, prompt, self.sizes)
         photos = self.albums.photos_of(name, self.sizes.query_photos, rng)
+        if self.seen is None:
+            looks = {
+                "frames": read_clip(self.index.source[record], self.sizes.frames, self.sizes.clip, rng),
+                **self.faces([self.albums.read(photo) for photo in photos]),
+            }
+        else:
+            looks = self.seen(record, photos, self.sizes.query_photos)
         return {
-            "frames": read_clip(self.index.source[record], self.sizes.frames, self.sizes.clip, rng),
-            **self.faces([self.albums.read(photo) for photo in photos]),
+            **looks,
             "ids": ids,
             "slots": slots,
             "query_facts": np.array([actor, action if asks_action else _ANY], np.int32),

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from storyjax.clip_pad.model import ClipPad
+from storyjax.clip_pad.model import ClipPad, mean_of_descriptions
 from storyjax.train.experiment import Batch, Params
 
 _ANY = -1
@@ -42,12 +42,17 @@ class PersonContrast:
         self.model = model
 
     def __call__(self, params: Params, batch: Batch, key: jax.Array) -> tuple[Float[Array, ""], dict[str, Array]]:
-        """Args: batch: as `storyjax.clip_pad.data` gives it: frames, faces, face_valid, ids, slots, facts ..."""
+        """Args: batch: as `storyjax.clip_pad.data` gives it: frames and faces, or clips and descriptions
+        where the frozen networks have looked before, and face_valid, ids, slots, facts ...
+        """
         del key
         model = self.model
-        tokens = model.tokens(params, model.mean_description(params, batch["faces"], batch["face_valid"]))
-        queries = model.embed_texts(params, batch["ids"], tokens, batch["slots"])
-        clips = model.embed_clips(params, batch["frames"])
+        if "clips" in batch:  # the frozen networks have looked before (storyjax/clip_pad/bank.py)
+            described, clips = mean_of_descriptions(batch["descriptions"], batch["face_valid"]), batch["clips"]
+        else:
+            described = model.mean_description(params, batch["faces"], batch["face_valid"])
+            clips = model.embed_clips(params, batch["frames"])
+        queries = model.embed_texts(params, batch["ids"], model.tokens(params, described), batch["slots"])
         logits = model.scale(params) * jnp.einsum("qp,cp->qc", queries, clips)
         alike = answers(batch["query_facts"], batch["query_place"], batch["facts"], batch["place"])
         # Both ways: a clip that answers my query, or my clip answering its query.

@@ -88,8 +88,7 @@ class ClipPad:
         """The mean description of each person's photos: several photos of one person make one query."""
         b, k = faces.shape[:2]
         each = self.describe_faces(params, faces.reshape(b * k, *faces.shape[2:])).reshape(b, k, -1)
-        weight = valid.astype(jnp.float32)[..., None]
-        return unit_norm((each * weight).sum(axis=1) / jnp.maximum(weight.sum(axis=1), 1.0))
+        return mean_of_descriptions(each, valid)
 
     def tokens(self, params: Params, descriptions: Float[Array, "b e"]) -> Float[Array, "b 1 w"]:
         """The word of each face."""
@@ -113,3 +112,9 @@ class ClipPad:
         b, t = frames.shape[:2]
         each = self.embed_images(params, frames.reshape(b * t, *frames.shape[2:]))
         return unit_norm(each.reshape(b, t, -1).mean(axis=1))
+
+
+def mean_of_descriptions(each: Float[Array, "b k e"], valid: Bool[Array, "b k"]) -> Float[Array, "b e"]:
+    """The mean, of unit length, of those descriptions that are there."""
+    weight = valid.astype(jnp.float32)[..., None]
+    return unit_norm((each * weight).sum(axis=1) / jnp.maximum(weight.sum(axis=1), 1.0))
