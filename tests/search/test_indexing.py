@@ -207,9 +207,10 @@ def test_inverted_lists_find_what_exact_search_finds(tmp_path: Path, monkeypatch
     assert [path.name for path in store.folder.glob("*.faiss")] == ["clip.2500.2.faiss"]  # learned once, added to
     assert len(lists) == 4000
     found = 0
-    for query in rows[::100]:
+    for number, query in list(enumerate(rows))[::100]:
         ids, scores = lists.nearest(store, query, 10)
         exact = np.argsort(-(rows @ query))[:10]
+        assert ids[0] - 1 == number  # nobody gets stuck in a far corner
         found += len(set(ids - 1) & set(exact))
         assert np.allclose(scores, rows[ids - 1] @ query, atol=1e-6)
         assert (np.diff(scores) <= 0).all()
