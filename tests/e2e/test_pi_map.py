@@ -39,8 +39,8 @@ def test_things_are_found_better_by_their_tokens_than_by_words(finder: ThingFind
     by_token = np.stack([finder.embed_query(f"an image of <{t.name}>", tokens) for t in THINGS])
     by_word = np.stack([finder.embed_query(f"an image of my dog {t.name}", {}) for t in THINGS])
     found, named = (mean_average_precision(queries @ pool.T, relevant) for queries in (by_token, by_word))
-    assert named < 0.45  # a quarter of the photographs show each thing
-    assert found > 0.6
+    assert named < 0.5  # a quarter of the photographs show each thing
+    assert found > 0.7
 
 
 def test_one_index_serves_people_and_things(finder: ThingFinder) -> None:
