@@ -68,14 +68,14 @@ def test_it_is_a_personaliser(checkpoint: Path, tiny_clip: Path, photos: list[np
     assert embedded.shape == (3, WIDTH)
     np.testing.assert_allclose(np.linalg.norm(embedded, axis=1), 1, rtol=1e-5)
     assert finder.embed_images(images[:0]).shape == (0, WIDTH)
-    token = np.ones((2, WIDTH), np.float32)
+    token = np.random.default_rng(0).normal(size=(2, WIDTH)).astype(np.float32)
     one = finder.embed_query("a photo of <chia> in the park", {"chia": token})
     assert np.linalg.norm(one) == pytest.approx(1, abs=1e-5)
     # Stars of a person's own are words, and the full stop is put only once.
     same = finder.embed_query("a photo of * <chia> in the park .", {"chia": token})
     np.testing.assert_allclose(one, same, atol=1e-6)
     other = finder.embed_query("a photo of <chia> in the park", {"chia": -token})
-    assert one @ other < 0.9999
+    assert np.abs(one - other).max() > 1e-4
     assert finder.vision_fingerprint != finder.fingerprint
 
 
