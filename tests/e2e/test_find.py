@@ -5,10 +5,14 @@ from pathlib import Path
 
 import pytest
 
+import storyjax
 from storyjax.cli import run
 from storyjax.storyworld.album import PEOPLE, belongings, export_album
 
 TOP = 5
+
+if not (Path(storyjax.__file__).parent / "weights" / "shipped" / "clip_pad_storyworld").is_dir():
+    pytest.skip("no CLIP-PAD comes with storyjax", allow_module_level=True)
 
 
 @pytest.fixture(scope="module")
@@ -58,4 +62,5 @@ def test_finds_a_thing_in_the_same_index(album: Path, capsys) -> None:
         assert run(["find", "enrol", thing.name, photos, *enrolled]) == 0
         hits = found(album, f"An image of <{thing.name}>", capsys, "--top", str(TOP))
         right += sum(shows(album, hit, thing.name) for hit in hits)
-    print(right)
+    # A thing is to be seen in 6 of some 300 clips: chance is 0.3 right ones among these 15.
+    assert right > 3, right
