@@ -1,4 +1,4 @@
-"""`storyjax find` with the models that come with the package: enrol from photos, index, find, far better than chance."""
+"""`storyjax find` with the shipped models: enrol from photos, index, find, far better than chance."""
 
 import json
 from pathlib import Path
