@@ -5,6 +5,7 @@ on the host. Queries are embedded by the trained text tower and, where they hold
 began with: zero-shot CLIP.
 """
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -180,7 +181,9 @@ def precision(prefix: str, matrix: Matrix, answers: Bool[np.ndarray, "q n"]) -> 
 
 
 def classified(matrix: Matrix, answers: Bool[np.ndarray, "q n"]) -> float:
-    """The share of clips, of those that some class is right for, whose most similar class is right."""
+    """The share of clips, of those that some class is right for, whose most similar class is right; NaN without any."""
     kept = answers.any(axis=0)
+    if not kept.any():
+        return math.nan
     best = matrix[:, kept].argmax(axis=0)
     return float(answers[:, kept][best, np.arange(kept.sum())].mean())
