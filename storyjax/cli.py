@@ -11,14 +11,16 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 import storyjax
-from storyjax.commands import ask, data, plan, reproduce, weights
+from storyjax.commands import ask, data, find, plan, reproduce, weights
 from storyjax.errors import StoryjaxError, nearest
 from storyjax.main import leave
 
 ABOUT = """\
-Understands stories in videos: ask questions about them, and check what the thesis claims.
+Understands stories in videos: ask questions about them, find people and things in them, and check what the thesis
+claims.
 
   storyjax ask VIDEO "question"        answers a question about a video
+  storyjax find "An image of <NAME>"   finds whom or what you enrolled from photos in a folder of videos and images
   storyjax reproduce TABLE             makes a table of the thesis on StoryWorld and tells which claims hold
   storyjax data storyworld --out DIR   writes a world of small videos with questions, to train and test on
   storyjax import MODEL --from PLACE   makes published weights (BLIP-2, T5, CLIP, SigLIP) ours
@@ -87,15 +89,28 @@ def _parser() -> tuple[_Parser, dict[str, _Parser]]:
     commands = parser.add_subparsers(dest="command", prog="storyjax", metavar="COMMAND", help=argparse.SUPPRESS)
     made: dict[str, _Parser] = {}
 
-    for module in (ask, reproduce, plan, data, weights):
+    for module in (ask, find, reproduce, plan, data, weights):
         module.add(commands, made)
     return parser, made
 
 
+def _find_action(argv: list[str], made: dict[str, _Parser]) -> list[str]:
+    """`find enrol ...` is a command of its own; what is no such word is a prompt."""
+    actions = [name.removeprefix("find ") for name in made if name.startswith("find ")]
+    if argv[:1] != ["find"] or len(argv) == 1 or argv[1].startswith("-"):
+        return argv
+    if argv[1] in actions:
+        return [" ".join(argv[:2]), *argv[2:]]
+    if hint := nearest(argv[1], actions):
+        raise StoryjaxError(f"there is no 'find {argv[1]}'.{hint} 'storyjax find --help' shows how.")
+    return argv
+
+
 def _run(argv: list[str]) -> int:
     parser, made = _parser()
+    argv = _find_action(argv, made)
     names = [name for name in made if " " not in name]
-    if argv and not argv[0].startswith("-") and argv[0] not in names:
+    if argv and not argv[0].startswith("-") and argv[0] not in made:
         raise StoryjaxError(f"there is no command '{argv[0]}'.{nearest(argv[0], names)} Known: {', '.join(names)}.")
     try:
         arguments, extra = parser.parse_known_args(argv)

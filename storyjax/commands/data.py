@@ -9,7 +9,17 @@ Writes data sets to train and test on.
 
   storyjax data storyworld --out runs/storyworld/nextqa
   storyjax data storyworld --out world --train 1000 --val 50 --test 100 --seed 7
+  storyjax data album --out runs/album
   storyjax data features --config=configs/tcr_nextqa.py:embedded --out runs/features
+"""
+ALBUM = """\
+Writes photos of a few people and things of StoryWorld, and films in which they appear, to try `storyjax find` with;
+truth.json tells who does what, where and when.
+
+  storyjax data album --out runs/album
+  storyjax find enrol ivy runs/album/photos/ivy
+  storyjax find index runs/album/films --out runs/index
+  storyjax find "An image of <ivy> dancing" --index runs/index
 """
 FEATURES = """\
 Computes what the frozen vision tower of a config sees in each film of its data set, once, and writes it to DIR/train
@@ -53,6 +63,11 @@ def add(commands: argparse._SubParsersAction, made: dict[str, argparse.ArgumentP
     )
     storyworld.set_defaults(act=_storyworld)
 
+    album = made["data album"] = worlds.add_parser("album", description=ALBUM)
+    album.add_argument("--out", required=True, metavar="DIR", help="a new or empty folder")
+    album.add_argument("--seed", type=int, default=0, metavar="N", help="another seed is another album (default: 0)")
+    album.set_defaults(act=_album)
+
     features = made["data features"] = worlds.add_parser("features", description=FEATURES)
     features.add_argument("--config", required=True, metavar="FILE[:VARIANT]", help="of NExT-QA fine-tuning")
     features.add_argument("--out", required=True, metavar="DIR", help="a folder of their own")
@@ -75,6 +90,17 @@ def _storyworld(arguments: argparse.Namespace) -> int:
     stories = {split: getattr(arguments, split) for split in ("train", "val", "test")}
     folder = export_nextqa(arguments.out, stories, arguments.seed, processes=None)
     print(f"{sum(stories.values())} stories in {folder}; train on them with config.data.manual_dir={folder}")
+    return 0
+
+
+def _album(arguments: argparse.Namespace) -> int:
+    from storyjax.storyworld.album import export_album
+
+    if not 0 <= arguments.seed < 1000:
+        raise StoryjaxError(f"--seed is {arguments.seed}: give 0 to 999")
+    folder = export_album(arguments.out, seed=arguments.seed)
+    enrolled = sorted(path.name for path in (folder / "photos").iterdir())
+    print(f"photos of {', '.join(enrolled)} and {len(list((folder / 'films').iterdir()))} films in {folder}")
     return 0
 
 

@@ -212,8 +212,12 @@ class _Training:
     def results(self) -> dict[str, float]:
         """Takes the steps that are left, saves the last state and evaluates it."""
         done = self.start.step or 0
-        if done < self.total and self._due(done, self.settings.eval.every) and not self.log.evaluated(done):
-            self._evaluate(done)  # An earlier attempt was killed between this step's checkpoint and its evaluation.
+        stops = self.settings.train.stop_metric is not None
+        # An earlier attempt was killed between this step's checkpoint and its evaluation, or ended here early.
+        if done < self.total and self._due(done, self.settings.eval.every) and (stops or not self.log.evaluated(done)):
+            results = self._evaluate(done)
+            if self._good_enough(results):
+                return results
         pending = None
         for step in range(done + 1, self.total + 1):
             batches, indices = self.feed.next()
@@ -234,7 +238,10 @@ class _Training:
             if stop and not last:
                 raise Stopped(f"stopped after step {step} of {self.total}, saved; resume with the same command")
             if evaluate:
-                self._evaluate(step)
+                results = self._evaluate(step)
+                if self._good_enough(results):
+                    self._save()
+                    return results
         if self.total == 0:
             self._save()
         results = self._measure()
@@ -299,6 +306,20 @@ class _Training:
             self._save()
             raise
 
-    def _evaluate(self, step: int) -> None:
-        self.log.evaluation(step, self._measure())
+    def _evaluate(self, step: int) -> dict[str, float]:
+        results = self._measure()
+        if not self.log.evaluated(step):
+            self.log.evaluation(step, results)
         self.log.restart_clock(step, self.feed.waited)
+        return results
+
+    def _good_enough(self, results: dict[str, float]) -> bool:
+        """Whether the run may end here (config.train.stop_metric; §4.3.1 stops at a validation accuracy)."""
+        train = self.settings.train
+        if train.stop_metric is None:
+            return False
+        value = results[choose(train.stop_metric, results, "config.train.stop_metric")]
+        if value < train.stop_value:
+            return False
+        self.log.say(f"{train.stop_metric} is {value:g}, at least config.train.stop_value: done early")
+        return True

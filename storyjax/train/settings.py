@@ -17,6 +17,8 @@ class TrainSettings:
     epochs: float | None = None  # the same in passes over the data (Experiment.steps_per_epoch)
     batch_size: int = 32  # global, over all processes
     accumulate: int = 1  # micro-batches that a batch is cut into, to fit memory
+    stop_metric: str | None = None  # the run ends early, at an evaluation where this metric ...
+    stop_value: float = 1.0  # ... has reached this value
 
 
 @dataclass(frozen=True)
@@ -112,6 +114,8 @@ class Settings:
             "checkpoint.every": self.checkpoint.every,
             "optim.warmup_steps": self.optim.warmup_steps,
         }
+        if self.train.stop_metric is not None and not self.eval.every:
+            raise StoryjaxError("config.train.stop_metric is looked at in evaluations: set config.eval.every.")
         for key, value in {**positive, **counts}.items():
             if value < (1 if key in positive else 0):
                 raise StoryjaxError(f"config.{key} is {value}; it must be at least {1 if key in positive else 0}.")

@@ -68,6 +68,24 @@ def test_text_pools_the_first_end_token_and_ignores_what_follows(random_variable
         model.apply(variables, jnp.zeros((1, 9), jnp.int32))
 
 
+def test_vectors_take_the_place_of_words_before_positions_are_added(random_variables):
+    model = ClipText(TEXT)
+    ids = jnp.array([[5, 6, 7, 39], [7, 8, 39, 0]])
+    variables = random_variables(model, ids)
+    table = variables["params"]["token"]["embedding"]
+    words, _ = model.apply(variables, ids)
+    blank = ids.at[0, 1].set(0).at[0, 2].set(0)
+    slots = jnp.array([[-1, 1, 0, -1], [-1, -1, -1, -1]])
+    # Slot 0 of the first text holds word 7 and slot 1 word 6, so that the text reads as it did.
+    spliced, _ = model.apply(variables, blank, jnp.stack([table[jnp.array([7, 6])]] * 2), slots)
+    np.testing.assert_allclose(spliced, words, atol=1e-5)
+    swapped, _ = model.apply(variables, blank, jnp.stack([table[jnp.array([6, 7])]] * 2), slots)
+    assert jnp.abs(swapped[0] - words[0]).max() > 1e-2
+    np.testing.assert_array_equal(swapped[1], spliced[1])
+    with pytest.raises(ValueError, match="belong together"):
+        model.apply(variables, ids, slots=slots)
+
+
 def test_embeddings_have_unit_length_and_scaled_similarity(random_variables):
     model, x = Clip(ClipConfig(VISION, TEXT, projection_dim=6), dtype=jnp.bfloat16), images(3, 12, 12, 3)
     ids = jnp.array([[5, 39], [6, 39]])
