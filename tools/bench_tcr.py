@@ -15,6 +15,7 @@ The Q-Former has no text; the TCR's row has a task token and a prompt of 16 word
 
 import argparse
 import dataclasses
+import functools
 import gc
 import json
 import os
@@ -71,7 +72,7 @@ def qformer_sizes(arguments: argparse.Namespace) -> dict[str, int]:
 
 
 # What is done: forward alone, or forward and backward; each call waits for its result.
-Passes = dict[str, Callable[[], None]]
+Passes = dict[str, Callable[[], Any]]
 
 
 def ours(arguments: argparse.Namespace, frames: int, dtype: str = "float32", batch: int = 1) -> Passes:
@@ -104,7 +105,7 @@ def ours(arguments: argparse.Namespace, frames: int, dtype: str = "float32", bat
 
     programs = {"forward": jax.jit(forward), "forward + backward": jax.jit(jax.value_and_grad(loss))}
     return {
-        name: (lambda program=program: jax.block_until_ready(program(params, tokens)) and None)
+        name: functools.partial(lambda program: jax.block_until_ready(program(params, tokens)), program)
         for name, program in programs.items()
     }
 

@@ -13,6 +13,7 @@ decode. `draws` is odd for that, and 1 is enough for what is only evaluated on.
 A shard appears whole, under its name, or not at all; `write_missing` makes those that are not there or are damaged.
 """
 
+import contextlib
 import dataclasses
 import hashlib
 import json
@@ -285,7 +286,7 @@ class FeatureStore:
         return {name: number for number, name in enumerate(self.spec.films)}
 
     @cached_property
-    def _lock(self) -> threading.Lock:
+    def _lock(self) -> contextlib.AbstractContextManager:
         return threading.Lock()
 
     @cached_property

@@ -117,7 +117,7 @@ def test_what_is_finished_is_kept_and_what_is_missing_or_damaged_is_made_again(c
     ("dtype", "precision", "tolerance"),
     [("bfloat16", "bfloat16", 2e-2), ("float16", "float32", 1e-3), ("int8", "float32", 2e-2)],
 )
-def test_the_loss_is_that_of_pixels(config, tmp_path, dtype, precision, tolerance) -> None:
+def test_tokens_and_loss_are_those_of_pixels(config, tmp_path, dtype, precision, tolerance) -> None:
     config = ConfigDict({**config.to_dict(), "precision": precision})
     compute_features(config, tmp_path, ("train", "val"), dtype=dtype, draws=1, run=here)
     params = {**params_of(build(with_features(config, tmp_path))), "vision": make_tower(config)._params["vision"]}
@@ -130,10 +130,12 @@ def test_the_loss_is_that_of_pixels(config, tmp_path, dtype, precision, toleranc
         asks = experiment.tasks[0].loss.__self__
         assert isinstance(asks, QuestionAnswering)
         tokens.append(np.asarray(asks.look(params, batch), np.float32)[0])
-        losses.append(float(jax.jit(asks.loss)(params, batch, jax.random.key(1))[0]))
+        if dtype == "float16":  # one is enough: the loss knows no more than the tokens, and takes long to compile
+            losses.append(float(jax.jit(asks.loss)(params, batch, jax.random.key(1))[0]))
     scale = np.abs(tokens[0]).max()
     np.testing.assert_allclose(tokens[1], tokens[0], rtol=0, atol=tolerance * scale)
-    assert losses[1] == pytest.approx(losses[0], rel=tolerance)
+    if losses:
+        assert losses[1] == pytest.approx(losses[0], rel=tolerance)
 
 
 def test_training_draws_one_frame_of_each_segment_and_evaluation_the_middle_ones(config, folder) -> None:
