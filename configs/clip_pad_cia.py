@@ -35,7 +35,6 @@ def get_config(variant: str = "paper") -> ConfigDict:
         _people().use_storyworld(config)
         config.init = ConfigDict({"checkpoint": None})
         config.data.tasks = ("photos", "clips")
-        config.data.measure = ("cia", "faces")
-        config.train = ConfigDict({"steps": 700, "batch_size": 48})
+        config.train = ConfigDict({"steps": 300, "batch_size": 48})
         config.eval = ConfigDict({"every": 0, "batch_size": 100})
     return config

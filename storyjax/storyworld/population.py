@@ -85,7 +85,20 @@ def _draw(index: int, name: str, pronoun: str, before: list[Person]) -> Person:
         return person
     twin = before[-2]  # women and men take turns
     change = {0: {"shirt": person.shirt}, 1: {"hair": person.hair}, 2: {"hair_style": person.hair_style}}
-    return replace(twin, name=name, voice=voice, known=person.known, **change[int(rng.integers(3))])
+    alike = replace(twin, name=name, voice=voice, known=person.known, **change[int(rng.integers(3))])
+    if _looks(alike) != _looks(twin):
+        return alike
+    # What was to differ happened to be the same, or is not to be seen: another shirt then.
+    other = [
+        colour for colour in SHIRTS.values() if nearest_colour(colour, SHIRTS) != nearest_colour(twin.shirt, SHIRTS)
+    ]
+    return replace(alike, shirt=other[int(rng.integers(len(other)))])
+
+
+def _looks(person: Person) -> tuple[object, ...]:
+    """All of a person that a picture shows."""
+    hair = None if person.hair_style == "bald" else person.hair
+    return (person.skin, hair, person.hair_style, person.shirt, person.trousers)
 
 
 def _further() -> dict[str, Person]:

@@ -57,7 +57,11 @@ def test_pairs_that_are_true_are_no_negatives():
 
 
 def test_further_people_differ_and_stay_as_they_are():
-    looks = [(p.skin, p.hair, p.hair_style, p.shirt, p.trousers) for p in EVERYONE.values()]
+    # Of somebody bald no picture shows the colour of the hair.
+    looks = [
+        (p.skin, p.hair if p.hair_style != "bald" else None, p.hair_style, p.shirt, p.trousers)
+        for p in EVERYONE.values()
+    ]
     assert len(set(looks)) == len(looks)
     unseen = sum(not person.known for person in FURTHER_PEOPLE.values())
     assert 0.2 < unseen / len(FURTHER_PEOPLE) < 0.4
