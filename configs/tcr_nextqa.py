@@ -22,9 +22,10 @@ def get_config(variant: str = "paper") -> ConfigDict:
     config.precision = "bfloat16"
     config.model = ConfigDict(
         {
-            "vision": {"preset": "vit_g14_blip2", "weights": "weights/blip2_vit_g14"},
-            "llm": {"preset": "flan_t5_xl", "weights": "weights/flan_t5_xl"},
+            "vision": {"preset": "vit_g14_blip2", "weights": "weights/blip2-flan-t5-xl"},
+            "llm": {"preset": "flan_t5_xl", "weights": "weights/blip2-flan-t5-xl"},
             "tcr": {"width": 512, "blocks": 4, "heads": 8, "queries": 128},
+            "streaming": {"chunk_frames": 16},
         }
     )
     config.data = ConfigDict(

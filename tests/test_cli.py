@@ -45,11 +45,26 @@ def test_help_is_quick_and_loads_no_jax(tmp_path: pathlib.Path) -> None:
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     # The processor's seconds, for a busy machine may take longer over them.
     assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 1.0
-    for command in ("storyjax ask VIDEO", "storyjax reproduce", "storyjax data storyworld"):
+    for command in ("storyjax ask VIDEO", "storyjax find", "storyjax reproduce", "storyjax data storyworld"):
         assert command in told.stdout
 
 
-@pytest.mark.parametrize("command", ["ask", "reproduce", "data", "data storyworld"])
+@pytest.mark.parametrize(
+    "command",
+    [
+        "ask",
+        "find",
+        "find enrol",
+        "find forget",
+        "find list",
+        "find index",
+        "reproduce",
+        "data",
+        "data storyworld",
+        "data album",
+        "data features",
+    ],
+)
 def test_every_command_has_examples(command: str, capsys) -> None:
     assert run([*command.split(), "--help"]) == 0
     assert f"\n  storyjax {command} " in capsys.readouterr().out

@@ -2,7 +2,7 @@
 
     python tools/ship_weights.py RUN NAME      e.g. runs/t5 storyworld_t5
 
-Writes storyjax/weights/shipped/NAME/{model.safetensors,config.json,results.json} and, for a language model,
+Writes storyjax/weights/shipped/NAME/{model.safetensors,config.json,results.json} and, for a tower that reads,
 tokenizer.json. The NAME's README is written by hand. Weights are stored in half precision.
 """
 
@@ -19,7 +19,9 @@ from ml_collections import ConfigDict
 from storyjax.configuration import from_config
 from storyjax.data.text import WordTokenizer
 from storyjax.nn.clip import ClipConfig
+from storyjax.nn.seresnet import SEResNetConfig
 from storyjax.nn.t5 import T5Config
+from storyjax.storyworld.descriptions import generic_vocabulary
 from storyjax.storyworld.vocabulary import vocabulary
 from storyjax.train.checkpoint import load_trainable
 from storyjax.train.experiment import build_experiment
@@ -28,13 +30,31 @@ from storyjax.weights.tree_io import flatten, save_tree
 SHIPPED = Path(__file__).resolve().parents[1] / "storyjax" / "weights" / "shipped"
 
 
+# What a PersonFinder needs to know of its data.
+_PAD_DATA = ("frames", "text_length", "face_crop", "ending", "detector")
+
+
+def make_tokenizer(config: dict) -> WordTokenizer:
+    """The words of a tower."""
+    generic = config["experiment"] == "towers.generic_clip"
+    return WordTokenizer.from_words(generic_vocabulary() if generic else vocabulary())
+
+
 def architecture(config: dict) -> dict:
     """What config.json says of the model, so that it can be built without the run's config."""
     tokenizer = WordTokenizer.from_words(vocabulary())
     if config["experiment"] == "towers.t5":
         llm = from_config(T5Config, {**config["model"], "vocab_size": tokenizer.vocab_size})
         return {"llm": dataclasses.asdict(llm)}
-    if config["experiment"] == "towers.clip":
+    if config["experiment"] == "towers.faces":
+        return dataclasses.asdict(from_config(SEResNetConfig, config["model"]))
+    if config["experiment"] == "clip_pad":
+        return {
+            "model": config["model"],
+            "data": {key: config["data"][key] for key in _PAD_DATA if key in config["data"]},
+        }
+    if config["experiment"] in ("towers.clip", "towers.generic_clip"):
+        tokenizer = make_tokenizer(config)
         text = {**config["model"]["text"], "vocab_size": tokenizer.vocab_size, "eos_id": tokenizer.eos_id}
         return dataclasses.asdict(from_config(ClipConfig, {**config["model"], "text": text}))
     shapes = {key: config["data"][key] for key in ("frames", "condition_length") if key in config["data"]}
@@ -53,15 +73,19 @@ def main() -> None:
     if config["experiment"].startswith("towers."):
         # A tower's own frozen part (the reader's embedding) is as its seed drew it.
         drawn = jax.jit(build_experiment(ConfigDict(config)).init)(jax.random.key(config["seed"]))
-        weights = {**flatten(drawn), **weights}
-        weights = {path: array for path, array in weights.items() if not path.startswith("pointer/")}
+        experiment = build_experiment(ConfigDict(config))
+        given = experiment.pretrained() if experiment.pretrained is not None else {}
+        weights = {**flatten(drawn), **given, **weights}
+        weights = {path: array for path, array in weights.items() if not path.startswith(("pointer/", "people/"))}
+        # A face encoder ships by itself, without the classes that it was trained on.
+        weights = {path.removeprefix("face/"): array for path, array in weights.items()}
     metadata = {"experiment": config["experiment"], "made_by": "tools/ship_weights.py"}
     save_tree(folder / "model.safetensors", weights, metadata, dtype=np.float16)
     (folder / "config.json").write_text(json.dumps(architecture(config), indent=2) + "\n")
     if (arguments.run / "results.json").exists():
         shutil.copy(arguments.run / "results.json", folder / "results.json")
-    if config["experiment"].startswith("towers."):
-        WordTokenizer.from_words(vocabulary()).save(folder / "tokenizer.json")
+    if config["experiment"].startswith("towers.") and config["experiment"] != "towers.faces":
+        make_tokenizer(config).save(folder / "tokenizer.json")
 
 
 if __name__ == "__main__":

@@ -18,10 +18,14 @@ PAD, EOS, UNK = "<pad>", "</s>", "<unk>"
 
 @runtime_checkable
 class Tokenizer(Protocol):
-    """What the rest of storyjax needs of a tokenizer. Neither method adds or expects an end token."""
+    """What the rest of storyjax needs of a tokenizer. Neither method adds or expects start and end tokens.
+
+    `bos_id` is the token that the published model's texts start with, None where there is none.
+    """
 
     pad_id: int
     eos_id: int
+    bos_id: int | None
     vocab_size: int
 
     def encode(self, text: str) -> list[int]: ...
@@ -33,6 +37,7 @@ class WordTokenizer:
     """Whole words of a fixed list, lower case, punctuation apart; ids as T5's: padding 0, end 1, unknown 2."""
 
     pad_id, eos_id, unk_id = 0, 1, 2
+    bos_id = None
 
     def __init__(self, backend: Backend):
         self._backend = backend
@@ -103,6 +108,10 @@ class HubTokenizer:
         return self._backend.eos_token_id
 
     @property
+    def bos_id(self) -> int | None:
+        return self._backend.bos_token_id
+
+    @property
     def vocab_size(self) -> int:
         return len(self._backend)
 
@@ -119,3 +128,44 @@ def pad(ids: Sequence[int], length: int, pad_id: int = 0) -> Int32[np.ndarray, "
     kept = list(ids)[:length]
     out[: len(kept)] = kept
     return out
+
+
+def encode_spliced(
+    tokenizer: Tokenizer, text: str, length: int, marker: str = "*TOK*"
+) -> tuple[Int32[np.ndarray, "{length}"], Int32[np.ndarray, "{length}"]]:
+    """Ids and slots of a prompt in which vectors stand in for words (§4.3): "an image of *TOK* running".
+
+    The text is split at the markers before it is tokenized, because BPE would break them up. The first marker is slot
+    0, the second slot 1 and so on. The result begins with the tokenizer's start token, if it has one, and ends with its
+    end token.
+
+    Args:
+        tokenizer: of the text tower.
+        text: a prompt with any number of markers, also none.
+        length: tokens of the result, start and end tokens included.
+        marker: what stands for a vector.
+
+    Returns:
+        `ids` and `slots` of `length`; `slots` is -1 wherever a word or padding stands.
+
+    Raises:
+        StoryjaxError: the prompt has more tokens than `length`. Nothing is cut off in silence.
+    """
+    ids = [] if tokenizer.bos_id is None else [tokenizer.bos_id]
+    slots = [-1] * len(ids)
+    # Looked up and then replaced, so any id will do but the end token's: CLIP pools there, and pads with it as well.
+    stand_in = 0 if tokenizer.eos_id != 0 else 1
+    for index, part in enumerate(text.split(marker)):
+        if index:
+            ids.append(stand_in)
+            slots.append(index - 1)
+        words = tokenizer.encode(part.strip()) if part.strip() else []
+        ids.extend(words)
+        slots.extend([-1] * len(words))
+    ids.append(tokenizer.eos_id)
+    if len(ids) > length:
+        raise StoryjaxError(
+            f"the prompt {text!r} has {len(ids)} tokens, the end token included, but the text tower takes {length}; "
+            "shorten it"
+        )
+    return pad(ids, length, tokenizer.pad_id), pad(slots, length, -1)

@@ -8,7 +8,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int
 
 from storyjax.nn.transformer import Encoder, layer_norm
-from storyjax.nn.vit import VIT_B16_CLIP, VIT_B32_CLIP, VIT_L14_CLIP, ViT, ViTConfig
+from storyjax.nn.vit import VIT_B16_CLIP, VIT_B32_CLIP, VIT_H14_CLIP, VIT_L14_CLIP, ViT, ViTConfig
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,27 +42,47 @@ CLIP_VIT_B16 = ClipConfig(vision=VIT_B16_CLIP)
 CLIP_VIT_L14 = ClipConfig(
     vision=VIT_L14_CLIP, text=ClipTextConfig(width=768, heads=12, mlp_width=3072), projection_dim=768
 )
+CLIP_VIT_H14 = ClipConfig(
+    vision=VIT_H14_CLIP,
+    text=ClipTextConfig(width=1024, depth=24, heads=16, mlp_width=4096, activation="gelu"),
+    projection_dim=1024,
+)
 
 
 class ClipText(nn.Module):
-    """CLIP's causal text transformer."""
+    """CLIP's causal text transformer. Vectors of another origin may stand in the place of words (§4.3.1)."""
 
     config: ClipTextConfig
     remat: bool = False
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
-    def __call__(self, ids: Int[Array, "b l"]) -> tuple[Float[Array, "b d"], Float[Array, "b l d"]]:
+    def __call__(
+        self,
+        ids: Int[Array, "b l"],
+        continuous: Float[Array, "b c w"] | None = None,
+        slots: Int[Array, "b l"] | None = None,
+    ) -> tuple[Float[Array, "b d"], Float[Array, "b l d"]]:
         """The state of the first end token of each text, and the states of all tokens, both after the last norm.
 
         Every text must contain the end token. What stands after it is padding: causality keeps it out of the result.
+
+        Args:
+            ids: token ids.
+            continuous: vectors to take the place of token embeddings, before position embeddings are added (§4.3.1).
+            slots: which of its text's `continuous` stands at a position, or -1 for the token in `ids`
+                (`storyjax.data.text.encode_spliced` makes both). Given if and only if `continuous` is.
         """
         cfg = self.config
         length = ids.shape[1]
         if length > cfg.max_length:
             raise ValueError(f"{length} tokens are more than this text tower's {cfg.max_length}")
         init = nn.initializers.truncated_normal(cfg.init_std)
+        if (continuous is None) != (slots is None):
+            raise ValueError("continuous and slots belong together: give both or neither")
         x = nn.Embed(cfg.vocab_size, cfg.width, embedding_init=init, dtype=self.dtype, name="token")(ids)
+        if continuous is not None:
+            x = splice(x, continuous, slots)
         x = x + self.param("position", init, (1, cfg.max_length, cfg.width))[:, :length].astype(self.dtype)
         x = Encoder(
             depth=cfg.depth,
@@ -76,7 +96,9 @@ class ClipText(nn.Module):
             name="encoder",
         )(x, jnp.tri(length, dtype=bool)[None, None])
         x = layer_norm(cfg.eps, self.dtype, "norm")(x)
-        end = jnp.argmax(ids == cfg.eos_id, axis=1)
+        # Published CLIPs pad with the end token, so that a vector's place may hold it too.
+        ended = ids == cfg.eos_id if slots is None else (ids == cfg.eos_id) & (slots < 0)
+        end = jnp.argmax(ended, axis=1)
         return jnp.take_along_axis(x, end[:, None, None], axis=1)[:, 0], x
 
 
@@ -119,15 +141,28 @@ class Clip(nn.Module):
         of_parts = jnp.einsum("brn,bnd->brd", weights, tokens)
         return unit_norm(self.vision_projection(pooled)), unit_norm(self.vision_projection(of_parts))
 
-    def embed_texts(self, ids: Int[Array, "b l"]) -> Float[Array, "b p"]:
-        """Text embeddings of unit length, float32."""
-        pooled, _ = self.text(ids)
+    def embed_texts(
+        self,
+        ids: Int[Array, "b l"],
+        continuous: Float[Array, "b c w"] | None = None,
+        slots: Int[Array, "b l"] | None = None,
+    ) -> Float[Array, "b p"]:
+        """Text embeddings of unit length, float32; `continuous` and `slots` as in `ClipText`."""
+        pooled, _ = self.text(ids, continuous, slots)
         return unit_norm(self.text_projection(pooled))
 
     def __call__(self, images: Float[Array, "i y x 3"], ids: Int[Array, "t l"]) -> Float[Array, "i t"]:
         """Cosine similarity of every image with every text, times the learned scale, float32."""
         similarity = jnp.einsum("ip,tp->it", self.embed_images(images), self.embed_texts(ids))
         return jnp.exp(self.logit_scale.astype(jnp.float32)) * similarity
+
+
+def splice(
+    embeddings: Float[Array, "b l w"], continuous: Float[Array, "b c w"], slots: Int[Array, "b l"]
+) -> Float[Array, "b l w"]:
+    """`embeddings` with `continuous[b, slots[b, l]]` wherever `slots[b, l]` is not negative, in their precision."""
+    chosen = jnp.take_along_axis(continuous.astype(embeddings.dtype), jnp.maximum(slots, 0)[..., None], axis=1)
+    return jnp.where(slots[..., None] >= 0, chosen, embeddings)
 
 
 def unit_norm(x: Float[Array, "... p"]) -> Float[Array, "... p"]:

@@ -7,11 +7,20 @@ from jaxtyping import Array, Float, UInt8
 # Of the CLIP family (OpenAI CLIP, EVA-CLIP, BLIP-2), per channel, on pixels scaled to 0..1.
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
+# Of SigLIP: pixels from -1 to 1.
+SIGLIP_MEAN = SIGLIP_STD = (0.5, 0.5, 0.5)
 
 
-def normalise(images: UInt8[Array, "*b y x 3"], dtype: DTypeLike = jnp.float32) -> Float[Array, "*b y x 3"]:
-    """Pixels 0..255 to CLIP's zero mean and unit deviation. On the device, so that the host ships one byte a value."""
-    mean = jnp.asarray(CLIP_MEAN, jnp.float32).reshape((1,) * (images.ndim - 1) + (3,))
-    std = jnp.asarray(CLIP_STD, jnp.float32).reshape((1,) * (images.ndim - 1) + (3,))
+def normalise(
+    images: UInt8[Array, "*b y x 3"],
+    dtype: DTypeLike = jnp.float32,
+    mean: tuple[float, float, float] = CLIP_MEAN,
+    std: tuple[float, float, float] = CLIP_STD,
+) -> Float[Array, "*b y x 3"]:
+    """Pixels 0..255 to a tower's zero mean and unit deviation, by default CLIP's. On the device, so that the host ships
+    one byte a value.
+    """
+    mean = jnp.asarray(mean, jnp.float32).reshape((1,) * (images.ndim - 1) + (3,))
+    std = jnp.asarray(std, jnp.float32).reshape((1,) * (images.ndim - 1) + (3,))
     # float32 first: bfloat16 cannot hold all of 0..255 once scaled and shifted.
     return ((images.astype(jnp.float32) / 255.0 - mean) / std).astype(dtype)

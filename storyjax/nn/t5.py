@@ -30,6 +30,7 @@ class T5Config:
       relative_attention_num_buckets, relative_attention_max_distance: see `relative_position_buckets`.
       eps: of the norms.
       feed_forward: "gated-gelu" (T5 1.1, Flan-T5) or "relu" (the first T5).
+      gate_activation: of "gated-gelu": "gelu_tanh", or "gelu" for the exact one, which BLIP-2 runs its Flan-T5 with.
       tie_word_embeddings: whether the output layer is the embedding, scaled; the first T5 does so.
       pad_id, eos_id, decoder_start_id: token ids.
     """
@@ -45,6 +46,7 @@ class T5Config:
     relative_attention_max_distance: int = 128
     eps: float = 1e-6
     feed_forward: str = "gated-gelu"
+    gate_activation: str = "gelu_tanh"
     tie_word_embeddings: bool = False
     pad_id: int = 0
     eos_id: int = 1
@@ -56,6 +58,14 @@ FLAN_T5_BASE = T5Config(d_model=768, d_ff=2048, num_heads=12, num_layers=12, num
 FLAN_T5_LARGE = T5Config(d_model=1024, d_ff=2816, num_heads=16, num_layers=24, num_decoder_layers=24)
 FLAN_T5_XL = T5Config(d_model=2048, d_ff=5120, num_heads=32, num_layers=24, num_decoder_layers=24)
 FLAN_T5_XXL = T5Config(d_model=4096, d_ff=10240, num_heads=64, num_layers=24, num_decoder_layers=24)
+# The first T5: ReLU, one matrix for input and output.
+T5_SMALL = T5Config(
+    d_ff=2048, num_heads=8, num_layers=6, num_decoder_layers=6, feed_forward="relu", tie_word_embeddings=True
+)
+T5_BASE = dataclasses.replace(T5_SMALL, d_model=768, d_ff=3072, num_heads=12, num_layers=12, num_decoder_layers=12)
+T5_LARGE = dataclasses.replace(T5_SMALL, d_model=1024, d_ff=4096, num_heads=16, num_layers=24, num_decoder_layers=24)
+T5_3B = dataclasses.replace(T5_LARGE, d_kv=128, d_ff=16384, num_heads=32)
+T5_11B = dataclasses.replace(T5_3B, d_ff=65536, num_heads=128)
 
 
 def relative_position_buckets(
@@ -118,7 +128,7 @@ class FeedForward(nn.Module):
         inward, outward = nn.initializers.normal(cfg.d_model**-0.5), nn.initializers.normal(cfg.d_ff**-0.5)
         up = dense(cfg.d_ff, kernel_init=inward, name="up")(x)
         if cfg.feed_forward == "gated-gelu":
-            up = up * activation("gelu_tanh")(dense(cfg.d_ff, kernel_init=inward, name="gate")(x))
+            up = up * activation(cfg.gate_activation)(dense(cfg.d_ff, kernel_init=inward, name="gate")(x))
         else:
             up = activation(cfg.feed_forward)(up)
         return dense(cfg.d_model, kernel_init=outward, name="down")(up)

@@ -44,8 +44,11 @@ def activation(name: str) -> Callable[[Array], Array]:
     return ACTIVATIONS[name]
 
 
-def layer_norm(eps: float, dtype: DTypeLike, name: str) -> nn.LayerNorm:
-    """Layer normalisation with float32 statistics and a two-pass variance, which keeps its digits for large means."""
+def layer_norm(eps: float, dtype: DTypeLike, name: str | None) -> nn.LayerNorm:
+    """Layer normalisation with float32 statistics and a two-pass variance, which keeps its digits for large means.
+
+    `name` is None in a `setup`, where the attribute names it.
+    """
     return nn.LayerNorm(epsilon=eps, dtype=dtype, use_fast_variance=False, name=name)
 
 

@@ -2,7 +2,8 @@
 
 from collections.abc import Iterable, Sequence
 
-from storyjax.storyworld.cast import ACTIONS, PEOPLE
+from storyjax.storyworld.cast import ACTIONS
+from storyjax.storyworld.population import EVERYONE
 from storyjax.storyworld.story import Event, Performance, Story
 
 
@@ -19,7 +20,7 @@ def clause(performance: Performance) -> str:
 
 def pronoun_clause(performance: Performance) -> str:
     """'she kicked the ball'."""
-    return f"{PEOPLE[performance.person].pronoun} {verb_phrase(performance)}"
+    return f"{EVERYONE[performance.person].pronoun} {verb_phrase(performance)}"
 
 
 def performances(event: Event, first: str | None = None) -> list[Performance]:

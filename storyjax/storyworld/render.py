@@ -1,7 +1,7 @@
 """From a story to pictures and to H.264 video. A moment of a story has the same pixels whenever it is asked for."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from fractions import Fraction
 from functools import lru_cache
 from pathlib import Path
@@ -41,15 +41,15 @@ def _frame(story: Story, seconds: float, size: int) -> UInt8[np.ndarray, "y x 3"
     if shot.passer is not None:
         p = shot.passer
         sprite = passer_by(p.kind, p.beat, max(4, round(p.width * size)))
-        _lay(frame, sprite, round(p.x * size) - sprite.size[0] // 2, round(p.y * size))
+        lay(frame, sprite, round(p.x * size) - sprite.size[0] // 2, round(p.y * size))
     for f in shot.figures:
         x, y, width = corner(shot, f, size)
         p = f.performance
-        _lay(frame, figure(p.person, p.action, p.thing, f.colour, f.beat, width, f.mirror), x, y)
+        lay(frame, figure(p.person, p.action, p.thing, f.colour, f.beat, width, f.mirror), x, y)
     return _seen(frame, shot, story.seed)
 
 
-def _lay(frame: UInt8[np.ndarray, "y x 3"], sprite: Sprite, left: int, top: int) -> None:
+def lay(frame: UInt8[np.ndarray, "y x 3"], sprite: Sprite, left: int, top: int) -> None:
     """Lays a sprite into a frame; what sticks out is cut off."""
     width, height = sprite.size
     x0, y0 = max(0, left), max(0, top)
@@ -86,14 +86,15 @@ def render_story(story: Story, path: str | Path, size: int = 96, fps: int = 4) -
     partial = path.with_name(f".{path.name}.{os.getpid()}.part")
     times = frame_times(story, fps)
     try:
-        _encode((_frame(story, seconds, size) for seconds in times), partial, size, fps)
+        encode_mp4((_frame(story, seconds, size) for seconds in times), partial, size, fps)
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
     return len(times)
 
 
-def _encode(frames: Iterator[UInt8[np.ndarray, "y x 3"]], path: Path, size: int, fps: int) -> None:
+def encode_mp4(frames: Iterable[UInt8[np.ndarray, "y x 3"]], path: Path, size: int, fps: int) -> None:
+    """Writes square pictures of `size` pixels as H.264 mp4, straight to `path`."""
     # A key frame at least every second, to seek by. Macroblock trees would make the file differ from run to run.
     options = {"preset": "veryfast", "crf": "22", "g": str(fps), "x264-params": "no-mbtree=1"}
     with av.open(str(path), "w", format="mp4") as container:

@@ -7,10 +7,11 @@ import numpy as np
 from jaxtyping import UInt8, UInt16
 
 from storyjax.storyworld.actor import CELL_HEIGHT, Act, Actor
-from storyjax.storyworld.cast import PEOPLE, PLACES
+from storyjax.storyworld.cast import PLACES
 from storyjax.storyworld.dramatic_acts import DRAMATIC_ACTS
 from storyjax.storyworld.ordinary_acts import ORDINARY_ACTS
 from storyjax.storyworld.pen import Colour, Pen
+from storyjax.storyworld.population import EVERYONE
 from storyjax.storyworld.scenery import MARGIN, draw_place
 from storyjax.storyworld.vehicles import VEHICLE_HEIGHT, draw_ride
 
@@ -47,11 +48,11 @@ def figure(person: str, action: str, thing: str | None, colour: Colour, beat: in
     height = round(cell_height(action) * width)
     foot = max(1, round(0.03 * width))
     pen = Pen((width, height), width * 0.96, (width / 2, height - foot), supersample=3 if width >= 120 else 4)
-    actor = Actor(pen, PEOPLE[person], thing, colour, beat, mirror)
+    actor = Actor(pen, EVERYONE[person], thing, colour, beat, mirror)
     with pen.at(0.0, 0.0, mirror=mirror):
         _ACTS[action](actor)
     boxes = {part: _clip(pen.extent(part), width, height) for part in pen.extents}
-    return _rimmed(pen.picture(), boxes)
+    return rimmed(pen.picture(), boxes)
 
 
 def _clip(box: Box | None, width: int, height: int) -> Box:
@@ -59,7 +60,7 @@ def _clip(box: Box | None, width: int, height: int) -> Box:
     return max(0.0, box[0]), max(0.0, box[1]), min(float(width), box[2]), min(float(height), box[3])
 
 
-def _rimmed(picture: UInt8[np.ndarray, "y x 4"], boxes: dict[str, Box]) -> Sprite:
+def rimmed(picture: UInt8[np.ndarray, "y x 4"], boxes: dict[str, Box]) -> Sprite:
     """Lays a picture over its own outline."""
     opacity = picture[..., 3].astype(np.float32) / 255
     spread = opacity.copy()
@@ -99,4 +100,4 @@ def passer_by(kind: str, beat: int, width: int) -> Sprite:
     else:
         with pen.at(0.0, 0.0, 1.0, 50.0 * beat):
             pen.oval(0.0, 0.0, 0.3, 0.14, (215, 120, 40))
-    return _rimmed(pen.picture(), {})
+    return rimmed(pen.picture(), {})

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from storyjax.storyworld.cast import KINDS, PEOPLE, PLACES, VEHICLES, Person, Thing, phrases
+from storyjax.storyworld.population import EVERYONE
 
 
 @dataclass(frozen=True)
@@ -128,7 +129,7 @@ def tell(seed: int, style: StoryStyle | None = None) -> Story:
 
 def _draw_cast(rng: np.random.Generator, style: StoryStyle) -> tuple[Person, ...]:
     if style.names:
-        return tuple(PEOPLE[name] for name in style.names)
+        return tuple(EVERYONE[name] for name in style.names)
     pool = [person for person in PEOPLE.values() if person.known or not style.known_people]
     size = int(rng.integers(style.people[0], style.people[1] + 1))
     return tuple(pool[i] for i in rng.permutation(len(pool))[:size])
@@ -208,6 +209,6 @@ def _speech(rng: np.random.Generator, events: tuple[Event, ...]) -> tuple[Line, 
         if rng.random() < 0.5:
             speaker = event.performances[int(rng.integers(len(event.performances)))].person
             text = str(rng.choice(SAYINGS))
-            length = min(event.end - event.start - 0.2, len(text.split()) / PEOPLE[speaker].voice.rate)
+            length = min(event.end - event.start - 0.2, len(text.split()) / EVERYONE[speaker].voice.rate)
             lines.append(Line(speaker, event.start + 0.1, event.start + 0.1 + length, text))
     return tuple(lines)

@@ -18,6 +18,7 @@ from jaxtyping import Array, Bool, Float
 from ml_collections import ConfigDict
 
 from storyjax.configuration import from_config
+from storyjax.data.features import FeatureStore
 from storyjax.data.pipeline import Stream, eval_stream, train_stream
 from storyjax.data.prompts import caption_prompt
 from storyjax.data.text import Tokenizer, pad
@@ -25,11 +26,15 @@ from storyjax.nn.closed_vocabulary import sequence_log_likelihood
 from storyjax.storyworld.footage import Footage, Take
 from storyjax.storyworld.requests import KINDS, Request, draw
 from storyjax.storyworld.vocabulary import NOTE_MARK
-from storyjax.tcr.config import folder, frozen_towers, make_model, make_tokenizer
-from storyjax.tcr.features import Features
+from storyjax.tcr.config import folder, frozen_towers, make_model, make_tokenizer, make_tower
+from storyjax.tcr.export import exports
+from storyjax.tcr.features import footage_features
 from storyjax.tcr.model import TASK_TOKENS, Resampled, TcrConfig, VideoLanguageModel, time_tokens
 from storyjax.tcr.words import start_from_clip
 from storyjax.train.experiment import Batch, Experiment, Params, StreamSpec, Task, summing_evaluator
+
+# Frames stored of each stretch of a training film, of which an example has one.
+DRAWS = 3
 
 # How often each kind of request comes up in training (storyworld/requests.py tells what they are).
 SHARES = {
@@ -89,7 +94,7 @@ class RequestLoader:
     sizes: TcrConfig
     tokenizer: Tokenizer
     train: bool
-    features: Features
+    features: FeatureStore
 
     @property
     def queries(self) -> int:
@@ -100,10 +105,11 @@ class RequestLoader:
         index, take = film
         data = self.data
         shares = data.shares if self.train else dict.fromkeys(KINDS, 1.0)
-        tokens, seconds = self.features.draw(index, rng if self.train else None)
+        seen = self.features.draw(index, rng if self.train else None)
+        seconds = seen["seconds"]
         rows = [self.encode(request, seconds) for request in draw(take.story, shares, data.requests, rng)]
         stacked = {name: np.stack([row[name] for row in rows]) for name in rows[0]}
-        return {"visual_tokens": tokens, "seconds": seconds, "frame_mask": np.ones(len(seconds), bool), **stacked}
+        return {**seen, "frame_mask": np.ones(len(seconds), bool), **stacked}
 
     def encode(self, request: Request, seconds: np.ndarray) -> Batch:
         data, tokenizer = self.data, self.tokenizer
@@ -249,7 +255,8 @@ def build(config: ConfigDict) -> Experiment:
     def films(split: str) -> tuple[_Numbered, RequestLoader]:
         footage = Footage(data.world, split, counts)
         videos = [footage[index].video for index in range(len(footage))]
-        features = Features(data.features, videos, data.frames, model, lambda: frozen_towers(config.model))
+        draws = DRAWS if split == "train" else 1
+        features = footage_features(data.features, videos, data.frames, draws, make_tower(config))
         return _Numbered(footage), RequestLoader(data, model.tcr.config, tokenizer, split == "train", features)
 
     def stream(spec: StreamSpec) -> Stream:
@@ -268,4 +275,5 @@ def build(config: ConfigDict) -> Experiment:
         evaluators=(evaluator,),
         units="videos",
         steps_per_epoch=lambda: data.train // config.train.batch_size,
+        exports=exports(model),
     )

@@ -6,6 +6,8 @@
                                   "shipped:NAME" for one of the small ones that come with the package
     vision.preset, llm.preset     the published architecture, where the folder is not there yet to say it itself
     tcr.*                         storyjax.tcr.model.TcrConfig
+    streaming.*                   storyjax.tcr.stream.Streaming: how many frames are in the works at once
+    llm_remat                     recompute the LLM's blocks in the backward pass rather than keep their activations
 
 `config.data` is `QaData`: where the data set lies and what a batch holds of it.
 """
@@ -16,32 +18,37 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 from ml_collections import ConfigDict
 
 from storyjax.configuration import choose, from_config
 from storyjax.data.builders.nextqa import OPTIONS, NextQASource, prepare
+from storyjax.data.features import FeatureStore
 from storyjax.data.pipeline import Stream, eval_stream, train_stream
 from storyjax.data.text import HubTokenizer, Tokenizer, WordTokenizer
 from storyjax.errors import StoryjaxError
 from storyjax.nn.t5 import FLAN_T5_XL, T5, T5Config
 from storyjax.nn.vit import VIT_G14_BLIP2, ViT, ViTConfig
 from storyjax.storyworld.nextqa import export_nextqa
-from storyjax.tcr.data import Ablation, QaConfig, QaLoader, QuestionGroups, answer_ids
+from storyjax.tcr.data import FRAME_ARRAYS, Ablation, QaConfig, QaLoader, QuestionGroups, answer_ids, batch_shapes
 from storyjax.tcr.evaluate import accuracies
+from storyjax.tcr.export import exports
+from storyjax.tcr.features import Tower
 from storyjax.tcr.losses import QuestionAnswering
 from storyjax.tcr.model import Tcr, TcrConfig, VideoLanguageModel
-from storyjax.train.experiment import Evaluator, Experiment, StreamSpec, Task, summing_evaluator
+from storyjax.tcr.stream import Chunks, Streaming
+from storyjax.train.experiment import Batch, Evaluator, Experiment, Planned, StreamSpec, Task, summing_evaluator
 from storyjax.train.precision import get_policy
-from storyjax.weights.tree_io import load_flat, shipped
+from storyjax.weights.tensor_files import StoredTensor, stored_tensors
+from storyjax.weights.tree_io import shipped
 
 VISION_PRESETS = {"vit_g14_blip2": VIT_G14_BLIP2}
 LLM_PRESETS = {"flan_t5_xl": FLAN_T5_XL}
 SHIPPED = "shipped:"
+ANSWER_TOKENS = 3  # of "Option A" and the end token, to a published T5
 
 
 @dataclass(frozen=True)
-class Tower:
+class TowerConfig:
     """Where a frozen tower's weights lie and, optionally, which published architecture it has."""
 
     weights: str
@@ -50,9 +57,11 @@ class Tower:
 
 @dataclass(frozen=True)
 class ModelConfig:
-    vision: Tower
-    llm: Tower
+    vision: TowerConfig
+    llm: TowerConfig
     tcr: dict[str, Any] = field(default_factory=dict)
+    streaming: Streaming = field(default_factory=Streaming)
+    llm_remat: bool = False
 
 
 def folder(weights: str) -> Path:
@@ -60,7 +69,7 @@ def folder(weights: str) -> Path:
     return shipped(weights.removeprefix(SHIPPED)) if weights.startswith(SHIPPED) else Path(weights)
 
 
-def tower_file(tower: Tower, name: str, part: str) -> Path:
+def tower_file(tower: TowerConfig, name: str, part: str) -> Path:
     """A file of a tower's folder.
 
     Raises:
@@ -70,14 +79,14 @@ def tower_file(tower: Tower, name: str, part: str) -> Path:
     if not path.exists():
         what = f"the weights of {tower.preset or part}"
         raise StoryjaxError(
-            f"config.model.{part}.weights: {path} is not there; get {what} (published by Salesforce as"
-            " 'blip2-flan-t5-xl' on the Hugging Face hub), convert them to storyjax's layout and put config.json,"
-            f" model.safetensors and the tokenizer into {path.parent}, or use the config's ':embedded' variant"
+            f"config.model.{part}.weights: {path} is not there; get {what} by"
+            f" 'storyjax import blip2-flan-t5-xl --from Salesforce/blip2-flan-t5-xl --out {path.parent}' (or from where"
+            " you downloaded it to), or use the config's ':embedded' variant"
         )
     return path
 
 
-def _architecture(tower: Tower, cls: type, presets: dict[str, Any], part: str) -> Any:
+def _architecture(tower: TowerConfig, cls: type, presets: dict[str, Any], part: str) -> Any:
     if tower.preset is not None:
         return presets[choose(tower.preset, presets, f"config.model.{part}.preset")]
     stored = json.loads(tower_file(tower, "config.json", part).read_text())
@@ -89,30 +98,43 @@ def _architecture(tower: Tower, cls: type, presets: dict[str, Any], part: str) -
 def make_model(config: ConfigDict, precision: str = "float32") -> VideoLanguageModel:
     """The model that `config.model` describes; nothing is loaded but the architectures."""
     section = from_config(ModelConfig, config, "config.model")
-    dtype = get_policy(precision).compute
+    dtype = get_policy(precision).compute_dtype
     vision = _architecture(section.vision, ViTConfig, VISION_PRESETS, "vision")
     llm = _architecture(section.llm, T5Config, LLM_PRESETS, "llm")
     sizes = {**section.tcr, "vocab_size": llm.vocab_size, "llm_width": llm.d_model}
     tcr = from_config(TcrConfig, sizes, "config.model.tcr")
-    return VideoLanguageModel(ViT(vision, dtype=dtype), Tcr(tcr, dtype=dtype), T5(llm, dtype=dtype))
+    return VideoLanguageModel(
+        ViT(vision, dtype=dtype("vision")),
+        Tcr(tcr, dtype=dtype("tcr")),
+        T5(llm, section.llm_remat, dtype("llm")),
+        section.streaming,
+    )
 
 
 def make_tokenizer(config: ConfigDict) -> Tokenizer:
     """The LLM's tokenizer: a word list of ours (tokenizer.json alone), or a published one."""
     section = from_config(ModelConfig, config, "config.model")
-    if section.llm.preset is None:
-        return WordTokenizer.load(tower_file(section.llm, "tokenizer.json", "llm"))
-    return HubTokenizer(tower_file(section.llm, "tokenizer.json", "llm").parent)
+    words = tower_file(section.llm, "tokenizer.json", "llm")
+    # Published tokenizers say in a second file what kind they are.
+    if section.llm.preset is None and not (words.parent / "tokenizer_config.json").exists():
+        return WordTokenizer.load(words)
+    return HubTokenizer(words.parent)
 
 
-def frozen_towers(config: ConfigDict) -> dict[str, np.ndarray]:
-    """The weights of both towers, flat, under "vision/" and "llm/"."""
+def frozen_towers(config: ConfigDict, parts: tuple[str, ...] = ("vision", "llm")) -> dict[str, StoredTensor]:
+    """The weights of both towers, or of one, flat, under "vision/" and "llm/"; one folder may have both. They are read
+    where they are needed, one after another."""
     section = from_config(ModelConfig, config, "config.model")
     weights = {}
-    for part in ("vision", "llm"):
-        flat = load_flat(tower_file(getattr(section, part), "model.safetensors", part))
-        weights.update({key: value for key, value in flat.items() if key.startswith(f"{part}/")})
+    for part in parts:
+        weights |= stored_tensors(tower_file(getattr(section, part), "model.safetensors", part), f"{part}/")
     return weights
+
+
+def make_tower(config: ConfigDict) -> Tower:
+    """The vision tower of a whole config, with its weights, to compute features with."""
+    weights = frozen_towers(config.model, ("vision",))
+    return Tower(make_model(config.model, config.precision), weights, get_policy(config.precision))
 
 
 @dataclass(frozen=True)
@@ -126,6 +148,8 @@ class QaData(QaConfig):
         eval_split: what results are measured on; Table 3.2 uses the validation set.
         ablations: further evaluations, by the names of ABLATIONS; "none" gives "nextqa_none/acc" and so on.
         max_broken_share: more broken videos or questions than this stop the run.
+        features: where `storyjax data features` has put the frozen vision tower's tokens of these videos; they are
+            trained and evaluated on instead of pixels, and the tower is not loaded.
     """
 
     manual_dir: str = "data/nextqa"
@@ -135,6 +159,7 @@ class QaData(QaConfig):
     ablations: tuple[str, ...] = ()
     max_broken_share: float = 0.05
     workers: int = 0
+    features: str | None = None
 
 
 ABLATIONS = {
@@ -149,43 +174,89 @@ def build(config: ConfigDict) -> Experiment:
     """The experiment of `configs/tcr_nextqa.py`."""
     data = from_config(QaData, config.data, "config.data")
     model = make_model(config.model, config.precision)
+    parts = config.mesh.seq if "mesh" in config else 1
+    if parts > 1:  # told now rather than when the first batch is cut
+        Chunks.of(data.frames, parts, 1, paired=bool(model.streaming.chunk_frames and model.tcr.config.drop_patches))
     records = functools.cache(lambda split: _records(data, split))
     tokenizer = functools.cache(lambda: make_tokenizer(config.model))
     streams = {"max_broken_share": data.max_broken_share, "workers": data.workers}
 
-    def loader(train: bool, ablation: Ablation) -> QaLoader:
-        return QaLoader(data, model.tcr.config, model.vision.config.image_size, tokenizer(), train, ablation)
+    @functools.cache
+    def features(split: str) -> FeatureStore | None:
+        if data.features is None:
+            return None
+        return FeatureStore(Path(data.features) / split, make_tower(config).fingerprint, data.frames)
+
+    def loader(split: str, train: bool, ablation: Ablation) -> QaLoader:
+        size = model.vision.config.image_size
+        return QaLoader(data, model.tcr.config, size, tokenizer(), train, ablation, features(split))
 
     def groups(split: str, seed: int | None) -> QuestionGroups:
         size = data.eval_questions if seed is None else data.questions_per_video
         return QuestionGroups(records(split), records(split).question_counts, size, seed)
 
     def train_data(spec: StreamSpec) -> Stream:
-        return train_stream(groups("train", spec.seed), loader(True, Ablation()), spec, **streams)
+        return train_stream(groups("train", spec.seed), loader("train", True, Ablation()), spec, **streams)
 
     def evaluator(name: str, ablation: Ablation) -> Evaluator:
         return summing_evaluator(
             name,
-            lambda spec: eval_stream(groups(data.eval_split, None), loader(False, ablation), spec, **streams),
+            lambda spec: eval_stream(
+                groups(data.eval_split, None), loader(data.eval_split, False, ablation), spec, **streams
+            ),
             qa.measure,
             lambda sums: accuracies(sums, name),
+            sequences=FRAME_ARRAYS,
+            planned=planned(data.eval_questions, train=False),
         )
 
-    qa = QuestionAnswering(model, lambda: answer_ids(tokenizer(), OPTIONS))
+    def planned(questions: int, train: bool) -> Planned | None:
+        if data.features is not None:  # what a run takes is planned from pixels
+            return None
+
+        def shapes(videos: int) -> Batch:
+            return batch_shapes(data, model.vision.config.image_size, videos, questions, answers().shape[1])
+
+        return Planned(shapes, lambda videos: videos * model.kept_bytes(data.frames, train))
+
+    @functools.cache
+    def answers() -> np.ndarray:
+        # No batch comes without the tokenizer, but programs can be planned before its file is there.
+        if not (folder(config.model.llm.weights) / "tokenizer.json").exists():
+            return np.zeros((OPTIONS, ANSWER_TOKENS), np.int32)
+        return answer_ids(tokenizer(), OPTIONS)
+
+    qa = QuestionAnswering(model, answers)
     chosen = {name: ABLATIONS[choose(name, ABLATIONS, "config.data.ablations")] for name in data.ablations}
+    # With features at hand nothing looks at pixels, and the tower's billion parameters need not lie in memory.
+    towers = ("vision", "llm") if data.features is None else ("llm",)
     return Experiment(
         name="tcr",
-        init=model.init,
-        pretrained=lambda: frozen_towers(config.model),
+        init=lambda key: {name: part for name, part in model.init(key).items() if name in (*towers, "tcr")},
+        pretrained=lambda: frozen_towers(config.model, towers),
         trainable="tcr/.*",
-        tasks=(Task("qa", train_data, qa.loss),),
+        tasks=(
+            Task(
+                "qa",
+                train_data,
+                qa.loss,
+                sequences=FRAME_ARRAYS,
+                planned=planned(data.questions_per_video, train=True),
+            ),
+        ),
         evaluators=(
             evaluator("nextqa", Ablation()),
             *(evaluator(f"nextqa_{name}", ablation) for name, ablation in chosen.items()),
         ),
         units="videos",
         steps_per_epoch=lambda: len(groups("train", config.seed)) // config.train.batch_size,
+        exports=exports(model) if data.features is None else {},
     )
+
+
+def nextqa_records(config: ConfigDict, split: str) -> NextQASource:
+    """The split of a whole config's data set, prepared."""
+    return _records(from_config(QaData, config.data, "config.data"), split)
 
 
 def _records(data: QaData, split: str) -> NextQASource:

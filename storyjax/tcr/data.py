@@ -9,8 +9,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
+import jax
 import numpy as np
 
+from storyjax.data.features import FeatureStore
 from storyjax.data.pipeline import RandomAccess
 from storyjax.data.prompts import option_names, question_prompt
 from storyjax.data.text import Tokenizer, pad
@@ -54,6 +56,29 @@ class QaConfig:
     eval_questions: int = 16
     condition_length: int = 64
     prompt_length: int = 256
+
+
+# Entries of a batch whose second dimension is the frames.
+FRAME_ARRAYS = ("frames", "visual_tokens", "visual_scale", "seconds", "frame_mask")
+
+
+def batch_shapes(config: QaConfig, image_size: int, videos: int, questions: int, answer_tokens: int) -> Batch:
+    """The arrays that the model takes of a batch of `QaLoader`'s examples, as jax.ShapeDtypeStructs."""
+    t, b, k = config.frames, videos, questions
+    shapes = {
+        "frames": ((b, t, image_size, image_size, 3), np.uint8),
+        "seconds": ((b, t), np.float32),
+        "frame_mask": ((b, t), np.bool_),
+        "condition": ((b, k, config.condition_length), np.int32),
+        "condition_mask": ((b, k, config.condition_length), np.bool_),
+        "prompt": ((b, k, config.prompt_length), np.int32),
+        "prompt_mask": ((b, k, config.prompt_length), np.bool_),
+        "target": ((b, k, answer_tokens), np.int32),
+        "valid": ((b, k), np.bool_),
+        "record_valid": ((b,), np.bool_),
+        **dict.fromkeys(("task", "answer", "type"), ((b, k), np.int32)),
+    }
+    return {name: jax.ShapeDtypeStruct(*leaf) for name, leaf in shapes.items()}
 
 
 @dataclass(frozen=True)
@@ -100,7 +125,10 @@ def swap_before_after(text: str) -> str:
 
 @dataclass(frozen=True)
 class QaLoader:
-    """Turns a `Questioned` video into arrays; one for training, and one for each way of evaluating."""
+    """Turns a `Questioned` video into arrays; one for training, and one for each way of evaluating.
+
+    With `features`, stored tokens stand in for the video's frames.
+    """
 
     config: QaConfig
     sizes: TcrConfig
@@ -108,16 +136,15 @@ class QaLoader:
     tokenizer: Tokenizer
     train: bool
     ablation: Ablation = Ablation()
+    features: FeatureStore | None = None
 
     def __call__(self, item: Questioned, rng: np.random.Generator) -> Batch:
-        """frames (t y x 3) uint8, seconds (t,), frame_mask (t,), and for each question its condition, prompt, target,
-        answer, type and whether it is there at all (valid)."""
+        """frames (t y x 3) uint8 or visual_tokens (t n e), seconds (t,), frame_mask (t,), and for each question its
+        condition, prompt, target, answer, type and whether it is there at all (valid)."""
         record, c = item.record, self.config
-        video, name = record["video"], f"video {record['video_id']}"
-        times = sample_times(probe(video, name).duration_s, c.frames, rng if self.train else None)
-        frames, seconds = decode_frames(video, times, self.image_size, name)
+        seen = self._see(record, rng if self.train else None)
         if self.ablation.order == "shuffled":
-            seconds = seconds[np.random.default_rng(0).permutation(len(seconds))]
+            seen["seconds"] = seen["seconds"][np.random.default_rng(0).permutation(c.frames)]
         rows = [self._question(record, row) for row in item.rows]
         count = c.questions_per_video if self.train else c.eval_questions
         stacked = {}
@@ -126,7 +153,17 @@ class QaLoader:
             room = [(0, count - len(rows))] + [(0, 0)] * (values.ndim - 1)
             stacked[name] = np.pad(values, room)
         mask = np.full(c.frames, self.ablation.video)
-        return {"frames": frames, "seconds": seconds, "frame_mask": mask, **stacked}
+        return {**seen, "frame_mask": mask, **stacked}
+
+    def _see(self, record: dict, rng: np.random.Generator | None) -> Batch:
+        """What the frames show, and their times."""
+        video = record["video"]
+        if self.features is not None:
+            return self.features.draw(self.features.number(record["video_id"]), rng, video)
+        name = f"video {record['video_id']}"
+        times = sample_times(probe(video, name).duration_s, self.config.frames, rng)
+        frames, seconds = decode_frames(video, times, self.image_size, name)
+        return {"frames": frames, "seconds": seconds}
 
     def _question(self, record: dict, row: int) -> Batch:
         c, tokenizer = self.config, self.tokenizer

@@ -1,104 +1,204 @@
-"""The frozen tower's tokens of every film, computed once: what training a resampler for many epochs looks at.
+"""TCR's frozen vision tower over whole data sets: what `storyjax data features` computes and training reads.
 
-A frozen tower gives the same tokens each time, so films are decoded and seen once, at twice the frames that an example
-needs; training draws one of each two neighbours, which keeps its frames as varied as sampling the video would.
+How features lie on disk is in storyjax/data/features.py; here is what is computed of a film, and for which films.
 """
 
-import hashlib
-import os
-from collections.abc import Callable, Sequence
+import dataclasses
+import functools
+import json
+import math
+import zlib
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float16, Float32, UInt8
+from jaxtyping import Float32, Num, UInt8
+from ml_collections import ConfigDict
 from tqdm import tqdm
 
-from storyjax.data.video import decode_frames, probe, sample_times
+from storyjax.data.features import (
+    Dtype,
+    FeatureSpec,
+    FeatureStore,
+    Look,
+    fingerprint,
+    missing_shards,
+    start_folder,
+    stored_times,
+    write_missing,
+    write_shard,
+)
+from storyjax.data.video import decode_frames, probe
 from storyjax.tcr.model import VideoLanguageModel
+from storyjax.train.precision import Policy
 from storyjax.weights.tree_io import unflatten
 
-_CHUNK = 8  # films seen at a time
+# Frames that the tower sees at a time; all films are padded to multiples of it, so that it is compiled once.
+_CHUNK = 32
 
 
-class Features:
-    """Tokens and times of the films of a source, in two memory-mapped files.
+class Tower:
+    """The frozen tower, ready to look.
 
     Args:
-        folder: where the files lie; they are made if they are not there, with a progress bar.
-        videos: paths of the films.
-        frames: frames an example has; twice as many are stored.
-        model: the model whose vision tower looks.
-        weights: gives the tower's weights, flat, when they are needed.
+        model: whose vision tower it is.
+        weights: flat, with the tower's under "vision/".
+        policy: the precision that it computes in.
     """
 
-    def __init__(
-        self,
-        folder: str | Path,
-        videos: Sequence[str],
-        frames: int,
-        model: VideoLanguageModel,
-        weights: Callable[[], dict[str, np.ndarray]],
-    ):
-        self.frames = frames
-        self._videos = list(videos)
-        tower = {key: value for key, value in weights().items() if key.startswith("vision/")}
-        path = Path(folder) / _name(self._videos, frames, tower)
-        config = model.vision.config
-        shape = (len(self._videos), 2 * frames, config.num_tokens, config.width)
-        if not path.exists():
-            self._make(path, shape, model, tower)
-        self._tokens = np.memmap(path / "tokens.f16", np.float16, "r", shape=shape)
-        self._seconds = np.load(path / "seconds.npy")
+    def __init__(self, model: VideoLanguageModel, weights: Mapping[str, Any], policy: Policy):
+        # Whatever type they are stored in.
+        vision = {key: np.asarray(value, np.float32) for key, value in weights.items() if key.startswith("vision/")}
+        self.config = model.vision.config
+        self.fingerprint = fingerprint(vision, dataclasses.asdict(self.config), policy.name)
+        self._params = unflatten(
+            {
+                key: jax.numpy.asarray(v, policy.parameter_dtype(v.dtype, trains=False, path=key))
+                for key, v in vision.items()
+            }
+        )
+        self._look = jax.jit(lambda params, frames: model.look(params, frames[None])[0])
 
-    def __getitem__(self, index: int) -> tuple[Float16[np.ndarray, "t n e"], Float32[np.ndarray, "t"]]:
-        """All stored tokens of a film and the times of its frames (seconds)."""
-        return self._tokens[index], self._seconds[index]
+    def look(self, frames: UInt8[np.ndarray, "m y x 3"]) -> Num[np.ndarray, "m n e"]:
+        """The tokens of each frame, in the tower's own precision."""
+        count = min(_CHUNK, len(frames))
+        parts = []
+        for start in range(0, len(frames), count):
+            part = frames[start : start + count]
+            padded = np.pad(part, [(0, count - len(part))] + [(0, 0)] * 3)
+            parts.append(np.asarray(self._look(self._params, padded))[: len(part)])
+        return np.concatenate(parts)
 
-    def draw(
-        self, index: int, rng: np.random.Generator | None
-    ) -> tuple[Float16[np.ndarray, "t n e"], Float32[np.ndarray, "t"]]:
-        """One of each two neighbouring frames: the first, or with a generator either."""
-        side = np.zeros(self.frames, int) if rng is None else rng.integers(2, size=self.frames)
-        chosen = 2 * np.arange(self.frames) + side
-        return np.asarray(self._tokens[index][chosen]), self._seconds[index][chosen]
+    def look_at(
+        self, source: str | bytes, name: str, frames: int, draws: int
+    ) -> tuple[Float32[np.ndarray, "m"], Num[np.ndarray, "m n e"], int]:
+        """(seconds, tokens, checksum) of a film, as data/features.py stores it. Raises VideoError."""
+        times = stored_times(probe(source, name).duration_s, frames, draws)
+        pixels, seconds = decode_frames(source, times, self.config.image_size, name)
+        return seconds, self.look(pixels), zlib.crc32(source) if isinstance(source, bytes) else 0
 
-    def _make(
-        self, path: Path, shape: tuple[int, ...], model: VideoLanguageModel, tower: dict[str, np.ndarray]
-    ) -> None:
-        unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-        unfinished.mkdir(parents=True, exist_ok=True)
-        tokens = np.memmap(unfinished / "tokens.f16", np.float16, "w+", shape=shape)
-        seconds = np.zeros(shape[:2], np.float32)
-        params = jax.device_put(unflatten(tower))
-        look = jax.jit(lambda frames: model.look(params, frames).astype(jnp.float16))
-        size = model.vision.config.image_size
-        firsts = range(0, len(self._videos), _CHUNK)
-        with ThreadPoolExecutor() as pool:
-            for first in tqdm(firsts, desc="looking at films", unit=f"{_CHUNK} films"):
-                films = list(
-                    pool.map(lambda video: _decode(video, shape[1], size), self._videos[first : first + _CHUNK])
-                )
-                pixels = np.stack([frames for frames, _ in films])
-                padded = np.pad(pixels, [(0, _CHUNK - len(films))] + [(0, 0)] * 4)
-                tokens[first : first + len(films)] = np.asarray(look(padded))[: len(films)]
-                seconds[first : first + len(films)] = [times for _, times in films]
-        tokens.flush()
-        np.save(unfinished / "seconds.npy", seconds)
-        unfinished.replace(path)
+    def spec(self, films: Sequence[str], frames: int, draws: int, dtype: Dtype, shard_films: int) -> FeatureSpec:
+        return FeatureSpec(
+            tower=self.fingerprint,
+            frames=frames,
+            draws=draws,
+            tokens=self.config.num_tokens,
+            width=self.config.width,
+            dtype=dtype,
+            films=tuple(films),
+            shards=max(1, math.ceil(len(films) / shard_films)),
+        )
 
 
-def _decode(video: str, frames: int, size: int) -> tuple[UInt8[np.ndarray, "t y x 3"], Float32[np.ndarray, "t"]]:
-    return decode_frames(video, sample_times(probe(video).duration_s, frames), size)
+@dataclass(frozen=True)
+class ShardWork:
+    """Makes one shard of a split of `config`'s data set; picklable, so that Beam can send it to its workers.
+
+    Attributes:
+        config: as JSON, because that travels.
+        folder: of the split's features.
+    """
+
+    config: str
+    split: str
+    folder: str
+    spec: FeatureSpec
+
+    def __call__(self, shard: int) -> str:
+        """The shard's file, made unless it is there and whole."""
+        tower, records = _tower_and_records(self.config, self.split)
+        look = functools.partial(_look_at_record, tower, records, self.spec)
+        if tower.fingerprint != self.spec.tower:
+            start_folder(Path(self.folder), dataclasses.replace(self.spec, tower=tower.fingerprint))
+        write_shard(Path(self.folder), self.spec, shard, look)
+        return str(self.spec.path(Path(self.folder), shard))
 
 
-def _name(videos: Sequence[str], frames: int, tower: dict[str, np.ndarray]) -> str:
-    """A folder name that changes with the films, the number of frames and the tower."""
+def _look_at_record(tower: Tower, records: Any, spec: FeatureSpec, film: int) -> Any:
+    record = records[film]
+    return tower.look_at(record["video"], f"video {record['video_id']}", spec.frames, spec.draws)
+
+
+@functools.lru_cache(maxsize=2)
+def _tower_and_records(config: str, split: str) -> tuple[Tower, Any]:
+    """Once for each worker process: weights take long to load, and the tower to compile."""
+    from storyjax.tcr.config import make_tower, nextqa_records
+
+    parsed = ConfigDict(json.loads(config))
+    return make_tower(parsed), nextqa_records(parsed, split)
+
+
+def compute_features(
+    config: ConfigDict,
+    out: str | Path,
+    splits: Sequence[str],
+    *,
+    dtype: Dtype = "bfloat16",
+    draws: int = 3,
+    shard_films: int = 64,
+    run: Callable[[ShardWork, list[int]], None],
+) -> dict[str, tuple[int, int]]:
+    """Makes the features of a config's data set in `out`/SPLIT, those shards that are not there yet.
+
+    Args:
+        config: of NExT-QA fine-tuning (configs/tcr_nextqa.py).
+        splits: of the data set. Of any but "train" only the frames that evaluation looks at are stored.
+        draws: frames stored of each segment of a film in "train".
+        run: does the work for each of the shards, in whatever order and place (`storyjax.data.beam.run_shards`).
+
+    Returns:
+        {split: (shards made now, shards in all)}.
+
+    Raises:
+        StoryjaxError: `out` holds other features, or data or weights are not there.
+    """
+    text = config.to_json_best_effort()
+    counts = {}
+    for split in splits:
+        tower, records = _tower_and_records(text, split)
+        kept = draws if split == "train" else 1
+        spec = tower.spec(records.summary.video_ids, config.data.frames, kept, dtype, shard_films)
+        folder = Path(out).absolute() / split
+        start_folder(folder, spec)
+        todo = missing_shards(folder, spec)
+        if todo:
+            run(ShardWork(text, split, str(folder), spec), todo)
+        counts[split] = (len(todo), spec.shards)
+    return counts
+
+
+def footage_features(root: str | Path, videos: Sequence[str], frames: int, draws: int, tower: Tower) -> FeatureStore:
+    """The features of video files, in a folder of `root` that is named by what is in it; made here if need be, with a
+    progress bar."""
     # Films are known by their last folders and names, so that a data set may be moved.
-    names = [Path(video).parts[-3:] for video in videos]
-    digest = hashlib.sha256(f"{frames} {names}".encode())
-    for key in sorted(tower):
-        digest.update(np.ascontiguousarray(tower[key]).tobytes())
-    return digest.hexdigest()[:16]
+    names = ["/".join(Path(video).parts[-3:]) for video in videos]
+    spec = tower.spec(names, frames, draws, "float16", shard_films=8)
+    folder = Path(root) / fingerprint({}, dataclasses.asdict(spec))
+    if missing := len(missing_shards(folder, spec)):
+        with ThreadPoolExecutor(max_workers=1) as pool:
+            look = _decoding_ahead(pool, videos, tower, spec)
+            for _ in tqdm(write_missing(folder, spec, look), total=missing, desc="looking at films", unit="shard"):
+                pass
+    return FeatureStore(folder, tower.fingerprint, frames)
+
+
+def _decoding_ahead(pool: ThreadPoolExecutor, videos: Sequence[str], tower: Tower, spec: FeatureSpec) -> Look:
+    """Looks at one film while the next one is being decoded."""
+    decoded: dict[int, Any] = {}
+
+    def decode(film: int) -> Any:
+        times = stored_times(probe(videos[film]).duration_s, spec.frames, spec.draws)
+        return decode_frames(videos[film], times, tower.config.image_size)
+
+    def look(film: int) -> Any:
+        for number in (film, film + 1):
+            if number < len(videos) and number not in decoded:
+                decoded[number] = pool.submit(decode, number)
+        pixels, seconds = decoded.pop(film).result()
+        return seconds, tower.look(pixels), 0
+
+    return look

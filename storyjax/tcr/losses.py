@@ -9,6 +9,7 @@ import numpy as np
 from einops import rearrange
 from jaxtyping import Array, Float
 
+from storyjax.data.features import restore
 from storyjax.nn.closed_vocabulary import score_answers, sequence_log_likelihood
 from storyjax.tcr.data import TYPES
 from storyjax.tcr.model import VideoLanguageModel
@@ -23,37 +24,37 @@ class QuestionAnswering:
     model: VideoLanguageModel
     answers: Callable[[], np.ndarray]
 
-    def encode(self, params: Params, batch: Batch, key: Array | None) -> tuple[Array, Array, Float[Array, "b k t"]]:
-        """The LLM's encoder states and mask, one row for each question, and the attention each frame got."""
-        resampled = self.model.resample(
-            params,
-            self.model.look(params, batch["frames"]),
-            batch["seconds"],
-            batch["frame_mask"],
-            batch["task"],
-            batch["condition"],
-            batch["condition_mask"],
-            key,
-        )
+    def encode(
+        self, params: Params, batch: Batch, key: Array | None, attention: bool = True
+    ) -> tuple[Array, Array, Float[Array, "b k t"] | None]:
+        """The LLM's encoder states and mask, one row for each question, and the attention each frame got, if wanted."""
+        asked = (batch["task"], batch["condition"], batch["condition_mask"], key, attention)
+        if "frames" in batch:
+            resampled = self.model.watch(params, batch["frames"], batch["seconds"], batch["frame_mask"], *asked)
+        else:  # what the frozen tower saw in them was stored (data/features.py)
+            tokens = restore(batch["visual_tokens"], batch.get("visual_scale"), self.model.vision.dtype)
+            resampled = self.model.resample(params, tokens, batch["seconds"], batch["frame_mask"], *asked)
         encoded, mask = self.model.encode(params, resampled.queries, batch["prompt"], batch["prompt_mask"])
         return encoded, mask, resampled.seen
 
     def loss(self, params: Params, batch: Batch, key: Array) -> tuple[Float[Array, ""], dict[str, Array]]:
         """The generative loss on the answer's words (§3.2.2): mean negative log-likelihood of a token."""
-        encoded, mask, _ = self.encode(params, batch, key)
+        encoded, mask, _ = self.encode(params, batch, key, attention=False)
         labels = rearrange(batch["target"], "b k m -> (b k) m")
         likelihood, count = sequence_log_likelihood(self.model.llm, params["llm"], encoded, mask, labels)
         return -jnp.sum(likelihood) / jnp.maximum(jnp.sum(count), 1), {}
 
-    def scores(self, params: Params, batch: Batch) -> tuple[Float[Array, "b k a"], Float[Array, "b k t"]]:
-        """Log-probabilities over the closed vocabulary, and the attention each frame got."""
-        encoded, mask, seen = self.encode(params, batch, None)
+    def scores(
+        self, params: Params, batch: Batch, attention: bool = True
+    ) -> tuple[Float[Array, "b k a"], Float[Array, "b k t"] | None]:
+        """Log-probabilities over the closed vocabulary, and the attention each frame got, if wanted."""
+        encoded, mask, seen = self.encode(params, batch, None, attention)
         scores = score_answers(self.model.llm, params["llm"], encoded, mask, jnp.asarray(self.answers()))
-        return rearrange(scores, "(b k) a -> b k a", b=seen.shape[0]), seen
+        return rearrange(scores, "(b k) a -> b k a", b=batch["task"].shape[0]), seen
 
     def measure(self, params: Params, batch: Batch) -> dict[str, Array]:
         """Sums over the batch's real questions: asked and right by type, and how often each option was chosen."""
-        scores, _ = self.scores(params, batch)
+        scores, _ = self.scores(params, batch, attention=False)
         chosen = jnp.argmax(scores, axis=-1)
         valid = (batch["valid"] & batch["record_valid"][:, None]).astype(jnp.float32)
         of_type = jax.nn.one_hot(batch["type"], len(TYPES)) * valid[..., None]

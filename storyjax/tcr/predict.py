@@ -204,7 +204,9 @@ class Predictor:
         flat = frozen_towers(config.model) | load_trainable(place)
         check_given(flat, abstract, set(abstract), where)
         params = {
-            name: jnp.asarray(flat[name], policy.parameter_dtype(leaf.dtype, trains=name.startswith("tcr/")))
+            name: jnp.asarray(
+                np.asarray(flat[name]), policy.parameter_dtype(leaf.dtype, trains=name.startswith("tcr/"), path=name)
+            )
             for name, leaf in abstract.items()
         }
         data = config.get("data", ConfigDict())

@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from einops import rearrange
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Int, UInt8
 from ml_collections import ConfigDict
 
 from storyjax.configuration import from_config
@@ -32,7 +32,7 @@ from storyjax.storyworld.language import sentence
 from storyjax.storyworld.stage import Shot, placements, shot_at
 from storyjax.storyworld.story import Event, Performance
 from storyjax.storyworld.vocabulary import vocabulary
-from storyjax.train.experiment import Batch, Experiment, Params, Task, summing_evaluator
+from storyjax.train.experiment import Batch, Experiment, Export, Input, Params, Task, summing_evaluator
 
 
 @dataclass(frozen=True)
@@ -248,6 +248,26 @@ def _finish(sums: dict[str, Any]) -> dict[str, float]:
     }
 
 
+def exports(clip: Clip, text_length: int) -> dict[str, Export]:
+    """Both towers, each for itself."""
+    size = clip.config.vision.image_size
+    about = "embeddings of unit length in the common space (b, p)"
+
+    def images(params: Params, images: UInt8[Array, "b y x 3"]) -> dict[str, Array]:
+        return {"embeddings": clip.apply({"params": params}, normalise(images), method=Clip.embed_images)}
+
+    def texts(params: Params, ids: Int[Array, "b l"]) -> dict[str, Array]:
+        return {"embeddings": clip.apply({"params": params}, ids, method=Clip.embed_texts)}
+
+    pixels = Input(f"b, {size}, {size}, 3", jnp.uint8, "RGB pixels 0..255")
+    words = Input(f"b, {text_length}", jnp.int32, "token ids with the end token, padded behind with 0")
+    image = Export(images, "Embeds images.", {"images": pixels}, {"embeddings": about}, uses="vision.*|logit_scale")
+    return {
+        "embed_images": image,
+        "embed_texts": Export(texts, "Embeds texts.", {"ids": words}, {"embeddings": about}, uses="text.*|logit_scale"),
+    }
+
+
 def build(config: ConfigDict) -> Experiment:
     """The experiment of `configs/storyworld_clip.py`."""
     tokenizer = WordTokenizer.from_words(vocabulary())
@@ -274,4 +294,5 @@ def build(config: ConfigDict) -> Experiment:
         evaluators=(evaluator,),
         units="videos",
         steps_per_epoch=lambda: data.train // config.train.batch_size,
+        exports=exports(contrast.clip, data.text_length),
     )

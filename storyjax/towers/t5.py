@@ -21,7 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from einops import rearrange
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 from ml_collections import ConfigDict
 
 from storyjax.configuration import from_config
@@ -34,7 +34,16 @@ from storyjax.storyworld.language import cast_note, cast_sentence, note, notes, 
 from storyjax.storyworld.questions import OPTIONS, TYPES, Question, questions
 from storyjax.storyworld.story import Story, tell
 from storyjax.storyworld.vocabulary import NOTE_MARK, vocabulary
-from storyjax.train.experiment import Batch, Evaluator, Experiment, Params, Task, summing_evaluator
+from storyjax.train.experiment import (
+    Batch,
+    Evaluator,
+    Experiment,
+    Export,
+    Input,
+    Params,
+    Task,
+    summing_evaluator,
+)
 
 
 @dataclass(frozen=True)
@@ -290,6 +299,21 @@ def _evaluator(reader: Reader, data: ReadingData, tokenizer: Tokenizer) -> Evalu
     )
 
 
+def exports(llm: T5, input_length: int, target_length: int) -> dict[str, Export]:
+    """The language model on padded texts: its distances between words are those of a fixed length."""
+
+    def logits(params: Params, ids: Int[Array, "b l"], decoder_ids: Int[Array, "b m"]) -> dict[str, Array]:
+        return {"logits": llm.apply({"params": params["llm"]}, ids, ids != llm.config.pad_id, decoder_ids)}
+
+    inputs = {
+        "ids": Input(f"b, {input_length}", jnp.int32, "token ids of the text, padded behind with 0"),
+        "decoder_ids": Input(f"b, {target_length}", jnp.int32, "the start token, then the answer's token ids so far"),
+    }
+    outputs = {"logits": "of the token after each of decoder_ids (b, m, vocabulary)"}
+    about = "Tells how likely each token is to come next in an answer."
+    return {"logits": Export(logits, about, inputs, outputs, uses="llm/.*")}
+
+
 def build(config: ConfigDict) -> Experiment:
     """The experiment of `configs/storyworld_t5.py`."""
     tokenizer = WordTokenizer.from_words(vocabulary())
@@ -308,4 +332,5 @@ def build(config: ConfigDict) -> Experiment:
         evaluators=(_evaluator(reader, data, tokenizer),),
         units="stories",
         steps_per_epoch=lambda: data.stories // config.train.batch_size,
+        exports=exports(reader.llm, data.story_length + data.prompt_length, data.target_length),
     )

@@ -22,6 +22,7 @@ from storyjax.train.step import TrainState
 from storyjax.weights.tree_io import flatten, load_flat, shipped
 
 FOLDER = "checkpoints"
+EXPORTED = "params"  # what `storyjax export --to orbax` calls it
 SHIPPED = "shipped:"
 
 
@@ -126,8 +127,8 @@ def _abstract(tree: Any) -> Any:
 
 
 def load_trainable(source: str | pathlib.Path) -> dict[str, np.ndarray]:
-    """Trainable parameters by path, on the host: of a run's latest checkpoint, of a safetensors file or folder, or of
-    "shipped:NAME", weights that come with the package.
+    """Trainable parameters by path, on the host: of a run's latest checkpoint, of an export, of a safetensors file or
+    folder, or of "shipped:NAME", weights that come with the package.
 
     Raises:
         StoryjaxError: there is none of them at `source`.
@@ -135,6 +136,8 @@ def load_trainable(source: str | pathlib.Path) -> dict[str, np.ndarray]:
     if str(source).startswith(SHIPPED):
         return load_flat(shipped(str(source).removeprefix(SHIPPED)))
     source = pathlib.Path(source)
+    if (source / EXPORTED).is_dir():
+        return _read_arrays(source / EXPORTED)
     if not (source / FOLDER).is_dir():
         if source.suffix == ".safetensors" or any(source.glob("*.safetensors")):
             return load_flat(source)
@@ -144,9 +147,13 @@ def load_trainable(source: str | pathlib.Path) -> dict[str, np.ndarray]:
     checkpoints.close()
     if step is None:
         raise StoryjaxError(f"the run in {source} has no whole checkpoint yet.")
+    return _read_arrays(source / FOLDER / str(step) / "trainable")
+
+
+def _read_arrays(folder: pathlib.Path) -> dict[str, np.ndarray]:
     # As numpy, because the devices it was saved from need not exist here.
     reader = ocp.Checkpointer(ocp.PyTreeCheckpointHandler())
-    folder = source.absolute() / FOLDER / str(step) / "trainable"
+    folder = folder.absolute()
     tree = reader.metadata(folder).item_metadata.tree
     as_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), tree)
     return flatten(reader.restore(folder, args=ocp.args.PyTreeRestore(restore_args=as_numpy)))

@@ -4,13 +4,21 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
-from jax.experimental import multihost_utils
 from jax.sharding import Mesh
 
 from storyjax.errors import StoryjaxError
-from storyjax.train.experiment import Evaluator, Params, StreamSpec
-from storyjax.train.mesh import batch_sharding, put_batch, replicated
+from storyjax.train.experiment import Batch, Evaluator, Params, StreamSpec
+from storyjax.train.mesh import batch_sharding, data_share, put_batch, replicated
 from storyjax.train.params import merge
+
+
+def make_measure(evaluator: Evaluator, mesh: Mesh) -> Callable[[Params, Params, Batch], Any]:
+    """The jitted measurement: (trainable, frozen, batch) -> what it measures, whole on every device."""
+
+    def measure(trainable: Params, frozen: Params, batch: Batch) -> Any:
+        return evaluator.measure(merge(trainable, frozen), batch)
+
+    return jax.jit(measure, out_shardings=replicated(mesh))
 
 
 class Evaluation:
@@ -25,16 +33,11 @@ class Evaluation:
 
     def __init__(self, evaluators: tuple[Evaluator, ...], batch_size: int, seed: int, mesh: Mesh) -> None:
         self._evaluators = evaluators
-        self._spec = StreamSpec(batch_size, seed, process_index=jax.process_index(), process_count=jax.process_count())
+        index, count = data_share(mesh)
+        self._spec = StreamSpec(batch_size, seed, process_index=index, process_count=count)
         self._sharding = batch_sharding(mesh)
-        self._measures = [self._compile(evaluator, replicated(mesh)) for evaluator in evaluators]
-
-    @staticmethod
-    def _compile(evaluator: Evaluator, sharding: Any) -> Callable[..., Any]:
-        def measure(trainable: Params, frozen: Params, batch: Any) -> Any:
-            return evaluator.measure(merge(trainable, frozen), batch)
-
-        return jax.jit(measure, out_shardings=sharding)
+        self._gather = jax.jit(lambda batch: batch, out_shardings=replicated(mesh))
+        self._measures = [make_measure(evaluator, mesh) for evaluator in evaluators]
 
     def __call__(self, trainable: Params, frozen: Params, after_batch: Callable[[str], None]) -> dict[str, float]:
         """{"dataset/metric": number} of all evaluators, sorted.
@@ -47,11 +50,13 @@ class Evaluation:
             stream, accumulated = evaluator.data(self._spec), None
             try:
                 for batch in stream:
-                    on_devices = put_batch(batch, self._spec.batch_size, self._sharding, evaluator.name)
+                    on_devices = put_batch(
+                        batch, self._spec.batch_size, self._sharding, evaluator.name, evaluator.sequences
+                    )
                     measured = jax.device_get(measure(trainable, frozen, on_devices))
-                    if jax.process_count() > 1:
+                    if jax.process_count() > 1 and evaluator.reads_batch:
                         # The measurements are those of the global batch, and so must the batch beside them be.
-                        batch = multihost_utils.process_allgather(batch, tiled=True)
+                        batch = jax.device_get(self._gather(on_devices))
                     accumulated = evaluator.accumulate(accumulated, measured, batch)
                     after_batch(evaluator.name)
             finally:

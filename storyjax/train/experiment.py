@@ -7,8 +7,8 @@ accumulation over tasks as in §3.6.2, logging) is a property of the loop.
 import importlib
 import importlib.util
 import pkgutil
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import jax
@@ -35,7 +35,7 @@ class StreamSpec:
         batch_size: examples of a global batch, over all processes.
         seed: with the step, the only source of randomness.
         start_step: the first batch to give is the one of this step (0-based).
-        process_index, process_count: which share of each global batch is this process's.
+        process_index, process_count: which share of each global batch is this process's (mesh.data_share).
         steps: how many batches will be asked for from the start of the run, or None if that is not known.
     """
 
@@ -60,6 +60,19 @@ class Stream(Protocol):
 
 
 @dataclass(frozen=True)
+class Planned:
+    """What `storyjax plan` needs to know of a batch before there is any data. Both are functions of its examples.
+
+    Attributes:
+        shapes: the arrays that the loss or measurement takes, as jax.ShapeDtypeStructs.
+        features: bytes of features that are kept of the batch from one pass over it to the next, on all devices.
+    """
+
+    shapes: Callable[[int], Batch]
+    features: Callable[[int], int] = lambda examples: 0
+
+
+@dataclass(frozen=True)
 class Task:
     """A loss with its data. Several tasks train together: the gradients of weight * loss are summed (§3.6.2)."""
 
@@ -68,6 +81,8 @@ class Task:
     loss: LossFn
     weight: float = 1.0
     batch_size: int | None = None  # None: config.train.batch_size
+    sequences: tuple[str, ...] = ()  # entries of a batch whose second dimension is cut along the mesh axis `seq`
+    planned: "Planned | None" = None
 
 
 @dataclass(frozen=True)
@@ -80,6 +95,8 @@ class Evaluator:
         measure: (params, batch) -> pytree of arrays; runs under `jit` over the global batch.
         accumulate: (acc or None, measure's result as numpy, batch) -> acc.
         finish: acc -> {"dataset/metric": number}.
+        sequences, planned: as those of a Task.
+        reads_batch: whether `accumulate` looks at the batch; if not, many processes need not send it to each other.
     """
 
     name: str
@@ -87,6 +104,9 @@ class Evaluator:
     measure: Callable[[Params, Batch], Any]
     accumulate: Callable[[Any, Any, Batch], Any]
     finish: Callable[[Any], dict[str, float]]
+    sequences: tuple[str, ...] = ()
+    planned: "Planned | None" = None
+    reads_batch: bool = True
 
 
 def summing_evaluator(
@@ -94,15 +114,55 @@ def summing_evaluator(
     data: Callable[[StreamSpec], Iterable[Batch]],
     measure: Callable[[Params, Batch], dict[str, Array]],
     finish: Callable[[dict[str, Any]], dict[str, float]],
+    **further: Any,
 ) -> Evaluator:
-    """An evaluator whose measurements are (masked) sums: they are added up in float64 and given to `finish`."""
+    """An evaluator whose measurements are (masked) sums: they are added up in float64 and given to `finish`.
+
+    `further` are fields of Evaluator.
+    """
 
     def accumulate(acc: Any, measured: Any, batch: Batch) -> Any:
         del batch
         measured = {key: np.asarray(value, np.float64) for key, value in measured.items()}
         return measured if acc is None else {key: acc[key] + measured[key] for key in measured}
 
-    return Evaluator(name, data, measure, accumulate, finish)
+    return Evaluator(name, data, measure, accumulate, finish, reads_batch=False, **further)
+
+
+@dataclass(frozen=True)
+class Input:
+    """An input of an exported function.
+
+    Attributes:
+        shape: as `jax.export.symbolic_shape` reads it: "b, t, 64, 64, 3" leaves the sizes b and t open.
+        dtype: of its numbers.
+        about: what it is, with its unit, for whoever calls the function.
+    """
+
+    shape: str
+    dtype: Any
+    about: str
+
+
+@dataclass(frozen=True)
+class Export:
+    """A function of the model that `storyjax export --to stablehlo` writes, to be run where JAX is and storyjax is not.
+
+    Attributes:
+        function: (params, **inputs) -> {name: array}; params are the whole tree's, but only what `uses` matches.
+        about: what it does, in a sentence.
+        inputs: by name. Open sizes of one name are the same size.
+        outputs: by name, what each is.
+        uses: a regular expression of the parameter paths that it needs.
+        constraints: on open sizes, as `jax.export.SymbolicScope` reads them: "l <= 64".
+    """
+
+    function: Callable[..., dict[str, Array]]
+    about: str
+    inputs: Mapping[str, Input]
+    outputs: Mapping[str, str]
+    uses: str = ".*"
+    constraints: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -117,9 +177,10 @@ class Experiment:
         tasks: the losses with their data.
         evaluators: run every config.eval.every steps and at the end.
         pretrained: imported weights, flat {"a/b/c": array}, laid over `init`; an unknown key or a wrong shape is an
-            error.
+            error. An array may be one that is read from its file where NumPy asks for it (weights.tensor_files).
         units: what an example is, for the rate in the progress bar.
         steps_per_epoch: called when config.train.epochs sets the length of the run.
+        exports: functions of the model for other programs, by name.
     """
 
     name: str
@@ -127,9 +188,10 @@ class Experiment:
     trainable: str
     tasks: tuple[Task, ...]
     evaluators: tuple[Evaluator, ...] = ()
-    pretrained: Callable[[], dict[str, np.ndarray]] | None = None
+    pretrained: Callable[[], dict[str, Any]] | None = None
     units: str = "examples"
     steps_per_epoch: Callable[[], int] | None = None
+    exports: Mapping[str, Export] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for kind, members in (("task", self.tasks), ("evaluator", self.evaluators)):

@@ -1,7 +1,6 @@
 """What a run tells: metrics.jsonl for programs, TensorBoard's event files, and a progress bar for people."""
 
 import json
-import math
 import pathlib
 import sys
 import time
@@ -11,7 +10,7 @@ from typing import Any
 import jax
 from tqdm import tqdm
 
-from storyjax.train.workdir import write_atomically
+from storyjax.train.workdir import as_json, write_atomically
 
 
 class RunLog:
@@ -90,9 +89,7 @@ class RunLog:
 
     def _write(self, step: int, kind: str, metrics: Mapping[str, float]) -> None:
         if self._file is not None:
-            # JSON has no NaN.
-            numbers = {name: value if math.isfinite(value) else None for name, value in metrics.items()}
-            self._file.write(json.dumps({"step": step, "kind": kind, **numbers}) + "\n")
+            self._file.write(json.dumps({"step": step, "kind": kind, **as_json(metrics)}) + "\n")
         if self._events is not None:
             self._events.write(step, kind, metrics)
 

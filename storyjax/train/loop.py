@@ -22,6 +22,7 @@ from storyjax.configuration import choose
 from storyjax.errors import StoryjaxError
 from storyjax.train import mesh as mesh_lib
 from storyjax.train.checkpoint import Checkpoints
+from storyjax.train.distributed import check_shared, peers, start_distributed
 from storyjax.train.evaluation import Evaluation
 from storyjax.train.experiment import Experiment, Params, build_experiment
 from storyjax.train.feed import Feed
@@ -67,9 +68,10 @@ def run(
     settings = read_settings(config)
     choose(mode, MODES, "mode")
     workdir = pathlib.Path(workdir).absolute()
-    mesh_lib.start_distributed(settings.mesh)
-    with storage_errors(workdir), Termination() as termination:
+    start_distributed(settings.distributed)
+    with peers(), storage_errors(workdir), Termination() as termination:
         make_workdir(workdir)
+        check_shared(workdir)
         experiment = experiment or build_experiment(config)
         mesh = mesh_lib.make_mesh(settings.mesh)
         with jax.set_mesh(mesh), _memory_errors():
@@ -174,7 +176,8 @@ class _Run:
                 log.say(f"going on from step {done} of the run in {self.workdir}")
             if jax.process_index() == 0:
                 write_config(self.workdir, self.config)
-            feed = Feed(experiment.tasks, self.batch_sizes, settings.seed, done, total, self.mesh)
+            before = checkpoints.meta(done)["streams"] if start.step is not None else None
+            feed = Feed(experiment.tasks, self.batch_sizes, settings.seed, done, total, self.mesh, before)
             stack.enter_context(contextlib.closing(feed))
             return _Training(self, checkpoints, log, feed, start, total).results()
 
@@ -186,6 +189,7 @@ class _Pending:
     step: int
     metrics: StepMetrics
     indices: dict[str, np.ndarray]
+    reports: dict[str, dict[str, Any]]
 
 
 class _Training:
@@ -208,15 +212,19 @@ class _Training:
     def results(self) -> dict[str, float]:
         """Takes the steps that are left, saves the last state and evaluates it."""
         done = self.start.step or 0
-        if done < self.total and self._due(done, self.settings.eval.every) and not self.log.evaluated(done):
-            self._evaluate(done)  # An earlier attempt was killed between this step's checkpoint and its evaluation.
+        stops = self.settings.train.stop_metric is not None
+        # An earlier attempt was killed between this step's checkpoint and its evaluation, or ended here early.
+        if done < self.total and self._due(done, self.settings.eval.every) and (stops or not self.log.evaluated(done)):
+            results = self._evaluate(done)
+            if self._good_enough(results):
+                return results
         pending = None
         for step in range(done + 1, self.total + 1):
             batches, indices = self.feed.next()
             self.state, metrics = self.step_fn(self.state, self.start.frozen, batches, self.key)
             # The step before is read only now, so that the devices have the next one to go on with meanwhile.
             self._settle(pending)
-            pending = _Pending(step, metrics, indices)
+            pending = _Pending(step, metrics, indices, self.feed.reports())
             last, stop = step == self.total, self.run.termination.agreed(step)
             save = last or stop or self._due(step, self.settings.checkpoint.every)
             evaluate = self._due(step, self.settings.eval.every) and not last and not stop
@@ -230,7 +238,10 @@ class _Training:
             if stop and not last:
                 raise Stopped(f"stopped after step {step} of {self.total}, saved; resume with the same command")
             if evaluate:
-                self._evaluate(step)
+                results = self._evaluate(step)
+                if self._good_enough(results):
+                    self._save()
+                    return results
         if self.total == 0:
             self._save()
         results = self._measure()
@@ -259,7 +270,7 @@ class _Training:
             logged |= {name: value for name, value in metrics.items() if not name.startswith("finite/")}
             counters = {
                 f"{task}/{name}": float(value)
-                for task, report in self.feed.reports().items()
+                for task, report in pending.reports.items()
                 for name, value in report.items()
                 if isinstance(value, int | float)
             }
@@ -295,6 +306,20 @@ class _Training:
             self._save()
             raise
 
-    def _evaluate(self, step: int) -> None:
-        self.log.evaluation(step, self._measure())
+    def _evaluate(self, step: int) -> dict[str, float]:
+        results = self._measure()
+        if not self.log.evaluated(step):
+            self.log.evaluation(step, results)
         self.log.restart_clock(step, self.feed.waited)
+        return results
+
+    def _good_enough(self, results: dict[str, float]) -> bool:
+        """Whether the run may end here (config.train.stop_metric; §4.3.1 stops at a validation accuracy)."""
+        train = self.settings.train
+        if train.stop_metric is None:
+            return False
+        value = results[choose(train.stop_metric, results, "config.train.stop_metric")]
+        if value < train.stop_value:
+            return False
+        self.log.say(f"{train.stop_metric} is {value:g}, at least config.train.stop_value: done early")
+        return True

@@ -17,18 +17,9 @@ from storyjax.train.settings import MeshSettings
 
 AXES = ("data", "fsdp", "seq")
 BATCH_AXES = ("data", "fsdp")
+SEQUENCE_AXIS = "seq"
 # Cutting a bias into eight saves nothing and costs a collective at each use.
 MIN_SHARDED_SIZE = 1024
-
-
-def start_distributed(settings: MeshSettings) -> None:
-    """Joins the other processes, where the config asks for it; must come before anything touches a device."""
-    if jax.distributed.is_initialized():
-        return
-    if settings.coordinator is not None:
-        jax.distributed.initialize(settings.coordinator, settings.num_processes, settings.process_id)
-    elif settings.distributed == "auto":
-        jax.distributed.initialize()
 
 
 def make_mesh(settings: MeshSettings) -> Mesh:
@@ -37,8 +28,16 @@ def make_mesh(settings: MeshSettings) -> Mesh:
     Raises:
         StoryjaxError: the axes do not multiply to the number of devices.
     """
+    return Mesh(mesh_utils.create_device_mesh(mesh_shape(settings, jax.device_count())), AXES)
+
+
+def mesh_shape(settings: MeshSettings, devices: int) -> tuple[int, ...]:
+    """Devices along each of AXES.
+
+    Raises:
+        StoryjaxError: the axes do not multiply to `devices`.
+    """
     shape = [settings.data, settings.fsdp, settings.seq]
-    devices = jax.device_count()
     wrong = any(size == 0 or size < -1 for size in shape) or shape.count(-1) > 1
     if not wrong and -1 in shape:
         shape[shape.index(-1)] = devices // -math.prod(shape)
@@ -47,16 +46,16 @@ def make_mesh(settings: MeshSettings) -> Mesh:
         raise StoryjaxError(
             f"config.mesh ({asked}) does not lay out {devices} device(s); one axis may be -1, the rest."
         )
-    return Mesh(mesh_utils.create_device_mesh(shape), AXES)
+    return tuple(shape)
 
 
 def replicated(mesh: Mesh | AbstractMesh) -> NamedSharding:
     return NamedSharding(mesh, PartitionSpec())
 
 
-def batch_sharding(mesh: Mesh | AbstractMesh) -> NamedSharding:
-    """Of arrays whose leading dimension is the examples."""
-    return NamedSharding(mesh, PartitionSpec(BATCH_AXES))
+def batch_sharding(mesh: Mesh | AbstractMesh, sequence: bool = False) -> NamedSharding:
+    """Of arrays whose leading dimension is the examples and, with `sequence`, whose second is cut along `seq`."""
+    return NamedSharding(mesh, PartitionSpec(BATCH_AXES, *([SEQUENCE_AXIS] if sequence else [])))
 
 
 def parameter_sharding(mesh: Mesh | AbstractMesh, shape: tuple[int, ...]) -> NamedSharding:
@@ -67,6 +66,27 @@ def parameter_sharding(mesh: Mesh | AbstractMesh, shape: tuple[int, ...]) -> Nam
         return replicated(mesh)
     axis = max(candidates, key=lambda axis: shape[axis])
     return NamedSharding(mesh, PartitionSpec(*([None] * axis), "fsdp"))
+
+
+def data_share(mesh: Mesh) -> tuple[int, int]:
+    """(index, count): which part of every batch this process loads, and of how many parts.
+
+    Processes whose devices hold the same examples (those along `seq`) load the same part. Where the devices of a
+    process lie apart along the batch, its part is spread likewise: the batch has the same examples, in another order.
+
+    Raises:
+        StoryjaxError: the processes' devices cut the batch in parts that overlap.
+    """
+    owners = np.vectorize(lambda device: device.process_index)(mesh.devices).reshape(-1, mesh.shape["seq"])
+    parts = {process: tuple(np.flatnonzero((owners == process).any(axis=1))) for process in np.unique(owners)}
+    distinct = sorted(set(parts.values()))
+    if sum(map(len, distinct)) != len(owners) or len(set(map(len, distinct))) > 1:
+        axes = ", ".join(f"{axis}={mesh.shape[axis]}" for axis in AXES)
+        raise StoryjaxError(
+            f"config.mesh ({axes}) cuts a batch across processes unevenly; let config.mesh.seq be a multiple, or a "
+            "divisor, of the devices of a process."
+        )
+    return distinct.index(parts[jax.process_index()]), len(distinct)
 
 
 def check_batch_size(mesh: Mesh | AbstractMesh, batch_size: int, accumulate: int, where: str) -> None:
@@ -82,15 +102,25 @@ def check_batch_size(mesh: Mesh | AbstractMesh, batch_size: int, accumulate: int
         )
 
 
-def put_batch(batch: Mapping[str, Any], batch_size: int, sharding: NamedSharding, where: str) -> dict[str, jax.Array]:
-    """This process's share of a batch of `batch_size` examples, as arrays of the global batch.
+def put_batch(
+    batch: Mapping[str, Any], batch_size: int, sharding: NamedSharding, where: str, sequences: tuple[str, ...] = ()
+) -> dict[str, jax.Array]:
+    """This process's share of a batch of `batch_size` examples, as arrays of the global batch; those that `sequences`
+    names are cut along `seq` too.
 
     Raises:
         ValueError: an array has another number of examples; `where` names the stream.
     """
-    share = batch_size // jax.process_count()
+    share = batch_size // data_share(sharding.mesh)[1]
     arrays = {name: np.asarray(value) for name, value in batch.items()}
     for name, array in arrays.items():
         if array.shape[:1] != (share,):
             raise ValueError(f"{where}: batch['{name}'] has shape {array.shape}, not ({share}, ...)")
-    return {name: jax.make_array_from_process_local_data(sharding, array) for name, array in arrays.items()}
+    along = batch_sharding(sharding.mesh, sequence=True)
+    # The whole shape is given, because processes that share a video all load all of its frames.
+    return {
+        name: jax.make_array_from_process_local_data(
+            along if name in sequences else sharding, array, (batch_size, *array.shape[1:])
+        )
+        for name, array in arrays.items()
+    }

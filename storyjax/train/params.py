@@ -80,20 +80,37 @@ def initialise(
         given: flat {path: array} that is used instead of what `init` would draw. What is given is never drawn, so that
             a frozen tower of billions of parameters costs its memory once, and in its own type.
     """
-    abstract = flatten(jax.eval_shape(init, key))
-    train_paths = set(flatten(partition(unflatten(abstract), trainable)[0]))
-    dtypes = {path: policy.parameter_dtype(leaf.dtype, trains=path in train_paths) for path, leaf in abstract.items()}
-    shardings = {path: parameter_sharding(mesh, leaf.shape) for path, leaf in abstract.items()}
-    drawn_paths = [path for path in abstract if path not in given]
+    train, frozen = abstract_parameters(init, key, trainable, policy, mesh)
+    abstract = flatten(merge(train, frozen))
+    drawn_paths = [path for path in flatten(jax.eval_shape(init, key)) if path not in given]
 
     def draw(key: jax.Array) -> dict[str, jax.Array]:
         flat = flatten(init(key))
-        return {path: flat[path].astype(dtypes[path]) for path in drawn_paths}
+        return {path: flat[path].astype(abstract[path].dtype) for path in drawn_paths}
 
-    flat = jax.jit(draw, out_shardings={path: shardings[path] for path in drawn_paths})(key)
+    flat = jax.jit(draw, out_shardings={path: abstract[path].sharding for path in drawn_paths})(key)
     for path, value in given.items():
-        host = np.asarray(value).astype(dtypes[path])
-        flat[path] = jax.make_array_from_callback(host.shape, shardings[path], host.__getitem__)
-    ordered = {path: flat[path] for path in abstract}
-    train = {path: leaf for path, leaf in ordered.items() if path in train_paths}
-    return unflatten(train), unflatten({path: leaf for path, leaf in ordered.items() if path not in train_paths})
+        host = np.asarray(value).astype(abstract[path].dtype)
+        flat[path] = jax.make_array_from_callback(host.shape, abstract[path].sharding, host.__getitem__)
+    return tuple(unflatten({path: flat[path] for path in flatten(part)}) for part in (train, frozen))
+
+
+def abstract_parameters(
+    init: Callable[[jax.Array], Params], key: jax.Array, trainable: str, policy: Policy, mesh: Mesh
+) -> tuple[Params, Params]:
+    """(trainable, frozen) as `initialise` lays them out, shapes, types and shardings alone."""
+
+    def laid_out(part: Params, trains: bool) -> Params:
+        return unflatten(
+            {
+                path: jax.ShapeDtypeStruct(
+                    leaf.shape,
+                    policy.parameter_dtype(leaf.dtype, trains=trains, path=path),
+                    sharding=parameter_sharding(mesh, leaf.shape),
+                )
+                for path, leaf in flatten(part).items()
+            }
+        )
+
+    train, frozen = partition(jax.eval_shape(init, key), trainable)
+    return laid_out(train, True), laid_out(frozen, False)

@@ -17,6 +17,8 @@ class TrainSettings:
     epochs: float | None = None  # the same in passes over the data (Experiment.steps_per_epoch)
     batch_size: int = 32  # global, over all processes
     accumulate: int = 1  # micro-batches that a batch is cut into, to fit memory
+    stop_metric: str | None = None  # the run ends early, at an evaluation where this metric ...
+    stop_value: float = 1.0  # ... has reached this value
 
 
 @dataclass(frozen=True)
@@ -43,10 +45,17 @@ class MeshSettings:
     data: int = -1
     fsdp: int = 1
     seq: int = 1
-    distributed: Literal["off", "auto"] = "off"  # auto: jax.distributed finds the cluster by itself (TPU pods, Slurm)
-    coordinator: str | None = None  # "host:port" of process 0, when the cluster is spelt out
-    num_processes: int | None = None
-    process_id: int | None = None
+
+
+@dataclass(frozen=True)
+class DistributedSettings:
+    """Processes of one run; each is started with the same command (storyjax/train/distributed.py)."""
+
+    address: str = "auto"  # HOST:PORT of process 0; auto: TPU pods, Slurm steps and Open MPI jobs by themselves; off
+    processes: int | None = None  # how many there are, and which one this is, from 0 on: with an address only
+    process: int | None = None
+    start_seconds: int = 300  # how long to wait for the others at the start
+    heartbeat_seconds: int = 100  # a process that is silent for so long is taken for dead, and the others end
 
 
 @dataclass(frozen=True)
@@ -79,10 +88,11 @@ class Settings:
 
     experiment: str = ""
     seed: int = 0
-    precision: Literal["float32", "bfloat16"] = "float32"
+    precision: Literal["float32", "bfloat16", "lavis", "lavis_bfloat16"] = "float32"  # see precision.py
     train: TrainSettings = field(default_factory=TrainSettings)
     optim: OptimSettings = field(default_factory=OptimSettings)
     mesh: MeshSettings = field(default_factory=MeshSettings)
+    distributed: DistributedSettings = field(default_factory=DistributedSettings)
     checkpoint: CheckpointSettings = field(default_factory=CheckpointSettings)
     eval: EvalSettings = field(default_factory=EvalSettings)
     log: LogSettings = field(default_factory=LogSettings)
@@ -94,6 +104,8 @@ class Settings:
             "train.accumulate": self.train.accumulate,
             "checkpoint.keep": self.checkpoint.keep,
             "log.every": self.log.every,
+            "distributed.start_seconds": self.distributed.start_seconds,
+            "distributed.heartbeat_seconds": self.distributed.heartbeat_seconds,
         }
         counts = {
             "train.steps": self.train.steps or 0,
@@ -102,6 +114,8 @@ class Settings:
             "checkpoint.every": self.checkpoint.every,
             "optim.warmup_steps": self.optim.warmup_steps,
         }
+        if self.train.stop_metric is not None and not self.eval.every:
+            raise StoryjaxError("config.train.stop_metric is looked at in evaluations: set config.eval.every.")
         for key, value in {**positive, **counts}.items():
             if value < (1 if key in positive else 0):
                 raise StoryjaxError(f"config.{key} is {value}; it must be at least {1 if key in positive else 0}.")

@@ -11,7 +11,7 @@ import optax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from storyjax.train.experiment import Batch, Params, Task
-from storyjax.train.mesh import BATCH_AXES, batch_sharding, replicated
+from storyjax.train.mesh import batch_sharding, replicated
 from storyjax.train.params import merge
 
 # {"loss", "grad_norm", "finite/<task>", "<task>/loss", "<task>/<what the loss reports>"} -> scalar.
@@ -37,16 +37,27 @@ class TrainState:
 
 
 def new_state(trainable: Params, optimizer: optax.GradientTransformation, mesh: Mesh) -> TrainState:
-    """The state before the first step; each optimiser slot lies on the mesh as its parameter does."""
-    sharding_of = {leaf.shape: leaf.sharding for leaf in jax.tree.leaves(trainable)}
-    slots = jax.eval_shape(optimizer.init, trainable)
-    shardings = jax.tree.map(lambda slot: sharding_of.get(slot.shape, replicated(mesh)), slots)
+    """The state before the first step."""
+    shardings = jax.tree.map(lambda slot: slot.sharding, abstract_state(trainable, optimizer, mesh).opt_state)
     return TrainState(
         step=jax.device_put(jnp.zeros((), jnp.int32), replicated(mesh)),
         healthy=jax.device_put(jnp.ones((), bool), replicated(mesh)),
         trainable=trainable,
         opt_state=jax.jit(optimizer.init, out_shardings=shardings)(trainable),
     )
+
+
+def abstract_state(trainable: Params, optimizer: optax.GradientTransformation, mesh: Mesh) -> TrainState:
+    """Shapes, types and shardings of a state; each optimiser slot lies on the mesh as its parameter does."""
+    sharding_of = {leaf.shape: leaf.sharding for leaf in jax.tree.leaves(trainable)}
+
+    def laid_out(leaf: Any) -> jax.ShapeDtypeStruct:
+        return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding_of.get(leaf.shape, replicated(mesh)))
+
+    slots = jax.tree.map(laid_out, jax.eval_shape(optimizer.init, trainable))
+    parameters = jax.tree.map(laid_out, trainable)
+    scalars = (jax.ShapeDtypeStruct((), kind, sharding=replicated(mesh)) for kind in (jnp.int32, jnp.bool_))
+    return TrainState(*scalars, parameters, slots)
 
 
 def task_gradients(
@@ -67,9 +78,11 @@ def task_gradients(
         return value, scalars, gradients
 
     # Micro-batch i takes every `accumulate`-th example, so that each device cuts up its own share and none travel.
-    sharding = NamedSharding(mesh, PartitionSpec(None, BATCH_AXES))
     micro_batches = {
-        name: jax.lax.with_sharding_constraint(einops.rearrange(array, "(b m) ... -> m b ...", m=accumulate), sharding)
+        name: jax.lax.with_sharding_constraint(
+            einops.rearrange(array, "(b m) ... -> m b ...", m=accumulate),
+            NamedSharding(mesh, PartitionSpec(None, *batch_sharding(mesh, name in task.sequences).spec)),
+        )
         for name, array in batch.items()
     }
 
@@ -128,7 +141,8 @@ def make_step(
     whole = replicated(mesh)
     return jax.jit(
         step,
-        in_shardings=(sharding_of(state), sharding_of(frozen), batch_sharding(mesh), whole),
+        # Batches lie as put_batch laid them.
+        in_shardings=(sharding_of(state), sharding_of(frozen), None, whole),
         out_shardings=(sharding_of(state), whole),
         donate_argnums=0,
     )

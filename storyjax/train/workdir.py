@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import json
+import math
 import os
 import pathlib
 import re
@@ -14,7 +15,7 @@ from ml_collections import ConfigDict
 from storyjax.errors import StoryjaxError
 
 # What may change between a run and its resumption without making it another run.
-FREE_KEYS = ("train.steps", "train.epochs", "mesh.", "checkpoint.", "eval.", "log.")
+FREE_KEYS = ("train.steps", "train.epochs", "mesh.", "distributed.", "checkpoint.", "eval.", "log.")
 _STORAGE_ERRORS = (
     *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO),
     *(errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENOENT),
@@ -79,7 +80,12 @@ def write_atomically(path: pathlib.Path, text: str) -> None:
 
 def write_results(workdir: pathlib.Path, results: Mapping[str, float]) -> None:
     """`results.json`: flat, sorted, {"dataset/metric": number}."""
-    write_atomically(workdir / "results.json", json.dumps(dict(results), indent=2, sort_keys=True) + "\n")
+    write_atomically(workdir / "results.json", json.dumps(as_json(results), indent=2, sort_keys=True) + "\n")
+
+
+def as_json(metrics: Mapping[str, float]) -> dict[str, float | None]:
+    """Metrics as JSON, which has no NaN and no infinity: null stands for them."""
+    return {name: value if math.isfinite(value) else None for name, value in metrics.items()}
 
 
 def write_config(workdir: pathlib.Path, config: ConfigDict) -> None:

@@ -6,16 +6,20 @@ missing, an unused and a misshapen array are all errors.
 """
 
 import dataclasses
+import fnmatch
 import re
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NoReturn, Protocol, TypeVar, runtime_checkable
 
 import einops
 import jax
 import numpy as np
 
+from storyjax.errors import StoryjaxError
 from storyjax.nn.t5 import T5Config
 from storyjax.weights.tree_io import fit, flatten, refuse_mismatch
+
+T = TypeVar("T")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,12 +76,14 @@ class RuleTable:
     Attributes:
       rules: one of them matches every path of the model.
       aliases: second names under which the source may repeat an array; it must be the same array.
-      ignored: names that published files may hold though they are not weights.
+      ignored: names that published files may hold though the model does not need them; "*" stands for anything.
+      zeros: our paths that the source leaves out because they are zero there.
     """
 
     rules: tuple[Rule, ...]
     aliases: Mapping[str, str] = dataclasses.field(default_factory=dict)
     ignored: tuple[str, ...] = ()
+    zeros: tuple[str, ...] = ()
 
     def placed(self, source_prefix: str, target_prefix: str) -> "RuleTable":
         """The same table for a model that is part of a larger one on either side."""
@@ -90,21 +96,30 @@ class RuleTable:
             for rule in self.rules
         )
         aliases = {source_prefix + alias: source_prefix + name for alias, name in self.aliases.items()}
-        return RuleTable(rules, aliases, tuple(source_prefix + name for name in self.ignored))
+        ignored = tuple(source_prefix + name for name in self.ignored)
+        return RuleTable(rules, aliases, ignored, tuple(target_prefix + path for path in self.zeros))
 
     def __add__(self, other: "RuleTable") -> "RuleTable":
-        return RuleTable(self.rules + other.rules, {**self.aliases, **other.aliases}, self.ignored + other.ignored)
+        aliases = {**self.aliases, **other.aliases}
+        return RuleTable(self.rules + other.rules, aliases, self.ignored + other.ignored, self.zeros + other.zeros)
+
+    def ignores(self, name: str) -> bool:
+        """Whether the source may hold `name` though nothing uses it."""
+        return any(fnmatch.fnmatchcase(name, pattern) for pattern in self.ignored)
 
 
-def _linear(source: str, target: str) -> list[Rule]:
+def linear(source: str, target: str) -> list[Rule]:
+    """A linear layer without a bias."""
     return [Rule(f"{source}.weight", (f"{target}/kernel",), LINEAR)]
 
 
-def _dense(source: str, target: str) -> list[Rule]:
-    return [*_linear(source, target), Rule(f"{source}.bias", (f"{target}/bias",))]
+def dense(source: str, target: str) -> list[Rule]:
+    """A linear layer."""
+    return [*linear(source, target), Rule(f"{source}.bias", (f"{target}/bias",))]
 
 
-def _norm(source: str, target: str) -> list[Rule]:
+def norm(source: str, target: str) -> list[Rule]:
+    """A layer norm."""
     return [Rule(f"{source}.weight", (f"{target}/scale",)), Rule(f"{source}.bias", (f"{target}/bias",))]
 
 
@@ -128,35 +143,37 @@ def t5_rules(config: T5Config) -> RuleTable:
         bias = f"{stack}.block.0.layer.0.SelfAttention.relative_attention_bias.weight"
         rules.append(Rule(bias, (f"{stack}/relative_bias/embedding",)))
         rules.append(Rule(f"{stack}.final_layer_norm.weight", (f"{stack}/norm/scale",)))
-        for layer, (theirs, norm, ours, parts) in enumerate(sublayers):
+        for layer, (theirs, our_norm, ours, parts) in enumerate(sublayers):
             source, target = f"{stack}.block.{{i}}.layer.{layer}", f"{stack}/block_{{i}}"
-            rules.append(Rule(f"{source}.layer_norm.weight", (f"{target}/{norm}/scale",)))
+            rules.append(Rule(f"{source}.layer_norm.weight", (f"{target}/{our_norm}/scale",)))
             for part, name in parts.items():
-                rules += _linear(f"{source}.{theirs}.{part}", f"{target}/{ours}/{name}")
+                rules += linear(f"{source}.{theirs}.{part}", f"{target}/{ours}/{name}")
     # The first conversions wrote a table that the model never read.
     unread = "decoder.block.0.layer.1.EncDecAttention.relative_attention_bias.weight"
     return RuleTable(tuple(rules), aliases, (unread,))
 
 
-def _encoder_block_rules() -> list[Rule]:
-    """What the blocks of CLIP and BLIP-2 have in common."""
+def encoder_block_rules() -> list[Rule]:
+    """What the blocks of CLIP, SigLIP and BLIP-2 have in common."""
     source, target = "encoder.layers.{i}", "encoder/block_{i}"
     return [
-        *_norm(f"{source}.layer_norm1", f"{target}/attention_norm"),
-        *_norm(f"{source}.layer_norm2", f"{target}/mlp_norm"),
-        *_dense(f"{source}.mlp.fc1", f"{target}/mlp/up"),
-        *_dense(f"{source}.mlp.fc2", f"{target}/mlp/down"),
+        *norm(f"{source}.layer_norm1", f"{target}/attention_norm"),
+        *norm(f"{source}.layer_norm2", f"{target}/mlp_norm"),
+        *dense(f"{source}.mlp.fc1", f"{target}/mlp/up"),
+        *dense(f"{source}.mlp.fc2", f"{target}/mlp/down"),
     ]
 
 
-def _clip_block_rules() -> list[Rule]:
+def clip_block_rules() -> list[Rule]:
+    """The blocks of both towers of CLIP and of SigLIP."""
     source, target = "encoder.layers.{i}.self_attn", "encoder/block_{i}/attention"
     parts = {"q_proj": "query", "k_proj": "key", "v_proj": "value", "out_proj": "out"}
-    rules = [rule for part, name in parts.items() for rule in _dense(f"{source}.{part}", f"{target}/{name}")]
-    return _encoder_block_rules() + rules
+    rules = [rule for part, name in parts.items() for rule in dense(f"{source}.{part}", f"{target}/{name}")]
+    return encoder_block_rules() + rules
 
 
-def _fused_paths(leaf: str) -> tuple[str, ...]:
+def fused_paths(leaf: str) -> tuple[str, ...]:
+    """Our three paths for queries, keys and values that the source keeps in one."""
     return tuple(f"encoder/block_{{i}}/attention/{name}/{leaf}" for name in ("query", "key", "value"))
 
 
@@ -167,11 +184,11 @@ BLIP2_VISION = RuleTable(
         Rule("embeddings.position_embedding", ("position",)),
         Rule("embeddings.patch_embedding.weight", ("patch/kernel",), PATCHES),
         Rule("embeddings.patch_embedding.bias", ("patch/bias",)),
-        *_encoder_block_rules(),
-        Rule("encoder.layers.{i}.self_attn.qkv.weight", _fused_paths("kernel"), FUSED_KERNELS),
-        Rule("encoder.layers.{i}.self_attn.qkv.bias", _fused_paths("bias"), FUSED_BIASES),
-        *_dense("encoder.layers.{i}.self_attn.projection", "encoder/block_{i}/attention/out"),
-        *_norm("post_layernorm", "norm"),
+        *encoder_block_rules(),
+        Rule("encoder.layers.{i}.self_attn.qkv.weight", fused_paths("kernel"), FUSED_KERNELS),
+        Rule("encoder.layers.{i}.self_attn.qkv.bias", fused_paths("bias"), FUSED_BIASES),
+        *dense("encoder.layers.{i}.self_attn.projection", "encoder/block_{i}/attention/out"),
+        *norm("post_layernorm", "norm"),
     )
 )
 
@@ -181,9 +198,9 @@ CLIP_VISION = RuleTable(
         Rule("embeddings.class_embedding", ("cls",), VECTOR_TO_ROW),
         Rule("embeddings.position_embedding.weight", ("position",), TABLE_TO_BATCH),
         Rule("embeddings.patch_embedding.weight", ("patch/kernel",), PATCHES),
-        *_norm("pre_layrnorm", "pre_norm"),
-        *_clip_block_rules(),
-        *_norm("post_layernorm", "norm"),
+        *norm("pre_layrnorm", "pre_norm"),
+        *clip_block_rules(),
+        *norm("post_layernorm", "norm"),
     ),
     ignored=("embeddings.position_ids",),
 )
@@ -193,8 +210,8 @@ CLIP_TEXT = RuleTable(
     (
         Rule("embeddings.token_embedding.weight", ("token/embedding",)),
         Rule("embeddings.position_embedding.weight", ("position",), TABLE_TO_BATCH),
-        *_clip_block_rules(),
-        *_norm("final_layer_norm", "norm"),
+        *clip_block_rules(),
+        *norm("final_layer_norm", "norm"),
     ),
     ignored=("embeddings.position_ids",),
 )
@@ -205,86 +222,148 @@ CLIP = (
     + CLIP_TEXT.placed("text_model.", "text/")
     + RuleTable(
         (
-            *_linear("visual_projection", "vision_projection"),
-            *_linear("text_projection", "text_projection"),
+            *linear("visual_projection", "vision_projection"),
+            *linear("text_projection", "text_projection"),
             Rule("logit_scale", ("logit_scale",)),
         )
     )
 )
 
 
-def select(source: Mapping[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:
+def select(source: Mapping[str, T], prefix: str) -> dict[str, T]:
     """The arrays of one part of a larger checkpoint, named as if it were alone: "vision_model." of BLIP-2."""
     return {name.removeprefix(prefix): array for name, array in source.items() if name.startswith(prefix)}
 
 
-def _rules_by_source(table: RuleTable, tree: Mapping[str, Any]) -> dict[str, tuple[Rule, tuple[str, ...]]]:
-    """For each name that the source must have for `tree`: its rule and our paths, numbers filled in."""
-    patterns = [
-        (re.compile(re.escape(target).replace(re.escape("{i}"), r"(\d+)")), rule)
-        for rule in table.rules
-        for target in rule.targets
-    ]
-    wanted = {}
-    for path in flatten(tree):
+@dataclasses.dataclass(frozen=True)
+class Planned:
+    """An array of the source and where it goes."""
+
+    source: str
+    paths: tuple[str, ...]
+    layout: Layout
+
+    def ours(self, array: np.ndarray) -> dict[str, np.ndarray]:
+        """Our arrays by path."""
+        return dict(zip(self.paths, self.layout.ours(array, len(self.paths)), strict=True))
+
+
+def _zeros(table: RuleTable, path: str) -> bool:
+    return any(_pattern(zero).fullmatch(path) for zero in table.zeros)
+
+
+def _pattern(target: str) -> re.Pattern[str]:
+    return re.compile(re.escape(target).replace(re.escape("{i}"), r"(\d+)"))
+
+
+def _planned(table: RuleTable, paths: Iterable[str]) -> list[Planned]:
+    """What the source must have for a model with these paths: rules with their numbers filled in."""
+    patterns = [(_pattern(target), rule) for rule in table.rules for target in rule.targets]
+    planned: dict[str, Planned] = {}
+    for path in paths:
+        if _zeros(table, path):
+            continue
         for pattern, rule in patterns:
             if match := pattern.fullmatch(path):
                 number = match[1] if match.groups() else ""
-                paths = tuple(target.replace("{i}", number) for target in rule.targets)
-                wanted[rule.source.replace("{i}", number)] = (rule, paths)
+                source = rule.source.replace("{i}", number)
+                targets = tuple(target.replace("{i}", number) for target in rule.targets)
+                planned[source] = Planned(source, targets, rule.layout)
                 break
         else:
             raise ValueError(f"no rule leads to '{path}': this table is for another model")
-    return wanted
+    return list(planned.values())
+
+
+@runtime_checkable
+class _Shaped(Protocol):
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+
+    @property
+    def dtype(self) -> Any: ...
+
+
+def plan(
+    table: RuleTable, source: Mapping[str, _Shaped], shapes: Mapping[str, tuple[int, ...]], where: str
+) -> list[Planned]:
+    """How `source`, of which nothing but shapes and types is looked at, becomes a model of these shapes.
+
+    Strict both ways: raises StoryjaxError listing names that are missing from `source`, that nothing uses, whose
+    shapes do not fit, and which are not floating-point numbers. `where` names the source in that error. Arrays that
+    the source repeats under `table.aliases` are planned under one of their names; whether they are equal is for
+    whoever reads them to say.
+    """
+    planned = _planned(table, shapes)
+    known_as = {name: name for name in source}
+    for alias, name in table.aliases.items():
+        if known_as.pop(alias, None):
+            known_as.setdefault(name, alias)  # files that store a shared array once may store it under either name
+    misshapen, mistyped, found = [], [], []
+    for step in planned:
+        if step.source not in known_as:
+            continue
+        tensor = source[known_as[step.source]]
+        found.append(dataclasses.replace(step, source=known_as[step.source]))
+        # Zeros without memory of their own: what the shape would be if our arrays went the way back.
+        blanks = (np.broadcast_to(np.float32(0), shapes[path]) for path in step.paths)
+        expected = step.layout.theirs(*blanks).shape
+        if tuple(tensor.shape) != expected:
+            misshapen.append(f"{step.source} {tuple(tensor.shape)} for {expected}")
+        if not jax.numpy.issubdtype(tensor.dtype, jax.numpy.floating) or np.dtype(tensor.dtype).itemsize == 1:
+            mistyped.append(f"{step.source} {np.dtype(tensor.dtype).name}")
+    wanted = {step.source for step in planned}
+    missing = [name for name in wanted if name not in known_as]
+    unused = [name for name in known_as if name not in wanted and not table.ignores(name)]
+    refuse_mismatch(where, missing=missing, unused=unused, misshapen=misshapen, mistyped=mistyped)
+    return found
+
+
+def repeated(table: RuleTable, source: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+    """Pairs of names of `source` under which the same array must lie, and the first name of that array."""
+    groups: dict[str, list[str]] = {}
+    for alias, name in table.aliases.items():
+        groups.setdefault(name, [name]).append(alias)
+    pairs = []
+    for name, group in groups.items():
+        present = [other for other in group if other in source]
+        pairs += [(present[0], other, name) for other in present[1:]]
+    return pairs
+
+
+def refuse_difference(where: str, other: str, name: str) -> NoReturn:
+    """The StoryjaxError for one of `repeated` that is not the same array."""
+    raise StoryjaxError(f"the weights in {where} are of another model: 1 unused: {other} (it should equal {name})")
 
 
 def import_weights(
     table: RuleTable, source: Mapping[str, np.ndarray], abstract_tree: Mapping[str, Any], where: str
 ) -> dict[str, Any]:
-    """A tree like `abstract_tree` (as of `jax.eval_shape`) with the values of `source`.
+    """A tree like `abstract_tree` (as of `jax.eval_shape`) with the values of `source`, all in memory.
 
-    Strict both ways: raises StoryjaxError listing names that are missing from `source`, that nothing uses, or whose
-    shapes do not fit. `where` names the source of the weights in that error.
+    Strict both ways, as `plan`. `where` names the source of the weights in the error.
     """
-    wanted = _rules_by_source(table, abstract_tree)
-    source = _without_aliases(table, source, where)
     shapes = {path: tuple(leaf.shape) for path, leaf in flatten(abstract_tree).items()}
-    flat, misshapen = {}, []
-    for name, (rule, paths) in wanted.items():
-        if name not in source:
-            continue
-        try:
-            ours = rule.layout.ours(source[name], len(paths))
-        except einops.EinopsError:
-            ours = ()
-        if [part.shape for part in ours] == [shapes[path] for path in paths]:
-            flat.update(zip(paths, ours, strict=True))
-        else:
-            blanks = (np.broadcast_to(np.float32(0), shapes[path]) for path in paths)
-            misshapen.append(f"{name} {source[name].shape} for {rule.layout.theirs(*blanks).shape}")
-    missing = [name for name in wanted if name not in source]
-    unused = [name for name in source if name not in wanted and name not in table.ignored]
-    refuse_mismatch(where, missing=missing, unused=unused, misshapen=misshapen)
+    planned = plan(table, source, shapes, where)
+    for first, other, name in repeated(table, source):
+        if not np.array_equal(source[first], source[other]):
+            refuse_difference(where, other, name)
+    flat = {path: np.zeros(shape, np.float32) for path, shape in shapes.items() if _zeros(table, path)}
+    for step in planned:
+        flat |= step.ours(source[step.source])
     return fit(abstract_tree, flat, where)
 
 
-def _without_aliases(table: RuleTable, source: Mapping[str, np.ndarray], where: str) -> dict[str, np.ndarray]:
-    """`source` with repeated arrays under their first name only."""
-    kept = dict(source)
-    for alias, name in table.aliases.items():
-        if alias not in kept:
-            continue
-        array = kept.pop(alias)
-        # Files that store a shared array once may store it under either name.
-        if not np.array_equal(kept.setdefault(name, array), array):
-            refuse_mismatch(where, missing=(), unused=(f"{alias} (it should equal {name})",), misshapen=())
-    return kept
-
-
 def export_weights(table: RuleTable, tree: Mapping[str, Any]) -> dict[str, np.ndarray]:
-    """The arrays of `tree` under the source's names and in its layout: the inverse of `import_weights`."""
+    """The arrays of `tree` under the source's names and in its layout: the inverse of `import_weights`.
+
+    Raises ValueError for a table whose source leaves out an array that is not zero here.
+    """
     flat = {path: np.asarray(jax.device_get(leaf)) for path, leaf in flatten(tree).items()}
+    for path, array in flat.items():
+        if _zeros(table, path) and array.any():
+            raise ValueError(f"'{path}' is not zero, and this layout has no place for it")
     return {
-        name: np.asarray(rule.layout.theirs(*(flat[path] for path in paths)), order="C")
-        for name, (rule, paths) in _rules_by_source(table, tree).items()
+        step.source: np.asarray(step.layout.theirs(*(flat[path] for path in step.paths)), order="C")
+        for step in _planned(table, flat)
     }

@@ -133,9 +133,16 @@ def fit(abstract_tree: Mapping[str, Any], flat: Mapping[str, np.ndarray | jax.Ar
     return unflatten({key: np.asarray(flat[key], leaf.dtype) for key, leaf in wanted.items()})
 
 
-def refuse_mismatch(where: str, *, missing: Sequence[str], unused: Sequence[str], misshapen: Sequence[str]) -> None:
-    """Raises StoryjaxError unless all three lists of keys are empty."""
-    kinds = {"missing": missing, "unused": unused, "misshapen": misshapen}
+def refuse_mismatch(
+    where: str,
+    *,
+    missing: Sequence[str],
+    unused: Sequence[str],
+    misshapen: Sequence[str],
+    mistyped: Sequence[str] = (),
+) -> None:
+    """Raises StoryjaxError unless all lists are empty; `mistyped` keys are of a type that weights cannot be."""
+    kinds = {"missing": missing, "unused": unused, "misshapen": misshapen, "mistyped": mistyped}
     faults = [f"{len(keys)} {kind}: {_listed(keys)}" for kind, keys in kinds.items() if keys]
     if faults:
         raise StoryjaxError(f"the weights in {where} are of another model: {'; '.join(faults)}")

@@ -8,7 +8,7 @@ from tokenizers import Tokenizer as Backend
 from tokenizers import models, pre_tokenizers
 from tokenizers.processors import TemplateProcessing
 
-from storyjax.data.text import HubTokenizer, Tokenizer, WordTokenizer, pad
+from storyjax.data.text import HubTokenizer, Tokenizer, WordTokenizer, encode_spliced, pad
 from storyjax.errors import StoryjaxError
 
 WORDS = ["who", "is", "anna", "'", "s", "dog", "?", "option", "a", "."]
@@ -70,3 +70,28 @@ def test_padding():
     np.testing.assert_array_equal(pad([5, 6], 4), np.array([5, 6, 0, 0], np.int32), strict=True)
     np.testing.assert_array_equal(pad([5, 6, 7], 2, pad_id=9), np.array([5, 6], np.int32), strict=True)
     np.testing.assert_array_equal(pad([], 2, pad_id=9), np.array([9, 9], np.int32), strict=True)
+
+
+def test_markers_become_slots():
+    tokenizer = WordTokenizer.from_words(["a", "and", "dog", "."])
+    ids, slots = encode_spliced(tokenizer, "a *TOK* and *TOK* .", 8)
+    np.testing.assert_array_equal(ids, [3, 0, 4, 0, 6, 1, 0, 0])
+    np.testing.assert_array_equal(slots, [-1, 0, -1, 1, -1, -1, -1, -1])
+    ids, slots = encode_spliced(tokenizer, "a dog", 3)
+    np.testing.assert_array_equal(ids, [3, 5, 1])
+    assert (slots == -1).all()
+    with pytest.raises(StoryjaxError, match="has 4 tokens, the end token included, but the text tower takes 3"):
+        encode_spliced(tokenizer, "a dog .", 3)
+
+
+class ClipLike(WordTokenizer):
+    """Starts its texts, and pads with its end token, as CLIP's tokenizer does."""
+
+    pad_id = eos_id = 1
+    bos_id = 2
+
+
+def test_a_marker_is_never_taken_for_the_end():
+    ids, slots = encode_spliced(ClipLike.from_words(["a"]), "*TOK* a", 6)
+    np.testing.assert_array_equal(ids, [2, 0, 3, 1, 1, 1])
+    np.testing.assert_array_equal(slots, [-1, 0, -1, -1, -1, -1])

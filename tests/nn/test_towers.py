@@ -40,6 +40,16 @@ def test_tower_without_class_token_and_in_bfloat16(random_variables):
     np.testing.assert_allclose(half.astype(jnp.float32), exact, atol=0.1)
 
 
+def test_pixels_beyond_the_last_patch_are_not_looked_at(random_variables):
+    config, x = dataclasses.replace(VISION, image_size=14, cls_token=False), images(1, 14, 14, 3)
+    variables = random_variables(ViT(config), x)
+    apply = jax.jit(ViT(config).apply)
+    exact = apply(variables, x)
+    assert exact.shape == (1, config.num_tokens, 16) == (1, 9, 16)
+    np.testing.assert_array_equal(apply(variables, x.at[:, 12:].set(9.0).at[:, :, 12:].set(9.0)), exact)
+    assert jnp.any(apply(variables, x.at[:, 11:].set(9.0)) != exact)
+
+
 def test_images_of_another_size_are_refused():
     with pytest.raises(ValueError, match="12 pixels"):
         ViT(VISION).init(jax.random.key(0), images(1, 16, 16, 3))
@@ -56,6 +66,24 @@ def test_text_pools_the_first_end_token_and_ignores_what_follows(random_variable
     np.testing.assert_array_equal(pooled, again)
     with pytest.raises(ValueError, match="9 tokens"):
         model.apply(variables, jnp.zeros((1, 9), jnp.int32))
+
+
+def test_vectors_take_the_place_of_words_before_positions_are_added(random_variables):
+    model = ClipText(TEXT)
+    ids = jnp.array([[5, 6, 7, 39], [7, 8, 39, 0]])
+    variables = random_variables(model, ids)
+    table = variables["params"]["token"]["embedding"]
+    words, _ = model.apply(variables, ids)
+    blank = ids.at[0, 1].set(0).at[0, 2].set(0)
+    slots = jnp.array([[-1, 1, 0, -1], [-1, -1, -1, -1]])
+    # Slot 0 of the first text holds word 7 and slot 1 word 6, so that the text reads as it did.
+    spliced, _ = model.apply(variables, blank, jnp.stack([table[jnp.array([7, 6])]] * 2), slots)
+    np.testing.assert_allclose(spliced, words, atol=1e-5)
+    swapped, _ = model.apply(variables, blank, jnp.stack([table[jnp.array([6, 7])]] * 2), slots)
+    assert jnp.abs(swapped[0] - words[0]).max() > 1e-2
+    np.testing.assert_array_equal(swapped[1], spliced[1])
+    with pytest.raises(ValueError, match="belong together"):
+        model.apply(variables, ids, slots=slots)
 
 
 def test_embeddings_have_unit_length_and_scaled_similarity(random_variables):

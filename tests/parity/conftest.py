@@ -1,5 +1,7 @@
 """PyTorch reference models, small and with random weights, and the comparison with them."""
 
+import pathlib
+import sys
 from collections.abc import Callable
 
 import numpy as np
@@ -8,6 +10,8 @@ import torch
 
 # Models this small gain nothing from a second thread, and lose much where other tests keep the cores busy.
 torch.set_num_threads(1)
+
+sys.path.insert(0, str(pathlib.Path(__file__).parent))  # for references.py
 
 
 @pytest.fixture

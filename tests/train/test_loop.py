@@ -208,3 +208,27 @@ def test_an_experiment_that_is_not_there_is_named():
         build_experiment(ConfigDict({"experiment": "tcx"}))
     with pytest.raises(StoryjaxError, match=r"storyjax.train.step has no function build"):
         build_experiment(ConfigDict({"experiment": "train/step"}))
+
+
+def test_a_run_ends_where_a_metric_is_good_enough_and_stays_ended(tmp_path, capsys):
+    def short(value: float, metric: str = "toy/mse") -> ConfigDict:
+        stop = {"stop_metric": metric, "stop_value": value}
+        return toy.config(6, train=stop, eval={"every": 2}, checkpoint={"every": 100})
+
+    full = run(short(1e9), tmp_path / "never", experiment=toy.experiment(), progress=False)
+    ended = run(short(0.0), tmp_path / "early", experiment=toy.experiment())
+    assert "toy/mse is" in capsys.readouterr().err
+    assert [line["step"] for line in read_metrics(tmp_path / "never" / "metrics.jsonl") if line["kind"] == "eval"][
+        -1
+    ] == 6
+    evaluated = [line for line in read_metrics(tmp_path / "early" / "metrics.jsonl") if line["kind"] == "eval"]
+    assert [line["step"] for line in evaluated] == [2]
+    assert ended["toy/mse"] == evaluated[0]["toy/mse"] != full["toy/mse"]
+    assert json.loads((tmp_path / "early" / "results.json").read_text()) == ended
+    # The same command again finds it ended: it takes no step more.
+    assert run(short(0.0), tmp_path / "early", experiment=toy.experiment(), progress=False) == ended
+    assert max(line["step"] for line in read_metrics(tmp_path / "early" / "metrics.jsonl")) == 2
+    assert run(short(0.0), tmp_path / "early", "eval", experiment=toy.experiment(), progress=False) == ended
+    assert "unknown 'toy/msee'" in refusal(short(0.0, "toy/msee"), tmp_path / "slip", experiment=toy.experiment())
+    blind = toy.config(4, train={"stop_metric": "toy/mse"})
+    assert "set config.eval.every" in refusal(blind, tmp_path / "blind", experiment=toy.experiment())

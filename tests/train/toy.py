@@ -20,7 +20,8 @@ def init(key: jax.Array) -> dict[str, Any]:
     draw = jax.random.uniform(key, (WIDTH * (WIDTH + 6) + 8,), minval=-1.7, maxval=1.7)
     teacher, hidden, out, middle = jnp.split(draw, [8, 8 + 4 * WIDTH, 8 + 6 * WIDTH])
     return {
-        "teacher": {"kernel": teacher.reshape(4, 2)},
+        # The memory only lies there: something frozen that is large enough to be cut over devices.
+        "teacher": {"kernel": teacher.reshape(4, 2), "memory": jnp.zeros((WIDTH, WIDTH))},
         "student": {
             "hidden": {"kernel": 0.5 * hidden.reshape(4, WIDTH), "bias": jnp.zeros(WIDTH)},
             "middle": {"kernel": middle.reshape(WIDTH, WIDTH) / WIDTH**0.5},
@@ -48,11 +49,17 @@ def loss(column: int, noise: float) -> Callable[..., Any]:
     return of_column
 
 
+def part(spec: StreamSpec) -> slice:
+    """This process's rows of a batch."""
+    rows = spec.batch_size // spec.process_count
+    return slice(spec.process_index * rows, (spec.process_index + 1) * rows)
+
+
 class ToyStream:
     """Batches drawn from (seed, step); `hook(step)` may kill the process or spoil the batch."""
 
     def __init__(self, spec: StreamSpec, hook: Hook | None = None, nan_at: int | None = None) -> None:
-        self.spec, self.hook, self.nan_at, self.closed = spec, hook, nan_at, False
+        self.spec, self.hook, self.nan_at, self.closed, self.seen = spec, hook, nan_at, False, 0
 
     def __iter__(self) -> Iterator[dict[str, np.ndarray]]:
         step = self.spec.start_step
@@ -64,12 +71,13 @@ class ToyStream:
             index = np.arange(self.spec.batch_size) + step * self.spec.batch_size
             if step == self.nan_at:
                 x[1] = np.nan
-            share = slice(self.spec.process_index, None, self.spec.process_count)
+            share = part(self.spec)
+            self.seen += len(x[share])
             yield {"x": x[share], "index": index[share]}
             step += 1
 
     def report(self) -> dict[str, Any]:
-        return {"seen": 1, "broken": 0}
+        return {"seen": self.seen, "broken": 0}
 
     def close(self) -> None:
         self.closed = True
@@ -82,7 +90,7 @@ def evaluator(hook: Hook | None = None) -> Evaluator:
                 hook(batch)
             x = np.random.default_rng([7, batch]).normal(size=(spec.batch_size, 4)).astype(np.float32)
             valid = np.arange(spec.batch_size) < (spec.batch_size if batch < 2 else 1)
-            share = slice(spec.process_index, None, spec.process_count)
+            share = part(spec)
             yield {"x": x[share], "valid": valid[share]}
 
     def measure(params: dict[str, Any], batch: dict[str, Any]) -> dict[str, jax.Array]:

@@ -3,14 +3,18 @@
 The events strike once, at fixed moments, as a machine would: "kill-step" in loading the batch of step 5 (counted from
 1), "kill-evaluation" in the second batch of an evaluation, "kill-checkpoint" right after the write of checkpoint 4
 has begun, "term-step" and "term-evaluation" the same with SIGTERM, "full" lets no file grow beyond 6 kB from step 4 on.
+Every run prints how its large parameters lie on the devices, and the digests of the states that it saves and restores.
 """
 
+import hashlib
 import os
 import resource
 import signal
 import sys
 
+import jax
 import toy
+from jax.experimental import multihost_utils
 
 from storyjax.main import leave, main
 from storyjax.train import loop
@@ -21,7 +25,40 @@ def strike(number: int) -> None:
     os.kill(os.getpid(), number)
 
 
+def digest(state: object) -> str:
+    """Of all bits of a train state, whichever devices of whichever process they lie on."""
+    total = hashlib.sha256()
+    for leaf in jax.tree.leaves(state):
+        total.update(multihost_utils.process_allgather(leaf, tiled=True).tobytes())
+    return total.hexdigest()
+
+
+def install_digests() -> None:
+    save, restore, starting_point = Checkpoints.save, Checkpoints.restore_state, loop.starting_point
+
+    def saved(self: Checkpoints, state: object, meta: dict[str, object]) -> None:
+        print("saved", int(state.step), digest(state))
+        save(self, state, meta)
+
+    def restored(self: Checkpoints, step: int, like: object) -> object:
+        state = restore(self, step, like)
+        print("restored", step, digest(state))
+        return state
+
+    def started(*arguments: object) -> object:
+        start = starting_point(*arguments)
+        for name, leaf in (
+            ("frozen", start.frozen["teacher"]["memory"]),
+            ("trainable", start.trainable["student"]["middle"]["kernel"]),
+        ):
+            print(name, [shard.data.shape for shard in leaf.addressable_shards])
+        return start
+
+    Checkpoints.save, Checkpoints.restore_state, loop.starting_point = saved, restored, started
+
+
 def install(event: str) -> None:
+    install_digests()
     number = signal.SIGTERM if event.startswith("term") else signal.SIGKILL
 
     def data_hook(step: int) -> None:

@@ -9,9 +9,14 @@ import pytest
 
 from storyjax.errors import StoryjaxError
 from storyjax.nn.clip import Clip, ClipConfig, ClipTextConfig
+from storyjax.nn.qformer import QFormerConfig
+from storyjax.nn.siglip import Siglip, SiglipConfig, SiglipTextConfig
 from storyjax.nn.t5 import T5, T5Config
 from storyjax.nn.vit import ViT, ViTConfig
+from storyjax.weights.published import BLIP2_FAMILY, Blip2Config
 from storyjax.weights.rules import BLIP2_VISION, CLIP, export_weights, import_weights, select, t5_rules
+from storyjax.weights.tables import OPENAI_CLIP, SIGLIP, blip2_rules, lavis_rules
+from storyjax.weights.tree_io import unflatten
 
 T5_CONFIG = T5Config(vocab_size=20, d_model=8, d_kv=4, d_ff=12, num_heads=3, num_layers=1, num_decoder_layers=2)
 RELU_CONFIG = dataclasses.replace(T5_CONFIG, feed_forward="relu", tie_word_embeddings=True)
@@ -21,12 +26,21 @@ CLIP_CONFIG = ClipConfig(
     ClipTextConfig(vocab_size=20, max_length=6, width=8, depth=1, heads=2, mlp_width=12),
     projection_dim=6,
 )
+SIGLIP_CONFIG = SiglipConfig(
+    dataclasses.replace(VISION, cls_token=False),
+    SiglipTextConfig(vocab_size=20, max_length=6, width=8, depth=1, heads=2, mlp_width=12),
+)
+BLIP2_CONFIG = Blip2Config(
+    VISION, QFormerConfig(queries=3, width=8, depth=3, heads=2, mlp_width=10, vision_width=12, llm_width=8), T5_CONFIG
+)
 IMAGE, IDS, MASK = jnp.zeros((1, 8, 8, 3)), jnp.zeros((1, 4), jnp.int32), jnp.ones((1, 4), bool)
 MODELS = {
     "t5": (t5_rules(T5_CONFIG), T5(T5_CONFIG), (IDS, MASK, IDS)),
     "t5_relu": (t5_rules(RELU_CONFIG), T5(RELU_CONFIG), (IDS, MASK, IDS)),
     "blip2": (BLIP2_VISION, ViT(VISION), (IMAGE,)),
     "clip": (CLIP, Clip(CLIP_CONFIG), (IMAGE, IDS)),
+    "openai_clip": (OPENAI_CLIP, Clip(CLIP_CONFIG), (IMAGE, IDS)),
+    "siglip": (SIGLIP, Siglip(SIGLIP_CONFIG), (IMAGE, IDS)),
 }
 
 
@@ -44,6 +58,38 @@ def test_import_undoes_export(name):
     exported = export_weights(MODELS[name][0], tree)
     back = import_weights(MODELS[name][0], exported, abstract, "the export")
     jax.tree.map(np.testing.assert_array_equal, back, tree)
+
+
+@pytest.mark.parametrize("layout", ["transformers", "lavis"])
+def test_import_undoes_export_of_blip2(layout):
+    abstract = unflatten(BLIP2_FAMILY.shapes(BLIP2_CONFIG))
+    rng = np.random.default_rng(0)
+    tree = jax.tree.map(lambda leaf: rng.normal(size=leaf.shape).astype(np.float32), abstract)
+    table = blip2_rules(T5_CONFIG)
+    if layout == "lavis":
+        table = lavis_rules(VISION.depth, T5_CONFIG)
+        with pytest.raises(ValueError, match="attention/key/bias' is not zero, and this layout has no place for it"):
+            export_weights(table, tree)
+        for block in tree["vision"]["encoder"].values():
+            block["attention"]["key"]["bias"][:] = 0
+    exported = export_weights(table, tree)
+    back = import_weights(table, exported, abstract, "the export")
+    jax.tree.map(np.testing.assert_array_equal, back, tree)
+    # What EVA-CLIP's file has beyond BLIP-2's blocks is ignored, and nothing else is.
+    exported["visual_encoder.blocks.2.norm1.weight"] = np.ones(12)
+    if layout == "lavis":
+        import_weights(table, exported, abstract, "the export")
+        exported["visual_encoder.blocks.3.norm1.weight"] = np.ones(12)
+    with pytest.raises(StoryjaxError, match="1 unused"):
+        import_weights(table, exported, abstract, "the export")
+
+
+def test_numbers_of_a_wrong_type_are_listed():
+    abstract, tree = filled("clip")
+    source = export_weights(CLIP, tree)
+    source["text_projection.weight"] = source["text_projection.weight"].astype(np.int8)
+    with pytest.raises(StoryjaxError, match=r"1 mistyped: text_projection\.weight int8"):
+        import_weights(CLIP, source, abstract, "a file")
 
 
 def test_all_misfits_are_listed_under_the_names_of_the_source():

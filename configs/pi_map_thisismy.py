@@ -1,0 +1,72 @@
+"""π-map on this-is-my: finding *my dog Chia*, anywhere and in a context (thesis §5.4.1, Tables 5.1 to 5.3).
+
+    python -m storyjax.main --config=configs/pi_map_thisismy.py:embedded --workdir=runs/pi_map_thisismy
+    python -m storyjax.main --config=configs/pi_map_thisismy.py --workdir=gs://... (the paper's; needs data and weights)
+
+| variant | what | hardware | expected |
+|---|---|---|---|
+| paper | CLIP ViT-B/16, 50 epochs, 1e-4 (§5.3.5), from a run of pi_map_imagenet | TPU or GPU | Table 5.3 |
+| embedded | the same code on StoryWorld's films of things | two CPU cores, minutes | storyjax/pi_map/README.md |
+"""
+
+from ml_collections import ConfigDict
+
+VARIANTS = ("paper", "embedded")
+
+
+def get_config(variant: str = "paper") -> ConfigDict:
+    config = ConfigDict()
+    config.experiment = "pi_map"
+    config.seed = 0
+    config.precision = "bfloat16"
+    config.model = ConfigDict(
+        {
+            "clip": {"preset": "clip_vit_b16", "weights": "weights/clip_vit_b16"},
+            "pi": {"width": 512},
+            "loss": {"alpha": 0.25, "temperature": 0.07},
+            "init_scheme": True,
+        }
+    )
+    config.data = ConfigDict(
+        {
+            "dataset": "thisismy",
+            "manual_dir": "data/thisismy",
+            "data_dir": "data/prepared",
+            "frames": 10,
+            "localise": "weights/grounding_dino",
+            "captions": "data/thisismy/captions.json",
+            "pools": ("test", "eval"),
+        }
+    )
+    config.init = ConfigDict({"checkpoint": "runs/pi_map_imagenet"})
+    config.train = ConfigDict({"epochs": 50, "batch_size": 16})
+    config.optim = ConfigDict({"learning_rate": 1e-4, "schedule": "cosine", "warmup_steps": 200})
+    if variant == "embedded":
+        embed(config)
+    return config
+
+
+def embed(config: ConfigDict) -> None:
+    """The small CLIP and the small π that ship, StoryWorld's films; everything else is the paper's."""
+    config.precision = "float32"
+    config.model.clip = ConfigDict({"weights": "shipped:storyworld_clip_things"})
+    config.model.pi.width = 128
+    config.init.checkpoint = "shipped:pi_map_storyworld"
+    config.data.update(
+        {
+            "manual_dir": "runs/storyworld/thisismy",
+            "data_dir": "runs/storyworld/prepared",
+            "storyworld": {"instances": 15, "train": 12, "eval": 8, "test": 4},
+            "localise": "data",
+            "captions": "data",
+            "templates": 5,
+            "held_out": 2,
+            "prompt": "a photo of * .",
+            "generic": "an image of * .",
+            "context": "a photo of {caption} .",
+            "text_length": 24,
+        }
+    )
+    config.train = ConfigDict({"epochs": 50, "batch_size": 15})
+    config.optim.update({"learning_rate": 1e-3, "warmup_steps": 20})
+    config.eval = ConfigDict({"batch_size": 25})

@@ -1,0 +1,42 @@
+"""The small face encoder of StoryWorld (storyjax/towers/faces.py); ships as storyjax/weights/shipped/storyworld_faces.
+
+    python -m storyjax.main --config=configs/storyworld_faces.py --workdir=runs/faces
+
+`paper` is the recipe of the shipped weights, `embedded` the same at a size for two CPU cores.
+"""
+
+from ml_collections import ConfigDict
+
+VARIANTS = ("paper", "embedded")
+
+
+def get_config(variant: str = "paper") -> ConfigDict:
+    config = ConfigDict()
+    config.experiment = "towers.faces"
+    config.seed = 0
+    config.model = ConfigDict(
+        {
+            "image_size": 48,
+            "stem_width": 16,
+            "stem_kernel": 5,
+            "widths": (16, 24, 32),
+            "depths": (1, 1, 1),
+            "expansion": 2,
+            "reduction": 4,
+            "embedding_dim": 64,
+            "norm": "group",
+            "pixel_scale": 64.0,
+        }
+    )
+    config.data = ConfigDict({"storyworld": {"photos": 40, "test_people": 20}})
+    config.train = ConfigDict({"steps": 700, "batch_size": 64})
+    config.optim = ConfigDict({"learning_rate": 3e-3, "schedule": "cosine", "warmup_steps": 50, "weight_decay": 0.01})
+    config.eval = ConfigDict({"every": 0, "batch_size": 100})
+    config.checkpoint = ConfigDict({"every": 200})
+    if variant == "embedded":
+        config.data.update(
+            {"manual_dir": "runs/storyworld/vggface2_small", "storyworld": {"photos": 4, "test_people": 4}}
+        )
+        config.train = ConfigDict({"steps": 20, "batch_size": 16})
+        config.eval.batch_size = 16
+    return config

@@ -1,0 +1,1 @@
+"""CLIP-PAD: CLIP that knows a person by name or by face (thesis Ch. 4)."""

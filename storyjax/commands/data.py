@@ -1,0 +1,139 @@
+"""`storyjax data`: data sets to train and test on."""
+
+import argparse
+
+from storyjax.errors import StoryjaxError
+
+DATA = """\
+Writes data sets to train and test on.
+
+  storyjax data storyworld --out runs/storyworld/nextqa
+  storyjax data storyworld --out world --train 1000 --val 50 --test 100 --seed 7
+  storyjax data album --out runs/album
+  storyjax data features --config=configs/tcr_nextqa.py:embedded --out runs/features
+"""
+ALBUM = """\
+Writes photos of a few people and things of StoryWorld, and films in which they appear, to try `storyjax find` with;
+truth.json tells who does what, where and when.
+
+  storyjax data album --out runs/album
+  storyjax find enrol ivy runs/album/photos/ivy
+  storyjax find index runs/album/films --out runs/index
+  storyjax find "An image of <ivy> dancing" --index runs/index
+"""
+FEATURES = """\
+Computes what the frozen vision tower of a config sees in each film of its data set, once, and writes it to DIR/train
+and so on; training then reads it instead of decoding films: --config.data.features=DIR.
+
+  storyjax data features --config=configs/tcr_nextqa.py:embedded --out runs/features
+  storyjax data features --config=configs/tcr_nextqa.py --out features --splits train val --dtype int8 \\
+      --beam="--runner=FlinkRunner --flink_master=localhost:8081"
+  python -m storyjax.main --config=configs/tcr_nextqa.py:embedded --workdir=DIR --config.data.features=runs/features
+
+The work is cut into shards, which Apache Beam (pip install 'storyjax[beam]') spreads over this machine or a cluster
+whose workers see the same paths. Stopped in whatever way and given again, the command keeps the shards that are whole.
+
+Of each of the config's data.frames segments of a training film, --draws frames are stored, and training draws one of
+them; of the other splits the frame that evaluation looks at.
+"""
+STORYWORLD = """\
+Writes StoryWorld, seeded stories as mp4 files with questions about them, in the official layout of NExT-QA: train.csv,
+val.csv, test.csv, map_vid_vidorID.json and the folder NExTVideo. stories/ has what is true of each story. A world that
+is there already is left as it is.
+
+  storyjax data storyworld --out runs/storyworld/nextqa
+  storyjax data storyworld --out world --train 1000 --val 50 --test 100 --seed 7
+"""
+
+
+def add(commands: argparse._SubParsersAction, made: dict[str, argparse.ArgumentParser]) -> None:
+    """Adds the parsers to `commands`, and to `made` by name."""
+    data = made["data"] = commands.add_parser("data", description=DATA)
+    worlds = data.add_subparsers(
+        dest="world", prog="storyjax data", metavar="DATASET", required=True, help=argparse.SUPPRESS
+    )
+    storyworld = made["data storyworld"] = worlds.add_parser("storyworld", description=STORYWORLD)
+    storyworld.add_argument("--out", required=True, metavar="DIR", help="a new or empty folder")
+    for split, count in (("train", 600), ("val", 100), ("test", 100)):
+        storyworld.add_argument(
+            f"--{split}", type=int, default=count, metavar="N", help=f"stories in {split} (default: {count})"
+        )
+    storyworld.add_argument(
+        "--seed", type=int, default=0, metavar="N", help="another seed is another world (default: 0)"
+    )
+    storyworld.set_defaults(act=_storyworld)
+
+    album = made["data album"] = worlds.add_parser("album", description=ALBUM)
+    album.add_argument("--out", required=True, metavar="DIR", help="a new or empty folder")
+    album.add_argument("--seed", type=int, default=0, metavar="N", help="another seed is another album (default: 0)")
+    album.set_defaults(act=_album)
+
+    features = made["data features"] = worlds.add_parser("features", description=FEATURES)
+    features.add_argument("--config", required=True, metavar="FILE[:VARIANT]", help="of NExT-QA fine-tuning")
+    features.add_argument("--out", required=True, metavar="DIR", help="a folder of their own")
+    features.add_argument(
+        "--splits", nargs="+", metavar="SPLIT", help="default: train, and what the config evaluates on"
+    )
+    features.add_argument("--dtype", default="bfloat16", help="bfloat16 (default), float16 or int8")
+    features.add_argument("--draws", type=int, default=3, metavar="N", help="frames of a segment, odd (default: 3)")
+    features.add_argument("--shard-films", type=int, default=64, metavar="N", help="films of a shard (default: 64)")
+    features.add_argument("--beam", default="", metavar="OPTIONS", help="Beam's own options, in one string")
+    features.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="changes the config: --set data.frames=24"
+    )
+    features.set_defaults(act=_features)
+
+
+def _storyworld(arguments: argparse.Namespace) -> int:
+    from storyjax.storyworld.nextqa import export_nextqa
+
+    stories = {split: getattr(arguments, split) for split in ("train", "val", "test")}
+    folder = export_nextqa(arguments.out, stories, arguments.seed, processes=None)
+    print(f"{sum(stories.values())} stories in {folder}; train on them with config.data.manual_dir={folder}")
+    return 0
+
+
+def _album(arguments: argparse.Namespace) -> int:
+    from storyjax.storyworld.album import export_album
+
+    if not 0 <= arguments.seed < 1000:
+        raise StoryjaxError(f"--seed is {arguments.seed}: give 0 to 999")
+    folder = export_album(arguments.out, seed=arguments.seed)
+    enrolled = sorted(path.name for path in (folder / "photos").iterdir())
+    print(f"photos of {', '.join(enrolled)} and {len(list((folder / 'films').iterdir()))} films in {folder}")
+    return 0
+
+
+def _features(arguments: argparse.Namespace) -> int:
+    import functools
+    import shlex
+
+    from storyjax.configuration import choose, load_config, override
+    from storyjax.data.beam import run_shards
+    from storyjax.data.builders.nextqa import SPLITS
+    from storyjax.data.features import DTYPES
+    from storyjax.tcr.features import compute_features
+    from storyjax.train.settings import CHAPTER_SECTIONS, complete
+
+    config = complete(load_config(arguments.config))
+    for pair in arguments.set:
+        key, _, value = pair.partition("=")
+        override(config, key, value, open_sections=CHAPTER_SECTIONS)
+    if config.experiment != "tcr":
+        raise StoryjaxError(f"{arguments.config} is no config of NExT-QA fine-tuning, such as configs/tcr_nextqa.py.")
+    if arguments.shard_films < 1:
+        raise StoryjaxError(f"--shard-films is {arguments.shard_films}; it must be at least 1.")
+    splits = arguments.splits or ["train", config.data.get("eval_split", "val")]
+    made = compute_features(
+        config,
+        arguments.out,
+        [choose(split, SPLITS, "--splits") for split in splits],
+        dtype=choose(arguments.dtype, DTYPES, "--dtype"),
+        draws=arguments.draws,
+        shard_films=arguments.shard_films,
+        run=functools.partial(run_shards, options=shlex.split(arguments.beam)),
+    )
+    for split, (new, total) in made.items():
+        print(f"{split}: {total} shards in {arguments.out}/{split}, {new} of them made now")
+    print(f"train on them with --config.data.features={arguments.out}")
+    return 0

@@ -1,0 +1,264 @@
+"""What the builders of media with labels share: one record a picture or clip, its bytes as they are, and its labels.
+
+A data set is a reader of its official files (`Reading`) and the names of its labels; the TFDS builder, the preparation
+that happens once, and the source to read from are the same for all.
+"""
+
+import contextlib
+import csv
+import fcntl
+import hashlib
+import io
+import json
+import logging
+import shutil
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import tensorflow_datasets as tfds
+
+from storyjax.errors import StoryjaxError, nearest
+
+_LOG = logging.getLogger(__name__)
+_SHOWN = 20  # broken ones that the log names; summary.json names all
+_MOST_BYTES = 2**31 - 2**20  # a record must stay under protobuf's 2 GiB
+
+
+@dataclass(frozen=True)
+class Item:
+    """A media file and its labels; a label is a text or a list of texts, as its data set says."""
+
+    path: Path
+    labels: dict[str, Any]
+
+
+@dataclass
+class Reading:
+    """What a data set's files say: usable items, and a line for each thing left out."""
+
+    items: list[Item] = field(default_factory=list)
+    broken: list[str] = field(default_factory=list)
+
+    def add(self, path: Path, where: str, **labels: Any) -> None:
+        """Takes a media file up, or notes why it cannot be used. Whether it can be decoded is found out when it is."""
+        try:
+            size = path.stat().st_size
+        except OSError as error:
+            self.broken.append(f"{where}: {path} cannot be read: {error.strerror}")
+            return
+        if not path.is_file() or size == 0:
+            self.broken.append(f"{where}: {path} is empty or not a file")
+        elif size > _MOST_BYTES:
+            self.broken.append(f"{where}: {path} has {size / 2**30:.1f} GiB, more than a record can hold (2 GiB)")
+        else:
+            self.items.append(Item(path, labels))
+
+
+def read_table(path: Path, columns: Sequence[str]) -> Iterator[tuple[int, dict[str, str]]]:
+    """(line number, row) of a table with commas; values are stripped, and its columns checked first.
+
+    Raises:
+        StoryjaxError: it cannot be read, or lacks a column.
+    """
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.DictReader(file, skipinitialspace=True)
+            found = [name.strip() for name in reader.fieldnames or []]
+            reader.fieldnames = found
+            missing = [name for name in columns if name not in found]
+            if missing:
+                raise StoryjaxError(
+                    f"{path} lacks the column(s) {', '.join(missing)}: download it again.{nearest(missing[0], found)}"
+                )
+            for row in reader:
+                yield reader.line_num, {name: (row[name] or "").strip() for name in found}
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise StoryjaxError(f"{path} cannot be read as a table ({error}): download it again") from error
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What was prepared."""
+
+    split: str
+    fingerprint: str
+    count: int
+    broken: tuple[str, ...]
+
+
+class MediaBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+    """The TFDS builder of a data set; subclasses say what it is called, what labels there are and how it is read.
+
+    Attributes:
+        TITLE: for messages.
+        SPLITS: all that there may be.
+        TEXTS, LISTS: the labels that are one text, and those that are several.
+        read: (manual_dir, split) -> Reading. Raises StoryjaxError where the data set is not there.
+    """
+
+    VERSION = tfds.core.Version("1.0.0")
+    # TFDS would look beside this file for checksums of downloads, by a package it does not require; there are none.
+    code_path = None
+    TITLE: ClassVar[str]
+    SPLITS: ClassVar[tuple[str, ...]]
+    TEXTS: ClassVar[tuple[str, ...]]
+    LISTS: ClassVar[tuple[str, ...]] = ()
+    read: ClassVar[Callable[[Path, str], Reading]]
+
+    def __init__(self, *, only: tuple[str, ...] | None = None, **kwargs: Any):
+        self.only = only or self.SPLITS
+        super().__init__(**{"file_format": "array_record", **kwargs})
+
+    def _info(self) -> tfds.core.DatasetInfo:
+        texts = {name: tfds.features.Text() for name in self.TEXTS}
+        lists = {name: tfds.features.Sequence(tfds.features.Text()) for name in self.LISTS}
+        media = tfds.features.Scalar(np.object_)  # the file as it is
+        return tfds.core.DatasetInfo(
+            builder=self,
+            description=type(self).__doc__,
+            features=tfds.features.FeaturesDict({"media": media, "path": tfds.features.Text(), **texts, **lists}),
+            disable_shuffling=True,  # training shuffles, and evaluation keeps the order of the files
+        )
+
+    def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Any]:
+        manual_dir = Path(dl_manager.manual_dir)
+        return {split: self._generate_examples(manual_dir, split) for split in self.only}
+
+    def _generate_examples(self, manual_dir: Path, split: str) -> Iterator[tuple[int, dict[str, Any]]]:
+        for index, item in enumerate(type(self).read(manual_dir, split).items):
+            path = str(item.path.relative_to(manual_dir))
+            yield index, {"media": item.path.read_bytes(), "path": path, **item.labels}
+
+
+class MediaSource:
+    """A prepared split, by record: {"media": bytes, "path": str} and the labels, texts or lists of texts.
+
+    Safe to read from many threads, and picklable.
+    """
+
+    def __init__(self, folder: str | Path):
+        """Args: folder: as `prepare` made it. Raises StoryjaxError where it is not."""
+        self.folder = Path(folder)
+        try:
+            summary = json.loads((self.folder / "summary.json").read_text("utf-8"))
+        except (OSError, ValueError) as error:
+            raise StoryjaxError(f"{self.folder} is no prepared split ({error}): prepare it again") from error
+        self.summary = Summary(**{key: tuple(v) if isinstance(v, list) else v for key, v in summary.items()})
+
+    @cached_property
+    def _records(self) -> Any:
+        (built,) = (path.parent for path in self.folder.glob("*/*/dataset_info.json"))
+        return tfds.builder_from_directory(built).as_data_source(self.summary.split)
+
+    @cached_property
+    def labels(self) -> list[dict[str, Any]]:
+        """The labels of every record, without its media."""
+        return json.loads((self.folder / "labels.json").read_text("utf-8"))
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"folder": self.folder, "summary": self.summary}  # open files stay in their process
+
+    def __len__(self) -> int:
+        return self.summary.count
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        index = range(len(self))[index]
+        try:
+            record = self._records[index]
+        except (ValueError, RuntimeError) as error:
+            raise StoryjaxError(
+                f"record {index} of {self.folder} cannot be read ({error}): delete the folder to prepare it again"
+            ) from error
+        return {"media": record["media"], "path": record["path"].decode(), **self.labels[index]}
+
+
+def prepare(
+    builder: type[MediaBuilder],
+    manual_dir: str | Path,
+    data_dir: str | Path,
+    split: str,
+    *,
+    max_broken_share: float = 0.05,
+) -> MediaSource:
+    """The split as records under `data_dir`: made now, or found there if the files in `manual_dir` are the same.
+
+    May be killed and called again, and called by many processes at once: a preparation appears whole, and once.
+
+    Raises:
+        StoryjaxError: the data set is not there (what to get and where to put it), too much of it cannot be used, or
+            `data_dir` cannot be written.
+    """
+    manual_dir, root = Path(manual_dir), Path(data_dir) / builder.__name__.lower()
+    if split not in builder.SPLITS:
+        known = builder.SPLITS
+        raise StoryjaxError(f"{builder.TITLE} has no split '{split}', only {', '.join(known)}.{nearest(split, known)}")
+    reading = builder.read(manual_dir, split)
+    _report(reading, max_broken_share, f"{builder.TITLE} {split} in {manual_dir}")
+    fingerprint = _fingerprint(builder, manual_dir, split, reading)
+    folder = root / f"{split}-{fingerprint}"
+    if not folder.exists():
+        try:
+            root.mkdir(parents=True, exist_ok=True)
+            with _locked(root / f".{split}.lock"):
+                if not folder.exists():
+                    summary = Summary(split, fingerprint, len(reading.items), tuple(reading.broken))
+                    _prepare(builder, manual_dir, folder, summary, reading)
+        except OSError as error:
+            raise StoryjaxError(
+                f"cannot prepare {builder.TITLE} in {root}: {error}; make room or choose another data_dir"
+            ) from error
+    return MediaSource(folder)
+
+
+def _report(reading: Reading, max_broken_share: float, where: str) -> None:
+    for line in reading.broken[:_SHOWN]:
+        _LOG.warning("left out: %s", line)
+    if len(reading.broken) > _SHOWN:
+        _LOG.warning("left out: %d more; summary.json names all", len(reading.broken) - _SHOWN)
+    total = len(reading.items) + len(reading.broken)
+    share = len(reading.broken) / max(1, total)
+    if not reading.items or share > max_broken_share:
+        first = f"; the first: {reading.broken[0]}" if reading.broken else ""
+        raise StoryjaxError(
+            f"{where}: {len(reading.broken)} of {total} items cannot be used, more than the allowed"
+            f" {max_broken_share:.1%}; complete or mend the data{first}"
+        )
+
+
+def _prepare(builder: type[MediaBuilder], manual_dir: Path, folder: Path, summary: Summary, reading: Reading) -> None:
+    _LOG.info("preparing %d items of %s %s in %s", summary.count, builder.TITLE, summary.split, folder)
+    unfinished = folder.parent / f".{summary.split}.unfinished"
+    shutil.rmtree(unfinished, ignore_errors=True)  # of a preparation that was killed: we hold the lock
+    if not sys.stderr.isatty():
+        tfds.disable_progress_bar()
+    made = builder(data_dir=unfinished, only=(summary.split,))
+    with contextlib.redirect_stdout(io.StringIO()):  # TFDS announces the unfinished folder as the place of the data
+        made.download_and_prepare(download_config=tfds.download.DownloadConfig(manual_dir=manual_dir))
+    (unfinished / "labels.json").write_text(json.dumps([item.labels for item in reading.items]), "utf-8")
+    (unfinished / "summary.json").write_text(json.dumps(asdict(summary), indent=1), "utf-8")
+    unfinished.rename(folder)
+
+
+def _fingerprint(builder: type[MediaBuilder], manual_dir: Path, split: str, reading: Reading) -> str:
+    """Changes with any label, and with the name, size or date of any file."""
+    digest = hashlib.sha256(f"{builder.__name__} {builder.VERSION} {split}".encode())
+    for item in reading.items:
+        found = item.path.stat()
+        labels = json.dumps(item.labels, sort_keys=True)
+        line = f"{item.path.relative_to(manual_dir)} {found.st_size} {found.st_mtime_ns} {labels}\n"
+        digest.update(line.encode())
+    digest.update("\n".join(reading.broken).encode())
+    return digest.hexdigest()[:12]
+
+
+@contextlib.contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """One process at a time; the system lets go of the lock when its holder is killed."""
+    with path.open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield

@@ -1,0 +1,65 @@
+"""The episodes of a show with notes of who does what, for the protocol of thesis §4.7.2.
+
+    episodes/NAME.mp4 (.mkv, .avi)          the episodes
+    occurrences.csv                         episode,start,end,actor,action    in seconds
+    faces/Name_Surname/*.jpg                photos to ask with
+
+The authors' own notes of Seinfeld are not public; this layout is ours. `starts` and `ends` are texts.
+"""
+
+from pathlib import Path
+
+from storyjax.data.builders.celebrities import phrase, read_faces
+from storyjax.data.builders.media import MediaBuilder, Reading, read_table
+from storyjax.data.builders.vggface import readable
+from storyjax.errors import StoryjaxError
+
+COLUMNS = ("episode", "start", "end", "actor", "action")
+_SUFFIXES = (".mp4", ".mkv", ".avi")
+_GET = (
+    "put the episodes into episodes/ and notes of who does what into occurrences.csv, as the page of"
+    " storyjax/data/builders/season.py says"
+)
+
+
+def read_season(manual_dir: Path, split: str) -> Reading:
+    """The episodes with all that is noted of them, or ("faces") the photos to ask with."""
+    manual_dir = Path(manual_dir)
+    table = manual_dir / "occurrences.csv"
+    if not table.exists():
+        raise StoryjaxError(f"there is no season in {manual_dir} (occurrences.csv is missing): {_GET}")
+    if split == "faces":
+        return read_faces(manual_dir, actors=[], actions=[], starts=[], ends=[])
+    reading = Reading()
+    episodes: dict[str, dict[str, list[str]]] = {}
+    for path in sorted((manual_dir / "episodes").glob("*")):
+        if path.suffix in _SUFFIXES:
+            episodes[path.name] = {"actors": [], "actions": [], "starts": [], "ends": []}
+    names = {Path(name).stem: name for name in episodes}
+    for line, row in read_table(table, COLUMNS):
+        where = f"{table.name} line {line}"
+        try:
+            start, end = float(row["start"]), float(row["end"])
+        except ValueError:
+            start, end = 1.0, 0.0
+        if end < start:
+            reading.broken.append(f"{where}: '{row['start']}' to '{row['end']}' is no stretch of time in seconds")
+        elif row["episode"] not in names:
+            reading.broken.append(f"{where}: there is no episode '{row['episode']}'")
+        else:
+            found = episodes[names[row["episode"]]]
+            new = (readable(row["actor"]), phrase(row["action"]), str(start), str(end))
+            for key, value in zip(("actors", "actions", "starts", "ends"), new, strict=True):
+                found[key].append(value)
+    for name, found in episodes.items():
+        reading.add(manual_dir / "episodes" / name, name, celebrity="", **found)
+    return reading
+
+
+class Season(MediaBuilder, skip_registration=True):
+    """Episodes: the i-th of `actors` does the i-th of `actions` from `starts` to `ends` (seconds, as texts)."""
+
+    MANUAL_DOWNLOAD_INSTRUCTIONS = _GET
+    TITLE, SPLITS, TEXTS = "the season", ("episodes", "faces"), ("celebrity",)
+    LISTS = ("actors", "actions", "starts", "ends")
+    read = staticmethod(read_season)

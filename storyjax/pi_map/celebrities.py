@@ -1,0 +1,76 @@
+"""Celebrities in Action as a collection of particular "objects", the actors (thesis §5.4.2): learnt from their training
+clips, looked for in the test clips.
+
+A test clip is asked for with one query, of the first actor in it who can be learnt: actor, action and place.
+Clips without such an actor are only searched. Actors have no boxes: a detector of people can give them.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from storyjax.data.builders.celebrities import CelebritiesInAction
+from storyjax.data.builders.media import MediaSource
+from storyjax.data.builders.media import prepare as prepare_media
+
+CATEGORY = "person"
+
+
+class ActorClips:
+    """A split by record, as `storyjax.pi_map.data` reads it. `numbers` are those of the actors that are learnt."""
+
+    def __init__(self, source: MediaSource, numbers: dict[str, int]):
+        self.source, self.numbers = source, numbers
+        self.places = [self._place(labels) for labels in source.labels]
+
+    def _place(self, labels: dict[str, Any]) -> int:
+        """Which of a clip's actors it stands for; -1 for none."""
+        return next((i for i, actor in enumerate(labels["actors"]) if actor in self.numbers), -1)
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        return self.record(range(len(self))[index])
+
+    def record(self, index: int) -> dict[str, Any]:
+        """The clip with this number in the prepared split."""
+        record, place = self.source[index], self.places[index]
+        known = place >= 0
+        actor = record["actors"][place] if known else ""
+        return {
+            "segment_id": record["path"],
+            "video": record["media"],
+            "instance": self.numbers.get(actor, -1),
+            "name": actor,
+            "category": CATEGORY,
+            "caption": f"* {record['actions'][place]} in the {record['scene']}" if known else "",
+            "boxes": np.zeros((0, 4), np.float32),
+        }
+
+
+class Known(ActorClips):
+    """Those clips of a split that an actor can be learnt from."""
+
+    def __init__(self, source: MediaSource, numbers: dict[str, int]):
+        super().__init__(source, numbers)
+        self.kept = [index for index, place in enumerate(self.places) if place >= 0]
+
+    def __len__(self) -> int:
+        return len(self.kept)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        return self.record(self.kept[index])
+
+
+def prepare(manual_dir: str | Path, data_dir: str | Path, *, max_broken_share: float = 0.05) -> dict[str, ActorClips]:
+    """The splits "train" and "test"; learnt are the actors who are in both. Errors as of the builder."""
+    sources = {
+        split: prepare_media(CelebritiesInAction, manual_dir, data_dir, split, max_broken_share=max_broken_share)
+        for split in ("train", "test")
+    }
+    # The first actor is the one that a clip is about: others may be with them.
+    first = {split: {row["actors"][0] for row in source.labels if row["actors"]} for split, source in sources.items()}
+    numbers = {actor: number for number, actor in enumerate(sorted(first["train"] & first["test"]))}
+    return {"train": Known(sources["train"], numbers), "test": ActorClips(sources["test"], numbers)}

@@ -1,0 +1,358 @@
+"""Making an index of a folder of images and videos, and bringing it up to date.
+
+Videos become clips of 2 s, 16 frames at 8 a second, whose embeddings are averaged (§4.7.2), back to back or, as the
+thesis does with a season of Seinfeld, one every 15 or 30 s. The frames at every full second of a clip are kept as well,
+for things are looked for in frames (§5.4). Films stream: an hour of video needs the memory of half a minute.
+"""
+
+import fcntl
+import io
+import math
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import av
+import numpy as np
+from jaxtyping import Float32, UInt8
+from PIL import Image
+from tqdm import tqdm
+
+from storyjax.data.images import SUFFIXES as IMAGE_SUFFIXES
+from storyjax.data.images import ImageError, read_image
+from storyjax.data.stills import stream_stills
+from storyjax.data.video import VideoError, probe
+from storyjax.errors import StoryjaxError
+from storyjax.search.personal import Personaliser
+from storyjax.search.store import BROKEN, CLIP, DONE, FRAME, IMAGE, KnownFile, Row, Store
+from storyjax.search.vectors import Vectors
+
+VIDEO_SUFFIXES = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".flv", ".wmv", ".3gp")
+CLIP_S, CLIP_FPS, CLIP_FRAMES = 2.0, 8, 16
+# What claims to be longer is damaged, more likely than not.
+LONGEST_S = 100 * 3600.0
+# The longer side of the pictures that are kept, in pixels.
+STILL_PIXELS = 320
+# Clips, or images, that are embedded and kept together: what a killed run loses at most.
+_TOGETHER = 16
+
+
+@dataclass
+class Summary:
+    """What an indexing run did: files by what became of them, and why those that are broken are."""
+
+    images: int = 0
+    videos: int = 0
+    clips: int = 0
+    unchanged: int = 0
+    vanished: int = 0
+    broken: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class _Found:
+    path: bytes
+    size: int
+    mtime_ns: int
+    video: bool
+
+
+def build(
+    folder: str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    personaliser: Personaliser,
+    every_s: float | None = None,
+    show_progress: bool = True,
+) -> Summary:
+    """Indexes the images and videos in `folder` and below into the folder `out`; what is there already stays.
+
+    Args:
+        every_s: seconds from the start of a clip to the next one's; None for the index's own (of a new one: 2, back to
+            back).
+
+    Raises StoryjaxError: nothing to index, none of it readable, an index of another folder, model or spacing, or one
+    that is being made by another process just now.
+    """
+    root = Path(folder)
+    check_request(root, every_s)
+    found, unreadable = _scan(root, Path(out))
+    if not found:
+        raise StoryjaxError(
+            f"{folder} holds no images or videos: give a folder with {', '.join(IMAGE_SUFFIXES[:3])},"
+            f" {', '.join(VIDEO_SUFFIXES[:4])} and the like"
+        )
+    meta = {
+        "root": os.fsencode(root.resolve()).hex(),
+        "vision_fingerprint": personaliser.vision_fingerprint,
+        "dim": str(personaliser.dim),
+        "image_size": str(personaliser.image_size),
+        "every_s": repr(float(every_s or CLIP_S)),
+    }
+    store = Store.create(out, meta)
+    try:
+        with _only_one(store.folder):
+            known = store.meta()
+            _check_same(store, known, meta, every_s)
+            summary = Summary(broken=unreadable)
+            _Builder(store, root, personaliser, float(known["every_s"]), show_progress, summary).run(found)
+            _refresh_vectors(store, show_progress)
+            if not store.count():
+                name, why = next(iter(summary.broken.items()))
+                raise StoryjaxError(
+                    f"none of the {len(summary.broken)} images and videos in {folder} can be read; {name}: {why}"
+                )
+            return summary
+    finally:
+        store.close()
+
+
+def check_request(folder: str | os.PathLike[str], every_s: float | None) -> None:
+    """Raises StoryjaxError for a folder that is none, or clips that would overlap: before any model is waited for."""
+    root = Path(folder)
+    try:
+        is_folder, is_file = root.is_dir(), root.is_file()
+    except (OSError, ValueError):  # no folder can have this name
+        is_folder = is_file = False
+    if not is_folder:
+        raise StoryjaxError(f"{root} is {'a file' if is_file else 'not there'}: give a folder of images and videos")
+    if every_s is not None and not (math.isfinite(every_s) and every_s >= CLIP_S):
+        raise StoryjaxError(f"--every is {every_s:g}: clips are {CLIP_S:g} s long, so give {CLIP_S:g} or more")
+
+
+def _check_same(store: Store, known: dict[str, str], meta: dict[str, str], every_s: float | None) -> None:
+    other = "give another --out, or remove that folder"
+    if known["root"] != meta["root"]:
+        raise StoryjaxError(f"{store.folder} is the index of {os.fsdecode(bytes.fromhex(known['root']))}: {other}")
+    check_model(store, meta["vision_fingerprint"])
+    if every_s is not None and known["every_s"] != meta["every_s"]:
+        raise StoryjaxError(f"{store.folder} has a clip every {float(known['every_s']):g} s, not {every_s:g}: {other}")
+
+
+def check_model(store: Store, vision_fingerprint: str) -> None:
+    """Raises StoryjaxError unless the index was made by the image tower of that fingerprint."""
+    if store.meta()["vision_fingerprint"] != vision_fingerprint:
+        raise StoryjaxError(
+            f"the index in {store.folder} was made by another model: index again with 'storyjax find index FOLDER"
+            " --out' another folder, or give the model that made it with --checkpoint"
+        )
+
+
+@contextmanager
+def _only_one(folder: Path) -> Iterator[None]:
+    """Holds the index's lock, which the system lets go of when its process ends, in whatever way."""
+    with open(folder / ".lock", "a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise StoryjaxError(f"another process is indexing into {folder}: wait until it has ended") from error
+        yield
+
+
+def _scan(root: Path, out: Path) -> tuple[list[_Found], dict[str, str]]:
+    """The images and videos under `root`, by path, and what could not be looked into; hidden files do not count."""
+    found, unreadable = [], {}
+
+    def note(error: OSError) -> None:
+        unreadable[os.path.relpath(error.filename, root)] = error.strerror or str(error)
+
+    for here, folders, files in os.walk(root, onerror=note):
+        folders[:] = sorted(f for f in folders if not f.startswith(".") and Path(here, f).resolve() != out.resolve())
+        for name in sorted(files):
+            suffix = os.path.splitext(name)[1].lower()
+            if name.startswith(".") or suffix not in IMAGE_SUFFIXES + VIDEO_SUFFIXES:
+                continue
+            path = os.path.join(here, name)
+            try:
+                stat = os.stat(path)
+            except OSError as error:  # a link to nowhere, or gone since
+                unreadable[os.path.relpath(path, root)] = error.strerror or str(error)
+                continue
+            relative = os.fsencode(os.path.relpath(path, root))
+            found.append(_Found(relative, stat.st_size, stat.st_mtime_ns, suffix in VIDEO_SUFFIXES))
+    return found, unreadable
+
+
+class _Builder:
+    """One run over the files of a folder."""
+
+    def __init__(
+        self, store: Store, root: Path, personaliser: Personaliser, every_s: float, show_progress: bool, done: Summary
+    ):
+        self.store, self.root, self.personaliser, self.every_s = store, root, personaliser, every_s
+        self.summary = done
+        self.show_progress = show_progress
+
+    def run(self, found: Sequence[_Found]) -> None:
+        known = self.store.files()
+        vanished = sorted(set(known) - {file.path for file in found})
+        if vanished:
+            self.store.forget(vanished)
+        self.summary.vanished = len(vanished)
+        todo = []
+        for file in found:
+            before = known.get(file.path)
+            if before is None or (before.size, before.mtime_ns) != (file.size, file.mtime_ns):
+                todo.append((file, None))
+            elif before.state == BROKEN:
+                self.summary.broken[_shown(file.path)] = before.reason or "cannot be read"
+            elif before.state == DONE:
+                self.summary.unchanged += 1
+            else:
+                todo.append((file, before))
+        bar = "{desc}{percentage:3.0f}%|{bar}| {n:.1f}/{total:.0f} files [{elapsed}<{remaining}]"
+        with tqdm(
+            total=len(todo), desc="indexing", bar_format=bar, disable=not self.show_progress, leave=False, delay=0.5
+        ) as self.bar:
+            self._images([file for file, _ in todo if not file.video])
+            for file, before in todo:
+                if file.video:
+                    self._video(file, before)
+
+    def _images(self, files: Sequence[_Found]) -> None:
+        for start in range(0, len(files), _TOGETHER):
+            kept, squares = [], []
+            for file in files[start : start + _TOGETHER]:
+                try:
+                    image = Image.fromarray(read_image(self.root / os.fsdecode(file.path)))
+                except ImageError as error:
+                    self._broken(self.store.begin_file(file.path, file.size, file.mtime_ns), error)
+                    continue
+                side = self.personaliser.image_size
+                squares.append(np.asarray(image.resize((side, side), Image.Resampling.BICUBIC)))
+                image.thumbnail((STILL_PIXELS, STILL_PIXELS))
+                kept.append((file, _jpeg(np.asarray(image))))
+            if not kept:
+                continue
+            embedded = self.personaliser.embed_images(np.stack(squares))
+            for (file, still), vector in zip(kept, embedded, strict=True):
+                begun = self.store.begin_file(file.path, file.size, file.mtime_ns)
+                self.store.add(begun, [Row(IMAGE, 0, None, None, vector, still)], 0, done=True)
+                self.summary.images += 1
+                self.bar.update()
+
+    def _video(self, file: _Found, before: KnownFile | None) -> None:
+        begun = before or self.store.begin_file(file.path, file.size, file.mtime_ns)
+        path = self.root / os.fsdecode(file.path)
+        counted = 0.0
+        try:
+            duration = probe(path).duration_s
+            if duration > LONGEST_S:
+                raise VideoError(f"{path} claims to last {duration / 3600:,.0f} hours: mend it, or cut it into parts")
+            starts = clip_starts(duration, self.every_s)
+            clip = begun.clips
+            for clips in _batches(_clips(path, starts[clip:], duration, self.personaliser.image_size), _TOGETHER):
+                rows = self._rows(clips, clip)
+                clip += len(clips)
+                self.store.add(begun, rows, len(clips), done=clip == len(starts))
+                self.summary.clips += len(clips)
+                self.bar.update(len(clips) / len(starts))
+                counted += len(clips) / len(starts)
+            self.summary.videos += 1
+            self.bar.update(1 - counted)
+        except (VideoError, av.FFmpegError) as error:  # the second: a frame that decodes but cannot be converted
+            self.bar.update(-counted)
+            self._broken(begun, error)
+
+    def _rows(self, clips: Sequence["_Clip"], first: int) -> list[Row]:
+        """The rows of clips that follow each other, of which `first` is the number of the first."""
+        embedded = self.personaliser.embed_images(np.concatenate([clip.frames for clip in clips]))
+        rows, at = [], 0
+        for number, clip in enumerate(clips, first):
+            frames = embedded[at : at + len(clip.frames)]
+            at += len(clip.frames)
+            end = clip.start_s + CLIP_S
+            rows.append(Row(CLIP, number, clip.start_s, end, mean_pooled(frames), clip.stills[clip.centre]))
+            for index, still in clip.stills.items():
+                if index % CLIP_FPS == 0:
+                    time = clip.start_s + index / CLIP_FPS
+                    rows.append(Row(FRAME, number, time, time, frames[index], still))
+        return rows
+
+    def _broken(self, file: KnownFile, error: Exception) -> None:
+        path = str(self.root / os.fsdecode(file.path))
+        reason = str(error).removeprefix(path).strip().encode(errors="replace").decode()
+        self.store.mark_broken(file, reason)
+        self.summary.broken[_shown(file.path)] = reason
+        self.bar.update()
+
+
+def clip_starts(duration_s: float, every_s: float) -> list[float]:
+    """Where the clips of a video start (seconds): one every `every_s`, the last before the video's end.
+
+    >>> clip_starts(5.0, 2.0)
+    [0.0, 2.0, 4.0]
+    """
+    count = max(1, math.ceil(round(duration_s / every_s, 6)))
+    return [index * every_s for index in range(count)]
+
+
+def mean_pooled(frames: Float32[np.ndarray, "t d"]) -> Float32[np.ndarray, " d"]:
+    """The embedding of a clip: the mean of its frames' (§4.7.2), brought to unit length."""
+    mean = frames.mean(axis=0)
+    return (mean / max(float(np.linalg.norm(mean)), 1e-12)).astype(np.float32)
+
+
+@dataclass
+class _Clip:
+    """The frames of a clip, and pictures (JPEG) of its centre frame and of those at full seconds, by frame."""
+
+    start_s: float
+    frames: UInt8[np.ndarray, "t y x 3"]
+    stills: dict[int, bytes]
+
+    @property
+    def centre(self) -> int:
+        return len(self.frames) // 2
+
+
+def _clips(path: Path, starts: Sequence[float], duration_s: float, size: int) -> Iterator[_Clip]:
+    """The clips of a video one after another; the last is shorter where the video ends."""
+    counts = []
+    for start in starts:
+        left = math.ceil(round((duration_s - start) * CLIP_FPS, 6))
+        counts.append(max(1, min(CLIP_FRAMES, left)))
+    times = [start + i / CLIP_FPS for start, count in zip(starts, counts, strict=True) for i in range(count)]
+    stills = stream_stills(path, times)
+    for start, count in zip(starts, counts, strict=True):
+        frames, pictures = [], {}
+        for index in range(count):
+            still = next(stills)
+            frames.append(still.square(size))
+            if index % CLIP_FPS == 0 or index == count // 2:
+                pictures[index] = _jpeg(still.within(STILL_PIXELS))
+        yield _Clip(start, np.stack(frames), pictures)
+
+
+def _batches(clips: Iterator[_Clip], count: int) -> Iterator[list[_Clip]]:
+    batch: list[_Clip] = []
+    for clip in clips:
+        batch.append(clip)
+        if len(batch) == count:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
+def _jpeg(image: UInt8[np.ndarray, "y x 3"]) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(np.ascontiguousarray(image)).save(buffer, "JPEG", quality=80)
+    return buffer.getvalue()
+
+
+def _shown(path: bytes) -> str:
+    return path.decode(errors="replace")
+
+
+def _refresh_vectors(store: Store, show_progress: bool) -> None:
+    """Brings the FAISS files in step with the rows."""
+    for kind in (IMAGE, CLIP, FRAME):
+        with tqdm(desc="vectors", unit=" vectors", leave=False, delay=0.5, disable=not show_progress) as bar:
+
+            def told(done: int, of: int, bar: tqdm = bar) -> None:
+                bar.total = of
+                bar.update(done - bar.n)
+
+            Vectors.open(store, kind, told).save(store, kind)

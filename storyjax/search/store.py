@@ -1,0 +1,267 @@
+"""What is where: embeddings of images, clips and frames with their times and small pictures, in one SQLite file.
+
+Every change is a transaction, so an indexing run that is killed at any moment leaves each file either untouched, or
+known up to some clip from which the next run goes on: nothing is lost and nothing is there twice. The FAISS files
+beside it (`storyjax/search/vectors.py`) are made from this one and can be thrown away.
+"""
+
+import os
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float32, Int64
+
+from storyjax.errors import StoryjaxError
+
+FILE = "index.sqlite"
+FORMAT = "1"
+# What a vector is of. People are looked for in clips, things in single frames (§4.7.2, §5.4), both in images.
+IMAGE, CLIP, FRAME = "image", "clip", "frame"
+DONE, PARTIAL, BROKEN = "done", "partial", "broken"
+_SCHEMA = """
+CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL);
+CREATE TABLE files (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, path BLOB UNIQUE NOT NULL, size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL,
+    state TEXT NOT NULL, reason TEXT, clips INTEGER NOT NULL DEFAULT 0);
+CREATE TABLE stills (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, file INTEGER NOT NULL REFERENCES files(id) ON DELETE CASCADE,
+    jpeg BLOB NOT NULL);
+CREATE TABLE vectors (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, file INTEGER NOT NULL REFERENCES files(id) ON DELETE CASCADE,
+    kind TEXT NOT NULL, clip INTEGER NOT NULL, start_s REAL, end_s REAL, still INTEGER NOT NULL, vector BLOB NOT NULL);
+CREATE INDEX stills_of_file ON stills(file);
+CREATE INDEX vectors_of_file ON vectors(file);
+CREATE INDEX vectors_of_kind ON vectors(kind, id);
+"""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One embedding. `clip` counts the clips of its file from 0; times in seconds, None for an image; JPEG bytes."""
+
+    kind: str
+    clip: int
+    start_s: float | None
+    end_s: float | None
+    vector: Float32[np.ndarray, " d"]
+    still: bytes
+
+
+@dataclass(frozen=True)
+class KnownFile:
+    """A file as it was when it was indexed; `path` is relative to the indexed folder, as the system's bytes."""
+
+    id: int
+    path: bytes
+    size: int
+    mtime_ns: int
+    state: str
+    reason: str | None
+    clips: int
+
+
+class Store:
+    """An index's rows. Every error of SQLite leaves as a StoryjaxError that names the index."""
+
+    def __init__(self, folder: str | os.PathLike[str], connection: sqlite3.Connection):
+        self.folder = Path(folder)
+        self._db = connection
+
+    @classmethod
+    def create(cls, folder: str | os.PathLike[str], meta: dict[str, str]) -> "Store":
+        """Opens an index, or makes an empty one with `meta`. Raises StoryjaxError for a folder of something else."""
+        folder = Path(folder)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            others = [name for name in os.listdir(folder) if not name.startswith(".")]
+            if others and FILE not in others:
+                raise StoryjaxError(f"{folder} holds something else than an index: give a new or empty folder")
+        except (OSError, ValueError) as error:
+            why = getattr(error, "strerror", None) or error
+            raise StoryjaxError(f"cannot make the index folder {folder} ({why}): give another") from error
+        store = cls(folder, _connect(folder, "rwc"))
+        with store.transaction() as db:
+            if not db.execute("SELECT name FROM sqlite_master WHERE name = 'meta'").fetchone():
+                for statement in _SCHEMA.split(";\n"):
+                    db.execute(statement)
+                rows = {**meta, "format": FORMAT, "generation": "0"}
+                db.executemany("INSERT INTO meta VALUES (?, ?)", rows.items())
+        store._check_format()
+        return store
+
+    @classmethod
+    def open(cls, folder: str | os.PathLike[str]) -> "Store":
+        """Opens an index that exists, also one on a disk that cannot be written. Raises StoryjaxError for none."""
+        folder = Path(folder)
+        make = "'storyjax find index FOLDER --out DIR' makes one"
+        try:
+            there, writable = (
+                (folder / FILE).is_file(),
+                os.access(folder / FILE, os.W_OK) and os.access(folder, os.W_OK),
+            )
+        except ValueError as error:  # no folder can have this name
+            raise StoryjaxError(f"no index in {str(folder)!r}: {make}") from error
+        if not there:
+            raise StoryjaxError(f"no index in {folder}: {make}")
+        store = cls(folder, _connect(folder, "rw" if writable else "ro"))
+        with store.reading() as db:
+            begun = db.execute("SELECT name FROM sqlite_master WHERE name = 'meta'").fetchone()
+        if not begun:
+            raise StoryjaxError(f"the index in {folder} was only begun: give 'storyjax find index' again")
+        store._check_format()
+        return store
+
+    def close(self) -> None:
+        self._db.close()
+
+    def _check_format(self) -> None:
+        if self.meta().get("format") != FORMAT:
+            raise StoryjaxError(f"the index in {self.folder} was made by another storyjax: remove it and index again")
+
+    @contextmanager
+    def reading(self) -> Iterator[sqlite3.Connection]:
+        try:
+            yield self._db
+        except sqlite3.DatabaseError as error:
+            raise _told(self.folder, error) from error
+
+    @contextmanager
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """All that is written inside, or, whatever happens, nothing of it."""
+        with self.reading() as db:
+            db.execute("BEGIN IMMEDIATE")
+            try:
+                yield db
+                db.execute("COMMIT")
+            except BaseException:
+                if db.in_transaction:
+                    db.execute("ROLLBACK")
+                raise
+
+    def meta(self) -> dict[str, str]:
+        with self.reading() as db:
+            return dict(db.execute("SELECT key, value FROM meta"))
+
+    def files(self) -> dict[bytes, KnownFile]:
+        with self.reading() as db:
+            rows = db.execute("SELECT id, path, size, mtime_ns, state, reason, clips FROM files ORDER BY path")
+            return {row[1]: KnownFile(*row) for row in rows}
+
+    def begin_file(self, path: bytes, size: int, mtime_ns: int) -> KnownFile:
+        """A file to be indexed from its start; what was known of it before is forgotten."""
+        with self.transaction() as db:
+            self._forget(db, path)
+            made = db.execute(
+                "INSERT INTO files (path, size, mtime_ns, state) VALUES (?, ?, ?, ?)", (path, size, mtime_ns, PARTIAL)
+            )
+            return KnownFile(made.lastrowid, path, size, mtime_ns, PARTIAL, None, 0)
+
+    def add(self, file: KnownFile, rows: Sequence[Row], clips: int, done: bool) -> None:
+        """Rows of the next `clips` clips of a file (of an image: its one row and no clips)."""
+        with self.transaction() as db:
+            stills: dict[bytes, int] = {}
+            for row in rows:
+                if row.still not in stills:  # a clip shows its centre frame, which is there as a frame, too
+                    made = db.execute("INSERT INTO stills (file, jpeg) VALUES (?, ?)", (file.id, row.still))
+                    stills[row.still] = made.lastrowid
+                data = row.vector.astype("<f4").tobytes()
+                values = (file.id, row.kind, row.clip, row.start_s, row.end_s, stills[row.still], data)
+                db.execute(
+                    "INSERT INTO vectors (file, kind, clip, start_s, end_s, still, vector)"
+                    " VALUES (?, ?, ?, ?, ?, ?, ?)",
+                    values,
+                )
+            state = DONE if done else PARTIAL
+            db.execute("UPDATE files SET state = ?, clips = clips + ? WHERE id = ?", (state, clips, file.id))
+            self._changed(db)
+
+    def mark_broken(self, file: KnownFile, reason: str) -> None:
+        """A file that cannot be read (further): nothing of it is kept but why, until it changes."""
+        with self.transaction() as db:
+            for table in ("vectors", "stills"):
+                db.execute(f"DELETE FROM {table} WHERE file = ?", (file.id,))
+            db.execute("UPDATE files SET state = ?, reason = ?, clips = 0 WHERE id = ?", (BROKEN, reason, file.id))
+            self._changed(db)
+
+    def forget(self, paths: Sequence[bytes]) -> None:
+        """Removes files that are no longer there, with all that was known of them."""
+        with self.transaction() as db:
+            for path in paths:
+                self._forget(db, path)
+
+    def _forget(self, db: sqlite3.Connection, path: bytes) -> None:
+        if db.execute("DELETE FROM files WHERE path = ?", (path,)).rowcount:
+            self._changed(db)
+
+    @staticmethod
+    def _changed(db: sqlite3.Connection) -> None:
+        db.execute("UPDATE meta SET value = CAST(value AS INTEGER) + 1 WHERE key = 'generation'")
+
+    def generation(self) -> int:
+        """A number that grows whenever vectors come or go."""
+        return int(self.meta()["generation"])
+
+    def count(self, kind: str | None = None) -> int:
+        with self.reading() as db:
+            which, values = ("WHERE kind = ?", (kind,)) if kind else ("", ())
+            return db.execute(f"SELECT count(*) FROM vectors {which}", values).fetchone()[0]
+
+    def ids(self, kind: str) -> Int64[np.ndarray, " n"]:
+        """The ids of all vectors of a kind, ascending. An id is never given to another vector."""
+        with self.reading() as db:
+            rows = db.execute("SELECT id FROM vectors WHERE kind = ? ORDER BY id", (kind,))
+            return np.fromiter((row[0] for row in rows), np.int64)
+
+    def vectors(self, ids: Int64[np.ndarray, " n"]) -> tuple[Int64[np.ndarray, " m"], Float32[np.ndarray, "m d"]]:
+        """The vectors of those `ids` that are still there, with their ids, in the order given."""
+        found: dict[int, bytes] = {}
+        with self.reading() as db:
+            for start in range(0, len(ids), 500):
+                some = [int(i) for i in ids[start : start + 500]]
+                marks = ",".join("?" * len(some))
+                found.update(db.execute(f"SELECT id, vector FROM vectors WHERE id IN ({marks})", some))
+        kept = [int(i) for i in ids if int(i) in found]
+        rows = [np.frombuffer(found[i], "<f4") for i in kept]
+        dim = int(self.meta()["dim"])
+        return np.array(kept, np.int64), np.stack(rows) if rows else np.zeros((0, dim), np.float32)
+
+    def describe(self, ids: Sequence[int]) -> dict[int, tuple[bytes, str, int, float | None, float | None, int]]:
+        """Of each id that is there: path, kind, clip, start and end (seconds), and the id of its picture."""
+        found: dict[int, tuple] = {}
+        with self.reading() as db:
+            for start in range(0, len(ids), 500):
+                some = [int(i) for i in ids[start : start + 500]]
+                rows = db.execute(
+                    "SELECT v.id, f.path, v.kind, v.clip, v.start_s, v.end_s, v.still FROM vectors v"
+                    f" JOIN files f ON f.id = v.file WHERE v.id IN ({','.join('?' * len(some))})",
+                    some,
+                )
+                found.update((row[0], row[1:]) for row in rows)
+        return found
+
+    def still(self, still: int) -> bytes:
+        """JPEG bytes of a picture."""
+        with self.reading() as db:
+            return db.execute("SELECT jpeg FROM stills WHERE id = ?", (still,)).fetchone()[0]
+
+
+def _connect(folder: Path, mode: str) -> sqlite3.Connection:
+    try:
+        uri = f"{(folder.resolve() / FILE).as_uri()}?mode={mode}"
+        connection = sqlite3.connect(uri, uri=True, isolation_level=None, timeout=30)
+        connection.execute("PRAGMA foreign_keys = ON")
+        # Of a new file: pages of SQLite's default 4 KiB would hold a single vector of 512, half empty.
+        connection.execute("PRAGMA page_size = 16384")
+        return connection
+    except sqlite3.Error as error:
+        raise _told(folder, error) from error
+
+
+def _told(folder: Path, error: sqlite3.Error) -> StoryjaxError:
+    if isinstance(error, sqlite3.OperationalError):  # the disk: full, not to be written, locked
+        return StoryjaxError(f"cannot use the index in {folder} ({error}): check its disk and permissions")
+    return StoryjaxError(f"the index in {folder} is damaged ({error}): remove {folder} and index again")

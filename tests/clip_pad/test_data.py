@@ -1,0 +1,115 @@
+"""What a training example holds, from pixels or from what the frozen networks saw before."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import small
+
+from storyjax.clip_pad.bank import Bank
+from storyjax.clip_pad.config import PadData, Sources
+from storyjax.clip_pad.data import ClipLoader, PhotoLoader, Seen, draw_mode, read_clip, read_photo, resize
+from storyjax.clip_pad.losses import PersonContrast
+from storyjax.errors import StoryjaxError
+
+MIX = (0.6, 0.2, 0.2)
+
+
+@pytest.fixture(scope="module")
+def sources(world, tmp_path_factory) -> Sources:
+    folders = {f"{kind}_dir": str(world / kind) for kind in ("vggface2", "cip", "cia")}
+    return Sources(PadData(**folders, data_dir=str(tmp_path_factory.mktemp("prepared")), val_photos=1))
+
+
+def test_queries_are_mixed_as_they_should_be():
+    rng = np.random.default_rng(0)
+    drawn = [draw_mode(MIX, rng) for _ in range(3000)]
+    for mode, share in zip(("face", "text", "text_face"), MIX, strict=True):
+        assert abs(drawn.count(mode) / 3000 - share) < 0.03
+    assert {draw_mode((0.0, 1.0, 0.0), rng) for _ in range(20)} == {"text"}
+
+
+def test_a_photo_is_asked_for_by_another_photo_of_the_same_person(sources):
+    people = sources.people()
+    assert not set(people.train) & set(people.val)
+    assert len(people.train) == 18
+    load = PhotoLoader(people, small.SIZES, small.TOKENIZER, MIX)
+    record = people.train[4]
+    seen = set()
+    for draw in range(12):
+        example = load(record, np.random.default_rng(draw))
+        assert example["frames"].shape == (1, 16, 16, 3)
+        assert example["faces"].shape == (2, 16, 16, 3)
+        assert example["query_facts"][0] == example["facts"][0, 0] == people.person[record]
+        has_name = small.TOKENIZER.encode(people.names[people.person[record]])[0] in example["ids"]
+        has_face = (example["slots"] >= 0).any()
+        assert has_name or has_face
+        seen.add((bool(has_name), bool(has_face)))
+        own = resize(people.read(record), small.SIZES.face)
+        assert all(np.abs(face.astype(int) - own).max() > 0 for face in example["faces"])
+    assert seen == {(True, False), (False, True), (True, True)}
+
+
+def test_a_clips_query_asks_for_what_is_in_it(sources):
+    index, albums = sources.clips("train"), sources.albums("cia")
+    load = ClipLoader(index, albums, small.SIZES, small.TOKENIZER, (0.0, 1.0, 0.0))
+    asked = set()
+    for draw in range(30):
+        record = index.usable[draw % len(index.usable)]
+        example = load(record, np.random.default_rng(draw))
+        assert example["frames"].shape == (2, 16, 16, 3)
+        words = small.TOKENIZER.decode([int(i) for i in example["ids"] if i > 1])
+        actor, action = example["query_facts"]
+        pairs = index.pairs[record]
+        assert index.actors[actor] in words.split()
+        assert any(a == actor and action in (-1, d) for a, d in pairs)
+        place = index.places[index.place[record]]
+        assert (place in words.split()) == (example["query_place"] >= 0)
+        assert (action >= 0) == any(index.actions[d] in words for a, d in pairs if a == actor)
+        asked.add((bool(action >= 0), bool(example["query_place"] >= 0)))
+    assert asked == {(True, False), (False, True), (True, True)}
+
+
+def test_looking_once_changes_no_loss(sources):
+    people, params = sources.people(), small.random_params()
+    bank = Bank(small.MODEL, lambda: params, small.SIZES)
+    looked = bank.clips("photos", people.train, lambda record: resize(people.read(record), 16)[None])
+    seen = Seen(looked, bank.faces("faces", people.train, people.read))
+    losses = []
+    for given in (None, seen):
+        load = PhotoLoader(people, small.SIZES, small.TOKENIZER, MIX, given)
+        rows = [load(record, np.random.default_rng(record)) for record in people.train[:6]]
+        batch = {name: jnp.asarray(np.stack([row[name] for row in rows])) for name in rows[0]}
+        losses.append(PersonContrast(small.MODEL)(params, batch, jax.random.key(0))[0])
+    np.testing.assert_allclose(losses[0], losses[1], rtol=1e-4)
+    index = sources.clips("train")
+    clips = bank.clips("clips", index.usable[:3], lambda r: read_clip(index.source[r], 2, 16, None))
+    assert clips[index.usable[0]].shape == (8,)
+
+
+def test_a_broken_record_is_broken_whenever_it_is_asked_for():
+    bank = Bank(small.MODEL, small.random_params, small.SIZES)
+    image = np.zeros((20, 20, 3), np.uint8)
+
+    def read(record: int) -> np.ndarray:
+        if record == 1:
+            raise StoryjaxError("b.jpg is damaged")
+        return image
+
+    seen = Seen(bank.clips("photos", [0, 1], lambda r: resize(read(r), 16)[None]), bank.faces("faces", [0, 1], read))
+    assert seen(0, [0], 2)["face_valid"].tolist() == [True, False]
+    for record, photos in ((1, [0]), (0, [1])):
+        with pytest.raises(StoryjaxError, match="is damaged"):
+            seen(record, photos, 2)
+
+
+def test_photos_are_cut_to_their_loose_crop(tmp_path):
+    from PIL import Image
+
+    picture = np.arange(100, dtype=np.uint8).reshape(10, 10)
+    Image.fromarray(np.stack([picture] * 3, -1)).save(tmp_path / "a.png")
+    record = {"media": (tmp_path / "a.png").read_bytes(), "path": "a.png", "crop": "2.0 -3.0 6.0 4.0"}
+    np.testing.assert_array_equal(read_photo(record)[..., 0], picture[0:4, 2:6])
+    assert read_photo({**record, "crop": "50 50 60 60"}).shape == (10, 10, 3)
+    middle = resize(read_photo({**record, "crop": ""}), 4, crop=0.4)
+    np.testing.assert_allclose(middle[..., 0], picture[3:7, 3:7], atol=1)

@@ -1,0 +1,132 @@
+"""Enrolling people and asking for them, and what people do wrong with it."""
+
+import json
+
+import numpy as np
+import pytest
+import small
+
+from storyjax.clip_pad.detect import FrontalFaces
+from storyjax.clip_pad.predict import PersonFinder
+from storyjax.errors import StoryjaxError
+from storyjax.search.personal import PhotoError
+
+RNG = np.random.default_rng(0)
+
+
+@pytest.fixture(scope="module")
+def finder(tmp_path_factory) -> PersonFinder:
+    return PersonFinder.from_checkpoint(small.checkpoint(tmp_path_factory.mktemp("finder")))
+
+
+def photo(side: int = 40) -> np.ndarray:
+    return RNG.integers(0, 256, (side, side + 5, 3), dtype=np.uint8)
+
+
+def test_several_photos_make_one_word(finder):
+    photos = [photo(), photo(60), photo()]
+    told = []
+    word = finder.enrol(photos, progress=lambda done, of: told.append((done, of)))
+    assert word.shape == (1, finder.width)
+    assert told == [(1, 3), (2, 3), (3, 3)]
+    np.testing.assert_allclose(finder.enrol(photos[::-1]), word, atol=1e-5)
+    assert np.abs(finder.enrol(photos[:1]) - word).max() > 1e-4
+
+
+def test_a_query_with_a_face(finder):
+    words = {"ana": finder.enrol([photo()]), "ben": finder.enrol([photo()])}
+    asked = finder.embed_query("<ana> is dancing", words)
+    assert asked.shape == (finder.dim,)
+    np.testing.assert_allclose(np.linalg.norm(asked), 1, atol=1e-5)
+    assert np.abs(finder.embed_query("<ben> is dancing", words) - asked).max() > 1e-4
+    np.testing.assert_allclose(finder.embed_query("<ana> is dancing .", words), asked, atol=1e-6)
+    both = finder.embed_query("<ana> in the park with <ben>", words)
+    assert np.abs(finder.embed_query("<ben> in the park with <ana>", words) - both).max() > 1e-4
+    assert np.isfinite(finder.embed_query("somebody in the park", words)).all()
+
+
+def test_images_are_embedded_in_batches_of_any_size(finder):
+    images = RNG.integers(0, 256, (35, 16, 16, 3), dtype=np.uint8)
+    embedded = finder.embed_images(images)
+    assert embedded.shape == (35, finder.dim)
+    np.testing.assert_allclose(finder.embed_images(images[33:]), embedded[33:], atol=1e-5)
+    assert finder.embed_images(images[:0]).shape == (0, finder.dim)
+
+
+def test_fingerprints_tell_weights_apart(finder, tmp_path):
+    folder = small.checkpoint(tmp_path)
+    same = PersonFinder.from_checkpoint(folder)
+    assert (same.fingerprint, same.vision_fingerprint) == (finder.fingerprint, finder.vision_fingerprint)
+    other = PersonFinder(finder.model, small.random_params(1), finder.tokenizer, finder.sizes)
+    assert other.vision_fingerprint != finder.vision_fingerprint
+    params = {**finder.params, "adaptor": other.params["adaptor"]}
+    taught = PersonFinder(finder.model, params, finder.tokenizer, finder.sizes)
+    assert taught.vision_fingerprint == finder.vision_fingerprint
+    assert taught.fingerprint != finder.fingerprint
+
+
+@pytest.mark.parametrize(
+    ("act", "line"),
+    [
+        (lambda f: f.enrol([]), "at least one photo"),
+        (lambda f: f.enrol([photo()], category="dog"), "has no category: leave out 'dog'"),
+        (lambda f: f.enrol([photo(), np.zeros((1, 1, 3), np.uint8)]), "photo 2 has 1 × 1 pixels"),
+        (lambda f: f.embed_query("<bea> dances", {}), "nobody is enrolled as 'bea'"),
+        (lambda f: f.embed_query("*TOK* dances", {}), "has a meaning of its own"),
+        (lambda f: f.embed_query("the park " * 20, {}), "but the text tower takes 20"),
+    ],
+)
+def test_slips_are_told_in_one_line(finder, act, line):
+    with pytest.raises(StoryjaxError, match=line) as caught:
+        act(finder)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_detector_cuts_the_one_face_out(finder):
+    big = photo(80)
+    boxes = [(20.0, 20.0, 40.0, 40.0)]
+    with_detector = PersonFinder(
+        finder.model, finder.params, finder.tokenizer, finder.sizes, detector=lambda image: boxes
+    )
+    word = with_detector.enrol([big])
+    np.testing.assert_allclose(word, finder.enrol([big[10:50, 10:50]]), atol=1e-6)
+    boxes.append((50.0, 20.0, 60.0, 30.0))
+    with pytest.raises(PhotoError, match="photo 1 shows 2 faces"):
+        with_detector.enrol([big])
+    boxes.clear()
+    with pytest.raises(PhotoError, match="photo 1 shows no face"):
+        with_detector.enrol([big])
+    boxes.append((0.0, 0.0, 2.0, 2.0))
+    with pytest.raises(PhotoError, match="too small to tell"):
+        with_detector.enrol([big])
+
+
+def test_faces_are_found_in_a_photograph():
+    data = pytest.importorskip("skimage.data")
+    astronaut = data.astronaut()
+    ((left, top, right, bottom),) = FrontalFaces()(astronaut)
+    assert left < 224 < right
+    assert top < 110 < bottom
+    assert right - left < 200
+    assert FrontalFaces()(data.coffee()) == []
+    assert len(FrontalFaces()(np.concatenate([astronaut, astronaut], axis=1))) == 2
+    assert FrontalFaces()(np.zeros((4, 500, 3), np.uint8)) == []
+
+
+def test_checkpoints_that_are_none(tmp_path, finder):
+    def refusal(path) -> str:
+        with pytest.raises(StoryjaxError) as caught:
+            PersonFinder.from_checkpoint(path)
+        assert "\n" not in str(caught.value)
+        return str(caught.value)
+
+    assert "is no CLIP-PAD" in refusal(tmp_path)
+    assert "describes another model" in refusal("shipped:storyworld_clip")
+    folder = small.checkpoint(tmp_path / "one")
+    config = json.loads((folder / "config.json").read_text())
+    config["model"]["adaptor_width"] = 13
+    (folder / "config.json").write_text(json.dumps(config))
+    assert "another model" in refusal(folder)
+    config["model"]["clip"]["weights"] = str(tmp_path / "nowhere")
+    (folder / "config.json").write_text(json.dumps(config))
+    assert "get the weights and tokenizer of openai/clip-vit-base-patch32" in refusal(folder)

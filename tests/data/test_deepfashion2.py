@@ -1,0 +1,49 @@
+"""PerVL-DeepFashion2 from its official layout, as StoryWorld writes it."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from storyjax.data.builders.deepfashion2 import prepare, with_concept
+from storyjax.data.images import decode_image
+from storyjax.errors import StoryjaxError
+from storyjax.storyworld.deepfashion2 import export_deepfashion2
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    counts = {"garments": 5, "train": 2, "eval": 2}
+    return export_deepfashion2(tmp_path_factory.mktemp("deepfashion2") / "world", counts)
+
+
+def test_records_are_what_the_tables_say(world: Path, tmp_path: Path) -> None:
+    short, detailed = prepare(world, tmp_path), prepare(world, tmp_path, captions="detailed")
+    assert {name: len(source) for name, source in short.items()} == {"train": 10, "test": 10}
+    record = short["test"][0]
+    assert decode_image(record["image"], "it").shape == (96, 96, 3)
+    assert record["caption"].startswith("* in the ")
+    assert len(detailed["test"][0]["caption"]) > len(record["caption"])
+    assert record["name"].startswith(record["category"])
+    assert record["boxes"].shape == (1, 4)
+    left, top, right, bottom = record["boxes"][0]
+    assert 0 <= left < right <= 1
+    assert 0 <= top < bottom <= 1
+    assert [short["train"][i]["instance"] for i in range(10)] == np.repeat(np.arange(5), 2).tolist()
+
+
+@pytest.mark.parametrize(
+    ("caption", "expected"),
+    [
+        ("the person is facing a glass store display.", "* is facing a glass store display"),
+        ('"behind a person, another person is at a desk."', "behind *, another person is at a desk"),
+        ("a beach at dawn", "* a beach at dawn"),
+    ],
+)
+def test_the_person_of_a_caption_is_the_concept(caption: str, expected: str) -> None:
+    assert with_concept(caption) == expected
+
+
+def test_what_is_missing_is_said_in_one_line(world: Path, tmp_path: Path) -> None:
+    with pytest.raises(StoryjaxError, match="PerVLBenchmark"):
+        prepare(tmp_path / "nowhere", tmp_path)

@@ -1,0 +1,38 @@
+"""ImageNet's tars, as StoryWorld writes them, to the records of TFDS's own data set."""
+
+from pathlib import Path
+
+import pytest
+
+from storyjax.data.builders.imagenet import TRAIN, class_names, prepare, train_pictures
+from storyjax.data.images import decode_image
+from storyjax.errors import StoryjaxError
+from storyjax.storyworld.imagenet import SYNSETS, export_imagenet
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return export_imagenet(tmp_path_factory.mktemp("imagenet") / "world", {"train": 20, "val": 3})
+
+
+def test_records_are_those_of_tfds(world: Path, tmp_path: Path) -> None:
+    train, validation = (prepare(world, tmp_path, split) for split in ("train", "validation"))
+    assert (len(train), len(validation)) == (20, 3)
+    names = class_names()
+    assert len(names) == 1000
+    records = [train[i] for i in range(20)]
+    assert {names[record["label"]] for record in records} == set(SYNSETS.values())
+    assert all(record["file_name"].startswith(names[record["label"]]) for record in records)
+    assert decode_image(records[0]["image"], "it").shape == (96, 96, 3)
+    # What TFDS has prepared is used as it is.
+    (folder,) = (tmp_path / "imagenet").glob("*/imagenet2012")
+    assert len(prepare(tmp_path / "nowhere", folder.parent, "train")) == 20
+
+
+def test_a_tar_that_was_cut_short_is_told(world: Path, tmp_path: Path) -> None:
+    cut = tmp_path / TRAIN
+    cut.write_bytes((world / TRAIN).read_bytes()[:30_000])
+    with pytest.raises(StoryjaxError, match="download it again"):
+        list(train_pictures(cut))
+    with pytest.raises(StoryjaxError, match="register at"):
+        prepare(tmp_path / "nowhere", tmp_path, "train")

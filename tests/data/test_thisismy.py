@@ -1,0 +1,104 @@
+"""this-is-my from its official layout, as StoryWorld writes it."""
+
+import csv
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from storyjax.data.builders.thisismy import prepare, read_segments
+from storyjax.data.video import probe
+from storyjax.errors import StoryjaxError
+from storyjax.storyworld.thisismy import export_thisismy
+
+COUNTS = {"instances": 5, "train": 2, "eval": 1, "test": 2}
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return export_thisismy(tmp_path_factory.mktemp("thisismy") / "world", COUNTS)
+
+
+@pytest.fixture
+def copy(world: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(world, tmp_path / "world"))
+
+
+def test_records_are_what_the_tables_say(world: Path, tmp_path: Path) -> None:
+    splits = prepare(world, tmp_path)
+    assert {name: len(source) for name, source in splits.items()} == {"train": 10, "eval": 5, "test": 10}
+    record = splits["test"][0]
+    assert record["caption"].startswith("* in the ")
+    assert record["name"] == f"my {record['category']} {record['name'].split()[-1]}"
+    assert probe(record["video"]).duration_s == pytest.approx(3, abs=0.3)
+    assert record["boxes"].shape == (12, 4)
+    assert (record["boxes"][:, 2] > record["boxes"][:, 0]).all()
+    assert [splits["train"][i]["instance"] for i in range(10)] == np.repeat(np.arange(5), 2).tolist()
+    assert all(splits["train"][i]["caption"] == "" for i in range(10))
+    # A second preparation finds the first.
+    made = sorted(path.name for path in (tmp_path / "thisismy").iterdir())
+    prepare(world, tmp_path)
+    assert sorted(path.name for path in (tmp_path / "thisismy").iterdir()) == made
+
+
+def test_rivals_are_filmed_in_the_same_contexts_and_learnt_elsewhere(tmp_path: Path) -> None:
+    counts = {"instances": 2, "train": 3, "eval": 0, "test": 2}
+    root = export_thisismy(tmp_path / "world", {**counts, "instances": 10})
+    by_kind: dict[str, list[set[str]]] = {}
+    captions: dict[str, set[str]] = {}
+    with (root / "this-is-my-dataset" / "this-is-my_eval-captions.csv").open(newline="") as file:
+        for row in csv.DictReader(file):
+            captions.setdefault(row["item"], set()).add(row["caption"])
+            if row["caption"] not in by_kind.setdefault(row["class"], []):
+                by_kind[row["class"]].append(row["caption"])
+    for kind, told in by_kind.items():
+        rivals = [found for item, found in captions.items() if item.startswith(f"my {kind} ")]
+        assert len(rivals) == 2
+        assert rivals[0] == rivals[1] == set(told)
+    names = [item.split()[-1] for item in captions]
+    assert len(set(names)) == len(names)
+
+
+def test_another_number_of_scenes_films_the_same_things_elsewhere(world: Path, tmp_path: Path) -> None:
+    other = export_thisismy(tmp_path / "other", {**COUNTS, "scenes": 1})
+    captions = [json.loads((root / "captions.json").read_text()) for root in (world, other)]
+    assert captions[0] == captions[1]
+    tables = [(root / "this-is-my-dataset" / "this-is-my_eval-captions.csv").read_text() for root in (world, other)]
+    assert tables[0] != tables[1]
+
+
+def test_a_world_is_found_again_and_never_mixed(world: Path) -> None:
+    before = (world / "manifest.json").stat().st_mtime_ns
+    assert export_thisismy(world, COUNTS) == world
+    assert (world / "manifest.json").stat().st_mtime_ns == before
+    with pytest.raises(StoryjaxError, match="another StoryWorld"):
+        export_thisismy(world, {**COUNTS, "test": 1})
+    with pytest.raises(StoryjaxError, match="something else"):
+        export_thisismy(world.parent, COUNTS)
+
+
+def test_missing_segments_are_left_out_up_to_a_share(copy: Path, tmp_path: Path) -> None:
+    lost = next(s for s in read_segments(copy) if s.split == "eval")
+    lost.path.unlink()
+    assert len(prepare(copy, tmp_path / "data")["eval"]) == 4
+    with pytest.raises(StoryjaxError, match="1 of 25 segments"):
+        prepare(copy, tmp_path / "data", max_broken_share=0.01)
+
+
+def test_what_a_person_can_mend_is_said_in_one_line(copy: Path, tmp_path: Path) -> None:
+    with pytest.raises(StoryjaxError, match="get the repository"):
+        read_segments(tmp_path / "nowhere")
+    table = copy / "this-is-my-dataset" / "segments.csv"
+    text = table.read_text()
+    table.write_text(text.replace("instance_name", "instance"))
+    with pytest.raises(StoryjaxError, match=r"lacks the column\(s\) instance_name"):
+        read_segments(copy)
+    table.write_text("\n".join(text.splitlines()[:3]))
+    with pytest.raises(StoryjaxError, match="lists segment"):
+        read_segments(copy)
+    table.write_text(text)
+    (copy / "boxes.json").write_text("[")
+    with pytest.raises(StoryjaxError, match="boxes by name"):
+        prepare(copy, tmp_path / "data")

@@ -1,0 +1,50 @@
+"""Actors as particular objects: who a clip stands for, and what is asked for it."""
+
+from typing import Any
+
+import pytest
+
+from storyjax.data.builders.media import MediaSource
+from storyjax.pi_map.celebrities import ActorClips, Known
+
+
+class Clips(MediaSource):
+    """Clips in memory."""
+
+    labels: list[dict[str, Any]] = []  # noqa: RUF012 (given below)
+
+    def __init__(self, rows: list[dict[str, Any]]):
+        self.__dict__["labels"] = rows
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        return {"media": b"", "path": f"clip{index}", **self.labels[index]}
+
+
+@pytest.fixture
+def clips() -> Clips:
+    return Clips(
+        [
+            {"actors": ["ben"], "actions": ["dancing"], "scene": "park", "celebrity": ""},
+            {"actors": ["ivy", "ana"], "actions": ["sleeping", "waving"], "scene": "garden", "celebrity": ""},
+            {"actors": ["ivy"], "actions": ["singing"], "scene": "forest", "celebrity": ""},
+        ]
+    )
+
+
+def test_a_clip_stands_for_its_first_actor_who_is_learnt(clips: Clips) -> None:
+    found = ActorClips(clips, {"ana": 0, "ben": 1})
+    assert [found[i]["instance"] for i in range(len(found))] == [1, 0, -1]
+    assert found[1]["caption"] == "* waving in the garden"
+    assert found[1]["name"] == "ana"
+    assert found[2]["caption"] == ""
+
+
+def test_learnt_from_are_only_clips_of_such_actors(clips: Clips) -> None:
+    known = Known(clips, {"ana": 0})
+    assert len(known) == 1
+    assert known[0]["segment_id"] == "clip1"
+    with pytest.raises(IndexError):
+        known[1]

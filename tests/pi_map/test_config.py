@@ -1,0 +1,60 @@
+"""Personalisation end to end on a small world: π alone trains, and the results are those that the tables show."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from ml_collections import ConfigDict
+
+from storyjax.errors import StoryjaxError
+from storyjax.pi_map.evaluate import METHODS
+from storyjax.pi_map.predict import ThingFinder
+from storyjax.pi_map.tokens import find_token, learnt_tokens, load_tokens, main, save_tokens
+from storyjax.train import loop
+
+
+@pytest.fixture
+def run(thisismy_config: ConfigDict, tmp_path: Path) -> tuple[Path, dict[str, float]]:
+    return tmp_path / "run", loop.run(thisismy_config, tmp_path / "run", progress=False)
+
+
+def test_a_run_gives_results_tokens_and_a_finder(run: tuple[Path, dict[str, float]], tmp_path: Path) -> None:
+    folder, results = run
+    for method in METHODS:
+        for kind, metrics in (("context", ("mrr", "r5")), ("generic", ("map", "mrr"))):
+            for metric in metrics:
+                assert 0 <= results[f"thisismy/{kind}/{method}/{metric}"] <= 1
+        assert 0 <= results[f"thisismy_eval/generic/{method}/tr5"] <= 1
+    assert results["thisismy/context/chance/mrr"] < 0.6
+    assert json.loads((folder / "results.json").read_text()) == pytest.approx(results)
+
+    assert main([str(folder), str(tmp_path / "tokens.safetensors")]) == 0
+    tokens, fingerprint = learnt_tokens(folder)
+    loaded = load_tokens(tmp_path / "tokens.safetensors", fingerprint)
+    assert len(tokens) == 5
+    for name, token in tokens.items():
+        assert token.shape == (1, 32)
+        np.testing.assert_allclose(loaded[name], token, atol=1e-6)
+
+    finder = ThingFinder.from_checkpoint(folder)
+    name = next(iter(tokens))
+    query = finder.embed_query("a photo of <it> in the park", {"it": find_token(tokens, name, "the run")})
+    assert query.shape == (finder.dim,)
+    assert np.linalg.norm(query) == pytest.approx(1, abs=1e-5)
+
+
+def test_tokens_of_other_weights_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "tokens.safetensors"
+    save_tokens(path, {"my dog chia": np.ones((1, 4), np.float32)}, "one")
+    assert set(load_tokens(path)) == {"my dog chia"}
+    with pytest.raises(StoryjaxError, match="other weights"):
+        load_tokens(path, "two")
+    with pytest.raises(StoryjaxError, match="Did you mean 'my dog chia'"):
+        find_token(load_tokens(path), "my dog chai", str(path))
+
+
+def test_an_object_needs_a_template(thisismy_config: ConfigDict, tmp_path: Path) -> None:
+    thisismy_config.data.templates = 0
+    with pytest.raises(StoryjaxError, match="nothing to learn from"):
+        loop.run(thisismy_config, tmp_path / "run", progress=False)

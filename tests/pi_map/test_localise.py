@@ -1,0 +1,58 @@
+"""The red ellipse and where its box comes from."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from storyjax.errors import StoryjaxError
+from storyjax.pi_map.localise import BoxFile, Detector, GroundingDino, box_at, draw_ellipse
+
+BOX = (0.2, 0.3, 0.8, 0.7)
+
+
+def test_the_ellipse_passes_through_the_middles_of_the_sides() -> None:
+    grey = np.full((101, 201, 3), 128, np.uint8)
+    ringed = draw_ellipse(grey, BOX, thickness=0.03)
+    red = (ringed == (255, 0, 0)).all(axis=-1)
+    assert red[50, 40]  # the middle of the left side: y 0.5, x 0.2
+    assert red[50, 160]
+    assert red[30, 100]  # the middle of the top side
+    assert red[70, 100]
+    # Nothing is drawn outside the box, in its corners or in its middle.
+    assert not red[:, :39].any()
+    assert not red[:29].any()
+    assert not red[30, 40]
+    assert not red[50, 100]
+    assert (grey == 128).all()
+
+
+def test_without_a_box_nothing_is_drawn() -> None:
+    grey = np.full((10, 10, 3), 128, np.uint8)
+    assert draw_ellipse(grey, None) is grey
+    assert (draw_ellipse(grey, (0.5, 0.5, 0.5, 0.5)) == grey).all()
+
+
+def test_boxes_from_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "boxes.json"
+    path.write_text(json.dumps({"a": [[0, 0, 0.5, 0.5], [0.5, 0.5, 1, 1]]}))
+    detector: Detector = BoxFile(path)
+    image = np.zeros((4, 4, 3), np.uint8)
+    assert detector.detect(image, "dog", "a", 0.1) == (0, 0, 0.5, 0.5)
+    assert detector.detect(image, "dog", "a", 1.0) == (0.5, 0.5, 1, 1)
+    assert detector.detect(image, "dog", "b") is None
+    assert box_at([], 0.5) is None
+
+
+@pytest.mark.parametrize("text", ["{", '{"a": [[0, 0, 2, 1]]}', '{"a": [[1, 2]]}', "[1]"])
+def test_a_file_that_holds_no_boxes_is_told_in_one_line(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "boxes.json"
+    path.write_text(text)
+    with pytest.raises(StoryjaxError, match="cannot be read as boxes"):
+        BoxFile(path).detect(np.zeros((4, 4, 3), np.uint8), "dog", "a")
+
+
+def test_a_detector_that_is_not_there_says_what_to_fetch(tmp_path: Path) -> None:
+    with pytest.raises(StoryjaxError, match="grounding-dino-base"):
+        GroundingDino(tmp_path)

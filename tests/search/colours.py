@@ -1,0 +1,93 @@
+"""A model that knows colours only, and films that change colour, so that a test can say what must be found when."""
+
+import hashlib
+import time
+from collections.abc import Sequence
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+from PIL import Image
+
+from storyjax.errors import StoryjaxError
+from storyjax.search.personal import PhotoError, names_in
+
+RED, GREEN, BLUE, WHITE = (220, 20, 20), (20, 200, 20), (20, 20, 220), (240, 240, 240)
+WIDTH, DIM, SIZE = 8, 32, 8
+
+
+class Colours:
+    """A Personaliser to whom somebody is a colour. A black photo shows nobody, one half black two."""
+
+    width, dim, image_size = WIDTH, DIM, SIZE
+
+    def __init__(self, kind: str = "person", vision: str = "eye", weights: str = "colours", wait_s: float = 0.0):
+        self.kind, self.vision_fingerprint, self.fingerprint = kind, vision, f"{weights}-{kind}"
+        self.wait_s = wait_s
+        self.embedded = 0
+        self._basis = np.linalg.qr(np.random.default_rng(0).normal(size=(DIM, DIM)))[0][:, :WIDTH]
+
+    def _features(self, images: np.ndarray) -> np.ndarray:
+        colour = images.reshape(len(images), -1, 3).mean(1) / 255 - 0.4
+        return np.concatenate([colour, np.zeros((len(images), WIDTH - 3))], 1)
+
+    def embed_images(self, images: np.ndarray) -> np.ndarray:
+        assert images.shape[1:] == (SIZE, SIZE, 3)
+        assert images.dtype == np.uint8
+        time.sleep(self.wait_s)
+        self.embedded += len(images)
+        return self._unit(self._features(images))
+
+    def _unit(self, features: np.ndarray) -> np.ndarray:
+        out = features @ self._basis.T
+        return (out / np.linalg.norm(out, axis=-1, keepdims=True)).astype(np.float32)
+
+    def enrol(self, photos: Sequence[np.ndarray], category: str | None = None, progress=None) -> np.ndarray:
+        for index, photo in enumerate(photos):
+            dark = (photo.max(-1) < 10).mean()
+            if dark > 0.9:
+                raise PhotoError(index, "shows no face")
+            if dark > 0.4:
+                raise PhotoError(index, "shows 2 faces")
+            if progress:
+                progress(index + 1, len(photos))
+        return np.stack([self._features(photo[None])[0] for photo in photos]).mean(0, keepdims=True).astype(np.float32)
+
+    def embed_query(self, prompt: str, tokens: dict[str, np.ndarray]) -> np.ndarray:
+        if len(prompt.split()) > 20:
+            raise StoryjaxError(f"the prompt has {len(prompt.split())} words, and the model reads 20: shorten it")
+        return self._unit(sum(tokens[name][0] for name in names_in(prompt)))
+
+
+def photo(path: Path, colour: tuple[int, int, int], size: int = 48) -> Path:
+    Image.new("RGB", (size, size), colour).save(path)
+    return path
+
+
+def film(path: Path, colours: Sequence[tuple[int, int, int]], seconds_each: float = 2.0, fps: int = 8) -> Path:
+    """A video that shows each colour for some seconds."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=fps, options={"preset": "ultrafast"})
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        stream.codec_context.thread_count = 1
+        each = round(seconds_each * fps)
+        for number in range(each * len(colours)):
+            image = np.full((48, 64, 3), colours[number // each], np.uint8)
+            frame = av.VideoFrame.from_ndarray(image, format="rgb24")
+            frame.pts, frame.time_base = number, Fraction(1, fps)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return path
+
+
+def contents(store) -> list[tuple]:
+    """All that an index knows, in an order of its own and without its numbers, for comparing two of them."""
+    with store.reading() as db:
+        rows = db.execute(
+            "SELECT f.path, f.state, v.kind, v.clip, v.start_s, v.end_s, v.vector, s.jpeg FROM files f"
+            " LEFT JOIN vectors v ON v.file = f.id LEFT JOIN stills s ON s.id = v.still"
+        )
+        return sorted(
+            tuple(hashlib.md5(x).hexdigest() if isinstance(x, bytes) else str(x) for x in row) for row in rows
+        )

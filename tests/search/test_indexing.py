@@ -1,0 +1,267 @@
+"""An index knows each file once and wholly, however often its making is killed, and notices what changes."""
+
+import fcntl
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from colours import BLUE, DIM, GREEN, RED, WHITE, Colours, contents, film, photo
+from PIL import Image
+
+from storyjax.errors import StoryjaxError
+from storyjax.search import indexing, vectors
+from storyjax.search.indexing import build, clip_starts
+from storyjax.search.searching import Searcher
+from storyjax.search.store import CLIP, FRAME, IMAGE, Row, Store
+from storyjax.search.vectors import Vectors
+
+
+@pytest.fixture(scope="module")
+def films(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("films")
+    (folder / "more").mkdir()
+    film(folder / "a.mp4", [RED, GREEN, BLUE, GREEN, WHITE])
+    film(folder / "more" / "b.mkv", [GREEN, RED], seconds_each=2.5)
+    photo(folder / "blue.png", BLUE)
+    (folder / "notes.txt").write_text("no image")
+    (folder / ".hidden.png").write_text("no image")
+    return folder
+
+
+@pytest.fixture
+def folder(films: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(films, tmp_path / "films", copy_function=shutil.copy2))
+
+
+def index(folder: Path, out: Path, **settings) -> tuple:
+    summary = build(folder, out, Colours(), show_progress=False, **settings)
+    store = Store.open(out)
+    known = contents(store)
+    store.close()
+    return summary, known
+
+
+def like(colour: tuple[int, int, int]) -> np.ndarray:
+    model = Colours()
+    return model._unit(model._features(np.full((1, 8, 8, 3), colour, np.uint8)))[0]
+
+
+def test_clips_and_frames_have_their_times(folder: Path, tmp_path: Path) -> None:
+    summary, known = index(folder, tmp_path / "index")
+    assert (summary.images, summary.videos, summary.clips) == (1, 2, 5 + 3)
+    assert [len([row for row in known if row[2] == kind]) for kind in (IMAGE, CLIP, FRAME)] == [1, 8, 15]
+    with Searcher(tmp_path / "index", Colours()) as searcher:
+        hits = searcher.search(like(GREEN), 3).hits
+        assert {(hit.path, hit.times()) for hit in hits[:2]} == {("a.mp4", "0:02–0:04"), ("a.mp4", "0:06–0:08")} or {
+            hit.path for hit in hits[:3]
+        } == {"a.mp4", "more/b.mkv"}
+        assert min(hit.score for hit in hits) > 0.99
+        best = searcher.search(like(BLUE), 20)
+        assert {best.hits[0].times(), best.hits[1].times()} == {"image", "0:04–0:06"}
+        assert len(best.hits) == 9  # all there is, each once
+        assert (best.images, best.clips) == (1, 8)
+    with Searcher(tmp_path / "index", Colours(kind="thing")) as searcher:
+        hits = searcher.search(like(WHITE), 20).hits
+        assert (hits[0].path, hits[0].times()) == ("a.mp4", "0:08–0:10")
+        assert len({(hit.path, hit.start_s) for hit in hits}) == len(hits) == 9
+
+
+def test_a_clip_is_the_mean_of_its_frames(tmp_path: Path) -> None:
+    (tmp_path / "films").mkdir()
+    film(tmp_path / "films" / "a.mp4", [RED, BLUE], seconds_each=1)
+    build(tmp_path / "films", tmp_path / "index", Colours(), show_progress=False)
+    with Searcher(tmp_path / "index", Colours()) as searcher:
+        (hit,) = searcher.search(like(RED), 5).hits
+    halves = (like(RED) + like(BLUE)) / np.linalg.norm(like(RED) + like(BLUE))
+    assert hit.score == pytest.approx(float(halves @ like(RED)), abs=0.01)
+
+
+def test_spacing() -> None:
+    assert clip_starts(61.0, 30.0) == [0.0, 30.0, 60.0]
+    assert clip_starts(60.0, 30.0) == [0.0, 30.0]
+    assert clip_starts(0.1, 2.0) == [0.0]
+
+
+def test_only_what_changed_is_read_again(folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "index"
+    index(folder, out)
+    summary, before = index(folder, out)
+    assert (summary.unchanged, summary.images, summary.videos) == (3, 0, 0)
+    photo(folder / "red.png", RED)
+    (folder / "more" / "b.mkv").unlink()
+    film(folder / "a.mp4", [BLUE], seconds_each=3)
+    os.utime(folder / "a.mp4", ns=(1, 1))
+    summary, after = index(folder, out)
+    assert (summary.unchanged, summary.images, summary.videos, summary.vanished) == (1, 1, 1, 1)
+    assert after != before
+    _, anew = index(folder, tmp_path / "anew")
+    assert after == anew
+    with Searcher(out, Colours()) as searcher:
+        assert {hit.path for hit in searcher.search(like(RED), 20).hits} == {"red.png", "blue.png", "a.mp4"}
+
+
+def test_broken_files_are_skipped_and_named(folder: Path, tmp_path: Path) -> None:
+    whole = (folder / "a.mp4").read_bytes()
+    (folder / "cut.mp4").write_bytes(whole[: len(whole) // 2])
+    (folder / "empty.mp4").touch()
+    (folder / "cut.jpg").write_bytes(b"\xff\xd8\xff\xe0 but no more")
+    (folder / "nowhere.png").symlink_to(folder / "none")
+    Image.new("RGB", (1, 1)).save(folder / "dot.png")
+    summary, _ = index(folder, tmp_path / "index")
+    assert set(summary.broken) == {"cut.mp4", "empty.mp4", "cut.jpg", "nowhere.png"}
+    assert (summary.images, summary.videos) == (2, 2)
+    assert not any(str(folder) in reason or "\n" in reason for reason in summary.broken.values())
+    again, _ = index(folder, tmp_path / "index")
+    assert again.broken == summary.broken
+    (folder / "cut.mp4").write_bytes(whole)
+    mended, _ = index(folder, tmp_path / "index")
+    assert set(mended.broken) == {"empty.mp4", "cut.jpg", "nowhere.png"}
+    assert mended.videos == 1
+
+
+def test_a_video_that_claims_to_last_for_ever(folder: Path, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(indexing, "LONGEST_S", 8.0)
+    summary, _ = index(folder, tmp_path / "index")
+    assert summary.broken == {"a.mp4": "claims to last 0 hours: mend it, or cut it into parts"}
+
+
+def test_a_video_that_breaks_in_its_middle_leaves_nothing(tmp_path: Path) -> None:
+    (tmp_path / "films").mkdir()
+    photo(tmp_path / "films" / "red.png", RED)
+    path = film(tmp_path / "films" / "a.mkv", [RED, GREEN, BLUE] * 20)
+    data = path.read_bytes()
+    path.write_bytes(data[: int(len(data) * 0.8)])
+    summary, known = index(tmp_path / "films", tmp_path / "index")
+    assert list(summary.broken) == ["a.mkv"]
+    assert [row[2] for row in known] == ["None", IMAGE] or [row[2] for row in known] == [IMAGE, "None"]
+
+
+@pytest.mark.parametrize(
+    ("prepare", "message"),
+    [
+        (lambda folder: shutil.rmtree(folder), "is not there"),
+        (lambda folder: (shutil.rmtree(folder), folder.touch()), "is a file"),
+        (lambda folder: (shutil.rmtree(folder), folder.mkdir()), "holds no images or videos"),
+        (lambda folder: [p.write_bytes(b"x") for p in folder.rglob("*.*")], "none of the 3 images and videos in"),
+    ],
+    ids=["missing", "file", "empty", "all broken"],
+)
+def test_nothing_to_index_is_one_line(folder: Path, tmp_path: Path, prepare, message: str) -> None:
+    prepare(folder)
+    with pytest.raises(StoryjaxError, match=message):
+        index(folder, tmp_path / "index")
+
+
+def test_an_index_of_something_else(folder: Path, films: Path, tmp_path: Path) -> None:
+    out = tmp_path / "index"
+    index(folder, out)
+    with pytest.raises(StoryjaxError, match="is the index of"):
+        index(films, out)
+    with pytest.raises(StoryjaxError, match="has a clip every 2 s, not 30"):
+        index(folder, out, every_s=30.0)
+    for wrong in (1.0, -2.0, float("nan"), float("inf")):
+        with pytest.raises(StoryjaxError, match="--every is"):
+            index(folder, out, every_s=wrong)
+    with pytest.raises(StoryjaxError, match="made by another model"):
+        build(folder, out, Colours(vision="other"), show_progress=False)
+    with pytest.raises(StoryjaxError, match="made by another model"):
+        Searcher(out, Colours(vision="other"))
+    with pytest.raises(StoryjaxError, match="holds something else than an index"):
+        index(folder, folder)
+    with pytest.raises(StoryjaxError, match="no index in"):
+        Store.open(tmp_path / "none")
+    (out / "index.sqlite").write_bytes(b"SQLite format 3\0" + os.urandom(5000))
+    with pytest.raises(StoryjaxError, match="is damaged"):
+        Store.open(out)
+
+
+def test_a_faiss_file_may_be_lost_or_damaged(folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "index"
+    index(folder, out)
+    with Searcher(out, Colours()) as searcher:
+        expected = [(hit.path, hit.start_s) for hit in searcher.search(like(RED), 9).hits]
+    for damage in (b"", b"IxFI" + bytes(100), None):
+        for path in out.glob("*.faiss"):
+            path.unlink() if damage is None else path.write_bytes(damage)
+        with Searcher(out, Colours()) as searcher:
+            assert [(hit.path, hit.start_s) for hit in searcher.search(like(RED), 9).hits] == expected
+
+
+def test_inverted_lists_find_what_exact_search_finds(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(vectors, "EXACT_UP_TO", 1000)
+    rng = np.random.default_rng(0)
+    rows = rng.normal(size=(4000, DIM)) + 3 * rng.normal(size=(40, DIM)).repeat(100, 0)
+    rows = (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+    store = Store.create(tmp_path / "index", {"dim": str(DIM), "vision_fingerprint": "eye"})
+    for name, part in ((b"a.mp4", slice(0, 2500)), (b"b.mp4", slice(2500, 4000))):
+        file = store.begin_file(name, 1, 1)
+        store.add(file, [Row(CLIP, i, 2.0 * i, 2.0 * i + 2, v, b"x") for i, v in enumerate(rows[part])], 1, done=True)
+        lists = Vectors.open(store, CLIP)
+        lists.save(store, CLIP)
+    assert [path.name for path in store.folder.glob("*.faiss")] == ["clip.2500.2.faiss"]  # learned once, added to
+    assert len(lists) == 4000
+    found = 0
+    for number, query in list(enumerate(rows))[::100]:
+        ids, scores = lists.nearest(store, query, 10)
+        exact = np.argsort(-(rows @ query))[:10]
+        assert ids[0] - 1 == number  # nobody gets stuck in a far corner
+        found += len(set(ids - 1) & set(exact))
+        assert np.allclose(scores, rows[ids - 1] @ query, atol=1e-6)
+        assert (np.diff(scores) <= 0).all()
+    assert found / 400 > 0.95
+    store.forget([b"b.mp4"])
+    shrunk = Vectors.open(store, CLIP)
+    assert len(shrunk) == 2500
+    assert shrunk.ids().max() == 2500
+    store.close()
+
+
+SLOW_BUILD = """
+import sys; sys.path.insert(0, {tests!r})
+from colours import Colours
+from storyjax.search import indexing
+indexing._TOGETHER = 2
+print("ready", flush=True)
+indexing.build({folder!r}, {out!r}, Colours(wait_s=0.01), show_progress=False)
+"""
+
+
+def test_killed_at_any_moment_nothing_is_lost_or_twice(folder: Path, tmp_path: Path) -> None:
+    film(folder / "long.mp4", [RED, GREEN, BLUE, WHITE] * 6)
+    _, expected = index(folder, tmp_path / "whole")
+    out, draw = tmp_path / "index", random.Random()
+    code = SLOW_BUILD.format(tests=str(Path(__file__).parent), folder=str(folder), out=str(out))
+    kills = 0
+    for _ in range(40):
+        with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as process:
+            assert process.stdout.readline() == b"ready\n"
+            try:
+                process.wait(timeout=draw.uniform(0.05, 0.4) if kills < 4 else None)
+            except subprocess.TimeoutExpired:
+                process.send_signal(signal.SIGKILL)
+                process.wait()
+                kills += 1
+                continue
+        assert process.returncode == 0
+        break
+    assert kills >= 2
+    store = Store.open(out)
+    assert contents(store) == expected
+    for kind in (IMAGE, CLIP, FRAME):
+        assert np.array_equal(Vectors.open(store, kind).ids(), store.ids(kind))
+    store.close()
+
+
+def test_two_at_a_time_are_refused(folder: Path, tmp_path: Path) -> None:
+    index(folder, tmp_path / "index")
+    with open(tmp_path / "index" / ".lock") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        with pytest.raises(StoryjaxError, match="another process is indexing into"):
+            index(folder, tmp_path / "index")
+    index(folder, tmp_path / "index")

@@ -1,0 +1,164 @@
+"""`storyjax plan`: what the TPU's compiler says of a run, on a machine without a TPU."""
+
+import importlib.util
+import json
+import math
+import re
+from pathlib import Path
+
+import pytest
+from jax.sharding import AbstractMesh
+from tiny_tcr import write_checkpoint
+
+from storyjax.cli import run
+from storyjax.errors import StoryjaxError
+from storyjax.train.plan import Plan, Planner, Report, _overrun, most_frames, parse_mesh
+from storyjax.train.plan_report import table, to_json
+from storyjax.train.tpu import CHIPS, Slice, find_slice
+
+needs_compiler = pytest.mark.skipif(importlib.util.find_spec("libtpu") is None, reason="libtpu is not installed")
+SLICE = Slice("v5e:2x2", CHIPS["v5e"], [None] * 4, 4, "0.0")
+LIMIT = 16 * 2**30
+
+
+def report(used: float, fits: bool, program: str = "train") -> Report:
+    counts = {"flops": 4e12, "bytes": 1e10} if fits else {"flops": None, "bytes": None}
+    return Report(program, fits, LIMIT, used, 2**30, 2**20, 2**29, used - 2**30 - 2**20, seconds=1.0, **counts)
+
+
+class Linear(Planner):
+    """A planner whose memory grows with frames along a line, or as `memory` says."""
+
+    frames, unit = 92, 8
+
+    def __init__(self, limit: float, memory=lambda frames: 2.0 * frames):
+        self.limit, self.memory, self.compiled = limit, memory, []
+
+    def plan(self, frames, say):
+        self.compiled.append(frames)
+        used = LIMIT * self.memory(frames) / self.limit
+        return Plan(SLICE, {"data": 1, "fsdp": 1, "seq": 4}, frames, 1, (report(used, used <= LIMIT),))
+
+
+@pytest.mark.parametrize(
+    ("limit", "memory"),
+    [
+        (20_000, lambda frames: 2.0 * frames),
+        (2_000_000, lambda frames: 5_000 + 2.0 * frames),
+        (20_000, lambda frames: 2.0 * frames + 5_000 * (frames > 6_000)),  # a jump that no line foresees
+        (20_000, lambda frames: 2.0 * frames if frames < 8_000 else math.inf),  # a refusal that does not say how much
+        (90, lambda frames: 2.0 * frames),  # fewer than the config's
+    ],
+)
+def test_a_search_finds_the_most_frames_in_few_compilations(limit, memory):
+    planner = Linear(limit, memory)
+    plan = most_frames(planner, lambda line: None)
+    assert plan.fits
+    assert plan.frames % planner.unit == 0
+    assert memory(plan.frames) <= limit < memory(plan.frames + max(planner.unit, 0.021 * plan.frames))
+    assert len(planner.compiled) == len(set(planner.compiled)) <= 10
+    assert [frames for frames, _ in plan.tried] == planner.compiled
+
+
+def test_a_search_where_nothing_fits_says_so():
+    plan = most_frames(Linear(1), lambda line: None)
+    assert not plan.fits
+    assert plan.frames == 8
+    assert "none of those tried" in table(plan)
+
+
+def test_a_plan_that_does_not_fit_says_what_to_change():
+    reports = (report(LIMIT / 2, True), report(2.0 * LIMIT, False, "inference"))
+    plan = Plan(SLICE, {"data": 4, "fsdp": 1, "seq": 1}, 92, 16, reports)
+    text = table(plan)
+    assert "inference needs 32.00 GiB of 16.00 GiB" in text
+    assert "--batch 4" in text
+    assert "--mesh seq=4" in text
+    assert to_json(plan)["fits"] is False
+    assert json.loads(json.dumps(to_json(plan)))["programs"][0]["flops_per_byte"] == 400
+    assert "--batch" not in table(Plan(SLICE, plan.mesh, 92, 16, reports[:1]))
+
+
+def test_the_compilers_refusal_is_read():
+    message = "RESOURCE_EXHAUSTED: XLA:TPU compile permanent error. Ran out of memory. Used 20.31G of 15.75G hbm."
+    assert _overrun(message) == (20.31 * 2**30, 15.75 * 2**30)
+    assert _overrun("RESOURCE_EXHAUSTED: something else") == (math.inf, None)
+    with pytest.raises(StoryjaxError, match="INTERNAL: odd"):
+        _overrun("INTERNAL: odd")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--topology=v5e:3x5"], "v5e has no slice '3x5'.*v5e:2x2, v5e:2x4"),
+        (["--topology=v9:2x2"], "no TPU 'v9'.*v5e:1x1.*tpu7x:2x2x1"),
+        (["--topology=v5e:2x2", "--frames", "0"], "--frames is 0"),
+        (["--topology=v5e:2x2", "--frames", "8", "--max-frames"], "not allowed with"),
+        (["--topology=v5e:2x2", "--config.optim.nothing=1"], "config.optim has no key 'nothing'"),
+        (["--topology=v5e:2x2", "--confg.seed=1"], "unknown --confg.seed=1"),
+        (["--topology=v5e:2x2", "--mesh", "rows=2"], "--mesh: unknown 'rows'"),
+        (["--topology=v5e:2x2", "--mesh", "data=two"], "'data=two' does not say how many"),
+        (["--topology=v5e:2x2", "--mesh", "data=3"], "does not lay out 4 device"),
+        (["--topology=v5e:2x2", "--mesh", "seq=4", "--frames", "90"], "90 frames cannot be cut over 4 devices"),
+        (["--topology=v5e:2x2", "--batch", "2"], "must be a multiple of 4.*--mesh data=2,seq=2"),
+    ],
+)
+def test_slips_are_told_in_one_line(arguments, said, capsys, monkeypatch):
+    monkeypatch.setattr(
+        "storyjax.train.plan.find_slice", lambda name: SLICE if name == SLICE.name else find_slice(name)
+    )
+    monkeypatch.setattr("storyjax.train.plan.Mesh", lambda devices, axes: AbstractMesh(devices.shape, axes))
+    config = Path(__file__).parents[1] / "configs" / "tcr_nextqa.py"
+    assert run(["plan", f"--config={config}", *arguments]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert len(captured.err.splitlines()) == 1
+    assert re.search(said, captured.err), captured.err
+
+
+def test_without_the_compiler_one_is_told_how_to_get_it(monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(StoryjaxError, match=r"storyjax\[plan\]"):
+        find_slice("v5e:1x1")
+
+
+def test_meshes():
+    assert parse_mesh("seq=4, fsdp=2") == {"data": -1, "fsdp": 2, "seq": 4}
+    assert parse_mesh(None) == {}
+
+
+@needs_compiler
+def test_every_slice_that_is_listed_is_one(capfd):
+    for name in ("v4:2x2x1", "v5e:1x1", "v5e:2x4", "v5p:2x2x2", "v6e:4x4", "tpu7x:2x2x1"):
+        found = find_slice(name)
+        assert len(found.devices) == found.chips * (2 if name.startswith("tpu7x") else 1)
+
+
+@needs_compiler
+def test_a_small_run_is_planned_by_the_tpus_compiler(tmp_path, capsys):
+    """Both programs of a tiny TCR over four chips, two videos and two parts of each."""
+    write_checkpoint(tmp_path)
+    (tmp_path / "config.py").write_text(
+        "from ml_collections import ConfigDict\n"
+        "def get_config():\n"
+        f"    config = ConfigDict(__import__('json').loads(open({str(tmp_path / 'tcr' / 'config.json')!r}).read()))\n"
+        "    config.model.streaming = {'chunk_frames': 4}\n"
+        "    config.data.prompt_length = 8\n"
+        "    config.data.questions_per_video = config.data.eval_questions = 1\n"
+        "    config.train = {'steps': 1, 'batch_size': 2}\n"
+        "    return config\n"
+    )
+    command = ["plan", f"--config={tmp_path / 'config.py'}", "--topology=v5e:2x2", "--mesh", "data=2,seq=2", "--json"]
+    assert run([*command, "--frames", "64"]) == 0
+    plan = json.loads(capsys.readouterr().out)
+    train, inference = plan["programs"]
+    assert (plan["fits"], plan["mesh"]) == (True, {"data": 2, "fsdp": 1, "seq": 2})
+    # A video of 64 frames of 16x16 pixels: half of it on each chip.
+    assert 32 * 16 * 16 * 3 <= train["batch"] <= 32 * 16 * 16 * 3 * 1.2
+    # Patches of 8 pixels make 5 tokens a frame, 3 of every other one; of width 16 and four bytes.
+    assert (train["features"], inference["features"]) == (16 * (5 + 3) * 64, 32 * 5 * 64)
+    for program in plan["programs"]:
+        assert program["weights"] + program["batch"] <= program["used"] <= program["limit"]
+        # The tower alone takes 12 products of 16 squared for a token; a chunk's worth would be an eighth of this.
+        assert program["flops"] > 32 * 5 * 2 * 12 * 16**2
+        assert program["bytes"] > program["weights"]
