@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 from ml_collections import ConfigDict
 
 from storyjax.configuration import choose, from_config

@@ -137,7 +137,7 @@ class GenericContrast:
         images = jnp.zeros((1, c.vision.image_size, c.vision.image_size, 3))
         return self.clip.init(key, images, jnp.full((1, 2), c.text.eos_id, jnp.int32))["params"]
 
-    def _logits(self, params: Params, stills: Float[Array, "b n p"], texts: Array) -> Float[Array, "n t"]:
+    def _logits(self, params: Params, stills: Float[Array, "b n p"], texts: Array) -> Float[Array, "i t"]:
         embedded = self.clip.apply({"params": params}, texts, method=Clip.embed_texts)
         similarity = jnp.einsum("np,tp->nt", rearrange(stills, "b n p -> (b n) p"), embedded)
         return jnp.exp(params["logit_scale"]) * similarity

@@ -58,7 +58,7 @@ class Cost:
     bytes: float = 0.0
     unknown_loops: int = 0
 
-    def plus(self, other: "Cost", times: float = 1.0) -> "Cost":
+    def plus(self, other: "Cost", times: float | int = 1) -> "Cost":
         return Cost(
             self.flops + times * other.flops,
             self.bytes + times * other.bytes,

@@ -53,14 +53,14 @@ class Report:
 
     program: str
     fits: bool
-    limit: float
-    used: float
+    limit: float | int
+    used: float | int
     weights: int
     batch: int
     features: int
-    temporaries: float | None
-    flops: float | None
-    bytes: float | None
+    temporaries: float | int | None
+    flops: float | int | None
+    bytes: float | int | None
     seconds: float
 
     @property

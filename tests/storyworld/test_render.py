@@ -70,7 +70,7 @@ def test_people_places_and_vehicles_differ():
 
 def test_faces_differ_whatever_people_wear(monkeypatch):
     clothes = {"shirt": (200, 60, 60), "trousers": (60, 60, 90)}
-    monkeypatch.setattr(sprites, "PEOPLE", {name: replace(person, **clothes) for name, person in PEOPLE.items()})
+    monkeypatch.setattr(sprites, "EVERYONE", {name: replace(person, **clothes) for name, person in PEOPLE.items()})
     sprites.figure.cache_clear()
     faces = {name: [_picture(Performance(name, "sing"))] for name in PEOPLE}
     sprites.figure.cache_clear()
