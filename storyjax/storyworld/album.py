@@ -19,7 +19,7 @@ from storyjax.storyworld.cast import PLACES
 from storyjax.storyworld.exports import export_once
 from storyjax.storyworld.faces import photograph
 from storyjax.storyworld.render import encode_mp4
-from storyjax.storyworld.story import tell
+from storyjax.storyworld.story import StoryStyle, tell
 from storyjax.storyworld.world import make_folder, render_missing, write_text
 
 PEOPLE = ("ana", "ben", "ivy", "noah")  # the last two are nobody that a model has seen
@@ -27,6 +27,7 @@ KINDS = ("dog", "cup", "car")
 COUNTS = {"stories": 12, "photos": 5, "scenes": 3}
 _RIVALS = 2  # belongings of each kind; the first of them is enrolled
 _FIRST_SEED = 13_000_000  # beyond all stories that something is trained on
+_STYLE = StoryStyle(known_people=False)
 _SIZE, _FPS, _SCENE_S = 96, 8, 4.0
 
 
@@ -64,7 +65,9 @@ def _write(folder: Path, counts: Mapping[str, int], seed: int) -> None:
             truth[film] = [here | {"start_s": 0.0, "end_s": _SCENE_S}]
     seeds = range(_FIRST_SEED + 1000 * seed, _FIRST_SEED + 1000 * seed + counts["stories"])
     films = {s: f"story-{index:02d}.mp4" for index, s in enumerate(seeds)}
-    render_missing([(s, folder / "films" / film) for s, film in films.items()], size=_SIZE, fps=_FPS, progress=False)
+    render_missing(
+        [(s, folder / "films" / film) for s, film in films.items()], _STYLE, size=_SIZE, fps=_FPS, progress=False
+    )
     for s, film in films.items():
         truth[film] = [
             {
@@ -74,7 +77,7 @@ def _write(folder: Path, counts: Mapping[str, int], seed: int) -> None:
                 "start_s": event.start,
                 "end_s": event.end,
             }
-            for event in tell(s).events
+            for event in tell(s, _STYLE).events
         ]
     write_text(folder / "truth.json", json.dumps(truth, indent=1))
 
