@@ -54,8 +54,8 @@ class Cost:
         unknown_loops: loops whose trips could not be read; their bodies are counted once.
     """
 
-    flops: float = 0.0
-    bytes: float = 0.0
+    flops: float | int = 0.0
+    bytes: float | int = 0.0
     unknown_loops: int = 0
 
     def plus(self, other: "Cost", times: float | int = 1) -> "Cost":
@@ -71,8 +71,8 @@ class Shape:
     """An array: its dimensions, its bytes, and the bytes of it that lie in main memory."""
 
     dims: tuple[int, ...]
-    size: float
-    in_main_memory: float
+    size: float | int
+    in_main_memory: float | int
 
 
 @dataclass(frozen=True)
@@ -138,12 +138,12 @@ class _Program:
                 total = total.plus(Cost(self._flops(computation, instruction), self._bytes(computation, instruction)))
         return total
 
-    def _flops_within(self, name: str) -> float:
+    def _flops_within(self, name: str) -> float | int:
         """Of a fused computation, which moves nothing itself."""
         computation = self.computations.get(name, {})
         return sum(self._flops(computation, instruction) for instruction in computation.values())
 
-    def _flops(self, computation: dict[str, Instruction], instruction: Instruction) -> float:
+    def _flops(self, computation: dict[str, Instruction], instruction: Instruction) -> float | int:
         if instruction.opcode == "fusion":
             return self.flops_within(instruction.attribute("calls"))
         if instruction.opcode not in ("dot", "convolution"):
@@ -161,7 +161,7 @@ class _Program:
         source = computation.get(instruction.operands[index])
         return source.shapes[0] if source is not None else None
 
-    def _bytes(self, computation: dict[str, Instruction], instruction: Instruction) -> float:
+    def _bytes(self, computation: dict[str, Instruction], instruction: Instruction) -> float | int:
         opcode = instruction.opcode
         if opcode in _FREE or opcode.endswith("-done"):
             return 0.0
@@ -179,7 +179,7 @@ class _Program:
             return self._fusion_bytes(instruction, sizes, written)
         return written + sum(sizes)
 
-    def _fusion_bytes(self, fusion: Instruction, sizes: list[float], written: float) -> float:
+    def _fusion_bytes(self, fusion: Instruction, sizes: list[float | int], written: float | int) -> float | int:
         """A fusion reads of a parameter what it slices, and writes of an array that it updates in place the update."""
         inner = self.computations.get(fusion.attribute("calls"), {})
         parameters = {item.name: int(item.operands[0]) for item in inner.values() if item.opcode == "parameter"}
@@ -275,7 +275,9 @@ def _split(text: str) -> tuple[tuple[str, ...], str]:
     return tuple(name for name in names if name), text[end + 1 :]
 
 
-def _convolution_flops(left: tuple[int, ...], right: tuple[int, ...], out: tuple[int, ...], attributes: str) -> float:
+def _convolution_flops(
+    left: tuple[int, ...], right: tuple[int, ...], out: tuple[int, ...], attributes: str
+) -> float | int:
     """Two for every multiply-add of an input and a kernel element that are both there (not padding, not dilation)."""
     labels = re.search(r"dim_labels=(\w+)_(\w+)->(\w+)", attributes)
     if labels is None:

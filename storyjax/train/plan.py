@@ -61,10 +61,10 @@ class Report:
     temporaries: float | int | None
     flops: float | int | None
     bytes: float | int | None
-    seconds: float
+    seconds: float | int
 
     @property
-    def intensity(self) -> float | None:
+    def intensity(self) -> float | int | None:
         """FLOPs for a byte of memory traffic."""
         return self.flops / self.bytes if self.flops and self.bytes else None
 
@@ -288,7 +288,7 @@ def parse_mesh(text: str | None) -> dict[str, int]:
     return sizes
 
 
-def most_frames(planner: Planner, say: Callable[[str], None], precision: float = 0.02, most: int = 10) -> Plan:
+def most_frames(planner: Planner, say: Callable[[str], None], precision: float | int = 0.02, most: int = 10) -> Plan:
     """The plan with the most frames that fit, to within `precision` of them, or with the fewest where none do.
 
     Memory grows about linearly with frames, so two compilations tell where to look; where the line misleads, the search
@@ -300,7 +300,7 @@ def most_frames(planner: Planner, say: Callable[[str], None], precision: float =
     fitting: Plan | None = None
     refused: Plan | None = None
     tried: list[tuple[int, bool]] = []
-    points: list[tuple[int, float, float]] = []
+    points: list[tuple[int, float | int, float | int]] = []
     frames = max(1, math.ceil(planner.frames / unit)) * unit
     while len(tried) < most:
         plan = planner.plan(frames, say)
@@ -321,7 +321,7 @@ def most_frames(planner: Planner, say: Callable[[str], None], precision: float =
     return Plan(best.slice_, best.mesh, best.frames, best.batch_size, best.reports, tuple(tried))
 
 
-def _next_frames(points: list[tuple[int, float, float]], low: int, high: int | None, unit: int) -> int:
+def _next_frames(points: list[tuple[int, float | int, float | int]], low: int, high: int | None, unit: int) -> int:
     """Strictly between what fits (`low`) and what does not (`high`), in units: where a line says, or half-way."""
     middle = (low + high) / 2 if high is not None else 2 * low
     known = [point for point in points if point[1] < math.inf]
@@ -352,7 +352,7 @@ def _bytes(tree: Any) -> int:
 _SIZES = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 
 
-def _overrun(message: str) -> tuple[float, float | None]:
+def _overrun(message: str) -> tuple[float | int, float | int | None]:
     """(what a program would use, what it may) from the compiler's refusal for want of memory.
 
     Raises:

@@ -16,7 +16,7 @@ _ROWS: tuple[tuple[str, str], ...] = (
 )
 
 
-def gib(size: float | None) -> str:
+def gib(size: float | int | None) -> str:
     """Bytes as people read them."""
     if size is None or math.isinf(size):
         return "-"
@@ -98,7 +98,7 @@ def _line(label: str, cells: list[str]) -> str:
     return f"{label:<26}" + "".join(f"{cell:>16}" for cell in cells)
 
 
-def _number(value: float | None, unit: float) -> str:
+def _number(value: float | int | None, unit: float | int) -> str:
     return "-" if value is None else f"{value / unit:,.1f}"
 
 

@@ -33,8 +33,8 @@ class Chip:
     """
 
     memory_gib: int
-    peak_flops: float
-    bandwidth: float
+    peak_flops: float | int
+    bandwidth: float | int
     slices: tuple[str, ...]
     options: dict[str, str] = field(default_factory=dict)
 
