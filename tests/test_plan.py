@@ -140,9 +140,10 @@ def test_a_small_run_is_planned_by_the_tpus_compiler(tmp_path, capsys):
     """Both programs of a tiny TCR over four chips, two videos and two parts of each."""
     write_checkpoint(tmp_path)
     (tmp_path / "config.py").write_text(
-        "from ml_collections import ConfigDict\n"
+        "import json\nimport pathlib\nfrom ml_collections import ConfigDict\n"
         "def get_config():\n"
-        f"    config = ConfigDict(__import__('json').loads(open({str(tmp_path / 'tcr' / 'config.json')!r}).read()))\n"
+        f"    text = pathlib.Path({str(tmp_path / 'tcr' / 'config.json')!r}).read_text()\n"
+        "    config = ConfigDict(json.loads(text))\n"
         "    config.model.streaming = {'chunk_frames': 4}\n"
         "    config.data.prompt_length = 8\n"
         "    config.data.questions_per_video = config.data.eval_questions = 1\n"

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from einops import rearrange
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from storyjax.data.features import restore
@@ -14,6 +15,11 @@ from storyjax.nn.closed_vocabulary import score_answers, sequence_log_likelihood
 from storyjax.tcr.data import TYPES
 from storyjax.tcr.model import VideoLanguageModel
 from storyjax.train.experiment import Batch, Params
+
+
+def stored_tokens(batch: Batch, dtype: DTypeLike) -> Float[Array, "b t n e"]:
+    """The frozen tower's tokens that a batch brings in the place of its frames."""
+    return restore(batch["visual_tokens"], batch.get("visual_scale"), dtype)
 
 
 @dataclass(frozen=True)
@@ -32,7 +38,7 @@ class QuestionAnswering:
         if "frames" in batch:
             resampled = self.model.watch(params, batch["frames"], batch["seconds"], batch["frame_mask"], *asked)
         else:  # what the frozen tower saw in them was stored (data/features.py)
-            tokens = restore(batch["visual_tokens"], batch.get("visual_scale"), self.model.vision.dtype)
+            tokens = stored_tokens(batch, self.model.vision.dtype)
             resampled = self.model.resample(params, tokens, batch["seconds"], batch["frame_mask"], *asked)
         encoded, mask = self.model.encode(params, resampled.queries, batch["prompt"], batch["prompt_mask"])
         return encoded, mask, resampled.seen
