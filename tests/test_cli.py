@@ -49,7 +49,7 @@ def test_help_is_quick_and_loads_no_jax(tmp_path: pathlib.Path) -> None:
         assert command in told.stdout
 
 
-@pytest.mark.parametrize("command", ["ask", "reproduce", "data", "data storyworld"])
+@pytest.mark.parametrize("command", ["ask", "reproduce", "data", "data storyworld", "import", "export"])
 def test_every_command_has_examples(command: str, capsys) -> None:
     assert run([*command.split(), "--help"]) == 0
     assert f"\n  storyjax {command} " in capsys.readouterr().out
