@@ -63,6 +63,8 @@ def test_help_is_quick_and_loads_no_jax(tmp_path: pathlib.Path) -> None:
         "data storyworld",
         "data album",
         "data features",
+        "import",
+        "export",
     ],
 )
 def test_every_command_has_examples(command: str, capsys) -> None:

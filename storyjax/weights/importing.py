@@ -11,7 +11,6 @@ import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import ml_dtypes
 import numpy as np
@@ -153,18 +152,21 @@ def _copy_tokenizer(checkpoints: Sequence[Checkpoint], folder: Path, needed: boo
             continue
         for file in files:
             shutil.copyfile(file, folder / file.name)
-        _check_tokenizer(folder, checkpoint.folder)
-        return ()
+        return _check_tokenizer(folder, checkpoint.folder)
     return (f"no tokenizer came with it: put its files ({', '.join(TOKENIZER_FILES[:2])} ...) into the folder",)
 
 
-def _check_tokenizer(folder: Path, origin: Path) -> Any:
+def _check_tokenizer(folder: Path, origin: Path) -> tuple[str, ...]:
+    """Loads the copied tokenizer once; what the owner should know of it."""
     from transformers import AutoTokenizer
 
     try:
         ids = AutoTokenizer.from_pretrained(folder, local_files_only=True).encode("who danced ?")
+    except ImportError as error:  # some need a package of their own, which says nothing against the files
+        return (f"its tokenizer could not be tried: {' '.join(str(error).split())[:160]}",)
     except Exception as error:  # of many kinds: a broken file, a class that is not known
         line = " ".join(str(error).split())[:160]
         raise StoryjaxError(f"the tokenizer in {origin} does not load: {line}; fetch its files again") from error
     if not ids:
         raise StoryjaxError(f"the tokenizer in {origin} gives no tokens for words; fetch its files again")
+    return ()

@@ -340,6 +340,19 @@ def test_a_slip_is_one_line(arguments: list[str], message: str, tiny_t5, save, t
     assert not (tmp_path / "ours").exists()
 
 
+def test_a_tokenizer_that_needs_another_package_is_a_note(tiny_t5, save, tmp_path: Path, monkeypatch, capsys) -> None:
+    import transformers
+
+    def needs(*_args: object, **_options: object) -> None:
+        raise ImportError("T5Tokenizer requires the SentencePiece library")
+
+    source = save(tmp_path / "hub", tiny_t5)
+    monkeypatch.setattr(transformers.AutoTokenizer, "from_pretrained", needs)
+    assert run(["import", "t5", "--from", str(source), "--out", str(tmp_path / "ours")]) == 0
+    assert "its tokenizer could not be tried: T5Tokenizer requires" in capsys.readouterr().err
+    assert (tmp_path / "ours" / "tokenizer.json").exists()
+
+
 def test_lists_all_names(capsys) -> None:
     assert run(["import", "--list"]) == 0
     listed = capsys.readouterr().out
