@@ -18,7 +18,7 @@ from storyjax.train.tpu import CHIPS, Slice, find_slice
 
 needs_compiler = pytest.mark.skipif(importlib.util.find_spec("libtpu") is None, reason="libtpu is not installed")
 SLICE = Slice("v5e:2x2", CHIPS["v5e"], [None] * 4, 4, "0.0")
-LIMIT = 16 * 2**30
+LIMIT = 16.0 * 2**30
 
 
 def report(used: float, fits: bool, program: str = "train") -> Report:
@@ -141,7 +141,7 @@ def test_a_small_run_is_planned_by_the_tpus_compiler(tmp_path, capsys):
     (tmp_path / "config.py").write_text(
         "from ml_collections import ConfigDict\n"
         "def get_config():\n"
-        f"    config = ConfigDict(__import__('json').loads(open({str(tmp_path / 'tcr' / 'config.json')!r}).read()))\n"
+        f"    config = ConfigDict(__import__('json').loads({(tmp_path / 'tcr' / 'config.json').read_text()!r}))\n"
         "    config.model.streaming = {'chunk_frames': 4}\n"
         "    config.data.prompt_length = 8\n"
         "    config.data.questions_per_video = config.data.eval_questions = 1\n"
