@@ -18,7 +18,7 @@ from storyjax.train.tpu import CHIPS, Slice, find_slice
 
 needs_compiler = pytest.mark.skipif(importlib.util.find_spec("libtpu") is None, reason="libtpu is not installed")
 SLICE = Slice("v5e:2x2", CHIPS["v5e"], [None] * 4, 4, "0.0")
-LIMIT = 16 * 2**30
+LIMIT = 16.0 * 2**30
 
 
 def report(used: float, fits: bool, program: str = "train") -> Report:

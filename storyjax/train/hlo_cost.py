@@ -123,7 +123,7 @@ class _Program:
         for instruction in computation.values():
             if instruction.opcode == "while":
                 trips = self._trips(computation, instruction)
-                total = total.plus(self.of(instruction.attribute("body")), 1 if trips is None else trips)
+                total = total.plus(self.of(instruction.attribute("body")), 1.0 if trips is None else float(trips))
                 total = total.plus(Cost(unknown_loops=int(trips is None)))
             elif instruction.opcode in ("call", "async-start"):
                 called = instruction.attribute("to_apply") or instruction.attribute("calls")
@@ -141,7 +141,7 @@ class _Program:
     def _flops_within(self, name: str) -> float | int:
         """Of a fused computation, which moves nothing itself."""
         computation = self.computations.get(name, {})
-        return sum(self._flops(computation, instruction) for instruction in computation.values())
+        return sum((self._flops(computation, instruction) for instruction in computation.values()), 0.0)
 
     def _flops(self, computation: dict[str, Instruction], instruction: Instruction) -> float | int:
         if instruction.opcode == "fusion":
@@ -165,16 +165,16 @@ class _Program:
         opcode = instruction.opcode
         if opcode in _FREE or opcode.endswith("-done"):
             return 0.0
-        written = sum(shape.in_main_memory for shape in instruction.shapes)
+        written = sum((shape.in_main_memory for shape in instruction.shapes), 0.0)
         if opcode.endswith("-start"):  # (destination, source, context): asynchronous copies and collectives
-            return sum(shape.in_main_memory for shape in instruction.shapes[:2])
+            return sum((shape.in_main_memory for shape in instruction.shapes[:2]), 0.0)
         if opcode in ("dynamic-slice", "slice", "gather"):
             return 2 * written
         if opcode in ("dynamic-update-slice", "scatter"):
             update = self._operand(computation, instruction, 1 if opcode == "dynamic-update-slice" else 2)
             return 2 * update.in_main_memory if update else written
         reads = [computation[name].shapes for name in instruction.operands if name in computation]
-        sizes = [sum(shape.in_main_memory for shape in shapes) for shapes in reads]
+        sizes = [sum((shape.in_main_memory for shape in shapes), 0.0) for shapes in reads]
         if opcode == "fusion":
             return self._fusion_bytes(instruction, sizes, written)
         return written + sum(sizes)
@@ -192,11 +192,29 @@ class _Program:
                     sizes[parameters[target]] = 0.0
                     written = max(written - whole, 0.0) + update.size
         for name, index in parameters.items():
-            users = [item for item in inner.values() if name in item.operands]
-            sliced = [item for item in users if item.opcode in ("dynamic-slice", "slice", "gather")]
-            if users and len(sliced) == len(users) and index < len(sizes):
-                sizes[index] = min(sizes[index], sum(item.shapes[0].size for item in sliced))
+            if index < len(sizes):
+                sizes[index] = min(sizes[index], self._read_of(inner, name))
         return written + sum(sizes)
+
+    def _read_of(self, inner: dict[str, Instruction], name: str) -> float:
+        """The bytes that a fusion needs of one of its arrays: slices cost their own size, also in fusions within it."""
+        total = 0.0
+        for user in inner.values():
+            if name not in user.operands or user.opcode == "parameter":
+                continue
+            if user.opcode in ("dynamic-slice", "slice", "gather") and user.operands[0] == name:
+                total += user.shapes[0].size
+            elif user.opcode == "bitcast":
+                total += self._read_of(inner, user.name)
+            elif user.opcode == "fusion":
+                within = self.computations.get(user.attribute("calls"), {})
+                places = {item.operands[0]: item.name for item in within.values() if item.opcode == "parameter"}
+                for place, operand in enumerate(user.operands):
+                    if operand == name and str(place) in places:
+                        total += self._read_of(within, places[str(place)])
+            else:
+                return math.inf
+        return total
 
     def _through(self, computation: dict[str, Instruction], name: str) -> str:
         """The instruction that `name` is another view of."""

@@ -141,16 +141,15 @@ class Planner:
             if self.frames is None:
                 raise StoryjaxError("this config has no config.data.frames to change.")
             config.data.frames = frames
-        reports = []
+        reports, experiment = [], build_experiment(config)
+        of = "" if config.data.get("frames") is None else f", {config.data.frames} frames"
         for program in self.programs:
-            say(f"compiling {program} for {self.slice_.name}, {config.data.get('frames')} frames ...")
-            reports.append(self._report(config, program))
+            say(f"compiling {program} for {self.slice_.name}{of} ...")
+            reports.append(self._report(read_settings(config), experiment, program))
         mesh = dict(self.mesh.shape)
         return Plan(self.slice_, mesh, config.data.get("frames"), self.batch_size, tuple(reports))
 
-    def _report(self, config: ConfigDict, program: str) -> Report:
-        settings = read_settings(config)
-        experiment = build_experiment(config)
+    def _report(self, settings: Settings, experiment: Experiment, program: str) -> Report:
         lowered, weights, batch, features = self._lower(settings, experiment, program)
         began = time.perf_counter()
         sizes = {"program": program, "weights": weights, "batch": batch, "features": features}
@@ -172,7 +171,7 @@ class Planner:
             )
         memory, cost = compiled.memory_analysis(), program_cost(compiled.as_text())
         arguments = memory.argument_size_in_bytes
-        used = (
+        used = float(
             arguments
             + memory.output_size_in_bytes
             - memory.alias_size_in_bytes

@@ -40,7 +40,7 @@ def table(plan: Plan) -> str:
         _line("fits", ["yes" if report.fits else "NO" for report in plan.reports]),
         _line("TFLOP a step", [_number(report.flops, 1e12) for report in plan.reports]),
         _line("GB moved a step", [_number(report.bytes, 1e9) for report in plan.reports]),
-        _line("FLOP a byte", [_number(report.intensity, 1) for report in plan.reports]),
+        _line("FLOP a byte", [_number(report.intensity, 1.0) for report in plan.reports]),
         _line("bound by", [_bound(plan, report) for report in plan.reports]),
         _line("step, at the very least", [_least(plan, report) for report in plan.reports]),
         _line("compiled in", [f"{report.seconds:.0f} s" for report in plan.reports]),

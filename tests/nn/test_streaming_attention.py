@@ -41,7 +41,7 @@ def total(out: jax.Array, seen: jax.Array) -> jax.Array:
     return jnp.sum(out * normal(5, *out.shape)) + jnp.sum(seen**2 * normal(6, *seen.shape))
 
 
-@pytest.mark.parametrize(("count", "parts"), [(1, 1), (4, 1), (12, 1), (3, 2)])
+@pytest.mark.parametrize(("count", "parts"), [(4, 1), (3, 2)])
 def test_values_and_gradients_are_those_of_all_keys_at_once(case, count, parts):
     plain, variables, x_q, x_kv, mask = case
     frame_of = np.zeros(KEYS // count // parts, int)

@@ -58,8 +58,8 @@ def assert_same(first, second, atol: float = 1e-5) -> None:
 @pytest.mark.parametrize(
     ("frames", "streaming", "drops", "tokens"),
     [
-        (8, Streaming(chunk_frames=4, vision_chunk_frames=3), False, False),  # whole chunks; the tower takes 2 + 2
-        (9, Streaming(chunk_frames=4), True, False),  # chunks that overlap, and a last frame without another
+        # Chunks that overlap, of which the tower sees two frames at a time; and a last frame without another.
+        (9, Streaming(chunk_frames=4, vision_chunk_frames=3), True, False),
         (7, Streaming(chunk_frames=3), False, True),  # tokens that are there already
     ],
 )
