@@ -8,7 +8,7 @@
 Both modules get the same visual tokens (t frames × n tokens of the tower's width), float32, on the same cores, in one
 process, turn by turn: a machine that is busy with other things slows down both. Ratios are ours / theirs, each the
 median over turns of one run; below 1 is better. Memory (Linux) is the peak of a child process for each case, which
-does nothing else, in one forward + backward: what t frames take beyond what a single one does.
+does nothing else, in one forward + backward: input, weights, gradients and what lies between, without the libraries.
 
 The Q-Former has no text; the TCR's row has a task token and a prompt of 16 words besides its queries.
 """
@@ -183,7 +183,7 @@ def forget_peak() -> None:
 
 
 def measure_memory(arguments: argparse.Namespace, side: str, frames: int) -> dict[str, int]:
-    """{"peak", "grown" (beyond that of one frame)} in bytes, of forward + backward in a child process."""
+    """{"peak", "held" (beyond the libraries)} in bytes, of forward + backward in a child process."""
     command = [sys.executable, __file__, f"--child={side}", f"--frames={frames}", f"--tokens={arguments.tokens}"]
     command += [f"--width={arguments.width}", f"--reference={arguments.reference}", f"--threads={arguments.threads}"]
     command += [f"--attention={arguments.attention}", *(["--tcr", *arguments.tcr] if arguments.tcr else [])]
@@ -195,16 +195,15 @@ def measure_memory(arguments: argparse.Namespace, side: str, frames: int) -> dic
 
 
 def child(arguments: argparse.Namespace) -> None:
-    peaks = []
-    for frames in (1, *arguments.frames):
-        gc.collect()
-        step = SIDES[arguments.child](arguments, frames)["forward + backward"]
-        step()  # what compiling takes does not count
-        forget_peak()
-        step()
-        peaks.append(held_bytes("VmHWM"))
-        del step
-    print(json.dumps({"peak": peaks[-1], "grown": peaks[-1] - peaks[0]}))
+    make, (frames,) = SIDES[arguments.child], arguments.frames
+    make(arguments, 1)["forward + backward"]()  # what libraries and a compiler hold is neither side's
+    gc.collect()
+    before = held_bytes("VmRSS")
+    step = make(arguments, frames)["forward + backward"]
+    step()
+    forget_peak()
+    step()
+    print(json.dumps({"peak": held_bytes("VmHWM"), "held": held_bytes("VmHWM") - before}))
 
 
 def implied_memory_ratio(arguments: argparse.Namespace) -> float:
@@ -226,8 +225,8 @@ def compare(arguments: argparse.Namespace) -> dict[str, Any]:
         row = rows[frames] = {} if arguments.no_time else measure_times(arguments, frames)
         if not arguments.no_memory:
             row["memory"] = {side: measure_memory(arguments, side, frames) for side in SIDES}
-            grown = {side: memory["grown"] for side, memory in row["memory"].items()}
-            row["memory"]["ratio"] = grown["ours"] / max(grown["theirs"], 1)
+            held = {side: memory["held"] for side, memory in row["memory"].items()}
+            row["memory"]["ratio"] = held["ours"] / max(held["theirs"], 1)
         print(line(frames, row), flush=True)
     results = {
         "date": time.strftime("%Y-%m-%d"),
@@ -252,7 +251,7 @@ def line(frames: int, row: dict[str, Any]) -> str:
             one = row[name]
             cells.append(f"{one['ours']:.3f} / {one['theirs']:.3f} s = **{one['ratio']:.2f}**")
     if "memory" in row:
-        ours, theirs = (row["memory"][side]["grown"] / 2**20 for side in ("ours", "theirs"))
+        ours, theirs = (row["memory"][side]["held"] / 2**20 for side in ("ours", "theirs"))
         cells.append(f"{ours:.0f} / {theirs:.0f} MiB = **{row['memory']['ratio']:.2f}**")
     return f"| {' | '.join(cells)} |"
 
@@ -342,7 +341,7 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
         return {}
     if not arguments.gpu:
         columns = [] if arguments.no_time else ["forward", "forward + backward"]
-        columns += [] if arguments.no_memory else ["memory grown by"]
+        columns += [] if arguments.no_memory else ["peak memory"]
         print(f"| frames | {' | '.join(columns)} |\n|{'---|' * (len(columns) + 1)}")
     results = on_accelerator(arguments) if arguments.gpu else compare(arguments)
     if arguments.json:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from dataclasses import dataclass
 
+import jax
 import numpy as np
 import pytest
 import toy
@@ -17,6 +18,7 @@ from storyjax.train.checkpoint import load_trainable
 from storyjax.train.distributed import in_cluster, start_distributed
 from storyjax.train.logging import read_metrics
 from storyjax.train.loop import run
+from storyjax.train.mesh import data_share
 from storyjax.train.settings import DistributedSettings
 
 FOLDER = pathlib.Path(__file__).parent
@@ -164,3 +166,34 @@ def test_processes_that_make_no_sense_are_one_line(settings, message):
         start_distributed(DistributedSettings(**settings))
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+class Device:
+    """All that a mesh needs to know of a device here."""
+
+    platform = device_kind = "toy"
+
+    def __init__(self, number: int, process: int) -> None:
+        self.id, self.process_index = number, process
+
+
+@pytest.mark.parametrize(
+    ("shape", "processes", "expected"),
+    [
+        ((8, 1, 1), (0, 0, 0, 0, 1, 1, 1, 1), (1, 2)),  # each process has half of the examples
+        ((4, 1, 2), (0, 0, 0, 0, 1, 1, 1, 1), (1, 2)),
+        ((1, 1, 8), (0, 0, 0, 0, 1, 1, 1, 1), (0, 1)),  # both hold the same example
+        ((2, 1, 4), (0, 0, 1, 1, 2, 2, 3, 3), (0, 2)),  # two processes each
+        ((2, 4, 1), (0, 0, 1, 1, 0, 0, 1, 1), (1, 2)),  # a process's devices lie apart, as on a torus
+        ((1, 4, 2), (0, 0, 0, 1, 1, 1, 1, 1), None),
+    ],
+)
+def test_the_part_of_a_batch_that_a_process_loads(shape, processes, expected, monkeypatch) -> None:
+    devices = [Device(number, process) for number, process in enumerate(processes)]
+    mesh = jax.sharding.Mesh(np.array(devices, object).reshape(shape), ("data", "fsdp", "seq"))
+    monkeypatch.setattr(jax, "process_index", lambda: 1)
+    if expected is None:
+        with pytest.raises(StoryjaxError, match="cuts a batch across processes unevenly"):
+            data_share(mesh)
+    else:
+        assert data_share(mesh) == expected
