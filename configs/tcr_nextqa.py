@@ -1,7 +1,7 @@
 """TCR on NExT-QA (thesis §3.3.2, Tables 3.2, 3.6 and 3.7).
 
     python -m storyjax.main --config=configs/tcr_nextqa.py:embedded --workdir=runs/tcr_nextqa
-    python -m storyjax.main --config=configs/tcr_nextqa.py --workdir=gs://... (the paper's; needs data and weights)
+    python -m storyjax.main --config=configs/tcr_nextqa.py --workdir=DIR (the paper's; needs data and weights)
 
 | variant | what | hardware | expected |
 |---|---|---|---|
