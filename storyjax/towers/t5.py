@@ -30,7 +30,7 @@ from storyjax.data.prompts import caption_prompt, option_names, question_prompt
 from storyjax.data.text import Tokenizer, WordTokenizer, pad
 from storyjax.nn.closed_vocabulary import score_answers, sequence_log_likelihood
 from storyjax.nn.t5 import T5, T5Config
-from storyjax.storyworld.language import cast_note, cast_sentence, note, notes, sentence
+from storyjax.storyworld.language import cast_note, cast_sentence, note, notes, part_note, sentence
 from storyjax.storyworld.questions import OPTIONS, TYPES, Question, questions
 from storyjax.storyworld.story import Story, tell
 from storyjax.storyworld.vocabulary import NOTE_MARK, vocabulary
@@ -73,8 +73,6 @@ class ReadingData:
         first_story: seed of the first training story; validation uses seeds from `first_validation_story` on.
         per_story: exercises drawn from one story.
         noise: largest standard deviation of the noise on story embeddings, relative to theirs.
-        shares: how often a type of question comes up in training, relative to those that are left out. Who did
-            something (DO) is the hardest to read off a note of two performers.
     """
 
     stories: int = 2_000_000
@@ -88,7 +86,6 @@ class ReadingData:
     noise: float = 0.5
     workers: int = 0
     mix: ReadingMix = field(default_factory=ReadingMix)
-    shares: dict[str, float] = field(default_factory=lambda: {"DO": 4.0})
 
 
 class _Seeds:
@@ -117,9 +114,7 @@ def load_exercises(
         mix = {name: getattr(data.mix, name) for name in ("full", "evidence", "window", "caption", "find")}
         share = np.array(list(mix.values())) / sum(mix.values())
         drawn = rng.choice(list(mix), size=data.per_story, p=share)
-        shares = np.array([data.shares.get(question.type, 1.0) for question in asked])
-        picked = rng.choice(len(asked), size=data.per_story, p=shares / shares.sum())
-        plan = [(str(kind), asked[int(index)]) for kind, index in zip(drawn, picked, strict=True)]
+        plan = [(str(kind), asked[int(rng.integers(len(asked)))]) for kind in drawn]
     else:
         plan = [(kind, question) for kind in kinds for question in asked]
         plan = plan[: 2 * len(TYPES) * len(kinds)]
@@ -176,11 +171,11 @@ def _exercise(kind: str, story: Story, question: Question, rng: np.random.Genera
 
 
 def _evidence(story: Story, question: Question) -> str:
-    """The note that answers it, as a resampler is taught to write it: whom the question asks about comes first."""
+    """The note that answers it, as a resampler is taught to write it: the part of whom the question asks about."""
     told = [note(event) for event in story.events]
-    if question.evidence not in told:
+    if question.about is None or question.evidence not in told:
         return question.evidence
-    return note(story.events[told.index(question.evidence)], question.about)
+    return part_note(story.events[told.index(question.evidence)], question.about)
 
 
 def _window(story: Story, question: Question, rng: np.random.Generator) -> str:
