@@ -42,7 +42,7 @@ def get_config(variant: str = "paper") -> ConfigDict:
     config.optim = ConfigDict({"learning_rate": 1e-4, "schedule": "cosine", "warmup_steps": 200})
     if variant == "embedded":
         config.precision = "float32"
-        config.model.clip = ConfigDict({"weights": "shipped:storyworld_clip_things"})
+        config.model.clip = ConfigDict({"weights": "shipped:storyworld_clip_generic"})
         config.model.pi.width = 128
         config.init.checkpoint = "shipped:pi_map_storyworld"
         config.data.update(

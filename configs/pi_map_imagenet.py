@@ -32,7 +32,7 @@ def get_config(variant: str = "paper") -> ConfigDict:
     config.optim = ConfigDict({"learning_rate": 3e-4, "schedule": "cosine"})
     if variant == "embedded":
         config.precision = "float32"
-        config.model.clip = ConfigDict({"weights": "shipped:storyworld_clip_things"})
+        config.model.clip = ConfigDict({"weights": "shipped:storyworld_clip_generic"})
         config.model.pi.width = 128
         config.data = ConfigDict(
             {

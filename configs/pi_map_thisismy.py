@@ -49,7 +49,7 @@ def get_config(variant: str = "paper") -> ConfigDict:
 def embed(config: ConfigDict) -> None:
     """The small CLIP and the small π that ship, StoryWorld's films; everything else is the paper's."""
     config.precision = "float32"
-    config.model.clip = ConfigDict({"weights": "shipped:storyworld_clip_things"})
+    config.model.clip = ConfigDict({"weights": "shipped:storyworld_clip_generic"})
     config.model.pi.width = 128
     config.init.checkpoint = "shipped:pi_map_storyworld"
     config.data.update(

@@ -53,11 +53,20 @@ def note(event: Event, first: str | None = None) -> str:
 
     Travel notes the destination.
     """
+    return _note(performances(event, first), event.place)
+
+
+def part_note(event: Event, person: str) -> str:
+    """A note of what one of the performers does, as if nobody else were there: 'ben read book - - - park .'"""
+    return _note([performance for performance in event.performances if performance.person == person], event.place)
+
+
+def _note(told: Sequence[Performance], place: str) -> str:
     words = []
-    for performance in performances(event, first):
+    for performance in told:
         words += [performance.person, ACTIONS[performance.action].past, performance.thing or "-"]
     words += ["-"] * (NOTE_WORDS - 2 - len(words))
-    return " ".join([*words, event.place, "."])
+    return " ".join([*words, place, "."])
 
 
 def cast_note(story: Story) -> str:

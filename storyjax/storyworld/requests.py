@@ -4,12 +4,12 @@ A request is a conditioning text, or a time span, and the story's own note and s
 out.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from storyjax.storyworld.language import cast_note, cast_sentence, clause, note, sentence, verb_phrase
-from storyjax.storyworld.questions import questions
+from storyjax.storyworld.language import cast_note, cast_sentence, clause, note, part_note, sentence, verb_phrase
+from storyjax.storyworld.questions import Question, questions
 from storyjax.storyworld.story import Event, Story
 
 KINDS = ("time", "people", "after", "before", "while", "that", "reason", "trip", "question")
@@ -35,7 +35,8 @@ def requests(story: Story) -> list[Request]:
     """Everything that may be requested of a story, the questions of `questions.py` last.
 
     Two may act in a moment. The one whom the words ask about comes first in the note: who leads a moment is nowhere to
-    be seen, so a note in that order could only be guessed.
+    be seen, so a note in that order could only be guessed. What answers a question is that one's part alone: whose
+    part is which is then told by the eye, and not left to a reader of notes.
     """
     made = [_about_everybody(story, "people", "the people")]
     for index, event in enumerate(story.events):
@@ -53,9 +54,15 @@ def requests(story: Story) -> list[Request]:
         if place is None:
             made.append(_about_everybody(story, "question", question.question))
         else:
-            named = story.events[place + step.get(question.type, 0)]
-            made.append(_request("question", question.question, story.events[place], question.about, named))
+            event, named = story.events[place], story.events[place + step.get(question.type, 0)]
+            made.append(_answering(question, event, named))
     return made
+
+
+def _answering(question: Question, event: Event, named: Event) -> Request:
+    """The request that is a question, which names one event and is answered by (perhaps) another."""
+    request = _request("question", question.question, event, question.about, named)
+    return request if question.about is None else replace(request, note=part_note(event, question.about))
 
 
 def _request(kind: str, text: str, event: Event, first: str | None, named: Event | None = None) -> Request:

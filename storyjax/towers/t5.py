@@ -30,7 +30,7 @@ from storyjax.data.prompts import caption_prompt, option_names, question_prompt
 from storyjax.data.text import Tokenizer, WordTokenizer, pad
 from storyjax.nn.closed_vocabulary import score_answers, sequence_log_likelihood
 from storyjax.nn.t5 import T5, T5Config
-from storyjax.storyworld.language import cast_note, cast_sentence, note, notes, sentence
+from storyjax.storyworld.language import cast_note, cast_sentence, note, notes, part_note, sentence
 from storyjax.storyworld.questions import OPTIONS, TYPES, Question, questions
 from storyjax.storyworld.story import Story, tell
 from storyjax.storyworld.vocabulary import NOTE_MARK, vocabulary
@@ -159,7 +159,7 @@ def _exercise(kind: str, story: Story, question: Question, rng: np.random.Genera
     if kind == "full":
         return notes(story), prompt, target, question.answer
     if kind == "evidence":
-        return question.evidence, prompt, target, question.answer
+        return _evidence(story, question), prompt, target, question.answer
     if kind == "window":
         return _window(story, question, rng), prompt, target, question.answer
     if kind == "caption":
@@ -168,6 +168,14 @@ def _exercise(kind: str, story: Story, question: Question, rng: np.random.Genera
             return cast_note(story), caption_prompt(event.start, event.end), cast_sentence(story), -1
         return note(event), caption_prompt(event.start, event.end), sentence(event), -1
     return "", question_prompt(f"Which option is {right}?", question.options), target, question.answer
+
+
+def _evidence(story: Story, question: Question) -> str:
+    """The note that answers it, as a resampler is taught to write it: the part of whom the question asks about."""
+    told = [note(event) for event in story.events]
+    if question.about is None or question.evidence not in told:
+        return question.evidence
+    return part_note(story.events[told.index(question.evidence)], question.about)
 
 
 def _window(story: Story, question: Question, rng: np.random.Generator) -> str:

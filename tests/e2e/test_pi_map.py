@@ -47,5 +47,5 @@ def test_one_index_serves_people_and_things(finder: ThingFinder) -> None:
     from storyjax.pi_map.predict import clip_fingerprint
     from storyjax.weights.tree_io import load_flat, shipped
 
-    tower = load_flat(shipped("storyworld_clip_things") / "model.safetensors")
+    tower = load_flat(shipped("storyworld_clip_generic") / "model.safetensors")
     assert finder.vision_fingerprint == clip_fingerprint({f"clip/{k}": v for k, v in tower.items()}, "vision")
