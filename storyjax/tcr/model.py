@@ -258,6 +258,11 @@ class VideoLanguageModel:
     llm: T5
     streaming: Streaming = field(default_factory=Streaming)
 
+    @property
+    def resampler(self) -> str:
+        """The top-level name of the parameters that train."""
+        return "tcr"
+
     def init(self, key: Array) -> dict:
         """Random parameters of all three; meant for `jit` or `eval_shape`."""
         keys = jax.random.split(key, 3)
