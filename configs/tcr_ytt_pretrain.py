@@ -28,5 +28,5 @@ def get_config(variant: str = "paper") -> ConfigDict:
         for name, weight in WEIGHTS.items()
     }
     config = paper("tcr.finetune", tasks, batch_size=256, epochs=10, learning_rate=1e-4, warmup_steps=1000)
-    config.init = ConfigDict({"checkpoint": "runs/tcr_ytt_init", "skip": "tcr/llm_projection/.*"})
+    config.init = ConfigDict({"checkpoint": "runs/tcr_ytt_init", "skip": "(head|tcr/llm_projection)/.*"})
     return embed(config) if variant == "embedded" else config

@@ -2,6 +2,7 @@
 
 | recipe | data set | condition | asks the language model |
 |---|---|---|---|
+| matching | YT-Temporal | [TRG] sentence | nothing: stage (i) has no language model (pretrain.py) |
 | captioning | YT-Temporal | [CPN] times | what happens from when to when (Fig. 3.5, task 1) |
 | grounding | YT-Temporal | [TRG] sentence | when that was said (task 2) |
 | denoising | YT-Temporal | [CPN] times | the sentence, which comes with holes (task 3) |
@@ -90,6 +91,10 @@ class Recipe:
 def _captioning(record: Record, row: int, duration: float, rng: Rng, options: Options) -> Exercise:
     start, end = float(record["start"][row]), float(record["end"][row])
     return Exercise("CPN", (start, end), caption_prompt(start, end), record["sentence"][row])
+
+
+def _matching(record: Record, row: int, duration: float, rng: Rng, options: Options) -> Exercise:
+    return Exercise("TRG", (record["sentence"][row],), "", "")
 
 
 def _grounding(record: Record, row: int, duration: float, rng: Rng, options: Options) -> Exercise:
@@ -199,6 +204,7 @@ def _length(column: str) -> Callable[[Mapping[str, list], Options], int]:
 
 
 RECIPES: dict[str, Recipe] = {
+    "matching": Recipe(YtTemporal, "yttemporal", _length("sentence"), _matching, once=True),
     "captioning": Recipe(YtTemporal, "yttemporal", _length("sentence"), _captioning, "caption"),
     "grounding": Recipe(YtTemporal, "yttemporal", _length("sentence"), _grounding),
     "denoising": Recipe(YtTemporal, "yttemporal", _length("sentence"), _denoising),

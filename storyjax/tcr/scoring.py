@@ -131,7 +131,7 @@ def anticipation(
             encoded, mask, _ = qa.encode(params, batch, None, attention=False)
         keys = jax.random.split(jax.random.key(0), actions.candidates)
         drawn = [
-            sample(llm, params["llm"], encoded, mask, length, jnp.asarray(allowed), key, actions.temperature * (i > 0))
+            sample(llm, params["llm"], encoded, mask, length, words_allowed, key, actions.temperature * (i > 0))
             for i, key in enumerate(keys)
         ]
         return rearrange(jnp.stack(drawn), "c (b k) m -> b k c m", b=batch["task"].shape[0])
