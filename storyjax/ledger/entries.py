@@ -80,6 +80,7 @@ class Table:
         panels: its parts.
         quick: by config, overrides that make a run so small that it only shows that everything runs.
         scale: from a metric to the thesis's unit.
+        plot: whether the panels are also drawn, as curves over their rows' labels, which are numbers then.
     """
 
     number: str
@@ -89,6 +90,7 @@ class Table:
     panels: tuple[Panel, ...]
     quick: Mapping[str, Overrides] = field(default_factory=dict)
     scale: float = 100.0
+    plot: bool = False
 
     def variants(self) -> list[Variant]:
         """Every variant of the table once; a name stands for one variant."""

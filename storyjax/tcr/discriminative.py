@@ -190,7 +190,8 @@ def moments_of_spans(measured: Float[np.ndarray, "2 n"], duration: float) -> lis
     return [Detection(start * duration, end * duration, score) for start, end, score in spans]
 
 
-def _head(data: HeadData, model: VideoLanguageModel) -> nn.Module:
+def make_head(data: HeadData, model: VideoLanguageModel) -> nn.Module:
+    """The head that `data` asks for."""
     if data.task == "recognition":
         if data.sampler == "attention":
             return standalone.AttentionPooling(data.classes, data.hidden, model.tcr.config.heads)
@@ -280,7 +281,7 @@ def build(config: ConfigDict) -> Experiment:
     """The experiment of configs/tcr_kinetics.py, tcr_countix.py and the ":standalone" variants of MQ and NLQ."""
     data = from_config(HeadData, config.data, "config.data")
     model = make_model(config.model, config.precision)
-    head = Standalone(model, _head(data, model), data)
+    head = Standalone(model, make_head(data, model), data)
     if head.pretrained:
         return _span_experiment(config, data, model, head)
     builder, world = (Countix, "countix") if data.task == "counting" else (Kinetics400, "kinetics")

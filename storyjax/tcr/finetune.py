@@ -23,12 +23,12 @@ from storyjax.data.prompts import option_names
 from storyjax.data.text import Tokenizer
 from storyjax.storyworld.long_videos import EXPORTS
 from storyjax.tcr import scoring
+from storyjax.tcr.baseline import answering
 from storyjax.tcr.config import ABLATIONS, frozen_towers, make_model, make_tokenizer
 from storyjax.tcr.config import build as build_nextqa
 from storyjax.tcr.data import FRAME_ARRAYS, Ablation, QuestionGroups
 from storyjax.tcr.exercises import Exercise, ExerciseLoader, Lengths
 from storyjax.tcr.export import exports
-from storyjax.tcr.losses import QuestionAnswering
 from storyjax.tcr.model import VideoLanguageModel
 from storyjax.tcr.recipes import RECIPES, Options
 from storyjax.train.experiment import Evaluator, Experiment, StreamSpec, Task
@@ -147,7 +147,7 @@ class Source:
         return train_stream(groups, self.loader(True, Ablation()), spec, **self.streams())
 
     def task(self) -> Task:
-        qa = QuestionAnswering(self.model, lambda: np.zeros((1, 1), np.int32))
+        qa = answering(self.model, self.data.frames, lambda: np.zeros((1, 1), np.int32))
         return Task(
             self.name,
             self.train_data,
@@ -186,7 +186,7 @@ class Source:
             listed = option_names(OPTIONS) if self.recipe.scored == "choice" else list(stamps)
             return scoring.closed_vocabulary(self.tokenizer(), listed)
 
-        qa = QuestionAnswering(self.model, answers)
+        qa = answering(self.model, d.frames, answers)
         if self.recipe.scored == "choice":
             return scoring.choice(name, data, qa)
         if self.recipe.scored == "times":

@@ -82,7 +82,7 @@ class Recipe:
 
     builder: type[SegmentBuilder]
     world: str
-    count: Callable[[Mapping[str, list], Options], int]
+    count: Callable[[Mapping[str, Any], Options], int]
     make: Callable[[Record, int, float, Rng, Options], Exercise]
     scored: Literal["choice", "times", "actions", "caption"] | None = None
     once: bool = False
@@ -132,7 +132,7 @@ def _egoschema(record: Record, row: int, duration: float, rng: Rng, options: Opt
     return Exercise("QA", (asked,), question_prompt(asked, choices), target, answer)
 
 
-def _lta_windows(columns: Mapping[str, list], options: Options) -> int:
+def _lta_windows(columns: Mapping[str, Any], options: Options) -> int:
     return max(0, len(columns["verb"]) - options.observed - options.future + 1)
 
 
@@ -147,7 +147,7 @@ def _lta(record: Record, row: int, duration: float, rng: Rng, options: Options) 
     return Exercise("LTA", condition, prompt, ", ".join(said[options.observed :]), until=until)
 
 
-def queried(columns: Mapping[str, list]) -> list[str]:
+def queried(columns: Mapping[str, Any]) -> list[str]:
     """The different labels of a film's moments, in the order in which they are met."""
     return list(dict.fromkeys(columns["label"]))
 
@@ -199,7 +199,7 @@ def _msrvtt(record: Record, row: int, duration: float, rng: Rng, options: Option
     return Exercise("CPN", (0.0, duration), caption_prompt(0.0, duration), record["caption"][row])
 
 
-def _length(column: str) -> Callable[[Mapping[str, list], Options], int]:
+def _length(column: str) -> Callable[[Mapping[str, Any], Options], int]:
     return lambda columns, options: len(columns[column])
 
 

@@ -81,7 +81,7 @@ def captions(
     def finish(acc: Any) -> dict[str, float]:
         said, references = zip(*acc, strict=True)
         return {
-            f"{name}/cider": cider(said, references)[0] / 10.0,
+            f"{name}/cider": cider(said, references)[0],
             f"{name}/different": len(set(said)) / len(said),
         }
 

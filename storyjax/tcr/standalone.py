@@ -156,8 +156,8 @@ def set_loss(
     truth: Float[Array, "b m 2"],
     there: Bool[Array, "b m"],
 ) -> Float[Array, " b"]:
-    """Set prediction: truths are assigned to queries at the least cost; these are to be moments, and the right ones, and
-    all others none. Truths that are not `there` are assigned as well and count for nothing."""
+    """Set prediction: truths are assigned to queries at the least cost; these are to be moments (the right ones), all
+    others none. Truths that are not `there` are assigned as well and count for nothing."""
     apart = jnp.sum(jnp.abs(spans[:, :, None] - truth[:, None]), axis=-1)
     overlap = _overlap(spans[:, :, None], truth[:, None])
     cost = jnp.where(there[:, None], apart - overlap - jax.nn.sigmoid(logits)[..., None], 0.0)
