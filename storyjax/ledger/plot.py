@@ -1,4 +1,4 @@
-"""A table whose rows are numbers (of frames) as curves: one small plot for each panel, as SVG, which needs no library."""
+"""A table whose rows are numbers (of frames) as curves: a small plot for each panel, as SVG, which needs no library."""
 
 import statistics
 from html import escape

@@ -10,7 +10,7 @@ _ORDER = "before and after only"
 _FULL = Variant(
     "frames_32", _NEXTQA, (("data.frames", 32), ("data.ablations", ("none", "corrupt", "shuffled", "no_video")))
 )
-_FRAMES = {n: Variant(f"frames_{n}", _NEXTQA, (("data.frames", n),)) for n in (1, 4, 8, 16, 48, 64)} | {32: _FULL}
+FRAMES = {n: Variant(f"frames_{n}", _NEXTQA, (("data.frames", n),)) for n in (1, 4, 8, 16, 48, 64)} | {32: _FULL}
 # The queries are aligned with the language model when the TCR is initialised, so each number of them has its own
 # initialisation, by the recipe of the one that ships.
 _INIT = "configs/tcr_storyworld_init.py"
@@ -26,7 +26,7 @@ _QUERIES = {
 
 
 def _frames(count: int, thesis: float | None = None, theirs: int = 0) -> Row:
-    return Row(str(count), _FRAMES[count], "nextqa/acc", thesis, f"{theirs} frames" if theirs else None)
+    return Row(str(count), FRAMES[count], "nextqa/acc", thesis, f"{theirs} frames" if theirs else None)
 
 
 def _queries(count: int, thesis: float, theirs: int) -> Row:
@@ -112,7 +112,7 @@ TABLE_3_6 = Table(
             "what is seen",
             (
                 Row("all frames", _FULL, "nextqa/acc"),
-                Row("one frame", _FRAMES[1], "nextqa/acc"),
+                Row("one frame", FRAMES[1], "nextqa/acc"),
                 Row("frames in shuffled order", _FULL, "nextqa_shuffled/acc"),
                 Row("no video", _FULL, "nextqa_no_video/acc"),
             ),

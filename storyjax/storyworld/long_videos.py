@@ -49,6 +49,8 @@ def seeds(split: str, count: int, kind: int = 0) -> range:
 def _export(
     directory: str | Path, kind: str, counts: Mapping[str, int], write: Callable[[Path], None], **more: Any
 ) -> Path:
+    if not counts:
+        raise StoryjaxError(f"no split of {kind} is to have any story: give at least one")
     unknown = [split for split in counts if split not in SPLITS]
     if unknown:
         raise StoryjaxError(f"StoryWorld has no split '{unknown[0]}', only {', '.join(SPLITS)}")
@@ -108,6 +110,10 @@ def _spoken(story: Story) -> dict[str, Any]:
 def export_egoschema(directory: str | Path, counts: Mapping[str, int], style: StoryStyle = SHORT, fps: int = 4) -> Path:
     """`counts["train"]` films with narrations, and `counts["test"]` with a question each, of which all but every fifth
     has a public answer; the first narrated film is one of the excluded, the second has an unsure narration."""
+
+    for split in ("train", "test"):
+        if split not in counts:
+            raise StoryjaxError(f"egoschema has narrated films (train) and films with questions (test): give '{split}'")
 
     def write(folder: Path) -> None:
         asked = [tell(seed, style) for seed in seeds("test", counts["test"], 1)]
