@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import pathlib
+from xml.etree import ElementTree
 
 import pytest
 
@@ -173,6 +174,19 @@ def test_tells_numbers_and_verdicts(fake: FakeLoop, tmp_path: pathlib.Path) -> N
     assert told["rows"][1]["mean"] == pytest.approx(69.0)
     assert told["rows"][1]["thesis_label"] == "128"
     assert [claim["holds"] for claim in told["claims"]] == [True, False]
+
+
+def test_a_figure_is_drawn_of_means_and_spreads(fake: FakeLoop, tmp_path: pathlib.Path) -> None:
+    table = dataclasses.replace(TABLE, panels=TABLE.panels[:1], plot=True)
+    reproduce(table, tmp_path, seeds=2, progress=False)
+    drawn = ElementTree.parse(tmp_path / "9.9.svg").getroot()
+    kinds = [element.tag.rpartition("}")[2] for element in drawn.iter()]
+    assert kinds.count("circle") == 2
+    heights = [float(element.get("cy")) for element in drawn.iter() if element.tag.endswith("circle")]
+    assert heights[1] < heights[0]  # wider is better, and up is more
+    assert {"48", "64"} <= {element.text for element in drawn.iter()}
+    reproduce(TABLE, tmp_path / "other", seeds=1, progress=False)
+    assert not (tmp_path / "other" / "9.9.svg").exists()
 
 
 def test_claims_are_judged_by_means_and_by_seed() -> None:

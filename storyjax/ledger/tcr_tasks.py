@@ -98,8 +98,8 @@ def _pretrained(initialised: bool, kept: tuple[str, ...]) -> Variant | None:
         return start
     dropped = tuple((f"data.tasks.{task}.train", None) for task in _TASKS if task not in kept)
     name = "_".join((*(["init"] if initialised else []), *kept))
-    random = () if initialised else (("init.checkpoint", None), ("init.skip", None))
-    return Variant(name, _PRETRAIN, (*dropped, *random), start)
+    begin = (("init.skip", _SKIP),) if initialised else (("init.checkpoint", None),)
+    return Variant(name, _PRETRAIN, (*dropped, *begin), start)
 
 
 def _stages(config: str, metric: str, thesis: tuple[float, ...]) -> tuple[Row, ...]:
@@ -108,7 +108,8 @@ def _stages(config: str, metric: str, thesis: tuple[float, ...]) -> tuple[Row, .
         label = " + ".join((*(["init"] if initialised else []), *kept))
         start = _pretrained(initialised, kept)
         skip = (("init.skip", _SKIP),) if start is _STAGE_ONE else ()
-        rows.append(Row(label, Variant(f"after_{label.replace(' + ', '_')}", config, skip, start), metric, value))
+        name = f"{metric.partition('/')[0]}_after_{label.replace(' + ', '_')}"
+        rows.append(Row(label, Variant(name, config, skip, start), metric, value))
     return tuple(rows)
 
 
@@ -174,7 +175,7 @@ TABLE_3_2 = make_table(
 )
 
 SCHEMA_FRAMES = {
-    n: Variant(f"frames_{n}", _SCHEMA, tuple((f"data.tasks.{t}.frames", n) for t in ("narration", "egoschema")))
+    n: Variant(f"schema_frames_{n}", _SCHEMA, tuple((f"data.tasks.{t}.frames", n) for t in ("narration", "egoschema")))
     for n in (1, 8, 16, 32, 64)
 }
 _NARRATED_8 = ("data.tasks.narration.frames", 8)
@@ -218,13 +219,13 @@ TABLE_3_3 = make_table(
     ),
 )
 
-LTA_FRAMES = {n: Variant(f"frames_{n}", _LTA, (("data.tasks.lta.frames", n),)) for n in (1, 8, 16, 32)}
+LTA_FRAMES = {n: Variant(f"lta_frames_{n}", _LTA, (("data.tasks.lta.frames", n),)) for n in (1, 8, 16, 32)}
 _BEFORE = ("data.tasks.lta.options.video", "before")
 _LTA_RUNS = {
     "language model alone": (LTA_FRAMES[32], "lta_text_only"),
     "Q-Former, before": (_qformer("before", _LTA, "lta", 8, _BEFORE), "lta"),
     "Q-Former, whole": (_qformer("whole", _LTA, "lta", 8), "lta"),
-    "TCR, before": (Variant("before", _LTA, (_BEFORE,)), "lta"),
+    "TCR, before": (Variant("lta_before", _LTA, (_BEFORE,)), "lta"),
     "TCR, whole": (LTA_FRAMES[32], "lta"),
 }
 TABLE_3_4 = make_table(
@@ -253,7 +254,7 @@ TABLE_3_4 = make_table(
     ),
 )
 
-MQ_FRAMES = {n: Variant(f"frames_{n}", _MQ, (("data.tasks.mq.frames", n),)) for n in (16, 32)}
+MQ_FRAMES = {n: Variant(f"mq_frames_{n}", _MQ, (("data.tasks.mq.frames", n),)) for n in (16, 32)}
 TABLE_3_5 = make_table(
     "3.5",
     "moment queries (§3.3.4)",
