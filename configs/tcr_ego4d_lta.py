@@ -31,7 +31,7 @@ def get_config(variant: str = "paper") -> ConfigDict:
         options = {"video": "whole", "brackets": False, "conditioned": 3}  # 3 actions are 9 of the 12 tokens there are
         section = small("ego4d", {"train": 30, "val": 8}, options=options, prompt_length=64, target_length=62)
         section |= {"exercises_per_video": 1, "eval_exercises": 1}
-    lta = {**section, "recipe": "lta", "eval": "val", "ablations": ("text_only",)}
+    lta = {**section, "recipe": "lta", "eval": "val", "ablations": ("text_only", "iterative")}
     config = paper("tcr.finetune", {"lta": lta}, batch_size=64, epochs=20, learning_rate=1e-5, warmup_steps=1000)
     config.init = ConfigDict({"checkpoint": "runs/tcr_ytt_pretrain"})
     return embed(config) if variant == "embedded" else config

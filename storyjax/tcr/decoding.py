@@ -1,7 +1,7 @@
 """Answers that are neither free nor one of a few: sampled sequences whose words come from a reduced vocabulary."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -47,6 +47,49 @@ def sample(
     start = (ids, jnp.zeros(encoded.shape[0], bool))
     (ids, _), _ = jax.lax.scan(advance, start, jnp.arange(max_length))
     return ids[:, 1:]
+
+
+def sample_in_turn(
+    encode: Callable[[Int[Array, "b p"], Bool[Array, "b p"]], tuple[Array, Array]],
+    llm: T5,
+    params: dict,
+    prompt: Int[Array, "b l"],
+    prompt_mask: Bool[Array, "b l"],
+    turns: int,
+    piece: int,
+    allowed: Bool[Array, " v"],
+    stops: Bool[Array, " v"],
+    key: Array,
+    temperature: float,
+) -> Int[Array, "b m"]:
+    """What is said when a sequence is asked for piece by piece: each answer joins the next prompt (Table 3.4, *).
+
+    Args:
+        encode: (prompt, its mask) -> the language model's encoder states and their mask.
+        turns, piece: pieces asked for, and tokens of one at most.
+        stops: tokens that end a piece; it is kept up to the first of them.
+
+    Returns:
+        token ids of all pieces, `turns` * `piece`, padded behind.
+    """
+    rows = jnp.arange(prompt.shape[0])[:, None]
+    buffer = jnp.pad(jnp.where(prompt_mask, prompt, llm.config.pad_id), ((0, 0), (0, turns * piece)))
+    begin = jnp.sum(prompt_mask, axis=1)
+
+    def turn(carry: tuple[Array, Array], number: Array) -> tuple[tuple[Array, Array], None]:
+        words, filled = carry
+        there = jnp.arange(words.shape[1])[None] < filled[:, None]
+        encoded, mask = encode(words, there)
+        said = sample(llm, params, encoded, mask, piece, allowed, jax.random.fold_in(key, number), temperature)
+        ends = stops[said] | (said == llm.config.eos_id) | (said == llm.config.pad_id)
+        before = jnp.cumsum(ends, axis=1) - ends  # ends met before a token
+        kept = (before == 0) & (said != llm.config.eos_id) & (said != llm.config.pad_id)
+        places = filled[:, None] + jnp.arange(piece)[None]
+        words = words.at[rows, places].set(jnp.where(kept, said, llm.config.pad_id))
+        return (words, filled + jnp.sum(kept, axis=1)), None
+
+    (words, _), _ = jax.lax.scan(turn, (buffer, begin), jnp.arange(turns))
+    return jnp.take_along_axis(words, begin[:, None] + jnp.arange(turns * piece)[None], axis=1)
 
 
 def reduced_vocabulary(tokenizer: Tokenizer, texts: Iterable[str], size: int) -> Bool[np.ndarray, " v"]:

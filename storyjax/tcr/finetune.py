@@ -33,6 +33,9 @@ from storyjax.tcr.model import VideoLanguageModel
 from storyjax.tcr.recipes import RECIPES, Options
 from storyjax.train.experiment import Evaluator, Experiment, StreamSpec, Task
 
+# Of anticipation: the language model alone, and actions asked for one by one (scoring.anticipation).
+VARIATIONS = ("text_only", "iterative")
+
 
 @dataclass(frozen=True)
 class Dataset:
@@ -47,7 +50,7 @@ class Dataset:
         options: recipes.Options.
         candidates, temperature: of anticipation: sequences drawn, the first of them the likeliest (Ego4D: 5).
         shots: worked examples in the prompt (Table 3.8).
-        ablations: further evaluations, by the names of config.ABLATIONS; "text_only" of anticipation.
+        ablations: further evaluations, by the names of config.ABLATIONS and, of anticipation, VARIATIONS.
         max_broken_share: None: what the data set's builder allows.
     """
 
@@ -160,15 +163,15 @@ class Source:
     def evaluators(self) -> list[Evaluator]:
         if self.data.eval is None or self.recipe.scored is None:
             return []
-        known = (*ABLATIONS, "text_only")
+        known = (*ABLATIONS, *VARIATIONS)
         chosen = {name: choose(name, known, f"config.data.tasks.{self.name}.ablations") for name in self.data.ablations}
         made = [self.evaluator(self.name, Ablation())]
         for name in chosen:
             ablation = ABLATIONS.get(name, Ablation())
-            made.append(self.evaluator(f"{self.name}_{name}", ablation, text_only=name == "text_only"))
+            made.append(self.evaluator(f"{self.name}_{name}", ablation, name if name in VARIATIONS else None))
         return made
 
-    def evaluator(self, name: str, ablation: Ablation, text_only: bool = False) -> Evaluator:
+    def evaluator(self, name: str, ablation: Ablation, variation: str | None = None) -> Evaluator:
         """The evaluator of the recipe's metric."""
         split, d = self.data.eval or "val", self.data
         groups = functools.cache(lambda: self.groups(split, None))
@@ -193,12 +196,14 @@ class Source:
             return scoring.moments(name, data, qa, asked, d.recipe)
         if self.recipe.scored == "caption":
             return scoring.captions(name, data, qa, self.tokenizer, asked, d.target_length)
-        space = functools.cache(lambda: self.label_space(text_only))
+        space = functools.cache(lambda: self.label_space(variation))
         return scoring.anticipation(name, data, qa, self.tokenizer, asked, d.target_length, d.options, space)
 
-    def label_space(self, text_only: bool) -> scoring.Actions:
+    def label_space(self, variation: str | None) -> scoring.Actions:
         verbs, nouns = taxonomy(Path(self.data.manual_dir))
-        return scoring.Actions(tuple(verbs), tuple(nouns), self.data.candidates, self.data.temperature, text_only)
+        changed = {} if variation is None else {variation: True}
+        drawn = {"candidates": self.data.candidates, "temperature": self.data.temperature}
+        return scoring.Actions(tuple(verbs), tuple(nouns), **drawn, **changed)
 
 
 def records(data: Dataset, split: str) -> SegmentSource:

@@ -19,7 +19,7 @@ from storyjax.metrics.grounding import Detection, Span, moment_queries, query_re
 from storyjax.nn.closed_vocabulary import score_answers
 from storyjax.nn.t5 import T5, generate
 from storyjax.tcr.data import FRAME_ARRAYS
-from storyjax.tcr.decoding import parse_actions, reduced_vocabulary, sample, spell
+from storyjax.tcr.decoding import parse_actions, reduced_vocabulary, sample, sample_in_turn, spell
 from storyjax.tcr.losses import QuestionAnswering
 from storyjax.tcr.recipes import Options, queried
 from storyjax.train.experiment import Batch, Evaluator, Params, StreamSpec, summing_evaluator
@@ -97,6 +97,7 @@ class Actions:
     candidates: int
     temperature: float
     text_only: bool = False
+    iterative: bool = False
 
 
 def anticipation(
@@ -111,7 +112,8 @@ def anticipation(
 ) -> Evaluator:
     """Edit distances of the best of several candidates: the likeliest sequence, and drawn ones.
 
-    With `text_only` the language model reads the actions so far and nothing of the film (the baseline of §3.3.4).
+    With `iterative` actions are asked for one by one (the starred rows of Table 3.4). With `text_only` the language
+    model reads the actions so far and nothing of the film (the baseline of §3.3.4).
     """
     llm = qa.model.llm
 
@@ -121,19 +123,36 @@ def anticipation(
         said += [action_pair(verbs[0], noun, options.brackets) for noun in nouns]
         return reduced_vocabulary(tokenizer(), [*said, f"{said[0]}, {said[0]}"], llm.config.vocab_size)
 
+    def closing() -> np.ndarray:
+        """Tokens that end an action."""
+        mark = ")" if options.brackets else ","
+        ends = np.zeros(llm.config.vocab_size, bool)
+        kept = np.flatnonzero(allowed())
+        ends[[token for token in kept if mark in tokenizer().decode([int(token)])]] = True
+        return ends
+
     def measure(params: Params, batch: Batch) -> Array:
         actions, words_allowed = space(), jnp.asarray(allowed())
-        if actions.text_only:
-            words, mask = (rearrange(batch[key], "b k p -> (b k) p") for key in ("prompt", "prompt_mask"))
+        prompt, prompt_mask = (rearrange(batch[key], "b k p -> (b k) p") for key in ("prompt", "prompt_mask"))
+        seen = None if actions.text_only else qa.watch(params, batch, None, attention=False).queries
+
+        def encode(words: Array, mask: Array) -> tuple[Array, Array]:
+            if seen is not None:
+                shape = {"b": batch["task"].shape[0]}
+                each = (rearrange(x, "(b k) p -> b k p", **shape) for x in (words, mask))
+                return qa.model.encode(params, seen, *each)
             embedded = llm.apply({"params": params["llm"]}, words, method=T5.embed)
-            encoded = llm.apply({"params": params["llm"]}, embedded, mask, method=T5.encode)
-        else:
-            encoded, mask, _ = qa.encode(params, batch, None, attention=False)
+            return llm.apply({"params": params["llm"]}, embedded, mask, method=T5.encode), mask
+
+        def draw(key: Array, temperature: float) -> Array:
+            if not actions.iterative:
+                return sample(llm, params["llm"], *encode(prompt, prompt_mask), length, words_allowed, key, temperature)
+            piece, stops = max(1, length // options.future), jnp.asarray(closing())
+            asked = (encode, llm, params["llm"], prompt, prompt_mask, options.future, piece)
+            return sample_in_turn(*asked, words_allowed, stops, key, temperature)
+
         keys = jax.random.split(jax.random.key(0), actions.candidates)
-        drawn = [
-            sample(llm, params["llm"], encoded, mask, length, words_allowed, key, actions.temperature * (i > 0))
-            for i, key in enumerate(keys)
-        ]
+        drawn = [draw(key, actions.temperature * (number > 0)) for number, key in enumerate(keys)]
         return rearrange(jnp.stack(drawn), "c (b k) m -> b k c m", b=batch["task"].shape[0])
 
     def accumulate(acc: Any, ids: np.ndarray, batch: Batch) -> Any:

@@ -14,11 +14,10 @@ Positions of frames reach the TCR through its own time embedding, a linear map o
 row's task token, which has no meaning here, is a constant like any other.
 """
 
-from collections.abc import Sequence
-
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from einops import rearrange
 from jaxtyping import Array, Bool, Float, Int
@@ -197,7 +196,9 @@ def span_loss(logits: Float[Array, "b 2 n"], span: Float[Array, "b 2"], sigma: f
     return -jnp.sum(soft * logits, axis=(1, 2)) / 2
 
 
-def best_spans(starts: Sequence[float], ends: Sequence[float], most: int = 5) -> list[tuple[float, float, float]]:
+def best_spans(
+    starts: Float[np.ndarray, " n"], ends: Float[np.ndarray, " n"], most: int = 5
+) -> list[tuple[float, float, float]]:
     """(start, end, probability) of the likeliest spans, bins as shares of the film; none overlaps a better one by more
     than half. `starts` and `ends` are probabilities of each bin."""
     bins = len(starts)

@@ -48,7 +48,7 @@ def test_text_alone_does_not_see_its_padding(objective: Initialisation, whole: d
 def test_queries_are_those_of_the_whole_resampler_without_other_rows(objective: Initialisation, whole: dict) -> None:
     """One resampler, by hand: what its blocks make of the queries alone."""
     config = objective.model.tcr.config
-    batch = make_batch()
+    batch = {name: jnp.asarray(value) for name, value in make_batch().items()}
     video = objective.see(whole, batch, None)
     queries = VideoQueries(config).apply({"params": whole["tcr"]}, *video)
     assert queries.shape == (3, config.queries, config.width)

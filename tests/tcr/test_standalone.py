@@ -47,23 +47,24 @@ def clips(root: Path) -> Clips:
 
 
 def test_a_set_is_scored_by_its_best_assignment() -> None:
+    loss = jax.jit(standalone.set_loss)
     truth = jnp.array([[[0.1, 0.3], [0.6, 0.9], [0.0, 0.0]]])
     there = jnp.array([[True, True, False]])
     spans = jnp.array([[[0.6, 0.9], [0.4, 0.5], [0.1, 0.3], [0.2, 0.9]]])
     sure = jnp.array([[9.0, -9.0, 9.0, -9.0]])
-    right = float(standalone.set_loss(sure, spans, truth, there)[0])
+    right = float(loss(sure, spans, truth, there)[0])
     assert right < 0.01
     order = jnp.array([3, 1, 0, 2])
-    assert float(standalone.set_loss(sure[:, order], spans[:, order], truth, there)[0]) == pytest.approx(right)
-    unsure = standalone.set_loss(-sure, spans, truth, there)
-    moved = standalone.set_loss(sure, spans + 0.1, truth, there)
+    assert float(loss(sure[:, order], spans[:, order], truth, there)[0]) == pytest.approx(right)
+    unsure = loss(-sure, spans, truth, there)
+    moved = loss(sure, spans + 0.1, truth, there)
     assert min(float(unsure[0]), float(moved[0])) > right + 0.1
     # What is not there counts for nothing, wherever it is.
     padded = truth.at[0, 2].set(jnp.array([0.4, 0.5]))
-    assert float(standalone.set_loss(sure, spans, padded, there)[0]) == pytest.approx(right)
-    empty = standalone.set_loss(jnp.full((1, 4), -9.0), spans, truth, jnp.zeros((1, 3), bool))
+    assert float(loss(sure, spans, padded, there)[0]) == pytest.approx(right)
+    empty = loss(jnp.full((1, 4), -9.0), spans, truth, jnp.zeros((1, 3), bool))
     assert float(empty[0]) < 0.01
-    gradient = jax.grad(lambda s: standalone.set_loss(sure, s, truth, there)[0])(spans + 0.05)
+    gradient = jax.grad(lambda s: loss(sure, s, truth, there)[0])(spans + 0.05)
     assert np.abs(np.asarray(gradient[0, 1])).max() == 0  # unassigned: its place is nobody's
     assert np.abs(np.asarray(gradient[0, 0])).min() > 0
 
@@ -78,7 +79,7 @@ def test_spans_are_learnt_and_read() -> None:
     measured = np.exp(np.asarray(logits[0]))
     best = moments_of_spans(measured, 80.0)[0]
     assert (best.start, best.end) == (20.0, 50.0)
-    kept = standalone.best_spans([0.5, 0.3, 0.2], [0.1, 0.2, 0.7], most=3)
+    kept = standalone.best_spans(np.array([0.5, 0.3, 0.2]), np.array([0.1, 0.2, 0.7]), most=3)
     assert kept[0][:2] == (0.0, 1.0)
     assert all(b[2] <= a[2] for a, b in itertools.pairwise(kept))
     found = moments_of_set(np.array([[0.9, 0.1, 0.2], [0.1, 0.5, 0.6]]), 10.0)
@@ -179,9 +180,9 @@ def make_config(root: Path, task: str, **more) -> ConfigDict:
 @pytest.mark.parametrize(
     ("task", "more", "metric"),
     [
-        ("recognition", {}, "kinetics/acc"),
-        ("recognition", {"sampler": "random", "kept": 2}, "kinetics/acc"),
-        ("recognition", {"sampler": "attention"}, "kinetics/acc"),
+        ("recognition", {"eval": "train"}, "kinetics/acc"),
+        ("recognition", {"eval": "train", "sampler": "random", "kept": 2}, "kinetics/acc"),
+        ("recognition", {"eval": "train", "sampler": "attention"}, "kinetics/acc"),
         ("selection", {}, "selection/precision"),
         ("counting", {}, "countix/mae"),
         ("moments", {}, "standalone_mq/avg_map"),
