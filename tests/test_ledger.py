@@ -10,7 +10,7 @@ import pytest
 from storyjax.configuration import from_config
 from storyjax.errors import StoryjaxError
 from storyjax.ledger import TABLES, find, listing
-from storyjax.ledger.entries import Above, Claim, Panel, Row, Table, Variant, rising
+from storyjax.ledger.entries import Above, Claim, Panel, Row, Table, Variant, on_real_data, rising
 from storyjax.ledger.report import Report, judge, markdown
 from storyjax.ledger.runs import make_config, reproduce
 from storyjax.tcr.config import ABLATIONS, QaData
@@ -83,6 +83,22 @@ def test_every_entry_can_be_run_and_judged(table: Table) -> None:
         for claim in panel.claims:
             claim.holds(labels)  # names no row that is not there
     assert all(f"{table.number}{panel.key}" in listing() for panel in table.panels)
+
+
+@pytest.mark.parametrize("number", [table.number for table in TABLES if table.number.startswith(("3.", "fig3"))])
+def test_chapter_three_can_be_made_on_real_data(number: str) -> None:
+    table = on_real_data(find(number))
+    assert table.world == "real data"
+    for variant in table.variants():
+        while variant is not None:
+            assert "embedded" not in variant.config
+            config = make_config(variant, 0)
+            read_settings(config)
+            assert config.precision == "bfloat16"
+            assert "storyworld" not in config.data or config.data.storyworld is None
+            variant = variant.start
+    with pytest.raises(StoryjaxError, match="has no rows on real data"):
+        on_real_data(TABLE)
 
 
 def test_table_3_6_is_the_thesiss() -> None:

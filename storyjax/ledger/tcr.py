@@ -8,9 +8,16 @@ _NEXTQA = "configs/tcr_nextqa.py:embedded"
 _ORDER = "before and after only"
 # The embedded config's own size, which here stands where the thesis has 92 frames; its 128 queries are 8 here.
 _FULL = Variant(
-    "frames_32", _NEXTQA, (("data.frames", 32), ("data.ablations", ("none", "corrupt", "shuffled", "no_video")))
+    "frames_32",
+    _NEXTQA,
+    (("data.frames", 32), ("data.ablations", ("none", "corrupt", "shuffled", "no_video"))),
+    real=(("data.frames", 92), ("data.ablations", ("none", "corrupt", "shuffled", "no_video"))),
 )
-FRAMES = {n: Variant(f"frames_{n}", _NEXTQA, (("data.frames", n),)) for n in (1, 4, 8, 16, 48, 64)} | {32: _FULL}
+# The thesis's numbers of frames where it has them, else as many as stand in the same place between 1 and 92.
+_REAL = {1: 1, 4: 8, 8: 16, 16: 32, 48: 124, 64: 184}
+FRAMES = {
+    n: Variant(f"frames_{n}", _NEXTQA, (("data.frames", n),), real=(("data.frames", _REAL[n]),)) for n in _REAL
+} | {32: _FULL}
 # The queries are aligned with the language model when the TCR is initialised, so each number of them has its own
 # initialisation, by the recipe of the one that ships.
 _INIT = "configs/tcr_storyworld_init.py"

@@ -80,15 +80,16 @@ _QFORMER: Overrides = (
 )
 
 
-def _qformer(name: str, config: str, task: str, frames: int, *more: tuple[str, object]) -> Variant:
+def _qformer(name: str, config: str, task: str, frames: int, *more: tuple[str, object], real: int = 8) -> Variant:
     key = f"data.tasks.{task}.frames" if task else "data.frames"
-    return Variant(f"qformer_{name}", config, (*_QFORMER, (key, frames), *more))
+    full = (("model.qformer", {"weights": "weights/blip2-flan-t5-xl"}), ("init.checkpoint", None), (key, real), *more)
+    return Variant(f"qformer_{name}", config, (*_QFORMER, (key, frames), *more), real=full)
 
 
 # Table 3.1. Stages are chained: a run starts from the run of the stage before.
 _TASKS = ("grounding", "captioning", "denoising")  # (i), (ii), (iii) of §3.2.2
 _SKIP = "(head|tcr/llm_projection)/.*"
-_STAGE_ONE = Variant("stage_one", _INIT)
+_STAGE_ONE = Variant("stage_one", _INIT, real=())
 
 
 def _pretrained(initialised: bool, kept: tuple[str, ...]) -> Variant | None:
@@ -99,7 +100,7 @@ def _pretrained(initialised: bool, kept: tuple[str, ...]) -> Variant | None:
     dropped = tuple((f"data.tasks.{task}.train", None) for task in _TASKS if task not in kept)
     name = "_".join((*(["init"] if initialised else []), *kept))
     begin = (("init.skip", _SKIP),) if initialised else (("init.checkpoint", None),)
-    return Variant(name, _PRETRAIN, (*dropped, *begin), start)
+    return Variant(name, _PRETRAIN, (*dropped, *begin), start, (*dropped, *begin))
 
 
 def _stages(config: str, metric: str, thesis: tuple[float, ...]) -> tuple[Row, ...]:
@@ -109,7 +110,7 @@ def _stages(config: str, metric: str, thesis: tuple[float, ...]) -> tuple[Row, .
         start = _pretrained(initialised, kept)
         skip = (("init.skip", _SKIP),) if start is _STAGE_ONE else ()
         name = f"{metric.partition('/')[0]}_after_{label.replace(' + ', '_')}"
-        rows.append(Row(label, Variant(name, config, skip, start), metric, value))
+        rows.append(Row(label, Variant(name, config, skip, start, skip), metric, value))
     return tuple(rows)
 
 
@@ -174,9 +175,14 @@ TABLE_3_2 = make_table(
     ),
 )
 
+
+def _schema_frames(count: int) -> Overrides:
+    return tuple((f"data.tasks.{task}.frames", count) for task in ("narration", "egoschema"))
+
+
 SCHEMA_FRAMES = {
-    n: Variant(f"schema_frames_{n}", _SCHEMA, tuple((f"data.tasks.{t}.frames", n) for t in ("narration", "egoschema")))
-    for n in (1, 8, 16, 32, 64)
+    n: Variant(f"schema_frames_{n}", _SCHEMA, _schema_frames(n), real=_schema_frames(full))
+    for n, full in {1: 1, 8: 8, 16: 32, 32: 92, 64: 184}.items()
 }
 _NARRATED_8 = ("data.tasks.narration.frames", 8)
 TABLE_3_3 = make_table(
@@ -198,7 +204,7 @@ TABLE_3_3 = make_table(
                 ),
                 Row(
                     "Q-Former, 4 clips of 8",
-                    _qformer("average", _SCHEMA, "egoschema", 32, _NARRATED_8),
+                    _qformer("average", _SCHEMA, "egoschema", 32, _NARRATED_8, real=96),
                     "egoschema/acc",
                     29.9,
                     "BLIP2, 8 × 12",
@@ -219,13 +225,16 @@ TABLE_3_3 = make_table(
     ),
 )
 
-LTA_FRAMES = {n: Variant(f"lta_frames_{n}", _LTA, (("data.tasks.lta.frames", n),)) for n in (1, 8, 16, 32)}
+LTA_FRAMES = {
+    n: Variant(f"lta_frames_{n}", _LTA, (("data.tasks.lta.frames", n),), real=(("data.tasks.lta.frames", full),))
+    for n, full in {1: 1, 8: 8, 16: 32, 32: 96}.items()
+}
 _BEFORE = ("data.tasks.lta.options.video", "before")
 _LTA_RUNS = {
     "language model alone": (LTA_FRAMES[32], "lta_text_only"),
     "Q-Former, before": (_qformer("before", _LTA, "lta", 8, _BEFORE), "lta"),
     "Q-Former, whole": (_qformer("whole", _LTA, "lta", 8), "lta"),
-    "TCR, before": (Variant("lta_before", _LTA, (_BEFORE,)), "lta"),
+    "TCR, before": (Variant("lta_before", _LTA, (_BEFORE,), real=(_BEFORE,)), "lta"),
     "TCR, whole": (LTA_FRAMES[32], "lta"),
     "TCR, whole, one by one": (LTA_FRAMES[32], "lta_iterative"),
 }
@@ -255,7 +264,10 @@ TABLE_3_4 = make_table(
     ),
 )
 
-MQ_FRAMES = {n: Variant(f"mq_frames_{n}", _MQ, (("data.tasks.mq.frames", n),)) for n in (16, 32)}
+MQ_FRAMES = {
+    n: Variant(f"mq_frames_{n}", _MQ, (("data.tasks.mq.frames", n),), real=(("data.tasks.mq.frames", 6 * n),))
+    for n in (16, 32)
+}
 TABLE_3_5 = make_table(
     "3.5",
     "moment queries (§3.3.4)",
@@ -282,9 +294,13 @@ TABLE_3_5 = make_table(
 _FROZEN = (("train.steps", 1), ("optim.learning_rate", 0.0))
 _SHOTS = {n: tuple((f"data.tasks.{task}.shots", n) for task in ("mq", "egoschema")) for n in (0, 2)}
 _ROOM = tuple((f"data.tasks.{task}.prompt_length", 200) for task in ("mq", "egoschema"))
+_FULL_ROOM = tuple((f"data.tasks.{task}.prompt_length", 512) for task in ("mq", "egoschema"))
 _TUNED = {
-    "none": {n: Variant(f"none_{n}", _MULTI, (*_FROZEN, *_SHOTS[n], *_ROOM)) for n in (0, 2)},
-    "multitask": {n: Variant(f"multitask_{n}", _MULTI, (*_SHOTS[n], *_ROOM)) for n in (0, 2)},
+    name: {
+        n: Variant(f"{name}_{n}", _MULTI, (*rate, *_SHOTS[n], *_ROOM), real=(*rate, *_SHOTS[n], *_FULL_ROOM))
+        for n in (0, 2)
+    }
+    for name, rate in (("none", _FROZEN), ("multitask", ()))
 }
 TABLE_3_8 = make_table(
     "3.8",

@@ -262,36 +262,33 @@ def test_sampling_stays_in_the_reduced_vocabulary(model) -> None:
 
 def test_answers_in_turn_join_the_prompt() -> None:
     """A language model that repeats the last word of its prompt and stops: pieces follow one another."""
-    config = tiny_t5()
+    counting = tiny_t5()
     words = jnp.array([[5, 6, 7, 0], [8, 0, 0, 0]], jnp.int32)
-    seen = []
 
     def encode(prompt, mask):
-        seen.append(prompt.shape)
         last = jnp.take_along_axis(prompt, jnp.sum(mask, axis=1)[:, None] - 1, axis=1)
         return jax.nn.one_hot(last, 16), jnp.ones((2, 1), bool)
 
     allowed, stops = jnp.arange(16) > 1, jnp.arange(16) == 9
-    said = sample_in_turn(encode, config, {}, words, words > 0, 3, 2, allowed, stops, jax.random.key(0), 0.0)
+    said = sample_in_turn(encode, counting, {}, words, words > 0, 3, 2, allowed, stops, jax.random.key(0), 0.0)
     # Each piece is one word more than the last: two tokens a turn, unless the stop comes first.
     assert said.tolist() == [[8, 9, 10, 11, 12, 13], [9, 10, 11, 12, 13, 0]]
 
 
-def tiny_t5():
+class Counting(T5):
     """Stands for T5: the next token is the number after the last of prompt and answer."""
 
-    class Counting:
-        config = T5Config(vocab_size=16, d_model=16, d_kv=8, d_ff=8, num_heads=1, num_layers=1, num_decoder_layers=1)
-
-        def apply(self, variables, *inputs, method):
-            if method is T5.decode_states:
-                ids, encoded, _ = inputs
-                first = jnp.argmax(encoded[:, :1], axis=-1)
-                last = jnp.where(ids == 0, first, ids)
-                return jax.nn.one_hot(last + 1, 16)
+    def apply(self, variables, *inputs, method):
+        if method is not T5.decode_states:
             return inputs[0]
+        ids, encoded, _ = inputs
+        return jax.nn.one_hot(jnp.where(ids == 0, jnp.argmax(encoded[:, :1], axis=-1), ids) + 1, 16)
 
-    return Counting()
+
+def tiny_t5() -> Counting:
+    return Counting(
+        T5Config(vocab_size=16, d_model=16, d_kv=8, d_ff=8, num_heads=1, num_layers=1, num_decoder_layers=1)
+    )
 
 
 def test_said_actions_are_parsed_and_others_dropped() -> None:
