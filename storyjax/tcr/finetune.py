@@ -21,6 +21,7 @@ from storyjax.data.builders.segments import SegmentSource, prepare_segments
 from storyjax.data.pipeline import Stream, eval_stream, train_stream
 from storyjax.data.prompts import option_names
 from storyjax.data.text import Tokenizer
+from storyjax.errors import StoryjaxError
 from storyjax.storyworld.long_videos import EXPORTS
 from storyjax.tcr import scoring
 from storyjax.tcr.baseline import answering
@@ -230,7 +231,9 @@ def build(config: ConfigDict) -> Experiment:
             other.data = ConfigDict(section.nextqa)
         asked = build_nextqa(other)
         tasks, evaluators = [*asked.tasks, *tasks], [*asked.evaluators, *evaluators]
-    first = next(source for source in sources if source.data.train is not None)
+    first = next((source for source in sources if source.data.train is not None), None)
+    if first is None:
+        raise StoryjaxError("config.data.tasks: nothing is trained on; give one of them a train split")
     return Experiment(
         name="tcr.finetune",
         init=model.init,

@@ -115,7 +115,7 @@ def when(predictor: Predictor, video: str | os.PathLike[str], sentence: str, fra
     if isinstance(own.tokenizer, WordTokenizer):
         batch = look.batch("CPN", own.tokenizer.encode(sentence), caption_prompt(0.0, look.duration))
         _, _, seen = own.say(batch)
-        best = find_moments(seen, look.duration)[0]
+        best = find_moments(tuple(map(float, seen)), look.duration)[0]
         return look.answer(f"when {sentence}", _span(best.start_s, best.end_s, look.duration), best.share, seen)
     batch = look.batch("TRG", own.tokenizer.encode(sentence), moments_prompt(sentence, BINS))
     stamps = [str(number) for number in range(1, BINS + 1)]
