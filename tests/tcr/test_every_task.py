@@ -140,7 +140,7 @@ def test_timestamps_of_training_are_drawn_from_all_moments(root: Path, model) ->
         stamp
         for label, start, end in rows
         if label == record["label"][0]
-        for stamp in range(time_bin(start, 45.0, 20), time_bin(end - 1e-3, 45.0, 20) + 1)
+        for stamp in range(time_bin(float(start), 45.0, 20), time_bin(float(end) - 1e-3, 45.0, 20) + 1)
     }
     assert drawn == inside
 
