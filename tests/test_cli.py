@@ -84,7 +84,8 @@ def test_version_and_list(capsys) -> None:
     [
         (["aks"], "there is no command 'aks'. Did you mean 'ask'?"),
         (["--verson"], "Did you mean '--version'?"),
-        (["ask"], "the following arguments are required: VIDEO, question"),
+        (["ask"], "the following arguments are required: VIDEO"),
+        (["ask", "film.mp4"], "nothing is asked: give one of a question, --caption"),
         (["ask", "film.mp4", "who ?", "--checkpiont", "x"], "Did you mean '--checkpoint'?"),
         (["ask", "film.mp4", "who ?", "--frames", "many"], "invalid int value: 'many'"),
         (["reproduce"], "say which table"),

@@ -35,9 +35,12 @@ def test_every_variant_has_shapes_and_trains_something(path: Path, variant: str)
     assert jax.tree.leaves(trainable)
     assert experiment.tasks
     assert experiment.evaluators
-    if config.experiment.startswith("tcr"):
+    if config.experiment in ("tcr", "tcr.align", "tcr.finetune"):
         assert set(trainable) == {"tcr"}
         assert set(frozen) == {"vision", "llm"}
+    elif config.experiment.startswith("tcr"):  # without a language model (§3.2.2, stage (i); §3.6.3)
+        assert "head" in trainable
+        assert set(trainable) | set(frozen) == {"vision", "tcr", "head"}
 
 
 def test_the_paper_variant_is_table_3_7() -> None:

@@ -3,13 +3,14 @@
 import dataclasses
 import json
 import pathlib
+from xml.etree import ElementTree
 
 import pytest
 
 from storyjax.configuration import from_config
 from storyjax.errors import StoryjaxError
 from storyjax.ledger import TABLES, find, listing
-from storyjax.ledger.entries import Above, Claim, Panel, Row, Table, Variant, rising
+from storyjax.ledger.entries import Above, Claim, Panel, Row, Table, Variant, on_real_data, rising
 from storyjax.ledger.report import Report, judge, markdown
 from storyjax.ledger.runs import make_config, reproduce
 from storyjax.tcr.config import ABLATIONS, QaData
@@ -82,6 +83,22 @@ def test_every_entry_can_be_run_and_judged(table: Table) -> None:
         for claim in panel.claims:
             claim.holds(labels)  # names no row that is not there
     assert all(f"{table.number}{panel.key}" in listing() for panel in table.panels)
+
+
+@pytest.mark.parametrize("number", [table.number for table in TABLES if table.number.startswith(("3.", "fig3"))])
+def test_chapter_three_can_be_made_on_real_data(number: str) -> None:
+    table = on_real_data(find(number))
+    assert table.world == "real data"
+    for variant in table.variants():
+        while variant is not None:
+            assert "embedded" not in variant.config
+            config = make_config(variant, 0)
+            read_settings(config)
+            assert config.precision == "bfloat16"
+            assert "storyworld" not in config.data or config.data.storyworld is None
+            variant = variant.start
+    with pytest.raises(StoryjaxError, match="has no rows on real data"):
+        on_real_data(TABLE)
 
 
 def test_table_3_6_is_the_thesiss() -> None:
@@ -173,6 +190,19 @@ def test_tells_numbers_and_verdicts(fake: FakeLoop, tmp_path: pathlib.Path) -> N
     assert told["rows"][1]["mean"] == pytest.approx(69.0)
     assert told["rows"][1]["thesis_label"] == "128"
     assert [claim["holds"] for claim in told["claims"]] == [True, False]
+
+
+def test_a_figure_is_drawn_of_means_and_spreads(fake: FakeLoop, tmp_path: pathlib.Path) -> None:
+    table = dataclasses.replace(TABLE, panels=TABLE.panels[:1], plot=True)
+    reproduce(table, tmp_path, seeds=2, progress=False)
+    drawn = ElementTree.parse(tmp_path / "9.9.svg").getroot()
+    kinds = [element.tag.rpartition("}")[2] for element in drawn.iter()]
+    assert kinds.count("circle") == 2
+    heights = [float(element.get("cy")) for element in drawn.iter() if element.tag.endswith("circle")]
+    assert heights[1] < heights[0]  # wider is better, and up is more
+    assert {"48", "64"} <= {element.text for element in drawn.iter()}
+    reproduce(TABLE, tmp_path / "other", seeds=1, progress=False)
+    assert not (tmp_path / "other" / "9.9.svg").exists()
 
 
 def test_claims_are_judged_by_means_and_by_seed() -> None:

@@ -43,6 +43,11 @@ is there already is left as it is.
 
   storyjax data storyworld --out runs/storyworld/nextqa
   storyjax data storyworld --out world --train 1000 --val 50 --test 100 --seed 7
+
+--layout writes it as another data set of thesis Ch. 3 instead: yttemporal, egoschema (with Ego4D's narrations), ego4d
+(anticipation, moment and language queries), msrvtt, kinetics or countix.
+
+  storyjax data storyworld --layout ego4d --out runs/storyworld/ego4d --train 30 --val 8 --test 0
 """
 
 
@@ -59,8 +64,9 @@ def add(commands: argparse._SubParsersAction, made: dict[str, argparse.ArgumentP
             f"--{split}", type=int, default=count, metavar="N", help=f"stories in {split} (default: {count})"
         )
     storyworld.add_argument(
-        "--seed", type=int, default=0, metavar="N", help="another seed is another world (default: 0)"
+        "--seed", type=int, default=0, metavar="N", help="another seed is another world (default: 0); of nextqa alone"
     )
+    storyworld.add_argument("--layout", default="nextqa", metavar="NAME", help="of which data set (default: nextqa)")
     storyworld.set_defaults(act=_storyworld)
 
     album = made["data album"] = worlds.add_parser("album", description=ALBUM)
@@ -85,9 +91,18 @@ def add(commands: argparse._SubParsersAction, made: dict[str, argparse.ArgumentP
 
 
 def _storyworld(arguments: argparse.Namespace) -> int:
+    from storyjax.configuration import choose
+    from storyjax.storyworld.long_videos import EXPORTS
     from storyjax.storyworld.nextqa import export_nextqa
 
     stories = {split: getattr(arguments, split) for split in ("train", "val", "test")}
+    if choose(arguments.layout, ("nextqa", *EXPORTS), "--layout") != "nextqa":
+        if arguments.seed:
+            raise StoryjaxError(f"--seed is not for --layout {arguments.layout}: it has one world")
+        stories = {split: count for split, count in stories.items() if count}
+        folder = EXPORTS[arguments.layout](arguments.out, stories)
+        print(f"{sum(stories.values())} stories in {folder}, in the layout of {arguments.layout}")
+        return 0
     folder = export_nextqa(arguments.out, stories, arguments.seed, processes=None)
     print(f"{sum(stories.values())} stories in {folder}; train on them with config.data.manual_dir={folder}")
     return 0

@@ -14,6 +14,7 @@ so the same command can be given at any time. Run it in the folder of the reposi
   storyjax reproduce 3.6               all of Table 3.6, three seeds
   storyjax reproduce 3.6a --seeds 1    one part of it, one seed
   storyjax reproduce 3.6 --quick       a few steps of each run: numbers that mean nothing, to see that all runs
+  storyjax reproduce 3.4 --data real   the full-size configs on the data set itself, where it and the weights are there
 
 The table also goes to WORKDIR/3.6.md and WORKDIR/3.6.json.
 """
@@ -28,12 +29,15 @@ def add(commands: argparse._SubParsersAction, made: dict[str, argparse.ArgumentP
     reproduce.add_argument(
         "--workdir", default="runs/reproduce", metavar="DIR", help="where the runs go (default: runs/reproduce)"
     )
+    reproduce.add_argument("--data", default="storyworld", metavar="WHICH", help="storyworld (default) or real")
     reproduce.add_argument("--quick", action="store_true", help="a few steps of each run, into WORKDIR/quick")
     reproduce.set_defaults(act=_reproduce)
 
 
 def _reproduce(arguments: argparse.Namespace) -> int:
+    from storyjax.configuration import choose
     from storyjax.ledger import find, listing
+    from storyjax.ledger.entries import on_real_data
 
     if arguments.list:
         print(listing())
@@ -41,6 +45,11 @@ def _reproduce(arguments: argparse.Namespace) -> int:
     if not arguments.table:
         raise StoryjaxError("say which table, for instance 'storyjax reproduce 3.6'; --list shows all.")
     table = find(arguments.table)
+    workdir = arguments.workdir
+    if choose(arguments.data, ("storyworld", "real"), "--data") == "real":
+        if arguments.quick:
+            raise StoryjaxError("--quick is for StoryWorld: what is made on the real data is whole")
+        table, workdir = on_real_data(table), f"{workdir}/real"
 
     from absl import flags
 
@@ -52,7 +61,7 @@ def _reproduce(arguments: argparse.Namespace) -> int:
     if not flags.FLAGS.is_parsed():
         flags.FLAGS.mark_as_parsed()
     try:
-        report = reproduce(table, arguments.workdir, arguments.seeds, arguments.quick)
+        report = reproduce(table, workdir, arguments.seeds, arguments.quick)
     except Stopped as stopped:
         print(f"storyjax: {stopped.message}", file=sys.stderr)
         return 0

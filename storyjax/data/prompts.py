@@ -19,3 +19,45 @@ def option_names(count: int) -> list[str]:
 def caption_prompt(start: float, end: float) -> str:
     """Asks for a caption of a segment; times in seconds, said as whole seconds (Fig. 3.5, task 1)."""
     return f"What happens from {round(start)} to {round(end)} second?"
+
+
+def mask(index: int) -> str:
+    """T5's sentinels stand for [MASK] of Fig. 3.5."""
+    return f"<extra_id_{index}>"
+
+
+def grounding_prompt(sentence: str) -> str:
+    """Asks when a sentence was said (Fig. 3.5, task 2): its two times are masked."""
+    return f"Reconstruct the following sentence: {mask(0)} {mask(1)} {sentence}"
+
+
+def grounding_target(start: float, end: float) -> str:
+    """What stands for the two masks, in whole seconds, as T5 was trained to fill them."""
+    return f"{mask(0)} {round(start)} {mask(1)} {round(end)}"
+
+
+def moments_prompt(what: str, bins: int) -> str:
+    """Moment and language queries (§3.3.4)."""
+    return f"Return a sequence of frame timestamps where {what} is happening. The timestamps range from 1 to {bins}."
+
+
+def action_pair(verb: str, noun: str, brackets: bool = True) -> str:
+    """An action as anticipation says it; without brackets for word lists that have none."""
+    return f"({verb}, {noun})" if brackets else f"{verb} {noun}"
+
+
+def anticipation_prompt(seen: Sequence[str], total: int) -> str:
+    """Long-term anticipation (§3.3.4); `seen` are the actions so far, of `total` with those to come."""
+    return (
+        "Complete an action sequence, an action is one (verb, noun) pair."
+        f" A complete sequence consists of {total} actions. Actions: {', '.join(seen)},"
+    )
+
+
+def narration_prompt(start: float, end: float, summary: bool, who: str = "templ") -> str:
+    """What EgoSchema's models are fine-tuned with (§3.6.2); times in seconds, said as whole seconds.
+
+    The thesis prints "What does the templ do from start to end?"; `templ` stands for whom the narration is about.
+    """
+    when = f"from {round(start)} to {round(end)}"
+    return f"What happens {when}?" if summary else f"What does the {who} do {when}?"

@@ -2,8 +2,10 @@
 
 import itertools
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
+
+from storyjax.errors import StoryjaxError
 
 Overrides = tuple[tuple[str, Any], ...]
 
@@ -12,13 +14,15 @@ Overrides = tuple[tuple[str, Any], ...]
 class Variant:
     """A config with changes; its runs, one for each seed, lie under its name.
 
-    `start` is a variant that is run once (seed 0), for all seeds of this one to start from.
+    `start` is a variant that is run once (seed 0), for all seeds of this one to start from. `real` are the changes of
+    the config's full-size variant that make the same row on the real data; None where there is no such row.
     """
 
     name: str
     config: str
     overrides: Overrides = ()
     start: "Variant | None" = None
+    real: Overrides | None = None
 
 
 @dataclass(frozen=True)
@@ -80,6 +84,8 @@ class Table:
         panels: its parts.
         quick: by config, overrides that make a run so small that it only shows that everything runs.
         scale: from a metric to the thesis's unit.
+        world: what the runs' data is, for the head of the table.
+        plot: whether the panels are also drawn, as curves over their rows' labels, which are numbers then.
     """
 
     number: str
@@ -89,6 +95,8 @@ class Table:
     panels: tuple[Panel, ...]
     quick: Mapping[str, Overrides] = field(default_factory=dict)
     scale: float = 100.0
+    plot: bool = False
+    world: str = "StoryWorld"
 
     def variants(self) -> list[Variant]:
         """Every variant of the table once; a name stands for one variant."""
@@ -102,3 +110,33 @@ class Table:
 def rising(*labels: str) -> tuple[Above, ...]:
     """Each row above the one before."""
     return tuple(Above(high, low) for low, high in itertools.pairwise(labels))
+
+
+def on_real_data(table: Table) -> Table:
+    """The table as it is made on the real data: full-size configs, and the rows and claims that there are of them.
+
+    Raises StoryjaxError where there are none.
+    """
+    panels = []
+    for panel in table.panels:
+        rows = tuple(
+            replace(row, variant=_full_size(row.variant)) for row in panel.rows if row.variant.real is not None
+        )
+        labels = {row.label for row in rows}
+        sides = {claim: {side for need in claim.needs for side in (need.high, need.low)} for claim in panel.claims}
+        claims = tuple(
+            claim for claim in panel.claims if {side for side in sides[claim] if isinstance(side, str)} <= labels
+        )
+        if rows:
+            panels.append(replace(panel, rows=rows, claims=claims))
+    if not panels:
+        raise StoryjaxError(f"table {table.number} has no rows on real data; it is made on StoryWorld alone")
+    return replace(table, panels=tuple(panels), ours=table.theirs, world="real data")
+
+
+def _full_size(variant: Variant) -> Variant:
+    """The variant on real data; its config's "embedded" becomes "paper", "standalone_embedded" "standalone"."""
+    path, _, name = variant.config.partition(":")
+    config = f"{path}:{name.replace('_embedded', '').replace('embedded', 'paper')}"
+    start = None if variant.start is None else _full_size(variant.start)
+    return Variant(variant.name, config, variant.real or (), start)

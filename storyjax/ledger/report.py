@@ -7,6 +7,8 @@ from typing import Any
 
 from storyjax.ledger.entries import Claim, Panel, Table
 
+REAL = "real data"
+
 
 @dataclass(frozen=True)
 class Report:
@@ -26,7 +28,11 @@ def markdown(report: Report) -> str:
         f"# Table {table.number}: {table.title}",
         "",
         f"Ours: {table.ours}, {spread} {report.seeds} seed{plural}. Thesis: {table.theirs}.",
-        "The two worlds differ, so compare differences between rows, not the columns.",
+        *(
+            ["The two worlds differ, so compare differences between rows, not the columns."]
+            if table.world != REAL
+            else []
+        ),
     ]
     if report.quick:
         lines += [
@@ -35,7 +41,7 @@ def markdown(report: Report) -> str:
         ]
     for panel in table.panels:
         lines += ["", f"## ({panel.key}) {panel.title}", ""]
-        cells = [(panel.head, "ours (StoryWorld)", "thesis")]
+        cells = [(panel.head, f"ours ({table.world})", "thesis")]
         for row in panel.rows:
             beside = f" ({row.thesis_label})" if row.thesis_label else ""
             theirs = "" if row.thesis is None else f"{row.thesis:.1f}{beside}"

@@ -14,6 +14,7 @@ from ml_collections import ConfigDict
 from storyjax.configuration import load_config
 from storyjax.errors import StoryjaxError
 from storyjax.ledger.entries import Overrides, Table, Variant
+from storyjax.ledger.plot import svg
 from storyjax.ledger.report import Report, markdown, to_json
 from storyjax.train import loop
 from storyjax.train.settings import complete
@@ -60,6 +61,8 @@ def reproduce(table: Table, workdir: str | Path, seeds: int = 3, quick: bool = F
     number = table.number
     write_atomically(workdir / f"{number}.md", markdown(report))
     write_atomically(workdir / f"{number}.json", json.dumps(to_json(report), indent=2, ensure_ascii=False) + "\n")
+    if table.plot:
+        write_atomically(workdir / f"{number}.svg", svg(report))
     return report
 
 

@@ -7,6 +7,7 @@
     vision.preset, llm.preset     the published architecture, where the folder is not there yet to say it itself
     tcr.*                         storyjax.tcr.model.TcrConfig
     streaming.*                   storyjax.tcr.stream.Streaming: how many frames are in the works at once
+    qformer.*                     storyjax.tcr.baseline: BLIP-2's Q-Former in the place of the TCR
     llm_remat                     recompute the LLM's blocks in the backward pass rather than keep their activations
 
 `config.data` is `QaData`: where the data set lies and what a batch holds of it.
@@ -27,14 +28,15 @@ from storyjax.data.features import FeatureStore
 from storyjax.data.pipeline import Stream, eval_stream, train_stream
 from storyjax.data.text import HubTokenizer, Tokenizer, WordTokenizer
 from storyjax.errors import StoryjaxError
+from storyjax.nn.qformer import QFormer, QFormerConfig
 from storyjax.nn.t5 import FLAN_T5_XL, T5, T5Config
 from storyjax.nn.vit import VIT_G14_BLIP2, ViT, ViTConfig
 from storyjax.storyworld.nextqa import export_nextqa
+from storyjax.tcr.baseline import QFormerBaseline, QFormerSection, answering
 from storyjax.tcr.data import FRAME_ARRAYS, Ablation, QaConfig, QaLoader, QuestionGroups, answer_ids, batch_shapes
 from storyjax.tcr.evaluate import accuracies
 from storyjax.tcr.export import exports
 from storyjax.tcr.features import Tower
-from storyjax.tcr.losses import QuestionAnswering
 from storyjax.tcr.model import Tcr, TcrConfig, VideoLanguageModel
 from storyjax.tcr.stream import Chunks, Streaming
 from storyjax.train.experiment import Batch, Evaluator, Experiment, Planned, StreamSpec, Task, summing_evaluator
@@ -63,6 +65,7 @@ class ModelConfig:
     tcr: dict[str, Any] = field(default_factory=dict)
     streaming: Streaming = field(default_factory=Streaming)
     llm_remat: bool = False
+    qformer: QFormerSection | None = None
 
 
 def folder(weights: str) -> Path:
@@ -104,12 +107,17 @@ def make_model(config: ConfigDict, precision: str = "float32") -> VideoLanguageM
     llm = _architecture(section.llm, T5Config, LLM_PRESETS, "llm")
     sizes = {**section.tcr, "vocab_size": llm.vocab_size, "llm_width": llm.d_model}
     tcr = from_config(TcrConfig, sizes, "config.model.tcr")
-    return VideoLanguageModel(
+    parts = (
         ViT(vision, dtype=dtype("vision")),
         Tcr(tcr, dtype=dtype("tcr")),
         T5(llm, section.llm_remat, dtype("llm")),
         section.streaming,
     )
+    if section.qformer is None:
+        return VideoLanguageModel(*parts)
+    widths = {"vision_width": vision.width, "llm_width": llm.d_model}
+    baseline = from_config(QFormerConfig, {**section.qformer.sizes, **widths}, "config.model.qformer.sizes")
+    return QFormerBaseline(*parts, QFormer(baseline, dtype("qformer")))
 
 
 def make_tokenizer(config: ConfigDict) -> Tokenizer:
@@ -129,6 +137,9 @@ def frozen_towers(config: ConfigDict, parts: tuple[str, ...] = ("vision", "llm")
     weights = {}
     for part in parts:
         weights |= stored_tensors(tower_file(getattr(section, part), "model.safetensors", part), f"{part}/")
+    if section.qformer is not None and section.qformer.weights is not None:  # BLIP-2's own, which is trained on
+        stored = TowerConfig(section.qformer.weights, "blip2")
+        weights |= stored_tensors(tower_file(stored, "model.safetensors", "qformer"), "qformer/")
     return weights
 
 
@@ -227,15 +238,15 @@ def build(config: ConfigDict) -> Experiment:
             return np.zeros((OPTIONS, ANSWER_TOKENS), np.int32)
         return answer_ids(tokenizer(), OPTIONS)
 
-    qa = QuestionAnswering(model, answers)
+    qa = answering(model, data.frames, answers)
     chosen = {name: ABLATIONS[choose(name, ABLATIONS, "config.data.ablations")] for name in data.ablations}
     # With features at hand nothing looks at pixels, and the tower's billion parameters need not lie in memory.
     towers = ("vision", "llm") if data.features is None else ("llm",)
     return Experiment(
         name="tcr",
-        init=lambda key: {name: part for name, part in model.init(key).items() if name in (*towers, "tcr")},
+        init=lambda key: {name: part for name, part in model.init(key).items() if name in (*towers, model.resampler)},
         pretrained=lambda: frozen_towers(config.model, towers),
-        trainable="tcr/.*",
+        trainable=f"{model.resampler}/.*",
         tasks=(
             Task(
                 "qa",

@@ -13,7 +13,7 @@ from jaxtyping import Array, Float
 from storyjax.data.features import restore
 from storyjax.nn.closed_vocabulary import score_answers, sequence_log_likelihood
 from storyjax.tcr.data import TYPES
-from storyjax.tcr.model import VideoLanguageModel
+from storyjax.tcr.model import Resampled, VideoLanguageModel
 from storyjax.train.experiment import Batch, Params
 
 
@@ -30,16 +30,20 @@ class QuestionAnswering:
     model: VideoLanguageModel
     answers: Callable[[], np.ndarray]
 
+    def watch(self, params: Params, batch: Batch, key: Array | None, attention: bool = True) -> Resampled:
+        """What the resampler makes of the batch's videos under each prompt."""
+        asked = (batch["task"], batch["condition"], batch["condition_mask"], key, attention)
+        if "frames" in batch:
+            return self.model.watch(params, batch["frames"], batch["seconds"], batch["frame_mask"], *asked)
+        # What the frozen tower saw in them was stored (data/features.py).
+        tokens = stored_tokens(batch, self.model.vision.dtype)
+        return self.model.resample(params, tokens, batch["seconds"], batch["frame_mask"], *asked)
+
     def encode(
         self, params: Params, batch: Batch, key: Array | None, attention: bool = True
     ) -> tuple[Array, Array, Float[Array, "b k t"] | None]:
         """The LLM's encoder states and mask, one row for each question, and the attention each frame got, if wanted."""
-        asked = (batch["task"], batch["condition"], batch["condition_mask"], key, attention)
-        if "frames" in batch:
-            resampled = self.model.watch(params, batch["frames"], batch["seconds"], batch["frame_mask"], *asked)
-        else:  # what the frozen tower saw in them was stored (data/features.py)
-            tokens = stored_tokens(batch, self.model.vision.dtype)
-            resampled = self.model.resample(params, tokens, batch["seconds"], batch["frame_mask"], *asked)
+        resampled = self.watch(params, batch, key, attention)
         encoded, mask = self.model.encode(params, resampled.queries, batch["prompt"], batch["prompt_mask"])
         return encoded, mask, resampled.seen
 

@@ -171,6 +171,7 @@ class Tcr(nn.Module):
         task: Int[Array, "b k"],
         prompt: Int[Array, "b k l"],
         prompt_mask: Bool[Array, "b k l"],
+        project: bool = True,
     ) -> tuple[Float[Array, "b k q w"], Float[Array, "b k a m s"] | tuple[KeyStream, list[Looked]]]:
         """Resamples a video under each of k prompts.
 
@@ -182,6 +183,7 @@ class Tcr(nn.Module):
             task: index into TASK_TOKENS.
             prompt: token ids; from vocab_size on, time tokens.
             prompt_mask: False for padding.
+            project: without, the query outputs stay in the TCR's own space (w is its width): for heads of its own.
 
         Returns:
             the query outputs in the LLM's space, and where every row [task token; prompt; queries] looked in each
@@ -204,6 +206,8 @@ class Tcr(nn.Module):
             seen += [] if weights is None else [weights]
         queries = nn.LayerNorm(epsilon=1e-6, dtype=jnp.float32, name="output_norm")(x[:, :, -c.queries :])
         looked = (visual, seen) if isinstance(visual, KeyStream) else jnp.stack(seen, axis=2)
+        if not project:
+            return queries, looked
         return nn.Dense(c.llm_width, dtype=self.dtype, name="llm_projection")(queries), looked
 
     def _sequence(
@@ -257,6 +261,11 @@ class VideoLanguageModel:
     tcr: Tcr
     llm: T5
     streaming: Streaming = field(default_factory=Streaming)
+
+    @property
+    def resampler(self) -> str:
+        """The top-level name of the parameters that train."""
+        return "tcr"
 
     def init(self, key: Array) -> dict:
         """Random parameters of all three; meant for `jit` or `eval_shape`."""

@@ -194,7 +194,7 @@ class Predictor:
         where = str(DEFAULT if path is None else path)
         place = folder(where)
         place = place.parent if place.suffix == ".safetensors" else place
-        config = _read_config(place, where) if config is None else config
+        config = read_config(place, where) if config is None else config
         if "model" not in config:  # what ships says the model alone
             config = ConfigDict({"model": config})
         _check_is_tcr(config, where)
@@ -256,7 +256,7 @@ class Predictor:
             text, probabilities = options[chosen], probabilities / probabilities.sum()
         else:
             ids, probability, seen = self._program(0)(self.params, batch)
-            chosen, text, probabilities = None, self._spell(np.asarray(ids)), np.asarray(probability)[None]
+            chosen, text, probabilities = None, self.spell(np.asarray(ids)), np.asarray(probability)[None]
         attention = tuple(map(float, np.asarray(seen)[0, 0]))
         return Answer(
             video=str(video),
@@ -317,10 +317,16 @@ class Predictor:
         words = dict.fromkeys(re.findall(r"\w+|[^\w\s]", text.lower()))
         return [word for word in words if self.tokenizer.unk_id in self.tokenizer.encode(word)]
 
-    def _spell(self, ids: Int[np.ndarray, " m"]) -> str:
+    def spell(self, ids: Int[np.ndarray, " m"]) -> str:
         """Ids of a generated answer, the end token and padding behind it included, as text."""
         text = self.tokenizer.decode([int(index) for index in ids if int(index) != self.tokenizer.eos_id])
         return re.sub(r" ([.,?!:;])", r"\1", text).strip() or "(nothing)"
+
+    def say(self, batch: Batch) -> tuple[np.ndarray, float, np.ndarray]:
+        """The likeliest words (ids) for a batch of one video and one prompt, their probability, and each frame's share
+        of the attention."""
+        ids, probability, seen = self._program(0)(self.params, batch)
+        return np.asarray(ids), float(probability), np.asarray(seen)[0, 0]
 
     def _program(self, options: int) -> Callable[..., Any]:
         """The jitted program for so many options; 0 for free answers."""
@@ -359,7 +365,7 @@ def _checked_options(options: Sequence[str] | None) -> tuple[str, ...]:
     return options
 
 
-def _read_config(place: Path, where: str) -> ConfigDict:
+def read_config(place: Path, where: str) -> ConfigDict:
     """The config.json that says which model lies at `place`."""
     if not place.exists():
         raise StoryjaxError(

@@ -1,0 +1,107 @@
+"""Kinetics-400 (Kay et al. 2017) and Countix, its clips with counted repetitions (Dwibedi et al. 2020); thesis §3.6.3.
+
+The official layouts, read from `manual_dir`:
+
+    annotations/train.csv val.csv test.csv      label,youtube_id,time_start,time_end,split
+    train/ID_000012_000022.mp4                  the clips by YouTube id and seconds; also train/LABEL/ID_...mp4
+
+    countix_train.csv countix_val.csv countix_test.csv
+        video_id[,class],kinetics_start,kinetics_end,repetition_start,repetition_end,count
+    train/ID_000012_000022.mp4                  Kinetics' clips
+
+Countix tells times in seconds of the whole YouTube video; records tell them in seconds of the clip.
+"""
+
+from pathlib import Path
+from typing import ClassVar
+
+from storyjax.data.builders.media import read_table
+from storyjax.data.builders.segments import Found, SegmentBuilder, find_film, segment
+from storyjax.errors import StoryjaxError
+
+_KINETICS = (
+    "get annotations and clips of Kinetics-400 from https://github.com/cvdfoundation/kinetics-dataset (train.csv,"
+    " val.csv, test.csv into annotations/, clips into train/, val/, test/) and put them in that folder"
+)
+_COUNTIX = (
+    "get countix_train.csv, countix_val.csv and countix_test.csv (https://sites.google.com/view/repnet) and Kinetics'"
+    " clips (https://github.com/cvdfoundation/kinetics-dataset, into train/, val/, test/) and put them in that folder"
+)
+
+
+def _clip_name(video: str, start: str, end: str) -> str:
+    return f"{video}_{round(float(start)):06d}_{round(float(end)):06d}"
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+class Kinetics400(SegmentBuilder):
+    """Kinetics-400; one record a clip with its label."""
+
+    TITLE = "Kinetics-400"
+    SPLITS = ("train", "val", "test")
+    COLUMNS: ClassVar = {"label": "text"}
+    MANUAL_DOWNLOAD_INSTRUCTIONS = _KINETICS
+
+    @staticmethod
+    def read(manual_dir: Path, split: str) -> Found:
+        table = manual_dir / "annotations" / f"{split}.csv"
+        if not table.exists():
+            raise StoryjaxError(
+                f"Kinetics-400 is not in {manual_dir} (annotations/{split}.csv is missing): {_KINETICS}"
+            )
+        found = Found()
+        for line, row in read_table(table, ("label", "youtube_id", "time_start", "time_end")):
+            found.rows += 1
+            label, video = row["label"].strip('"'), row["youtube_id"]
+            if not label or not video or not (_is_number(row["time_start"]) and _is_number(row["time_end"])):
+                found.leave_out(f"{table.name} line {line}: its label, id or time is missing")
+                continue
+            name = _clip_name(video, row["time_start"], row["time_end"])
+            folders = [manual_dir / split, manual_dir / split / label, manual_dir / split / label.replace(" ", "_")]
+            if film := found.film(name, *find_film(folders, name), rows=1):
+                film.add(label=label)
+        return found
+
+
+class Countix(SegmentBuilder):
+    """Countix; one record a stretch of repetitions with their count. The class is "" where the table has none."""
+
+    TITLE = "Countix"
+    SPLITS = ("train", "val", "test")
+    COLUMNS: ClassVar = {"count": "int", "label": "text"}
+    MANUAL_DOWNLOAD_INSTRUCTIONS = _COUNTIX
+
+    @staticmethod
+    def read(manual_dir: Path, split: str) -> Found:
+        table = manual_dir / f"countix_{split}.csv"
+        if not table.exists():
+            raise StoryjaxError(f"Countix is not in {manual_dir} ({table.name} is missing): {_COUNTIX}")
+        columns = ("video_id", "kinetics_start", "kinetics_end", "repetition_start", "repetition_end", "count")
+        found = Found()
+        for line, row in read_table(table, columns):
+            found.rows += 1
+            where = f"{table.name} line {line} (video {row['video_id']})"
+            if not all(_is_number(row[name]) for name in columns[1:]):
+                found.leave_out(f"{where}: a time or the count is no number")
+                continue
+            first, last = float(row["kinetics_start"]), float(row["kinetics_end"])
+            start, end = float(row["repetition_start"]) - first, float(row["repetition_end"]) - first
+            start, end, why = segment(start, end, last - first)
+            count = float(row["count"])
+            if why or count < 1 or count != int(count) or end <= start:
+                repeated = f"{row['count']} repetitions in {end - start:.1f} s"
+                found.leave_out(f"{where}: {why or repeated}")
+                continue
+            name = _clip_name(row["video_id"], row["kinetics_start"], row["kinetics_end"])
+            media, why = find_film([manual_dir / split], name)
+            key = f"{name}@{start:.2f}"
+            if film := found.film(key, media, why, rows=1, start=start, end=end):
+                film.add(count=int(count), label=row.get("class", ""))
+        return found

@@ -1,0 +1,58 @@
+"""MSR-VTT: 10,000 short clips with twenty captions each (Xu et al. 2016; thesis §3.3.1).
+
+The official layout, read from `manual_dir`:
+
+    train_val_videodatainfo.json, test_videodatainfo.json   (or one MSRVTT_data.json with all)
+        {"videos": [{"video_id", "split": "train"|"validate"|"test", ...}], "sentences": [{"video_id", "caption"}]}
+    TrainValVideo/videoN.mp4, TestVideo/videoN.mp4          (or videos/all/videoN.mp4)
+"""
+
+from pathlib import Path
+from typing import ClassVar
+
+from storyjax.data.builders.segments import Found, SegmentBuilder, find_film, read_json
+from storyjax.errors import StoryjaxError
+
+_INSTRUCTIONS = (
+    "get train_val_videodatainfo.json, test_videodatainfo.json and the clips (TrainValVideo, TestVideo) of MSR-VTT from"
+    " Microsoft Research (https://www.microsoft.com/en-us/research/publication/msr-vtt-a-large-video-description-"
+    "dataset-for-bridging-video-and-language/) and put them in that folder"
+)
+_FILES = ("MSRVTT_data.json", "train_val_videodatainfo.json", "test_videodatainfo.json")
+_FOLDERS = ("TrainValVideo", "TestVideo", "videos/all", "videos")
+
+
+class MsrVtt(SegmentBuilder):
+    """MSR-VTT; one record a clip with its captions."""
+
+    TITLE = "MSR-VTT"
+    SPLITS = ("train", "val", "test")
+    COLUMNS: ClassVar = {"caption": "text"}
+    MANUAL_DOWNLOAD_INSTRUCTIONS = _INSTRUCTIONS
+
+    @staticmethod
+    def read(manual_dir: Path, split: str) -> Found:
+        tables = [manual_dir / name for name in _FILES if (manual_dir / name).exists()]
+        if not tables:
+            raise StoryjaxError(f"MSR-VTT is not in {manual_dir} ({_FILES[1]} is missing): {_INSTRUCTIONS}")
+        folders = [manual_dir / name for name in _FOLDERS]
+        found, seen = Found(), set()
+        for path in tables:
+            table = read_json(path, dict, "MSR-VTT", _INSTRUCTIONS)
+            official = "validate" if split == "val" else split
+            wanted = {str(v.get("video_id")) for v in table.get("videos", ()) if v.get("split") == official}
+            for number, row in enumerate(table.get("sentences", ())):
+                video = str(row.get("video_id"))
+                if video not in wanted:
+                    continue
+                found.rows += 1
+                caption = " ".join(str(row.get("caption") or "").split())
+                if not caption:
+                    found.leave_out(f"{path.name} sentence {number} (video {video}): its caption is empty")
+                elif video in seen:
+                    found.lost += 1
+                elif film := found.film(video, *find_film(folders, video), rows=1):
+                    film.add(caption=caption)
+                else:
+                    seen.add(video)
+        return found

@@ -1,0 +1,90 @@
+"""YT-Temporal-1B: web videos with the times of their spoken sentences (Zellers et al. 2022; thesis §3.2.2).
+
+Read from `manual_dir`:
+
+    yttemporal1b_ids_train.csv, yttemporal1b_ids_val.csv    one YouTube id a line (a header "video_id" is skipped)
+    asr/*.jsonl                 one line a video: {"video_id", "start": [s], "end": [s], "text": ["sentence", ...]}
+    videos/ID.mp4               (or .webm, .mkv ...), or
+    shards/*.tar                tar files with ID.mp4 in them
+
+The ids are the published ones; sentences come from YouTube's own recognition or another's, and no layout of them was
+published, so the plain one above is read. Of a corpus so large many videos cannot be had any more: videos and sentences
+that are missing are counted and named, and half of all may be missing unless `max_broken_share` says otherwise.
+"""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, ClassVar
+
+from storyjax.data.builders.segments import Film, Found, SegmentBuilder, find_film, segment, tar_members
+from storyjax.errors import StoryjaxError
+
+_INSTRUCTIONS = (
+    "get yttemporal1b_ids_train.csv and yttemporal1b_ids_val.csv of https://github.com/rowanz/merlot_reserve, download"
+    " the videos (into videos/ or tar files in shards/) and their timed sentences (into asr/*.jsonl, one object a video"
+    " with video_id, start, end and text) and put them in that folder"
+)
+
+
+class YtTemporal(SegmentBuilder):
+    """YT-Temporal-1B; one record a video with its sentences."""
+
+    TITLE = "YT-Temporal-1B"
+    SPLITS = ("train", "val")
+    COLUMNS: ClassVar = {"sentence": "text", "start": "float", "end": "float"}
+    INSIDE = False
+    BROKEN_SHARE = 0.5
+    MANUAL_DOWNLOAD_INSTRUCTIONS = _INSTRUCTIONS
+
+    @staticmethod
+    def read(manual_dir: Path, split: str) -> Found:
+        table = manual_dir / f"yttemporal1b_ids_{split}.csv"
+        asr = sorted((manual_dir / "asr").glob("*.jsonl"))
+        if not table.exists() or not asr:
+            missing = table.name if not table.exists() else "asr/*.jsonl"
+            raise StoryjaxError(f"YT-Temporal-1B is not in {manual_dir} ({missing} is missing): {_INSTRUCTIONS}")
+        ids = [line.strip().split(",")[0].strip('"') for line in table.read_text("utf-8").splitlines() if line.strip()]
+        wanted = dict.fromkeys(name for name in ids if name != "video_id")
+        shards = tar_members(sorted((manual_dir / "shards").glob("*.tar")))
+        found = Found()
+        for where, line in _lines(asr):
+            video = str(line.get("video_id"))
+            if video not in wanted:
+                continue
+            del wanted[video]
+            media, why = (shards[video], "") if video in shards else find_film([manual_dir / "videos"], video)
+            texts = line.get("text")
+            rows = len(texts) if isinstance(texts, list) else 1
+            found.rows += rows
+            if not isinstance(texts, list) or any(len(line.get(name) or ()) != rows for name in ("start", "end")):
+                found.leave_out(f"{where} (video {video}): start, end and text are not lists of one length", rows)
+            elif film := found.film(video, media, why, rows):
+                _add(found, film, where, line)
+        for video in wanted:
+            found.rows += 1
+            found.leave_out(f"video {video}: no line of asr/*.jsonl has its sentences")
+        return found
+
+
+def _add(found: Found, film: Film, where: str, line: dict[str, Any]) -> None:
+    for number, (start, end, text) in enumerate(zip(line["start"], line["end"], line["text"], strict=True)):
+        # How long the video is nobody says; what lies past its end is found out when it is decoded.
+        start, end, why = segment(start, end, line.get("duration"))
+        sentence = " ".join(str(text or "").split())
+        if why or not sentence:
+            found.leave_out(f"{where} sentence {number}: {why or 'it is empty'}")
+        else:
+            film.add(sentence=sentence, start=start, end=end)
+
+
+def _lines(files: list[Path]) -> Iterator[tuple[str, dict[str, Any]]]:
+    for path in files:
+        try:
+            for number, line in enumerate(path.read_text("utf-8").splitlines(), 1):
+                if line.strip():
+                    found = json.loads(line)
+                    if isinstance(found, dict):
+                        yield f"{path.name} line {number}", found
+        except (OSError, ValueError) as error:
+            raise StoryjaxError(f"{path} cannot be read as JSON lines ({error}): download it again") from error

@@ -1,0 +1,133 @@
+"""Finding moments in time: average mAP and recall of Ego4D's moment queries, R@k of its language queries.
+
+Moment queries (thesis Table 3.5): detections of all videos compete in one ranking for each class. A detection is right
+if it overlaps an instance that none before it has taken, by a temporal IoU of at least the threshold; AP is the area
+under the interpolated precision–recall curve (as ActivityNet measures it), mAP its mean over classes, average mAP the
+mean of that over tIoU 0.1 to 0.5. R@1x: of each video's k instances of a class, those that its first k detections find.
+
+Language queries (Table 3.11): R@k at tIoU m is the share of queries with one of the first k answers overlapping the
+truth by at least m; MR@k is the mean over m = 0.3 and 0.5.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+
+AVERAGE_TIOU = (0.1, 0.2, 0.3, 0.4, 0.5)
+QUERY_TIOU = (0.3, 0.5)
+
+Span = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Detection:
+    """A moment that was found, seconds from the start of the video."""
+
+    start: float
+    end: float
+    score: float
+
+
+def temporal_iou(spans: Float[np.ndarray, "n 2"], others: Float[np.ndarray, "m 2"]) -> Float[np.ndarray, "n m"]:
+    """Intersection over union of each span with each other one; (start, end), 0 where both are empty."""
+    start = np.maximum(spans[:, None, 0], others[None, :, 0])
+    end = np.minimum(spans[:, None, 1], others[None, :, 1])
+    inside = np.maximum(end - start, 0.0)
+    lengths = np.maximum(spans[:, 1] - spans[:, 0], 0.0), np.maximum(others[:, 1] - others[:, 0], 0.0)
+    union = lengths[0][:, None] + lengths[1][None, :] - inside
+    return np.where(union > 0, inside / np.where(union > 0, union, 1.0), 0.0)
+
+
+def _array(spans: Sequence[Span]) -> Float[np.ndarray, "n 2"]:
+    return np.asarray(spans, np.float64).reshape(-1, 2)
+
+
+def _ranked(found: Sequence[Detection]) -> list[Detection]:
+    return sorted(found, key=lambda d: -d.score)
+
+
+def average_precision(
+    found: Mapping[str, Sequence[Detection]], truth: Mapping[str, Sequence[Span]], tiou: float
+) -> float:
+    """AP of one class; both by video. Videos without an instance only have detections that are wrong."""
+    total = sum(map(len, truth.values()))
+    if not total:
+        raise ValueError("a class without instances has no average precision")
+    ranked = sorted(((d.score, video, d) for video, ds in found.items() for d in ds), key=lambda item: -item[0])
+    taken = {video: np.zeros(len(spans), bool) for video, spans in truth.items()}
+    right = np.zeros(len(ranked))
+    for place, (_, video, detection) in enumerate(ranked):
+        spans = truth.get(video, ())
+        if not len(spans):
+            continue
+        overlap = temporal_iou(_array([(detection.start, detection.end)]), _array(spans))[0]
+        for index in np.argsort(-overlap, kind="stable"):
+            if overlap[index] < tiou:
+                break
+            if not taken[video][index]:
+                taken[video][index], right[place] = True, 1.0
+                break
+    hits = np.cumsum(right)
+    precision = np.concatenate([[0.0], hits / np.arange(1, len(ranked) + 1), [0.0]])
+    recall = np.concatenate([[0.0], hits / total, [1.0]])
+    precision = np.maximum.accumulate(precision[::-1])[::-1]  # interpolated: the best that is still to come
+    steps = np.flatnonzero(recall[1:] != recall[:-1]) + 1
+    return float(np.sum((recall[steps] - recall[steps - 1]) * precision[steps]))
+
+
+def recall_at(
+    found: Mapping[str, Sequence[Detection]], truth: Mapping[str, Sequence[Span]], tiou: float, times: int = 1
+) -> float:
+    """R@(times)x of one class: of all instances, those overlapped by one of their video's first times · k detections,
+    where k is how many instances of the class the video has."""
+    hit = total = 0
+    for video, spans in truth.items():
+        total += len(spans)
+        first = _ranked(found.get(video, ()))[: times * len(spans)]
+        if first and len(spans):
+            overlap = temporal_iou(_array([(d.start, d.end) for d in first]), _array(spans))
+            hit += int((overlap.max(axis=0) >= tiou).sum())
+    if not total:
+        raise ValueError("a class without instances has no recall")
+    return hit / total
+
+
+def moment_queries(
+    found: Mapping[str, Mapping[str, Sequence[Detection]]], truth: Mapping[str, Mapping[str, Sequence[Span]]]
+) -> dict[str, float]:
+    """{"avg_map", "recall_1x_0.5", "map_0.1" ...}; both are class -> video -> detections or instances.
+
+    Classes without any instance are left out, as they have no AP.
+    """
+    classes = [name for name, videos in truth.items() if any(map(len, videos.values()))]
+    if not classes:
+        raise ValueError("no class has an instance")
+    maps = {
+        tiou: float(np.mean([average_precision(found.get(name, {}), truth[name], tiou) for name in classes]))
+        for tiou in AVERAGE_TIOU
+    }
+    recall = float(np.mean([recall_at(found.get(name, {}), truth[name], 0.5) for name in classes]))
+    return {
+        "avg_map": float(np.mean(list(maps.values()))),
+        "recall_1x_0.5": recall,
+        **{f"map_{tiou:g}": value for tiou, value in maps.items()},
+    }
+
+
+def query_recall(answers: Sequence[Sequence[Span]], truth: Sequence[Span]) -> dict[str, float]:
+    """{"mr@1", "mr@5", "r@1_0.3" ...}; `answers` are each query's spans, the best first."""
+    if len(answers) != len(truth) or not truth:
+        raise ValueError(f"{len(answers)} answers to {len(truth)} queries: there must be as many, and at least one")
+    best = {
+        k: np.array(
+            [
+                temporal_iou(_array(spans[:k]), _array([span])).max(initial=0.0)
+                for spans, span in zip(answers, truth, strict=True)
+            ]
+        )
+        for k in (1, 5)
+    }
+    each = {f"r@{k}_{m:g}": float((best[k] >= m).mean()) for k in best for m in QUERY_TIOU}
+    return {**{f"mr@{k}": float(np.mean([each[f"r@{k}_{m:g}"] for m in QUERY_TIOU])) for k in best}, **each}

@@ -1,0 +1,63 @@
+"""The two halves of a resampler that do not see each other, by the parameters of `model.Tcr`.
+
+Contrastive initialisation masks queries and text from one another (thesis §3.2.2, after BLIP-2): what is left is the
+queries looking at the video and at themselves, and the text attending to itself alone. Run apart, both give exactly
+what the masked whole would, and every text meets every video at the price of each once.
+"""
+
+import flax.linen as nn
+import jax.numpy as jnp
+from einops import repeat
+from jax.typing import DTypeLike
+from jaxtyping import Array, Bool, Float, Int
+
+from storyjax.tcr.model import Block, TcrConfig, TimeEmbedding
+
+
+def _norm(name: str) -> nn.LayerNorm:
+    return nn.LayerNorm(epsilon=1e-6, dtype=jnp.float32, name=name)
+
+
+class VideoQueries(nn.Module):
+    """The learnt queries over a video, without any text."""
+
+    config: TcrConfig
+    dtype: DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(
+        self, visual_tokens: Float[Array, "b s e"], visual_bins: Int[Array, "b s"], visual_mask: Bool[Array, "b s"]
+    ) -> Float[Array, "b q d"]:
+        c = self.config
+        times = TimeEmbedding(c.width, self.dtype, name="time")(visual_bins)
+        visual = _norm("visual_norm")(visual_tokens)
+        visual = nn.Dense(c.width, dtype=self.dtype, name="visual_projection")(visual) + times
+        queries = self.param("queries", nn.initializers.normal(1.0), (c.queries, c.width))
+        x = repeat(queries, "q d -> b 1 q d", b=visual.shape[0]).astype(self.dtype)
+        mask = jnp.ones(x.shape[:3], bool)
+        for index in range(c.blocks):
+            block = Block(c, looks=index in c.cross_attention_blocks, dtype=self.dtype, name=f"block_{index}")
+            x, _ = block(x, visual, visual_mask, mask)
+        return _norm("output_norm")(x)[:, 0]
+
+
+class TextAlone(nn.Module):
+    """The prompt's words attending to each other: their mean is the text's vector."""
+
+    config: TcrConfig
+    dtype: DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(self, prompt: Int[Array, "b l"], prompt_mask: Bool[Array, "b l"]) -> Float[Array, "b d"]:
+        c = self.config
+        init = nn.initializers.normal(0.5)
+        table = self.param("vocabulary", init, (c.vocab_size, c.width))
+        positions = self.param("positions", init, (c.max_prompt, c.width))[: prompt.shape[1]]
+        # Sentences have no time tokens.
+        words = jnp.take(table, jnp.minimum(prompt, c.vocab_size - 1), axis=0) + positions[None]
+        x, mask = words[:, None].astype(self.dtype), prompt_mask[:, None]
+        nothing = jnp.zeros((prompt.shape[0], 1, c.width), self.dtype)
+        for index in range(c.blocks):
+            x, _ = Block(c, looks=False, dtype=self.dtype, name=f"block_{index}")(x, nothing, None, mask)
+        states = _norm("output_norm")(x)[:, 0] * prompt_mask[..., None]
+        return jnp.sum(states, axis=1) / jnp.maximum(jnp.sum(prompt_mask, axis=1, keepdims=True), 1)

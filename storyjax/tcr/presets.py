@@ -1,0 +1,64 @@
+"""Sections that the configs of thesis Ch. 3 share: the paper's model, and the small one that trains on StoryWorld."""
+
+import json
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from storyjax.weights.tree_io import shipped
+
+SHIPPED = "tcr_storyworld"
+
+
+def paper(experiment: str, tasks: dict[str, dict[str, Any]], **train: Any) -> ConfigDict:
+    """The thesis's sizes (§3.2.3) between ViT-g and Flan-T5-XL; `tasks` as in tcr.finetune.TasksData.
+
+    Args:
+        train: batch_size, epochs, learning_rate and warmup_steps (Table 3.7).
+    """
+    config = ConfigDict({"experiment": experiment, "seed": 0, "precision": "bfloat16"})
+    config.model = ConfigDict(
+        {
+            "vision": {"preset": "vit_g14_blip2", "weights": "weights/blip2-flan-t5-xl"},
+            "llm": {"preset": "flan_t5_xl", "weights": "weights/blip2-flan-t5-xl"},
+            "tcr": {"width": 512, "blocks": 4, "heads": 8, "queries": 128},
+            "streaming": {"chunk_frames": 16},
+        }
+    )
+    config.data = ConfigDict({"tasks": tasks})
+    config.train = ConfigDict({"epochs": train["epochs"], "batch_size": train["batch_size"]})
+    config.optim = ConfigDict(
+        {
+            "learning_rate": train["learning_rate"],
+            "schedule": "cosine",
+            "warmup_steps": train["warmup_steps"],
+            "clip_norm": 1.0,
+        }
+    )
+    config.eval = ConfigDict({"every": 2000})
+    return config
+
+
+def embedded_model() -> dict[str, Any]:
+    """`config.model` of the resampler that ships, towers and all; its sizes are those of the file."""
+    return json.loads((shipped(SHIPPED) / "config.json").read_text("utf-8"))["model"]
+
+
+def embed(config: ConfigDict, steps: int = 60, batch_size: int = 4) -> ConfigDict:
+    """Makes a config small: the resampler that ships, StoryWorld's stories, minutes on two cores. The tasks' own sizes
+    are the caller's."""
+    config.precision = "float32"
+    config.model = ConfigDict(embedded_model())
+    config.init = ConfigDict({"checkpoint": f"shipped:{SHIPPED}"})
+    config.train = ConfigDict({"steps": steps, "batch_size": batch_size})
+    config.optim = ConfigDict({"learning_rate": 5e-5, "schedule": "cosine", "warmup_steps": max(1, steps // 10)})
+    config.eval = ConfigDict({"every": 0, "batch_size": 4})
+    config.checkpoint = ConfigDict({"every": 100})
+    return config
+
+
+def small(world: str, storyworld: dict[str, int], **more: Any) -> dict[str, Any]:
+    """A task's section on StoryWorld: where it lies, and lengths that fit its words and the small resampler."""
+    lengths = {"frames": 32, "condition_length": 12, "prompt_length": 48, "target_length": 24}
+    places = {"manual_dir": f"runs/storyworld/{world}", "data_dir": "runs/storyworld/prepared"}
+    return {**places, "storyworld": storyworld, **lengths, "exercises_per_video": 4, **more}

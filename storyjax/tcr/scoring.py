@@ -1,0 +1,253 @@
+"""Evaluators of the recipes: what a model answers, and the metric of its data set (storyjax/metrics/)."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from einops import rearrange
+from jaxtyping import Array, Float
+
+from storyjax.data.prompts import action_pair
+from storyjax.data.text import Tokenizer, pad
+from storyjax.metrics.anticipation import complete, edit_distances
+from storyjax.metrics.captioning import cider
+from storyjax.metrics.choices import choice_sums
+from storyjax.metrics.grounding import Detection, Span, moment_queries, query_recall, temporal_iou
+from storyjax.nn.closed_vocabulary import score_answers
+from storyjax.nn.t5 import T5, generate
+from storyjax.tcr.data import FRAME_ARRAYS
+from storyjax.tcr.decoding import parse_actions, reduced_vocabulary, sample, sample_in_turn, spell
+from storyjax.tcr.losses import QuestionAnswering
+from storyjax.tcr.recipes import Options, queried
+from storyjax.train.experiment import Batch, Evaluator, Params, StreamSpec, summing_evaluator
+
+Data = Callable[[StreamSpec], Iterable[Batch]]
+# (index of an item) -> (columns of its film, numbers of its exercises): what was asked, for scores made on the host.
+Asked = Callable[[int], tuple[dict[str, list], Sequence[int]]]
+
+
+def closed_vocabulary(tokenizer: Tokenizer, answers: Sequence[str]) -> np.ndarray:
+    """Token ids of each answer with the end token, padded to one length: (a, m) int32."""
+    rows = [[*tokenizer.encode(answer), tokenizer.eos_id] for answer in answers]
+    longest = max(map(len, rows))
+    return np.stack([pad(row, longest) for row in rows])
+
+
+def choice(name: str, data: Data, qa: QuestionAnswering) -> Evaluator:
+    """Accuracy over a closed vocabulary; `qa` knows the answers."""
+
+    def measure(params: Params, batch: Batch) -> dict[str, Array]:
+        scores, _ = qa.scores(params, batch, attention=False)
+        return choice_sums(scores, batch["answer"], batch["valid"] & batch["record_valid"][:, None])
+
+    def finish(sums: dict[str, Any]) -> dict[str, float]:
+        return {
+            f"{name}/acc": float(sums["right"] / max(sums["asked"], 1)),
+            f"{name}/most_chosen": float(sums["chosen"].max() / max(sums["chosen"].sum(), 1)),
+        }
+
+    return summing_evaluator(name, data, measure, finish, sequences=FRAME_ARRAYS)
+
+
+def _rows(batch: Batch, asked: Asked) -> Iterable[tuple[int, int, dict[str, list], int]]:
+    """(place in the batch, place among its exercises, the film's columns, number of the exercise) of what is real."""
+    for place, (index, real) in enumerate(zip(batch["index"], batch["record_valid"], strict=True)):
+        if real:
+            columns, numbers = asked(int(index))
+            for column, number in enumerate(numbers):
+                yield place, column, columns, number
+
+
+def captions(
+    name: str, data: Data, qa: QuestionAnswering, tokenizer: Callable[[], Tokenizer], asked: Asked, length: int
+) -> Evaluator:
+    """CIDEr-D of greedy captions; the references are all of the film's captions, or the exercise's own sentence."""
+
+    def measure(params: Params, batch: Batch) -> Array:
+        encoded, mask, _ = qa.encode(params, batch, None, attention=False)
+        ids = generate(qa.model.llm, params["llm"], encoded, mask, length)
+        return rearrange(ids, "(b k) m -> b k m", b=batch["task"].shape[0])
+
+    def accumulate(acc: Any, ids: np.ndarray, batch: Batch) -> Any:
+        acc = acc or []
+        for place, column, columns, number in _rows(batch, asked):
+            references = columns["caption"] if "caption" in columns else [columns["sentence"][number]]
+            acc.append((spell(tokenizer(), ids[place, column]), list(references)))
+        return acc
+
+    def finish(acc: Any) -> dict[str, float]:
+        said, references = zip(*acc, strict=True)
+        return {
+            f"{name}/cider": cider(said, references)[0],
+            f"{name}/different": len(set(said)) / len(said),
+        }
+
+    return Evaluator(name, data, measure, accumulate, finish, sequences=FRAME_ARRAYS)
+
+
+@dataclass(frozen=True)
+class Actions:
+    """The label space of anticipation, and how candidates are drawn."""
+
+    verbs: tuple[str, ...]
+    nouns: tuple[str, ...]
+    candidates: int
+    temperature: float
+    text_only: bool = False
+    iterative: bool = False
+
+
+def anticipation(
+    name: str,
+    data: Data,
+    qa: QuestionAnswering,
+    tokenizer: Callable[[], Tokenizer],
+    asked: Asked,
+    length: int,
+    options: Options,
+    space: Callable[[], Actions],
+) -> Evaluator:
+    """Edit distances of the best of several candidates: the likeliest sequence, and drawn ones.
+
+    With `iterative` actions are asked for one by one (the starred rows of Table 3.4). With `text_only` the language
+    model reads the actions so far and nothing of the film (the baseline of §3.3.4).
+    """
+    llm = qa.model.llm
+
+    def allowed() -> np.ndarray:
+        verbs, nouns = space().verbs, space().nouns
+        said = [action_pair(verb, nouns[0], options.brackets) for verb in verbs]
+        said += [action_pair(verbs[0], noun, options.brackets) for noun in nouns]
+        return reduced_vocabulary(tokenizer(), [*said, f"{said[0]}, {said[0]}"], llm.config.vocab_size)
+
+    def closing() -> np.ndarray:
+        """Tokens that end an action."""
+        mark = ")" if options.brackets else ","
+        ends = np.zeros(llm.config.vocab_size, bool)
+        kept = np.flatnonzero(allowed())
+        ends[[token for token in kept if mark in tokenizer().decode([int(token)])]] = True
+        return ends
+
+    def measure(params: Params, batch: Batch) -> Array:
+        actions, words_allowed = space(), jnp.asarray(allowed())
+        prompt, prompt_mask = (rearrange(batch[key], "b k p -> (b k) p") for key in ("prompt", "prompt_mask"))
+        seen = None if actions.text_only else qa.watch(params, batch, None, attention=False).queries
+
+        def encode(words: Array, mask: Array) -> tuple[Array, Array]:
+            if seen is not None:
+                shape = {"b": batch["task"].shape[0]}
+                each = (rearrange(x, "(b k) p -> b k p", **shape) for x in (words, mask))
+                return qa.model.encode(params, seen, *each)
+            embedded = llm.apply({"params": params["llm"]}, words, method=T5.embed)
+            return llm.apply({"params": params["llm"]}, embedded, mask, method=T5.encode), mask
+
+        def draw(key: Array, temperature: float) -> Array:
+            if not actions.iterative:
+                return sample(llm, params["llm"], *encode(prompt, prompt_mask), length, words_allowed, key, temperature)
+            piece, stops = max(1, length // options.future), jnp.asarray(closing())
+            asked = (encode, llm, params["llm"], prompt, prompt_mask, options.future, piece)
+            return sample_in_turn(*asked, words_allowed, stops, key, temperature)
+
+        keys = jax.random.split(jax.random.key(0), actions.candidates)
+        drawn = [draw(key, actions.temperature * (number > 0)) for number, key in enumerate(keys)]
+        return rearrange(jnp.stack(drawn), "c (b k) m -> b k c m", b=batch["task"].shape[0])
+
+    def accumulate(acc: Any, ids: np.ndarray, batch: Batch) -> Any:
+        acc = acc or []
+        for place, column, columns, number in _rows(batch, asked):
+            first = number + options.observed
+            every = list(zip(columns["verb"], columns["noun"], strict=True))
+            truth = every[first : first + options.future]
+            actions = space()
+            drawn = [parse_actions(spell(tokenizer(), row), actions.verbs, actions.nouns) for row in ids[place, column]]
+            # Where nothing that was said is an action, the last one that was seen goes on.
+            candidates = [complete(one, options.future, every[first - 1]) for one in drawn]
+            plain = edit_distances(candidates, truth, transpositions=False)
+            acc.append(
+                {
+                    **{f"{key}_ed": value for key, value in edit_distances(candidates, truth).items()},
+                    **{f"{key}_ed_levenshtein": value for key, value in plain.items()},
+                    "unparsed": float(np.mean([not one for one in drawn])),
+                }
+            )
+        return acc
+
+    def finish(acc: Any) -> dict[str, float]:
+        return {f"{name}/{key}": float(np.mean([one[key] for one in acc])) for key in acc[0]}
+
+    return Evaluator(name, data, measure, accumulate, finish, sequences=FRAME_ARRAYS)
+
+
+def detections(likely: Float[np.ndarray, " n"], duration: float, most: int = 20) -> list[Detection]:
+    """Segments of a distribution over timestamps 1 to n of a film, the surest first.
+
+    Stamps that get at least a share of the most likely one's probability are joined where they are neighbours, for
+    several such shares; a segment is as sure as its mean probability, and of two that overlap by more than half the
+    surer stays.
+    """
+    found: list[Detection] = []
+    step = duration / len(likely)
+    for share in (0.75, 0.5, 0.25, 0.1):
+        strong = np.concatenate([[False], likely >= share * likely.max(), [False]])
+        edges = np.flatnonzero(np.diff(strong.astype(int)))
+        for first, end in zip(edges[::2], edges[1::2], strict=True):
+            found.append(Detection(float(first * step), float(end * step), float(likely[first:end].mean())))
+    kept: list[Detection] = []
+    for one in sorted(found, key=lambda d: -d.score):
+        spans = np.array([(other.start, other.end) for other in kept]).reshape(-1, 2)
+        if temporal_iou(np.array([(one.start, one.end)]), spans).max(initial=0.0) <= 0.5:
+            kept.append(one)
+    return kept[:most]
+
+
+def moments(name: str, data: Data, qa: QuestionAnswering, asked: Asked, kind: str) -> Evaluator:
+    """Moment queries (`kind` "mq") or language queries ("nlq") by the distribution over timestamps (§3.3.4)."""
+
+    def measure(params: Params, batch: Batch) -> Array:
+        encoded, mask, _ = qa.encode(params, batch, None, attention=False)
+        scores = score_answers(qa.model.llm, params["llm"], encoded, mask, jnp.asarray(qa.answers()))
+        return jnp.exp(rearrange(scores, "(b k) a -> b k a", b=batch["task"].shape[0]))
+
+    return timed(name, data, measure, asked, kind)
+
+
+def timed(
+    name: str,
+    data: Data,
+    measure: Callable[[Params, Batch], Array],
+    asked: Asked,
+    kind: str,
+    detect: Callable[[np.ndarray, float], list[Detection]] = detections,
+) -> Evaluator:
+    """An evaluator of moments: `detect` makes detections of what was measured of an exercise and the film's seconds."""
+
+    def accumulate(acc: Any, measured: np.ndarray, batch: Batch) -> Any:
+        acc = acc or []
+        for place, column, columns, number in _rows(batch, asked):
+            found = detect(measured[place, column], float(batch["duration"][place]))
+            if kind == "mq":
+                label = queried(columns)[number]
+                rows = zip(columns["label"], columns["start"], columns["end"], strict=True)
+                spans = [(float(start), float(end)) for other, start, end in rows if other == label]
+            else:
+                label = ""
+                spans = [(float(columns["start"][number]), float(columns["end"][number]))]
+            acc.append((f"{int(batch['index'][place])}", label, found, spans))
+        return acc
+
+    def finish(acc: Any) -> dict[str, float]:
+        if kind == "nlq":
+            answers: list[list[Span]] = [[(d.start, d.end) for d in found] for _, _, found, _ in acc]
+            results = query_recall(answers, [spans[0] for _, _, _, spans in acc])
+        else:
+            found, truth = {}, {}
+            for film, label, detected, spans in acc:
+                found.setdefault(label, {})[film] = detected
+                truth.setdefault(label, {})[film] = spans
+            results = moment_queries(found, truth)
+        return {f"{name}/{key}": value for key, value in results.items()}
+
+    return Evaluator(name, data, measure, accumulate, finish, sequences=FRAME_ARRAYS)

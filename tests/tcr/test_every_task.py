@@ -1,0 +1,372 @@
+"""Every task of thesis Ch. 3 that goes through the language model: how it is asked, loaded, scored and configured."""
+
+import importlib.util
+import json
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import tiny_tcr
+from ml_collections import ConfigDict
+
+from storyjax.configuration import from_config
+from storyjax.data.text import WordTokenizer
+from storyjax.errors import StoryjaxError
+from storyjax.nn.t5 import T5, T5Config
+from storyjax.storyworld import long_videos
+from storyjax.storyworld.story import StoryStyle
+from storyjax.storyworld.vocabulary import vocabulary
+from storyjax.tcr import finetune
+from storyjax.tcr.config import make_model
+from storyjax.tcr.data import Ablation
+from storyjax.tcr.decoding import parse_actions, reduced_vocabulary, sample, sample_in_turn, spell
+from storyjax.tcr.finetune import Dataset, Source, TasksData
+from storyjax.tcr.presets import embedded_model
+from storyjax.tcr.recipes import RECIPES, Options, time_bin
+from storyjax.tcr.scoring import detections
+from storyjax.train.experiment import StreamSpec
+from storyjax.weights.tree_io import load_flat, unflatten
+
+TOKENIZER = WordTokenizer.from_words(vocabulary())
+STYLE = StoryStyle(events=8, event_seconds=1.0, scenes=2, mishaps=1)
+CONFIGS = Path(__file__).parents[2] / "configs"
+EVAL = {"captioning": "val", "egoschema": "subset", "lta": "val", "mq": "val", "nlq": "val", "msrvtt": "test"}
+OPTIONS = Options(bins=20, brackets=False, conditioned=2, who="person")
+BATCH = StreamSpec(batch_size=2, seed=0, steps=1)
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("tasks")
+    tiny_tcr.write_checkpoint(root / "tiny")
+    patched = pytest.MonkeyPatch()
+    patched.setattr(long_videos, "SIZE", 32)
+    long_videos.export_yttemporal(root / "yttemporal", {"train": 3, "val": 2}, STYLE, fps=1)
+    long_videos.export_egoschema(root / "egoschema", {"train": 3, "test": 5}, STYLE, fps=1)
+    long_videos.export_ego4d(root / "ego4d", {"train": 2, "val": 2}, fps=1)
+    long_videos.export_msrvtt(root / "msrvtt", {"train": 3, "test": 2}, fps=2)
+    patched.undo()
+    return root
+
+
+@pytest.fixture(scope="module")
+def model(root: Path):
+    config = ConfigDict(json.loads((root / "tiny" / "tcr" / "config.json").read_text()))
+    return make_model(config.model)
+
+
+def make_source(root: Path, model, name: str, **more) -> Source:
+    sizes = {"frames": 4, "condition_length": 12, "prompt_length": 64, "target_length": 62, "eval_exercises": 1}
+    data = Dataset(
+        recipe=name,
+        manual_dir=str(root / RECIPES[name].world),
+        data_dir=str(root / "prepared"),
+        eval=EVAL.get(name),
+        **{**sizes, "options": OPTIONS, "candidates": 2, **more},
+    )
+    return Source(name, data, model, lambda: TOKENIZER, 0)
+
+
+def asked(root: Path, model, name: str, row: int = 0, rng: np.random.Generator | None = None, **more):
+    source = make_source(root, model, name, **more)
+    record = source.records("subset" if name == "egoschema" else "train")[0]
+    return source.make(record, row, 10.0, rng), record
+
+
+def test_what_is_asked_is_what_the_thesis_asks(root: Path, model) -> None:
+    one, record = asked(root, model, "captioning", 2)
+    start, end = float(record["start"][2]), float(record["end"][2])
+    assert (one.task, one.condition) == ("CPN", (start, end))
+    assert one.prompt == f"What happens from {round(start)} to {round(end)} second?"
+    assert one.target == record["sentence"][2]
+    one, _ = asked(root, model, "grounding", 2)
+    assert (one.task, one.condition) == ("TRG", (record["sentence"][2],))
+    assert one.prompt == f"Reconstruct the following sentence: <extra_id_0> <extra_id_1> {record['sentence'][2]}"
+    assert one.target == f"<extra_id_0> {round(start)} <extra_id_1> {round(end)}"
+    one, record = asked(root, model, "egoschema")
+    assert (one.task, one.condition) == ("QA", (record["question"][0],))
+    assert one.target == f"Option {'ABCDE'[one.answer]}"
+    one, record = asked(root, model, "mq", options=Options())
+    assert (one.task, one.condition) == ("TRG", (record["label"][0],))
+    assert one.prompt.endswith("is happening. The timestamps range from 1 to 1000.")
+    one, record = asked(root, model, "msrvtt", 1)
+    assert (one.task, one.condition, one.target) == ("CPN", (0.0, 10.0), record["caption"][1])
+
+
+def test_denoising_leaves_what_was_not_masked(root: Path, model) -> None:
+    shapes = set()
+    for seed in range(8):
+        one, record = asked(root, model, "denoising", 1, np.random.default_rng(seed))
+        shapes.add(one.prompt.count("extra_id"))
+        parts = one.target.split("<extra_id_")
+        filled = one.prompt
+        for part in parts[1:]:
+            number, words = part.split(">", 1)
+            filled = filled.replace(f"<extra_id_{number}>", words.strip())
+        start, end = round(float(record["start"][1])), round(float(record["end"][1]))
+        assert filled.split() == [str(start), str(end), *record["sentence"][1].split()]
+    assert shapes == {1, 2}
+
+
+def test_anticipation_shows_eight_actions_and_asks_for_twenty(root: Path, model) -> None:
+    one, record = asked(root, model, "lta", 1, options=Options(video="before"))
+    actions = [f"({v}, {n})" for v, n in zip(record["verb"], record["noun"], strict=True)]
+    assert one.prompt.endswith(f"consists of 28 actions. Actions: {', '.join(actions[1:9])},")
+    assert one.target == ", ".join(actions[9:29])
+    assert len(one.condition) == 16
+    assert one.condition[:2] == (float(record["start"][1]), actions[1])
+    assert one.until == pytest.approx(float(record["end"][8]))
+    assert asked(root, model, "lta", 1, options=Options(conditioned=0))[0].condition == ()
+    assert asked(root, model, "lta", 1)[0].until is None
+
+
+def test_narrations_are_asked_by_their_tag(root: Path, model) -> None:
+    _, record = asked(root, model, "narration")
+    for kind, begins in (("C", "What does the person do from"), ("summary", "What happens from")):
+        one, _ = asked(root, model, "narration", record["kind"].index(kind))
+        assert one.prompt.startswith(begins)
+
+
+def test_timestamps_of_training_are_drawn_from_all_moments(root: Path, model) -> None:
+    _, record = asked(root, model, "mq")
+    drawn = set()
+    for seed in range(20):
+        one = make_source(root, model, "mq").make(record, 0, 45.0, np.random.default_rng(seed))
+        drawn |= set(map(int, one.target.split()))
+    rows = zip(record["label"], record["start"], record["end"], strict=True)
+    inside = {
+        stamp
+        for label, start, end in rows
+        if label == record["label"][0]
+        for stamp in range(time_bin(float(start), 45.0, 20), time_bin(float(end) - 1e-3, 45.0, 20) + 1)
+    }
+    assert drawn == inside
+
+
+def test_every_recipe_makes_batches_that_one_loss_takes(root: Path, model) -> None:
+    flat = {}
+    for name in ("vision", "llm", "tcr"):
+        flat |= load_flat(root / "tiny" / name / "model.safetensors")
+    params = unflatten({path: jnp.asarray(value) for path, value in flat.items()})
+    loss = jax.jit(make_source(root, model, "captioning").task().loss)
+    found = {}
+    for name in RECIPES:
+        if name in ("egoschema", "matching"):
+            continue
+        stream = make_source(root, model, name).train_data(BATCH)
+        batch = next(iter(stream))
+        stream.close()
+        assert batch["frames"].shape == (2, 4, 16, 16, 3)
+        assert batch["condition_mask"].any(axis=-1).all()
+        found[name] = float(loss(params, batch, jax.random.key(0))[0])
+    assert all(np.isfinite(value) for value in found.values())
+    assert len(set(found.values())) == len(found)  # each looks at targets of its own
+
+
+def test_the_film_before_the_last_observed_action_is_all_that_is_seen(root: Path, model) -> None:
+    source = make_source(root, model, "lta", options=Options(video="before", brackets=False))
+    item = source.groups("val", None)[0]
+    batch = source.loader(False, Ablation())(item, np.random.default_rng(0))
+    until = float(item.record["end"][item.rows[0] + 7])
+    assert batch["seconds"].max() <= until
+    assert batch["seconds"].max() > until - until / 4 - 1
+    assert batch["duration"] == pytest.approx(45, abs=1.1)
+
+
+def stream_of(evaluator):
+    stream = evaluator.data(BATCH)
+    batches = list(stream)
+    stream.close()
+    return batches
+
+
+def score(evaluator, answer) -> dict[str, float]:
+    """What an evaluator makes of `answer(batch, place)`, an array for each exercise."""
+    acc = None
+    for batch in stream_of(evaluator):
+        places = range(len(batch["record_valid"]))
+        measured = np.stack([np.stack([answer(batch, place)]) for place in places])
+        acc = evaluator.accumulate(acc, measured, batch)
+    return evaluator.finish(acc)
+
+
+def test_the_truth_scores_best_and_silence_worst(root: Path, model) -> None:
+    (captions,) = make_source(root, model, "msrvtt").evaluators()
+    told = score(captions, lambda batch, place: batch["target"][place, 0])
+    assert told["msrvtt/cider"] > 5.0
+    silent = score(captions, lambda batch, place: np.zeros(62, np.int32))
+    assert silent["msrvtt/cider"] == 0.0
+    anticipation, text_only = make_source(root, model, "lta", ablations=("text_only",)).evaluators()
+    assert text_only.name == "lta_text_only"
+    right = score(anticipation, lambda batch, place: np.stack([np.zeros(62, np.int32), batch["target"][place, 0]]))
+    assert [right[f"lta/{key}_ed"] for key in ("verb", "noun", "action")] == [0.0, 0.0, 0.0]
+    wrong = score(anticipation, lambda batch, place: np.zeros((2, 62), np.int32))
+    assert wrong["lta/action_ed"] > 0.5
+    assert wrong["lta/unparsed"] == 1.0
+
+
+@pytest.mark.parametrize("name", ["mq", "nlq"])
+def test_a_distribution_on_the_moments_finds_them(root: Path, model, name: str) -> None:
+    source = make_source(root, model, name, options=Options(bins=90))
+    (evaluator,) = source.evaluators()
+    films = source.records("val").films
+
+    def right(batch, place: int) -> np.ndarray:
+        index, rows = source.groups("val", None).groups[int(batch["index"][place])]
+        film, row = films[index], rows[0]
+        wanted = list(dict.fromkeys(film["label"]))[row] if name == "mq" else None
+        pick = [i for i in range(len(film["start"])) if (film["label"][i] == wanted if wanted else i == row)]
+        likely = np.full(90, 1e-6)
+        for i in pick:
+            likely[int(2 * film["start"][i]) : int(2 * film["end"][i])] = 1.0
+        return likely / likely.sum()
+
+    results = score(evaluator, right)
+    assert results["mq/avg_map" if name == "mq" else "nlq/mr@1"] == pytest.approx(1.0)
+    flat = score(evaluator, lambda batch, place: np.full(90, 1 / 90))
+    assert flat["mq/avg_map" if name == "mq" else "nlq/mr@1"] < 0.3
+
+
+def test_detections_are_the_runs_of_likely_timestamps() -> None:
+    likely = np.array([0, 0, 0.2, 0.3, 0, 0, 0.5, 0])
+    found = detections(likely, 16.0)
+    assert [(d.start, d.end) for d in found[:2]] == [(12.0, 14.0), (6.0, 8.0)] or (found[1].start, found[1].end) == (
+        4,
+        8,
+    )
+    assert found[0].score == 0.5
+
+
+def test_sampling_stays_in_the_reduced_vocabulary(model) -> None:
+    allowed = reduced_vocabulary(TOKENIZER, ["kick ball , dance park"], model.llm.config.vocab_size)
+    params = jax.jit(
+        lambda key: model.llm.init(key, *([jnp.zeros((1, 2), jnp.int32)] * 2), jnp.zeros((1, 2), jnp.int32))
+    )
+    params = params(jax.random.key(0))["params"]
+    encoded = jax.random.normal(jax.random.key(1), (2, 3, model.llm.config.d_model))
+    draw = jax.jit(
+        lambda key, hot: jax.lax.cond(
+            hot,
+            lambda: sample(model.llm, params, encoded, jnp.ones((2, 3), bool), 6, jnp.asarray(allowed), key, 1.0),
+            lambda: sample(model.llm, params, encoded, jnp.ones((2, 3), bool), 6, jnp.asarray(allowed), key, 0.0),
+        )
+    )
+    ids = np.stack([np.asarray(draw(jax.random.key(i), i > 0)) for i in range(4)])
+    kept = set(ids.reshape(-1).tolist()) - {0}
+    assert kept <= set(np.flatnonzero(allowed).tolist())
+    np.testing.assert_array_equal(draw(jax.random.key(8), False), draw(jax.random.key(9), False))
+    assert len({row.tobytes() for row in ids[1:]}) > 1
+
+
+def test_answers_in_turn_join_the_prompt() -> None:
+    """A language model that repeats the last word of its prompt and stops: pieces follow one another."""
+    counting = tiny_t5()
+    words = jnp.array([[5, 6, 7, 0], [8, 0, 0, 0]], jnp.int32)
+
+    def encode(prompt, mask):
+        last = jnp.take_along_axis(prompt, jnp.sum(mask, axis=1)[:, None] - 1, axis=1)
+        return jax.nn.one_hot(last, 16), jnp.ones((2, 1), bool)
+
+    allowed, stops = jnp.arange(16) > 1, jnp.arange(16) == 9
+    said = sample_in_turn(encode, counting, {}, words, words > 0, 3, 2, allowed, stops, jax.random.key(0), 0.0)
+    # Each piece is one word more than the last: two tokens a turn, unless the stop comes first.
+    assert said.tolist() == [[8, 9, 10, 11, 12, 13], [9, 10, 11, 12, 13, 0]]
+
+
+class Counting(T5):
+    """Stands for T5: the next token is the number after the last of prompt and answer."""
+
+    def apply(self, variables, *inputs, method):
+        if method is not T5.decode_states:
+            return inputs[0]
+        ids, encoded, _ = inputs
+        return jax.nn.one_hot(jnp.where(ids == 0, jnp.argmax(encoded[:, :1], axis=-1), ids) + 1, 16)
+
+
+def tiny_t5() -> Counting:
+    return Counting(
+        T5Config(vocab_size=16, d_model=16, d_kv=8, d_ff=8, num_heads=1, num_layers=1, num_decoder_layers=1)
+    )
+
+
+def test_said_actions_are_parsed_and_others_dropped() -> None:
+    verbs, nouns = ["turn on", "take", "turn"], ["cup", "on lamp", "lamp"]
+    assert parse_actions("take cup , turn on lamp , fly cup , take", verbs, nouns) == [
+        ("take", "cup"),
+        ("turn on", "lamp"),
+    ]
+    assert parse_actions("(take, cup), (turn on , lamp), (fly, cup)", verbs, nouns) == [
+        ("take", "cup"),
+        ("turn on", "lamp"),
+    ]
+    assert spell(TOKENIZER, np.array([*TOKENIZER.encode("kick ball"), 1, 9, 0])) == "kick ball"
+
+
+def test_worked_examples_stand_before_the_prompt_or_are_refused(root: Path, model) -> None:
+    source = make_source(root, model, "nlq", shots=2, prompt_length=200)
+    item = source.groups("val", None)[0]
+    batch = source.loader(False, Ablation())(item, np.random.default_rng(0))
+    said = TOKENIZER.decode(batch["prompt"][0][batch["prompt_mask"][0]])
+    assert said.count("range from 1 to 20") == 3 or said.count("from 1 to 20") == 3
+    short = make_source(root, model, "nlq", shots=2)
+    with pytest.raises(StoryjaxError, match="give fewer shots"):
+        short.loader(False, Ablation())(item, np.random.default_rng(0))
+
+
+def config_of(name: str, variant: str) -> ConfigDict:
+    spec = importlib.util.spec_from_file_location(name, CONFIGS / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.get_config(variant)
+
+
+TABLE_3_7 = {
+    "tcr_ytt_pretrain": (256, 1e-4, 10, 1000),
+    "tcr_msrvtt": (128, 1e-5, 20, 2000),
+    "tcr_egoschema": (64, 1e-5, 20, 1000),
+    "tcr_ego4d_lta": (64, 1e-5, 20, 1000),
+    "tcr_ego4d_mq": (128, 1e-5, 10, 500),
+}
+
+
+@pytest.mark.parametrize("name", TABLE_3_7)
+def test_paper_variants_are_table_3_7(name: str) -> None:
+    config = config_of(name, "paper")
+    found = (config.train.batch_size, config.optim.learning_rate, config.train.epochs, config.optim.warmup_steps)
+    assert found == TABLE_3_7[name]
+    if name == "tcr_ytt_pretrain":
+        tasks = from_config(TasksData, config.data, "data").tasks
+        assert {key: task.weight for key, task in tasks.items()} == {
+            "captioning": 1.0,
+            "grounding": 0.5,
+            "denoising": 0.5,
+        }
+
+
+@pytest.mark.parametrize("name", [*TABLE_3_7, "tcr_ego4d_nlq", "tcr_multitask"])
+def test_embedded_variants_fit_the_resampler_that_ships_and_its_words(name: str, root: Path) -> None:
+    config = config_of(name, "embedded")
+    assert config.model.tcr == ConfigDict(embedded_model()["tcr"])
+    words = WordTokenizer.load(Path(finetune.__file__).parents[1] / "weights/shipped/storyworld_t5/tokenizer.json")
+    for key, data in from_config(TasksData, config.data, "data").tasks.items():
+        assert data.condition_length <= config.model.tcr.max_prompt
+        data = Dataset(**{**vars(data), "manual_dir": str(root / RECIPES[data.recipe].world), "storyworld": None})
+        data = Dataset(**{**vars(data), "data_dir": str(root / "prepared")})
+        source = Source(key, data, make_model(config.model), lambda: words, 0)
+        split = data.eval if data.train is None else "train"
+        record = source.records(split)[0]
+        for row in range(min(4, source.recipe.count(source.records(split).films[0], data.options))):
+            one = source.make(record, row, 45.0, np.random.default_rng(row))
+            target = words.encode(one.target)
+            assert words.unk_id not in target
+            assert len(target) < data.target_length
+
+
+def test_an_unknown_recipe_is_named(root: Path) -> None:
+    config = config_of("tcr_msrvtt", "embedded")
+    config.data.tasks.msrvtt.recipe = "msrvt"
+    config.seed = 0
+    with pytest.raises(StoryjaxError, match=r"unknown 'msrvt'. Did you mean 'msrvtt'"):
+        finetune.build(config)

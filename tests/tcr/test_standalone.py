@@ -1,0 +1,216 @@
+"""The TCR without a language model: its heads' losses, what they are trained on, and a run of recognition."""
+
+import itertools
+import json
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import tiny_tcr
+from ml_collections import ConfigDict
+
+from storyjax.data.builders.kinetics import Countix, Kinetics400
+from storyjax.data.builders.segments import prepare_segments
+from storyjax.data.text import WordTokenizer
+from storyjax.errors import StoryjaxError
+from storyjax.storyworld import long_videos
+from storyjax.storyworld.vocabulary import vocabulary
+from storyjax.tcr import standalone
+from storyjax.tcr.discriminative import build, moments_of_set, moments_of_spans
+from storyjax.tcr.standalone_data import ClassLoader, Clips, CountLoader, RepetitionLoader, StitchLoader
+from storyjax.train.experiment import StreamSpec
+from storyjax.train.settings import complete
+
+TOKENIZER = WordTokenizer.from_words(vocabulary())
+RNG = np.random.default_rng
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("clips")
+    tiny_tcr.write_checkpoint(root / "tiny")
+    patched = pytest.MonkeyPatch()
+    patched.setattr(long_videos, "SIZE", 32)
+    long_videos.export_kinetics(root / "kinetics", {"train": 6, "val": 3}, fps=4)
+    long_videos.export_countix(root / "countix", {"train": 1, "val": 3}, seconds=4.0, fps=4)
+    long_videos.export_ego4d(root / "ego4d", {"train": 2, "val": 2}, fps=1)
+    patched.undo()
+    return root
+
+
+@pytest.fixture(scope="module")
+def clips(root: Path) -> Clips:
+    records = prepare_segments(Kinetics400, root / "kinetics", root / "prepared", "train")
+    return Clips(records, 16, TOKENIZER, 4)
+
+
+def test_a_set_is_scored_by_its_best_assignment() -> None:
+    loss = jax.jit(standalone.set_loss)
+    truth = jnp.array([[[0.1, 0.3], [0.6, 0.9], [0.0, 0.0]]])
+    there = jnp.array([[True, True, False]])
+    spans = jnp.array([[[0.6, 0.9], [0.4, 0.5], [0.1, 0.3], [0.2, 0.9]]])
+    sure = jnp.array([[9.0, -9.0, 9.0, -9.0]])
+    right = float(loss(sure, spans, truth, there)[0])
+    assert right < 0.01
+    order = jnp.array([3, 1, 0, 2])
+    assert float(loss(sure[:, order], spans[:, order], truth, there)[0]) == pytest.approx(right)
+    unsure = loss(-sure, spans, truth, there)
+    moved = loss(sure, spans + 0.1, truth, there)
+    assert min(float(unsure[0]), float(moved[0])) > right + 0.1
+    # What is not there counts for nothing, wherever it is.
+    padded = truth.at[0, 2].set(jnp.array([0.4, 0.5]))
+    assert float(loss(sure, spans, padded, there)[0]) == pytest.approx(right)
+    empty = loss(jnp.full((1, 4), -9.0), spans, truth, jnp.zeros((1, 3), bool))
+    assert float(empty[0]) < 0.01
+    gradient = jax.grad(lambda s: loss(sure, s, truth, there)[0])(spans + 0.05)
+    assert np.abs(np.asarray(gradient[0, 1])).max() == 0  # unassigned: its place is nobody's
+    assert np.abs(np.asarray(gradient[0, 0])).min() > 0
+
+
+def test_spans_are_learnt_and_read() -> None:
+    span = jnp.array([[0.25, 0.5]])
+    logits = jnp.full((1, 2, 8), -20.0).at[0, 0, 2].set(0.0).at[0, 1, 4].set(0.0)
+    sharp = float(standalone.span_loss(logits, span, sigma=0.1)[0])
+    assert sharp < 0.01
+    assert float(standalone.span_loss(logits[:, ::-1], span, sigma=0.1)[0]) > 10
+    assert float(standalone.span_loss(logits, span)[0]) > sharp  # the soft target wants its neighbours too
+    measured = np.exp(np.asarray(logits[0]))
+    best = moments_of_spans(measured, 80.0)[0]
+    assert (best.start, best.end) == (20.0, 50.0)
+    kept = standalone.best_spans(np.array([0.5, 0.3, 0.2]), np.array([0.1, 0.2, 0.7]), most=3)
+    assert kept[0][:2] == (0.0, 1.0)
+    assert all(b[2] <= a[2] for a, b in itertools.pairwise(kept))
+    found = moments_of_set(np.array([[0.9, 0.1, 0.2], [0.1, 0.5, 0.6]]), 10.0)
+    assert [(d.start, d.end, d.score) for d in found] == [(1.0, 2.0, 0.9), (5.0, 6.0, 0.1)]
+
+
+def test_frames_are_selected_by_any_query() -> None:
+    logits = jnp.array([[[5.0, -5.0, -5.0], [-5.0, -5.0, 5.0]]])
+    assert standalone.selected(logits).tolist() == [[True, False, True]]
+    truth = jnp.array([[True, False, True]])
+    both = jnp.array([[[9.0, -9.0, 9.0]] * 2])
+    assert float(standalone.selection_loss(both, truth)[0]) < 0.01 < float(standalone.selection_loss(-both, truth)[0])
+
+
+def test_predictions_of_queries_are_averaged() -> None:
+    scores = standalone._mean_prediction(jnp.log(jnp.array([[[0.9, 0.1], [0.5, 0.5]]])))
+    np.testing.assert_allclose(jnp.exp(scores), [[0.7, 0.3]], rtol=1e-5)
+
+
+def test_clips_are_loaded_with_their_class(clips: Clips) -> None:
+    classes = tuple(sorted({clips.label(i) for i in range(6)}))
+    batch = ClassLoader(clips, classes, 6, train=True)(1, RNG(0))
+    assert batch["frames"].shape == (6, 16, 16, 3)
+    assert classes[batch["label"]] == clips.label(1)
+    few = ClassLoader(clips, classes, 6, train=False, kept=2)
+    assert few(1, RNG(0))["frames"].shape[0] == 2
+    np.testing.assert_array_equal(few(1, RNG(0))["frames"], few(1, RNG(5))["frames"])
+    with pytest.raises(StoryjaxError, match="no training clip is of class"):
+        ClassLoader(clips, ("nothing",), 6, train=True)(1, RNG(0))
+
+
+def test_one_stitched_clip_shows_the_action(clips: Clips) -> None:
+    loader = StitchLoader(clips, frames=20, videos=4, most=9, train=True)
+    places = set()
+    for seed in range(6):
+        batch = loader(2, RNG(seed))
+        assert batch["frames"].shape[0] == 20 == len(batch["truth"])
+        own = np.flatnonzero(batch["truth"])
+        assert 1 <= len(own) <= 9
+        assert np.all(np.diff(own) == 1)
+        places.add(int(own[0]))
+        counts = loader._counts(RNG(seed))
+        assert sum(counts) == 20
+        assert len(counts) <= 4
+        assert max(counts) <= 9
+    assert len(places) > 1
+    assert TOKENIZER.decode(batch["prompt"][batch["prompt_mask"]]) == clips.label(2)
+
+
+def test_synthetic_repetitions_repeat(clips: Clips) -> None:
+    loader = RepetitionLoader(clips, frames=24, most=4, fps=4.0)
+    counts = set()
+    for seed in range(10):
+        batch = loader(0, RNG(seed))
+        assert batch["frames"].shape[0] == 24
+        counts.add(int(batch["count"]))
+        if 24 % int(batch["count"]) == 0:
+            period = 24 // int(batch["count"])
+            again = (batch["frames"][period:] == batch["frames"][:-period]).all()
+            if again:
+                break
+    assert again  # without frames around it, a whole number of frames a period repeats exactly
+    assert counts <= {2, 3, 4}
+
+
+def test_real_counts_are_read(root: Path) -> None:
+    records = prepare_segments(Countix, root / "countix", root / "prepared", "val")
+    batch = CountLoader(Clips(records, 16, TOKENIZER, 4), 8)(0, RNG(0))
+    assert 2 <= batch["count"] <= 8
+    assert batch["frames"].shape[0] == 8
+
+
+def make_config(root: Path, task: str, **more) -> ConfigDict:
+    model = json.loads((root / "tiny" / "tcr" / "config.json").read_text())["model"]
+    places = {"recognition": "kinetics", "selection": "kinetics", "counting": "countix"}
+    data = {
+        "task": task,
+        "manual_dir": str(root / places.get(task, "ego4d")),
+        "data_dir": str(root / "prepared"),
+        "clips_dir": str(root / "kinetics"),
+        "frames": 6,
+        "condition_length": 4,
+        "videos": 3,
+        "most_frames": 4,
+        "most_count": 3,
+        "fps": 4.0,
+        "classes": 8,
+        "bins": 16,
+        "most_moments": 4,
+        "hidden": 16,
+        "max_broken_share": 1.0,
+        **more,
+    }
+    train = {"steps": 2, "batch_size": 2}
+    return complete(ConfigDict({"experiment": "tcr.discriminative", "model": model, "data": data, "train": train}))
+
+
+@pytest.mark.parametrize(
+    ("task", "more", "metric"),
+    [
+        ("recognition", {"eval": "train"}, "kinetics/acc"),
+        ("recognition", {"eval": "train", "sampler": "random", "kept": 2}, "kinetics/acc"),
+        ("recognition", {"eval": "train", "sampler": "attention"}, "kinetics/acc"),
+        ("selection", {}, "selection/precision"),
+        ("counting", {}, "countix/mae"),
+        ("moments", {}, "standalone_mq/avg_map"),
+        ("queries", {}, "standalone_nlq/mr@5"),
+    ],
+)
+def test_every_head_trains_and_is_scored(root: Path, task: str, more: dict, metric: str) -> None:
+    """Shapes, gradients and metrics by tracing alone where that is enough; numbers are made of zeros."""
+    experiment = build(make_config(root, task, **more))
+    shapes = jax.eval_shape(experiment.init, jax.random.key(0))
+    assert ("tcr" in shapes) == (more.get("sampler", "tcr") == "tcr")
+    spec = StreamSpec(batch_size=2, seed=0, steps=1)
+    stream = experiment.tasks[0].data(spec)
+    batch = next(iter(stream))
+    stream.close()
+    traced = jax.eval_shape(
+        lambda params, batch: jax.value_and_grad(experiment.tasks[0].loss, has_aux=True)(
+            params, batch, jax.random.key(0)
+        ),
+        shapes,
+        batch,
+    )
+    assert traced[0][0].shape == ()
+    (evaluator,) = experiment.evaluators
+    acc, stream = None, evaluator.data(spec)
+    for batch in stream:
+        out = jax.eval_shape(evaluator.measure, shapes, batch)
+        zeros = jax.tree.map(lambda leaf: np.full(leaf.shape, 0.5, np.float32), out)
+        acc = evaluator.accumulate(acc, zeros, batch)
+    stream.close()
+    assert metric in evaluator.finish(acc)

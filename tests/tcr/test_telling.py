@@ -1,0 +1,134 @@
+"""What a video can be asked beside questions, and the Q-Former in the TCR's place."""
+
+import json
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import tiny_tcr
+from ml_collections import ConfigDict
+
+from storyjax.cli import run
+from storyjax.errors import StoryjaxError
+from storyjax.tcr import telling
+from storyjax.tcr.baseline import CLIP, ClipAverage, QFormerBaseline, answering
+from storyjax.tcr.config import make_model
+from storyjax.tcr.discriminative import build
+from storyjax.tcr.losses import QuestionAnswering
+from storyjax.tcr.predict import Predictor
+from storyjax.train.settings import complete
+from storyjax.weights.tree_io import flatten, save_tree
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_tcr.write_checkpoint(tmp_path_factory.mktemp("model"))
+
+
+@pytest.fixture(scope="module")
+def predictor(checkpoint: Path) -> Predictor:
+    return Predictor.from_checkpoint(checkpoint)
+
+
+@pytest.fixture(scope="module")
+def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_tcr.write_film(tmp_path_factory.mktemp("film") / "film.mp4", frames=40)
+
+
+def test_captions_moments_and_what_comes_next(predictor: Predictor, film: Path) -> None:
+    caption = telling.caption(predictor, film, 2.0, 4.0)
+    assert caption.question == "what happens from 2 to 4 s"
+    assert caption.text
+    assert caption.duration_s == pytest.approx(10, abs=0.3)
+    other = telling.caption(predictor, film, 6.0, 9.0)
+    assert other.attention != caption.attention  # the times are what it is conditioned on
+    moment = telling.when(predictor, film, "ana danced")
+    assert f"{moment.moments[0].start_s:.1f} s to" in moment.text
+    assert moment.probability == pytest.approx(moment.moments[0].share)
+    ahead = telling.anticipate(predictor, film, "kick ball, dance park")
+    assert ahead.question == "what comes next"
+    assert telling.anticipate(predictor, film).attention != ahead.attention
+
+
+def test_what_cannot_be_told_is_one_line(predictor: Predictor, film: Path, capsys: pytest.CaptureFixture) -> None:
+    with pytest.raises(StoryjaxError, match="past its end"):
+        telling.caption(predictor, film, 8.0, 30.0)
+    with pytest.raises(StoryjaxError, match="--when is empty"):
+        telling.when(predictor, film, "  ")
+    for arguments, message in (
+        ([], "nothing is asked: give one of a question, --caption"),
+        (["--caption", "6-8", "--when", "x"], "--caption and --when are too many"),
+        (["who ?", "--count"], "a question and --count are too many"),
+        (["--caption", "8-6"], "start before end"),
+        (["--caption", "soon"], "--caption 'soon': give a stretch in seconds"),
+        (["--when", "x", "--options", "a", "b"], "--options are for a question, not for --when"),
+        (["--count", "--frames", "8"], "--frames is not for --count"),
+        (["--count"], "no model that counts comes with storyjax: train configs/tcr_countix.py"),
+    ):
+        assert run(["ask", str(film), *arguments]) == 2
+        assert message in capsys.readouterr().err
+
+
+def test_the_command_tells(checkpoint: Path, film: Path, capsys: pytest.CaptureFixture) -> None:
+    assert run(["ask", str(film), "--caption", "2-4", "--checkpoint", str(checkpoint), "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["question"] == "what happens from 2 to 4 s"
+    assert told["option"] is None
+
+
+def test_counting_by_a_checkpoint(checkpoint: Path, film: Path, tmp_path: Path) -> None:
+    config = json.loads((checkpoint / "config.json").read_text())
+    data = {"task": "counting", "manual_dir": "nowhere", "frames": 6, "condition_length": 4, "hidden": 16}
+    config = ConfigDict({"experiment": "tcr.discriminative", "model": config["model"], "data": data})
+    shapes = flatten(jax.eval_shape(build(complete(config)).init, jax.random.key(0)))
+    rng = np.random.default_rng(0)
+    weights = {path: rng.normal(0, 0.1, leaf.shape) for path, leaf in shapes.items() if not path.startswith("vision/")}
+    save_tree(tmp_path / "model.safetensors", weights, dtype=np.float32)
+    (tmp_path / "config.json").write_text(config.to_json())
+    answer = telling.count(str(tmp_path), film)
+    assert answer.text.split()[1] == "times"
+    assert float(answer.text.split("(")[1].rstrip(")")) > 0
+    with pytest.raises(StoryjaxError, match="does not count: train"):
+        telling.count(str(checkpoint), film)
+
+
+def make_baseline(checkpoint: Path) -> QFormerBaseline:
+    config = ConfigDict(json.loads((checkpoint / "config.json").read_text()))
+    sizes = {"queries": 3, "width": 16, "depth": 2, "heads": 2, "mlp_width": 16}
+    config.model.qformer = ConfigDict({"sizes": sizes})
+    return make_model(config.model)
+
+
+def test_the_qformer_takes_the_tcrs_place(checkpoint: Path) -> None:
+    model = make_baseline(checkpoint)
+    assert isinstance(model, QFormerBaseline)
+    assert model.resampler == "qformer"
+    assert set(jax.eval_shape(model.init, jax.random.key(0))) == {"vision", "qformer", "llm"}
+    answers = np.array([[5, 1], [6, 1], [7, 1]], np.int32)
+    assert type(answering(model, CLIP, lambda: answers)) is QuestionAnswering
+    average = answering(model, 2 * CLIP, lambda: answers)
+    assert type(average) is ClipAverage
+    params = jax.jit(model.init)(jax.random.key(0))
+    rng = np.random.default_rng(0)
+
+    def batch(frames: np.ndarray) -> dict:
+        t = frames.shape[1]
+        return {
+            "frames": frames,
+            "seconds": np.arange(t, dtype=np.float32)[None],
+            "frame_mask": np.ones((1, t), bool),
+            "task": np.zeros((1, 1), np.int32),
+            "condition": np.ones((1, 1, 4), np.int32),
+            "condition_mask": np.ones((1, 1, 4), bool),
+            "prompt": np.full((1, 1, 4), 9, np.int32),
+            "prompt_mask": np.ones((1, 1, 4), bool),
+        }
+
+    frames = rng.integers(0, 256, (1, 2 * CLIP, 16, 16, 3)).astype(np.uint8)
+    one = jax.jit(lambda b: QuestionAnswering(model, lambda: answers).scores(params, b, False)[0])
+    each = [one(batch(frames[:, start : start + CLIP])) for start in (0, CLIP)]
+    whole = jax.jit(lambda b: average.scores(params, b, False)[0])(batch(frames))
+    np.testing.assert_allclose(jnp.exp(whole), np.mean(np.exp(each), axis=0), rtol=1e-5)
+    assert np.abs(np.asarray(each[0] - each[1])).max() > 1e-4
