@@ -1,8 +1,8 @@
 """Sequences for tracking: seeded scenes of moving things, with the truth of every frame (thesis Ch. 2).
 
 People, things and vehicles walk through, wander, leave and come back; pairs meet, hide each other and go on or turn
-back, some of them look-alikes; a post or a hedge may stand in front; the camera pans and shakes. Whoever stands lower in
-the picture is nearer, larger, and hides the others.
+back, some of them look-alikes; a post or a hedge may stand in front; the camera pans and shakes. Whoever stands lower
+in the picture is nearer, larger, and hides the others.
 """
 
 import hashlib
@@ -262,9 +262,7 @@ def _own(
     return x0, y0, x1, y1
 
 
-def _truth(
-    owner: Int16[np.ndarray, "y x"], shown: list[tuple[Mover, Cutout, tuple[int, int, int, int]]]
-) -> Truth:
+def _truth(owner: Int16[np.ndarray, "y x"], shown: list[tuple[Mover, Cutout, tuple[int, int, int, int]]]) -> Truth:
     shown = sorted(shown, key=lambda item: item[0].number)
     boxes, visible, shares = [], [], []
     for mover, piece, (x0, y0, x1, y1) in shown:
@@ -292,7 +290,9 @@ def _scene(sequence: Sequence, pan: np.ndarray) -> UInt8[np.ndarray, "y x 3"]:
     margin = round(MARGIN * style.width)
     top = margin + style.width - style.height - round(0.08 * style.height) + int(pan[1])
     left = margin + int(pan[0])
-    top, left = (int(np.clip(v, 0, whole.shape[i] - s)) for i, (v, s) in enumerate(((top, style.height), (left, style.width))))
+    top, left = (
+        int(np.clip(v, 0, whole.shape[i] - s)) for i, (v, s) in enumerate(((top, style.height), (left, style.width)))
+    )
     return whole[top : top + style.height, left : left + style.width].copy()
 
 

@@ -3,13 +3,13 @@
     train/NAME-DPM/{seqinfo.ini, img1/000001.jpg, gt/gt.txt, det/det.txt}    and so for FRCNN and SDP, as MOT17 has them
     kinds.json                                                               StoryWorld's own: what each track shows
 
-Everything that moves is of interest here, so it has MOT17's class 1, whatever its kind. Where less than `LEAST` of it
-shows its row has class 8 (distractor): a tracker may find it there or not, as with MOT17's reflections. Boxes are of the
-whole mover, hidden parts too, cut to the picture. Sequences are numbered: 0001 on to train with, 8001 on held out, 9001
+Everything that moves is of interest here, so it has MOT17's class 1, whatever its kind. Where less than `LEAST` of
+it shows its row has class 8 (distractor): a tracker may find it there or not, as with MOT17's reflections. Boxes are
+of the whole mover, hidden parts too, cut to the picture. Sequences are numbered: 0001 on to train with, 8001 on held out, 9001
 on of kinds that training never shows. The three public detectors are imitated: each misses what is hidden, errs about
 edges and sees what is not there, SDP least and DPM most.
 
-    GenericMOT_JPEG_Sequence/KIND-0/img1/000000.jpg, track_label/KIND-0.txt  GMOT-40: all movers of a sequence of one kind
+    GenericMOT_JPEG_Sequence/KIND-0/img1/000000.jpg, track_label/KIND-0.txt  GMOT-40: a sequence has one kind of mover
 """
 
 import io
@@ -115,7 +115,7 @@ def _write_mot(folder: Path, title: str, sequence: Sequence, detectors: tuple[st
 
 
 def _truth_lines(truths: list[Truth]) -> list[str]:
-    """Rows by track, as MOT17 has them: frame, id, left, top, width, height (1-based), considered, class, visibility."""
+    """Rows by track, as MOT17 has them: frame, id, box (pixels from 1), considered, class, visibility."""
     lines = []
     for number, truth in enumerate(truths, 1):
         for row, track in enumerate(truth.ids):

@@ -1,8 +1,8 @@
 """Single frames of StoryWorld's sequences in the layouts of COCO detection and CrowdHuman, and sequences in TAO's.
 
-    train2017/000000000001.jpg val2017/... annotations/instances_{train,val}2017.json            COCO
-    Images/ID.jpg annotation_train.odgt annotation_val.odgt                                      CrowdHuman
-    frames/train/StoryWorld/NAME/frame0001.jpg annotations/{train,validation}.json               TAO
+train2017/000000000001.jpg val2017/... annotations/instances_{train,val}2017.json            COCO
+Images/ID.jpg annotation_train.odgt annotation_val.odgt                                      CrowdHuman
+frames/train/StoryWorld/NAME/frame0001.jpg annotations/{train,validation}.json               TAO
 """
 
 import json
