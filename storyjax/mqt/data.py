@@ -1,4 +1,4 @@
-"""What MQT trains on: pictures with their boxes, pairs of adjacent frames, and pairs simulated from one picture (§2.3.2).
+"""What MQT trains on: pictures with boxes, pairs of adjacent frames, and pairs simulated from one picture (§2.3.2).
 
 All give fixed shapes: pictures are brought to `size` (height, width), boxes are centre x, centre y, width and height as
 shares of the picture, cut to it, and padded to `objects` rows of zeros whose `present` is False. Of more objects than

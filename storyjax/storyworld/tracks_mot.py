@@ -5,9 +5,9 @@
 
 Everything that moves is of interest here, so it has MOT17's class 1, whatever its kind. Where less than `LEAST` of
 it shows its row has class 8 (distractor): a tracker may find it there or not, as with MOT17's reflections. Boxes are
-of the whole mover, hidden parts too, cut to the picture. Sequences are numbered: 0001 on to train with, 8001 on held out, 9001
-on of kinds that training never shows. The three public detectors are imitated: each misses what is hidden, errs about
-edges and sees what is not there, SDP least and DPM most.
+of the whole mover, hidden parts too, cut to the picture. Sequences are numbered: 0001 on to train with, 8001 on
+held out, 9001 on of kinds that training never shows. The three public detectors are imitated: each misses what is
+hidden, errs about edges and sees what is not there, SDP least and DPM most.
 
     GenericMOT_JPEG_Sequence/KIND-0/img1/000000.jpg, track_label/KIND-0.txt  GMOT-40: a sequence has one kind of mover
 """

@@ -39,7 +39,8 @@ def read_gmot(manual_dir: str | Path) -> SequencesRead:
     labels = sorted(root.glob("track_label/*.txt"))
     if not labels:
         raise StoryjaxError(
-            f"GMOT-40 is not in {root} (no track_label/*.txt): get it from github.com/Spritea/GMOT40 and unpack it there"
+            f"GMOT-40 is not in {root} (no track_label/*.txt): get it from github.com/Spritea/GMOT40 and unpack it"
+            " there"
         )
     for path in labels:
         images = root / "GenericMOT_JPEG_Sequence" / path.stem / "img1"
