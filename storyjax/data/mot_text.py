@@ -67,7 +67,7 @@ def rows(
     frames = np.asarray(frame, np.int32).reshape(-1)
     count = len(frames)
 
-    def column(values: object, default: float, dtype: type) -> np.ndarray:
+    def column(values: object, default: float | int, dtype: type) -> np.ndarray:
         return np.full(count, default, dtype) if values is None else np.asarray(values, dtype).reshape(count)
 
     return Rows(
