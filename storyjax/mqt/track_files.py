@@ -149,8 +149,8 @@ def cut_to_picture(found: Rows, film: Film, where: str, report: Report) -> Rows:
     inside = (cut[:, 2] > 0) & (cut[:, 3] > 0)
     if not inside.any():
         raise StoryjaxError(
-            f"all {len(found)} boxes of {where} lie outside the picture of {film.width} × {film.height} pixels: they may"
-            " be of another video, or in other units"
+            f"all {len(found)} boxes of {where} lie outside the picture of {film.width} × {film.height} pixels: they"
+            " may be of another video, or in other units"
         )
     if not inside.all():
         first = int(found.frame[~inside][0])
