@@ -144,7 +144,7 @@ def _parse(line: str) -> tuple[list[float] | None, str]:
     if values[4] <= 0 or values[5] <= 0:
         return None, f"has a box of {values[4]:g} × {values[5]:g} pixels"
     score = values[6] if len(values) > 6 and np.isfinite(values[6]) else 1.0
-    kind = values[7] if len(values) > 7 and np.isfinite(values[7]) else UNKNOWN
+    kind = values[7] if len(values) > 7 and np.isfinite(values[7]) else float(UNKNOWN)
     visibility = values[8] if len(values) > 8 and 0 <= values[8] <= 1 else 1.0
     return [*values[:6], score, kind, visibility], ""
 

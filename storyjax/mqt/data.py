@@ -70,7 +70,8 @@ class Objects:
         return np.prod(np.maximum(self.corners[:, 2:] - self.corners[:, :2], 0), axis=1)
 
     def mirrored(self) -> "Objects":
-        return Objects(self.corners[:, [2, 1, 0, 3]] * (-1, 1, -1, 1) + np.float32((1, 0, 1, 0)), self.ids, self.kinds)
+        corners = self.corners[:, [2, 1, 0, 3]] * np.float32((-1, 1, -1, 1)) + np.float32((1, 0, 1, 0))
+        return Objects(corners, self.ids, self.kinds)
 
 
 class _Loader:

@@ -96,7 +96,7 @@ def test_missing_frames_and_broken_rows_are_named_and_the_rest_is_used(changed) 
     for part in ("frame 3 is missing", "frame 5 is missing", "0 × 9", "frame 99"):
         assert part in text
     assert [bool(source[i]["image"]) for i in range(5)] == [True, True, False, True, False]
-    with pytest.raises(StoryjaxError, match="cannot be used, more than the allowed 1.0%"):
+    with pytest.raises(StoryjaxError, match=r"cannot be used, more than the allowed 1\.0%"):
         mot.prepare(mot.Mot17, world, prepared, max_broken_share=0.01)
 
 
@@ -156,7 +156,7 @@ def test_unknown_ids_and_boxes_without_area_are_named_and_left_out(changed) -> N
     content["annotations"][2]["bbox"] = [1, 2, 0, 4]
     path.write_text(json.dumps(content))
     (world / "train2017" / "000000000005.jpg").unlink()
-    with pytest.raises(StoryjaxError, match="COCO .* 4 of .*no image 4711"):
+    with pytest.raises(StoryjaxError, match=r"COCO .* 4 of .*no image 4711"):
         coco.prepare(world, prepared)
     source = coco.prepare(world, prepared, max_broken_share=0.5)["train"]
     assert len(source) == 4
@@ -200,5 +200,5 @@ def test_a_pattern_that_fits_nothing_and_a_broken_seqinfo_are_errors(changed) ->
     with pytest.raises(StoryjaxError, match="fits 'MOT17-09'"):
         mot.prepare(mot.Mot17, world, prepared, held_out=("MOT17-09",))
     (world / "train" / "StoryWorld-0001-DPM" / "seqinfo.ini").write_text("[Sequence]\nname=x\nframeRate=0\n")
-    with pytest.raises(StoryjaxError, match="seqinfo.ini"):
+    with pytest.raises(StoryjaxError, match=r"seqinfo\.ini"):
         mot.prepare(mot.Mot17, world, prepared)
