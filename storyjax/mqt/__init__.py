@@ -1,0 +1,1 @@
+"""MQT: multi-query transformer tracking of any object (thesis Ch. 2)."""
