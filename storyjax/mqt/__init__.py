@@ -1,1 +1,1 @@
-"""MQT: multi-query transformer tracking of any object (thesis Ch. 2)."""
+"""MQT: a multi-query transformer that detects, tracks and re-identifies any object (thesis Ch. 2)."""
