@@ -9,6 +9,7 @@ import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float32, Int32
@@ -55,15 +56,8 @@ class Rows:
         return np.isin(self.kind, DISTRACTORS)
 
 
-def rows(
-    frame: np.ndarray | Iterable[int],
-    id: np.ndarray | Iterable[int],
-    xywh_px: np.ndarray | Iterable[Iterable[float]],
-    score: np.ndarray | Iterable[float] | None = None,
-    kind: np.ndarray | Iterable[int] | None = None,
-    visibility: np.ndarray | Iterable[float] | None = None,
-) -> Rows:
-    """Rows from whatever holds their columns; score and visibility are 1 and kind -1 where they are not given."""
+def rows(frame: Any, id: Any, xywh_px: Any, score: Any = None, kind: Any = None, visibility: Any = None) -> Rows:
+    """Rows from whatever NumPy makes arrays of; score and visibility are 1 and kind -1 where they are not given."""
     frames = np.asarray(frame, np.int32).reshape(-1)
     count = len(frames)
 
@@ -97,8 +91,8 @@ def by_frame(found: Rows) -> dict[int, Rows]:
     """The rows of each frame that has any."""
     order = np.argsort(found.frame, kind="stable")
     frames, starts = np.unique(found.frame[order], return_index=True)
-    ends = [*starts[1:], len(order)]
-    return {int(f): found[order[a:b]] for f, a, b in zip(frames, starts, ends, strict=True)}
+    parts = np.split(order, starts[1:]) if len(order) else []
+    return {int(frame): found[part] for frame, part in zip(frames, parts, strict=True)}
 
 
 def read_rows(path: str | Path, truth: bool = False, broken: list[str] | None = None) -> Rows:

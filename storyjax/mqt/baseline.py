@@ -49,7 +49,7 @@ class IouTracker:
         chosen = sure >= self.least_score
         boxes, sure = detections[chosen], sure[chosen]
         before = np.array([kept.box for kept in self._kept], np.float32).reshape(-1, 4)
-        pairs = dict((j, i) for i, j in matched(box_iou(before, boxes), self.least_iou))
+        pairs = {j: i for i, j in matched(box_iou(before, boxes), self.least_iou)}
         told, going = [], []
         for index, box in enumerate(boxes):
             if index in pairs:

@@ -4,9 +4,9 @@ The thesis tracks a video twice, from its beginning and from its end, and trusts
 
 - back-to-front confirmation (B2F track): a track is true where one of the other pass overlaps it by more than half of
   the total area;
-- back-to-front confirmation by appearance (B2F id): tracks of both passes are matched by what they look like (Hungarian,
-  threshold 0.4), and the overlap is asked for again. Tracks of one pass that match the same track of the other are one
-  object that was lost between, so they are given one number;
+- back-to-front confirmation by appearance (B2F id): tracks of both passes are matched by what they look like
+  (Hungarian, threshold 0.4), and the overlap is asked for again. Tracks of one pass that match the same track of the
+  other are one object that was lost between, so they are given one number;
 - trajectory filling (TF): gaps of a track are filled by straight lines, as far as they are short.
 """
 

@@ -40,6 +40,7 @@ class Sequence:
         length: frames, missing ones too; of some videos it is known only when they have been read.
         ground_truth: rows of what is there, with MOT17's classes (`Rows.targets`, `Rows.distractors`).
         detections: by the name of the public detector.
+        categories: the kind of each track of the truth, as the data set counts them (TAO).
         read: gives the frames, and says in a line what is wrong with one.
     """
 
@@ -51,6 +52,7 @@ class Sequence:
     read: Callable[[Report], Iterator[Frame]]
     ground_truth: Rows = field(default_factory=no_rows)
     detections: dict[str, Rows] = field(default_factory=dict)
+    categories: dict[int, int] = field(default_factory=dict)
 
     def frames(self, report: Report = _silent) -> Iterator[Frame]:
         """(number from 1, RGB picture or None where it is missing or broken), one after another."""
@@ -64,11 +66,13 @@ def prepared_sequences(source: FrameSource) -> list[Sequence]:
 
 def _prepared(source: FrameSource, info: SequenceInfo) -> Sequence:
     truth, found = [], {name: [] for name in source.detectors}
+    categories: dict[int, int] = {}
     for index in range(info.start, info.start + info.length):
         record = source[index]
         count = len(record["ids"])
         # Rows are given as MOT17's classes have them, whatever the data set calls its own.
         kind = np.where(record["considered"], 1, np.where(record["ignored"], 8, 0))
+        categories |= dict(zip(record["ids"].tolist(), record["kinds"].tolist(), strict=True))
         columns = (record["ids"], record["boxes"], record["considered"], kind, record["visibility"])
         truth.append(rows(np.full(count, record["frame"]), *columns))
         for number, name in enumerate(source.detectors):
@@ -82,7 +86,8 @@ def _prepared(source: FrameSource, info: SequenceInfo) -> Sequence:
             yield pictures.read(int(record["frame"]), lambda record=record: _decode(record))
 
     detections = {name: concatenate(parts) for name, parts in found.items()}
-    return Sequence(info.name, info.fps, info.width, info.height, info.length, read, concatenate(truth), detections)
+    size = (info.width, info.height)
+    return Sequence(info.name, info.fps, *size, info.length, read, concatenate(truth), detections, categories)
 
 
 def _decode(record: dict) -> np.ndarray:

@@ -99,7 +99,7 @@ def test_track_map_averages_over_kinds() -> None:
     truth = a_sequence(0, tracks=2)
     kinds = np.where(truth.id == 1, 3, 5).astype(np.int32)
     truth = Rows(**{**truth.__dict__, "kind": kinds})
-    assert track_map([truth], [truth[truth.id == 1]]) == 0.5
+    assert track_map([truth], [truth[truth.id == 1]]) == pytest.approx(0.5)
 
 
 def test_a_number_twice_in_a_frame_is_an_error_of_one_line() -> None:
