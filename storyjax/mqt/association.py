@@ -70,7 +70,9 @@ class TrackerConfig:
         least = {"hypotheses": 1, "births": 1, "capacity": 1, "given": 1, "patience": 0, "memory_first": 0}
         for name, value in least.items():
             if getattr(self, name) < value:
-                raise StoryjaxError(f"config.model.tracker.{name} is {getattr(self, name)}; it must be {value} or more.")
+                raise StoryjaxError(
+                    f"config.model.tracker.{name} is {getattr(self, name)}; it must be {value} or more."
+                )
         if self.memory_first + self.memory_last < 1:
             raise StoryjaxError("config.model.tracker: memory_first + memory_last must be 1 or more.")
 

@@ -12,7 +12,7 @@ Every stage of §2.6.1 is a config of its own, which starts from the run before 
 
 import dataclasses
 import functools
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,14 +23,14 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from storyjax.configuration import from_config
-from storyjax.data.pipeline import Stream, eval_stream
 from storyjax.errors import StoryjaxError
 from storyjax.mqt.association import TrackerConfig
-from storyjax.mqt.data import PairLoader, PairSource
+from storyjax.mqt.evaluate import tracking_evaluator, user_initialised_evaluator
 from storyjax.mqt.losses import LossConfig, Losses
+from storyjax.mqt.measure import detection_evaluator, pairs_evaluator
 from storyjax.mqt.model import Mqt, MqtConfig, Tracks
-from storyjax.mqt.sources import FRAMES, MqtData, Sources
-from storyjax.train.experiment import Batch, Evaluator, Experiment, Params, Planned, StreamSpec, Task, summing_evaluator
+from storyjax.mqt.sources import FRAMES, PICTURES, MqtData, Sources
+from storyjax.train.experiment import Batch, Evaluator, Experiment, HostEvaluator, Params, Planned, Task
 from storyjax.train.precision import get_policy
 from storyjax.weights.tree_io import load_flat
 
@@ -112,34 +112,27 @@ def planned_batch(data: MqtData, examples: int) -> Batch:
     return shapes | {name: jax.ShapeDtypeStruct((examples, *data.size, 3), jnp.uint8) for name in images}
 
 
-def held_out_pairs(losses: Losses, sources: Sources, data: MqtData) -> Evaluator:
-    """How well boxes are found and kept in pairs of held-out frames: quick, and says much before anything is tracked."""
+def make_evaluators(
+    losses: Losses, sources: Sources, data: MqtData, section: ModelConfig
+) -> Iterator[Evaluator | HostEvaluator]:
+    """Of pictures the detections; of sequences pairs of frames, and what a tracker makes of the whole."""
+    # Here, because the tracker reads what this module makes.
+    from storyjax.mqt.predict import Tracker
 
-    def stream(spec: StreamSpec) -> Stream:
-        source = PairSource(sources.split(data.measure, _held_out(data)), 1)
-        return eval_stream(source, PairLoader(data.view), spec)
+    def make_tracker(params: Params) -> Tracker:
+        return Tracker(losses.model, params, tuple(data.size), section.tracker)
 
-    def measure(params: Params, batch: Batch) -> dict[str, jax.Array]:
-        # Each example alone, so that filled up rows of the last batch can be left out.
-        def one(example: Batch) -> dict[str, jax.Array]:
-            alone = {name: array[None] for name, array in example.items()}
-            return losses.tracking(params, alone, jax.random.key(0))[1]
-
-        arrays = {name: array for name, array in batch.items() if name not in ("index", "record_valid")}
-        scalars = jax.lax.map(one, arrays)
-        valid = batch["record_valid"].astype(jnp.float32)
-        kept = {name: (scalars[name] * valid).sum() for name in ("track_iou", "det_iou", "kept", "likeness")}
-        return {**kept, "n": valid.sum()}
-
-    def finish(sums: dict[str, Any]) -> dict[str, float]:
-        count = max(float(sums.pop("n")), 1.0)
-        return {f"{data.measure}/pair_{name}": float(total) / count for name, total in sums.items()}
-
-    return summing_evaluator("pairs", stream, measure, finish)
-
-
-def _held_out(data: MqtData) -> str:
-    return "validation" if data.measure == "tao" else "held_out"
+    if data.measure in PICTURES:
+        yield detection_evaluator(losses.model, sources, data)
+        return
+    if data.measure in FRAMES:
+        yield pairs_evaluator(losses, sources, data)
+    if section.tracker.protocol == "user":
+        yield user_initialised_evaluator(data.measure, make_tracker, sources.sequences)
+        return
+    unseen = functools.partial(sources.sequences, unseen=True) if data.unseen else None
+    detector = None if section.tracker.protocol == "private" else data.detector
+    yield tracking_evaluator(data.measure, make_tracker, sources.sequences, unseen, detector)
 
 
 def build(config: ConfigDict) -> Experiment:
@@ -149,9 +142,7 @@ def build(config: ConfigDict) -> Experiment:
     losses, sources = Losses(model, section.loss), Sources(data)
     loss = losses.detection if data.mode == "detection" else losses.tracking
     planned = Planned(functools.partial(planned_batch, data))
-    evaluators: tuple[Evaluator, ...] = ()
-    if data.measure in FRAMES:
-        evaluators += (held_out_pairs(losses, sources, data),)
+    evaluators = tuple(make_evaluators(losses, sources, data, section))
     weights = section.weights
     return Experiment(
         name="mqt",

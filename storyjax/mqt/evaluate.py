@@ -8,7 +8,7 @@ of a tracker that gets the same detections and knows overlap alone (baseline.py)
 
 import dataclasses
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float, Float32, UInt8
@@ -30,6 +30,7 @@ CROSSED = 0.3  # the IoU of two targets from which they count as crossing
 _PATIENCE, _BIRTHS = (0, 3, 8), (1, 2)
 
 
+@runtime_checkable
 class Tracked(Protocol):
     """A box of a track: number, left, top, width and height in pixels, and how sure the tracker is."""
 
@@ -38,6 +39,7 @@ class Tracked(Protocol):
     score: float
 
 
+@runtime_checkable
 class Tracks(Protocol):
     """An online tracker."""
 

@@ -124,9 +124,7 @@ class Tracker:
         active = self._association.update(own, disagreement, det, given, confirmed)
         return [self._tracked(track.id, track.best.box, track.score, track.best.appearance) for track in active]
 
-    def detect(
-        self, image: UInt8[np.ndarray, "y x 3"]
-    ) -> tuple[Float32[np.ndarray, "m 4"], Float32[np.ndarray, "m"]]:
+    def detect(self, image: UInt8[np.ndarray, "y x 3"]) -> tuple[Float32[np.ndarray, "m 4"], Float32[np.ndarray, "m"]]:
         """What the det queries find without any memory: boxes (left, top, width, height in pixels) and probabilities,
         the surest first; those that could start a track."""
         found = jax.device_get(self._detects(self.params, self._fit(image)))
