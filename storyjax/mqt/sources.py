@@ -36,7 +36,9 @@ class MqtData:
         dataset: what is trained on: mot17, mot20, tao, coco or crowdhuman.
         mode: "detection" (pictures with perturbed boxes), "simulated" (pairs made of one picture) or "pairs" (two
             frames of a sequence).
-        measure: the data set whose sequences are tracked: mot17, mot20, gmot40 or tao.
+        measure: the data set whose sequences are tracked (mot17, mot20, gmot40 or tao), or whose pictures objects are
+            found in (coco or crowdhuman).
+        detector: whose public detections are given, where the tracker's protocol takes any (§2.6.2).
         mot17_dir ... : official files (storyjax/data/builders says which).
         data_dir: where the prepared records go.
         storyworld: by data set, how much of StoryWorld is to be written into these folders; None for real data.
@@ -51,6 +53,7 @@ class MqtData:
     dataset: str = "mot17"
     mode: Literal["detection", "simulated", "pairs"] = "pairs"
     measure: str = "mot17"
+    detector: str = "FRCNN"
     mot17_dir: str = "data/MOT17"
     mot20_dir: str = "data/MOT20"
     gmot40_dir: str = "data/GMOT40"
@@ -96,7 +99,7 @@ class Sources:
         known = (*PICTURES, *FRAMES)
         choose(data.dataset, known, "config.data.dataset")
         choose(data.mode, ("detection", "simulated", "pairs"), "config.data.mode")
-        choose(data.measure, (*FRAMES, "gmot40"), "config.data.measure")
+        choose(data.measure, (*known, "gmot40"), "config.data.measure")
         if data.mode == "pairs" and data.dataset in PICTURES:
             raise StoryjaxError(
                 f"config.data.mode: {data.dataset} has no sequences; 'simulated' makes pairs of pictures"

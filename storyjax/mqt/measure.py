@@ -1,0 +1,100 @@
+"""What is measured while MQT trains, without tracking: detection in pictures, and pairs of frames.
+
+`coco/det_ap` and so on are AP of det queries, of pos queries given perturbed true boxes, and given the true boxes
+(Table 2.8a); `NAME/pair_track_iou` and so on say how well boxes are found and kept from frame to frame.
+"""
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from storyjax.data.pipeline import Stream, eval_stream
+from storyjax.metrics.detection import Detections, average_precision
+from storyjax.mqt.data import DetectionLoader, PairLoader, PairSource, View
+from storyjax.mqt.losses import Losses
+from storyjax.mqt.model import Mqt
+from storyjax.mqt.sources import MqtData, Sources
+from storyjax.train.experiment import Batch, Evaluator, Params, StreamSpec, summing_evaluator
+
+_SPLITS = {"coco": "val", "crowdhuman": "val", "tao": "validation"}
+_PAIRED = ("track_iou", "det_iou", "kept", "likeness")
+
+
+def _plain(data: MqtData) -> View:
+    """Pictures as they are."""
+    return dataclasses.replace(data.view, flip=0.0, jitter=0.0)
+
+
+def split_of(data: MqtData) -> str:
+    """The split of `data.measure` that is measured on."""
+    return _SPLITS.get(data.measure, "held_out")
+
+
+def pairs_evaluator(losses: Losses, sources: Sources, data: MqtData) -> Evaluator:
+    """The scalars of the tracking loss over pairs of adjacent held-out frames: quick, and before anything is tracked."""
+
+    def stream(spec: StreamSpec) -> Stream:
+        source = PairSource(sources.split(data.measure, split_of(data)), 1)
+        return eval_stream(source, PairLoader(_plain(data)), spec)
+
+    def measure(params: Params, batch: Batch) -> dict[str, jax.Array]:
+        # Each example alone, so that the rows that fill up the last batch can be left out.
+        def one(example: Batch) -> dict[str, jax.Array]:
+            alone = {name: array[None] for name, array in example.items()}
+            return losses.tracking(params, alone, jax.random.key(0))[1]
+
+        arrays = {name: array for name, array in batch.items() if name not in ("index", "record_valid")}
+        scalars = jax.lax.map(one, arrays)
+        valid = batch["record_valid"].astype(jnp.float32)
+        return {"n": valid.sum(), **{name: (scalars[name] * valid).sum() for name in _PAIRED}}
+
+    def finish(sums: dict[str, Any]) -> dict[str, float]:
+        count = max(float(sums["n"]), 1.0)
+        return {f"{data.measure}/pair_{name}": float(sums[name]) / count for name in _PAIRED}
+
+    return summing_evaluator("pairs", stream, measure, finish)
+
+
+def detection_evaluator(model: Mqt, sources: Sources, data: MqtData) -> Evaluator:
+    """AP of every way of asking for what is in a picture."""
+
+    def stream(spec: StreamSpec) -> Stream:
+        return eval_stream(sources.split(data.measure, split_of(data)), DetectionLoader(_plain(data)), spec)
+
+    def measure(params: Params, batch: Batch) -> dict[str, Any]:
+        def see(model: Mqt) -> dict[str, Any]:
+            seen = model.encode(batch["images0"])
+            found = model.decode(seen, batch["prior"], batch["prior_mask"])
+            true = model.decode(seen, batch["boxes0"], batch["present0"])
+            sets = {"det": found.det, "pos": found.prior, "true": true.prior}
+            return {name: (outputs.boxes[-1], model.presence(outputs.appearance[-1])) for name, outputs in sets.items()}
+
+        return model.apply({"params": params}, method=see)
+
+    def accumulate(acc: Any, measured: Any, batch: Batch) -> Any:
+        acc = acc if acc is not None else {"truth": [], "det": [], "pos": [], "true": []}
+        height, width = batch["images0"].shape[1:3]
+        for row in np.flatnonzero(np.asarray(batch["record_valid"])):
+            there = np.asarray(batch["present0"][row])
+            acc["truth"].append(_detections(np.asarray(batch["boxes0"][row])[there], None, width, height))
+            for name, (boxes, presence) in measured.items():
+                chosen = np.ones(boxes.shape[1], bool) if name == "det" else there
+                found = np.asarray(boxes[row])[chosen], np.asarray(presence[row])[chosen]
+                acc[name].append(_detections(*found, width, height))
+        return acc
+
+    def finish(acc: Any) -> dict[str, float]:
+        scores = {name: average_precision(acc["truth"], acc[name]) for name in ("det", "pos", "true")}
+        return {f"{data.measure}/{name}_{key}": value for name, each in scores.items() for key, value in each.items()}
+
+    return Evaluator("detection", stream, measure, accumulate, finish)
+
+
+def _detections(boxes: np.ndarray, logits: np.ndarray | None, width: int, height: int) -> Detections:
+    scale = np.array([width, height], np.float32)
+    low, high = (np.clip(boxes[:, :2] + side * boxes[:, 2:] / 2, 0, 1) * scale for side in (-1, 1))
+    scores = np.ones(len(boxes)) if logits is None else 1 / (1 + np.exp(-logits.astype(np.float64)))
+    return Detections(np.concatenate([low, high - low], axis=1).astype(np.float64), scores)
