@@ -15,6 +15,7 @@ from PIL import Image
 
 from storyjax.data.builders.frames import FrameSource
 from storyjax.data.images import decode_image
+from storyjax.data.pipeline import RandomAccess
 from storyjax.errors import StoryjaxError
 
 Window = tuple[float, float, float, float]
@@ -166,7 +167,7 @@ def _numbers(
 class FramePair:
     """A frame of a sequence, and how many frames of the same sequence follow it, as far as a pair may reach."""
 
-    source: FrameSource
+    source: RandomAccess
     index: int
     reach: int
 

@@ -120,6 +120,9 @@ def test_perturbed_boxes_stay_near_and_in_the_picture() -> None:
 class Frames:
     """Five frames of a square that moves two pixels each; object 2 is hidden in the last two."""
 
+    def __len__(self) -> int:
+        return 5
+
     def __getitem__(self, index: int) -> dict:
         boxes = [[20 + 2 * index, 30, 20, 20], [100, 30, 20, 20]]
         there = {
@@ -205,7 +208,6 @@ def test_sources_measure_on_what_training_never_sees(data: MqtData) -> None:
     ("changes", "line"),
     [
         ({"dataset": "mot71"}, "mot17"),
-        ({"mode": "pair"}, "pairs"),
         ({"dataset": "coco"}, "coco has no sequences"),
         ({"measure": "gmot"}, "gmot40"),
     ],
