@@ -285,7 +285,7 @@ def _blip2_from_hub(hub: Any) -> Blip2Config:
     )
 
 
-_FRAME = ((1, 64, 64, 3), jnp.float32)
+_FRAME = ((1, 256, 256, 3), jnp.float32)  # of tokens enough for 300 proposals
 HUB_LAYOUT = "transformers"
 T5_FAMILY = Family(
     ("t5",),
