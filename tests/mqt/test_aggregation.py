@@ -1,6 +1,7 @@
 """The five aggregations: alone unchanged, what is missing has no say, weights sum to one."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -13,6 +14,7 @@ def outputs(seed: int = 0) -> Outputs:
 
 
 def aggregate(scheme: Scheme, kinds: Outputs, mask: np.ndarray, appearance_kind: int = 1) -> Outputs:
+    kinds, mask = jax.tree.map(jnp.asarray, (kinds, mask))
     module = Aggregation(scheme, box_kind=0, appearance_kind=appearance_kind)
     variables = module.init(jax.random.key(0), kinds, mask)
     # Away from where training starts, at which gates and weights are all alike.

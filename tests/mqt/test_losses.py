@@ -72,7 +72,8 @@ def test_contrast_is_the_printed_loss() -> None:
     mask = np.array([[True, True, True, False]])
     for include in (True, False):
         config = dataclasses.replace(CONFIG, include_positive=include)
-        total, count = contrast(anchors, objects[0], others, objects[1], mask, config)
+        arrays = (jnp.asarray(array) for array in (anchors, objects[0], others, objects[1], mask))
+        total, count = contrast(*arrays, config)
         expected = 0.0
         for anchor, positive, negatives in ((0, 1, (0, 2)), (1, 0, (1, 2))):
             below = 0.1 * sum(np.exp(cosine[anchor, j]) for j in negatives)
@@ -83,9 +84,8 @@ def test_contrast_is_the_printed_loss() -> None:
 
 
 def test_an_object_without_another_output_is_left_out() -> None:
-    vectors = np.ones((1, 2, 3), np.float32)
-    nobody = np.array([[-1, 5]], np.int32)
-    total, count = contrast(vectors, nobody, vectors, np.array([[-1, 0]], np.int32), np.ones((1, 2), bool), CONFIG)
+    vectors, nobody, some = jnp.ones((1, 2, 3)), jnp.array([[-1, 5]]), jnp.array([[-1, 0]])
+    total, count = contrast(vectors, nobody, vectors, some, jnp.ones((1, 2), bool), CONFIG)
     assert (float(total), float(count)) == (0.0, 0.0)
 
 
@@ -101,7 +101,7 @@ def test_focal_and_box_losses_at_known_places() -> None:
 
 
 def test_assignments_the_other_way_round() -> None:
-    assignment = np.array([[2, -1, 0]], np.int32)
+    assignment = jnp.array([[2, -1, 0]])
     np.testing.assert_array_equal(matched_queries(assignment, 4), [[2, -1, 0, -1]])
 
 
