@@ -93,9 +93,9 @@ def test_a_folder_is_loaded_and_options_are_checked(tracker: Tracker, tmp_path: 
     save_tree(tmp_path / "model.safetensors", flatten(tracker.params), {})
     loaded = Tracker.from_checkpoint(tmp_path, births=3)
     assert (loaded.config.confirm, loaded.config.births, loaded.size) == (0.6, 3, SIZE)
-    with pytest.raises(StoryjaxError, match="confrim.*confirm"):
+    with pytest.raises(StoryjaxError, match=r"confrim.*confirm"):
         Tracker.from_checkpoint(tmp_path, confrim=0.5)
     with pytest.raises(StoryjaxError, match="class head"):
         Tracker.from_checkpoint(tmp_path, confirm_by="class")
-    with pytest.raises(StoryjaxError, match="no config.json"):
+    with pytest.raises(StoryjaxError, match=r"no config\.json"):
         Tracker.from_checkpoint(tmp_path / "nowhere")

@@ -151,7 +151,7 @@ def test_the_authors_layout_holds_the_same(model) -> None:
     back = export_weights(original_rules(config), import_weights(original_rules(config), original, tree, "original"))
     assert all(np.array_equal(array, original[name]) for name, array in back.items())
     del original["transformer.level_embed"]
-    with pytest.raises(StoryjaxError, match="1 missing: transformer.level_embed"):
+    with pytest.raises(StoryjaxError, match=r"1 missing: transformer\.level_embed"):
         import_weights(original_rules(config), original, tree, "original")
 
 
