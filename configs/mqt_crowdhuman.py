@@ -26,7 +26,7 @@ def get_config(variant: str = "paper") -> ConfigDict:
     config.model = ConfigDict({"mqt": {}, "loss": {}, "tracker": {"confirm": 0.75, "agree": 0.1}})
     # Objects may leave a view here; only of COCO the thesis says that none may be lost (§2.3.2).
     config.data = ConfigDict({"dataset": "crowdhuman", "mode": "simulated", "measure": "mot17", "keep_all": False})
-    config.data.held_out = ("MOT17-09*",)
+    config.data.held_out = ("MOT17-09",)
     config.init = ConfigDict({"checkpoint": "runs/mqt_coco"})
     config.train = ConfigDict({"epochs": 50, "batch_size": 32})
     config.optim = ConfigDict(paper_optim(boundaries=(0.8,)))

@@ -28,7 +28,7 @@ def get_config(variant: str = "paper") -> ConfigDict:
     config.seed = 0
     config.precision = "bfloat16"
     config.model = ConfigDict({"mqt": {}, "loss": {}, "tracker": {"confirm": 0.75, "agree": 0.1}})
-    config.data = ConfigDict({"dataset": "mot17", "mode": "pairs", "measure": "mot17", "held_out": ("MOT17-09*",)})
+    config.data = ConfigDict({"dataset": "mot17", "mode": "pairs", "measure": "mot17", "held_out": ("MOT17-09",)})
     config.init = ConfigDict({"checkpoint": "runs/mqt_crowdhuman"})
     config.train = ConfigDict({"epochs": 20, "batch_size": 32})
     config.optim = ConfigDict(paper_optim(boundaries=(0.5,)))

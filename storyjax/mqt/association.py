@@ -153,7 +153,8 @@ class Association:
         passes = similarity > cfg.confirm if confirmed is None else confirmed
         passes = passes & (found.presence >= cfg.presence)
         kept = [
-            found.hypothesis(i, track.hypotheses[i].length + 1, float(similarity[i])) for i in np.flatnonzero(passes)
+            found.hypothesis(int(i), track.hypotheses[i].length + 1, float(similarity[i]))
+            for i in np.flatnonzero(passes)
         ]
         track.active = bool(kept)
         if not kept:

@@ -3,8 +3,8 @@
     model.mqt        storyjax.mqt.model.MqtConfig: the detector and the queries
     model.loss       storyjax.mqt.losses.LossConfig
     model.tracker    storyjax.mqt.association.TrackerConfig: protocol, thresholds, memory; what is measured with
-    model.weights    a folder that `storyjax import` wrote (a Deformable DETR of the same sizes, or a ResNet), from which
-                     the parts start that it has; None: from scratch
+    model.weights    a folder that `storyjax import` wrote (a Deformable DETR of the same sizes, or a ResNet): where the
+                     parts start that it has; None: from scratch
     data             storyjax.mqt.sources.MqtData: the data set, and how it is trained on
 
 Every stage of §2.6.1 is a config of its own, which starts from the run before through `init.checkpoint`.

@@ -34,7 +34,7 @@ def split_of(data: MqtData) -> str:
 
 
 def pairs_evaluator(losses: Losses, sources: Sources, data: MqtData) -> Evaluator:
-    """The scalars of the tracking loss over pairs of adjacent held-out frames: quick, and before anything is tracked."""
+    """The scalars of the tracking loss over pairs of adjacent held-out frames: quick, and without any tracker."""
 
     def stream(spec: StreamSpec) -> Stream:
         source = PairSource(sources.split(data.measure, split_of(data)), 1)

@@ -18,7 +18,7 @@ how far an output is from it. A class head (Table 2.5c) is an option.
 
 import math
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -69,7 +69,7 @@ class MqtConfig:
 
 @struct.dataclass
 class Tracks:
-    """What is known of tracks from the frame before, for their queries.
+    """What is known of tracks from the frame before, for their queries. (`Any`: on the host these are NumPy arrays.)
 
     Attributes:
       boxes: (b, m, 4), (cx, cy, w, h) normalised.
@@ -78,10 +78,10 @@ class Tracks:
       mask: (b, m) bool, which rows are tracks.
     """
 
-    boxes: Array
-    appearance: Array
-    state: Array
-    mask: Array
+    boxes: Any
+    appearance: Any
+    state: Any
+    mask: Any
 
 
 @struct.dataclass
@@ -104,7 +104,7 @@ class Found:
 class Seen:
     """An encoded image."""
 
-    memory: Array
+    memory: Any
     pyramid: Pyramid
 
 

@@ -1,7 +1,7 @@
 """The online tracker: frame by frame, with fixed shapes and bounded memory (thesis §2.3.1, §2.3.3, §2.6.2).
 
-The network sees one frame and the queries of all tracks in one jitted pass, whose shapes do not depend on how many there
-are; association.py makes tracks of what it gives.
+The network sees one frame and the queries of all tracks in one jitted pass, whose shapes do not depend on how many
+there are; association.py makes tracks of what it gives.
 """
 
 import json

@@ -6,6 +6,7 @@ with learnt queries, or with proposals of the encoder (`two_stage`), whose boxes
 
 import dataclasses
 import math
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -59,8 +60,8 @@ class DeformableDetrConfig:
 class Decoded:
     """What every decoder layer gives: states (k, b, q, d) and logits of boxes (k, b, q, 4)."""
 
-    states: Array
-    box_logits: Array
+    states: Any
+    box_logits: Any
 
     @property
     def boxes(self) -> Float[Array, "k b q 4"]:
@@ -223,10 +224,10 @@ class Detections:
       proposal_boxes: (b, n, 4) or None.
     """
 
-    logits: Array
-    boxes: Array
-    proposal_logits: Array | None = None
-    proposal_boxes: Array | None = None
+    logits: Any
+    boxes: Any
+    proposal_logits: Any = None
+    proposal_boxes: Any = None
 
 
 class DeformableDetr(nn.Module):

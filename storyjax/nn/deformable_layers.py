@@ -6,6 +6,7 @@ what the box head starts from.
 """
 
 import math
+from typing import Any
 
 import einops
 import jax
@@ -34,10 +35,10 @@ class Pyramid:
       shapes: (height, width) of each level.
     """
 
-    tokens: Array
-    position: Array
-    mask: Array
-    valid: Array
+    tokens: Any
+    position: Any
+    mask: Any
+    valid: Any
     shapes: Shapes = struct.field(pytree_node=False)
 
 
