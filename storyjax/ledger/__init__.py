@@ -8,10 +8,11 @@ import dataclasses
 from collections.abc import Sequence
 
 from storyjax.configuration import choose
-from storyjax.ledger import clip_pad, pi_map, tcr
+from storyjax.ledger import clip_pad, mqt, mqt_supplement, pi_map, tcr
 from storyjax.ledger.entries import Table
 
-TABLES = tcr.TABLES + clip_pad.TABLES + pi_map.TABLES
+_CHAPTER_2 = sorted(mqt.TABLES + mqt_supplement.TABLES, key=lambda table: int(table.number.partition(".")[2]))
+TABLES = tuple(_CHAPTER_2) + tcr.TABLES + clip_pad.TABLES + pi_map.TABLES
 
 
 def find(name: str, tables: Sequence[Table] = TABLES) -> Table:

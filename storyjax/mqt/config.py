@@ -3,6 +3,8 @@
     model.mqt        storyjax.mqt.model.MqtConfig: the detector and the queries
     model.loss       storyjax.mqt.losses.LossConfig
     model.tracker    storyjax.mqt.association.TrackerConfig: protocol, thresholds, memory; what is measured with
+    model.sweep      by name, fields of the tracker or of the queries to measure with besides (Tables 2.6, 2.10)
+    model.offline    whether the enhancements of §2.6.4 are measured (Table 2.11)
     model.weights    a folder that `storyjax import` wrote (a Deformable DETR of the same sizes, or a ResNet): where the
                      parts start that it has; None: from scratch
     data             storyjax.mqt.sources.MqtData: the data set, and how it is trained on
@@ -15,6 +17,7 @@ import functools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import jax
@@ -25,9 +28,10 @@ from ml_collections import ConfigDict
 from storyjax.configuration import from_config
 from storyjax.errors import StoryjaxError
 from storyjax.mqt.association import TrackerConfig
-from storyjax.mqt.evaluate import tracking_evaluator, user_initialised_evaluator
+from storyjax.mqt.evaluate import offline_evaluator, tracking_evaluator, user_initialised_evaluator
 from storyjax.mqt.losses import LossConfig, Losses
 from storyjax.mqt.measure import detection_evaluator, pairs_evaluator
+from storyjax.mqt.measure_queries import queries_evaluator
 from storyjax.mqt.model import Mqt, MqtConfig, Tracks
 from storyjax.mqt.sources import FRAMES, PICTURES, MqtData, Sources
 from storyjax.train.experiment import Batch, Evaluator, Experiment, HostEvaluator, Params, Planned, Task
@@ -44,6 +48,8 @@ class ModelConfig:
     mqt: MqtConfig = field(default_factory=MqtConfig)
     loss: LossConfig = field(default_factory=LossConfig)
     tracker: TrackerConfig = field(default_factory=TrackerConfig)
+    sweep: dict[str, dict[str, Any]] = field(default_factory=dict)
+    offline: bool = False
     weights: str | None = None
 
 
@@ -58,6 +64,16 @@ def make_model(config: Any, precision: str = "float32") -> tuple[Mqt, ModelConfi
 def tracker_config(base: TrackerConfig, options: Mapping[str, Any]) -> TrackerConfig:
     """`base` with some fields set otherwise; StoryjaxError for one that there is not, or that does not fit."""
     return from_config(TrackerConfig, dataclasses.asdict(base) | dict(options), "tracker")
+
+
+def swept(model: Mqt, tracker: TrackerConfig, options: Mapping[str, Any]) -> tuple[Mqt, TrackerConfig]:
+    """The model and tracker with some fields set otherwise, such as need no other parameters."""
+    of_queries = {"kinds", "detect", "aggregation", "box_kind", "appearance_kind"}
+    queries = {name: options[name] for name in options if name in of_queries}
+    if "kinds" in queries:
+        queries["kinds"] = tuple(queries["kinds"])
+    rest = {name: options[name] for name in options if name not in of_queries}
+    return Mqt(dataclasses.replace(model.config, **queries), model.dtype), tracker_config(tracker, rest)
 
 
 def init_parameters(model: Mqt, size: tuple[int, int], key: jax.Array) -> Params:
@@ -119,10 +135,13 @@ def make_evaluators(
     # Here, because the tracker reads what this module makes.
     from storyjax.mqt.predict import Tracker
 
-    def make_tracker(params: Params) -> Tracker:
-        return Tracker(losses.model, params, tuple(data.size), section.tracker)
+    def make_tracker(params: Params, options: Mapping[str, Any] = MappingProxyType({})) -> Tracker:
+        model, tracker = swept(losses.model, section.tracker, options)
+        return Tracker(model, params, tuple(data.size), tracker)
 
     if data.measure in PICTURES:
+        if data.mode == "simulated":
+            yield queries_evaluator(losses.model, sources, data)
         yield detection_evaluator(losses.model, sources, data)
         return
     if data.measure in FRAMES:
@@ -133,6 +152,13 @@ def make_evaluators(
     unseen = functools.partial(sources.sequences, unseen=True) if data.unseen else None
     detector = None if section.tracker.protocol == "private" else data.detector
     yield tracking_evaluator(data.measure, make_tracker, sources.sequences, unseen, detector)
+    for name, options in section.sweep.items():
+        swept(losses.model, section.tracker, options)  # a slip is told before training
+        given = None if options.get("protocol", section.tracker.protocol) == "private" else data.detector
+        other = functools.partial(make_tracker, options=options)
+        yield tracking_evaluator(f"{data.measure}_{name}", other, sources.sequences, None, given, baseline=False)
+    if section.offline:
+        yield offline_evaluator(f"{data.measure}_offline", make_tracker, sources.sequences, detector)
 
 
 def build(config: ConfigDict) -> Experiment:

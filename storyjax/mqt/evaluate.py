@@ -269,7 +269,7 @@ def offline_evaluator(
             results |= _scores(f"{name}/{way}/", films, found)
         return results
 
-    return HostEvaluator(f"{name}_offline", run)
+    return HostEvaluator(name, run)
 
 
 def enhanced(forward: Rows, backward: Rows, looks: offline.Vectors, looks_back: offline.Vectors) -> dict[str, Rows]:

@@ -23,7 +23,7 @@ _SPLITS = {"coco": "val", "crowdhuman": "val", "tao": "validation"}
 _PAIRED = ("track_iou", "det_iou", "kept", "likeness")
 
 
-def _plain(data: MqtData) -> View:
+def plain_view(data: MqtData) -> View:
     """Pictures as they are."""
     return dataclasses.replace(data.view, flip=0.0, jitter=0.0)
 
@@ -38,7 +38,7 @@ def pairs_evaluator(losses: Losses, sources: Sources, data: MqtData) -> Evaluato
 
     def stream(spec: StreamSpec) -> Stream:
         source = PairSource(sources.split(data.measure, split_of(data)), 1)
-        return eval_stream(source, PairLoader(_plain(data)), spec)
+        return eval_stream(source, PairLoader(plain_view(data)), spec)
 
     def measure(params: Params, batch: Batch) -> dict[str, jax.Array]:
         # Each example alone, so that the rows that fill up the last batch can be left out.
@@ -62,7 +62,7 @@ def detection_evaluator(model: Mqt, sources: Sources, data: MqtData) -> Evaluato
     """AP of every way of asking for what is in a picture."""
 
     def stream(spec: StreamSpec) -> Stream:
-        return eval_stream(sources.split(data.measure, split_of(data)), DetectionLoader(_plain(data)), spec)
+        return eval_stream(sources.split(data.measure, split_of(data)), DetectionLoader(plain_view(data)), spec)
 
     def measure(params: Params, batch: Batch) -> dict[str, Any]:
         def see(model: Mqt) -> dict[str, Any]:
@@ -79,11 +79,11 @@ def detection_evaluator(model: Mqt, sources: Sources, data: MqtData) -> Evaluato
         height, width = batch["images0"].shape[1:3]
         for row in np.flatnonzero(np.asarray(batch["record_valid"])):
             there = np.asarray(batch["present0"][row])
-            acc["truth"].append(_detections(np.asarray(batch["boxes0"][row])[there], None, width, height))
+            acc["truth"].append(as_detections(np.asarray(batch["boxes0"][row])[there], None, width, height))
             for name, (boxes, presence) in measured.items():
                 chosen = np.ones(boxes.shape[1], bool) if name == "det" else there
                 found = np.asarray(boxes[row])[chosen], np.asarray(presence[row])[chosen]
-                acc[name].append(_detections(*found, width, height))
+                acc[name].append(as_detections(*found, width, height))
         return acc
 
     def finish(acc: Any) -> dict[str, float]:
@@ -93,7 +93,8 @@ def detection_evaluator(model: Mqt, sources: Sources, data: MqtData) -> Evaluato
     return Evaluator("detection", stream, measure, accumulate, finish)
 
 
-def _detections(boxes: np.ndarray, logits: np.ndarray | None, width: int, height: int) -> Detections:
+def as_detections(boxes: np.ndarray, logits: np.ndarray | None, width: int, height: int) -> Detections:
+    """Boxes (cx, cy, w, h) as shares of a picture of that size, with the logits of their being there, for AP."""
     scale = np.array([width, height], np.float32)
     low, high = (np.clip(boxes[:, :2] + side * boxes[:, 2:] / 2, 0, 1) * scale for side in (-1, 1))
     scores = np.ones(len(boxes)) if logits is None else 1 / (1 + np.exp(-logits.astype(np.float64)))
