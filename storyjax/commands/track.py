@@ -9,10 +9,10 @@ Finds what there is in a video, of whatever kind, and follows each thing from fr
 you like, a video with boxes, numbers and trails.
 
   storyjax track street.mp4 --render tracked.mp4
-  storyjax track MOT17/train/MOT17-09-SDP --out tracks.txt          a folder of pictures, in MOTChallenge's layout or any
-  storyjax track street.mp4 --init boxes.json                       follows what you point at, and nothing else
-  storyjax track street.mp4 --detections det.txt                    uses the boxes of another detector (MOTChallenge's)
-  storyjax track street.mp4 --detections det.txt --detect           uses both
+  storyjax track MOT17/train/MOT17-09-SDP --out tracks.txt   a folder of pictures, in MOTChallenge's layout or any
+  storyjax track street.mp4 --init boxes.json                follows what you point at, and nothing else
+  storyjax track street.mp4 --detections det.txt             uses the boxes of another detector (MOTChallenge's text)
+  storyjax track street.mp4 --detections det.txt --detect    uses both
 
 boxes.json holds left, top, width and height in pixels (from 0), and may say from which frame on (from 1):
 
@@ -20,8 +20,8 @@ boxes.json holds left, top, width and height in pixels (from 0), and may say fro
 
 The tracks are MOTChallenge's text, a line for each box: frame, id, left, top, width, height, score, -1, -1, -1, frames
 and pixels counted from 1. A frame that is missing or broken is reported, and tracking goes on; frames of another size
-are brought to that of the first. Boxes are cut to the picture. The files appear when all is done, or not at all. A video
-may be of any length: memory and speed do not depend on it.
+are brought to that of the first. Boxes are cut to the picture. The files appear when all is done, or not at all. A
+video may be of any length: memory and speed do not depend on it.
 
 The model that comes with storyjax is small and has seen nothing but StoryWorld (`storyjax data tracks --help` writes
 some to try it on): what it finds in other videos is a guess.

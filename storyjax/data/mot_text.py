@@ -6,7 +6,7 @@ A line of such a file is `frame,id,left,top,width,height,score,...`, of tracks f
 """
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -144,17 +144,23 @@ def _parse(line: str) -> tuple[list[float] | None, str]:
     if values[4] <= 0 or values[5] <= 0:
         return None, f"has a box of {values[4]:g} × {values[5]:g} pixels"
     score = values[6] if len(values) > 6 and np.isfinite(values[6]) else 1.0
-    kind = values[7] if len(values) > 7 and np.isfinite(values[7]) else UNKNOWN
+    kind = values[7] if len(values) > 7 and np.isfinite(values[7]) else float(UNKNOWN)
     visibility = values[8] if len(values) > 8 and 0 <= values[8] <= 1 else 1.0
     return [*values[:6], score, kind, visibility], ""
 
 
 def format_rows(found: Rows) -> Iterator[str]:
     """The lines of a file of tracks or detections, in the order of the rows."""
-    for i in range(len(found)):
-        left, top, width, height = found.xywh_px[i].astype(np.float64)
-        where = f"{left + 1:.2f},{top + 1:.2f},{width:.2f},{height:.2f}"
-        yield f"{found.frame[i]},{found.id[i]},{where},{found.score[i]:.4f},-1,-1,-1\n"
+    for frame, number, box, score in zip(
+        found.frame.tolist(), found.id.tolist(), found.xywh_px.tolist(), found.score.tolist(), strict=True
+    ):
+        yield format_line(frame, number, box, score)
+
+
+def format_line(frame: int, number: int, xywh_px: Sequence[float], score: float) -> str:
+    """A line of such a file; the box is left, top, width and height in pixels from 0."""
+    left, top, width, height = xywh_px
+    return f"{frame},{number},{left + 1:.2f},{top + 1:.2f},{width:.2f},{height:.2f},{score:.4f},-1,-1,-1\n"
 
 
 def write_rows(path: str | Path, found: Rows) -> None:

@@ -15,6 +15,7 @@ from PIL import Image
 
 from storyjax.data.builders.frames import FrameSource
 from storyjax.data.images import decode_image
+from storyjax.data.pipeline import RandomAccess
 from storyjax.errors import StoryjaxError
 
 Window = tuple[float, float, float, float]
@@ -70,7 +71,8 @@ class Objects:
         return np.prod(np.maximum(self.corners[:, 2:] - self.corners[:, :2], 0), axis=1)
 
     def mirrored(self) -> "Objects":
-        return Objects(self.corners[:, [2, 1, 0, 3]] * (-1, 1, -1, 1) + np.float32((1, 0, 1, 0)), self.ids, self.kinds)
+        corners = self.corners[:, [2, 1, 0, 3]] * np.float32((-1, 1, -1, 1)) + np.float32((1, 0, 1, 0))
+        return Objects(corners, self.ids, self.kinds)
 
 
 class _Loader:
@@ -165,7 +167,7 @@ def _numbers(
 class FramePair:
     """A frame of a sequence, and how many frames of the same sequence follow it, as far as a pair may reach."""
 
-    source: FrameSource
+    source: RandomAccess
     index: int
     reach: int
 

@@ -42,7 +42,7 @@ class Painter:
         self._blank = np.full((height, width, 3), 40, np.uint8)
         self._last = self._blank
 
-    def paint(self, number: int, picture: Picture | None, tracked: Sequence[Tracked]) -> Picture:
+    def paint(self, number: int, picture: Picture | None, tracked: Sequence[Tracked]) -> UInt8[np.ndarray, "v u 3"]:
         """The picture of frame `number` with its tracks; a missing one is shown as the last one, darker."""
         shown = self._last // 2 if picture is None else picture
         self._last = self._last if picture is None else picture

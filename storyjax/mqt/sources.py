@@ -98,7 +98,6 @@ class Sources:
         self.data = data
         known = (*PICTURES, *FRAMES)
         choose(data.dataset, known, "config.data.dataset")
-        choose(data.mode, ("detection", "simulated", "pairs"), "config.data.mode")
         choose(data.measure, (*known, "gmot40"), "config.data.measure")
         if data.mode == "pairs" and data.dataset in PICTURES:
             raise StoryjaxError(

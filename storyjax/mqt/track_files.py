@@ -8,16 +8,16 @@ import contextlib
 import json
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from storyjax.data.mot_text import Rows, format_rows, rows
+from storyjax.data.mot_text import Rows, format_line, rows
 from storyjax.errors import StoryjaxError, nearest
-from storyjax.mqt.evaluate import Picture, Tracked, Tracks, as_rows, follow, from_first_boxes
+from storyjax.mqt.evaluate import Picture, Tracked, Tracks, follow, from_first_boxes
 from storyjax.mqt.render import Painter, check_writable, video_writer
 from storyjax.mqt.sequences import Report
 from storyjax.mqt.sequences import Sequence as Film
@@ -76,7 +76,7 @@ def track_to_files(
         paint = None if render is None else stack.enter_context(_painting(render, film))
         for number, picture, tracked in frames:
             tracked = [whole for one in tracked if (whole := _in_picture(one, film)) is not None]
-            write(as_rows(number, tracked))
+            write(format_line(number, one.id, one.xywh_px, one.score) for one in tracked)
             if paint is not None:
                 paint(number, picture, tracked)
             count, missing, boxes = count + 1, missing + (picture is None), boxes + len(tracked)
@@ -93,7 +93,7 @@ class _Numbers:
     def __init__(self) -> None:
         self._bits = bytearray()
 
-    def add(self, numbers: Iterator[int]) -> None:
+    def add(self, numbers: Iterable[int]) -> None:
         for number in numbers:
             place, bit = divmod(max(0, number), 8)
             if place >= len(self._bits):
@@ -106,10 +106,12 @@ class _Numbers:
 
 def _in_picture(one: Tracked, film: Film) -> Any:
     """The track with its box cut to the picture, or None where nothing is left of it."""
-    box = _cut(np.array([one.xywh_px], np.float64), film.width, film.height)[0]
-    if box[2] <= 0 or box[3] <= 0:
+    left, top, width, height = one.xywh_px
+    right, bottom = min(left + width, film.width), min(top + height, film.height)
+    left, top = max(left, 0.0), max(top, 0.0)
+    if right <= left or bottom <= top:
         return None
-    return replace(one, xywh_px=tuple(float(v) for v in box))  # type: ignore[type-var]
+    return replace(one, xywh_px=(left, top, right - left, bottom - top))  # type: ignore[type-var]
 
 
 def _cut(boxes: np.ndarray, width: int, height: int) -> np.ndarray:
@@ -120,11 +122,11 @@ def _cut(boxes: np.ndarray, width: int, height: int) -> np.ndarray:
 
 
 @contextlib.contextmanager
-def _text_writer(path: Path) -> Iterator[Callable[[Rows], None]]:
+def _text_writer(path: Path) -> Iterator[Callable[[Iterable[str]], None]]:
     partial = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         with partial.open("w", encoding="utf-8") as file:
-            yield lambda found: file.writelines(format_rows(found))
+            yield file.writelines
         partial.replace(path)
     except OSError as error:
         raise StoryjaxError(f"can't write {path} ({error.strerror}): choose another place") from error
@@ -149,8 +151,8 @@ def cut_to_picture(found: Rows, film: Film, where: str, report: Report) -> Rows:
     inside = (cut[:, 2] > 0) & (cut[:, 3] > 0)
     if not inside.any():
         raise StoryjaxError(
-            f"all {len(found)} boxes of {where} lie outside the picture of {film.width} × {film.height} pixels: they may"
-            " be of another video, or in other units"
+            f"all {len(found)} boxes of {where} lie outside the picture of {film.width} × {film.height} pixels: they"
+            " may be of another video, or in other units"
         )
     if not inside.all():
         first = int(found.frame[~inside][0])

@@ -14,7 +14,7 @@ from jaxtyping import Float32, Float64, Int16, Int32, UInt8
 
 from storyjax.storyworld.cast import PLACES
 from storyjax.storyworld.movers import ALL_KINDS, SEEN_KINDS, Cutout, Look, cut, cutout, draw_look, look_alike
-from storyjax.storyworld.pen import Pen
+from storyjax.storyworld.pen import Number, Pen
 from storyjax.storyworld.render import lay
 from storyjax.storyworld.scenery import MARGIN
 from storyjax.storyworld.sprites import background, rimmed
@@ -130,7 +130,7 @@ def _ground(style: TrackStyle) -> tuple[float, float]:
     return 0.45 * style.height, 0.98 * style.height
 
 
-def _through(points: list[tuple[float, float, float]], length: int) -> Float64[np.ndarray, "t 2"]:
+def _through(points: list[tuple[Number, Number, Number]], length: int) -> Float64[np.ndarray, "t 2"]:
     """A path through (frame, x, y), straight from point to point."""
     frames, xs, ys = (np.array(column, np.float64) for column in zip(*points, strict=True))
     times = np.arange(length)

@@ -78,7 +78,7 @@ def read_json(path: Path, keys: tuple[str, ...]) -> dict[str, Any]:
 def _read_split(
     folder: Path, split: str, path: Path, content: dict[str, Any], numbers: dict[int, int], found: PicturesRead
 ) -> None:
-    boxes: dict[int, list[tuple[list[float], int, bool]]] = {}
+    boxes: dict[int, list[tuple[list[Any], int, bool]]] = {}
     known = {image.get("id") for image in content["images"]}
     for annotation in content["annotations"]:
         where = f"{path.name} annotation {annotation.get('id')}"

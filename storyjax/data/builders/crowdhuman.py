@@ -76,7 +76,7 @@ def _read_split(images: Path, split: str, path: Path, found: PicturesRead) -> No
             found.pictures.append(picture(file, split, number, size, boxes))
 
 
-def _box(person: dict[str, Any], where: str, found: PicturesRead) -> tuple[list[float], int, bool] | None:
+def _box(person: dict[str, Any], where: str, found: PicturesRead) -> tuple[list[Any], int, bool] | None:
     box = person.get("fbox", person.get("vbox"))
     if not usable_box(box):
         found.broken.append(f"{where}: the box {box} has no area")

@@ -85,17 +85,20 @@ def read_mot(
     for (part, name), by_detector in sequences.items():
         split = part
         if part == "train":
-            split = "held_out" if _fits(name, held_out) else "unseen" if _fits(name, unseen) else "train"
+            names = (name, *(folder.name for folder in by_detector.values()))
+            split = "held_out" if _fits(names, held_out) else "unseen" if _fits(names, unseen) else "train"
         found.sequences.append(_read_sequence(name, split, by_detector, found.broken))
     names = [name for part, name in sequences if part == "train"]
+    folders = [path.parent.name for path in folders if path.parts[-3] == "train"]
     for pattern in (*held_out, *unseen):
-        if not fnmatch.filter(names, pattern):
+        if not fnmatch.filter([*names, *folders], pattern):
             raise StoryjaxError(f"no sequence of {title} in {root} fits '{pattern}'; there are {', '.join(names[:9])}")
     return found
 
 
-def _fits(name: str, patterns: tuple[str, ...]) -> bool:
-    return any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
+def _fits(names: tuple[str, ...], patterns: tuple[str, ...]) -> bool:
+    """Whether a sequence, by its name or that of one of its folders, fits one of the patterns."""
+    return any(fnmatch.fnmatchcase(name, pattern) for name in names for pattern in patterns)
 
 
 def _split_name(folder: str) -> tuple[str, str]:

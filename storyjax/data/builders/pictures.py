@@ -179,7 +179,7 @@ def picture(
     split: str,
     image_id: int,
     size: tuple[int, int],
-    boxes: list[tuple[list[float], int, bool]],
+    boxes: list[tuple[list[Any], int, bool]],
 ) -> Picture:
     """A picture of `size` (width, height) from its boxes (left, top, width, height), their kinds and whether crowds."""
     return Picture(

@@ -76,7 +76,7 @@ def _read_split(frames: Path, split: str, path: Path, only: str | None, found: S
     images: dict[Any, list[dict[str, Any]]] = {}
     for image in content["images"]:
         images.setdefault(image.get("video_id"), []).append(image)
-    boxes: dict[Any, list[tuple[int, list[float], int]]] = {}
+    boxes: dict[Any, list[tuple[int, list[Any], int]]] = {}
     known = {image.get("id") for image in content["images"]}
     for one in content["annotations"]:
         where = f"{path.name} annotation {one.get('id')}"
@@ -100,7 +100,7 @@ def _add_video(
     split: str,
     video: dict[str, Any],
     images: list[dict[str, Any]],
-    boxes: dict[Any, list[tuple[int, list[float], int]]],
+    boxes: dict[Any, list[tuple[int, list[Any], int]]],
     found: SequencesRead,
 ) -> None:
     images = sorted(images, key=lambda image: image["frame_index"])
