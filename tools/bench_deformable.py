@@ -1,13 +1,13 @@
 """Multi-scale deformable attention: how fast it is beside PyTorch's, and what it takes on a TPU.
 
-    python tools/bench_deformable.py                    # against `transformers`' PyTorch reference, on the CPU
-    python tools/bench_deformable.py --tpu              # compiled ahead of time for v5e: temporaries, bytes, no reference
-    python tools/bench_deformable.py --gpu              # on an accelerator: absolute times, and PyTorch's where it sees one
+    python tools/bench_deformable.py              # against `transformers`' PyTorch reference, on the CPU
+    python tools/bench_deformable.py --tpu        # compiled ahead of time for v5e: temporaries and bytes, no reference
+    python tools/bench_deformable.py --gpu        # on an accelerator: absolute times, PyTorch's too where it sees one
 
 One layer of Deformable DETR's encoder: all tokens of the pyramid of an 800 × 1066 image (strides 8 to 64) look at four
 points of each of four levels, with 8 heads of width 32. Places are each token's own, off by a normal draw of two pixels
-of the level looked at. Ours and theirs run turn by turn in one process; a ratio is theirs / ours, the medians of one run:
-above 1 is faster. Forward is without gradients; backward is towards values, places and weights.
+of the level looked at. Ours and theirs run turn by turn in one process; a ratio is theirs / ours of the
+medians: above 1 is faster. Forward is without gradients; backward is towards values, places and weights.
 
 The bytes that XLA counts for a TPU count a loop's body once; beside them stand the bytes with loops counted as often as
 they run (storyjax/train/hlo_cost.py).

@@ -7,6 +7,8 @@
     model.offline    whether the enhancements of §2.6.4 are measured (Table 2.11)
     model.weights    a folder that `storyjax import` wrote (a Deformable DETR of the same sizes, or a ResNet): where the
                      parts start that it has; None: from scratch
+    model.search     values of τ_conf to be tried on the training set of what is measured, which is then all that is
+                     measured (§2.6.1, TAO-person); none: it is as `tracker` says
     data             storyjax.mqt.sources.MqtData: the data set, and how it is trained on
 
 Every stage of §2.6.1 is a config of its own, which starts from the run before through `init.checkpoint`.
@@ -14,7 +16,7 @@ Every stage of §2.6.1 is a config of its own, which starts from the run before 
 
 import dataclasses
 import functools
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
@@ -30,9 +32,10 @@ from storyjax.errors import StoryjaxError
 from storyjax.mqt.association import TrackerConfig
 from storyjax.mqt.evaluate import offline_evaluator, tracking_evaluator, user_initialised_evaluator
 from storyjax.mqt.losses import LossConfig, Losses
-from storyjax.mqt.measure import detection_evaluator, pairs_evaluator
+from storyjax.mqt.measure import detection_evaluator, pairs_evaluator, search_evaluator
 from storyjax.mqt.measure_queries import queries_evaluator
 from storyjax.mqt.model import Mqt, MqtConfig, Tracks
+from storyjax.mqt.sequences import Sequence, prepared_sequences
 from storyjax.mqt.sources import FRAMES, PICTURES, MqtData, Sources
 from storyjax.train.experiment import Batch, Evaluator, Experiment, HostEvaluator, Params, Planned, Task
 from storyjax.train.precision import get_policy
@@ -51,6 +54,7 @@ class ModelConfig:
     sweep: dict[str, dict[str, Any]] = field(default_factory=dict)
     offline: bool = False
     weights: str | None = None
+    search: tuple[float, ...] = ()
 
 
 def make_model(config: Any, precision: str = "float32") -> tuple[Mqt, ModelConfig]:
@@ -139,6 +143,10 @@ def make_evaluators(
         model, tracker = swept(losses.model, section.tracker, options)
         return Tracker(model, params, tuple(data.size), tracker)
 
+    if section.search:
+        films = functools.cache(lambda: prepared_sequences(sources.split(data.measure, "train")))  # type: ignore[arg-type]
+        yield confirm_search(data.measure, losses.model, tuple(data.size), section, films)
+        return
     if data.measure in PICTURES:
         if data.mode == "simulated":
             yield queries_evaluator(losses.model, sources, data)
@@ -159,6 +167,28 @@ def make_evaluators(
         yield tracking_evaluator(f"{data.measure}_{name}", other, sources.sequences, None, given, baseline=False)
     if section.offline:
         yield offline_evaluator(f"{data.measure}_offline", make_tracker, sources.sequences, detector)
+
+
+def confirm_search(
+    name: str, model: Mqt, size: tuple[int, int], section: ModelConfig, films: Callable[[], list[Sequence]]
+) -> HostEvaluator:
+    """Every threshold of `section.search`, in the tracker's protocol."""
+    from storyjax.mqt.predict import Tracker
+
+    user = section.tracker.protocol == "user"
+
+    def measured(threshold: float) -> HostEvaluator:
+        tracker = dataclasses.replace(section.tracker, confirm=threshold)
+
+        def make_tracker(params: Params) -> Tracker:
+            return Tracker(model, params, size, tracker)
+
+        if user:
+            return user_initialised_evaluator(name, make_tracker, films)
+        return tracking_evaluator(name, make_tracker, films, baseline=False)
+
+    measures = [(threshold, measured(threshold)) for threshold in section.search]
+    return search_evaluator(name, measures, "track_map" if user else "mota")
 
 
 def build(config: ConfigDict) -> Experiment:

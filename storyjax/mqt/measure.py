@@ -5,6 +5,7 @@
 """
 
 import dataclasses
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -17,7 +18,7 @@ from storyjax.mqt.data import DetectionLoader, PairLoader, PairSource, View
 from storyjax.mqt.losses import Losses
 from storyjax.mqt.model import Mqt
 from storyjax.mqt.sources import MqtData, Sources
-from storyjax.train.experiment import Batch, Evaluator, Params, StreamSpec, summing_evaluator
+from storyjax.train.experiment import Batch, Evaluator, HostEvaluator, Params, StreamSpec, summing_evaluator
 
 _SPLITS = {"coco": "val", "crowdhuman": "val", "tao": "validation"}
 _PAIRED = ("track_iou", "det_iou", "kept", "likeness")
@@ -91,6 +92,30 @@ def detection_evaluator(model: Mqt, sources: Sources, data: MqtData) -> Evaluato
         return {f"{data.measure}/{name}_{key}": value for name, each in scores.items() for key, value in each.items()}
 
     return Evaluator("detection", stream, measure, accumulate, finish)
+
+
+def search_evaluator(name: str, measures: Sequence[tuple[float, HostEvaluator]], metric: str) -> HostEvaluator:
+    """The linear search for τ_conf (§2.6.1): every measurement under `NAME/confirm_T/`, and the threshold that is best.
+
+    Args:
+        measures: thresholds, each with what measures with it.
+        metric: of theirs, whose largest value is best.
+    """
+
+    def run(params: Params, after_part: Callable[[], None]) -> dict[str, float]:
+        results: dict[str, float] = {}
+        scored: list[tuple[float, float]] = []
+        for threshold, evaluator in measures:
+            found = evaluator.run(params, after_part)
+            scored.append((found[f"{evaluator.name}/{metric}"], threshold))
+            for key, value in found.items():
+                results[f"{name}/confirm_{threshold:g}/{key.removeprefix(f'{evaluator.name}/')}"] = value
+        # Of thresholds that do equally well the smallest: it keeps most.
+        best = max(score for score, _ in scored)
+        results[f"{name}/best_confirm"] = min(threshold for score, threshold in scored if score == best)
+        return results
+
+    return HostEvaluator(f"{name}_search", run)
 
 
 def as_detections(boxes: np.ndarray, logits: np.ndarray | None, width: int, height: int) -> Detections:
