@@ -15,7 +15,7 @@ from storyjax.data.pipeline import Stream, eval_stream
 from storyjax.metrics.detection import average_precision
 from storyjax.mqt.data import SimulatedPairLoader
 from storyjax.mqt.measure import as_detections, plain_view, split_of
-from storyjax.mqt.model import KINDS, Mqt, Tracks
+from storyjax.mqt.model import KINDS, Mqt, Seen, Tracks
 from storyjax.mqt.sources import MqtData, Sources
 from storyjax.train.experiment import Batch, Evaluator, Params, StreamSpec
 
@@ -35,8 +35,8 @@ def queries_evaluator(model: Mqt, sources: Sources, data: MqtData) -> Evaluator:
         def start(model: Mqt) -> Any:
             return model.decode(model.encode(batch["images0"]), batch["boxes0"], batch["present0"])
 
-        def go_on(model: Mqt, tracks: Tracks) -> Any:
-            found = model.decode(model.encode(batch["images1"]), tracks=tracks)
+        def go_on(model: Mqt, seen: Seen, tracks: Tracks) -> Any:
+            found = model.decode(seen, tracks=tracks)
             return {
                 "det": (found.det.boxes[-1], model.presence(found.det.appearance[-1])),
                 "tracks": (found.tracks.boxes, model.presence(found.tracks.appearance)),
@@ -48,10 +48,13 @@ def queries_evaluator(model: Mqt, sources: Sources, data: MqtData) -> Evaluator:
         variables = {"params": params}
         first = model.apply(variables, method=start).prior
         tracks = Tracks(first.boxes[-1], first.appearance[-1], first.state[-1], batch["present0"])
-        whole = model.apply(variables, tracks, method=go_on)
+        seen = model.apply(variables, batch["images1"], method=Mqt.encode)
+        whole = model.apply(variables, seen, tracks, method=go_on)
         sets = {"init": (first.boxes[-1], model.apply(variables, first.appearance[-1], method=presence))}
         sets |= {"aggregated": whole["tracks"], "det": whole["det"]}
-        return sets | {kind: each.apply(variables, tracks, method=go_on)["tracks"] for kind, each in models.items()}
+        return sets | {
+            kind: each.apply(variables, seen, tracks, method=go_on)["tracks"] for kind, each in models.items()
+        }
 
     def accumulate(acc: Any, measured: Any, batch: Batch) -> Any:
         acc = acc if acc is not None else {name: [] for name in ("truth", "truth_init", *measured)}

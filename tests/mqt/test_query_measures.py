@@ -5,9 +5,10 @@ import dataclasses
 import jax
 import numpy as np
 import pytest
-from following import squares
+from following import OverlapTracker, squares
 from small_mqt import SIZE, make
 
+from storyjax.mqt import predict
 from storyjax.mqt.association import TrackerConfig
 from storyjax.mqt.config import ModelConfig, make_evaluators
 from storyjax.mqt.losses import LossConfig, Losses
@@ -76,18 +77,26 @@ def test_every_kind_of_query_is_measured_by_itself(made) -> None:
     assert results["coco/pos_tracking_ap"] == results["coco/init_ap"] == pytest.approx(1)
 
 
-def test_one_run_measures_several_trackers_and_the_offline_enhancements(made) -> None:
+def test_one_run_measures_several_trackers_and_the_offline_enhancements(made, monkeypatch) -> None:
     model, params = made
-    tracker = TrackerConfig(start=0.0, presence=0.0, confirm=-1.0, capacity=4, births=2)
+    asked = []
+
+    class Asked(OverlapTracker):
+        def __init__(self, model, params, size, config):
+            super().__init__()
+            asked.append((model.config.aggregation, model.config.box_kind, config.births))
+
+    monkeypatch.setattr(predict, "Tracker", Asked)
     sweep = {"sure": {"births": 1}, "heuristic": {"aggregation": "heuristic", "box_kind": "both"}}
-    section = dataclasses.replace(ModelConfig(tracker=tracker), sweep=sweep, offline=True)
+    section = ModelConfig(tracker=TrackerConfig(births=2), sweep=sweep, offline=True)
     data = dataclasses.replace(DATA, dataset="mot17", mode="pairs", measure="gmot40")
     evaluators = list(make_evaluators(Losses(model, LossConfig()), Few(data), data, section))
     assert [each.name for each in evaluators] == ["gmot40", "gmot40_sure", "gmot40_heuristic", "gmot40_offline"]
     results = {}
-    for evaluator in (evaluators[1], evaluators[3]):
+    for evaluator in evaluators:
         results |= evaluator.run(params, lambda: None)
-    assert "gmot40_sure/mota" in results
+    assert asked == [("gating", "pos", 2), ("gating", "pos", 1), ("heuristic", "both", 2), ("gating", "pos", 2)]
+    assert results["gmot40_sure/mota"] == 1
     assert {name.split("/")[1] for name in results if "offline" in name} == {
         "online", "b2f_track", "b2f_id", "b2f_id_tf", "tf",
     }  # fmt: skip
