@@ -78,7 +78,7 @@ def trainable(model: Mqt) -> str:
     return _WITHOUT_FIRST if model.config.detr.backbone.norm == "batch" else _ALL
 
 
-def pretrained(folder: str, model: Mqt) -> dict[str, np.ndarray]:
+def pretrained(folder: str) -> dict[str, np.ndarray]:
     """The parts of an imported detector, or of an imported ResNet, that an MQT has too.
 
     Raises:
@@ -93,8 +93,6 @@ def pretrained(folder: str, model: Mqt) -> dict[str, np.ndarray]:
     flat = load_flat(path / "model.safetensors" if path.is_dir() else path)
     flat = {f"pyramid/{name}" if name.startswith("backbone/") else name: array for name, array in flat.items()}
     parts = ("pyramid/", "encoder/", "decoder/", "reference/")
-    if not model.config.detr.box_refine:
-        parts = (*parts, "decoder/box_heads_0/")
     found = {name: array for name, array in flat.items() if name.startswith(parts)}
     if not found:
         raise StoryjaxError(f"config.model.weights: {path} holds neither a Deformable DETR nor a ResNet of storyjax")
@@ -180,7 +178,7 @@ def build(config: ConfigDict) -> Experiment:
         trainable=trainable(model),
         tasks=(Task(f"{data.dataset}_{data.mode}", sources.stream, loss, planned=planned),),
         evaluators=evaluators,
-        pretrained=None if weights is None else functools.partial(pretrained, weights, model),
+        pretrained=None if weights is None else functools.partial(pretrained, weights),
         units="pictures" if data.mode == "detection" else "pairs",
         steps_per_epoch=lambda: max(1, sources.steps_per_epoch(config.train.batch_size)),
     )
