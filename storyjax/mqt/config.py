@@ -29,10 +29,10 @@ from storyjax.errors import StoryjaxError
 from storyjax.mqt.association import TrackerConfig
 from storyjax.mqt.evaluate import tracking_evaluator, user_initialised_evaluator
 from storyjax.mqt.losses import LossConfig, Losses
-from storyjax.mqt.measure import detection_evaluator, pairs_evaluator, search_evaluator
+from storyjax.mqt.measure import detection_evaluator, search_evaluator
 from storyjax.mqt.model import Mqt, MqtConfig, Tracks
 from storyjax.mqt.sequences import Sequence, prepared_sequences
-from storyjax.mqt.sources import FRAMES, PICTURES, MqtData, Sources
+from storyjax.mqt.sources import PICTURES, MqtData, Sources
 from storyjax.train.experiment import Batch, Evaluator, Experiment, HostEvaluator, Params, Planned, Task
 from storyjax.train.precision import get_policy
 from storyjax.weights.tree_io import load_flat
@@ -117,7 +117,7 @@ def planned_batch(data: MqtData, examples: int) -> Batch:
 def make_evaluators(
     losses: Losses, sources: Sources, data: MqtData, section: ModelConfig
 ) -> Iterator[Evaluator | HostEvaluator]:
-    """Of pictures the detections; of sequences pairs of frames, and what a tracker makes of the whole."""
+    """Of pictures the detections; of sequences what a tracker makes of them."""
     # Here, because the tracker reads what this module makes.
     from storyjax.mqt.predict import Tracker
 
@@ -131,8 +131,6 @@ def make_evaluators(
     if data.measure in PICTURES:
         yield detection_evaluator(losses.model, sources, data)
         return
-    if data.measure in FRAMES:
-        yield pairs_evaluator(losses, sources, data)
     if section.tracker.protocol == "user":
         yield user_initialised_evaluator(data.measure, make_tracker, sources.sequences)
         return
