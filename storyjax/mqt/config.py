@@ -32,11 +32,11 @@ from storyjax.errors import StoryjaxError
 from storyjax.mqt.association import TrackerConfig
 from storyjax.mqt.evaluate import offline_evaluator, tracking_evaluator, user_initialised_evaluator
 from storyjax.mqt.losses import LossConfig, Losses
-from storyjax.mqt.measure import detection_evaluator, pairs_evaluator, search_evaluator
+from storyjax.mqt.measure import detection_evaluator, search_evaluator
 from storyjax.mqt.measure_queries import queries_evaluator
 from storyjax.mqt.model import Mqt, MqtConfig, Tracks
 from storyjax.mqt.sequences import Sequence, prepared_sequences
-from storyjax.mqt.sources import FRAMES, PICTURES, MqtData, Sources
+from storyjax.mqt.sources import PICTURES, MqtData, Sources
 from storyjax.train.experiment import Batch, Evaluator, Experiment, HostEvaluator, Params, Planned, Task
 from storyjax.train.precision import get_policy
 from storyjax.weights.tree_io import load_flat
@@ -94,7 +94,7 @@ def trainable(model: Mqt) -> str:
     return _WITHOUT_FIRST if model.config.detr.backbone.norm == "batch" else _ALL
 
 
-def pretrained(folder: str, model: Mqt) -> dict[str, np.ndarray]:
+def pretrained(folder: str) -> dict[str, np.ndarray]:
     """The parts of an imported detector, or of an imported ResNet, that an MQT has too.
 
     Raises:
@@ -109,8 +109,6 @@ def pretrained(folder: str, model: Mqt) -> dict[str, np.ndarray]:
     flat = load_flat(path / "model.safetensors" if path.is_dir() else path)
     flat = {f"pyramid/{name}" if name.startswith("backbone/") else name: array for name, array in flat.items()}
     parts = ("pyramid/", "encoder/", "decoder/", "reference/")
-    if not model.config.detr.box_refine:
-        parts = (*parts, "decoder/box_heads_0/")
     found = {name: array for name, array in flat.items() if name.startswith(parts)}
     if not found:
         raise StoryjaxError(f"config.model.weights: {path} holds neither a Deformable DETR nor a ResNet of storyjax")
@@ -135,7 +133,7 @@ def planned_batch(data: MqtData, examples: int) -> Batch:
 def make_evaluators(
     losses: Losses, sources: Sources, data: MqtData, section: ModelConfig
 ) -> Iterator[Evaluator | HostEvaluator]:
-    """Of pictures the detections; of sequences pairs of frames, and what a tracker makes of the whole."""
+    """Of pictures the detections; of sequences what a tracker makes of them."""
     # Here, because the tracker reads what this module makes.
     from storyjax.mqt.predict import Tracker
 
@@ -152,8 +150,6 @@ def make_evaluators(
             yield queries_evaluator(losses.model, sources, data)
         yield detection_evaluator(losses.model, sources, data)
         return
-    if data.measure in FRAMES:
-        yield pairs_evaluator(losses, sources, data)
     if section.tracker.protocol == "user":
         yield user_initialised_evaluator(data.measure, make_tracker, sources.sequences)
         return
@@ -206,7 +202,7 @@ def build(config: ConfigDict) -> Experiment:
         trainable=trainable(model),
         tasks=(Task(f"{data.dataset}_{data.mode}", sources.stream, loss, planned=planned),),
         evaluators=evaluators,
-        pretrained=None if weights is None else functools.partial(pretrained, weights, model),
+        pretrained=None if weights is None else functools.partial(pretrained, weights),
         units="pictures" if data.mode == "detection" else "pairs",
         steps_per_epoch=lambda: max(1, sources.steps_per_epoch(config.train.batch_size)),
     )

@@ -1,27 +1,21 @@
-"""What is measured while MQT trains, without tracking: detection in pictures, and pairs of frames.
+"""What is measured besides tracking: detection in pictures, and the search for the threshold of confirmation.
 
 `coco/det_ap` and so on are AP of det queries, of pos queries given perturbed true boxes, and given the true boxes
-(Table 2.8a); `NAME/pair_track_iou` and so on say how well boxes are found and kept from frame to frame.
+(Table 2.8a).
 """
 
 import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
 from storyjax.data.pipeline import Stream, eval_stream
 from storyjax.metrics.detection import Detections, average_precision
-from storyjax.mqt.data import DetectionLoader, PairLoader, PairSource, View
-from storyjax.mqt.losses import Losses
+from storyjax.mqt.data import DetectionLoader, View
 from storyjax.mqt.model import Mqt
 from storyjax.mqt.sources import MqtData, Sources
-from storyjax.train.experiment import Batch, Evaluator, HostEvaluator, Params, StreamSpec, summing_evaluator
-
-_SPLITS = {"coco": "val", "crowdhuman": "val", "tao": "validation"}
-_PAIRED = ("track_iou", "det_iou", "kept", "likeness")
+from storyjax.train.experiment import Batch, Evaluator, HostEvaluator, Params, StreamSpec
 
 
 def plain_view(data: MqtData) -> View:
@@ -29,41 +23,11 @@ def plain_view(data: MqtData) -> View:
     return dataclasses.replace(data.view, flip=0.0, jitter=0.0)
 
 
-def split_of(data: MqtData) -> str:
-    """The split of `data.measure` that is measured on."""
-    return _SPLITS.get(data.measure, "held_out")
-
-
-def pairs_evaluator(losses: Losses, sources: Sources, data: MqtData) -> Evaluator:
-    """The scalars of the tracking loss over pairs of adjacent held-out frames: quick, and without any tracker."""
-
-    def stream(spec: StreamSpec) -> Stream:
-        source = PairSource(sources.split(data.measure, split_of(data)), 1)
-        return eval_stream(source, PairLoader(plain_view(data)), spec)
-
-    def measure(params: Params, batch: Batch) -> dict[str, jax.Array]:
-        # Each example alone, so that the rows that fill up the last batch can be left out.
-        def one(example: Batch) -> dict[str, jax.Array]:
-            alone = {name: array[None] for name, array in example.items()}
-            return losses.tracking(params, alone, jax.random.key(0))[1]
-
-        arrays = {name: array for name, array in batch.items() if name not in ("index", "record_valid")}
-        scalars = jax.lax.map(one, arrays)
-        valid = batch["record_valid"].astype(jnp.float32)
-        return {"n": valid.sum(), **{name: (scalars[name] * valid).sum() for name in _PAIRED}}
-
-    def finish(sums: dict[str, Any]) -> dict[str, float]:
-        count = max(float(sums["n"]), 1.0)
-        return {f"{data.measure}/pair_{name}": float(sums[name]) / count for name in _PAIRED}
-
-    return summing_evaluator("pairs", stream, measure, finish)
-
-
 def detection_evaluator(model: Mqt, sources: Sources, data: MqtData) -> Evaluator:
     """AP of every way of asking for what is in a picture."""
 
     def stream(spec: StreamSpec) -> Stream:
-        return eval_stream(sources.split(data.measure, split_of(data)), DetectionLoader(plain_view(data)), spec)
+        return eval_stream(sources.split(data.measure, "val"), DetectionLoader(plain_view(data)), spec)
 
     def measure(params: Params, batch: Batch) -> dict[str, Any]:
         def see(model: Mqt) -> dict[str, Any]:

@@ -14,7 +14,7 @@ import numpy as np
 from storyjax.data.pipeline import Stream, eval_stream
 from storyjax.metrics.detection import average_precision
 from storyjax.mqt.data import SimulatedPairLoader
-from storyjax.mqt.measure import as_detections, plain_view, split_of
+from storyjax.mqt.measure import as_detections, plain_view
 from storyjax.mqt.model import KINDS, Mqt, Seen, Tracks
 from storyjax.mqt.sources import MqtData, Sources
 from storyjax.train.experiment import Batch, Evaluator, Params, StreamSpec
@@ -29,7 +29,7 @@ def queries_evaluator(model: Mqt, sources: Sources, data: MqtData) -> Evaluator:
     models = {kind: Mqt(config, model.dtype) for kind, config in alone.items()}
 
     def stream(spec: StreamSpec) -> Stream:
-        return eval_stream(sources.split(data.measure, split_of(data)), SimulatedPairLoader(plain_view(data)), spec)
+        return eval_stream(sources.split(data.measure, "val"), SimulatedPairLoader(plain_view(data)), spec)
 
     def measure(params: Params, batch: Batch) -> dict[str, Any]:
         def start(model: Mqt) -> Any:

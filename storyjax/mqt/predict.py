@@ -81,7 +81,7 @@ class Tracker:
         abstract = flatten(jax.eval_shape(lambda key: init_parameters(model, size, key), jax.random.key(0)))
         flat = load_trainable(folder)
         if section.weights is not None:
-            flat = pretrained(section.weights, model) | flat
+            flat = pretrained(section.weights) | flat
         check_given(flat, abstract, set(abstract), where)
         params = unflatten({name: jnp.asarray(flat[name], leaf.dtype) for name, leaf in abstract.items()})
         return cls(model, params, size, tracker_config(section.tracker, options))

@@ -5,6 +5,7 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from small_mqt import make, pairs
 
@@ -16,11 +17,15 @@ CONFIG = LossConfig(det_targets="all")
 
 @pytest.fixture(scope="module")
 def tracking():
-    """The jitted value and gradient of the tracking loss."""
-    model, params = make()
-    losses = Losses(model, CONFIG)
-    function = jax.jit(jax.value_and_grad(losses.tracking, has_aux=True))
-    return lambda batch, key=0: function(params, batch, jax.random.key(key))
+    """The jitted value and gradient of the tracking loss, of the parameters that it was made with or of others."""
+    model, drawn = make()
+    function = jax.jit(jax.value_and_grad(Losses(model, CONFIG).tracking, has_aux=True))
+
+    def run(batch: dict, params: dict | None = None) -> tuple:
+        return function(drawn if params is None else params, batch, jax.random.key(0))
+
+    run.params = drawn
+    return run
 
 
 def test_padding_changes_neither_loss_nor_gradient(tracking) -> None:
@@ -52,6 +57,19 @@ def test_every_part_of_the_model_learns(tracking) -> None:
     )
     for part in parts:
         assert max(float(jnp.abs(leaf).max()) for leaf in jax.tree.leaves(gradient[part])) > 0, part
+
+
+def test_a_few_steps_lower_the_loss(tracking) -> None:
+    batch, params, optimizer = pairs(), tracking.params, optax.adam(3e-3)
+    state = optimizer.init(params)
+    update = jax.jit(optimizer.update)
+    losses = []
+    for _ in range(25):
+        (loss, _), gradient = tracking(batch, params)
+        losses.append(float(loss))
+        updates, state = update(gradient, state)
+        params = optax.apply_updates(params, updates)
+    assert min(losses[-5:]) < 0.8 * losses[0]
 
 
 def test_frames_without_anything_are_no_trouble(tracking) -> None:
