@@ -363,6 +363,8 @@ RESNET_FAMILY = Family(
 )
 _DETR = DeformableDetrConfig()
 _REFINED = dataclasses.replace(_DETR, box_refine=True)
+_TWO_STAGE = dataclasses.replace(_REFINED, two_stage=True)
+_SENSETIME = "SenseTime/deformable-detr"
 
 
 def _t5_sizes() -> Iterable[tuple[str, Published]]:
@@ -397,13 +399,9 @@ PUBLISHED: dict[str, Published] = {
     "clip-vit-l-14": Published(CLIP_FAMILY, clip.CLIP_VIT_L14, "openai/clip-vit-large-patch14"),
     "clip-vit-h-14": Published(CLIP_FAMILY, clip.CLIP_VIT_H14, "laion/CLIP-ViT-H-14-laion2B-s32B-b79K"),
     "siglip-so400m-14": Published(SIGLIP_FAMILY, siglip.SIGLIP_SO400M14, "google/siglip-so400m-patch14-384"),
-    "deformable-detr-r50": Published(DETR_FAMILY, _DETR, "SenseTime/deformable-detr"),
-    "deformable-detr-r50-refine": Published(DETR_FAMILY, _REFINED, "SenseTime/deformable-detr-with-box-refine"),
-    "deformable-detr-r50-two-stage": Published(
-        DETR_FAMILY,
-        dataclasses.replace(_REFINED, two_stage=True),
-        "SenseTime/deformable-detr-with-box-refine-two-stage",
-    ),
+    "deformable-detr-r50": Published(DETR_FAMILY, _DETR, _SENSETIME),
+    "deformable-detr-r50-refine": Published(DETR_FAMILY, _REFINED, f"{_SENSETIME}-with-box-refine"),
+    "deformable-detr-r50-two-stage": Published(DETR_FAMILY, _TWO_STAGE, f"{_SENSETIME}-with-box-refine-two-stage"),
     "resnet-50": Published(RESNET_FAMILY, RESNET_50, "microsoft/resnet-50"),
     "resnet-18": Published(RESNET_FAMILY, RESNET_18, "microsoft/resnet-18"),
     "blip2": Published(BLIP2_FAMILY),
