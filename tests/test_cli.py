@@ -45,7 +45,13 @@ def test_help_is_quick_and_loads_no_jax(tmp_path: pathlib.Path) -> None:
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     # The processor's seconds, for a busy machine may take longer over them.
     assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 1.0
-    for command in ("storyjax ask VIDEO", "storyjax find", "storyjax reproduce", "storyjax data storyworld"):
+    for command in (
+        "storyjax ask VIDEO",
+        "storyjax track VIDEO",
+        "storyjax find",
+        "storyjax reproduce",
+        "storyjax data storyworld",
+    ):
         assert command in told.stdout
 
 
@@ -53,6 +59,8 @@ def test_help_is_quick_and_loads_no_jax(tmp_path: pathlib.Path) -> None:
     "command",
     [
         "ask",
+        "track",
+        "data tracks",
         "find",
         "find enrol",
         "find forget",

@@ -53,6 +53,8 @@ def architecture(config: dict) -> dict:
             "model": config["model"],
             "data": {key: config["data"][key] for key in _PAD_DATA if key in config["data"]},
         }
+    if config["experiment"] == "mqt":
+        return {"experiment": "mqt", "model": config["model"], "data": {"size": config["data"]["size"]}}
     if config["experiment"] in ("towers.clip", "towers.generic_clip"):
         tokenizer = make_tokenizer(config)
         text = {**config["model"]["text"], "vocab_size": tokenizer.vocab_size, "eos_id": tokenizer.eos_id}

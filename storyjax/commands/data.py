@@ -10,6 +10,7 @@ Writes data sets to train and test on.
   storyjax data storyworld --out runs/storyworld/nextqa
   storyjax data storyworld --out world --train 1000 --val 50 --test 100 --seed 7
   storyjax data album --out runs/album
+  storyjax data tracks --out runs/tracks
   storyjax data features --config=configs/tcr_nextqa.py:embedded --out runs/features
 """
 ALBUM = """\
@@ -20,6 +21,15 @@ truth.json tells who does what, where and when.
   storyjax find enrol ivy runs/album/photos/ivy
   storyjax find index runs/album/films --out runs/index
   storyjax find "An image of <ivy> dancing" --index runs/index
+"""
+TRACKS = """\
+Writes sequences of StoryWorld to track in, in MOTChallenge's layout: people, things and vehicles that cross, hide each
+other, leave and come back, with their truth and the boxes of three imitated detectors; the sequences held out of
+training are also there as films.
+
+  storyjax data tracks --out runs/tracks
+  storyjax track runs/tracks/films/StoryWorld-8001.mp4 --render tracked.mp4
+  storyjax track runs/tracks/train/StoryWorld-8001-SDP --detections runs/tracks/train/StoryWorld-8001-SDP/det/det.txt
 """
 FEATURES = """\
 Computes what the frozen vision tower of a config sees in each film of its data set, once, and writes it to DIR/train
@@ -74,6 +84,19 @@ def add(commands: argparse._SubParsersAction, made: dict[str, argparse.ArgumentP
     album.add_argument("--seed", type=int, default=0, metavar="N", help="another seed is another album (default: 0)")
     album.set_defaults(act=_album)
 
+    tracks = made["data tracks"] = worlds.add_parser("tracks", description=TRACKS)
+    tracks.add_argument("--out", required=True, metavar="DIR", help="a new or empty folder")
+    for part, count, what in (
+        ("train", 4, "to train with"),
+        ("held-out", 4, "held out"),
+        ("unseen", 2, "of new kinds"),
+    ):
+        tracks.add_argument(
+            f"--{part}", type=int, default=count, metavar="N", help=f"sequences {what} (default: {count})"
+        )
+    tracks.add_argument("--seed", type=int, default=0, metavar="N", help="another seed is another world (default: 0)")
+    tracks.set_defaults(act=_tracks)
+
     features = made["data features"] = worlds.add_parser("features", description=FEATURES)
     features.add_argument("--config", required=True, metavar="FILE[:VARIANT]", help="of NExT-QA fine-tuning")
     features.add_argument("--out", required=True, metavar="DIR", help="a folder of their own")
@@ -116,6 +139,21 @@ def _album(arguments: argparse.Namespace) -> int:
     folder = export_album(arguments.out, seed=arguments.seed)
     enrolled = sorted(path.name for path in (folder / "photos").iterdir())
     print(f"photos of {', '.join(enrolled)} and {len(list((folder / 'films').iterdir()))} films in {folder}")
+    return 0
+
+
+def _tracks(arguments: argparse.Namespace) -> int:
+    from storyjax.storyworld.tracks_mot import export_mot
+
+    counts = {"train": arguments.train, "held_out": arguments.held_out, "unseen": arguments.unseen}
+    if min(counts.values()) < 0 or not any(counts.values()) or max(counts.values()) > 999:
+        raise StoryjaxError(
+            "--train, --held-out and --unseen are numbers of sequences: give 0 to 999, and not 0 thrice."
+        )
+    if not 0 <= arguments.seed < 1000:
+        raise StoryjaxError(f"--seed is {arguments.seed}: give 0 to 999")
+    folder = export_mot(arguments.out, counts, arguments.seed, films=True)
+    print(f"{sum(counts.values())} sequences in {folder}/train, those held out also as films in {folder}/films")
     return 0
 
 

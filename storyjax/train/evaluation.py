@@ -7,7 +7,7 @@ import jax
 from jax.sharding import Mesh
 
 from storyjax.errors import StoryjaxError
-from storyjax.train.experiment import Batch, Evaluator, Params, StreamSpec
+from storyjax.train.experiment import Batch, Evaluator, HostEvaluator, Params, StreamSpec
 from storyjax.train.mesh import batch_sharding, data_share, put_batch, replicated
 from storyjax.train.params import merge
 
@@ -31,13 +31,15 @@ class Evaluation:
         mesh: batches are cut over it, measurements come back whole.
     """
 
-    def __init__(self, evaluators: tuple[Evaluator, ...], batch_size: int, seed: int, mesh: Mesh) -> None:
+    def __init__(
+        self, evaluators: tuple[Evaluator | HostEvaluator, ...], batch_size: int, seed: int, mesh: Mesh
+    ) -> None:
         self._evaluators = evaluators
         index, count = data_share(mesh)
         self._spec = StreamSpec(batch_size, seed, process_index=index, process_count=count)
         self._sharding = batch_sharding(mesh)
         self._gather = jax.jit(lambda batch: batch, out_shardings=replicated(mesh))
-        self._measures = [make_measure(evaluator, mesh) for evaluator in evaluators]
+        self._measures = {e.name: make_measure(e, mesh) for e in evaluators if isinstance(e, Evaluator)}
 
     def __call__(self, trainable: Params, frozen: Params, after_batch: Callable[[str], None]) -> dict[str, float]:
         """{"dataset/metric": number} of all evaluators, sorted.
@@ -46,28 +48,46 @@ class Evaluation:
             after_batch: called with the evaluator's name; what it raises ends the evaluation.
         """
         results: dict[str, float] = {}
-        for evaluator, measure in zip(self._evaluators, self._measures, strict=True):
-            stream, accumulated = evaluator.data(self._spec), None
-            try:
-                for batch in stream:
-                    on_devices = put_batch(
-                        batch, self._spec.batch_size, self._sharding, evaluator.name, evaluator.sequences
-                    )
-                    measured = jax.device_get(measure(trainable, frozen, on_devices))
-                    if jax.process_count() > 1 and evaluator.reads_batch:
-                        # The measurements are those of the global batch, and so must the batch beside them be.
-                        batch = jax.device_get(self._gather(on_devices))
-                    accumulated = evaluator.accumulate(accumulated, measured, batch)
-                    after_batch(evaluator.name)
-            finally:
-                close = getattr(stream, "close", None)
-                if close is not None:
-                    close()
-            if accumulated is None:
-                raise StoryjaxError(f"evaluator '{evaluator.name}' was given no data.")
-            metrics = {name: float(value) for name, value in evaluator.finish(accumulated).items()}
+        for evaluator in self._evaluators:
+            if isinstance(evaluator, HostEvaluator):
+                measured = self._on_host(evaluator, trainable, frozen, after_batch)
+            else:
+                measured = self._in_batches(evaluator, trainable, frozen, after_batch)
+            metrics = {name: float(value) for name, value in measured.items()}
             clash = sorted(set(metrics) & set(results))
             if clash:
                 raise ValueError(f"evaluators share the metric names {clash}")
             results |= metrics
         return dict(sorted(results.items()))
+
+    def _in_batches(
+        self, evaluator: Evaluator, trainable: Params, frozen: Params, after_batch: Callable[[str], None]
+    ) -> dict[str, float]:
+        measure, stream, accumulated = self._measures[evaluator.name], evaluator.data(self._spec), None
+        try:
+            for batch in stream:
+                on_devices = put_batch(
+                    batch, self._spec.batch_size, self._sharding, evaluator.name, evaluator.sequences
+                )
+                measured = jax.device_get(measure(trainable, frozen, on_devices))
+                if jax.process_count() > 1 and evaluator.reads_batch:
+                    # The measurements are those of the global batch, and so must the batch beside them be.
+                    batch = jax.device_get(self._gather(on_devices))
+                accumulated = evaluator.accumulate(accumulated, measured, batch)
+                after_batch(evaluator.name)
+        finally:
+            close = getattr(stream, "close", None)
+            if close is not None:
+                close()
+        if accumulated is None:
+            raise StoryjaxError(f"evaluator '{evaluator.name}' was given no data.")
+        return evaluator.finish(accumulated)
+
+    def _on_host(
+        self, evaluator: HostEvaluator, trainable: Params, frozen: Params, after_batch: Callable[[str], None]
+    ) -> dict[str, float]:
+        whole = merge(trainable, frozen)
+        if jax.process_count() > 1:  # some of it may be on other processes' devices
+            whole = self._gather(whole)
+        whole = jax.device_get(whole)
+        return evaluator.run(whole, lambda: after_batch(evaluator.name))

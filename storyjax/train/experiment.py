@@ -109,6 +109,22 @@ class Evaluator:
     reads_batch: bool = True
 
 
+@dataclass(frozen=True)
+class HostEvaluator:
+    """A metric that Python computes with the parameters, such as a tracker's, which looks at one frame after another.
+
+    Every process computes it in full, with the whole parameters in its own memory.
+
+    Attributes:
+        name: for messages and the progress bar.
+        run: (whole parameter tree of numpy arrays, what to call after each part of the work) -> {"dataset/metric":
+            number}. What that call raises ends the evaluation.
+    """
+
+    name: str
+    run: Callable[[Params, Callable[[], None]], dict[str, float]]
+
+
 def summing_evaluator(
     name: str,
     data: Callable[[StreamSpec], Iterable[Batch]],
@@ -187,7 +203,7 @@ class Experiment:
     init: Callable[[jax.Array], Params]
     trainable: str
     tasks: tuple[Task, ...]
-    evaluators: tuple[Evaluator, ...] = ()
+    evaluators: tuple[Evaluator | HostEvaluator, ...] = ()
     pretrained: Callable[[], dict[str, Any]] | None = None
     units: str = "examples"
     steps_per_epoch: Callable[[], int] | None = None

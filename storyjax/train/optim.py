@@ -1,10 +1,15 @@
 """Learning-rate schedules and AdamW with global-norm clipping (§3.6.2)."""
 
+import re
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import optax
 
+from storyjax.errors import StoryjaxError
 from storyjax.train.settings import OptimSettings
+from storyjax.weights.tree_io import flatten, unflatten
 
 
 def make_schedule(settings: OptimSettings, total_steps: int) -> optax.Schedule:
@@ -49,6 +54,23 @@ def make_optimizer(settings: OptimSettings, total_steps: int) -> optax.GradientT
         weight_decay=settings.weight_decay,
         mask=lambda params: jax.tree.map(lambda leaf: leaf.ndim >= 2, params),
     )
-    if settings.clip_norm is None:
-        return adamw
-    return optax.chain(optax.clip_by_global_norm(settings.clip_norm), adamw)
+    chain = [] if settings.clip_norm is None else [optax.clip_by_global_norm(settings.clip_norm)]
+    chain.append(adamw)
+    if settings.slow is not None:
+        chain.append(_slowed(settings.slow, settings.slow_scale))
+    return chain[0] if len(chain) == 1 else optax.chain(*chain)
+
+
+def _slowed(pattern: str, scale: float) -> optax.GradientTransformation:
+    """Scales the updates of the parameters whose whole path matches: a learning rate of their own."""
+    try:
+        slow = re.compile(pattern)
+    except re.error as error:
+        raise StoryjaxError(f"config.optim.slow '{pattern}' does not parse: {error}.") from error
+
+    def update(updates: Any, params: Any = None) -> Any:
+        del params
+        flat = flatten(updates)
+        return unflatten({path: leaf * scale if slow.fullmatch(path) else leaf for path, leaf in flat.items()})
+
+    return optax.stateless(update)

@@ -20,7 +20,7 @@ from ml_collections import ConfigDict
 from storyjax.configuration import choose, load_config, override
 from storyjax.errors import StoryjaxError
 from storyjax.train.evaluation import make_measure
-from storyjax.train.experiment import Batch, Experiment, Planned, build_experiment
+from storyjax.train.experiment import Batch, Evaluator, Experiment, Planned, build_experiment
 from storyjax.train.hlo_cost import program_cost
 from storyjax.train.mesh import AXES, batch_sharding, check_batch_size, mesh_shape, replicated
 from storyjax.train.optim import make_optimizer
@@ -196,7 +196,8 @@ class Planner:
             policy = get_policy(settings.precision)
             trainable, frozen = abstract_parameters(experiment.init, key, experiment.trainable, policy, mesh)
             if program == "inference":
-                evaluator = _first(experiment.evaluators, experiment.name, "evaluator")
+                in_batches = tuple(each for each in experiment.evaluators if isinstance(each, Evaluator))
+                evaluator = _first(in_batches, experiment.name, "evaluator")
                 batch = self._batch(evaluator.planned, evaluator.sequences)
                 lowered = make_measure(evaluator, mesh).lower(trainable, frozen, batch)
                 held, batches, planned = (trainable, frozen), (batch,), [evaluator.planned]

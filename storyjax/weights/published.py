@@ -15,9 +15,11 @@ from flax import linen as nn
 
 from storyjax.errors import StoryjaxError
 from storyjax.nn import clip, siglip, t5
+from storyjax.nn.deformable_detr import DeformableDetr, DeformableDetrConfig
 from storyjax.nn.qformer import QFormer, QFormerConfig
+from storyjax.nn.resnet import RESNET_18, RESNET_50, ResNet
 from storyjax.nn.vit import VIT_G14_BLIP2, ViT, ViTConfig
-from storyjax.weights import tables
+from storyjax.weights import detr, tables
 from storyjax.weights.rules import CLIP, RuleTable, t5_rules
 from storyjax.weights.tree_io import LISTED_KEYS, flatten
 
@@ -125,7 +127,7 @@ class Published:
 
 
 # In these a checkpoint may differ from its name's architecture: what its own config.json says is what we note down.
-TOLERATED = ("eps", "init_std", "logit_scale_init", "gate_activation")
+TOLERATED = ("eps", "init_std", "logit_scale_init", "gate_activation", "dropout", "size_bias")
 
 
 def _dotted(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -283,6 +285,7 @@ def _blip2_from_hub(hub: Any) -> Blip2Config:
     )
 
 
+_FRAME = ((1, 256, 256, 3), jnp.float32)  # of tokens enough for 300 proposals
 HUB_LAYOUT = "transformers"
 T5_FAMILY = Family(
     ("t5",),
@@ -333,6 +336,36 @@ BLIP2_TOWER_FAMILY = Family(
     needs_tokenizer=False,
 )
 
+DETR_FAMILY = Family(
+    ("deformable_detr",),
+    lambda config: flatten(_shapes(DeformableDetr(config), _FRAME)),
+    detr.detr_from_hub,
+    (
+        Layout(HUB_LAYOUT, detr.hub_rules, ("model.",), detr.hub_name),
+        Layout("original", detr.original_rules, ("transformer.",)),
+    ),
+    needs_tokenizer=False,
+)
+RESNET_FAMILY = Family(
+    ("resnet",),
+    lambda config: flatten({"backbone": _shapes(ResNet(config), _FRAME)}),
+    lambda hub: detr.resnet_from_hub(hub, RESNET_50.outputs),
+    (
+        Layout(
+            HUB_LAYOUT,
+            lambda config: detr.resnet_rules(config).placed("", "backbone/") + RuleTable((), ignored=("classifier.*",)),
+            ("resnet.",),
+            detr.resnet_name,
+        ),
+        Layout("torchvision", lambda config: detr.resnet_rules(config).placed("", "backbone/"), ("conv1.",)),
+    ),
+    needs_tokenizer=False,
+)
+_DETR = DeformableDetrConfig()
+_REFINED = dataclasses.replace(_DETR, box_refine=True)
+_TWO_STAGE = dataclasses.replace(_REFINED, two_stage=True)
+_SENSETIME = "SenseTime/deformable-detr"
+
 
 def _t5_sizes() -> Iterable[tuple[str, Published]]:
     first = {"small": t5.T5_SMALL, "base": t5.T5_BASE, "large": t5.T5_LARGE, "3b": t5.T5_3B, "11b": t5.T5_11B}
@@ -366,10 +399,17 @@ PUBLISHED: dict[str, Published] = {
     "clip-vit-l-14": Published(CLIP_FAMILY, clip.CLIP_VIT_L14, "openai/clip-vit-large-patch14"),
     "clip-vit-h-14": Published(CLIP_FAMILY, clip.CLIP_VIT_H14, "laion/CLIP-ViT-H-14-laion2B-s32B-b79K"),
     "siglip-so400m-14": Published(SIGLIP_FAMILY, siglip.SIGLIP_SO400M14, "google/siglip-so400m-patch14-384"),
+    "deformable-detr-r50": Published(DETR_FAMILY, _DETR, _SENSETIME),
+    "deformable-detr-r50-refine": Published(DETR_FAMILY, _REFINED, f"{_SENSETIME}-with-box-refine"),
+    "deformable-detr-r50-two-stage": Published(DETR_FAMILY, _TWO_STAGE, f"{_SENSETIME}-with-box-refine-two-stage"),
+    "resnet-50": Published(RESNET_FAMILY, RESNET_50, "microsoft/resnet-50"),
+    "resnet-18": Published(RESNET_FAMILY, RESNET_18, "microsoft/resnet-18"),
     "blip2": Published(BLIP2_FAMILY),
     "t5": Published(T5_FAMILY),
     "clip": Published(CLIP_FAMILY),
     "siglip": Published(SIGLIP_FAMILY),
+    "deformable-detr": Published(DETR_FAMILY),
+    "resnet": Published(RESNET_FAMILY),
 }
 
 

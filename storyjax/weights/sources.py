@@ -4,6 +4,7 @@ safetensors, alone or in shards with an index; PyTorch's files, if torch is inst
 Hugging Face id, which is downloaded first.
 """
 
+import argparse
 import json
 import os
 import re
@@ -164,7 +165,8 @@ def torch_tensors(path: Path) -> dict[str, Tensor]:
         " maker put there; save its state_dict() instead"
     )
     try:
-        with warnings.catch_warnings(action="ignore"):
+        # Plain attributes, in which training programs of DETR's kind keep their command line beside the weights.
+        with warnings.catch_warnings(action="ignore"), torch.serialization.safe_globals([argparse.Namespace]):
             try:
                 content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
             except (RuntimeError, ValueError) as error:

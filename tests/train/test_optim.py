@@ -4,6 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from storyjax.errors import StoryjaxError
 from storyjax.train.optim import make_optimizer, make_schedule
 from storyjax.train.settings import OptimSettings
 
@@ -44,6 +45,19 @@ def test_only_matrices_decay():
     updates, _ = optimizer.update({"kernel": jnp.zeros((2, 2)), "bias": jnp.zeros(2)}, optimizer.init(params), params)
     np.testing.assert_allclose(updates["kernel"], -0.05 * np.ones((2, 2)), rtol=1e-6)
     np.testing.assert_array_equal(updates["bias"], np.zeros(2))
+
+
+def test_some_parameters_learn_at_a_rate_of_their_own():
+    params = {"backbone": {"kernel": jnp.ones((2, 2))}, "head": {"kernel": jnp.ones((2, 2))}}
+    updates = []
+    for slow in (None, "backbone/.*"):
+        settings = OptimSettings(learning_rate=0.1, schedule="constant", slow=slow, slow_scale=0.25)
+        optimizer = make_optimizer(settings, 10)
+        updates.append(optimizer.update(params, optimizer.init(params), params)[0])
+    np.testing.assert_allclose(updates[1]["backbone"]["kernel"], 0.25 * updates[0]["backbone"]["kernel"], rtol=1e-6)
+    np.testing.assert_array_equal(updates[1]["head"]["kernel"], updates[0]["head"]["kernel"])
+    with pytest.raises(StoryjaxError, match="slow"):
+        make_optimizer(OptimSettings(slow="("), 10)
 
 
 def test_the_gradient_is_clipped_as_a_whole():

@@ -1,0 +1,86 @@
+"""GMOT-40 (Bai et al. 2021): forty sequences of ten kinds of object, to track without knowing what they are.
+
+The official files, read from `manual_dir`, as the GMOT-40 archive unpacks:
+
+    GenericMOT_JPEG_Sequence/airplane-0/img1/000000.jpg ...    track_label/airplane-0.txt
+
+Frames count from 0 there, and pixels too; here frames count from 1, as everywhere. There is no training set (§2.4.1:
+the model trains on pairs simulated from COCO), and no frame rate in the files: it is taken as 25.
+"""
+
+import re
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from storyjax.data.builders.frames import FramesBuilder, FrameSource, SequenceFiles, SequencesRead, prepare_frames
+from storyjax.data.mot_text import Rows, rows
+from storyjax.errors import StoryjaxError
+
+FPS = 25.0
+
+
+class Gmot40(FramesBuilder):
+    """GMOT-40, one record a frame."""
+
+    TITLE = "GMOT-40"
+    SPLITS = ("test",)
+
+
+def prepare(manual_dir: str | Path, data_dir: str | Path, *, max_broken_share: float = 0.05) -> dict[str, FrameSource]:
+    """The split "test", by frame; see `prepare_frames`. StoryjaxError says what to get where nothing is."""
+    return prepare_frames(Gmot40, read_gmot(manual_dir), manual_dir, data_dir, max_broken_share=max_broken_share)
+
+
+def read_gmot(manual_dir: str | Path) -> SequencesRead:
+    """What the official files say."""
+    root, found = Path(manual_dir), SequencesRead()
+    labels = sorted(root.glob("track_label/*.txt"))
+    if not labels:
+        raise StoryjaxError(
+            f"GMOT-40 is not in {root} (no track_label/*.txt): get it from github.com/Spritea/GMOT40 and unpack it"
+            " there"
+        )
+    for path in labels:
+        images = root / "GenericMOT_JPEG_Sequence" / path.stem / "img1"
+        pictures = {int(p.stem): p for p in images.glob("*.jpg") if p.stem.isdigit() and p.stat().st_size}
+        truth = _read_rows(path, found.broken)
+        if not pictures:
+            found.broken.append(f"{images} holds no pictures")
+            continue
+        length = max(pictures) + 1
+        size = next((s for p in pictures.values() if (s := _size(p)) is not None), None)
+        if size is None:
+            found.broken.append(f"{images}: none of its files is a picture")
+            continue
+        found.broken += [f"{images}: the picture of frame {i} is missing" for i in range(length) if i not in pictures]
+        beyond = truth.frame > length
+        found.broken += [f"{path.name}: a row of frame {f - 1}" for f in np.unique(truth.frame[beyond])]
+        in_order = tuple(pictures.get(i) for i in range(length))
+        found.sequences.append(SequenceFiles(path.stem, "test", FPS, *size, in_order, truth[~beyond], every_kind=True))
+    return found
+
+
+def _read_rows(path: Path, broken: list[str]) -> Rows:
+    """frame (from 0), id, left, top, width, height (pixels from 0); further columns say nothing."""
+    kept = []
+    for number, line in enumerate(path.read_text("utf-8", errors="replace").splitlines(), 1):
+        try:
+            values = [float(v) for v in re.split(r"[,\s]+", line.strip()) if v][:6]
+        except ValueError:
+            values = []
+        if len(values) == 6 and values[0] >= 0 and min(values[4:]) > 0 and np.isfinite(values).all():
+            kept.append(values)
+        elif line.strip():
+            broken.append(f"{path.name} line {number} is no box ({line[:40]!r})")
+    table = np.array(kept, np.float64).reshape(-1, 6)
+    return rows(table[:, 0] + 1, table[:, 1], table[:, 2:6])
+
+
+def _size(path: Path) -> tuple[int, int] | None:
+    try:
+        with Image.open(path) as image:
+            return image.size
+    except (OSError, UnidentifiedImageError, Image.DecompressionBombError):
+        return None

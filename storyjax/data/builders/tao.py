@@ -1,0 +1,122 @@
+"""TAO, tracking any object (Dave et al. 2020), annotated once a second in the way of LVIS.
+
+The official files, read from `manual_dir`, as taodataset.org's zips unpack:
+
+    annotations/train.json  annotations/validation.json  frames/train/YFCC100M/VIDEO/frame0391.jpg ...
+
+A sequence's frames here are the annotated ones, numbered from 1 in their order; kinds are indices of the categories, in
+the order of their ids. Tracks of a file are those of its "tracks"; a row whose track, image or category is unknown is
+left out and named.
+"""
+
+from pathlib import Path
+from typing import Any
+
+from storyjax.data.builders.coco import read_json
+from storyjax.data.builders.frames import FramesBuilder, FrameSource, SequenceFiles, SequencesRead, prepare_frames
+from storyjax.data.builders.pictures import usable_box
+from storyjax.data.mot_text import rows
+from storyjax.errors import StoryjaxError
+
+FPS = 1.0
+_LISTS = ("videos", "images", "tracks", "annotations", "categories")
+
+
+class Tao(FramesBuilder):
+    """TAO, one record an annotated frame."""
+
+    TITLE = "TAO"
+    SPLITS = ("train", "validation")
+
+
+def prepare(
+    manual_dir: str | Path, data_dir: str | Path, *, only: str | None = None, max_broken_share: float = 0.05
+) -> dict[str, FrameSource]:
+    """The splits that are there, by frame; see `prepare_frames`. `only` keeps one category ("person": TAO-person).
+
+    Raises:
+        StoryjaxError: the data set is not there (what to get and where to put it), has no such category, too much of it
+            is unusable, or `data_dir` cannot be written.
+    """
+    return prepare_frames(Tao, read_tao(manual_dir, only), manual_dir, data_dir, max_broken_share=max_broken_share)
+
+
+def read_tao(manual_dir: str | Path, only: str | None = None) -> SequencesRead:
+    """What the official files say."""
+    root, found = Path(manual_dir), SequencesRead()
+    files = {split: root / "annotations" / f"{split}.json" for split in Tao.SPLITS}
+    if not any(path.is_file() for path in files.values()):
+        raise StoryjaxError(
+            f"TAO is not in {root} (no annotations/train.json): get the annotations and the frames of train and"
+            " validation from taodataset.org and unpack them there"
+        )
+    for split, path in files.items():
+        if path.is_file():
+            _read_split(root / "frames", split, path, only, found)
+    return found
+
+
+def categories_of(manual_dir: str | Path) -> tuple[str, ...]:
+    """The names of the categories in the order of their ids: what `kinds` count."""
+    root = Path(manual_dir)
+    path = next(p for split in Tao.SPLITS if (p := root / "annotations" / f"{split}.json").is_file())
+    return tuple(str(c["name"]) for c in sorted(read_json(path, _LISTS)["categories"], key=lambda c: c["id"]))
+
+
+def _read_split(frames: Path, split: str, path: Path, only: str | None, found: SequencesRead) -> None:
+    content = read_json(path, _LISTS)
+    order = sorted(content["categories"], key=lambda category: category["id"])
+    kinds = {category["id"]: i for i, category in enumerate(order)}
+    wanted = set(kinds)
+    if only is not None:
+        wanted = {category["id"] for category in order if category["name"] == only}
+        if not wanted:
+            raise StoryjaxError(f"{path} has no category '{only}': it has {len(order)}, such as {order[0]['name']}")
+    tracks = {track.get("id"): track for track in content["tracks"]}
+    images: dict[Any, list[dict[str, Any]]] = {}
+    for image in content["images"]:
+        images.setdefault(image.get("video_id"), []).append(image)
+    boxes: dict[Any, list[tuple[int, list[Any], int]]] = {}
+    known = {image.get("id") for image in content["images"]}
+    for one in content["annotations"]:
+        where = f"{path.name} annotation {one.get('id')}"
+        track = tracks.get(one.get("track_id"))
+        if track is None:
+            found.broken.append(f"{where}: there is no track {one.get('track_id')}")
+        elif one.get("image_id") not in known:
+            found.broken.append(f"{where}: there is no image {one.get('image_id')}")
+        elif (category := one.get("category_id", track.get("category_id"))) not in kinds:
+            found.broken.append(f"{where}: there is no category {category}")
+        elif not usable_box(one.get("bbox")):
+            found.broken.append(f"{where}: its box {one.get('bbox')} has no area")
+        elif category in wanted:
+            boxes.setdefault(one["image_id"], []).append((track["id"], one["bbox"], kinds[category]))
+    for video in content["videos"]:
+        _add_video(frames, split, video, images.get(video.get("id"), []), boxes, found)
+
+
+def _add_video(
+    frames: Path,
+    split: str,
+    video: dict[str, Any],
+    images: list[dict[str, Any]],
+    boxes: dict[Any, list[tuple[int, list[Any], int]]],
+    found: SequencesRead,
+) -> None:
+    images = sorted(images, key=lambda image: image["frame_index"])
+    if not images:
+        found.broken.append(f"video {video.get('name')} has no images")
+        return
+    paths, flat = [], []
+    for number, image in enumerate(images, 1):
+        file = frames / image["file_name"]
+        if not file.is_file() or not file.stat().st_size:
+            found.broken.append(f"{file} is missing or empty")
+            paths.append(None)
+        else:
+            paths.append(file)
+        flat += [(number, track, box, kind) for track, box, kind in boxes.get(image["id"], [])]
+    number, track, box, kind = zip(*flat, strict=True) if flat else ((), (), (), ())
+    truth = rows(number, track, box if box else [], None, kind)
+    size = int(images[0].get("width", video.get("width", 0))), int(images[0].get("height", video.get("height", 0)))
+    found.sequences.append(SequenceFiles(str(video["name"]), split, FPS, *size, tuple(paths), truth, every_kind=True))

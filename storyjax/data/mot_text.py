@@ -1,0 +1,178 @@
+"""Tracks and detections as rows, and MOTChallenge's text files of them.
+
+A line of such a file is `frame,id,left,top,width,height,score,...`, of tracks found also `-1,-1,-1`, of ground truth
+`considered,class,visibility` after the height. Frames count from 1, as do pixels: a box of the whole picture starts at
+(1, 1). In memory pixels count from 0.
+"""
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Float32, Int32
+
+from storyjax.errors import StoryjaxError
+
+UNKNOWN = -1
+# MOT16's and MOT17's classes: what is tracked, and what a tracker may find or not without being judged by it.
+PEDESTRIAN = 1
+DISTRACTORS = (2, 7, 8, 12)  # person on vehicle, static person, distractor, reflection
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Boxes in frames, in any order.
+
+    `frame` counts from 1; `id` is -1 where there is none (detections); `xywh_px` are left, top, width, height in
+    pixels, 0-based; `score` is the confidence of what was found, and of ground truth whether it is considered (0 or 1);
+    `kind` is the class, -1 where unknown; `visibility` is the share that shows, 1 where unknown.
+    """
+
+    frame: Int32[np.ndarray, " m"]
+    id: Int32[np.ndarray, " m"]
+    xywh_px: Float32[np.ndarray, "m 4"]
+    score: Float32[np.ndarray, " m"]
+    kind: Int32[np.ndarray, " m"]
+    visibility: Float32[np.ndarray, " m"]
+
+    def __len__(self) -> int:
+        return len(self.frame)
+
+    def __getitem__(self, chosen: "slice | np.ndarray") -> "Rows":
+        """The rows of a slice, a mask or indices."""
+        return Rows(*(getattr(self, field.name)[chosen] for field in fields(self)))
+
+    @property
+    def targets(self) -> Bool[np.ndarray, " m"]:
+        """Which rows of ground truth a tracker is judged by: considered, and a pedestrian where classes are known."""
+        return (self.score > 0) & np.isin(self.kind, (PEDESTRIAN, UNKNOWN))
+
+    @property
+    def distractors(self) -> Bool[np.ndarray, " m"]:
+        """Which rows of ground truth a tracker may find without being judged."""
+        return np.isin(self.kind, DISTRACTORS)
+
+
+def rows(frame: Any, id: Any, xywh_px: Any, score: Any = None, kind: Any = None, visibility: Any = None) -> Rows:
+    """Rows from whatever NumPy makes arrays of; score and visibility are 1 and kind -1 where they are not given."""
+    frames = np.asarray(frame, np.int32).reshape(-1)
+    count = len(frames)
+
+    def column(values: object, default: float | int, dtype: type) -> np.ndarray:
+        return np.full(count, default, dtype) if values is None else np.asarray(values, dtype).reshape(count)
+
+    return Rows(
+        frames,
+        np.asarray(id, np.int32).reshape(count),
+        np.asarray(xywh_px, np.float32).reshape(count, 4),
+        column(score, 1.0, np.float32),
+        column(kind, UNKNOWN, np.int32),
+        column(visibility, 1.0, np.float32),
+    )
+
+
+def no_rows() -> Rows:
+    """Nothing at all."""
+    return rows([], [], np.zeros((0, 4)))
+
+
+def concatenate(parts: Iterable[Rows]) -> Rows:
+    """All rows of all parts, one after another."""
+    parts = list(parts)
+    if not parts:
+        return no_rows()
+    return Rows(*(np.concatenate([getattr(part, field.name) for part in parts]) for field in fields(Rows)))
+
+
+def by_frame(found: Rows) -> dict[int, Rows]:
+    """The rows of each frame that has any."""
+    order = np.argsort(found.frame, kind="stable")
+    frames, starts = np.unique(found.frame[order], return_index=True)
+    parts = np.split(order, starts[1:]) if len(order) else []
+    return {int(frame): found[part] for frame, part in zip(frames, parts, strict=True)}
+
+
+def read_rows(path: str | Path, truth: bool = False, broken: list[str] | None = None) -> Rows:
+    """Reads a file of tracks, detections or (`truth`) ground truth, separated by commas or blanks.
+
+    Lines may lack what comes after the box; empty lines and those that start with # are passed over. What no tracker
+    can use (no numbers, a frame before the first, a width or height that is not above zero, numbers without end) is
+    left out and, if `broken` is given, named there; without `broken` it is an error.
+
+    Raises:
+        StoryjaxError: the file cannot be read, or a line of it is unusable.
+    """
+    path = Path(path)
+    try:
+        text = path.read_text("utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        why = getattr(error, "strerror", None) or "it is not text"
+        raise StoryjaxError(f"{path} cannot be read ({why}): check the path") from error
+    kept = []
+    for number, line in enumerate(text.splitlines(), 1):
+        line = line.strip()
+        if not line or line.startswith("#"):
+            continue
+        values, why = _parse(line)
+        if values is not None:
+            kept.append(values)
+        elif broken is None:
+            raise StoryjaxError(f"{path} line {number} {why}: correct or remove it")
+        else:
+            broken.append(f"{path} line {number} {why}")
+    table = np.array(kept, np.float64).reshape(-1, 9)
+    box = table[:, 2:6] - np.array([1.0, 1.0, 0.0, 0.0])
+    kind, visibility = (table[:, 7], table[:, 8]) if truth else (None, None)
+    return rows(table[:, 0], table[:, 1], box, table[:, 6], kind, visibility)
+
+
+def _parse(line: str) -> tuple[list[float] | None, str]:
+    """(frame, id, left, top, width, height, score, class, visibility) of a line, or why there is nothing to use."""
+    try:
+        values = [float(v) for v in (line.split(",") if "," in line else line.split()) if v.strip()]
+    except ValueError:
+        return None, f"holds what is no number ({line[:40]!r})"
+    if len(values) < 6:
+        return None, f"has {len(values)} numbers instead of frame, id, left, top, width, height"
+    if not np.isfinite(values[:6]).all() or max(abs(v) for v in values[:6]) > 2**30:
+        return None, "holds numbers without end"
+    if values[0] < 1 or values[0] != int(values[0]):
+        return None, f"has the frame {values[0]:g}, but frames are 1, 2, 3 ..."
+    if values[4] <= 0 or values[5] <= 0:
+        return None, f"has a box of {values[4]:g} × {values[5]:g} pixels"
+    score = values[6] if len(values) > 6 and np.isfinite(values[6]) else 1.0
+    kind = values[7] if len(values) > 7 and np.isfinite(values[7]) else float(UNKNOWN)
+    visibility = values[8] if len(values) > 8 and 0 <= values[8] <= 1 else 1.0
+    return [*values[:6], score, kind, visibility], ""
+
+
+def format_rows(found: Rows) -> Iterator[str]:
+    """The lines of a file of tracks or detections, in the order of the rows."""
+    for frame, number, box, score in zip(
+        found.frame.tolist(), found.id.tolist(), found.xywh_px.tolist(), found.score.tolist(), strict=True
+    ):
+        yield format_line(frame, number, box, score)
+
+
+def format_line(frame: int, number: int, xywh_px: Sequence[float], score: float) -> str:
+    """A line of such a file; the box is left, top, width and height in pixels from 0."""
+    left, top, width, height = xywh_px
+    return f"{frame},{number},{left + 1:.2f},{top + 1:.2f},{width:.2f},{height:.2f},{score:.4f},-1,-1,-1\n"
+
+
+def write_rows(path: str | Path, found: Rows) -> None:
+    """Writes a file of tracks or detections, whole or not at all. Raises StoryjaxError where it cannot be written."""
+    path = Path(path)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with partial.open("w", encoding="utf-8") as file:
+            file.writelines(format_rows(found))
+        partial.replace(path)
+    except OSError as error:
+        raise StoryjaxError(f"can't write {path}: {error.strerror}; choose another place") from error
+    finally:
+        partial.unlink(missing_ok=True)

@@ -1,0 +1,218 @@
+"""From a video or folder to a file of tracks and a rendered video, one frame after another (`storyjax track`).
+
+However long the video is, what is in memory is one frame, what the tracker keeps, and the last places of what is seen.
+Files appear whole, once all frames are done, or not at all.
+"""
+
+import contextlib
+import json
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from storyjax.data.mot_text import Rows, format_line, rows
+from storyjax.errors import StoryjaxError, nearest
+from storyjax.mqt.evaluate import Picture, Tracked, Tracks, follow, from_first_boxes
+from storyjax.mqt.render import Painter, check_writable, video_writer
+from storyjax.mqt.sequences import Report
+from storyjax.mqt.sequences import Sequence as Film
+
+_KEYS = ("box", "id", "frame", "name")
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What was done.
+
+    Attributes:
+        frames: all of them; `missing` of them were missing or broken.
+        tracks, boxes: that were found.
+        seconds: that it took.
+    """
+
+    frames: int
+    missing: int
+    tracks: int
+    boxes: int
+    seconds: float
+
+
+def track_to_files(
+    tracker: Tracks,
+    film: Film,
+    out: str | Path,
+    render: str | Path | None = None,
+    detections: Rows | None = None,
+    initial: Rows | None = None,
+    report: Report = print,
+    after_frame: Callable[[], None] = lambda: None,
+) -> Summary:
+    """Tracks a sequence and writes what comes out.
+
+    Args:
+        out: MOTChallenge's text: frame, id, left, top, width, height, score, -1, -1, -1; frames and pixels from 1.
+        render: an mp4 with boxes, numbers and trails.
+        detections: boxes that the tracker is given in each frame; see `cut_to_picture`.
+        initial: boxes that tracks are started on, and nothing else is tracked; see `read_initial`.
+        report: is told what is wrong with a frame.
+        after_frame: called after each frame.
+
+    Raises:
+        StoryjaxError: no frame of it can be read, or the files cannot be written.
+    """
+    check_writable(out)
+    if initial is not None:
+        frames = from_first_boxes(tracker, film, initial, report)
+    else:
+        frames = follow(tracker, film, detections, report)
+    began, count, missing, boxes, numbers = time.perf_counter(), 0, 0, 0, _Numbers()
+    with contextlib.ExitStack() as stack:
+        write = stack.enter_context(_text_writer(Path(out)))
+        paint = None if render is None else stack.enter_context(_painting(render, film))
+        for number, picture, tracked in frames:
+            tracked = [whole for one in tracked if (whole := _in_picture(one, film)) is not None]
+            write(format_line(number, one.id, one.xywh_px, one.score) for one in tracked)
+            if paint is not None:
+                paint(number, picture, tracked)
+            count, missing, boxes = count + 1, missing + (picture is None), boxes + len(tracked)
+            numbers.add(one.id for one in tracked)
+            after_frame()
+        if missing == count:
+            raise StoryjaxError(f"none of the {count} frames of {film.name} can be read: copy or export it again")
+    return Summary(count, missing, len(numbers), boxes, time.perf_counter() - began)
+
+
+class _Numbers:
+    """How many different numbers there were, in a bit each: a million tracks take 125 kB."""
+
+    def __init__(self) -> None:
+        self._bits = bytearray()
+
+    def add(self, numbers: Iterable[int]) -> None:
+        for number in numbers:
+            place, bit = divmod(max(0, number), 8)
+            if place >= len(self._bits):
+                self._bits.extend(bytes(place + 1 - len(self._bits)))
+            self._bits[place] |= 1 << bit
+
+    def __len__(self) -> int:
+        return sum(byte.bit_count() for byte in self._bits)
+
+
+def _in_picture(one: Tracked, film: Film) -> Any:
+    """The track with its box cut to the picture, or None where nothing is left of it."""
+    left, top, width, height = one.xywh_px
+    right, bottom = min(left + width, film.width), min(top + height, film.height)
+    left, top = max(left, 0.0), max(top, 0.0)
+    if right <= left or bottom <= top:
+        return None
+    return replace(one, xywh_px=(left, top, right - left, bottom - top))  # type: ignore[type-var]
+
+
+def _cut(boxes: np.ndarray, width: int, height: int) -> np.ndarray:
+    """Boxes (left, top, width, height) cut to the picture; outside it width or height are not above zero."""
+    low = np.clip(boxes[:, :2], 0, (width, height))
+    high = np.clip(boxes[:, :2] + boxes[:, 2:], 0, (width, height))
+    return np.concatenate([low, high - low], 1)
+
+
+@contextlib.contextmanager
+def _text_writer(path: Path) -> Iterator[Callable[[Iterable[str]], None]]:
+    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with partial.open("w", encoding="utf-8") as file:
+            yield file.writelines
+        partial.replace(path)
+    except OSError as error:
+        raise StoryjaxError(f"can't write {path} ({error.strerror}): choose another place") from error
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _painting(path: str | Path, film: Film) -> Iterator[Callable[[int, Picture | None, Sequence[Tracked]], None]]:
+    painter = Painter(film.width, film.height)
+    with video_writer(path, film.fps, painter.size) as video:
+        yield lambda number, picture, tracked: video.add(painter.paint(number, picture, tracked))
+
+
+def cut_to_picture(found: Rows, film: Film, where: str, report: Report) -> Rows:
+    """Detections cut to the picture; those that lie outside it are left out, and their number is reported.
+
+    Raises:
+        StoryjaxError: nothing is left.
+    """
+    cut = _cut(found.xywh_px.astype(np.float64), film.width, film.height)
+    inside = (cut[:, 2] > 0) & (cut[:, 3] > 0)
+    if not inside.any():
+        raise StoryjaxError(
+            f"all {len(found)} boxes of {where} lie outside the picture of {film.width} × {film.height} pixels: they"
+            " may be of another video, or in other units"
+        )
+    if not inside.all():
+        first = int(found.frame[~inside][0])
+        report(f"{where}: {(~inside).sum()} boxes outside the picture are left out, the first in frame {first}")
+    return replace(found, xywh_px=cut.astype(np.float32))[inside]
+
+
+def read_initial(path: str | Path, film: Film) -> Rows:
+    """Boxes to start tracks on, from a JSON file.
+
+        [{"box": [left, top, width, height], "id": 7, "frame": 1}, ...]
+
+    in pixels from 0; the list may also stand under "boxes" in an object. Without "id" boxes are numbered from 1 in
+    their order, without "frame" they start in the first. A box is cut to the picture. "name" is for whoever reads it.
+
+    Raises:
+        StoryjaxError: it is no such file, a box has no area or lies outside the picture, a frame is not there, or a
+            number is given twice.
+    """
+    path = Path(path)
+    try:
+        content = json.loads(path.read_text("utf-8-sig"))
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or str(error).splitlines()[0]
+        raise StoryjaxError(f"{path} cannot be read as JSON ({why}): 'storyjax track --help' shows how") from error
+    entries = content.get("boxes") if isinstance(content, dict) else content
+    if not isinstance(entries, list) or not entries:
+        raise StoryjaxError(f"{path} holds no list of boxes: 'storyjax track --help' shows how")
+    given = [_entry(entry, f"{path} box {number}", number, film) for number, entry in enumerate(entries, 1)]
+    ids = [number for number, _, _ in given]
+    for number in ids:
+        if ids.count(number) > 1:
+            raise StoryjaxError(f"{path} gives the id {number} to two boxes: each track starts on one box")
+    return rows([frame for _, frame, _ in given], ids, [box for _, _, box in given])
+
+
+def _entry(entry: Any, where: str, number: int, film: Film) -> tuple[int, int, list[float]]:
+    """(id, frame, box) of one box to start on."""
+    if not isinstance(entry, dict):
+        entry = {"box": entry}
+    for key in entry:
+        if key not in _KEYS:
+            raise StoryjaxError(f"{where} has an unknown '{key}', known are {', '.join(_KEYS)}.{nearest(key, _KEYS)}")
+    box = entry.get("box")
+    if not isinstance(box, list) or len(box) != 4 or not all(_is_number(v) for v in box):
+        raise StoryjaxError(f"{where} must be four numbers, left, top, width and height, not {json.dumps(box)[:60]}")
+    track, frame = entry.get("id", number), entry.get("frame", 1)
+    for name, value in (("id", track), ("frame", frame)):
+        if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value < 2**31:
+            raise StoryjaxError(f"{where} has the {name} {json.dumps(value)[:30]}: it must be a whole number from 1 on")
+    if film.length and frame > film.length:
+        raise StoryjaxError(f"{where} is of frame {frame}, but {film.name} has {film.length}")
+    if box[2] <= 0 or box[3] <= 0:
+        raise StoryjaxError(f"{where} is {box[2]:g} × {box[3]:g} pixels: a box must have an area")
+    cut = _cut(np.array([box], np.float64), film.width, film.height)[0]
+    if cut[2] <= 0 or cut[3] <= 0:
+        size = f"{film.width} × {film.height}"
+        raise StoryjaxError(f"{where} ({', '.join(f'{v:g}' for v in box)}) lies outside the picture of {size} pixels")
+    return track, frame, [float(v) for v in cut]
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and bool(np.isfinite(value))

@@ -1,0 +1,50 @@
+"""The assignment of targets to predictions at least cost, inside `jit` (Kuhn 1955; Carion et al. 2020)."""
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Bool, Float, Int
+from optax.assignment import hungarian_algorithm
+
+
+def assign(
+    cost: Float[Array, "n m"],
+    targets: Bool[Array, "n"],
+    predictions: Bool[Array, "m"],
+) -> Int[Array, "n"]:
+    """Which prediction each target is given.
+
+    Args:
+        cost: of each pair; what is not finite is a pair that costs more than any other.
+        targets, predictions: which are not padding. Padding has no influence on the others.
+
+    Returns:
+        Columns, or -1 for padding, and for targets that go without where there are fewer predictions. As many
+        pairs as can be, at the least total cost; no gradient.
+    """
+    cost = lax.stop_gradient(cost).astype(jnp.float32)
+    allowed = targets[:, None] & predictions[None, :]
+    cost = jnp.where(jnp.isfinite(cost), cost, jnp.where(jnp.isfinite(cost), cost, 0.0).max() + 1.0)
+    cost = jnp.where(allowed, cost - jnp.min(cost, where=allowed, initial=jnp.inf), 0.0)
+    cost = jnp.where(jnp.isfinite(cost), cost, 0.0)
+    # A pair with padding costs more than all others together, so that none is taken that can be done without.
+    forbidden = (cost.max() + 1.0) * (min(cost.shape) + 1)
+    rows, columns = hungarian_algorithm(jnp.where(allowed, cost, forbidden))
+    given = jnp.full(cost.shape[0], -1, jnp.int32).at[rows].set(columns.astype(jnp.int32))
+    real = jnp.take_along_axis(allowed, jnp.maximum(given, 0)[:, None], axis=1)[:, 0]
+    return jnp.where(real & (given >= 0), given, -1)
+
+
+def assign_batch(
+    cost: Float[Array, "*b n m"], targets: Bool[Array, "*b n"], predictions: Bool[Array, "*b m"]
+) -> Int[Array, "*b n"]:
+    """`assign` for each example."""
+    batch = cost.shape[:-2]
+    flat = [array.reshape(-1, *array.shape[len(batch) :]) for array in (cost, targets, predictions)]
+    return jax.vmap(assign)(*flat).reshape(*batch, cost.shape[-2])
+
+
+def take(array: Float[Array, "b m *d"], index: Int[Array, "b n"]) -> Float[Array, "b n *d"]:
+    """What was assigned: rows of `array` by the columns of `assign`; of those without one, row 0."""
+    index = jnp.maximum(index, 0).reshape(*index.shape, *(1,) * (array.ndim - 2))
+    return jnp.take_along_axis(array, index, axis=1)

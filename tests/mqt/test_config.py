@@ -1,0 +1,78 @@
+"""From a config to an experiment: what starts from published weights, what trains, what is measured."""
+
+import dataclasses
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+from small_mqt import DETR, SIZE
+
+from storyjax.errors import StoryjaxError
+from storyjax.mqt.association import TrackerConfig
+from storyjax.mqt.config import init_parameters, make_model, pretrained, tracker_config, trainable
+from storyjax.nn.deformable_detr import DeformableDetr
+from storyjax.train.params import check_given, partition
+from storyjax.weights.tree_io import flatten, save_tree
+
+FROZEN = dataclasses.replace(DETR, backbone=dataclasses.replace(DETR.backbone, norm="batch"))
+
+
+def model_of(detr: object):
+    return make_model({"mqt": {"detr": dataclasses.asdict(detr)}})[0]
+
+
+def shapes(model) -> dict:
+    return jax.eval_shape(lambda key: init_parameters(model, SIZE, key), jax.random.key(0))
+
+
+def test_a_detector_gives_what_both_have(tmp_path: Path) -> None:
+    model = model_of(FROZEN)
+    detector = DeformableDetr(dataclasses.replace(FROZEN, classes=3, queries=9))
+    image = jax.ShapeDtypeStruct((1, *SIZE, 3), np.float32)
+    abstract = flatten(jax.eval_shape(detector.init, jax.random.key(0), image)["params"])
+    save_tree(
+        tmp_path / "model.safetensors", {path: np.ones(leaf.shape, np.float32) for path, leaf in abstract.items()}, {}
+    )
+    given = pretrained(str(tmp_path))
+    own = flatten(shapes(model))
+    check_given(given, own, set(), "the detector")
+    missing = {path.split("/")[0] for path in own if path not in given}
+    assert missing == {
+        "queries", "kind", "box_query", "box_position", "id_position", "appearance", "nothing", "nothing_scale",
+        "nothing_bias", "aggregate",
+    }  # fmt: skip
+
+
+def test_a_resnet_gives_the_backbone(tmp_path: Path) -> None:
+    model = model_of(FROZEN)
+    parts = {
+        f"backbone/{path}": np.ones(leaf.shape, np.float32)
+        for path, leaf in flatten(shapes(model)["pyramid"]["backbone"]).items()
+    }
+    save_tree(tmp_path / "model.safetensors", parts, {})
+    assert set(pretrained(str(tmp_path))) == {f"pyramid/{path}" for path in parts}
+
+
+def test_what_is_not_there_or_something_else_is_told(tmp_path: Path) -> None:
+    with pytest.raises(StoryjaxError, match="storyjax import"):
+        pretrained(str(tmp_path / "nowhere"))
+    save_tree(tmp_path / "model.safetensors", {"llm/shared": np.ones((2, 2), np.float32)}, {})
+    with pytest.raises(StoryjaxError, match="neither"):
+        pretrained(str(tmp_path))
+
+
+def test_published_norms_and_first_layers_stay_as_they_are() -> None:
+    model = model_of(FROZEN)
+    frozen = flatten(partition(shapes(model), trainable(model))[1])
+    assert all(path.startswith("pyramid/backbone/") for path in frozen)
+    assert "pyramid/backbone/stem/conv/kernel" in frozen
+    assert "pyramid/backbone/stage_1_block_0/conv_0/norm/mean" in frozen
+    assert "pyramid/backbone/stage_1_block_0/conv_0/conv/kernel" not in frozen
+    assert not flatten(partition(shapes(model_of(DETR)), trainable(model_of(DETR)))[1])
+
+
+def test_tracker_options_are_fields() -> None:
+    assert tracker_config(TrackerConfig(), {"hypotheses": 5}).hypotheses == 5
+    with pytest.raises(StoryjaxError, match="private"):
+        tracker_config(TrackerConfig(), {"protocol": "secret"})

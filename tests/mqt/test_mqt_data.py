@@ -1,0 +1,224 @@
+"""What MQT trains on: boxes lie where the things are, rows are the same object, padding is empty."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from storyjax.data.pipeline import train_stream
+from storyjax.errors import StoryjaxError
+from storyjax.mqt.data import (
+    WHOLE,
+    DetectionLoader,
+    FramePair,
+    Objects,
+    PairLoader,
+    PairSource,
+    SimulatedPairLoader,
+    View,
+    cut_out,
+    perturbed,
+)
+from storyjax.mqt.sources import MqtData, Sources
+from storyjax.storyworld.tracks_mot import encode_jpeg
+from storyjax.train.experiment import StreamSpec
+
+VIEW = View(size=(48, 80), objects=5, jitter=0.0)
+
+
+def a_record(boxes: list[list[int]], size: tuple[int, int] = (96, 160), **further) -> dict:
+    """A dark picture with a bright patch in each box (left, top, width, height in pixels)."""
+    pixels = np.full((*size, 3), 10, np.uint8)
+    for number, (left, top, width, height) in enumerate(boxes):
+        pixels[top : top + height, left : left + width, number % 3] = 250
+    count = len(boxes)
+    record = {
+        "image": encode_jpeg(pixels),
+        "name": "a picture",
+        "boxes": np.array(boxes, np.float32).reshape(-1, 4),
+        "kinds": np.arange(count, dtype=np.int32) + 3,
+    }
+    return record | (further or {"crowd": np.zeros(count, bool)})
+
+
+def bright(image: np.ndarray, box: np.ndarray, channel: int) -> tuple[float, float]:
+    """The share of a box (cx, cy, w, h) that is bright in a channel, and of the rest."""
+    height, width = image.shape[:2]
+    left, top = round((box[0] - box[2] / 2) * width), round((box[1] - box[3] / 2) * height)
+    right, bottom = round((box[0] + box[2] / 2) * width), round((box[1] + box[3] / 2) * height)
+    inside = np.zeros((height, width), bool)
+    inside[top:bottom, left:right] = True
+    lit = image[..., channel] > 128
+    return float(lit[inside].mean()), float(lit[~inside].mean())
+
+
+@pytest.mark.parametrize("loader", [SimulatedPairLoader, DetectionLoader])
+def test_boxes_lie_on_what_they_are_of(loader) -> None:
+    record = a_record([[20, 10, 40, 30], [90, 50, 30, 40]])
+    for seed in range(8):
+        arrays = loader(VIEW)(record, np.random.default_rng(seed))
+        for view in ("0", "1") if "images1" in arrays else ("0",):
+            assert arrays[f"present{view}"].sum() == 2
+            for row in np.flatnonzero(arrays[f"present{view}"]):
+                channel = int(arrays["kind"][row]) - 3
+                inside, outside = bright(arrays[f"images{view}"], arrays[f"boxes{view}"][row], channel)
+                assert inside > 0.85
+                assert outside < 0.03
+
+
+def test_padding_is_empty_and_the_largest_stay() -> None:
+    boxes = [[2 + 11 * i, 4, 4 + i, 4 + i] for i in range(9)]
+    arrays = DetectionLoader(VIEW)(a_record(boxes), np.random.default_rng(0))
+    assert sorted(arrays["kind"].tolist()) == [7, 8, 9, 10, 11]
+    few = DetectionLoader(VIEW)(a_record(boxes[:2]), np.random.default_rng(0))
+    assert few["present0"].sum() == 2
+    absent = ~few["present0"]
+    assert not few["boxes0"][absent].any()
+    assert not few["prior"][absent].any()
+    assert (few["kind"][absent] == -1).all()
+    none = DetectionLoader(VIEW)(a_record([]), np.random.default_rng(0))
+    assert not none["present0"].any()
+
+
+def test_simulated_views_differ_by_at_most_what_they_may() -> None:
+    record = a_record([[60, 40, 30, 20]])
+    shifts = []
+    for seed in range(30):
+        arrays = SimulatedPairLoader(VIEW)(record, np.random.default_rng(seed))
+        first, second = arrays["boxes0"][arrays["present0"]][0], arrays["boxes1"][arrays["present1"]][0]
+        shifts.append(np.abs(first - second).max())
+    assert 0.02 < max(shifts) < 2 * 0.05 / 0.9
+    assert np.mean(shifts) > 0.01
+
+
+def test_no_object_is_lost_where_none_may_be() -> None:
+    record = a_record([[0, 40, 3, 20], [157, 10, 3, 60]])  # at the very edges
+    keep, lose = View(VIEW.size, 5, keep_all=True), View(VIEW.size, 5, keep_all=False)
+    kept = [SimulatedPairLoader(keep)(record, np.random.default_rng(s)) for s in range(12)]
+    assert all(a["present0"].sum() == a["present1"].sum() == 2 for a in kept)
+    lost = [SimulatedPairLoader(lose)(record, np.random.default_rng(s)) for s in range(12)]
+    assert any((a["present0"] != a["present1"]).any() for a in lost)
+
+
+def test_mirroring_twice_is_nothing() -> None:
+    objects = Objects(np.array([[0.1, 0.2, 0.4, 0.9]], np.float32), np.array([1], np.int32), np.array([2], np.int32))
+    assert np.allclose(objects.mirrored().mirrored().corners, objects.corners)
+    assert np.allclose(objects.mirrored().corners, [[0.6, 0.2, 0.9, 0.9]])
+    assert np.allclose(objects.seen_in(WHOLE).corners, objects.corners)
+
+
+def test_perturbed_boxes_stay_near_and_in_the_picture() -> None:
+    boxes = np.tile(np.array([[0.5, 0.5, 0.2, 0.4]], np.float32), (4000, 1))
+    moved = perturbed(boxes, 0.1, np.random.default_rng(0))
+    assert np.allclose((moved - boxes).std(0), [0.02, 0.04, 0.02, 0.04], rtol=0.1)
+    edge = perturbed(np.array([[0.0, 1.0, 1.0, 0.0]], np.float32), 0.5, np.random.default_rng(1))
+    assert (edge >= 0).all()
+    assert (edge <= 1).all()
+
+
+class Frames:
+    """Five frames of a square that moves two pixels each; object 2 is hidden in the last two."""
+
+    def __len__(self) -> int:
+        return 5
+
+    def __getitem__(self, index: int) -> dict:
+        boxes = [[20 + 2 * index, 30, 20, 20], [100, 30, 20, 20]]
+        there = {
+            "ids": np.array([1, 2], np.int32),
+            "considered": np.ones(2, bool),
+            "visibility": np.array([1.0, 0.1 if index > 2 else 0.9], np.float32),
+        }
+        return a_record(boxes, **there)
+
+
+def test_a_pair_has_the_same_object_in_a_row() -> None:
+    view = View((96, 160), 4, flip=0.0, jitter=0.0)
+    gaps = set()
+    for seed in range(20):
+        arrays = PairLoader(view)(FramePair(Frames(), 0, 2), np.random.default_rng(seed))
+        first = int(np.flatnonzero(arrays["kind"] == 3)[0])
+        gap = (arrays["boxes1"][first, 0] - arrays["boxes0"][first, 0]) * 160
+        gaps.add(round(float(gap)))
+    assert gaps == {-4, -2, 2, 4}  # one or two frames on, either way round
+    arrays = PairLoader(view)(FramePair(Frames(), 2, 1), np.random.default_rng(0))
+    hidden = int(np.flatnonzero(arrays["kind"] == 4)[0])
+    assert arrays["present0"][hidden] != arrays["present1"][hidden]
+
+
+def test_a_frame_without_picture_is_a_broken_record() -> None:
+    with pytest.raises(StoryjaxError, match="a picture has no picture"):
+        DetectionLoader(VIEW)(a_record([]) | {"image": b""}, np.random.default_rng(0))
+
+
+def test_a_window_is_cut_out_as_pillow_would() -> None:
+    pixels = np.random.default_rng(0).integers(0, 255, (40, 60, 3), np.uint8)
+    part = cut_out(pixels, (0.1, 0.25, 0.6, 0.75), (20, 30))
+    assert np.array_equal(part, np.asarray(Image.fromarray(pixels[10:30, 6:36])))
+    assert cut_out(pixels, WHOLE, (40, 60)) is pixels
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> MqtData:
+    root = tmp_path_factory.mktemp("mqt")
+    counts = {"train": 2, "held_out": 1, "unseen": 1}
+    return MqtData(
+        mot17_dir=str(root / "mot17"),
+        coco_dir=str(root / "coco"),
+        data_dir=str(root / "prepared"),
+        storyworld={"mot17": {"counts": counts, "detectors": ("SDP",)}, "coco": {"counts": {"train": 6, "val": 1}}},
+        held_out=("StoryWorld-8*",),
+        unseen=("StoryWorld-9*",),
+        size=(48, 80),
+        max_objects=6,
+    )
+
+
+def test_streams_give_what_training_takes(data: MqtData) -> None:
+    sources = Sources(data)
+    stream = sources.stream(StreamSpec(4, 0, steps=2))
+    batches = list(stream)
+    stream.close()
+    assert len(batches) == 2
+    assert batches[0]["images1"].shape == (4, 48, 80, 3)
+    assert batches[0]["boxes1"].shape == (4, 6, 4)
+    assert batches[0]["present0"].dtype == bool
+    pairs = PairSource(sources.split("mot17", "train"), 3)
+    lengths = [sequence.length for sequence in pairs.source.sequences]
+    assert len(pairs) == sum(lengths) - 2
+    assert sources.steps_per_epoch(4) == len(pairs) // 4
+    last = pairs[lengths[0] - 2]
+    assert (last.index, last.reach) == (lengths[0] - 2, 1)  # never into the next sequence
+    again = train_stream(pairs, PairLoader(data.view), StreamSpec(4, 0, start_step=1, steps=2))
+    assert np.array_equal(next(iter(again))["boxes0"], batches[1]["boxes0"])
+    again.close()
+
+
+def test_sources_measure_on_what_training_never_sees(data: MqtData) -> None:
+    sources = Sources(data)
+    (held_out,), (unseen,) = sources.sequences(), sources.sequences(unseen=True)
+    assert (held_out.name, unseen.name) == ("StoryWorld-8001", "StoryWorld-9001")
+    assert held_out.length == len(list(held_out.frames()))
+    assert held_out.ground_truth.targets.any()
+    assert len(held_out.detections["public"]) > 10
+
+
+@pytest.mark.parametrize(
+    ("changes", "line"),
+    [
+        ({"dataset": "mot71"}, "mot17"),
+        ({"dataset": "coco"}, "coco has no sequences"),
+        ({"measure": "gmot"}, "gmot40"),
+    ],
+)
+def test_slips_in_the_config_are_named(changes: dict, line: str) -> None:
+    with pytest.raises(StoryjaxError, match=line):
+        Sources(MqtData(**changes))
+
+
+def test_an_unknown_count_of_storyworld_is_named(data: MqtData, tmp_path: Path) -> None:
+    wrong = {"coco": {"cuonts": {}}}
+    sources = Sources(MqtData(dataset="coco", mode="detection", coco_dir=str(tmp_path), storyworld=wrong))
+    with pytest.raises(StoryjaxError, match=r"config\.data\.storyworld\.coco"):
+        sources.stream(StreamSpec(2, 0))

@@ -1,0 +1,102 @@
+"""What is measured of queries by themselves, and of one model with several trackers."""
+
+import dataclasses
+
+import jax
+import numpy as np
+import pytest
+from following import OverlapTracker, squares
+from small_mqt import SIZE, make
+
+from storyjax.mqt import predict
+from storyjax.mqt.association import TrackerConfig
+from storyjax.mqt.config import ModelConfig, make_evaluators
+from storyjax.mqt.losses import LossConfig, Losses
+from storyjax.mqt.measure_queries import queries_evaluator
+from storyjax.mqt.sources import MqtData, Sources
+from storyjax.storyworld.tracks_mot import encode_jpeg
+from storyjax.train.experiment import StreamSpec
+
+DATA = MqtData(dataset="coco", mode="simulated", measure="coco", size=SIZE, max_objects=3)
+
+
+class Pictures:
+    """Three pictures with two boxes each."""
+
+    def __len__(self) -> int:
+        return 3
+
+    def __getitem__(self, index: int) -> dict:
+        pixels = np.random.default_rng(index).integers(0, 256, (*SIZE, 3), dtype=np.uint8)
+        boxes = np.array([[5, 6, 12, 10], [25, 12, 9, 14]], np.float32)
+        return {
+            "image": encode_jpeg(pixels),
+            "name": str(index),
+            "boxes": boxes,
+            "kinds": np.zeros(2, np.int32),
+            "crowd": np.zeros(2, bool),
+        }
+
+
+class Few(Sources):
+    """Data sets that need no files."""
+
+    def split(self, dataset: str, name: str):
+        return Pictures()
+
+    def sequences(self, *, unseen: bool = False):
+        return [squares(3)]
+
+
+@pytest.fixture(scope="module")
+def made():
+    return make()
+
+
+def test_every_kind_of_query_is_measured_by_itself(made) -> None:
+    model, params = made
+    evaluator = queries_evaluator(model, Few(DATA), DATA)
+    measure = jax.jit(evaluator.measure)
+    stream = evaluator.data(StreamSpec(2, 0))
+    accumulated = None
+    for batch in stream:
+        measured = jax.device_get(measure(params, batch))
+        assert set(measured) == {"init", "aggregated", "det", "pos", "id", "both"}
+        assert measured["pos"][0].shape == (2, 3, 4)
+        # Fed by itself a kind does not give what it gives beside the others.
+        assert not np.allclose(measured["pos"][0], measured["aggregated"][0])
+        accumulated = evaluator.accumulate(accumulated, measured, batch)
+    stream.close()
+    assert len(accumulated["truth"]) == 3
+    kinds = {f"coco/{kind}_tracking_ap" for kind in ("pos", "id", "both", "det")}
+    results = evaluator.finish(accumulated)
+    assert set(results) == {"coco/init_ap", "coco/aggregated_ap", *kinds}
+    # Whoever gives the truth is right.
+    perfect = {**accumulated, "pos": accumulated["truth"], "init": accumulated["truth_init"]}
+    results = evaluator.finish(perfect)
+    assert results["coco/pos_tracking_ap"] == results["coco/init_ap"] == pytest.approx(1)
+
+
+def test_one_run_measures_several_trackers_and_the_offline_enhancements(made, monkeypatch) -> None:
+    model, params = made
+    asked = []
+
+    class Asked(OverlapTracker):
+        def __init__(self, model, params, size, config):
+            super().__init__()
+            asked.append((model.config.aggregation, model.config.box_kind, config.births))
+
+    monkeypatch.setattr(predict, "Tracker", Asked)
+    sweep = {"sure": {"births": 1}, "heuristic": {"aggregation": "heuristic", "box_kind": "both"}}
+    section = ModelConfig(tracker=TrackerConfig(births=2), sweep=sweep, offline=True)
+    data = dataclasses.replace(DATA, dataset="mot17", mode="pairs", measure="gmot40")
+    evaluators = list(make_evaluators(Losses(model, LossConfig()), Few(data), data, section))
+    assert [each.name for each in evaluators] == ["gmot40", "gmot40_sure", "gmot40_heuristic", "gmot40_offline"]
+    results = {}
+    for evaluator in evaluators:
+        results |= evaluator.run(params, lambda: None)
+    assert asked == [("gating", "pos", 2), ("gating", "pos", 1), ("heuristic", "both", 2), ("gating", "pos", 2)]
+    assert results["gmot40_sure/mota"] == 1
+    assert {name.split("/")[1] for name in results if "offline" in name} == {
+        "online", "b2f_track", "b2f_id", "b2f_id_tf", "tf",
+    }  # fmt: skip
