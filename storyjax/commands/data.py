@@ -10,6 +10,7 @@ Writes data sets to train and test on.
   storyjax data storyworld --out runs/storyworld/nextqa
   storyjax data storyworld --out world --train 1000 --val 50 --test 100 --seed 7
   storyjax data album --out runs/album
+  storyjax data series --out runs/series
   storyjax data features --config=configs/tcr_nextqa.py:embedded --out runs/features
 """
 ALBUM = """\
@@ -20,6 +21,14 @@ truth.json tells who does what, where and when.
   storyjax find enrol ivy runs/album/photos/ivy
   storyjax find index runs/album/films --out runs/index
   storyjax find "An image of <ivy> dancing" --index runs/index
+"""
+SERIES = """\
+Writes episodes of a series of StoryWorld with sound, to try `storyjax subtitle` with: videos, cast lists with photos and
+with samples of voices, and who says what and when, in the layout of the thesis's evaluation files (video, csv, rttm and
+castlist, each with a folder StoryWorld).
+
+  storyjax data series --out runs/series
+  storyjax subtitle runs/series/video/StoryWorld/*.mp4 --cast runs/series/cast.json --out runs/subtitled
 """
 FEATURES = """\
 Computes what the frozen vision tower of a config sees in each film of its data set, once, and writes it to DIR/train
@@ -68,6 +77,13 @@ def add(commands: argparse._SubParsersAction, made: dict[str, argparse.ArgumentP
     album.add_argument("--seed", type=int, default=0, metavar="N", help="another seed is another album (default: 0)")
     album.set_defaults(act=_album)
 
+    series = made["data series"] = worlds.add_parser("series", description=SERIES)
+    series.add_argument("--out", required=True, metavar="DIR", help="a new or empty folder")
+    series.add_argument("--episodes", type=int, default=6, metavar="N", help="(default: 6)")
+    series.add_argument("--seconds", type=float, default=120.0, metavar="S", help="of an episode (default: 120)")
+    series.add_argument("--seed", type=int, default=0, metavar="N", help="another seed is another season (default: 0)")
+    series.set_defaults(act=_series)
+
     features = made["data features"] = worlds.add_parser("features", description=FEATURES)
     features.add_argument("--config", required=True, metavar="FILE[:VARIANT]", help="of NExT-QA fine-tuning")
     features.add_argument("--out", required=True, metavar="DIR", help="a folder of their own")
@@ -101,6 +117,16 @@ def _album(arguments: argparse.Namespace) -> int:
     folder = export_album(arguments.out, seed=arguments.seed)
     enrolled = sorted(path.name for path in (folder / "photos").iterdir())
     print(f"photos of {', '.join(enrolled)} and {len(list((folder / 'films').iterdir()))} films in {folder}")
+    return 0
+
+
+def _series(arguments: argparse.Namespace) -> int:
+    from storyjax.storyworld.series import export_series
+
+    if not 1 <= arguments.episodes <= 99 or not 5 <= arguments.seconds <= 3600 or not 0 <= arguments.seed < 1000:
+        raise StoryjaxError("give 1 to 99 --episodes of 5 to 3600 --seconds, and a --seed from 0 to 999")
+    folder = export_series(arguments.out, arguments.episodes, arguments.seconds, seed=arguments.seed)
+    print(f"{arguments.episodes} episodes in {folder}; subtitle them with --cast {folder / 'cast.json'}")
     return 0
 
 
