@@ -85,7 +85,7 @@ class FasterWhisper:
         self._config = config
         place = model_place(config.model)
         try:
-            self._model = WhisperModel(place, device="auto", compute_type="default", cpu_threads=config.threads)
+            self._model = WhisperModel(place, device="auto", compute_type="auto", cpu_threads=config.threads or _cores())
         except Exception as error:
             # Hub, network and format errors have no common base.
             raise StoryjaxError(
@@ -217,6 +217,11 @@ def _as_segments(words: Sequence[Word]) -> list[Segment]:
     gaps = [b.start - a.end for a, b in zip(words, words[1:], strict=False)]
     cut = 1 + max(range(len(gaps)), key=lambda i: (gaps[i], -abs(i - len(gaps) / 2)))
     return _as_segments(words[:cut]) + _as_segments(words[cut:])
+
+
+def _cores() -> int:
+    """Cores that this process may use: more threads than those wait for each other, and burn time doing so."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _first_line(error: Exception) -> str:

@@ -1,0 +1,104 @@
+"""The annotation aid of §6.2.1: who says each timed word, from a transcript that says who speaks but not when.
+
+The words of both are aligned by dynamic programming (Everingham et al. 2006), so that what the recogniser got wrong, or
+the transcript leaves out, costs a word here and there and no more. The result is to be looked over by people.
+"""
+
+import os
+import re
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Int32
+
+from storyjax.errors import StoryjaxError
+from storyjax.subtitles.published import TrueLine
+from storyjax.subtitles.timeline import Word
+
+_SPEAKER = re.compile(r"^\s*([^\W\d_][^:\n]{0,39}?)\s*:\s*(.*)$")
+_ASIDE = re.compile(r"\([^()]*\)|\[[^\[\]]*\]")
+_SKIP, _SWAP = 1.0, 1.5  # the cost of a word that the other side lacks, and of one for another
+_DIAGONAL, _UP, _LEFT = 0, 1, 2
+
+
+@dataclass(frozen=True)
+class Spoken:
+    """A line of a transcript: who, and what."""
+
+    speaker: str
+    text: str
+
+
+def read_labelled(path: str | os.PathLike[str]) -> list[Spoken]:
+    """A transcript with "NAME: what is said" on each line; what follows without a name goes on with the last one's.
+
+    Remarks in brackets are left out. Raises StoryjaxError where nobody speaks.
+    """
+    path = Path(path)
+    try:
+        text = path.read_text("utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise StoryjaxError(f"the transcript {path} cannot be read ({error}): check that it is text in UTF-8") from error
+    lines: list[Spoken] = []
+    for row in _ASIDE.sub(" ", text).splitlines():
+        if match := _SPEAKER.match(row):
+            lines.append(Spoken(match[1].strip(), match[2].strip()))
+        elif row.strip() and lines:
+            lines[-1] = Spoken(lines[-1].speaker, f"{lines[-1].text} {row.strip()}".strip())
+    lines = [line for line in lines if _key(line.text)]
+    if not lines:
+        raise StoryjaxError(f"nobody speaks in {path}: each line must be like 'Ana: Where have you been?'")
+    return lines
+
+
+def _key(text: str) -> str:
+    """A word without case and punctuation."""
+    return "".join(c for c in unicodedata.normalize("NFKD", text).casefold() if c.isalnum())
+
+
+def align(lines: Sequence[Spoken], words: Sequence[Word]) -> list[TrueLine]:
+    """The transcript's lines with the times of their words; a line of which no word was heard is left out."""
+    said, owner = [], []
+    for number, line in enumerate(lines):
+        for token in line.text.split():
+            if key := _key(token):
+                said.append(key)
+                owner.append(number)
+    heard = [_key(word.text) for word in words]
+    pairs = align_words(said, heard)
+    times: dict[int, tuple[float, float]] = {}
+    for ours, theirs in pairs:
+        word = words[theirs]
+        start, end = times.get(owner[ours], (word.start, word.end))
+        times[owner[ours]] = (min(start, word.start), max(end, word.end))
+    return [TrueLine(*times[n], line.speaker, line.text) for n, line in enumerate(lines) if n in times]
+
+
+def align_words(first: Sequence[str], second: Sequence[str]) -> list[tuple[int, int]]:
+    """Pairs of places of the cheapest alignment, in order; words that are swapped for others are pairs, too."""
+    if not first or not second:
+        return []
+    vocabulary = {word: number for number, word in enumerate(dict.fromkeys((*first, *second)))}
+    a: Int32[np.ndarray, " n"] = np.array([vocabulary[word] for word in first], np.int32)
+    b: Int32[np.ndarray, " m"] = np.array([vocabulary[word] for word in second], np.int32)
+    steps = np.arange(len(b) + 1) * _SKIP
+    cost, ways = steps.copy(), np.zeros((len(a) + 1, len(b) + 1), np.uint8)
+    ways[0], ways[:, 0] = _LEFT, _UP
+    for i, word in enumerate(a, 1):
+        diagonal = cost[:-1] + np.where(b == word, 0.0, _SWAP)
+        up = cost[1:] + _SKIP
+        best = np.minimum(diagonal, up)
+        # A row's own steps to the right: the least of what came before, carried on at a word's cost each.
+        carried = np.minimum.accumulate(np.concatenate([[i * _SKIP], best]) - steps) + steps
+        ways[i, 1:] = np.where(carried[1:] < best, _LEFT, np.where(diagonal <= up, _DIAGONAL, _UP))
+        cost = carried
+    pairs, i, j = [], len(a), len(b)
+    while i and j:
+        way = ways[i, j]
+        i, j = i - (way != _LEFT), j - (way != _UP)
+        if way == _DIAGONAL:
+            pairs.append((int(i), int(j)))
+    return pairs[::-1]
