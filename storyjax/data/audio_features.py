@@ -143,7 +143,7 @@ def kaldi_filters(bins: int, size: int, rate: int, low: float = 20.0) -> Float32
 
 @functools.cache
 def speechbrain_filters(bins: int, size: int, rate: int) -> Float32[np.ndarray, "f {bins}"]:
-    """SpeechBrain's, in float32: triangles in hertz that are symmetric, as wide to the right as they are to the left."""
+    """SpeechBrain's, in float32: triangles in hertz that are symmetric, as wide to the right as to the left."""
     one = np.float32
     mels = np.linspace(0.0, 2595.0 * np.log10(1.0 + rate / 2 / 700.0), bins + 2).astype(one)
     points = one(700) * (one(10) ** (mels / one(2595)) - one(1))

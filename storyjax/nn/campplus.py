@@ -204,9 +204,7 @@ class CamPlus(nn.Module):
         cfg = self.config
         valid = jnp.arange(features.shape[1])[None] < lengths[:, None]
         x = self._front(features * valid[..., None], valid[:, None, :, None])
-        x = nn.Conv(
-            cfg.stem_width, (5,), (2,), padding=((2, 2),), use_bias=False, dtype=self.dtype, name="stem"
-        )(x)
+        x = nn.Conv(cfg.stem_width, (5,), (2,), padding=((2, 2),), use_bias=False, dtype=self.dtype, name="stem")(x)
         valid = valid[:, ::2]
         x = nn.relu(ConstantBatchNorm(cfg.eps, self.dtype, name="stem_norm")(x)) * valid[..., None]
         for block, (depth, dilation) in enumerate(zip(cfg.depths, cfg.dilations, strict=True)):

@@ -28,7 +28,7 @@ class EcapaConfig:
     Attributes:
       architecture: which encoder this is a config of.
       mels: bands of SpeechBrain's log-mel filter bank.
-      channels, kernels, dilations: of the layers; the first and the last are plain, those between are SE-Res2Net blocks.
+      channels, kernels, dilations: of the layers; the first and the last are plain, all others SE-Res2Net blocks.
       scale: groups of channels in a Res2Net block, each of which reads the one before.
       squeeze_width, attention_width: of the two bottlenecks.
       embedding_dim: numbers that describe a voice.
@@ -125,7 +125,9 @@ class _Block(nn.Module):
         for group in range(1, cfg.scale):
             # The second group is read as it is, each one after it together with what the one before became.
             heard = parts[group] + parts[group - 1] if group > 1 else parts[group]
-            layer = TimeDelay(cfg, self.width // cfg.scale, self.kernel, self.dilation, self.dtype, name=f"scale_{group}")
+            layer = TimeDelay(
+                cfg, self.width // cfg.scale, self.kernel, self.dilation, self.dtype, name=f"scale_{group}"
+            )
             parts[group] = layer(heard, lengths, valid)
         h = TimeDelay(cfg, self.width, dtype=self.dtype, name="after")(jnp.concatenate(parts, -1), lengths, valid)
         mask = valid[..., None].astype(jnp.float32)

@@ -5,7 +5,9 @@ Batch norms keep a counter of batches besides, which is no weight.
 
 from storyjax.nn.campplus import CamPlusConfig
 from storyjax.nn.ecapa import EcapaConfig
-from storyjax.weights.rules import LINEAR, Layout, Rule, RuleTable, dense
+from storyjax.nn.laughter import LaughterConfig
+from storyjax.nn.lwtnet import LwtConfig
+from storyjax.weights.rules import Layout, Rule, RuleTable, dense
 
 CONV_1D = Layout("o i t -> t i o")
 CONV_2D = Layout("o i y x -> y x i o")
@@ -85,3 +87,50 @@ def campplus_rules(config: CamPlusConfig) -> RuleTable:
     rules += point("xvector.dense.linear", "embedding")
     rules += batch_norm("xvector.dense.nonlinear.batchnorm", "embedding_norm", affine=False)
     return RuleTable(tuple(rules), ignored=_COUNTERS)
+
+
+def laughter_rules(config: LaughterConfig) -> RuleTable:
+    """`ResNetBigger` of jrgillick/laughter-detection."""
+
+    def conv(source: str, target: str, bias: bool) -> list[Rule]:
+        rules = [Rule(f"{source}.weight", (f"{target}/kernel",), CONV_2D)]
+        return [*rules, Rule(f"{source}.bias", (f"{target}/bias",))] if bias else rules
+
+    rules = conv("conv1", "stem", bias=False) + batch_norm("bn1", "stem_norm")
+    for stage in range(len(config.widths)):
+        for block in range(2):
+            source, target = f"block{stage + 1}.{block}", f"stage_{stage}_block_{block}"
+            for number, name in ((1, "first"), (2, "second")):
+                rules += conv(f"{source}.conv{number}", f"{target}/{name}", bias=True)
+                rules += batch_norm(f"{source}.bn{number}", f"{target}/{name}_norm")
+            rules += conv(f"{source}.shortcut.0", f"{target}/shortcut", bias=False)
+            rules += batch_norm(f"{source}.shortcut.1", f"{target}/shortcut_norm")
+    rules += batch_norm("bn2", "pooled_norm") + dense("linear1", "hidden")
+    rules += batch_norm("bn3", "hidden_norm") + dense("linear2", "out")
+    return RuleTable(tuple(rules), ignored=_COUNTERS)
+
+
+def lwtnet_rules(config: LwtConfig) -> RuleTable:
+    """`LWTNet` of afourast/avobjects. What it separates voices with is left out; its scale is a layer of one number."""
+
+    def stream(source: str, target: str, layers: int, first: Layout, other: Layout, last: Layout) -> list[Rule]:
+        rules: list[Rule] = []
+        for index in range(layers):
+            name = "fc" if index == layers - 1 else "conv"
+            layout = first if index == 0 else last if index == layers - 1 else other
+            rules.append(Rule(f"{source}.{name}{index + 1}.weight", (f"{target}/conv_{index}/kernel",), layout))
+            rules.append(Rule(f"{source}.{name}{index + 1}.bias", (f"{target}/conv_{index}/bias",)))
+            rules += batch_norm(f"{source}.bn{index + 1}", f"{target}/norm_{index}")
+        return rules
+
+    together = Layout("o i t y x -> y x (t i) o", {"t": config.frames})
+    single, point = Layout("o i 1 y x -> y x i o"), Layout("o i 1 1 1 -> i o")
+    rules = stream("net_lip", "video", len(config.video), together, single, single)
+    rules += stream("net_aud", "audio", len(config.audio), CONV_2D, CONV_2D, CONV_2D)
+    for source, target in (("ff_lip", "video_head"), ("ff_aud", "audio_head")):
+        for theirs, ours in (("fc7", "first"), ("fc8", "last")):
+            rules.append(Rule(f"{source}.{theirs}.weight", (f"{target}/{ours}/kernel",), point))
+            rules.append(Rule(f"{source}.{theirs}.bias", (f"{target}/{ours}/bias",)))
+        rules += batch_norm(f"{source}.bn7", f"{target}/first_norm")
+    rules.append(Rule("logits_scale.weight", ("scale",), Layout("1 1 -> ")))
+    return RuleTable(tuple(rules), ignored=(*_COUNTERS, "sepnet.*", "phasenet.*"), zeros=("bias",))
