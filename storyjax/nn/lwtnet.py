@@ -9,7 +9,6 @@ import dataclasses
 from typing import Literal
 
 import einops
-import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from jax.typing import DTypeLike
@@ -69,6 +68,7 @@ class LwtConfig:
       mels: bands of `log_mel_magnitude`, with its `mel_floor`; centred by `mel_mean` and divided by `mel_scale`.
       heat: what the heat map is: the "cosine" of the two vectors, or the "probability" that they belong together, which
         a network knows that was trained to tell (`bias`).
+      smooth: pictures that the cosines of a place are averaged over before that; 0 and 1 are none.
       norm: "batch", constants as published, or "group", trainable.
     """
 
@@ -87,6 +87,7 @@ class LwtConfig:
     mel_mean: float = 0.0
     mel_scale: float = 1.0
     heat: Literal["cosine", "probability"] = "cosine"
+    smooth: int = 0
     norm: Literal["batch", "group"] = "batch"
     eps: float = 1e-5
 
@@ -196,10 +197,9 @@ class LwtNet(nn.Module):
         """Cosines to logits."""
         return agreement * self.scale + self.bias
 
-    def attention(self, frames: Float[Array, "b t y x 3"], mel: Float[Array, "b s m"]) -> Float[Array, "b u v w"]:
-        """The heat map of every moment: the config's `heat` of each place with the sound of the same time."""
-        agreement = jnp.einsum("btyxd,btd->btyx", self.see(frames), self.hear(mel))
-        return agreement if self.config.heat == "cosine" else jax.nn.sigmoid(self.logits(agreement))
+    def agreement(self, frames: Float[Array, "b t y x 3"], mel: Float[Array, "b s m"]) -> Float[Array, "b u v w"]:
+        """The cosine of each place at every moment with the sound of the same time."""
+        return jnp.einsum("btyxd,btd->btyx", self.see(frames), self.hear(mel))
 
 
 def prepared(frames: Float[Array, "*b y x 3"], config: LwtConfig) -> Float[Array, "*b v u 3"]:

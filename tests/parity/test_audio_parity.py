@@ -161,7 +161,7 @@ def test_ecapa_equals_its_reference_in_a_batch_of_two_lengths(arrays, agree) -> 
     ours = network(params, features, np.array([40, 23], np.int32))
     for row, length in enumerate((40, 23)):
         agree(ours[row], reference(torch.from_numpy(features[row : row + 1, :length].transpose(0, 2, 1)))[0], 1e-5)
-    assert np.abs(np.asarray(ours)[0] - np.asarray(ours)[1]).max() > 1e-2
+    assert np.abs(np.asarray(ours)[0] - np.asarray(ours)[1]).max() > 1e-3
 
 
 def test_every_name_of_the_published_ecapa_has_its_place() -> None:
@@ -303,7 +303,7 @@ def test_lwtnet_equals_its_reference(arrays, agree) -> None:
     rng = np.random.default_rng(2)
     frames = rng.uniform(0, 1, (2, 7, 125, 141, 3)).astype(np.float32)
     mel = rng.standard_normal((2, 28, 80)).astype(np.float32)
-    ours = jax.jit(lambda p, *x: LwtNet(config).apply({"params": p}, *x, method="attention"))(params, frames, mel)
+    ours = jax.jit(lambda p, *x: LwtNet(config).apply({"params": p}, *x, method="agreement"))(params, frames, mel)
     assert ours.shape == (2, 3, 2, 3)
     agree(ours, reference(torch.from_numpy(frames), torch.from_numpy(mel)), 1e-4)
 
