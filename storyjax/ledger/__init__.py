@@ -8,10 +8,10 @@ import dataclasses
 from collections.abc import Sequence
 
 from storyjax.configuration import choose
-from storyjax.ledger import clip_pad, pi_map, tcr
+from storyjax.ledger import clip_pad, pi_map, subtitles, tcr
 from storyjax.ledger.entries import Table
 
-TABLES = tcr.TABLES + clip_pad.TABLES + pi_map.TABLES
+TABLES = tcr.TABLES + clip_pad.TABLES + pi_map.TABLES + subtitles.TABLES
 
 
 def find(name: str, tables: Sequence[Table] = TABLES) -> Table:

@@ -25,6 +25,7 @@ class Judged:
         name, nearest: whom the system names (None: unknown), and whose voice is nearest.
         distance: of that voice.
         duration: seconds.
+        visible: whether the camera shows the speaker, where that is known.
         step, label: how far it came to an exemplar (STEPS), and whose face it shows.
     """
 
@@ -34,6 +35,7 @@ class Judged:
     nearest: str | None
     distance: float
     duration: float
+    visible: bool | None
     step: str
     label: str | None
 
@@ -48,10 +50,13 @@ def judge(subtitles: Subtitles, episode: AnnotatedEpisode) -> list[Judged]:
     judged = []
     for line in subtitles.lines:
         shares: dict[str, float] = {}
+        most, visible = 0.0, None
         for true in episode.lines:
             shared = min(true.end, line.end) - max(true.start, line.start)
             if shared > 0:
                 shares[true.speaker] = shares.get(true.speaker, 0.0) + shared
+            if shared > most:
+                most, visible = shared, true.visible
         truth = max(shares, key=lambda name: shares[name]) if shares else None
         given = line.assignment
         judged.append(
@@ -62,6 +67,7 @@ def judge(subtitles: Subtitles, episode: AnnotatedEpisode) -> list[Judged]:
                 given.nearest,
                 given.distance,
                 line.end - line.start,
+                visible,
                 line.step,
                 line.label,
             )
@@ -148,7 +154,10 @@ def evaluate(
     numbers: dict[str, float] = {"segments": float(len(judged))}
     numbers["accuracy"] = _mean([j.right for j in spoken])
     numbers["named"] = _mean([j.name is not None for j in spoken])
+    numbers["offscreen_accuracy"] = _mean([j.right for j in spoken if j.visible is False and j.listed])
     numbers["extra_unknown"] = _mean([j.name is None for j in spoken if not j.listed])
+    counts = [sum(j.truth == name for j in spoken) for name in {j.truth for j in spoken if j.listed}]
+    numbers["chance"] = max(counts, default=0) / max(len(spoken), 1)
     for key, longer in (("long", True), ("short", False)):
         numbers[f"accuracy_{key}"] = _mean([j.right for j in spoken if (j.duration > LONG_S) == longer])
     rates = per_character(judged).values()

@@ -61,12 +61,12 @@ class SubtitleConfig:
         face: share of the likeliest character above which a face is believed; `least` is the cosine it needs.
         neighbours: of a voice that must carry the same name.
         distance: beyond it from every centroid nobody is named (the thesis's d).
-        frame_size: of the pictures for synchronisation, in pixels.
+        frame_size: of the pictures for synchronisation, in pixels; None: what the network was made for.
     """
 
-    voices: str = "shipped:voices_storyworld"
-    laughter: str = "shipped:laughter_storyworld"
-    sync: str = "shipped:sync_storyworld"
+    voices: str = "shipped:storyworld_voices"
+    laughter: str = "shipped:storyworld_laughter"
+    sync: str = "shipped:storyworld_sync"
     faces: str = "shipped:clip_pad_storyworld"
     recognition: RecognitionConfig = field(default_factory=RecognitionConfig)
     punkt: str = "english"
@@ -77,7 +77,7 @@ class SubtitleConfig:
     least: float = 0.22
     neighbours: int = 5
     distance: float = 0.5
-    frame_size: int = 128
+    frame_size: int | None = None
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,11 @@ season six episodes are annotated: the sixth is to choose thresholds by, the fir
 """
 
 import csv
+import json
 import math
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from storyjax.errors import StoryjaxError, nearest
@@ -23,12 +24,13 @@ SPLITS = ("test", "val")
 
 @dataclass(frozen=True)
 class TrueLine:
-    """What really is said: seconds, by whom, and what."""
+    """What really is said: seconds, by whom, and what; `visible` tells whether the camera shows them, if that is known."""
 
     start: float
     end: float
     speaker: str
     text: str
+    visible: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,7 @@ def read_published(
     episodes = [
         AnnotatedEpisode(
             table.stem,
-            tuple(read_lines(table)),
+            tuple(_seen(read_lines(table), root / "truth" / f"{table.stem}.json")),
             tuple(_read_castlist(root / "castlist" / show / f"{table.stem}.txt")),
             videos.get(table.stem),
         )
@@ -88,6 +90,14 @@ def read_lines(path: Path) -> list[TrueLine]:
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise StoryjaxError(f"{path} cannot be read ({error}): get it anew") from error
     return sorted(lines, key=lambda line: (line.start, line.end))
+
+
+def _seen(lines: list[TrueLine], truth: Path) -> list[TrueLine]:
+    """Lines with whether the speaker is seen, which only StoryWorld tells."""
+    if not truth.is_file():
+        return lines
+    known = sorted(json.loads(truth.read_text("utf-8"))["lines"], key=lambda row: (row["start"], row["end"]))
+    return [replace(line, visible=row["visible"]) for line, row in zip(lines, known, strict=True)]
 
 
 def _line(path: Path, number: int, row: Sequence[str]) -> TrueLine:

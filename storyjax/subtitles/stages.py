@@ -26,6 +26,7 @@ from storyjax.subtitles.transcripts import read_transcript
 _LAUGH_BLOCK_S, _LAUGH_MARGIN_S = 60.0, 1.0
 _LOOK_S = 10.0  # of a longer segment, so many seconds are looked at together
 _SHORTEST_LOOK_S = 0.4
+_LOOK_PIXELS = 224  # LWTNet's own
 _VOICE_BATCH = 32
 _SHORTEST_VOICE_S, _LONGEST_VOICE_S = 0.5, 12.0
 
@@ -231,7 +232,7 @@ class Synchronisation:
     load: Callable[[], Synchroniser]
     find_peaks: Callable[[np.ndarray], Sequence[tuple[float, float, float]]]
     source: str
-    size: int = 128
+    size: int | None = None  # of the pictures, in pixels; None: what the network was made for
     name: str = "peaks"
     row: type = Peaks
 
@@ -262,10 +263,13 @@ class Synchronisation:
             times = np.arange(start, stop - 0.5 / FPS, 1 / FPS)
             wave = timeline.sound(start, start + len(times) / FPS)
             wave = np.pad(wave, (0, max(0, len(times) * RATE // FPS - len(wave))))
-            maps = np.asarray(detector.heat_maps(timeline.frames(times, self.size), wave), np.float32)
+            maps = np.asarray(detector.heat_maps(timeline.frames(times, self._size(detector)), wave), np.float32)
             total = maps.sum(axis=0) if total is None else total + maps.sum(axis=0)
             count, start = count + len(maps), stop
         return None if total is None or not count else total / count
+
+    def _size(self, detector: Synchroniser) -> int:
+        return self.size or getattr(getattr(detector, "config", None), "short_side", None) or _LOOK_PIXELS
 
 
 @dataclass

@@ -42,16 +42,16 @@ class TvData:
 
     Attributes:
         root, show: as `published.py` reads them.
-        cast: the cast list with photos.
+        cast: the cast list with photos, relative to `root`.
         name: the metrics' first part.
         work: where the products of the stages are kept; it can be thrown away.
-        storyworld: makes `root` if it is not there; None for real data.
+        storyworld: makes a series in `root`/SEED if it is not there; None for real data.
         pipeline: networks and thresholds.
     """
 
     root: str
     show: str
-    cast: str
+    cast: str = "cast.json"
     name: str = "tv"
     work: str = "runs/subtitles_tv"
     storyworld: World | None = None
@@ -61,8 +61,11 @@ class TvData:
 class Show:
     """The episodes of a show and what the pipeline makes of them, each split once."""
 
-    def __init__(self, data: TvData, models: Models | None = None):
-        self.data, self._models = data, models
+    def __init__(self, data: TvData, seed: int = 0, models: Models | None = None):
+        self.data, self._seed, self._models = data, seed, models
+        # Every seed has a series of its own.
+        own = str(seed) if data.storyworld is not None else ""
+        self.root, self.work = Path(data.root) / own, Path(data.work) / own
 
     @functools.cache  # noqa: B019
     def episodes(self, split: str) -> list[AnnotatedEpisode]:
@@ -70,15 +73,16 @@ class Show:
         if self.data.storyworld is not None:
             from storyjax.storyworld.series import export_series
 
-            export_series(self.data.root, self.data.storyworld.episodes, self.data.storyworld.seconds)
-        found = read_published(self.data.root, self.data.show, split)
+            world = self.data.storyworld
+            export_series(self.root, world.episodes, world.seconds, seed=self._seed)
+        found = read_published(self.root, self.data.show, split)
         for episode in found:
             if episode.video is None:
                 raise StoryjaxError(
-                    f"there is no video of {episode.name} in {self.data.root}: put it in video/{self.data.show}/"
+                    f"there is no video of {episode.name} in {self.root}: put it in video/{self.data.show}/"
                 )
         if not found:
-            raise StoryjaxError(f"{self.data.show} in {self.data.root} has no episode for the split '{split}'")
+            raise StoryjaxError(f"{self.data.show} in {self.root} has no episode for the split '{split}'")
         return found
 
     def subtitles(self, split: str, distance: float | None = None) -> list[Subtitles]:
@@ -87,8 +91,8 @@ class Show:
         if distance is not None:
             config = replace(config, distance=distance)
         videos = [episode.video for episode in self.episodes(split)]
-        cast = read_cast(self.data.cast)
-        return subtitle([v for v in videos if v is not None], cast, config, Path(self.data.work), self._models)
+        cast = read_cast(self.root / self.data.cast)
+        return subtitle([v for v in videos if v is not None], cast, config, self.work, self._models)
 
     @functools.cached_property
     def calibration(self) -> dict[str, np.ndarray]:
@@ -144,7 +148,7 @@ def loss(
 def build(config: ConfigDict, models: Models | None = None) -> Experiment:
     """The experiment of `configs/subtitles_tv.py`; `models` takes the place of the config's networks."""
     data = from_config(TvData, config.data, "config.data")
-    show = Show(data, models)
+    show = Show(data, int(config.seed), models)
 
     def init(key: jax.Array) -> Params:
         del key
@@ -181,7 +185,7 @@ def evaluator(show: Show) -> Evaluator:
         distance = round(float(np.clip(distance, 0.0, 2.0)), 4)
         results = list(zip(show.subtitles("test", distance), show.episodes("test"), strict=True))
         numbers, curves = evaluate(results, show.data.name)
-        draw_curves({show.data.show: curves}, Path(show.data.work) / "curves.svg")
+        draw_curves({show.data.show: curves}, show.work / "curves.svg")
         return numbers | {f"{show.data.name}/distance": distance}
 
     return Evaluator("tv", batches, measure, accumulate, finish, reads_batch=False)
