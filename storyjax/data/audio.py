@@ -127,16 +127,21 @@ def _pieces(path: Path) -> Iterator[np.ndarray]:
                     yield silent
                 frame.pts = None  # the resampler would fill holes in its own way
                 for part in resampler.resample(frame):
-                    samples = np.nan_to_num(part.to_ndarray()[0])[skip:].astype(np.float32)
+                    samples = _samples(part)[skip:]
                     skip = max(0, skip - part.samples)
                     written += len(samples)
                     yield samples
             for part in resampler.resample(None):
-                yield np.nan_to_num(part.to_ndarray()[0]).astype(np.float32)
+                yield _samples(part)
         except av.FFmpegError as error:
             raise AudioError(
                 f"the sound of {path} is damaged ({error.strerror or error}): copy, download or export it again"
             ) from error
+
+
+def _samples(part: av.AudioFrame) -> np.ndarray:
+    """Channels that are mixed down can add up to more than full scale."""
+    return np.clip(np.nan_to_num(part.to_ndarray()[0]), -1, 1).astype(np.float32)
 
 
 def _origin(container: av.container.InputContainer) -> float:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Int32
+from jaxtyping import Float32, Int32
 
 from storyjax.errors import StoryjaxError
 from storyjax.subtitles.published import TrueLine
@@ -20,7 +20,9 @@ from storyjax.subtitles.timeline import Word
 
 _SPEAKER = re.compile(r"^\s*([^\W\d_][^:\n]{0,39}?)\s*:\s*(.*)$")
 _ASIDE = re.compile(r"\([^()]*\)|\[[^\[\]]*\]")
-_SKIP, _SWAP = 1.0, 1.5  # the cost of a word that the other side lacks, and of one for another
+# The cost of a word that the other side lacks, and of one for another with none, or all, of its letters.
+_SKIP, _SWAP, _SWAP_ALIKE = 1.0, 1.5, 1.0
+_LETTERS = 61
 _DIAGONAL, _UP, _LEFT = 0, 1, 2
 
 
@@ -45,9 +47,9 @@ def read_labelled(path: str | os.PathLike[str]) -> list[Spoken]:
     lines: list[Spoken] = []
     for row in _ASIDE.sub(" ", text).splitlines():
         if match := _SPEAKER.match(row):
-            lines.append(Spoken(match[1].strip(), match[2].strip()))
+            lines.append(Spoken(match[1].strip(), " ".join(match[2].split())))
         elif row.strip() and lines:
-            lines[-1] = Spoken(lines[-1].speaker, f"{lines[-1].text} {row.strip()}".strip())
+            lines[-1] = Spoken(lines[-1].speaker, " ".join(f"{lines[-1].text} {row}".split()))
     lines = [line for line in lines if _key(line.text)]
     if not lines:
         raise StoryjaxError(f"nobody speaks in {path}: each line must be like 'Ana: Where have you been?'")
@@ -84,11 +86,13 @@ def align_words(first: Sequence[str], second: Sequence[str]) -> list[tuple[int, 
     vocabulary = {word: number for number, word in enumerate(dict.fromkeys((*first, *second)))}
     a: Int32[np.ndarray, " n"] = np.array([vocabulary[word] for word in first], np.int32)
     b: Int32[np.ndarray, " m"] = np.array([vocabulary[word] for word in second], np.int32)
+    letters = _letters(list(vocabulary))
+    alike = (letters @ letters.T)[b]
     steps = np.arange(len(b) + 1) * _SKIP
     cost, ways = steps.copy(), np.zeros((len(a) + 1, len(b) + 1), np.uint8)
     ways[0], ways[:, 0] = _LEFT, _UP
     for i, word in enumerate(a, 1):
-        diagonal = cost[:-1] + np.where(b == word, 0.0, _SWAP)
+        diagonal = cost[:-1] + np.where(b == word, 0.0, _SWAP - (_SWAP - _SWAP_ALIKE) * alike[:, word])
         up = cost[1:] + _SKIP
         best = np.minimum(diagonal, up)
         # A row's own steps to the right: the least of what came before, carried on at a word's cost each.
@@ -102,3 +106,12 @@ def align_words(first: Sequence[str], second: Sequence[str]) -> list[tuple[int, 
         if way == _DIAGONAL:
             pairs.append((int(i), int(j)))
     return pairs[::-1]
+
+
+def _letters(words: Sequence[str]) -> Float32[np.ndarray, "v l"]:
+    """How often each letter is in a word, of unit length: what is misheard has many letters of what was said."""
+    counts = np.zeros((len(words), _LETTERS), np.float32)
+    for row, word in enumerate(words):
+        for letter in word:
+            counts[row, ord(letter) % _LETTERS] += 1
+    return counts / np.maximum(np.linalg.norm(counts, axis=1, keepdims=True), 1e-9)

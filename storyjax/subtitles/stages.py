@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float32, UInt8
@@ -101,6 +101,7 @@ class Products:
         return np.array([voice.vector for voice in self.voices], np.float32).reshape(len(self.voices), -1)
 
 
+@runtime_checkable
 class Stage(Protocol):
     """A step on one episode. `name` is a field of Products, `row` the type of its records."""
 
@@ -113,14 +114,17 @@ class Stage(Protocol):
 
 
 # What the networks of `voices.py`, `laughter.py` and `sync.py` are to the stages.
+@runtime_checkable
 class Laughters(Protocol):
     def probabilities(self, wave: Float32[np.ndarray, " n"]) -> tuple[np.ndarray, np.ndarray]: ...
 
 
+@runtime_checkable
 class Synchroniser(Protocol):
     def heat_maps(self, frames: UInt8[np.ndarray, "t y x 3"], wave: Float32[np.ndarray, " n"]) -> np.ndarray: ...
 
 
+@runtime_checkable
 class Voices(Protocol):
     @property
     def dim(self) -> int: ...
@@ -128,6 +132,7 @@ class Voices(Protocol):
     def embed(self, waves: Sequence[Float32[np.ndarray, " _"]]) -> np.ndarray: ...
 
 
+@runtime_checkable
 class Finder(Protocol):
     """What the stages need of `clip_pad.predict.PersonFinder`."""
 

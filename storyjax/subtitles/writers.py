@@ -4,7 +4,7 @@ A name with a colon, a tag, a brace or a line break cannot end a cue, open a sty
 run from right to left are kept apart from what follows by Unicode's isolates.
 """
 
-import io
+import contextlib
 import json
 import os
 import re
@@ -210,13 +210,14 @@ def write_text(path: Path, text: str) -> None:
     partial = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with io.open(partial, "w", encoding="utf-8", newline="\n") as file:
+        with open(partial, "w", encoding="utf-8", newline="\n") as file:
             file.write(text)
         partial.replace(path)
     except OSError as error:
         raise StoryjaxError(f"can't write {path}: {error.strerror or error}; choose another --out") from error
     finally:
-        partial.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            partial.unlink(missing_ok=True)
 
 
 def _stamp(seconds: float, point: str) -> str:

@@ -1,11 +1,15 @@
 """A short series with simple stand-ins for the networks, shared by the tests of this folder."""
 
 import json
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
 from standins import CorrelatingSync, NoLaughter, SpectralVoices, peaks
 
 from storyjax.storyworld.series import export_series
