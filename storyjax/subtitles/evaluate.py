@@ -189,7 +189,7 @@ def evaluate(
     return {f"{prefix}/{key}": value for key, value in numbers.items()}, curves
 
 
-def _mean(values: Sequence[float]) -> float:
+def _mean(values: Sequence[float | bool]) -> float:
     return float(np.mean(values)) if len(values) else 0.0
 
 
@@ -234,7 +234,7 @@ def draw_curves(curves: dict[str, dict[str, Curve]], path: Path) -> None:
     write_text(path, "\n".join(parts) + "\n")
 
 
-def _polyline(curve: Curve, colour: str, x0: float, top: float, width: float, height: float) -> list[str]:
+def _polyline(curve: Curve, colour: str, x0: int, top: int, width: int, height: int) -> list[str]:
     def point(pocs: float, precision: float) -> str:
         return f"{x0 + width * pocs:.1f},{top + height * (1 - max(0.0, precision - 0.5) / 0.5):.1f}"
 

@@ -98,7 +98,8 @@ class Products:
 
     def vectors(self) -> Float32[np.ndarray, "n d"]:
         """The voices of all segments."""
-        return np.array([voice.vector for voice in self.voices], np.float32).reshape(len(self.voices), -1)
+        width = len(self.voices[0].vector) if self.voices else 0
+        return np.array([voice.vector for voice in self.voices], np.float32).reshape(len(self.voices), width)
 
 
 @runtime_checkable
@@ -225,7 +226,7 @@ def find_laughs(times: np.ndarray, probability: np.ndarray, threshold: float, sh
     laughs = []
     for first, last in zip(edges[::2], edges[1::2], strict=True):
         start, end = float(times[first]), float(times[last - 1]) + step
-        if end - start >= shortest:
+        if end - start >= shortest - 1e-6:  # times are sums of tenths
             laughs.append(Laugh(round(start, 3), round(end, 3), round(float(probability[first:last].mean()), 4)))
     return laughs
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float32, Int16, UInt8
+from jaxtyping import Float32, Float64, Int16, UInt8
 
 from storyjax.data.audio import RATE, NoAudioError, open_spool, read_span, spool_audio
 from storyjax.data.video import VideoError, decode_frames, probe
@@ -96,7 +96,7 @@ class Timeline:
         return start + (int(smooth.argmin()) + 1.5) * hop / RATE
 
     def frames(
-        self, times: Sequence[float] | Float32[np.ndarray, " t"], size: int | None
+        self, times: Sequence[float] | Float64[np.ndarray, " t"], size: int | None
     ) -> UInt8[np.ndarray, "t y x 3"]:
         """The pictures at the given times, as squares of `size` pixels. Raises VideoError."""
         return decode_frames(str(self.path), np.asarray(times, np.float64), size)[0]

@@ -23,7 +23,7 @@ from storyjax.subtitles.cast import read_cast
 from storyjax.subtitles.evaluate import draw_curves, evaluate, judge
 from storyjax.subtitles.pipeline import Models, SubtitleConfig, Subtitles, subtitle
 from storyjax.subtitles.published import AnnotatedEpisode, read_published
-from storyjax.train.experiment import Batch, Evaluator, Experiment, Params, Stream, StreamSpec, Task
+from storyjax.train.experiment import Batch, Evaluator, Experiment, Params, StreamSpec, Task
 
 _SLOPE = 20.0  # of the logistic curve where training begins; distances lie within a few tenths of each other
 
@@ -155,7 +155,7 @@ def build(config: ConfigDict, models: Models | None = None) -> Experiment:
         start = {"distance": jnp.float32(data.pipeline.distance), "log_slope": jnp.log(jnp.float32(_SLOPE))}
         return {"subtitles": start}
 
-    def calibrate(spec: StreamSpec) -> Stream:
+    def calibrate(spec: StreamSpec) -> _Draws:
         return _Draws(show, spec)
 
     return Experiment(

@@ -10,7 +10,8 @@ RATE, FPS = 16_000, 25
 class SpectralVoices:
     """A voice is the mean and the spread of its log spectrum, less what all voices share."""
 
-    dim = 48
+    edges = np.unique(np.concatenate([np.arange(1, 40), np.geomspace(40, 230, 10).round().astype(int)]))
+    dim = len(edges) - 1
 
     def embed(self, waves: Sequence[np.ndarray]) -> np.ndarray:
         return np.stack([self._one(wave) for wave in waves])
@@ -21,10 +22,10 @@ class SpectralVoices:
             wave = np.pad(wave, (0, 2 * size - len(wave)))
         frames = np.lib.stride_tricks.sliding_window_view(wave, size)[::256] * np.hanning(size)
         power = np.abs(np.fft.rfft(frames, axis=1)) ** 2
+        if not power.any():
+            return np.zeros(self.dim, np.float32)
         loud = power.sum(axis=1) > 0.1 * np.percentile(power.sum(axis=1), 90)
-        edges = np.unique(np.round(np.geomspace(2, 230, self.dim + 1 - 24)).astype(int))
-        edges = np.unique(np.concatenate([np.arange(1, 40), edges]))[: self.dim + 1]
-        bands = np.stack([power[loud][:, a:b].mean(axis=1) for a, b in zip(edges, edges[1:], strict=False)], axis=1)
+        bands = np.stack([power[loud][:, a:b].mean(axis=1) for a, b in zip(self.edges, self.edges[1:], strict=False)], axis=1)
         profile = np.log(bands + 1e-6).mean(axis=0)
         profile = profile - np.convolve(np.pad(profile, 8, mode="edge"), np.ones(17) / 17, "valid")
         return (profile / max(np.linalg.norm(profile), 1e-9)).astype(np.float32)

@@ -76,7 +76,7 @@ def test_whisper_understands_the_voices_of_storyworld() -> None:
     words = load_recogniser(RecognitionConfig(threads=1, beam=1))(sound)
     segments = split_sentences(words)
     assert [s.text for s in segments] == [TEXTS[0], TEXTS[5]]
-    assert segments[0].start == pytest.approx(0.5, abs=0.3)
+    assert segments[0].start == pytest.approx(0.5, abs=0.5)
     assert segments[1].start == pytest.approx(4.5, abs=0.3)
     assert all(a.end <= b.start + 0.05 for a, b in zip(words, words[1:], strict=False))
 
