@@ -10,7 +10,8 @@ that come with storyjax. About 10 minutes on two CPU cores; what was run is kept
 
 `--mode=train` chooses the distance beyond which a voice is unknown, on the sixth episode, as §6.1.4 does by a search,
 and then evaluates. Results are tv/accuracy, tv/der, tv/der_overlap, tv/exemplar_precision, tv/exemplar_yield, tv/wer,
-tv/extra_unknown, tv/steps/*, tv/curve_*; curves.svg in config.data.work (StoryWorld: in its folder of the seed) is Fig. 6.3.
+tv/extra_unknown, tv/steps/*, tv/curve_*; curves.svg in config.data.work (of StoryWorld in the seed's folder there) is
+Fig. 6.3.
 """
 
 from ml_collections import ConfigDict

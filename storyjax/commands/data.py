@@ -23,8 +23,8 @@ truth.json tells who does what, where and when.
   storyjax find "An image of <ivy> dancing" --index runs/index
 """
 SERIES = """\
-Writes episodes of a series of StoryWorld with sound, to try `storyjax subtitle` with: videos, cast lists with photos and
-with samples of voices, and who says what and when, in the layout of the thesis's evaluation files (video, csv, rttm and
+Writes episodes of a series of StoryWorld with sound, to try `storyjax subtitle` with: videos, cast lists with photos
+and with samples of voices, and who says what and when, in the layout of the thesis's evaluation files (video, csv, rttm and
 castlist, each with a folder StoryWorld).
 
   storyjax data series --out runs/series

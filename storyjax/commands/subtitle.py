@@ -26,7 +26,11 @@ def add(commands: argparse._SubParsersAction, made: dict[str, argparse.ArgumentP
     parser.add_argument("--cast", required=True, metavar="FILE", help="the cast list, JSON")
     parser.add_argument("--voices", metavar="DIR", help="samples of voices: DIR/NAME/*.wav or DIR/NAME.wav")
     parser.add_argument(
-        "--transcript", nargs="+", default=[], metavar="FILE", help="SRT, VTT or JSON for each video; nothing is recognised"
+        "--transcript",
+        nargs="+",
+        default=[],
+        metavar="FILE",
+        help="SRT, VTT or JSON for each video; nothing is recognised",
     )
     parser.add_argument(
         "--out",
@@ -41,7 +45,10 @@ def add(commands: argparse._SubParsersAction, made: dict[str, argparse.ArgumentP
     parser.add_argument("--language", metavar="CODE", help="en (default), or auto to have it guessed")
     parser.add_argument("--distance", type=float, metavar="D", help="beyond this distance a voice is Unknown")
     parser.add_argument(
-        "--work", default="runs/subtitles", metavar="DIR", help="where stages leave their work (default: runs/subtitles)"
+        "--work",
+        default="runs/subtitles",
+        metavar="DIR",
+        help="where stages leave their work (default: runs/subtitles)",
     )
     parser.set_defaults(act=_subtitle)
 

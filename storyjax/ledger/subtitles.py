@@ -87,7 +87,9 @@ TABLE_6_4 = Table(
                 Row("chance: the most frequent name", _RUN, "tv/chance"),
             ),
             (
-                Claim("accuracy is above the most frequent name's", (Above("accuracy", "chance: the most frequent name"),)),
+                Claim(
+                    "accuracy is above the most frequent name's", (Above("accuracy", "chance: the most frequent name"),)
+                ),
                 Claim("DER is at most 25", (Above(25.0, "DER", by=-1e-9),)),
                 Claim("overlapping speech makes DER higher", (Above("DER(O)", "DER", by=-1e-9),)),
                 Claim("strangers are called unknown more often than not", (Above("strangers called unknown", 50.0),)),

@@ -38,7 +38,9 @@ class DiarisationErrorRate:
             from pyannote.metrics.diarization import DiarizationErrorRate
             from pyannote.metrics.identification import IdentificationErrorRate
         except ImportError as error:
-            raise StoryjaxError("measuring diarisation needs pyannote.metrics: pip install 'storyjax[diarisation]'") from error
+            raise StoryjaxError(
+                "measuring diarisation needs pyannote.metrics: pip install 'storyjax[diarisation]'"
+            ) from error
         kind = IdentificationErrorRate if names else DiarizationErrorRate
         self._metric = kind(collar=2 * collar_s, skip_overlap=not overlap)
 

@@ -17,7 +17,7 @@ from storyjax.storyworld.speech import RATE, Speaker, draw_sayings, say
 
 @dataclass(frozen=True)
 class Character:
-    """Somebody in a series. `name` is a key of `population.EVERYONE`; `listed` tells whether the cast list knows them."""
+    """Somebody in a series. `name` is a key of `population.EVERYONE`; `listed`: whether the cast list knows them."""
 
     name: str
     voice: Speaker
@@ -140,7 +140,9 @@ def write_episode(
     everybody = [cast[int(i)] for i in rng.permutation(len(cast))]
     extra_scene, scene = int(rng.integers(0, 3)), 0
     while now < style.seconds:
-        present = [everybody[(2 * scene + i) % len(everybody)] for i in range(min(len(everybody), 2 + int(rng.random() < 0.5)))]
+        present = [
+            everybody[(2 * scene + i) % len(everybody)] for i in range(min(len(everybody), 2 + int(rng.random() < 0.5)))
+        ]
         if extras and scene == extra_scene:
             present = [*present[:2], extras[int(rng.integers(len(extras)))]]
         now = _write_scene(draft, now, present, sayings, style, rng)
@@ -204,7 +206,9 @@ def _film(draft: _Draft, duration: float, style: EpisodeStyle, rng) -> tuple[tup
         others = [name for name in present if name != line.speaker]
         names = _who_is_shown(line.speaker, others, style, rng)
         shots.append(_shot(cut, end, place, _figures(names, line.speaker, style, rng), rng))
-        lines.append(Line(line.start, line.end, line.speaker, line.voice, line.saying, line.speaker in names, line.gain))
+        lines.append(
+            Line(line.start, line.end, line.speaker, line.voice, line.saying, line.speaker in names, line.gain)
+        )
         cut = end
     return tuple(lines), tuple(shots)
 

@@ -121,7 +121,8 @@ def write_annotations(folder: Path, name: str, episode: Episode, listed: Sequenc
     for line in lines:
         writer.writerow((f"{line.start:.2f}", f"{line.end:.2f}", shown_name(line.speaker), line.text))
     rttm = "".join(
-        f"SPEAKER {name} 1 {line.start:.2f} {line.end - line.start:.2f} <NA> <NA> {shown_name(line.speaker)} <NA> <NA>\n"
+        f"SPEAKER {name} 1 {line.start:.2f} {line.end - line.start:.2f} <NA> <NA> {shown_name(line.speaker)}"
+        " <NA> <NA>\n"
         for line in lines
     )
     truth = {

@@ -43,7 +43,9 @@ def read_labelled(path: str | os.PathLike[str]) -> list[Spoken]:
     try:
         text = path.read_text("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        raise StoryjaxError(f"the transcript {path} cannot be read ({error}): check that it is text in UTF-8") from error
+        raise StoryjaxError(
+            f"the transcript {path} cannot be read ({error}): check that it is text in UTF-8"
+        ) from error
     lines: list[Spoken] = []
     for row in _ASIDE.sub(" ", text).splitlines():
         if match := _SPEAKER.match(row):

@@ -67,7 +67,8 @@ class Cast:
             members.append(replace(member, voices=(*member.voices, *files)))
         if not found:
             raise StoryjaxError(
-                f"{folder} holds no sound file for anybody of {self.source}: it takes {folder}/{self.members[0].name}/*.wav"
+                f"{folder} holds no sound file for anybody of {self.source}: it takes"
+                f" {folder}/{self.members[0].name}/*.wav"
             )
         return replace(self, members=tuple(members))
 
@@ -90,7 +91,8 @@ def read_cast(path: str | os.PathLike[str]) -> Cast:
         plain = unicodedata.normalize("NFKC", member.name).casefold()
         if plain in seen:
             raise StoryjaxError(
-                f"{path} has '{member.name}' twice: give each character one entry with all their photos, or another name"
+                f"{path} has '{member.name}' twice: give each character one entry with all their photos, or another"
+                " name"
             )
         seen[plain] = member.name
     episodes = given.get("episodes", {}) if isinstance(given, dict) else {}
@@ -114,7 +116,7 @@ def _member(path: Path, number: int, entry: Any) -> Member:
 
 
 def clean_name(name: str, where: str) -> str:
-    """A name as it is shown: any script, blanks single. Raises StoryjaxError for an empty one, or control characters."""
+    """A name as it is shown: any script, blanks single. Raises StoryjaxError: empty, or control characters."""
     tidy = " ".join(unicodedata.normalize("NFC", name).split())
     hidden = [c for c in tidy if unicodedata.category(c) in ("Cc", "Cs", "Co", "Cn") or c in "\u2028\u2029"]
     if hidden:

@@ -227,8 +227,10 @@ def draw_curves(curves: dict[str, dict[str, Curve]], path: Path) -> None:
                 f'<text x="{x0 + 8}" y="{top + height - 10 - 16 * number}" fill="{colours[number % len(colours)]}">'
                 f"{_svg_text(show)}</text>"
             )
-    parts.append(f'<text x="12" y="{top + height / 2:.0f}" transform="rotate(-90 12 {top + height / 2:.0f})"'
-                 ' text-anchor="middle">precision (%)</text></svg>')
+    parts.append(
+        f'<text x="12" y="{top + height / 2:.0f}" transform="rotate(-90 12 {top + height / 2:.0f})"'
+        ' text-anchor="middle">precision (%)</text></svg>'
+    )
     from storyjax.subtitles.writers import write_text
 
     write_text(path, "\n".join(parts) + "\n")

@@ -23,7 +23,7 @@ from storyjax.data.audio import RATE
 from storyjax.errors import StoryjaxError
 from storyjax.subtitles.cast import Cast, read_voices
 from storyjax.subtitles.exemplars import Assignment, Centroids, assign, keep_pure, make_centroids
-from storyjax.subtitles.recognition import RecognitionConfig, Recogniser, load_recogniser
+from storyjax.subtitles.recognition import Recogniser, RecognitionConfig, load_recogniser
 from storyjax.subtitles.stages import (
     Faces,
     Finder,
@@ -41,7 +41,7 @@ from storyjax.subtitles.stages import (
     embed_voices,
     file_state,
 )
-from storyjax.subtitles.timeline import Segment, Timeline
+from storyjax.subtitles.timeline import Timeline
 
 _FORMAT = 1  # of products; another number makes them anew
 _SAMPLE_S = 10.0  # a sample of a voice is embedded in pieces of this length

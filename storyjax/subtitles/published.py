@@ -24,7 +24,7 @@ SPLITS = ("test", "val")
 
 @dataclass(frozen=True)
 class TrueLine:
-    """What really is said: seconds, by whom, and what; `visible` tells whether the camera shows them, if that is known."""
+    """What really is said: seconds, by whom, and what; `visible`: whether the camera shows them, if that is known."""
 
     start: float
     end: float
@@ -35,7 +35,7 @@ class TrueLine:
 
 @dataclass(frozen=True)
 class AnnotatedEpisode:
-    """An episode with what is known of it. `cast` pairs characters with actors (None: unknown); `video` may be missing."""
+    """An episode with what is known of it. `cast` pairs characters with actors (None: unknown); `video` may lack."""
 
     name: str
     lines: tuple[TrueLine, ...]

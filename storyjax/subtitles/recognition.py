@@ -5,6 +5,7 @@ Long films are recognised in pieces of some minutes, cut where it is quietest, s
 
 import functools
 import importlib.util
+import itertools
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -85,7 +86,9 @@ class FasterWhisper:
         self._config = config
         place = model_place(config.model)
         try:
-            self._model = WhisperModel(place, device="auto", compute_type="auto", cpu_threads=config.threads or _cores())
+            self._model = WhisperModel(
+                place, device="auto", compute_type="auto", cpu_threads=config.threads or _cores()
+            )
         except Exception as error:
             # Hub, network and format errors have no common base.
             raise StoryjaxError(
@@ -142,7 +145,9 @@ class WhisperX:
         return [word for word in words if word.text]
 
 
-def recognise(timeline: Timeline, recogniser: Recogniser, progress: Callable[[float], None] | None = None) -> list[Word]:
+def recognise(
+    timeline: Timeline, recogniser: Recogniser, progress: Callable[[float], None] | None = None
+) -> list[Word]:
     """All words of a film, in the order of their times. `progress` is told how many seconds are done."""
     words: list[Word] = []
     start = 0.0
@@ -167,9 +172,7 @@ def _punkt(language: str) -> Any:
     try:
         import punkt
     except ImportError as error:
-        raise StoryjaxError(
-            "finding sentences needs NLTK's Punkt models: pip install 'storyjax[subtitles]'"
-        ) from error
+        raise StoryjaxError("finding sentences needs NLTK's Punkt models: pip install 'storyjax[subtitles]'") from error
     if language not in punkt.available_languages():
         known = punkt.available_languages()
         raise StoryjaxError(f"no sentence model for '{language}'.{nearest(language, known)} Known: {', '.join(known)}")
@@ -212,7 +215,7 @@ def _as_segments(words: Sequence[Word]) -> list[Segment]:
     start, end = words[0].start, max(word.end for word in words)
     if end - start <= _MOST_S or len(words) < 2:
         return [Segment(start, max(end, start + 0.02), " ".join(word.text for word in words))]
-    gaps = [b.start - a.end for a, b in zip(words, words[1:], strict=False)]
+    gaps = [b.start - a.end for a, b in itertools.pairwise(words)]
     cut = 1 + max(range(len(gaps)), key=lambda i: (gaps[i], -abs(i - len(gaps) / 2)))
     return _as_segments(words[:cut]) + _as_segments(words[cut:])
 

@@ -1,4 +1,4 @@
-"""The stages of Fig. 6.2 (left) that look at one episode: recognition, sentences, laughter, synchronisation, faces, voices.
+"""The stages of Fig. 6.2 (left) that look at one episode: words, sentences, laughter, synchronisation, faces, voices.
 
 A stage takes the timeline and the products of those before it, and gives its own: a list of small records. Any of them
 can be replaced by whatever has `name`, `row`, `settings` and `run`. What a network is, is said in settings by its
@@ -24,6 +24,7 @@ from storyjax.subtitles.timeline import FPS, Segment, Timeline, Word
 from storyjax.subtitles.transcripts import read_transcript
 
 _LAUGH_BLOCK_S, _LAUGH_MARGIN_S = 60.0, 1.0
+_LAUGHED_AT_S = 0.15  # so much laughter in a segment counts: its end is not heard to the tenth of a second
 _LOOK_S = 10.0  # of a longer segment, so many seconds are looked at together
 _SHORTEST_LOOK_S = 0.4
 _LOOK_PIXELS = 224  # LWTNet's own
@@ -93,7 +94,7 @@ class Products:
         return {
             number
             for number, segment in enumerate(self.segments)
-            if any(min(l.end, segment.end) - max(l.start, segment.start) > 0.15 for l in self.laughs)
+            if any(min(a.end, segment.end) - max(a.start, segment.start) > _LAUGHED_AT_S for a in self.laughs)
         }
 
     def vectors(self) -> Float32[np.ndarray, "n d"]:

@@ -133,9 +133,7 @@ class _Draws:
         """Nothing is held open."""
 
 
-def loss(
-    params: Params, batch: Batch, key: jax.Array
-) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
+def loss(params: Params, batch: Batch, key: jax.Array) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
     """Cross-entropy of "the nearest voice is right" as a logistic function of d - distance."""
     del key
     own = params["subtitles"]

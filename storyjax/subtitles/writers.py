@@ -122,7 +122,8 @@ def to_ass(subtitles: Subtitles, sdh: bool = False) -> str:
         # The field ends at a comma.
         actor = "" if cue.name is None else _ass_text(_flat(cue.name)).replace(",", "‚")
         rows.append(
-            f"Dialogue: 0,{_ass_stamp(cue.start)},{_ass_stamp(cue.end)},Default,{actor},0,0,0,,{_said(cue, _ass_text)}\n"
+            f"Dialogue: 0,{_ass_stamp(cue.start)},{_ass_stamp(cue.end)},Default,{actor},0,0,0,,"
+            f"{_said(cue, _ass_text)}\n"
         )
     return _ASS_HEAD + "".join(rows)
 

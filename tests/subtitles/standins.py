@@ -25,7 +25,9 @@ class SpectralVoices:
         if not power.any():
             return np.zeros(self.dim, np.float32)
         loud = power.sum(axis=1) > 0.1 * np.percentile(power.sum(axis=1), 90)
-        bands = np.stack([power[loud][:, a:b].mean(axis=1) for a, b in zip(self.edges, self.edges[1:], strict=False)], axis=1)
+        bands = np.stack(
+            [power[loud][:, a:b].mean(axis=1) for a, b in zip(self.edges, self.edges[1:], strict=False)], axis=1
+        )
         profile = np.log(bands + 1e-6).mean(axis=0)
         profile = profile - np.convolve(np.pad(profile, 8, mode="edge"), np.ones(17) / 17, "valid")
         return (profile / max(np.linalg.norm(profile), 1e-9)).astype(np.float32)

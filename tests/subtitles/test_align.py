@@ -12,7 +12,7 @@ from storyjax.subtitles.timeline import Word
 
 def test_lines_get_the_times_of_their_words_whatever_was_misheard() -> None:
     lines = [Spoken("Ana", "Where have you been?"), Spoken("Ben", "Me? Nowhere at all."), Spoken("Ana", "Ha.")]
-    heard = "where half you bean uh me nowhere at all".split()
+    heard = ["where", "half", "you", "bean", "uh", "me", "nowhere", "at", "all"]
     words = [Word(text, i * 0.5, i * 0.5 + 0.4) for i, text in enumerate(heard)]
     aligned = align(lines, words)
     assert [(line.speaker, line.start, line.end) for line in aligned] == [("Ana", 0.0, 1.9), ("Ben", 2.5, 4.4)]

@@ -35,7 +35,11 @@ def test_a_stranger_is_rightly_unknown() -> None:
 
 
 def test_a_segment_belongs_to_who_speaks_most_of_it() -> None:
-    truth = (TrueLine(0.0, 2.0, "Ana", "a", True), TrueLine(2.0, 5.0, "Ben", "b", False), TrueLine(8.0, 9.0, "Ana", "c"))
+    truth = (
+        TrueLine(0.0, 2.0, "Ana", "a", True),
+        TrueLine(2.0, 5.0, "Ben", "b", False),
+        TrueLine(8.0, 9.0, "Ana", "c"),
+    )
     episode = AnnotatedEpisode("e", truth, (("Ana", None),), None)
 
     def line(start: float, end: float) -> Line:
@@ -57,14 +61,25 @@ def test_steps_count_what_is_left_and_how_much_of_it_is_right() -> None:
         judged("Ben", "Ana", 0.1, step="speech"),
     ]
     steps = exemplar_steps(rows)
-    assert [steps[f"{s}/count"] for s in ("speech", "laughter", "synchronisation", "face", "exemplar")] == [5, 4, 4, 3, 2]
+    assert [steps[f"{s}/count"] for s in ("speech", "laughter", "synchronisation", "face", "exemplar")] == [
+        5,
+        4,
+        4,
+        3,
+        2,
+    ]
     assert steps["exemplar/yield"] == pytest.approx(0.4)
     assert steps["face/precision"] == pytest.approx(2 / 3)
     assert steps["exemplar/precision"] == 1.0
 
 
 def test_the_curve_falls_where_far_voices_are_wrong_and_the_oracle_knows_who_has_exemplars() -> None:
-    rows = [judged("Ana", "Ana", 0.1), judged("Ben", "Ben", 0.2), judged("Waiter", "Ana", 0.6), judged("Leo", "Ana", 0.8)]
+    rows = [
+        judged("Ana", "Ana", 0.1),
+        judged("Ben", "Ben", 0.2),
+        judged("Waiter", "Ana", 0.6),
+        judged("Leo", "Ana", 0.8),
+    ]
     rows += [judged(None, "Ana", 0.0)]
     curve = precision_curve(rows, ["Ana", "Ben"])
     np.testing.assert_allclose(curve.pocs, [0.25, 0.5, 0.75, 1.0])
@@ -91,7 +106,9 @@ def test_characters_are_averaged_one_by_one() -> None:
 
 
 def test_a_perfect_result_has_perfect_numbers(tmp_path: Path) -> None:
-    truth = tuple(TrueLine(3.0 * i, 3.0 * i + 2.5, n, f"line {n} {i}.") for i, n in enumerate(("Ana", "Ben", "Ana", "Waiter")))
+    truth = tuple(
+        TrueLine(3.0 * i, 3.0 * i + 2.5, n, f"line {n} {i}.") for i, n in enumerate(("Ana", "Ben", "Ana", "Waiter"))
+    )
     episode = AnnotatedEpisode("e", truth, (("Ana", None), ("Ben", None)), None)
     lines = tuple(
         Line(t.start, t.end, t.text, None if t.speaker == "Waiter" else t.speaker, "exemplar",

@@ -57,11 +57,13 @@ def test_samples_of_voices_name_lines_without_any_picture(
 
     sound = tmp_path / f"{videos[0].stem}.wav"
     write_wav(sound, load_audio(videos[0]))
-    (made,) = subtitle([sound], read_cast(series / "cast_voices.json"), config, tmp_path / "w", deaf, transcripts, False)
+    (made,) = subtitle(
+        [sound], read_cast(series / "cast_voices.json"), config, tmp_path / "w", deaf, transcripts, False
+    )
     judged = judge(made, read_published(series, "StoryWorld")[0])
     listed = [j for j in judged if j.listed]
     assert np.mean([j.nearest == j.truth for j in listed]) > 0.7
-    with pytest.raises(StoryjaxError, match="has no pictures.*samples of voices"):
+    with pytest.raises(StoryjaxError, match=r"has no pictures.*samples of voices"):
         subtitle([sound], read_cast(series / "cast.json"), config, tmp_path / "v", models, transcripts, False)
 
 
@@ -128,7 +130,8 @@ def ask(series, config, models, tmp_path):
     """Runs a request with the stand-ins, on one episode unless another video is given."""
 
     def ask(*videos: Path, **given: object) -> list:
-        request = command.Request([str(v) for v in videos], **{"cast": str(series / "cast.json"), **given}, work=str(tmp_path / "work"))  # fmt: skip
+        values = {"cast": str(series / "cast.json"), "work": str(tmp_path / "work"), **given}
+        request = command.Request([str(v) for v in videos], **values)
         return command.run(request, config, models)
 
     return ask

@@ -1,5 +1,6 @@
 """Recognition with the real Whisper, in pieces, and sentences by the real Punkt."""
 
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -78,7 +79,7 @@ def test_whisper_understands_the_voices_of_storyworld() -> None:
     assert [s.text for s in segments] == [TEXTS[0], TEXTS[5]]
     assert segments[0].start == pytest.approx(0.5, abs=0.5)
     assert segments[1].start == pytest.approx(4.5, abs=0.3)
-    assert all(a.end <= b.start + 0.05 for a, b in zip(words, words[1:], strict=False))
+    assert all(a.end <= b.start + 0.05 for a, b in itertools.pairwise(words))
 
 
 def test_what_cannot_be_had_is_said_in_one_line(tmp_path: Path) -> None:

@@ -8,8 +8,14 @@ import pytest
 from storyjax.errors import StoryjaxError
 from storyjax.subtitles.transcripts import read_transcript
 
-SRT = "1\r\n00:00:01,000 --> 00:00:03,000\r\n<i>Hello</i> there\r\n- General\r\n\r\n2\r\n01:00:00,5 --> 01:00:01,000\r\nYes.\r\n"
-VTT = "WEBVTT\n\nNOTE nothing\n\nid\n00:01.000 --> 00:03.000 align:start\n<v Ana>Hello there\nGeneral\n\n01:00:00.500 --> 01:00:01.000\nYes.\n"
+SRT = (
+    "1\r\n00:00:01,000 --> 00:00:03,000\r\n<i>Hello</i> there\r\n- General\r\n"
+    "\r\n2\r\n01:00:00,5 --> 01:00:01,000\r\nYes.\r\n"
+)
+VTT = (
+    "WEBVTT\n\nNOTE nothing\n\nid\n00:01.000 --> 00:03.000 align:start\n"
+    "<v Ana>Hello there\nGeneral\n\n01:00:00.500 --> 01:00:01.000\nYes.\n"
+)
 JSON = {
     "segments": [
         {"start": 1.0, "end": 3.0, "text": "Hello there General"},

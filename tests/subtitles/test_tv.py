@@ -49,7 +49,17 @@ def heard(models: Models, series: Path, monkeypatch: pytest.MonkeyPatch, transcr
 def test_the_show_is_evaluated(config: ConfigDict, heard: Models, tmp_path: Path) -> None:
     experiment = tv.build(config, heard)
     results = run(config, tmp_path / "run", "eval", experiment=experiment, progress=False)
-    keys = "accuracy der der_overlap exemplar_precision exemplar_yield wer extra_unknown distance chance".split()
+    keys = [
+        "accuracy",
+        "der",
+        "der_overlap",
+        "exemplar_precision",
+        "exemplar_yield",
+        "wer",
+        "extra_unknown",
+        "distance",
+        "chance",
+    ]
     assert {f"tv/{key}" for key in keys} <= set(results)
     assert results["tv/distance"] == pytest.approx(0.9)
     assert results["tv/accuracy"] > results["tv/chance"]

@@ -43,8 +43,7 @@ def plain() -> Subtitles:
 
 def test_srt(plain: Subtitles) -> None:
     assert to_srt(plain) == (
-        "1\n00:00:01,000 --> 00:00:02,500\nAna: Hello there.\n\n"
-        "2\n01:01:01,250 --> 01:01:02,000\nUnknown: Who is it?\n"
+        "1\n00:00:01,000 --> 00:00:02,500\nAna: Hello there.\n\n2\n01:01:01,250 --> 01:01:02,000\nUnknown: Who is it?\n"
     )
 
 
