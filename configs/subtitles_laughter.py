@@ -23,11 +23,11 @@ def get_config(variant: str = "paper") -> ConfigDict:
     config.checkpoint = ConfigDict({"every": 1000})
     if variant == "embedded":
         config.model = ConfigDict(
-            {"mels": 64, "stem_width": 8, "stem_stride": 2, "widths": (8, 16, 16, 16), "hidden": 16, "norm": "group"}
+            {"mels": 64, "stem_width": 8, "stem_stride": 2, "widths": (8, 16, 16), "hidden": 16, "norm": "group"}
         )
-        config.data = ConfigDict({"train": 16, "test": 3})
-        config.train = ConfigDict({"steps": 250, "batch_size": 32})
-        config.optim = ConfigDict({"learning_rate": 3e-3, "schedule": "cosine", "warmup_steps": 25})
-        config.eval = ConfigDict({"every": 0, "batch_size": 50})
+        config.data = ConfigDict({"train": 6, "test": 2, "windows": 150})
+        config.train = ConfigDict({"steps": 90, "batch_size": 24})
+        config.optim = ConfigDict({"learning_rate": 3e-3, "schedule": "cosine", "warmup_steps": 10})
+        config.eval = ConfigDict({"every": 0, "batch_size": 24})
         config.checkpoint = ConfigDict({"every": 100})
     return config

@@ -24,8 +24,8 @@ truth.json tells who does what, where and when.
 """
 SERIES = """\
 Writes episodes of a series of StoryWorld with sound, to try `storyjax subtitle` with: videos, cast lists with photos
-and with samples of voices, and who says what and when, in the layout of the thesis's evaluation files (video, csv, rttm and
-castlist, each with a folder StoryWorld).
+and with samples of voices, and who says what and when, in the layout of the thesis's evaluation files (video, csv, rttm
+and castlist, each with a folder StoryWorld).
 
   storyjax data series --out runs/series
   storyjax subtitle runs/series/video/StoryWorld/*.mp4 --cast runs/series/cast.json --out runs/subtitled

@@ -131,7 +131,7 @@ def kaldi_filters(bins: int, size: int, rate: int, low: float = 20.0) -> Float32
     """Triangles in Kaldi's mel, 1127 ln(1 + Hz / 700), in float32; the highest frequency of a transform is in none."""
     one = np.float32
 
-    def mel(hertz: np.ndarray) -> np.ndarray:
+    def mel(hertz: np.ndarray | np.float32) -> np.ndarray | np.float32:
         return one(1127) * np.log(one(1) + hertz / one(700))
 
     first, last = mel(one(low)), mel(one(rate / 2))

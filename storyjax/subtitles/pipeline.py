@@ -23,21 +23,15 @@ from storyjax.data.audio import RATE
 from storyjax.errors import StoryjaxError
 from storyjax.subtitles.cast import Cast, read_voices
 from storyjax.subtitles.exemplars import Assignment, Centroids, assign, keep_pure, make_centroids
+from storyjax.subtitles.products import Finder, Laugh, Laughters, Products, Stage, Synchroniser, Voices
 from storyjax.subtitles.recognition import Recogniser, RecognitionConfig, load_recogniser
 from storyjax.subtitles.stages import (
     Faces,
-    Finder,
-    Laugh,
     Laughter,
-    Laughters,
-    Products,
     Recognition,
     Sentences,
-    Stage,
     Synchronisation,
-    Synchroniser,
     VoicePrints,
-    Voices,
     embed_voices,
     file_state,
 )

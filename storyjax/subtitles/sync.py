@@ -104,7 +104,7 @@ class SyncDetector:
         cosines = smoothed(np.concatenate(maps)[:count], config.smooth)
         return (cosines if config.heat == "cosine" else self._probability(cosines)).astype(np.float32)
 
-    def pixel(self, place: tuple[float, float], size: tuple[int, int]) -> tuple[float, float]:
+    def pixel(self, place: tuple[float | int, float | int], size: tuple[int, int]) -> tuple[float, float]:
         """The pixel (row, column) of a picture of a size (height, width) that a place of its heat map is about."""
         step, first = reach(self.config)
         pad = first  # as many black pixels are around a picture

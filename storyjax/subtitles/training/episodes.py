@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Float32, Int16, UInt8
-from PIL import Image
 from tqdm import tqdm
 
 from storyjax.storyworld.episode_film import FPS, episode_frames, episode_sound
@@ -71,14 +70,9 @@ def _write(folder: Path, split: str, data: EpisodeData) -> None:
         episode = _episode(split, number, data.seconds)
         sound = np.clip(np.round(episode_sound(episode) * 32767), -32768, 32767).astype(np.int16)
         np.save(folder / f"sound_{number:04d}.npy", sound)
-        np.save(folder / f"pictures_{number:04d}.npy", _pictures(episode, data.side))
+        pictures = np.stack(list(episode_frames(episode, size=data.side)))
+        np.save(folder / f"pictures_{number:04d}.npy", pictures)
         (folder / f"facts_{number:04d}.json").write_text(json.dumps(_facts(episode)))
-
-
-def _pictures(episode: Episode, side: int) -> UInt8[np.ndarray, "t y x 3"]:
-    """Drawn as the film is and made smaller, as the detector does."""
-    frames = (Image.fromarray(frame) for frame in episode_frames(episode))
-    return np.stack([np.asarray(frame.resize((side, side), Image.Resampling.BILINEAR)) for frame in frames])
 
 
 class Episodes:
@@ -87,7 +81,8 @@ class Episodes:
     def __init__(self, data: EpisodeData, split: str):
         parameters = {"split": split, "episodes": getattr(data, split), "seconds": data.seconds, "side": data.side}
         first = _episode(split, 0, data.seconds)
-        looks = _pictures_of(first, data.side) + np.round(episode_sound(first)[::64_000] * 1000).tobytes()
+        shown = b"".join(frame.tobytes() for frame in episode_frames(first, (60, 300), data.side))
+        looks = shown + np.round(episode_sound(first)[::64_000] * 1000).tobytes()
         self._folder = export_once(
             Path(data.folder) / split, parameters, looks, lambda folder: _write(folder, split, data)
         )
@@ -118,9 +113,3 @@ class Episodes:
     def pictures(self, number: int) -> UInt8[np.ndarray, "t y x 3"]:
         """All pictures of an episode, mapped from its file."""
         return self._mapped("pictures", number)
-
-
-def _pictures_of(episode: Episode, side: int) -> bytes:
-    """Pictures that change when the drawing does."""
-    frames = episode_frames(episode, (60, 300))
-    return b"".join(Image.fromarray(frame).resize((side, side)).tobytes() for frame in frames)

@@ -5,6 +5,7 @@ It is measured on voices and sentences that it has never heard: whether the reco
 voice, and how often it errs where it errs equally in both directions.
 """
 
+import functools
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,6 +35,7 @@ class VoiceData:
 
     Attributes:
         scales: voices of training for each of the four of the bank, from SCALES' lowest to its highest.
+        sayings: that each voice of training says.
         seconds: of a recording; longer ones are cut at random, shorter ones are padded and masked.
         test_sayings: sentences that each held-out voice says.
         noise: share of the recordings of training with music or laughter behind them.
@@ -42,6 +44,7 @@ class VoiceData:
     """
 
     scales: int = 12
+    sayings: int = 10
     seconds: float = 2.0
     test_sayings: int = 8
     noise: float = 0.3
@@ -122,20 +125,27 @@ class VoiceClassifier:
         padded = np.pad(heard, ((0, self.frames - length), (0, 0)))
         return {"features": padded, "length": np.int32(length), "speaker": np.int32(speaker)}
 
+    @functools.cached_property
+    def _behind(self) -> list[Float32[np.ndarray, " _"]]:
+        """Music and laughter to lay behind voices, longer than a recording."""
+        rng = np.random.default_rng(0x0150)
+        return [make(2 * self.data.seconds, rng) for make in (music, laughter) for _ in range(6)]
+
     def random(self, speaker: int, rng: np.random.Generator) -> Batch:
         """Something that a voice of training says, in part, perhaps over other sounds."""
         sentences, shouts = sayings(held_out=False)
-        spoken = np.array(say(self.data.speakers[speaker], int(rng.choice([*sentences, *shouts]))))
+        texts = np.random.default_rng([speaker, 0x0151]).permutation([*sentences, *shouts])[: self.data.sayings]
+        spoken = say(self.data.speakers[speaker], int(rng.choice(texts)))
         longest = round(self.data.seconds * RATE)
         if len(spoken) > longest:
             first = int(rng.integers(len(spoken) - longest))
             spoken = spoken[first : first + longest]
-        wave = spoken * float(rng.uniform(0.5, 1.2)) + room(len(spoken), rng)
+        wave = spoken * np.float32(rng.uniform(0.5, 1.2)) + room(len(spoken), rng)
         if rng.random() < self.data.noise:
-            make = music if rng.random() < 0.5 else laughter
-            behind = make(len(spoken) / RATE, rng)[: len(spoken)]
-            wave[: len(behind)] += behind * float(rng.uniform(0.05, 0.4))
-        return self.example(wave.astype(np.float32), speaker)
+            behind = self._behind[int(rng.integers(len(self._behind)))]
+            first = int(rng.integers(len(behind) - len(wave) + 1))
+            wave = wave + behind[first : first + len(wave)] * np.float32(rng.uniform(0.05, 0.4))
+        return self.example(wave, speaker)
 
     def held_out(self, place: int, rng: np.random.Generator) -> Batch:
         """A sentence that is in no training, said by a voice that is in none."""
