@@ -54,6 +54,7 @@ class SubtitleConfig:
         laugh: probability above which it is laughter.
         peak: score above which a peak of the heat map counts, of at most `peaks`.
         face: share of the likeliest character above which a face is believed; `least` is the cosine it needs.
+        crop: the share of the picture, around the peak, in which a face is looked for; 1 is the thesis's whole frame.
         neighbours: of a voice that must carry the same name.
         distance: beyond it from every centroid nobody is named (the thesis's d).
         frame_size: of the pictures for synchronisation, in pixels; None: what the network was made for.
@@ -70,8 +71,9 @@ class SubtitleConfig:
     peaks: int = 4
     face: float = 0.85
     least: float = 0.22
+    crop: float = 1.0
     neighbours: int = 5
-    distance: float = 0.5
+    distance: float = 0.27
     frame_size: int | None = None
 
 
@@ -195,7 +197,7 @@ def make_stages(
         Synchronisation(
             models.sync, models.peaks, f"{config.sync} peak {config.peak} of {config.peaks}", config.frame_size
         ),
-        Faces(models.faces, config.faces, cast, episode, config.face, least=config.least),
+        Faces(models.faces, config.faces, cast, episode, config.face, least=config.least, crop=config.crop),
         VoicePrints(models.voices, config.voices),
     ]
 

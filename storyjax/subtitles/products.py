@@ -23,7 +23,10 @@ class Laugh:
 
 @dataclass(frozen=True)
 class Peaks:
-    """Where sound and picture move together in a segment (its number): y, x in the heat map and the score of each."""
+    """Where sound and picture move together in a segment (its number): y, x and the score of each.
+
+    Places are shares of the picture's height and width.
+    """
 
     segment: int
     peaks: tuple[tuple[float, float, float], ...]
