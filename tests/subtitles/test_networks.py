@@ -190,17 +190,15 @@ def test_correlation_in_time_is_of_what_is_around_a_moment() -> None:
 
 
 def test_the_sync_loss_does_not_punish_a_clip_for_its_own_sound() -> None:
-    params = {"scale": jnp.float32(10), "bias": jnp.float32(-5)}
-
-    class Logits:
-        apply = staticmethod(lambda variables, x, method: variables["params"]["scale"] * x - 5)
+    def to_logits(scores: jax.Array) -> jax.Array:
+        return 10 * scores - 5
 
     own = jnp.asarray([[0.0, 1.0, 0.1], [0.1, 0.9, 0.0]])
     for others in (jnp.asarray([[1.0, 0.0], [0.0, 0.9]]), jnp.asarray([[-1.0, 0.0], [0.0, -1.0]])):
-        loss, report = sync_loss(own, others, 1, Logits, params)
+        loss, report = sync_loss(own, others, 1, to_logits)
         assert report["acc"] == 1
         assert loss < 0.05
-    confused, report = sync_loss(own[:, ::-1], jnp.asarray([[1.0, 0.99], [0.99, 0.9]]), 0, Logits, params)
+    confused, report = sync_loss(own[:, ::-1], jnp.asarray([[1.0, 0.99], [0.99, 0.9]]), 0, to_logits)
     assert confused > 5
 
 

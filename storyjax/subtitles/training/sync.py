@@ -92,18 +92,18 @@ def best_place(agreement: Float[Array, "b k s y x"]) -> Float[Array, "b k"]:
 
 
 def sync_loss(
-    own: Float[Array, "b k"], others: Float[Array, "b c"], right: int, network: LwtNet, params: Params
+    own: Float[Array, "b k"], others: Float[Array, "b c"], right: int, to_logits: Callable[[Array], Array]
 ) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
     """Contrastive, and that of the probabilities.
 
     Args:
         own: scores of each clip with its sound at k shifts, of which number `right` is none.
         others: scores of each clip with the sounds of all c clips (c = b), of which its own does not count.
-        network, params: whose scale and bias turn scores into logits.
+        to_logits: makes logits of scores.
     """
     # Taking the same sound for one of another clip would punish it for being right.
     foreign = ~np.eye(*others.shape, dtype=bool)
-    logits = network.apply({"params": params}, jnp.concatenate([own, others], axis=1), method="logits")
+    logits = to_logits(jnp.concatenate([own, others], axis=1))
     counts = np.concatenate([np.ones(own.shape, bool), foreign], axis=1)
     contrast = -jax.nn.log_softmax(jnp.where(counts, logits, -jnp.inf), axis=1)[:, right]
     wrong = counts.copy()
@@ -181,7 +181,11 @@ class SyncTraining:
         del key
         own, others, _ = self.scores(params, batch)
         right = self.data.shift // self.data.shift_step
-        return sync_loss(own, others, right, self.network, params["lwtnet"])
+
+        def to_logits(scores: Array) -> Array:
+            return self.network.apply({"params": params["lwtnet"]}, scores, method="logits")
+
+        return sync_loss(own, others, right, to_logits)
 
     def measure(self, params: Params, batch: Batch) -> dict[str, Array]:
         own, _, heat = self.scores(params, batch)
