@@ -30,6 +30,13 @@ and castlist, each with a folder StoryWorld).
   storyjax data series --out runs/series
   storyjax subtitle runs/series/video/StoryWorld/*.mp4 --cast runs/series/cast.json --out runs/subtitled
 """
+ALIGN = """\
+Says who speaks each line and when, from a transcript that tells who ("Ana: Where have you been?") but not when, and one
+that tells when (SRT, VTT, or the JSON of Whisper, WhisperX or `storyjax subtitle`) but not who: words are aligned, also
+where they were misheard. Writes start,end,speaker,transcript as the thesis's evaluation files have it; look it over.
+
+  storyjax data align script.txt --timed film.srt --out film.csv
+"""
 FEATURES = """\
 Computes what the frozen vision tower of a config sees in each film of its data set, once, and writes it to DIR/train
 and so on; training then reads it instead of decoding films: --config.data.features=DIR.
@@ -84,6 +91,12 @@ def add(commands: argparse._SubParsersAction, made: dict[str, argparse.ArgumentP
     series.add_argument("--seed", type=int, default=0, metavar="N", help="another seed is another season (default: 0)")
     series.set_defaults(act=_series)
 
+    align = made["data align"] = worlds.add_parser("align", description=ALIGN)
+    align.add_argument("transcript", metavar="TRANSCRIPT", help="text: each line NAME: what is said")
+    align.add_argument("--timed", required=True, metavar="FILE", help="SRT, VTT or JSON with times")
+    align.add_argument("--out", required=True, metavar="FILE", help="a table with commas")
+    align.set_defaults(act=_align)
+
     features = made["data features"] = worlds.add_parser("features", description=FEATURES)
     features.add_argument("--config", required=True, metavar="FILE[:VARIANT]", help="of NExT-QA fine-tuning")
     features.add_argument("--out", required=True, metavar="DIR", help="a folder of their own")
@@ -127,6 +140,19 @@ def _series(arguments: argparse.Namespace) -> int:
         raise StoryjaxError("give 1 to 99 --episodes of 5 to 3600 --seconds, and a --seed from 0 to 999")
     folder = export_series(arguments.out, arguments.episodes, arguments.seconds, seed=arguments.seed)
     print(f"{arguments.episodes} episodes in {folder}; subtitle them with --cast {folder / 'cast.json'}")
+    return 0
+
+
+def _align(arguments: argparse.Namespace) -> int:
+    from pathlib import Path
+
+    from storyjax.subtitles.align import align, read_labelled, write_lines
+    from storyjax.subtitles.transcripts import read_transcript
+
+    lines = read_labelled(arguments.transcript)
+    found = align(lines, read_transcript(arguments.timed))
+    write_lines(Path(arguments.out), found)
+    print(f"{len(found)} of {len(lines)} lines in {arguments.out}; the others were not heard at all")
     return 0
 
 

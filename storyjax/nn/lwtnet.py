@@ -68,7 +68,9 @@ class LwtConfig:
       mels: bands of `log_mel_magnitude`, with its `mel_floor`; centred by `mel_mean` and divided by `mel_scale`.
       heat: what the heat map is: the "cosine" of the two vectors, or the "probability" that they belong together, which
         a network knows that was trained to tell (`bias`).
-      smooth: pictures that the cosines of a place are averaged over before that; 0 and 1 are none.
+      agreement: how two vectors are compared: by the "cosine" of each moment, as published, or by their "correlation" in
+        time, to which nothing that stands still contributes.
+      smooth: moments that cosines are averaged over (0 and 1: none), or that correlate.
       norm: "batch", constants as published, or "group", trainable.
     """
 
@@ -87,6 +89,7 @@ class LwtConfig:
     mel_mean: float = 0.0
     mel_scale: float = 1.0
     heat: Literal["cosine", "probability"] = "cosine"
+    agreement: Literal["cosine", "correlation"] = "cosine"
     smooth: int = 0
     norm: Literal["batch", "group"] = "batch"
     eps: float = 1e-5
@@ -196,10 +199,6 @@ class LwtNet(nn.Module):
     def logits(self, agreement: Float[Array, "*b"]) -> Float[Array, "*b"]:
         """Cosines to logits."""
         return agreement * self.scale + self.bias
-
-    def agreement(self, frames: Float[Array, "b t y x 3"], mel: Float[Array, "b s m"]) -> Float[Array, "b u v w"]:
-        """The cosine of each place at every moment with the sound of the same time."""
-        return jnp.einsum("btyxd,btd->btyx", self.see(frames), self.hear(mel))
 
 
 def prepared(frames: Float[Array, "*b y x 3"], config: LwtConfig) -> Float[Array, "*b v u 3"]:

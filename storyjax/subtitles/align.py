@@ -4,6 +4,8 @@ The words of both are aligned by dynamic programming (Everingham et al. 2006), s
 the transcript leaves out, costs a word here and there and no more. The result is to be looked over by people.
 """
 
+import csv
+import io
 import os
 import re
 import unicodedata
@@ -17,6 +19,7 @@ from jaxtyping import Float32, Int32
 from storyjax.errors import StoryjaxError
 from storyjax.subtitles.published import TrueLine
 from storyjax.subtitles.timeline import Word
+from storyjax.subtitles.writers import write_text
 
 _SPEAKER = re.compile(r"^\s*([^\W\d_][^:\n]{0,39}?)\s*:\s*(.*)$")
 _ASIDE = re.compile(r"\([^()]*\)|\[[^\[\]]*\]")
@@ -79,6 +82,14 @@ def align(lines: Sequence[Spoken], words: Sequence[Word]) -> list[TrueLine]:
         start, end = times.get(owner[ours], (word.start, word.end))
         times[owner[ours]] = (min(start, word.start), max(end, word.end))
     return [TrueLine(*times[n], line.speaker, line.text) for n, line in enumerate(lines) if n in times]
+
+
+def write_lines(path: Path, lines: Sequence[TrueLine]) -> None:
+    """Writes start,end,speaker,transcript as `published.read_lines` reads it; whole or not at all."""
+    table = io.StringIO(newline="")
+    writer = csv.writer(table, lineterminator="\n")
+    writer.writerows((f"{line.start:.2f}", f"{line.end:.2f}", line.speaker, line.text) for line in lines)
+    write_text(path, table.getvalue())
 
 
 def align_words(first: Sequence[str], second: Sequence[str]) -> list[tuple[int, int]]:

@@ -16,6 +16,7 @@ from storyjax.weights.published_audio import lwtnet_shapes
 
 _FRAMES = 25  # moments that are looked at in one go
 MEL_PER_FRAME = 4
+QUIET = 1e-3  # variance of vectors of unit length that is taken for noise
 
 
 def heard(wave: Float32[np.ndarray, " n"], config: LwtConfig) -> Float32[np.ndarray, "s m"]:
@@ -34,15 +35,39 @@ def resized(frames: UInt8[np.ndarray, "t y x 3"], short_side: int | None) -> UIn
     return np.stack([np.asarray(image) for image in images])
 
 
+def _sums(values: np.ndarray, width: int) -> np.ndarray:
+    """Sums over `width` moments (the first axis) around each, or as many as there are, in float64."""
+    sums = np.concatenate([np.zeros_like(values[:1], np.float64), np.cumsum(values, axis=0, dtype=np.float64)])
+    moments = np.arange(len(values))
+    first = np.maximum(0, moments - width // 2)
+    return sums[np.minimum(len(values), moments - width // 2 + width)] - sums[first]
+
+
 def smoothed(maps: Float32[np.ndarray, "t h w"], width: int) -> Float32[np.ndarray, "t h w"]:
     """Averages over `width` moments around each, or as many as there are."""
     if width < 2:
         return maps
-    sums = np.concatenate([np.zeros_like(maps[:1], np.float64), np.cumsum(maps, axis=0, dtype=np.float64)])
-    moments = np.arange(len(maps))
-    first = np.maximum(0, moments - width // 2)
-    last = np.minimum(len(maps), moments - width // 2 + width)
-    return ((sums[last] - sums[first]) / (last - first)[:, None, None]).astype(np.float32)
+    count = _sums(np.ones(len(maps)), width)[:, None, None]
+    return (_sums(maps, width) / count).astype(np.float32)
+
+
+def correlated(
+    places: Float32[np.ndarray, "t h w d"], sounds: Float32[np.ndarray, "t d"], width: int
+) -> Float32[np.ndarray, "t h w"]:
+    """The correlation in time of every place with the sound, over `width` moments around each, or as many as there are.
+
+    That of two series of vectors: of their differences from their means. QUIET is added to the variances, so that
+    hardly anything is not made much of.
+    """
+    count = _sums(np.ones(len(places)), width)
+    mean_place = _sums(places, width) / count[:, None, None, None]
+    mean_sound = _sums(sounds, width) / count[:, None]
+    together = _sums(np.einsum("tyxd,td->tyx", places, sounds), width) / count[:, None, None]
+    together -= np.einsum("tyxd,td->tyx", mean_place, mean_sound)
+    place = _sums((places**2).sum(axis=-1), width) / count[:, None, None] - (mean_place**2).sum(axis=-1)
+    sound = _sums((sounds**2).sum(axis=-1), width) / count - (mean_sound**2).sum(axis=-1)
+    spread = np.sqrt(np.maximum(place, 0) + QUIET) * np.sqrt(np.maximum(sound, 0) + QUIET)[:, None, None]
+    return (together / spread).astype(np.float32)
 
 
 class SyncDetector:
@@ -56,9 +81,9 @@ class SyncDetector:
         self.config = config
         self._params = jax.device_put(params)
         network = LwtNet(config)
-        self._agree = jax.jit(
+        self._vectors = jax.jit(
             lambda params, frames, mel: network.apply(
-                {"params": params}, prepared(frames.astype("float32"), config), mel, method="agreement"
+                {"params": params}, prepared(frames.astype("float32"), config), mel
             )
         )
         scale, bias = float(params["scale"]), float(params["bias"])
@@ -96,13 +121,19 @@ class SyncDetector:
         after = config.frames - 1 - ends + total - count
         seen = np.pad(resized(frames, config.short_side), ((ends, after), (0, 0), (0, 0), (0, 0)), mode="edge")
         sound = np.pad(heard(wave, config), ((MEL_PER_FRAME * ends, MEL_PER_FRAME * after), (0, 0)), mode="edge")
-        maps = []
+        seen_vectors, heard_vectors = [], []
         for first in range(0, total, _FRAMES):
             last = first + _FRAMES + config.frames - 1
             part = sound[MEL_PER_FRAME * first : MEL_PER_FRAME * last]
-            maps.append(np.asarray(self._agree(self._params, seen[None, first:last], part[None]))[0])
-        cosines = smoothed(np.concatenate(maps)[:count], config.smooth)
-        return (cosines if config.heat == "cosine" else self._probability(cosines)).astype(np.float32)
+            places, sounds = self._vectors(self._params, seen[None, first:last], part[None])
+            seen_vectors.append(np.asarray(places)[0])
+            heard_vectors.append(np.asarray(sounds)[0])
+        places, sounds = np.concatenate(seen_vectors)[:count], np.concatenate(heard_vectors)[:count]
+        if config.agreement == "correlation":
+            agreement = correlated(places, sounds, config.smooth)
+        else:
+            agreement = smoothed(np.einsum("tyxd,td->tyx", places, sounds), config.smooth)
+        return (agreement if config.heat == "cosine" else self._probability(agreement)).astype(np.float32)
 
     def pixel(self, place: tuple[float | int, float | int], size: tuple[int, int]) -> tuple[float, float]:
         """The pixel (row, column) of a picture of a size (height, width) that a place of its heat map is about."""

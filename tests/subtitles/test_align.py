@@ -5,8 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from storyjax import cli
 from storyjax.errors import StoryjaxError
 from storyjax.subtitles.align import Spoken, align, align_words, read_labelled
+from storyjax.subtitles.published import read_lines
 from storyjax.subtitles.timeline import Word
 
 
@@ -47,6 +49,29 @@ def test_a_long_episode_is_aligned() -> None:
     pairs = align_words(said, heard)
     assert np.mean([said[i] == heard[j] for i, j in pairs]) > 0.85
     assert align_words(said, []) == []
+
+
+def test_the_command_writes_what_the_loader_reads(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    (tmp_path / "script.txt").write_text('ANA: Well, "no".\nBEN: Yes, of course.\nANA: Never heard.\n')
+    (tmp_path / "film.srt").write_text(
+        "1\n00:00:01,000 --> 00:00:02,000\nWell no\n\n2\n00:00:03,000 --> 00:00:04,000\nyes of course\n"
+    )
+    out = tmp_path / "film.csv"
+    arguments = [
+        "data",
+        "align",
+        str(tmp_path / "script.txt"),
+        "--timed",
+        str(tmp_path / "film.srt"),
+        "--out",
+        str(out),
+    ]
+    assert cli.run(arguments) == 0
+    assert "2 of 3 lines" in capsys.readouterr().out
+    assert [(line.speaker, line.start, line.text) for line in read_lines(out)] == [
+        ("ANA", 1.0, 'Well, "no".'),
+        ("BEN", 3.0, "Yes, of course."),
+    ]
 
 
 def test_transcripts_as_fans_write_them(tmp_path: Path) -> None:

@@ -13,9 +13,9 @@ from storyjax.nn.laughter import LaughterConfig, LaughterNet
 from storyjax.nn.lwtnet import Layer, LwtConfig, LwtNet, reach
 from storyjax.subtitles import laughter
 from storyjax.subtitles.laughter import LaughterDetector
-from storyjax.subtitles.sync import SyncDetector, peaks, smoothed
+from storyjax.subtitles.sync import SyncDetector, correlated, peaks, smoothed
 from storyjax.subtitles.training.laughter import average_precision
-from storyjax.subtitles.training.sync import place_scores, sync_loss
+from storyjax.subtitles.training.sync import agreements, best_place, sync_loss
 from storyjax.subtitles.training.voices import equal_error_rate, voice_scores
 from storyjax.subtitles.voices import VoiceEncoder, lengthened, windows
 from storyjax.weights.tree_io import save_tree
@@ -160,31 +160,46 @@ def test_peaks_are_local_maxima_apart_from_each_other_and_above_the_threshold() 
 
 
 def test_the_best_place_scores_and_only_it() -> None:
-    """A place that goes with the sound makes the clip's score whatever the other places do."""
-    sounds = jnp.asarray(np.eye(4)[None, None, :3], jnp.float32)  # one clip, one sound, three moments
-    seen = jnp.zeros((1, 3, 2, 2, 4)).at[0, :, 1, 0].set(jnp.eye(4)[:3])
-    for pooling in ("frame", "clip"):
-        assert place_scores(seen, sounds, pooling) == pytest.approx(1.0)
-    moving = jnp.zeros((1, 3, 2, 2, 4)).at[0, 0, 0, 0].set(jnp.eye(4)[0]).at[0, 1, 1, 1].set(jnp.eye(4)[1])
-    assert place_scores(moving, sounds, "frame") == pytest.approx(2 / 3)
-    assert place_scores(moving, sounds, "clip") == pytest.approx(1 / 3)
+    """A place that goes with the sound makes the clip's score, whatever the other places do."""
+    rng = np.random.default_rng(0)
+    sound = rng.standard_normal((1, 1, 12, 4)).astype(np.float32)
+    seen = rng.standard_normal((1, 12, 3, 3, 4)).astype(np.float32)
+    strangers = float(best_place(agreements(seen, sound, "correlation"))[0, 0])
+    seen[0, :, 1, 2] = 5 + 2 * sound[0, 0]  # wherever it is and however much it moves
+    found = agreements(seen, sound, "correlation")
+    assert found.shape == (1, 1, 1, 3, 3)
+    assert float(found[0, 0, 0, 1, 2]) == pytest.approx(1, abs=1e-3)
+    assert float(best_place(found)[0, 0]) > 0.99 > 0.7 > strangers
+    moments = agreements(np.broadcast_to(sound[:, 0, :, None, None], (1, 12, 2, 2, 4)), sound, "cosine")
+    np.testing.assert_allclose(moments, np.broadcast_to((sound**2).sum(-1)[..., None, None], moments.shape), rtol=1e-5)
 
 
-def test_the_sync_loss_does_not_punish_a_clip_for_its_own_sound(synchroniser) -> None:
-    params = {"scale": jnp.float32(10), "bias": jnp.float32(-5)}
-    net = LwtNet(TINY_LWT)
+def test_correlation_in_time_is_of_what_is_around_a_moment() -> None:
+    rng = np.random.default_rng(1)
+    places, sounds = rng.standard_normal((30, 2, 2, 3)), rng.standard_normal((30, 3))
+    places[:, 0, 1] = 4 - sounds
+    places[:, 1, 1] = 1.0
+    made = correlated(places.astype(np.float32), sounds.astype(np.float32), 11)
+    assert made.shape == (30, 2, 2)
+    np.testing.assert_allclose(made[:, 0, 1], -1, atol=2e-3)
+    np.testing.assert_allclose(made[:, 1, 1], 0, atol=1e-3)
+    whole = agreements(
+        places[None, 10:21].astype(np.float32), sounds[None, None, 10:21].astype(np.float32), "correlation"
+    )
+    np.testing.assert_allclose(made[15], whole[0, 0, 0], atol=1e-4)
 
-    class Logits:
-        apply = staticmethod(lambda variables, x, method: variables["params"]["scale"] * x - 5)
+
+def test_the_sync_loss_does_not_punish_a_clip_for_its_own_sound() -> None:
+    def to_logits(scores: jax.Array) -> jax.Array:
+        return 10 * scores - 5
 
     own = jnp.asarray([[0.0, 1.0, 0.1], [0.1, 0.9, 0.0]])
     for others in (jnp.asarray([[1.0, 0.0], [0.0, 0.9]]), jnp.asarray([[-1.0, 0.0], [0.0, -1.0]])):
-        loss, report = sync_loss(own, others, 1, Logits, params)
+        loss, report = sync_loss(own, others, 1, to_logits)
         assert report["acc"] == 1
         assert loss < 0.05
-    confused, report = sync_loss(own[:, ::-1], jnp.asarray([[1.0, 0.99], [0.99, 0.9]]), 0, Logits, params)
+    confused, report = sync_loss(own[:, ::-1], jnp.asarray([[1.0, 0.99], [0.99, 0.9]]), 0, to_logits)
     assert confused > 5
-    assert net.config.embedding_dim == 4
 
 
 def test_measures_of_training() -> None:

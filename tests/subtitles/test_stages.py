@@ -128,7 +128,7 @@ def test_faces_name_whom_the_pictures_show(film: Timeline, products: Products, t
 def test_around_a_peak_is_a_portrait_and_never_leaves_the_picture() -> None:
     frames = np.arange(2 * 40 * 40 * 3, dtype=np.uint32).reshape(2, 40, 40, 3).astype(np.uint8)
     frames[:, 18, 10] = 255
-    seen = around(frames, (18.5 / 40, 10.5 / 40), 20)
+    seen = around(frames, (18 / 40, 10 / 40), 20)
     assert seen.shape == (2, 20, 20, 3)
     assert (seen[:, 9, 10] == 255).all()
     for place in ((0.0, 0.0), (1.0, 1.0), (0.5, 1.0)):

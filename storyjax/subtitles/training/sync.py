@@ -7,8 +7,9 @@ same scores are taught to be probabilities, which is what a threshold of the hea
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
+import einops
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -19,9 +20,11 @@ from storyjax.configuration import from_config
 from storyjax.data.audio_features import HOP
 from storyjax.data.pipeline import eval_stream, train_stream
 from storyjax.nn.lwtnet import LwtConfig, LwtNet, prepared, reach
-from storyjax.subtitles.sync import MEL_PER_FRAME, heard, peaks
+from storyjax.subtitles.sync import MEL_PER_FRAME, QUIET, heard, peaks
 from storyjax.subtitles.training.episodes import EpisodeData, Episodes
 from storyjax.train.experiment import Batch, Evaluator, Experiment, Params, Task
+
+_SHARPNESS = 20.0  # of the soft maximum over places
 
 
 @dataclass(frozen=True)
@@ -33,7 +36,6 @@ class SyncData:
         moments: of a clip that are compared; it has `frames` − 1 more pictures than that.
         shift: pictures that the sound is moved by at most, either way, for sounds that do not belong.
         shift_step: by how many pictures these differ.
-        pooling: "frame", the best place of each moment (as LWTNet), or "clip", the best place of the whole clip.
         threshold: above which a peak counts in evaluation.
         workers: processes that load.
     """
@@ -42,7 +44,6 @@ class SyncData:
     moments: int = 12
     shift: int = 12
     shift_step: int = 4
-    pooling: Literal["frame", "clip"] = "clip"
     threshold: float = 0.7
     workers: int = 0
 
@@ -69,27 +70,40 @@ def _lines(episodes: Episodes, seconds: float, visible_only: bool) -> list[_Line
     return found
 
 
-def place_scores(seen: Float[Array, "b t y x d"], sounds: Float[Array, "b k t d"], pooling: str) -> Float[Array, "b k"]:
-    """How well clips go with k sounds each: the cosine of the best place, averaged over time."""
-    agreement = jnp.einsum("btyxd,bktd->bktyx", seen, sounds)
-    if pooling == "clip":
-        return agreement.mean(axis=2).max(axis=(2, 3))
-    return agreement.max(axis=(3, 4)).mean(axis=2)
+def agreements(
+    seen: Float[Array, "b t y x d"], sounds: Float[Array, "b k t d"], kind: str
+) -> Float[Array, "b k s y x"]:
+    """How well each place of a clip goes with k sounds: at each moment by the cosine (s = t), or for the whole clip by
+    the correlation in time (s = 1); see LwtConfig.agreement."""
+    if kind == "cosine":
+        return jnp.einsum("btyxd,bktd->bktyx", seen, sounds)
+    seen = seen - seen.mean(axis=1, keepdims=True)
+    sounds = sounds - sounds.mean(axis=2, keepdims=True)
+    together = jnp.einsum("btyxd,bktd->bkyx", seen, sounds) / seen.shape[1]
+    place = jnp.sqrt((seen**2).sum(axis=-1).mean(axis=1) + QUIET)
+    sound = jnp.sqrt((sounds**2).sum(axis=-1).mean(axis=2) + QUIET)
+    return (together / (place[:, None] * sound[:, :, None, None]))[:, :, None]
+
+
+def best_place(agreement: Float[Array, "b k s y x"]) -> Float[Array, "b k"]:
+    """The best place of each moment, averaged over time: a soft maximum, from which more than one place learns."""
+    flat = einops.rearrange(agreement, "b k s y x -> b k s (y x)")
+    return (flat * jax.nn.softmax(_SHARPNESS * flat, axis=-1)).sum(axis=-1).mean(axis=-1)
 
 
 def sync_loss(
-    own: Float[Array, "b k"], others: Float[Array, "b c"], right: int, network: LwtNet, params: Params
+    own: Float[Array, "b k"], others: Float[Array, "b c"], right: int, to_logits: Callable[[Array], Array]
 ) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
     """Contrastive, and that of the probabilities.
 
     Args:
         own: scores of each clip with its sound at k shifts, of which number `right` is none.
         others: scores of each clip with the sounds of all c clips (c = b), of which its own does not count.
-        network, params: whose scale and bias turn scores into logits.
+        to_logits: makes logits of scores.
     """
     # Taking the same sound for one of another clip would punish it for being right.
     foreign = ~np.eye(*others.shape, dtype=bool)
-    logits = network.apply({"params": params}, jnp.concatenate([own, others], axis=1), method="logits")
+    logits = to_logits(jnp.concatenate([own, others], axis=1))
     counts = np.concatenate([np.ones(own.shape, bool), foreign], axis=1)
     contrast = -jax.nn.log_softmax(jnp.where(counts, logits, -jnp.inf), axis=1)[:, right]
     wrong = counts.copy()
@@ -151,22 +165,27 @@ class SyncTraining:
         return self.network.apply({"params": params["lwtnet"]}, frames, batch["mel"])
 
     def scores(self, params: Params, batch: Batch) -> tuple[Float[Array, "b k"], Float[Array, "b b"], Array]:
-        """Scores at all shifts, with the sounds of all clips, and the averaged cosine of every place."""
+        """Scores at all shifts, with the sounds of all clips, and the averaged agreement of every place."""
         seen, sounds = self._streams(params, batch)
         moments, shift = self.data.moments, self.data.shift
         shifts = range(0, 2 * shift + 1, self.data.shift_step)
         shifted = jnp.stack([sounds[:, first : first + moments] for first in shifts], axis=1)
         now = sounds[:, shift : shift + moments]
         everyone = jnp.broadcast_to(now[None], (len(now), *now.shape))
-        own = place_scores(seen, shifted, self.data.pooling)
-        heat = jnp.einsum("btyxd,btd->btyx", seen, now).mean(axis=1)
-        return own, place_scores(seen, everyone, self.data.pooling), heat
+        kind = self.config.agreement
+        own, others = agreements(seen, shifted, kind), agreements(seen, everyone, kind)
+        heat = own[:, shift // self.data.shift_step].mean(axis=1)
+        return best_place(own), best_place(others), heat
 
     def loss(self, params: Params, batch: Batch, key: jax.Array) -> tuple[Float[Array, ""], dict[str, Array]]:
         del key
         own, others, _ = self.scores(params, batch)
         right = self.data.shift // self.data.shift_step
-        return sync_loss(own, others, right, self.network, params["lwtnet"])
+
+        def to_logits(scores: Array) -> Array:
+            return self.network.apply({"params": params["lwtnet"]}, scores, method="logits")
+
+        return sync_loss(own, others, right, to_logits)
 
     def measure(self, params: Params, batch: Batch) -> dict[str, Array]:
         own, _, heat = self.scores(params, batch)
