@@ -49,7 +49,7 @@ def get_config(variant: str = "paper") -> ConfigDict:
                 "name": "tv",
                 "work": "runs/subtitles_tv_storyworld",
                 "storyworld": {"episodes": 6, "seconds": 120.0},
-                # A character has a handful of exemplars here, not dozens; two people in a shot are half its width apart.
+                # A character has a handful of exemplars here, not dozens; two people in a shot are half of it apart.
                 "pipeline": {"recognition": {"model": "tiny.en"}, "neighbours": 3, "crop": 0.7},
             }
         )
