@@ -189,16 +189,16 @@ def subtitle(
 def make_stages(
     cast: Cast, episode: str, config: SubtitleConfig, models: Models, transcript: Path | None = None
 ) -> list[Stage]:
-    """The stages in their order."""
+    """The stages in their order: voices before pictures, so that another threshold of faces does not redo them."""
     return [
         Recognition(models.recogniser, asdict(config.recognition), transcript),
         Sentences(config.punkt),
         Laughter(models.laughter, config.laughter, config.laugh),
+        VoicePrints(models.voices, config.voices),
         Synchronisation(
             models.sync, models.peaks, f"{config.sync} peak {config.peak} of {config.peaks}", config.frame_size
         ),
         Faces(models.faces, config.faces, cast, episode, config.face, least=config.least, crop=config.crop),
-        VoicePrints(models.voices, config.voices),
     ]
 
 
