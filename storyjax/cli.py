@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 import storyjax
-from storyjax.commands import ask, data, find, plan, reproduce, track, weights
+from storyjax.commands import ask, data, find, plan, reproduce, subtitle, track, weights
 from storyjax.errors import StoryjaxError, nearest
 from storyjax.main import leave
 
@@ -22,6 +22,7 @@ claims.
   storyjax ask VIDEO "question"        answers a question about a video
   storyjax track VIDEO_OR_FOLDER       follows everything that moves, of whatever kind
   storyjax find "An image of <NAME>"   finds whom or what you enrolled from photos in a folder of videos and images
+  storyjax subtitle VIDEO --cast FILE  writes subtitles that name who speaks
   storyjax reproduce TABLE             makes a table of the thesis on StoryWorld and tells which claims hold
   storyjax data storyworld --out DIR   writes a world of small videos with questions, to train and test on
   storyjax import MODEL --from PLACE   makes published weights (BLIP-2, T5, CLIP, SigLIP) ours
@@ -90,7 +91,7 @@ def _parser() -> tuple[_Parser, dict[str, _Parser]]:
     commands = parser.add_subparsers(dest="command", prog="storyjax", metavar="COMMAND", help=argparse.SUPPRESS)
     made: dict[str, _Parser] = {}
 
-    for module in (ask, track, find, reproduce, plan, data, weights):
+    for module in (ask, track, find, subtitle, reproduce, plan, data, weights):
         module.add(commands, made)
     return parser, made
 

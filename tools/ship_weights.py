@@ -19,6 +19,9 @@ from ml_collections import ConfigDict
 from storyjax.configuration import from_config
 from storyjax.data.text import WordTokenizer
 from storyjax.nn.clip import ClipConfig
+from storyjax.nn.ecapa import EcapaConfig
+from storyjax.nn.laughter import LaughterConfig
+from storyjax.nn.lwtnet import LwtConfig
 from storyjax.nn.seresnet import SEResNetConfig
 from storyjax.nn.t5 import T5Config
 from storyjax.storyworld.descriptions import generic_vocabulary
@@ -34,6 +37,15 @@ SHIPPED = Path(__file__).resolve().parents[1] / "storyjax" / "weights" / "shippe
 _PAD_DATA = ("frames", "text_length", "face_crop", "ending", "detector")
 
 
+# The networks of the subtitles: their config's class, and where they are in the parameters; what else there is helped
+# in training only.
+_NETWORKS = {
+    "subtitles.training.voices": (EcapaConfig, "voice/"),
+    "subtitles.training.laughter": (LaughterConfig, "laughter/"),
+    "subtitles.training.sync": (LwtConfig, "lwtnet/"),
+}
+
+
 def make_tokenizer(config: dict) -> WordTokenizer:
     """The words of a tower."""
     generic = config["experiment"] == "towers.generic_clip"
@@ -42,6 +54,8 @@ def make_tokenizer(config: dict) -> WordTokenizer:
 
 def architecture(config: dict) -> dict:
     """What config.json says of the model, so that it can be built without the run's config."""
+    if config["experiment"] in _NETWORKS:
+        return dataclasses.asdict(from_config(_NETWORKS[config["experiment"]][0], config["model"]))
     tokenizer = WordTokenizer.from_words(vocabulary())
     if config["experiment"] == "towers.t5":
         llm = from_config(T5Config, {**config["model"], "vocab_size": tokenizer.vocab_size})
@@ -81,6 +95,9 @@ def main() -> None:
         weights = {path: array for path, array in weights.items() if not path.startswith(("pointer/", "people/"))}
         # A face encoder ships by itself, without the classes that it was trained on.
         weights = {path.removeprefix("face/"): array for path, array in weights.items()}
+    if config["experiment"] in _NETWORKS:
+        prefix = _NETWORKS[config["experiment"]][1]
+        weights = {path.removeprefix(prefix): array for path, array in weights.items() if path.startswith(prefix)}
     metadata = {"experiment": config["experiment"], "made_by": "tools/ship_weights.py"}
     save_tree(folder / "model.safetensors", weights, metadata, dtype=np.float16)
     (folder / "config.json").write_text(json.dumps(architecture(config), indent=2) + "\n")

@@ -11,6 +11,7 @@ Writes data sets to train and test on.
   storyjax data storyworld --out world --train 1000 --val 50 --test 100 --seed 7
   storyjax data album --out runs/album
   storyjax data tracks --out runs/tracks
+  storyjax data series --out runs/series
   storyjax data features --config=configs/tcr_nextqa.py:embedded --out runs/features
 """
 ALBUM = """\
@@ -30,6 +31,21 @@ training are also there as films.
   storyjax data tracks --out runs/tracks
   storyjax track runs/tracks/films/StoryWorld-8001.mp4 --render tracked.mp4
   storyjax track runs/tracks/train/StoryWorld-8001-SDP --detections runs/tracks/train/StoryWorld-8001-SDP/det/det.txt
+"""
+SERIES = """\
+Writes episodes of a series of StoryWorld with sound, to try `storyjax subtitle` with: videos, cast lists with photos
+and with samples of voices, and who says what and when, in the layout of the thesis's evaluation files (video, csv, rttm
+and castlist, each with a folder StoryWorld).
+
+  storyjax data series --out runs/series
+  storyjax subtitle runs/series/video/StoryWorld/*.mp4 --cast runs/series/cast.json --out runs/subtitled
+"""
+ALIGN = """\
+Says who speaks each line and when, from a transcript that tells who ("Ana: Where have you been?") but not when, and one
+that tells when (SRT, VTT, or the JSON of Whisper, WhisperX or `storyjax subtitle`) but not who: words are aligned, also
+where they were misheard. Writes start,end,speaker,transcript as the thesis's evaluation files have it; look it over.
+
+  storyjax data align script.txt --timed film.srt --out film.csv
 """
 FEATURES = """\
 Computes what the frozen vision tower of a config sees in each film of its data set, once, and writes it to DIR/train
@@ -97,6 +113,19 @@ def add(commands: argparse._SubParsersAction, made: dict[str, argparse.ArgumentP
     tracks.add_argument("--seed", type=int, default=0, metavar="N", help="another seed is another world (default: 0)")
     tracks.set_defaults(act=_tracks)
 
+    series = made["data series"] = worlds.add_parser("series", description=SERIES)
+    series.add_argument("--out", required=True, metavar="DIR", help="a new or empty folder")
+    series.add_argument("--episodes", type=int, default=6, metavar="N", help="(default: 6)")
+    series.add_argument("--seconds", type=float, default=120.0, metavar="S", help="of an episode (default: 120)")
+    series.add_argument("--seed", type=int, default=0, metavar="N", help="another seed is another season (default: 0)")
+    series.set_defaults(act=_series)
+
+    align = made["data align"] = worlds.add_parser("align", description=ALIGN)
+    align.add_argument("transcript", metavar="TRANSCRIPT", help="text: each line NAME: what is said")
+    align.add_argument("--timed", required=True, metavar="FILE", help="SRT, VTT or JSON with times")
+    align.add_argument("--out", required=True, metavar="FILE", help="a table with commas")
+    align.set_defaults(act=_align)
+
     features = made["data features"] = worlds.add_parser("features", description=FEATURES)
     features.add_argument("--config", required=True, metavar="FILE[:VARIANT]", help="of NExT-QA fine-tuning")
     features.add_argument("--out", required=True, metavar="DIR", help="a folder of their own")
@@ -154,6 +183,29 @@ def _tracks(arguments: argparse.Namespace) -> int:
         raise StoryjaxError(f"--seed is {arguments.seed}: give 0 to 999")
     folder = export_mot(arguments.out, counts, arguments.seed, films=True)
     print(f"{sum(counts.values())} sequences in {folder}/train, those held out also as films in {folder}/films")
+    return 0
+
+
+def _series(arguments: argparse.Namespace) -> int:
+    from storyjax.storyworld.series import export_series
+
+    if not 1 <= arguments.episodes <= 99 or not 5 <= arguments.seconds <= 3600 or not 0 <= arguments.seed < 1000:
+        raise StoryjaxError("give 1 to 99 --episodes of 5 to 3600 --seconds, and a --seed from 0 to 999")
+    folder = export_series(arguments.out, arguments.episodes, arguments.seconds, seed=arguments.seed)
+    print(f"{arguments.episodes} episodes in {folder}; subtitle them with --cast {folder / 'cast.json'}")
+    return 0
+
+
+def _align(arguments: argparse.Namespace) -> int:
+    from pathlib import Path
+
+    from storyjax.subtitles.align import align, read_labelled, write_lines
+    from storyjax.subtitles.transcripts import read_transcript
+
+    lines = read_labelled(arguments.transcript)
+    found = align(lines, read_transcript(arguments.timed))
+    write_lines(Path(arguments.out), found)
+    print(f"{len(found)} of {len(lines)} lines in {arguments.out}; the others were not heard at all")
     return 0
 
 

@@ -8,12 +8,12 @@ import dataclasses
 from collections.abc import Sequence
 
 from storyjax.configuration import choose
-from storyjax.ledger import clip_pad, mqt, mqt_supplement, pi_map, tcr, tcr_standalone, tcr_tasks
+from storyjax.ledger import clip_pad, mqt, mqt_supplement, pi_map, subtitles, tcr, tcr_standalone, tcr_tasks
 from storyjax.ledger.entries import Table
 
 _CHAPTER_2 = sorted(mqt.TABLES + mqt_supplement.TABLES, key=lambda table: int(table.number.partition(".")[2]))
 _CHAPTER_3 = tcr.TABLES + tcr_tasks.TABLES + tcr_standalone.TABLES
-TABLES = tuple(_CHAPTER_2) + _CHAPTER_3 + clip_pad.TABLES + pi_map.TABLES
+TABLES = tuple(_CHAPTER_2) + _CHAPTER_3 + clip_pad.TABLES + pi_map.TABLES + subtitles.TABLES
 
 
 def find(name: str, tables: Sequence[Table] = TABLES) -> Table:

@@ -49,20 +49,24 @@ SE_RESNET_50_128D = SEResNetConfig()
 
 
 class ConstantBatchNorm(nn.Module):
-    """Batch norm with fixed statistics, in float32 whatever the input."""
+    """Batch norm with fixed statistics over all axes but the last, in float32 whatever the input.
+
+    `affine` False: without a scale and a bias of its own.
+    """
 
     eps: float
     dtype: DTypeLike = jnp.float32
+    affine: bool = True
 
     @nn.compact
-    def __call__(self, x: Float[Array, "b y x c"]) -> Float[Array, "b y x c"]:
+    def __call__(self, x: Float[Array, "*b c"]) -> Float[Array, "*b c"]:
         ones, zeros = nn.initializers.ones_init(), nn.initializers.zeros_init()
-        shape = (x.shape[-1],)
-        scale, bias = self.param("scale", ones, shape), self.param("bias", zeros, shape)
+        shape, row = (x.shape[-1],), (1,) * (x.ndim - 1) + (-1,)
         mean, variance = self.param("mean", zeros, shape), self.param("variance", ones, shape)
-        factor = scale / jnp.sqrt(variance.astype(jnp.float32) + self.eps)
-        row = (1, 1, 1, -1)
-        return (x * factor.reshape(row) + (bias - mean * factor).reshape(row)).astype(self.dtype)
+        factor, shift = 1.0 / jnp.sqrt(variance.astype(jnp.float32) + self.eps), 0.0
+        if self.affine:
+            factor, shift = self.param("scale", ones, shape) * factor, self.param("bias", zeros, shape)
+        return (x * factor.reshape(row) + (shift - mean * factor).reshape(row)).astype(self.dtype)
 
 
 class SEBottleneck(nn.Module):

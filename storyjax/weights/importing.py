@@ -66,7 +66,9 @@ def import_model(
     checkpoints = [open_checkpoint(locate(place)) for place in places]
     where = " and ".join(places)
     layout, tensors = _layout(published.family, checkpoints, where)
-    hub = hub_config([checkpoint.folder for checkpoint in checkpoints], published.family.model_types)
+    folders = [checkpoint.folder for checkpoint in checkpoints]
+    # What `transformers` does not know, no config.json of its kind describes.
+    hub = hub_config(folders, published.family.model_types) if published.family.model_types else None
     config = published.resolve(name, None if hub is None else published.family.from_hub(hub), where)
     shapes = {path: tuple(leaf.shape) for path, leaf in published.family.shapes(config).items()}
     table = layout.table(config)

@@ -5,13 +5,11 @@ family of a stated size, or the family itself, whose size the checkpoint's own c
 """
 
 import dataclasses
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-import jax
 import jax.numpy as jnp
-from flax import linen as nn
 
 from storyjax.errors import StoryjaxError
 from storyjax.nn import clip, siglip, t5
@@ -20,8 +18,10 @@ from storyjax.nn.qformer import QFormer, QFormerConfig
 from storyjax.nn.resnet import RESNET_18, RESNET_50, ResNet
 from storyjax.nn.vit import VIT_G14_BLIP2, ViT, ViTConfig
 from storyjax.weights import detr, tables
-from storyjax.weights.rules import CLIP, RuleTable, t5_rules
-from storyjax.weights.tree_io import LISTED_KEYS, flatten
+from storyjax.weights.families import Family, Layout, Published, abstract_parameters
+from storyjax.weights.published_audio import AUDIO
+from storyjax.weights.rules import CLIP, t5_rules
+from storyjax.weights.tree_io import flatten
 
 
 def with_exact_gelu(llm: t5.T5Config) -> t5.T5Config:
@@ -52,98 +52,6 @@ class LanguageModelConfig:
     llm: t5.T5Config
 
 
-@dataclass(frozen=True)
-class Layout:
-    """How a family is published.
-
-    Attributes:
-        name: for people.
-        table: the rules, given the architecture.
-        signs: beginnings of names of which a checkpoint of this layout has at least one.
-        rename: of the names in its files, where parts in files of their own have shorter ones.
-    """
-
-    name: str
-    table: Callable[[Any], RuleTable]
-    signs: tuple[str, ...]
-    rename: Callable[[str], str] = str
-
-
-@dataclass(frozen=True)
-class Family:
-    """One architecture of ours.
-
-    Attributes:
-        model_types: what `transformers` calls it in config.json.
-        shapes: architecture -> abstract parameters, flat.
-        from_hub: `transformers`' config object -> architecture.
-        layouts: in which it is published.
-        needs_tokenizer: whether the imported folder is of use only with a tokenizer.
-    """
-
-    model_types: tuple[str, ...]
-    shapes: Callable[[Any], dict[str, jax.ShapeDtypeStruct]]
-    from_hub: Callable[[Any], Any]
-    layouts: tuple[Layout, ...]
-    needs_tokenizer: bool = True
-
-
-@dataclass(frozen=True)
-class Published:
-    """A name for `storyjax import`. `config` None stands for any size; `hub` is where it is published."""
-
-    family: Family
-    config: Any = None
-    hub: str = ""
-
-    def resolve(self, name: str, stored: Any, where: str) -> Any:
-        """The architecture to import.
-
-        Args:
-            name: of this model, for the messages.
-            stored: what the checkpoint's own config.json describes, or None where it has none.
-
-        Raises:
-            StoryjaxError: neither says the size, or they differ in what no shape would show, such as an activation.
-        """
-        if stored is None and self.config is None:
-            raise StoryjaxError(f"{where} has no config.json that says how large its {name} is: name a size (--list)")
-        if stored is None or self.config is None:
-            return self.config or stored
-        ours, theirs = (_dotted(dataclasses.asdict(config)) for config in (self.config, stored))
-        differing = [
-            f"{key} is {theirs[key]!r}, that of {name} is {ours[key]!r}"
-            for key in ours
-            if ours[key] != theirs[key] and key.rpartition(".")[2] not in TOLERATED
-        ]
-        if differing:
-            more = len(differing) - LISTED_KEYS
-            differing = differing[:LISTED_KEYS] + ([f"and {more} more"] if more > 0 else [])
-            raise StoryjaxError(
-                f"the config.json in {where} is not that of {name}: {'; '.join(differing)}. Name what it is (storyjax"
-                " import --list), or the family alone, which takes any size"
-            )
-        return stored
-
-
-# In these a checkpoint may differ from its name's architecture: what its own config.json says is what we note down.
-TOLERATED = ("eps", "init_std", "logit_scale_init", "gate_activation", "dropout", "size_bias")
-
-
-def _dotted(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in tree.items():
-        flat |= _dotted(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
-    return flat
-
-
-def _shapes(module: nn.Module, *inputs: tuple[tuple[int, ...], Any]) -> dict[str, Any]:
-    """The abstract parameters of a module, nested."""
-    abstract = [jax.ShapeDtypeStruct(shape, dtype) for shape, dtype in inputs]
-    # A key that is abstract too: no device is touched, which another process may be holding.
-    return jax.eval_shape(module.init, jax.eval_shape(lambda: jax.random.key(0)), *abstract)["params"]
-
-
 def _image(config: ViTConfig) -> tuple[tuple[int, ...], Any]:
     return (1, config.image_size, config.image_size, 3), jnp.float32
 
@@ -152,20 +60,20 @@ _IDS, _MASK = ((1, 4), jnp.int32), ((1, 4), bool)
 
 
 def _t5_shapes(config: LanguageModelConfig) -> dict[str, Any]:
-    return flatten({"llm": _shapes(t5.T5(config.llm), _IDS, _MASK, _IDS)})
+    return flatten({"llm": abstract_parameters(t5.T5(config.llm), _IDS, _MASK, _IDS)})
 
 
 def _blip2_shapes(config: Blip2Config) -> dict[str, Any]:
     tokens = ((1, 4, config.vision.width), jnp.float32)
     return {
         **_tower_shapes(config),
-        **flatten({"qformer": _shapes(QFormer(config.qformer), tokens)}),
+        **flatten({"qformer": abstract_parameters(QFormer(config.qformer), tokens)}),
         **_t5_shapes(LanguageModelConfig(config.llm)),
     }
 
 
 def _tower_shapes(config: Blip2Config | Blip2TowerConfig) -> dict[str, Any]:
-    return flatten({"vision": _shapes(ViT(config.vision), _image(config.vision))})
+    return flatten({"vision": abstract_parameters(ViT(config.vision), _image(config.vision))})
 
 
 ACTIVATIONS = {
@@ -295,7 +203,7 @@ T5_FAMILY = Family(
 )
 CLIP_FAMILY = Family(
     ("clip",),
-    lambda config: flatten(_shapes(clip.Clip(config), _image(config.vision), _IDS)),
+    lambda config: flatten(abstract_parameters(clip.Clip(config), _image(config.vision), _IDS)),
     _clip_from_hub,
     (
         Layout(HUB_LAYOUT, lambda config: CLIP, ("vision_model.", "text_model.")),
@@ -304,7 +212,7 @@ CLIP_FAMILY = Family(
 )
 SIGLIP_FAMILY = Family(
     ("siglip",),
-    lambda config: flatten(_shapes(siglip.Siglip(config), _image(config.vision), _IDS)),
+    lambda config: flatten(abstract_parameters(siglip.Siglip(config), _image(config.vision), _IDS)),
     _siglip_from_hub,
     (Layout(HUB_LAYOUT, lambda config: tables.SIGLIP, ("vision_model.", "text_model.")),),
 )
@@ -338,7 +246,7 @@ BLIP2_TOWER_FAMILY = Family(
 
 DETR_FAMILY = Family(
     ("deformable_detr",),
-    lambda config: flatten(_shapes(DeformableDetr(config), _FRAME)),
+    lambda config: flatten(abstract_parameters(DeformableDetr(config), _FRAME)),
     detr.detr_from_hub,
     (
         Layout(HUB_LAYOUT, detr.hub_rules, ("model.",), detr.hub_name),
@@ -348,7 +256,7 @@ DETR_FAMILY = Family(
 )
 RESNET_FAMILY = Family(
     ("resnet",),
-    lambda config: flatten({"backbone": _shapes(ResNet(config), _FRAME)}),
+    lambda config: flatten({"backbone": abstract_parameters(ResNet(config), _FRAME)}),
     lambda hub: detr.resnet_from_hub(hub, RESNET_50.outputs),
     (
         Layout(
@@ -410,6 +318,7 @@ PUBLISHED: dict[str, Published] = {
     "siglip": Published(SIGLIP_FAMILY),
     "deformable-detr": Published(DETR_FAMILY),
     "resnet": Published(RESNET_FAMILY),
+    **AUDIO,
 }
 
 

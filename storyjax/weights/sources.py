@@ -19,7 +19,7 @@ import numpy as np
 from storyjax.errors import StoryjaxError
 from storyjax.weights.tensor_files import Tensor, stored_tensors
 
-TORCH_SUFFIXES = (".bin", ".pth", ".pt", ".ckpt")
+TORCH_SUFFIXES = (".bin", ".pth", ".pt", ".ckpt", ".tar")
 # What a tokenizer of the transformers package may consist of.
 TOKENIZER_FILES = (
     "tokenizer.json",
@@ -166,7 +166,8 @@ def torch_tensors(path: Path) -> dict[str, Tensor]:
     )
     try:
         # Plain attributes, in which training programs of DETR's kind keep their command line beside the weights.
-        with warnings.catch_warnings(action="ignore"), torch.serialization.safe_globals([argparse.Namespace]):
+        known = [argparse.Namespace, *_numbers()]
+        with warnings.catch_warnings(action="ignore"), torch.serialization.safe_globals(known):
             try:
                 content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
             except (RuntimeError, ValueError) as error:
@@ -184,6 +185,13 @@ def torch_tensors(path: Path) -> dict[str, Tensor]:
             f"cannot read {path} ({line}): it is cut short or no PyTorch file; fetch it again"
         ) from error
     return {name: _TorchTensor(tensor) for name, tensor in _state_dict(content, path, torch.Tensor).items()}
+
+
+def _numbers() -> list[Any]:
+    """What single numbers of NumPy's are made of in a pickle: training programs note a loss down beside the weights."""
+    kinds = {type(np.dtype(kind)) for kind in ("f4", "f8", "i4", "i8", "?")}
+    scalar = np.float64(0).__reduce__()[0]
+    return [(scalar, "numpy.core.multiarray.scalar"), (scalar, "numpy._core.multiarray.scalar"), np.dtype, *kinds]
 
 
 def _state_dict(content: Any, path: Path, kind: type) -> dict[str, Any]:

@@ -1,0 +1,1 @@
+"""Named subtitles: who says what and when (thesis Ch. 6)."""

@@ -1,0 +1,187 @@
+"""The cast list: who there is, photos of them or samples of their voices, and who is in which episode.
+
+    {"cast": [{"name": "Jerry", "actor": "Jerry Seinfeld", "photos": ["jerry/1.jpg"], "voices": ["jerry/1.wav"]}],
+     "episodes": {"Seinfeld_03x05": ["Jerry", "Elaine"]}}
+
+`actor` (who is asked for by name, §6.1.4; else the name is), `photos` (1 to 10), `voices` and `episodes` may be left
+out; paths are relative to the file.
+"""
+
+import json
+import os
+import unicodedata
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import UInt8
+
+from storyjax.data.audio import load_audio
+from storyjax.data.images import SUFFIXES, ImageError, read_image
+from storyjax.errors import StoryjaxError, nearest
+
+MOST_PHOTOS = 10  # §6.1.1: 1 to 10
+UNKNOWN = "Unknown"
+_SOUNDS = (".wav", ".flac", ".mp3", ".m4a", ".ogg", ".opus", ".aac", ".mp4", ".mkv")
+
+
+@dataclass(frozen=True)
+class Member:
+    """One of the cast."""
+
+    name: str
+    actor: str
+    photos: tuple[Path, ...] = ()
+    voices: tuple[Path, ...] = ()
+
+
+@dataclass(frozen=True)
+class Cast:
+    """All of the cast, in the order of the list, and by episode (the video's name without its ending) who is there."""
+
+    members: tuple[Member, ...]
+    episodes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    source: str = "the cast list"
+
+    def of(self, episode: str) -> tuple[Member, ...]:
+        """Who is in an episode: all, where the list does not say."""
+        names = self.episodes.get(episode)
+        return self.members if names is None else tuple(m for m in self.members if m.name in names)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(member.name for member in self.members)
+
+    def with_voices(self, folder: Path) -> "Cast":
+        """The same with the samples in `folder`/NAME/ (or `folder`/NAME.wav) added; StoryjaxError if none is found."""
+        if not folder.is_dir():
+            raise StoryjaxError(f"{folder} is no folder: --voices takes one with a folder of sound files for each name")
+        members, found = [], 0
+        for member in self.members:
+            own = folder / member.name
+            files = sorted(p for p in own.iterdir() if p.suffix.lower() in _SOUNDS) if own.is_dir() else []
+            files += [p for s in _SOUNDS if (p := folder / f"{member.name}{s}").is_file()]
+            found += len(files)
+            members.append(replace(member, voices=(*member.voices, *files)))
+        if not found:
+            raise StoryjaxError(
+                f"{folder} holds no sound file for anybody of {self.source}: it takes"
+                f" {folder}/{self.members[0].name}/*.wav"
+            )
+        return replace(self, members=tuple(members))
+
+
+def read_cast(path: str | os.PathLike[str]) -> Cast:
+    """Reads a cast list. Raises StoryjaxError for what is wrong with it, and where."""
+    path = Path(path)
+    try:
+        given = json.loads(path.read_text("utf-8-sig"))
+    except OSError as error:
+        raise StoryjaxError(f"the cast list {path} cannot be read ({error.strerror}): check the path") from error
+    except ValueError as error:
+        raise StoryjaxError(f"the cast list {path} is no JSON ({error}): write {{'cast': [...]}} with \"") from error
+    entries = given.get("cast") if isinstance(given, dict) else given
+    if not isinstance(entries, list) or not entries:
+        raise StoryjaxError(f'{path} lists nobody: write {{"cast": [{{"name": "Ana", "photos": ["ana.jpg"]}}]}}')
+    members = tuple(_member(path, number, entry) for number, entry in enumerate(entries, 1))
+    seen: dict[str, str] = {}
+    for member in members:
+        plain = unicodedata.normalize("NFKC", member.name).casefold()
+        if plain in seen:
+            raise StoryjaxError(
+                f"{path} has '{member.name}' twice: give each character one entry with all their photos, or another"
+                " name"
+            )
+        seen[plain] = member.name
+    episodes = given.get("episodes", {}) if isinstance(given, dict) else {}
+    return Cast(members, _episodes(path, episodes, [m.name for m in members]), str(path))
+
+
+def _member(path: Path, number: int, entry: Any) -> Member:
+    where = f"{path}: entry {number}"
+    if not isinstance(entry, dict) or not isinstance(entry.get("name"), str):
+        raise StoryjaxError(f'{where} has no name: write {{"name": "Ana", "photos": [...]}}')
+    if unknown := sorted(set(entry) - {"name", "actor", "photos", "voices"}):
+        raise StoryjaxError(f"{where}: unknown '{unknown[0]}'.{nearest(unknown[0], ('actor', 'photos', 'voices'))}")
+    name = clean_name(entry["name"], where)
+    actor = entry.get("actor") or name
+    if not isinstance(actor, str):
+        raise StoryjaxError(f"{where} ('{name}'): actor is no text")
+    photos, voices = (_paths(path, where, name, entry, key) for key in ("photos", "voices"))
+    if len(photos) > MOST_PHOTOS:
+        raise StoryjaxError(f"{where} ('{name}') has {len(photos)} photos: {MOST_PHOTOS} are enough, keep the clearest")
+    return Member(name, actor, photos, voices)
+
+
+def clean_name(name: str, where: str) -> str:
+    """A name as it is shown: any script, blanks single. Raises StoryjaxError: empty, or control characters."""
+    tidy = " ".join(unicodedata.normalize("NFC", name).split())
+    hidden = [c for c in tidy if unicodedata.category(c) in ("Cc", "Cs", "Co", "Cn") or c in "\u2028\u2029"]
+    if hidden:
+        raise StoryjaxError(f"{where}: the name {tidy!r} holds the character U+{ord(hidden[0]):04X}: leave it out")
+    if not tidy:
+        raise StoryjaxError(f"{where}: the name is empty")
+    if tidy.casefold() == UNKNOWN.casefold():
+        raise StoryjaxError(f"{where}: '{tidy}' is what those are called whom nobody knows: give another name")
+    return tidy
+
+
+def _paths(path: Path, where: str, name: str, entry: Mapping[str, Any], key: str) -> tuple[Path, ...]:
+    given = entry.get(key, [])
+    given = [given] if isinstance(given, str) else given
+    if not isinstance(given, list) or not all(isinstance(item, str) for item in given):
+        raise StoryjaxError(f"{where} ('{name}'): {key} must be a list of paths")
+    found: list[Path] = []
+    for item in given:
+        one = path.parent / item
+        if one.is_dir():
+            endings = SUFFIXES if key == "photos" else _SOUNDS
+            inside = sorted(p for p in one.iterdir() if p.suffix.lower() in endings)
+            if not inside:
+                raise StoryjaxError(f"{where} ('{name}'): the folder {one} holds no {key}")
+            found += inside
+        elif one.is_file():
+            found.append(one)
+        else:
+            raise StoryjaxError(f"{where} ('{name}'): {one} is not there; paths are relative to {path.parent}")
+    return tuple(found)
+
+
+def _episodes(path: Path, given: Any, names: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    if not isinstance(given, dict):
+        raise StoryjaxError(f'{path}: episodes must be like {{"Show_01x01": ["Ana", "Ben"]}}')
+    for episode, there in given.items():
+        if not isinstance(there, list) or not there:
+            raise StoryjaxError(f"{path}: episode '{episode}' must list the names of who is in it")
+        for name in there:
+            if name not in names:
+                raise StoryjaxError(
+                    f"{path}: '{name}' of episode '{episode}' is not in the cast.{nearest(str(name), names)}"
+                )
+    return {episode: tuple(there) for episode, there in given.items()}
+
+
+def read_photos(member: Member) -> list[UInt8[np.ndarray, "_ _ 3"]]:
+    """The photos of somebody, decoded. Raises StoryjaxError naming one that cannot be read."""
+    photos = []
+    for photo in member.photos:
+        try:
+            photos.append(read_image(photo))
+        except ImageError as error:
+            raise StoryjaxError(f"{photo}, a photo of '{member.name}', cannot be used: {error}") from error
+    return photos
+
+
+def read_voices(member: Member) -> list[np.ndarray]:
+    """The samples of somebody's voice at 16 kHz. Raises StoryjaxError for one that is silent or too short."""
+    waves = []
+    for sample in member.voices:
+        wave = load_audio(sample)
+        if len(wave) < 8000 or float(np.abs(wave).max()) < 1e-3:
+            raise StoryjaxError(
+                f"{sample}, a sample of the voice of '{member.name}', is silent or shorter than half a second"
+            )
+        waves.append(wave)
+    return waves

@@ -1,0 +1,113 @@
+"""What `storyjax subtitle` does: reads the cast list, runs the pipeline and writes the files."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from storyjax.errors import StoryjaxError
+from storyjax.subtitles.cast import UNKNOWN, Cast, read_cast
+from storyjax.subtitles.pipeline import Models, SubtitleConfig, Subtitles, subtitle, write_json
+from storyjax.subtitles.writers import FORMATS, known_format, why, write_subtitles
+
+
+@dataclass(frozen=True)
+class Request:
+    """What was asked for: paths as they were given. `transcripts` is one for each video, or empty."""
+
+    videos: Sequence[str]
+    cast: str
+    out: str | None = None
+    voices: str | None = None
+    transcripts: Sequence[str] = ()
+    sdh: bool = False
+    why: str | None = None
+    work: str = "runs/subtitles"
+
+
+def run(request: Request, config: SubtitleConfig, models: Models | None = None) -> list[tuple[Path, Subtitles]]:
+    """Writes the subtitles of every video and returns where, with what they are. Raises StoryjaxError."""
+    videos = [Path(video) for video in request.videos]
+    for video in videos:
+        if not video.is_file():
+            what = "is a folder" if video.is_dir() else "is not there"
+            raise StoryjaxError(f"{video} {what}: give the path of a video or of a sound file")
+    targets = _targets(videos, request.out)
+    if request.why is not None and Path(request.why).suffix.lower() != ".json":
+        raise StoryjaxError(f"--why writes JSON: give a file ending in .json, not {request.why}")
+    cast = read_cast(request.cast)
+    _check_episodes(cast, videos)
+    if request.voices is not None:
+        cast = cast.with_voices(Path(request.voices))
+    if request.transcripts and len(request.transcripts) != len(videos):
+        raise StoryjaxError(
+            f"{len(videos)} videos and {len(request.transcripts)} transcripts: give one for each video, in their order"
+        )
+    transcripts = {video.stem: Path(path) for video, path in zip(videos, request.transcripts, strict=False)}
+    for path in transcripts.values():
+        if not path.is_file():
+            raise StoryjaxError(f"the transcript {path} is not there: check the path")
+    made = subtitle(videos, cast, config, Path(request.work), models, transcripts)
+    for target, subtitles in zip(targets, made, strict=True):
+        write_subtitles(subtitles, target, request.sdh)
+    if request.why is not None:
+        write_json(Path(request.why), why(made))
+    return list(zip(targets, made, strict=True))
+
+
+def _check_episodes(cast: Cast, videos: Sequence[Path]) -> None:
+    """A list that names episodes, and none of these, is most likely of other files."""
+    stems = {video.stem for video in videos}
+    if cast.episodes and not stems & set(cast.episodes):
+        raise StoryjaxError(
+            f"{cast.source} says who is in {', '.join(list(cast.episodes)[:3])}, but not in {sorted(stems)[0]}: name"
+            " the episodes as the files are named, or leave them out"
+        )
+
+
+def _targets(videos: Sequence[Path], out: str | None) -> list[Path]:
+    """Where each video's subtitles go: beside it, into a folder, or to the one file that was named."""
+    if out is None:
+        return [video.with_suffix(".srt") for video in videos]
+    path = Path(out)
+    suffix = path.suffix.lower()
+    if out.endswith(os.sep) or path.is_dir() or not suffix:
+        return [path / f"{video.stem}.srt" for video in videos]
+    if suffix == out.lower() or path.name.lower() in FORMATS:  # --out .vtt
+        return [video.with_suffix(known_format(f"x{path.name}")) for video in videos]
+    known_format(path)
+    if "{}" in path.name:
+        return [path.with_name(path.name.replace("{}", video.stem)) for video in videos]
+    if len(videos) > 1:
+        raise StoryjaxError(
+            f"--out {out} is one file for {len(videos)} videos: give a folder, or a name with {{}} for the video's"
+        )
+    if path.resolve() == videos[0].resolve():
+        raise StoryjaxError(f"--out {out} is the video itself: give another name")
+    return [path]
+
+
+def in_words(written: Sequence[tuple[Path, Subtitles]]) -> str:
+    """What was done, for people."""
+    rows = []
+    for path, subtitles in written:
+        lines = subtitles.lines
+        unknown = sum(line.name is None for line in lines)
+        names = list(dict.fromkeys(line.name for line in lines if line.name is not None))
+        said = f"{len(lines)} lines, {len(lines) - unknown} of {', '.join(names) or 'nobody'}, {unknown} {UNKNOWN}"
+        rows.append(f"{path}: {said}" if lines else f"{path}: nobody was heard to speak")
+    counts = written[0][1].exemplars if written else {}
+    if counts:
+        rows.append("exemplars: " + ", ".join(f"{name} {count}" for name, count in counts.items()))
+    elif any(subtitles.lines for _, subtitles in written):
+        rows.append("no voice could be learnt: nobody of the cast was seen alone while speaking")
+    return "\n".join(rows)
+
+
+def with_recognition(config: SubtitleConfig, engine: str | None, model: str | None, language: str | None):
+    """A config with what the command line says of recognition. "auto" has the language guessed."""
+    changes = {"engine": engine, "model": model, "language": language}
+    recognition = replace(config.recognition, **{k: v for k, v in changes.items() if v is not None})
+    if recognition.language == "auto":
+        recognition = replace(recognition, language=None)
+    return replace(config, recognition=recognition)

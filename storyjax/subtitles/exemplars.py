@@ -1,0 +1,100 @@
+"""From labelled segments to exemplars of voices, and from those to everybody's lines (§6.1.2 step 4, §6.1.3)."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float32
+
+NEIGHBOURS = 5
+
+
+def keep_pure(
+    vectors: Float32[np.ndarray, "n d"], names: Sequence[str], neighbours: int = NEIGHBOURS
+) -> Bool[np.ndarray, " n"]:
+    """Which samples are positive: those whose nearest `neighbours` others all carry their name (by cosine).
+
+    A character with fewer samples than that keeps all of them; one with exactly as many has that many less one others.
+    """
+    n = len(names)
+    labels = np.asarray(names, object)
+    keep = np.zeros(n, bool)
+    if not n:
+        return keep
+    cosines = vectors @ vectors.T
+    np.fill_diagonal(cosines, -np.inf)
+    counts = {name: int((labels == name).sum()) for name in set(names)}
+    for i in range(n):
+        count = counts[names[i]]
+        if count < neighbours:
+            keep[i] = True
+            continue
+        nearest = np.argsort(-cosines[i], kind="stable")[: min(neighbours, count - 1)]
+        keep[i] = bool((labels[nearest] == names[i]).all())
+    return keep
+
+
+@dataclass(frozen=True)
+class Centroids:
+    """The mean voice of each character who has exemplars, of unit length, and of how many it is the mean."""
+
+    names: tuple[str, ...]
+    vectors: Float32[np.ndarray, "c d"]
+    counts: tuple[int, ...]
+
+
+def make_centroids(vectors: Float32[np.ndarray, "n d"], names: Sequence[str]) -> Centroids:
+    """Centroids of labelled exemplars, in the order in which the names appear."""
+    order = tuple(dict.fromkeys(names))
+    labels = np.asarray(names, object)
+    means = [vectors[labels == name].mean(axis=0) for name in order]
+    stacked = np.stack(means) if means else np.zeros((0, vectors.shape[1] if vectors.ndim == 2 else 0), np.float32)
+    unit = stacked / np.maximum(np.linalg.norm(stacked, axis=1, keepdims=True), 1e-9)
+    return Centroids(order, unit.astype(np.float32), tuple(int((labels == name).sum()) for name in order))
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """Whose voice a segment is: `name` is None beyond the threshold; distances are 1 - cosine, of 0 to 2.
+
+    `nearest` is None where there is nobody to compare with.
+    """
+
+    name: str | None
+    nearest: str | None
+    distance: float
+    runner_up: str | None
+    runner_up_distance: float
+
+
+def assign(
+    vectors: Float32[np.ndarray, "n d"],
+    centroids: Centroids,
+    threshold: float,
+    present: Iterable[str] | None = None,
+) -> list[Assignment]:
+    """Gives every segment to the nearest centroid, or to nobody beyond the distance `threshold` (§6.1.3).
+
+    `present` are the characters of the episode; None: all.
+    """
+    allowed = None if present is None else set(present)
+    kept = [i for i, name in enumerate(centroids.names) if allowed is None or name in allowed]
+    if not kept:
+        return [Assignment(None, None, 2.0, None, 2.0) for _ in range(len(vectors))]
+    names = [centroids.names[i] for i in kept]
+    distances = 1.0 - vectors @ centroids.vectors[kept].T
+    given = []
+    for row in distances:
+        order = np.argsort(row, kind="stable")
+        best = int(order[0])
+        second = int(order[1]) if len(order) > 1 else None
+        given.append(
+            Assignment(
+                names[best] if row[best] <= threshold else None,
+                names[best],
+                round(float(row[best]), 4),
+                None if second is None else names[second],
+                2.0 if second is None else round(float(row[second]), 4),
+            )
+        )
+    return given

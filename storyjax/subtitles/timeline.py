@@ -1,0 +1,113 @@
+"""The audio-visual timeline that the stages work on, and what lies on it: words, and segments, the unit of speech.
+
+Sound is decoded once, into 16-bit samples on disk, and looked at in pieces, so that a film of two hours needs no more
+memory than one of a minute. Pictures are decoded where they are asked for.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float32, Float64, Int16, UInt8
+
+from storyjax.data.audio import RATE, NoAudioError, open_spool, read_span, spool_audio
+from storyjax.data.video import VideoError, decode_frames, probe
+from storyjax.errors import StoryjaxError
+
+FPS = 25  # of the synchronisation network (§6.1.4)
+
+
+@dataclass(frozen=True)
+class Word:
+    """A word as it was heard: its text as it is written, with punctuation, and its time in seconds."""
+
+    text: str
+    start: float
+    end: float
+    probability: float = 1.0
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A sentence, the unit of everything that follows (§6.1.2): its time in seconds and its text."""
+
+    start: float
+    end: float
+    text: str
+
+    @property
+    def duration(self) -> float:
+        return self.end - self.start
+
+
+@dataclass
+class Timeline:
+    """A video, or a sound file, on its clock; times are seconds after 0:00.
+
+    Attributes:
+        path: of the file.
+        duration: of its sound.
+        has_video: whether there are pictures to look at.
+        video_end: when the pictures end (sound may go on).
+    """
+
+    path: Path
+    duration: float
+    has_video: bool
+    video_end: float
+    _spool: Int16[np.ndarray, " n"] = field(repr=False)
+
+    @classmethod
+    def open(cls, path: Path, spool: Path) -> "Timeline":
+        """Decodes the sound into the file `spool`, unless it is there already.
+
+        Raises StoryjaxError (one line) for a file that is missing, damaged, or has no sound.
+        """
+        has_video, video_end = _pictures(path)
+        if not spool.exists():
+            try:
+                spool_audio(path, spool)
+            except NoAudioError as error:
+                raise StoryjaxError(
+                    f"{path} has no sound track, so nobody is to be heard: give the version with sound"
+                ) from error
+        samples = open_spool(spool)
+        return cls(path, len(samples) / RATE, has_video, video_end, samples)
+
+    def sound(self, start: float, end: float) -> Float32[np.ndarray, " n"]:
+        """Mono sound at 16 kHz from `start` to `end`, as far as there is any."""
+        return read_span(self._spool, start, end)
+
+    def blocks(self, seconds: float, margin: float = 0.0) -> Iterator[tuple[float, float]]:
+        """Spans that follow each other and cover all sound, each `seconds` long and `margin` longer at both ends."""
+        start = 0.0
+        while start < self.duration:
+            yield max(0.0, start - margin), min(self.duration, start + seconds + margin)
+            start += seconds
+
+    def quietest(self, start: float, end: float, window: float = 0.3) -> float:
+        """The middle of the quietest `window` seconds between two times: where sound is best cut."""
+        sound, hop = self.sound(start, end), round(window * RATE / 3)
+        if len(sound) < 4 * hop:
+            return end
+        power = (sound[: len(sound) // hop * hop].reshape(-1, hop) ** 2).mean(axis=1)
+        smooth = np.convolve(power, np.ones(3) / 3, "valid")
+        return start + (int(smooth.argmin()) + 1.5) * hop / RATE
+
+    def frames(
+        self, times: Sequence[float] | Float64[np.ndarray, " t"], size: int | None
+    ) -> UInt8[np.ndarray, "t y x 3"]:
+        """The pictures at the given times, as squares of `size` pixels. Raises VideoError."""
+        return decode_frames(str(self.path), np.asarray(times, np.float64), size)[0]
+
+
+def _pictures(path: Path) -> tuple[bool, float]:
+    """Whether a file has pictures, and when they end; a song's cover is none."""
+    try:
+        info = probe(str(path))
+    except VideoError as error:
+        if "no video" in str(error):  # sound alone will do where voices are known
+            return False, 0.0
+        raise
+    return True, info.duration_s

@@ -1,0 +1,156 @@
+"""The measurements of §6.3, on segments whose fate is known, and the layouts that the truth comes in."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from storyjax.errors import StoryjaxError
+from storyjax.subtitles.evaluate import (
+    Judged,
+    best_distance,
+    draw_curves,
+    evaluate,
+    exemplar_steps,
+    judge,
+    per_character,
+    precision_curve,
+)
+from storyjax.subtitles.exemplars import Assignment
+from storyjax.subtitles.pipeline import Line, Subtitles
+from storyjax.subtitles.published import AnnotatedEpisode, TrueLine, read_lines, read_published
+
+
+def judged(truth: str | None, nearest: str, distance: float, name: str | None = "", **given: object) -> Judged:
+    values = {"listed": truth != "Waiter", "duration": 3.0, "visible": None, "step": "speech", "label": None, **given}
+    return Judged(truth, name=nearest if name == "" else name, nearest=nearest, distance=distance, **values)
+
+
+def test_a_stranger_is_rightly_unknown() -> None:
+    assert judged("Ana", "Ana", 0.1).right
+    assert not judged("Ana", "Ben", 0.1).right
+    assert not judged("Ana", "Ana", 0.9, None).right
+    assert judged("Waiter", "Ana", 0.9, None).right
+    assert not judged("Waiter", "Ana", 0.9).right
+
+
+def test_a_segment_belongs_to_who_speaks_most_of_it() -> None:
+    truth = (
+        TrueLine(0.0, 2.0, "Ana", "a", True),
+        TrueLine(2.0, 5.0, "Ben", "b", False),
+        TrueLine(8.0, 9.0, "Ana", "c"),
+    )
+    episode = AnnotatedEpisode("e", truth, (("Ana", None),), None)
+
+    def line(start: float, end: float) -> Line:
+        return Line(start, end, "x", "Ana", "speech", Assignment("Ana", "Ana", 0.2, None, 2.0))
+
+    made = Subtitles("e", (line(0.5, 3.0), line(1.0, 5.0), line(5.5, 7.0)), (), np.zeros((0, 2), np.float32), {})
+    first, second, third = judge(made, episode)
+    assert (first.truth, first.listed, first.visible) == ("Ana", True, True)
+    assert (second.truth, second.listed, second.visible) == ("Ben", False, False)
+    assert third.truth is None
+
+
+def test_steps_count_what_is_left_and_how_much_of_it_is_right() -> None:
+    rows = [
+        judged("Ana", "Ana", 0.1, step="exemplar", label="Ana"),
+        judged("Ana", "Ana", 0.1, step="exemplar", label="Ana"),
+        judged("Ben", "Ana", 0.1, step="face", label="Ana"),
+        judged("Ben", "Ana", 0.1, step="synchronisation"),
+        judged("Ben", "Ana", 0.1, step="speech"),
+    ]
+    steps = exemplar_steps(rows)
+    assert [steps[f"{s}/count"] for s in ("speech", "laughter", "synchronisation", "face", "exemplar")] == [
+        5,
+        4,
+        4,
+        3,
+        2,
+    ]
+    assert steps["exemplar/yield"] == pytest.approx(0.4)
+    assert steps["face/precision"] == pytest.approx(2 / 3)
+    assert steps["exemplar/precision"] == 1.0
+
+
+def test_the_curve_falls_where_far_voices_are_wrong_and_the_oracle_knows_who_has_exemplars() -> None:
+    rows = [
+        judged("Ana", "Ana", 0.1),
+        judged("Ben", "Ben", 0.2),
+        judged("Waiter", "Ana", 0.6),
+        judged("Leo", "Ana", 0.8),
+    ]
+    rows += [judged(None, "Ana", 0.0)]
+    curve = precision_curve(rows, ["Ana", "Ben"])
+    np.testing.assert_allclose(curve.pocs, [0.25, 0.5, 0.75, 1.0])
+    np.testing.assert_allclose(curve.precision, [1, 1, 2 / 3, 0.5])
+    assert curve.oracle == 0.5
+    assert curve.precision_at(0.5) == 1.0
+    assert not len(precision_curve(rows, [], longer_than=5.0).pocs)
+
+
+def test_the_best_distance_lies_between_friends_and_strangers() -> None:
+    rows = [judged("Ana", "Ana", d) for d in (0.1, 0.2, 0.3)] + [judged("Waiter", "Ana", d) for d in (0.5, 0.6)]
+    assert best_distance(rows) == pytest.approx(0.4)
+    assert best_distance([judged("Waiter", "Ana", 0.1)]) == 0.0
+    assert best_distance([]) == 0.0
+
+
+def test_characters_are_averaged_one_by_one() -> None:
+    rows = [judged("Ana", "Ana", 0.1)] * 3 + [judged("Ben", "Ana", 0.1), judged("Ben", "Ben", 0.1)]
+    rows += [judged("Leo", "Ana", 0.9, None)]
+    rates = per_character(rows)
+    assert rates["Ana"] == (0.75, 1.0)
+    assert rates["Ben"] == (1.0, 0.5)
+    assert rates["Leo"] == (None, 0.0)
+
+
+def test_a_perfect_result_has_perfect_numbers(tmp_path: Path) -> None:
+    truth = tuple(
+        TrueLine(3.0 * i, 3.0 * i + 2.5, n, f"line {n} {i}.") for i, n in enumerate(("Ana", "Ben", "Ana", "Waiter"))
+    )
+    episode = AnnotatedEpisode("e", truth, (("Ana", None), ("Ben", None)), None)
+    lines = tuple(
+        Line(t.start, t.end, t.text, None if t.speaker == "Waiter" else t.speaker, "exemplar",
+             Assignment(None, t.speaker, 0.1 + i / 10, None, 2.0), t.speaker)
+        for i, t in enumerate(truth)
+    )  # fmt: skip
+    made = Subtitles("e", lines, (), np.zeros((4, 2), np.float32), {"Ana": 2, "Ben": 1})
+    numbers, curves = evaluate([(made, episode)], "show")
+    perfect = ("accuracy", "extra_unknown", "character_precision", "character_recall", "exemplar_precision")
+    assert [numbers[f"show/{key}"] for key in perfect] == [1.0] * 5
+    assert [numbers[f"show/{key}"] for key in ("der", "der_overlap", "wer")] == [0.0] * 3
+    assert numbers["show/exemplar_yield"] == 1.0
+    assert numbers["show/chance"] == 0.5
+    draw_curves({"Show & <b>": curves}, tmp_path / "c.svg")
+    picture = (tmp_path / "c.svg").read_text()
+    assert picture.count("<polyline") == 2
+    assert "Show &amp; &lt;b&gt;" in picture
+
+
+def test_the_published_layout_of_storyworld(series: Path) -> None:
+    episodes = read_published(series, "StoryWorld")
+    assert [e.name for e in episodes] == ["StoryWorld_01x01", "StoryWorld_01x02"]
+    assert [e.name for e in read_published(series, "StoryWorld", "val")] == ["StoryWorld_01x02"]
+    assert [e.name for e in read_published(series, "StoryWorld", "test")] == ["StoryWorld_01x01"]
+    assert all(e.video is not None and e.video.is_file() for e in episodes)
+    assert any(line.visible is False for e in episodes for line in e.lines)
+    with pytest.raises(StoryjaxError, match="Did you mean 'StoryWorld'"):
+        read_published(series, "Storyworld")
+
+
+def test_tables_as_the_authors_publish_them(tmp_path: Path) -> None:
+    for folder in ("csv", "castlist"):
+        (tmp_path / folder / "Show").mkdir(parents=True)
+    table = tmp_path / "csv" / "Show" / "Show_03x05.csv"
+    table.write_text('6.19,9.22,Jerry,"has a very active, life?"\n1.98,5.24,Dr. Cox,Does it\n')
+    (tmp_path / "castlist" / "Show" / "Show_03x05.txt").write_text("Jerry,Jerry Seinfeld\nReader,unknown\n")
+    (episode,) = read_published(tmp_path, "Show")
+    assert [line.speaker for line in episode.lines] == ["Dr. Cox", "Jerry"]
+    assert episode.lines[1].text == "has a very active, life?"
+    assert episode.cast == (("Jerry", "Jerry Seinfeld"), ("Reader", None))
+    assert episode.video is None
+    for row in ("x,2,Ana,Hi", "3,2,Ana,Hi", "1,2"):
+        table.write_text(f"0,1,Ana,Yes\n{row}\n")
+        with pytest.raises(StoryjaxError, match="row 2: not start,end,speaker"):
+            read_lines(table)
