@@ -48,7 +48,15 @@ def storyworld_model(**tracker: Any) -> dict[str, Any]:
     return {
         "mqt": {"detr": detr, "isolate_det": True},
         "loss": {"det_targets": "all"},
-        "tracker": {"confirm": 0.75, "agree": 0.1, "capacity": 16, "given": 16, "births": 2, **tracker},
+        "tracker": {
+            "confirm": 0.75,
+            "agree": 0.1,
+            "capacity": 16,
+            "given": 16,
+            "births": 2,
+            "overlap": 0.45,
+            **tracker,
+        },
     }
 
 

@@ -62,7 +62,7 @@ class Evaluation:
 
     def _in_batches(
         self, evaluator: Evaluator, trainable: Params, frozen: Params, after_batch: Callable[[str], None]
-    ) -> dict[str, float]:
+    ) -> dict[str, Any]:
         measure, stream, accumulated = self._measures[evaluator.name], evaluator.data(self._spec), None
         try:
             for batch in stream:
@@ -85,7 +85,7 @@ class Evaluation:
 
     def _on_host(
         self, evaluator: HostEvaluator, trainable: Params, frozen: Params, after_batch: Callable[[str], None]
-    ) -> dict[str, float]:
+    ) -> dict[str, Any]:
         whole = merge(trainable, frozen)
         if jax.process_count() > 1:  # some of it may be on other processes' devices
             whole = self._gather(whole)

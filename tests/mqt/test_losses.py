@@ -19,7 +19,9 @@ CONFIG = LossConfig(det_targets="all")
 def tracking():
     """The jitted value and gradient of the tracking loss, of the parameters that it was made with or of others."""
     model, drawn = make()
-    function = jax.jit(jax.value_and_grad(Losses(model, CONFIG).tracking, has_aux=True))
+    # It runs a few dozen times on next to nothing: what takes time is the compiler.
+    quick = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
+    function = jax.jit(jax.value_and_grad(Losses(model, CONFIG).tracking, has_aux=True), compiler_options=quick)
 
     def run(batch: dict, params: dict | None = None) -> tuple:
         return function(drawn if params is None else params, batch, jax.random.key(0))
