@@ -241,10 +241,8 @@ def test_detections_are_the_runs_of_likely_timestamps() -> None:
 
 def test_sampling_stays_in_the_reduced_vocabulary(model) -> None:
     allowed = reduced_vocabulary(TOKENIZER, ["kick ball , dance park"], model.llm.config.vocab_size)
-    params = jax.jit(
-        lambda key: model.llm.init(key, *([jnp.zeros((1, 2), jnp.int32)] * 2), jnp.zeros((1, 2), jnp.int32))
-    )
-    params = params(jax.random.key(0))["params"]
+    ids = jnp.zeros((1, 2), jnp.int32)
+    params = jax.jit(lambda key: model.llm.init(key, ids, ids == 0, ids))(jax.random.key(0))["params"]
     encoded = jax.random.normal(jax.random.key(1), (2, 3, model.llm.config.d_model))
     draw = jax.jit(
         lambda key, hot: jax.lax.cond(
