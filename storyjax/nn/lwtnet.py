@@ -68,8 +68,8 @@ class LwtConfig:
       mels: bands of `log_mel_magnitude`, with its `mel_floor`; centred by `mel_mean` and divided by `mel_scale`.
       heat: what the heat map is: the "cosine" of the two vectors, or the "probability" that they belong together, which
         a network knows that was trained to tell (`bias`).
-      agreement: how two vectors are compared: by the "cosine" of each moment, as published, or by their "correlation" in
-        time, to which nothing that stands still contributes.
+      agreement: how two vectors are compared: by the "cosine" of each moment, as published, or by their "correlation"
+        in time, to which nothing that stands still contributes.
       smooth: moments that cosines are averaged over (0 and 1: none), or that correlate.
       norm: "batch", constants as published, or "group", trainable.
     """
