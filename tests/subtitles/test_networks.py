@@ -164,13 +164,15 @@ def test_the_best_place_scores_and_only_it() -> None:
     rng = np.random.default_rng(0)
     sound = rng.standard_normal((1, 1, 12, 4)).astype(np.float32)
     seen = rng.standard_normal((1, 12, 3, 3, 4)).astype(np.float32)
-    strangers = float(best_place(agreements(seen, sound, "correlation"))[0, 0])
+    strangers = float(best_place(agreements(jnp.asarray(seen), jnp.asarray(sound), "correlation"))[0, 0])
     seen[0, :, 1, 2] = 5 + 2 * sound[0, 0]  # wherever it is and however much it moves
-    found = agreements(seen, sound, "correlation")
+    found = agreements(jnp.asarray(seen), jnp.asarray(sound), "correlation")
     assert found.shape == (1, 1, 1, 3, 3)
     assert float(found[0, 0, 0, 1, 2]) == pytest.approx(1, abs=1e-3)
     assert float(best_place(found)[0, 0]) > 0.99 > 0.7 > strangers
-    moments = agreements(np.broadcast_to(sound[:, 0, :, None, None], (1, 12, 2, 2, 4)), sound, "cosine")
+    moments = agreements(
+        jnp.broadcast_to(jnp.asarray(sound)[:, 0, :, None, None], (1, 12, 2, 2, 4)), jnp.asarray(sound), "cosine"
+    )
     np.testing.assert_allclose(moments, np.broadcast_to((sound**2).sum(-1)[..., None, None], moments.shape), rtol=1e-5)
 
 
@@ -184,7 +186,9 @@ def test_correlation_in_time_is_of_what_is_around_a_moment() -> None:
     np.testing.assert_allclose(made[:, 0, 1], -1, atol=2e-3)
     np.testing.assert_allclose(made[:, 1, 1], 0, atol=1e-3)
     whole = agreements(
-        places[None, 10:21].astype(np.float32), sounds[None, None, 10:21].astype(np.float32), "correlation"
+        jnp.asarray(places[None, 10:21], jnp.float32),
+        jnp.asarray(sounds[None, None, 10:21], jnp.float32),
+        "correlation",
     )
     np.testing.assert_allclose(made[15], whole[0, 0, 0], atol=1e-4)
 
