@@ -58,7 +58,14 @@ def embed(config: ConfigDict) -> None:
         {
             "vision": {"weights": "shipped:storyworld_clip"},
             "llm": {"weights": "shipped:storyworld_t5"},
-            "tcr": {"width": 128, "heads": 4, "queries": 8, "max_prompt": 12},
+            "tcr": {
+                "width": 128,
+                "blocks": 6,
+                "cross_attention_blocks": (0, 2, 4),
+                "heads": 4,
+                "queries": 8,
+                "max_prompt": 12,
+            },
         }
     )
     config.init = ConfigDict({"checkpoint": "shipped:tcr_storyworld"})

@@ -19,10 +19,17 @@ def get_config(variant: str = "paper") -> ConfigDict:
         {
             "vision": {"weights": "shipped:storyworld_clip"},
             "llm": {"weights": "shipped:storyworld_t5"},
-            "tcr": {"width": 128, "heads": 4, "queries": 8, "max_prompt": 12},
+            "tcr": {
+                "width": 128,
+                "blocks": 6,
+                "cross_attention_blocks": (0, 2, 4),
+                "heads": 4,
+                "queries": 8,
+                "max_prompt": 12,
+            },
         }
     )
-    config.data = ConfigDict({"world": "runs/footage", "features": "runs/features", "train": 3000, "val": 50})
+    config.data = ConfigDict({"world": "runs/footage", "features": "runs/features", "train": 8000, "val": 50})
     config.train = ConfigDict({"steps": 8000, "batch_size": 8})
     config.optim = ConfigDict({"learning_rate": 1e-3, "schedule": "cosine", "warmup_steps": 200, "weight_decay": 0.01})
     config.eval = ConfigDict({"every": 500, "batch_size": 10})
