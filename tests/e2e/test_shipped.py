@@ -61,8 +61,8 @@ def test_fine_tuning_for_a_moment_answers_questions_on_unseen_films(tmp_path: Pa
     results = run(tuned, tmp_path / "run", progress=False)
     written = json.loads((tmp_path / "run" / "results.json").read_text())
     assert written == pytest.approx(results)
-    # Chance is 0.20, and 12 films ask about 175 questions: 0.65 is three standard errors below what ships.
-    assert results["nextqa/acc"] > 0.65
+    # Chance is 0.20, and 12 films ask about 175 questions: 0.78 is three standard errors below what ships.
+    assert results["nextqa/acc"] > 0.78
     assert results["nextqa_no_video/acc"] < 0.4
     for group in ("causal", "temporal", "descriptive"):
         assert f"nextqa/acc_{group}" in results
