@@ -6,7 +6,16 @@ import numpy as np
 import pytest
 
 from storyjax.storyworld.cast import PEOPLE, phrases
-from storyjax.storyworld.language import cast_note, cast_sentence, clause, narration, note, sentence, verb_phrase
+from storyjax.storyworld.language import (
+    cast_note,
+    cast_sentence,
+    clause,
+    narration,
+    note,
+    part_note,
+    sentence,
+    verb_phrase,
+)
 from storyjax.storyworld.requests import KINDS, draw, requests
 from storyjax.storyworld.story import Performance, StoryStyle, tell
 from storyjax.storyworld.vocabulary import vocabulary
@@ -74,12 +83,15 @@ def _ways(performance: Performance) -> tuple[str, str]:
 
 def test_requests_tell_the_moment_they_ask_for() -> None:
     story = tell(3)
-    told = {note(event, first.person): (event, first.person) for event in story.events for first in event.performances}
+    parts = [(event, first.person) for event in story.events for first in event.performances]
+    told = {note(event, person): (event, person) for event, person in parts}
+    alone = {part_note(event, person): (event, person) for event, person in parts}
     for request in requests(story):
         if request.span is None:
             assert request.note == cast_note(story)
             continue
-        event, first = told[request.note]
+        # A question is answered by the part of one performer alone.
+        event, first = (alone if request.kind == "question" else told)[request.note]
         assert request.span == (event.start, event.end)
         assert request.sentence == sentence(event, first)
         if request.kind in ("after", "before"):
