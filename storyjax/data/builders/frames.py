@@ -14,7 +14,6 @@ tracking takes one after another and keeps none: either reads just the pictures 
 
 import hashlib
 import json
-import logging
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -23,12 +22,9 @@ from typing import Any, ClassVar
 import numpy as np
 import tensorflow_datasets as tfds
 
+from storyjax.data.builders.broken import report_broken
 from storyjax.data.builders.prepared import PreparedSource, prepare_once
 from storyjax.data.mot_text import Rows, by_frame, no_rows
-from storyjax.errors import StoryjaxError
-
-_LOG = logging.getLogger(__name__)
-_SHOWN = 20  # broken things that the log names; summary.json names all
 
 
 @dataclass(frozen=True)
@@ -185,7 +181,10 @@ def prepare_frames(
     Raises:
         StoryjaxError: nothing usable is there, too many frames are missing, or `data_dir` cannot be written.
     """
-    report_broken(builder.TITLE, found, manual_dir, max_broken_share)
+    frames = sum(len(sequence.images) for sequence in found.sequences)
+    total = frames + sum(len(sequence.truth) for sequence in found.sequences) + len(found.broken)
+    title, what = builder.TITLE, "frames and rows"
+    report_broken(found.broken, total, frames > 0, max_broken_share, title, manual_dir, what)
     detectors = tuple(dict.fromkeys(name for sequence in found.sequences for name in sequence.detections))
     folder = prepare_once(
         lambda data: _with_summary(builder(found=found, detectors=detectors, data_dir=data), data),
@@ -195,23 +194,6 @@ def prepare_frames(
     )
     present = {sequence.split for sequence in found.sequences}
     return {split: FrameSource(folder, builder, split) for split in builder.SPLITS if split in present}
-
-
-def report_broken(title: str, found: SequencesRead, manual_dir: str | Path, max_broken_share: float) -> None:
-    """Names what is broken in the log; an error where it is too much."""
-    for line in found.broken[:_SHOWN]:
-        _LOG.warning("left out: %s", line)
-    if len(found.broken) > _SHOWN:
-        _LOG.warning("left out: %d more; summary.json names all", len(found.broken) - _SHOWN)
-    frames = sum(len(sequence.images) for sequence in found.sequences)
-    lines = sum(len(sequence.truth) for sequence in found.sequences)
-    total = frames + lines + len(found.broken)
-    first = f"; the first: {found.broken[0]}" if found.broken else ""
-    if not frames or len(found.broken) > max_broken_share * total:
-        raise StoryjaxError(
-            f"{title} in {manual_dir}: {len(found.broken)} of {total} frames and rows cannot be used, more than the"
-            f" allowed {max_broken_share:.1%}; complete or mend the data{first}"
-        )
 
 
 def _with_summary(builder: FramesBuilder, folder: Path) -> FramesBuilder:

@@ -22,10 +22,10 @@ from typing import Any, ClassVar
 import numpy as np
 import tensorflow_datasets as tfds
 
+from storyjax.data.builders.broken import report_broken
 from storyjax.errors import StoryjaxError, nearest
 
 _LOG = logging.getLogger(__name__)
-_SHOWN = 20  # broken ones that the log names; summary.json names all
 _MOST_BYTES = 2**31 - 2**20  # a record must stay under protobuf's 2 GiB
 
 
@@ -198,7 +198,9 @@ def prepare(
         known = builder.SPLITS
         raise StoryjaxError(f"{builder.TITLE} has no split '{split}', only {', '.join(known)}.{nearest(split, known)}")
     reading = builder.read(manual_dir, split)
-    _report(reading, max_broken_share, f"{builder.TITLE} {split} in {manual_dir}")
+    total = len(reading.items) + len(reading.broken)
+    title = f"{builder.TITLE} {split}"
+    report_broken(reading.broken, total, bool(reading.items), max_broken_share, title, manual_dir, "items")
     fingerprint = _fingerprint(builder, manual_dir, split, reading)
     folder = root / f"{split}-{fingerprint}"
     if not folder.exists():
@@ -213,21 +215,6 @@ def prepare(
                 f"cannot prepare {builder.TITLE} in {root}: {error}; make room or choose another data_dir"
             ) from error
     return MediaSource(folder)
-
-
-def _report(reading: Reading, max_broken_share: float, where: str) -> None:
-    for line in reading.broken[:_SHOWN]:
-        _LOG.warning("left out: %s", line)
-    if len(reading.broken) > _SHOWN:
-        _LOG.warning("left out: %d more; summary.json names all", len(reading.broken) - _SHOWN)
-    total = len(reading.items) + len(reading.broken)
-    share = len(reading.broken) / max(1, total)
-    if not reading.items or share > max_broken_share:
-        first = f"; the first: {reading.broken[0]}" if reading.broken else ""
-        raise StoryjaxError(
-            f"{where}: {len(reading.broken)} of {total} items cannot be used, more than the allowed"
-            f" {max_broken_share:.1%}; complete or mend the data{first}"
-        )
 
 
 def _prepare(builder: type[MediaBuilder], manual_dir: Path, folder: Path, summary: Summary, reading: Reading) -> None:

@@ -28,6 +28,7 @@ from typing import Any, ClassVar
 import numpy as np
 import tensorflow_datasets as tfds
 
+from storyjax.data.builders.broken import name_broken
 from storyjax.errors import StoryjaxError, nearest
 
 COLUMNS = ("video", "frame_count", "width", "height", "question", "answer", "qid", "type", "a0", "a1", "a2", "a3", "a4")
@@ -35,7 +36,6 @@ SPLITS = ("train", "val", "test")
 OPTIONS = 5
 
 _LOG = logging.getLogger(__name__)
-_SHOWN = 20  # broken ones that the log names; summary.json names all
 _MOST_BYTES = 2**31 - 2**20  # a record must stay under protobuf's 2 GiB
 
 _INSTRUCTIONS = (
@@ -245,10 +245,7 @@ def report_broken(broken: list[str], share: float, max_broken_share: float, wher
     Raises:
         StoryjaxError: it is more than `max_broken_share` of the questions.
     """
-    for line in broken[:_SHOWN]:
-        _LOG.warning("left out: %s", line)
-    if len(broken) > _SHOWN:
-        _LOG.warning("left out: %d more; summary.json names all", len(broken) - _SHOWN)
+    name_broken(broken)
     if share > max_broken_share:
         raise StoryjaxError(
             f"{where}: {share:.1%} of the questions cannot be used, more than the allowed {max_broken_share:.1%};"

@@ -8,7 +8,6 @@ crowd (m,): whether a box stands for many or is unsure: neither to be found nor 
 
 import hashlib
 import json
-import logging
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,11 +17,8 @@ import numpy as np
 import tensorflow_datasets as tfds
 from jaxtyping import Bool, Float32, Int32
 
+from storyjax.data.builders.broken import report_broken
 from storyjax.data.builders.prepared import PreparedSource, prepare_once
-from storyjax.errors import StoryjaxError
-
-_LOG = logging.getLogger(__name__)
-_SHOWN = 20  # broken things that the log names; summary.json names all
 
 
 @dataclass(frozen=True)
@@ -136,17 +132,9 @@ def prepare_pictures(
     Raises:
         StoryjaxError: nothing usable is there, too much of it is unusable, or `data_dir` cannot be written.
     """
-    for line in found.broken[:_SHOWN]:
-        _LOG.warning("left out: %s", line)
-    if len(found.broken) > _SHOWN:
-        _LOG.warning("left out: %d more; summary.json names all", len(found.broken) - _SHOWN)
     total = len(found.pictures) + sum(len(p.boxes) for p in found.pictures) + len(found.broken)
-    if not found.pictures or len(found.broken) > max_broken_share * total:
-        first = f"; the first: {found.broken[0]}" if found.broken else ""
-        raise StoryjaxError(
-            f"{builder.TITLE} in {manual_dir}: {len(found.broken)} of {total} pictures and boxes cannot be used, more"
-            f" than the allowed {max_broken_share:.1%}; complete or mend the data{first}"
-        )
+    title, what = builder.TITLE, "pictures and boxes"
+    report_broken(found.broken, total, bool(found.pictures), max_broken_share, title, manual_dir, what)
     root = Path(manual_dir)
     digest = hashlib.sha256(f"{builder.__name__} {builder.VERSION} {found.categories}".encode())
     for picture in found.pictures:
