@@ -14,34 +14,10 @@ Table 3.7 has no row for it: it is trained as moment queries are.
 
 from ml_collections import ConfigDict
 
-from storyjax.tcr.presets import embed, paper, small
+from storyjax.tcr.presets import ego4d_spans
 
 VARIANTS = ("paper", "embedded", "standalone", "standalone_embedded")
 
 
 def get_config(variant: str = "paper") -> ConfigDict:
-    if variant.startswith("standalone"):
-        return _standalone(variant)
-    section = {"manual_dir": "data/ego4d/v2", "frames": 192, "target_length": 48}
-    if variant == "embedded":
-        section = small("ego4d", {"train": 30, "val": 8}, options={"bins": 50}, target_length=10)
-    nlq = {**section, "recipe": "nlq", "eval": "val"}
-    config = paper("tcr.finetune", {"nlq": nlq}, batch_size=128, epochs=10, learning_rate=1e-5, warmup_steps=500)
-    config.init = ConfigDict({"checkpoint": "runs/tcr_ytt_pretrain"})
-    return embed(config) if variant == "embedded" else config
-
-
-def _standalone(variant: str) -> ConfigDict:
-    """Table 3.11: the pre-trained TCR and the tower are frozen, and a two-layer head is trained."""
-    config = paper("tcr.discriminative", {}, batch_size=128, epochs=10, learning_rate=1e-4, warmup_steps=500)
-    data = {"task": "queries", "manual_dir": "data/ego4d/v2", "frames": 192, "resampler": "runs/tcr_ytt_pretrain"}
-    if variant.endswith("embedded"):
-        embed(config, steps=200)
-        config.init = ConfigDict({"checkpoint": None})
-        config.optim.learning_rate = 1e-3
-        keys = ("manual_dir", "data_dir", "storyworld", "frames", "condition_length", "exercises_per_video")
-        section = small("ego4d", {"train": 30, "val": 8})
-        data |= {key: section[key] for key in keys}
-        data |= {"resampler": "shipped:tcr_storyworld", "bins": 60, "most_moments": 8, "hidden": 128}
-    config.data = ConfigDict(data)
-    return config
+    return ego4d_spans(recipe="nlq", task="queries", variant=variant)

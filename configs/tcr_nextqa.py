@@ -12,6 +12,8 @@
 
 from ml_collections import ConfigDict
 
+from storyjax.tcr.presets import embedded_model
+
 VARIANTS = ("paper", "short", "embedded")
 
 
@@ -54,20 +56,7 @@ def get_config(variant: str = "paper") -> ConfigDict:
 def embed(config: ConfigDict) -> None:
     """Small towers, small stories, the TCR that ships; everything else is the paper's."""
     config.precision = "float32"
-    config.model = ConfigDict(
-        {
-            "vision": {"weights": "shipped:storyworld_clip"},
-            "llm": {"weights": "shipped:storyworld_t5"},
-            "tcr": {
-                "width": 128,
-                "blocks": 6,
-                "cross_attention_blocks": (0, 2, 4),
-                "heads": 4,
-                "queries": 8,
-                "max_prompt": 12,
-            },
-        }
-    )
+    config.model = ConfigDict(embedded_model())
     config.init = ConfigDict({"checkpoint": "shipped:tcr_storyworld"})
     config.data = ConfigDict(
         {

@@ -62,3 +62,38 @@ def small(world: str, storyworld: dict[str, int], **more: Any) -> dict[str, Any]
     lengths = {"frames": 32, "condition_length": 12, "prompt_length": 48, "target_length": 24}
     places = {"manual_dir": f"runs/storyworld/{world}", "data_dir": "runs/storyworld/prepared"}
     return {**places, "storyworld": storyworld, **lengths, "exercises_per_video": 4, **more}
+
+
+def ego4d_spans(recipe: str, task: str, variant: str) -> ConfigDict:
+    """Ego4D's tasks that find spans of a video, which are trained alike: moment and natural language queries.
+
+    Args:
+        recipe: of the fine-tuning with the language model (tcr.recipes).
+        task: of the head without one (tcr.standalone_data).
+        variant: paper, embedded, standalone or standalone_embedded.
+    """
+    if variant.startswith("standalone"):
+        return _standalone_spans(task, variant)
+    section = {"manual_dir": "data/ego4d/v2", "frames": 192, "target_length": 48}
+    if variant == "embedded":
+        section = small("ego4d", {"train": 30, "val": 8}, options={"bins": 50}, target_length=10)
+    tasks = {recipe: {**section, "recipe": recipe, "eval": "val"}}
+    config = paper("tcr.finetune", tasks, batch_size=128, epochs=10, learning_rate=1e-5, warmup_steps=500)
+    config.init = ConfigDict({"checkpoint": "runs/tcr_ytt_pretrain"})
+    return embed(config) if variant == "embedded" else config
+
+
+def _standalone_spans(task: str, variant: str) -> ConfigDict:
+    """Table 3.11: the pre-trained TCR and the tower are frozen, and a two-layer head is trained."""
+    config = paper("tcr.discriminative", {}, batch_size=128, epochs=10, learning_rate=1e-4, warmup_steps=500)
+    data = {"task": task, "manual_dir": "data/ego4d/v2", "frames": 192, "resampler": "runs/tcr_ytt_pretrain"}
+    if variant.endswith("embedded"):
+        embed(config, steps=200)
+        config.init = ConfigDict({"checkpoint": None})
+        config.optim.learning_rate = 1e-3
+        keys = ("manual_dir", "data_dir", "storyworld", "frames", "condition_length", "exercises_per_video")
+        section = small("ego4d", {"train": 30, "val": 8})
+        data |= {key: section[key] for key in keys}
+        data |= {"resampler": f"shipped:{SHIPPED}", "bins": 60, "most_moments": 8, "hidden": 128}
+    config.data = ConfigDict(data)
+    return config
