@@ -61,7 +61,7 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
     """`value` as the annotation `hint` asks, or a StoryjaxError."""
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if hint is Any:
-        return value
+        return value.to_dict() if isinstance(value, ConfigDict) else value
     if origin in (typing.Union, types.UnionType):
         return _convert_union(arguments, value, where)
     if origin is typing.Literal:

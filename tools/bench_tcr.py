@@ -3,6 +3,7 @@
     python tools/bench_tcr.py                                   # against the Q-Former of BLIP-2, in PyTorch, on the CPU
     python tools/bench_tcr.py --reference same                  # against a Q-Former of the TCR's own sizes
     python tools/bench_tcr.py --frames 4 92 --tcr queries=32    # other sizes of ours (storyjax.tcr.model.TcrConfig)
+    python tools/bench_tcr.py --chunk 0                         # all frames at once, as short videos are trained
     python tools/bench_tcr.py --gpu                             # ViT-g and the TCR step on an accelerator, absolute
 
 Both modules get the same visual tokens (t frames × n tokens of the tower's width), float32, on the same cores, in one
@@ -10,7 +11,8 @@ process, turn by turn: a machine that is busy with other things slows down both.
 median over turns of one run; below 1 is better. Memory (Linux) is the peak of a child process for each case, which
 does nothing else, in one forward + backward: input, weights, gradients and what lies between, without the libraries.
 
-The Q-Former has no text; the TCR's row has a task token and a prompt of 16 words besides its queries.
+The Q-Former has no text; the TCR's row has a task token and a prompt of 16 words besides its queries. The TCR streams
+over chunks of frames as configs/tcr_nextqa.py has it (config.model.streaming).
 """
 
 import argparse
@@ -42,6 +44,7 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
         "--tcr", nargs="*", default=[], metavar="KEY=VALUE", help="TcrConfig where it is not the paper's"
     )
     parser.add_argument("--reference", choices=("published", "same"), default="published")
+    parser.add_argument("--chunk", type=int, default=16, help="frames of a chunk of ours; 0: all at once")
     parser.add_argument("--attention", choices=("sdpa", "eager"), default="sdpa", help="of the reference")
     parser.add_argument("--repeats", type=int, default=5, help="turns")
     parser.add_argument("--threads", type=int, default=2)
@@ -83,12 +86,13 @@ def ours(arguments: argparse.Namespace, frames: int, dtype: str = "float32", bat
     from storyjax.nn.t5 import T5, T5Config
     from storyjax.nn.vit import ViT, ViTConfig
     from storyjax.tcr.model import Tcr, VideoLanguageModel
+    from storyjax.tcr.stream import Streaming
 
     config = tcr_config(arguments)
     # The towers are never run; the vision tower's width is what the resampler is made for.
     tower = ViTConfig(image_size=2, patch_size=2, width=arguments.width, depth=1, heads=1, mlp_width=2)
     reader = T5Config(vocab_size=2, d_model=LLM_WIDTH, d_kv=1, d_ff=1, num_heads=1, num_layers=1, num_decoder_layers=1)
-    model = VideoLanguageModel(ViT(tower), Tcr(config, dtype=jnp.dtype(dtype)), T5(reader))
+    model = VideoLanguageModel(ViT(tower), Tcr(config, dtype=jnp.dtype(dtype)), T5(reader), Streaming(arguments.chunk))
     params = jax.jit(lambda key: model.init(key)["tcr"])(jax.random.key(0))
     keys = jax.random.split(jax.random.key(1))
     tokens = jax.random.normal(keys[0], (batch, frames, arguments.tokens, arguments.width), jnp.dtype(dtype))
@@ -98,7 +102,7 @@ def ours(arguments: argparse.Namespace, frames: int, dtype: str = "float32", bat
     def forward(params: Any, tokens: Any) -> Any:
         mask, words = jnp.ones((batch, frames), bool), jnp.ones(prompt.shape, bool)
         task = jnp.zeros((batch, 1), jnp.int32)
-        return model.resample({"tcr": params}, tokens, seconds, mask, task, prompt, words).queries
+        return model.resample({"tcr": params}, tokens, seconds, mask, task, prompt, words, attention=False).queries
 
     def loss(params: Any, tokens: Any) -> Any:
         return jnp.mean(jnp.square(forward(params, tokens).astype(jnp.float32)))
@@ -186,7 +190,11 @@ def measure_memory(arguments: argparse.Namespace, side: str, frames: int) -> dic
     """{"peak", "held" (beyond the libraries)} in bytes, of forward + backward in a child process."""
     command = [sys.executable, __file__, f"--child={side}", f"--frames={frames}", f"--tokens={arguments.tokens}"]
     command += [f"--width={arguments.width}", f"--reference={arguments.reference}", f"--threads={arguments.threads}"]
-    command += [f"--attention={arguments.attention}", *(["--tcr", *arguments.tcr] if arguments.tcr else [])]
+    command += [
+        f"--attention={arguments.attention}",
+        f"--chunk={arguments.chunk}",
+        *(["--tcr", *arguments.tcr] if arguments.tcr else []),
+    ]
     # glibc then gives freed memory back, for both sides alike, and the peak is of what is in use.
     done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "MALLOC_TRIM_THRESHOLD_": "0"})
     if done.returncode:
@@ -232,6 +240,7 @@ def compare(arguments: argparse.Namespace) -> dict[str, Any]:
         "date": time.strftime("%Y-%m-%d"),
         "tcr": dataclasses.asdict(tcr_config(arguments)),
         "reference": {**qformer_sizes(arguments), "attention": arguments.attention},
+        "chunk_frames": arguments.chunk,
         "threads": arguments.threads,
         "load": os.getloadavg()[0],
         "implied_memory_ratio": implied_memory_ratio(arguments),

@@ -1,7 +1,8 @@
 """What moves in StoryWorld's sequences for tracking: people, things and vehicles, each with a look of its own.
 
 Looks are drawn with the very pens of the stories, at 12 to 45 pixels. A look-alike is of the same kind in slightly
-different colours, so that only a careful eye tells the two apart.
+different colours, so that only a careful eye tells the two apart. Oddments have no kind in common: each is put together
+of shapes at random, so that who learns from them learns what a thing is and not what kinds of it there are.
 """
 
 from dataclasses import dataclass, replace
@@ -15,7 +16,7 @@ from storyjax.storyworld.cast import KINDS, PEOPLE, VEHICLES, Person
 from storyjax.storyworld.pen import Colour, Pen
 from storyjax.storyworld.people import Pose, draw_arms, draw_body
 from storyjax.storyworld.sprites import Sprite, rimmed
-from storyjax.storyworld.things import draw_thing
+from storyjax.storyworld.things import draw_thing, shade
 from storyjax.storyworld.vehicles import VEHICLE_HEIGHT, draw_ride
 
 # "toy car" is the thing, "car" the vehicle with its driver.
@@ -25,6 +26,12 @@ SEEN_KINDS = (
 # Never in training: what the class-agnostic test is made of.
 UNSEEN_KINDS = ("bear", "guitar", "umbrella", "hat", "vase", "kite", "horse", "train", "boat")
 ALL_KINDS = SEEN_KINDS + UNSEEN_KINDS
+ODDMENT = "oddment"
+# What a long training shows besides; as many oddments as there are kinds.
+MORE_KINDS = (
+    "cake", "apple", "pizza", "book", "map", "flower", "fence", "milk", "tea", "cup", "phone", "soup", "window",
+    *(ODDMENT,) * 26,
+)  # fmt: skip
 _RIDES = frozenset(VEHICLES)
 _PALETTE: tuple[Colour, ...] = (
     (220, 40, 50), (245, 215, 40), (40, 160, 70), (40, 90, 220), (240, 130, 190), (250, 140, 30), (140, 70, 190),
@@ -40,17 +47,22 @@ _TINT = 34  # how far, in grey levels, a look-alike's colours are off
 class Look:
     """What one mover looks like: its kind, its colour (of things and vehicles), and the person that it is or carries.
 
-    `size` is in pixels at the front of the scene: the height of a person, the width of everything else.
+    `size` is in pixels at the front of the scene: the height of a person, the width of everything else; `shape` is the
+    seed of an oddment's.
     """
 
     kind: str
     colour: Colour
     person: Person
     size: int
+    shape: int = 0
 
 
 def draw_look(kind: str, rng: np.random.Generator) -> Look:
     """A look of its own for a mover of that kind."""
+    if kind == ODDMENT:
+        colour = tuple(int(c) for c in rng.integers(15, 251, 3))
+        return Look(kind, colour, PEOPLE["ana"], int(rng.integers(14, 43)), int(rng.integers(2**31)))  # type: ignore[arg-type]
     low, high = (22, 40) if kind == "person" else (26, 42) if kind in _RIDES else (14, 26)
     colours = [_PALETTE[i] for i in rng.permutation(len(_PALETTE))]
     own = {**KINDS, **VEHICLES}.get(kind.removeprefix("toy "), colours[0])
@@ -102,7 +114,10 @@ def cutout(look: Look, size: int, beat: int, mirror: bool) -> Cutout:
         pen = Pen((size + 2, size + 2), size, (size / 2 + 1, size / 2 + 1))
         tilt = (0.0, 5.0, -5.0)[beat % BEATS]
         with pen.at(0.0, 0.0, 1.0, tilt, mirror=mirror):
-            draw_thing(pen, look.kind.removeprefix("toy "), look.colour)
+            if look.kind == ODDMENT:
+                _draw_oddment(pen, look)
+            else:
+                draw_thing(pen, look.kind.removeprefix("toy "), look.colour)
         sprite = rimmed(pen.picture(), {})
     return cut(sprite)
 
@@ -114,6 +129,47 @@ def cut(sprite: Sprite) -> Cutout:
     part = (slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1))
     sprite = Sprite(np.ascontiguousarray(sprite.ink[part]), np.ascontiguousarray(sprite.clear[part]), {})
     return Cutout(sprite, np.ascontiguousarray(solid[part]))
+
+
+def _draw_oddment(pen: Pen, look: Look) -> None:
+    """Two to six shapes of up to three colours about a middle, in half of the cases the same left and right."""
+    rng = np.random.default_rng([look.shape, 0x0DD])
+    others = [tuple(int(c) for c in rng.integers(15, 251, 3)) for _ in range(2)]
+    colours: list[Colour] = [look.colour, look.colour, shade(look.colour, float(rng.uniform(0.5, 0.9))), *others]  # type: ignore[list-item]
+    both_sides = rng.uniform() < 0.5
+    # A body, so that it hangs together, and parts that lie on its edge.
+    rx, ry = rng.uniform(0.12, 0.34, 2)
+    _shape(pen, rng, 0.0, 0.0, rx, ry, look.colour)
+    for _ in range(int(rng.integers(1, 6))):
+        angle = rng.uniform(0, 2 * np.pi)
+        x, y = rx * np.cos(angle), ry * np.sin(angle)
+        wide, high = rng.uniform(0.04, 0.22, 2)
+        colour, state = colours[int(rng.integers(len(colours)))], rng.bit_generator.state
+        _shape(pen, rng, x, y, wide, high, colour)
+        if both_sides:
+            rng.bit_generator.state = state
+            with pen.at(0.0, 0.0, mirror=True):
+                _shape(pen, rng, x, y, wide, high, colour)
+
+
+def _shape(pen: Pen, rng: np.random.Generator, x: float, y: float, rx: float, ry: float, colour: Colour) -> None:
+    """An oval, a box, a triangle, a star, a stick or a polygon of any form, about (x, y)."""
+    which = int(rng.integers(6))
+    if which == 0:
+        pen.oval(x, y, rx, ry, colour)
+    elif which == 1:
+        pen.rect(x - rx, y - ry, x + rx, y + ry, colour)
+    elif which == 2:
+        pen.poly(((x - rx, y - ry), (x + rx, y - ry), (x + rx * rng.uniform(-1, 1), y + ry)), colour)
+    elif which == 3:
+        pen.star(x, y, max(rx, ry), max(rx, ry) * rng.uniform(0.4, 0.8), int(rng.integers(3, 8)), colour)
+    elif which == 4:
+        angle, reach = rng.uniform(0, np.pi), max(rx, ry)
+        dx, dy = reach * np.cos(angle), reach * np.sin(angle)
+        pen.line(((x - dx, y - dy), (x + dx, y + dy)), max(0.06, 0.5 * min(rx, ry)), colour)
+    else:
+        angles = np.sort(rng.uniform(0, 2 * np.pi, 6))
+        pen.poly([(x + rx * np.cos(a) * rng.uniform(0.6, 1), y + ry * np.sin(a)) for a in angles], colour)
 
 
 def _person(person: Person, height: int, beat: int, mirror: bool) -> Sprite:
