@@ -9,7 +9,7 @@ import pytest
 
 from storyjax.data.mot_text import read_rows
 from storyjax.metrics.tracking import box_iou
-from storyjax.storyworld.movers import SEEN_KINDS, UNSEEN_KINDS, cutout, draw_look, look_alike
+from storyjax.storyworld.movers import MORE_KINDS, ODDMENT, SEEN_KINDS, UNSEEN_KINDS, cutout, draw_look, look_alike
 from storyjax.storyworld.tracks import TrackStyle, plan_sequence, render_sequence, tracks_fingerprint
 from storyjax.storyworld.tracks_mot import DETECTORS, LEAST, export_mot, imitate
 
@@ -69,7 +69,7 @@ def test_there_are_crossings_absences_and_look_alikes() -> None:
     assert 2 < difference < 30
 
 
-@pytest.mark.parametrize("kind", [*SEEN_KINDS, *UNSEEN_KINDS])
+@pytest.mark.parametrize("kind", [*SEEN_KINDS, *UNSEEN_KINDS, *(kind for kind in MORE_KINDS if kind != ODDMENT)])
 def test_every_kind_can_be_drawn_at_every_size(kind: str) -> None:
     look = draw_look(kind, np.random.default_rng(1))
     for size in (12, 27, 45):
@@ -78,8 +78,19 @@ def test_every_kind_can_be_drawn_at_every_size(kind: str) -> None:
         assert max(piece.solid.shape) <= size + 3
 
 
+def test_no_oddment_is_like_another() -> None:
+    rng = np.random.default_rng(2)
+    looks = [draw_look(ODDMENT, rng) for _ in range(60)]
+    pieces = [cutout(look, 30, 0, False) for look in looks]
+    assert all(min(piece.solid.shape) >= 4 and piece.area > 0.15 * piece.solid.size for piece in pieces)
+    assert len({piece.sprite.ink.tobytes() for piece in pieces}) == len(pieces)
+    alike = [cutout(look_alike(look, rng), 30, 0, False) for look in looks]
+    assert all(np.array_equal(one.solid, other.solid) for one, other in zip(pieces, alike, strict=True))
+    assert all(one.sprite.ink.tobytes() != other.sprite.ink.tobytes() for one, other in zip(pieces, alike, strict=True))
+
+
 def test_unseen_kinds_are_not_among_those_of_training() -> None:
-    assert not set(SEEN_KINDS) & set(UNSEEN_KINDS)
+    assert not set(SEEN_KINDS + MORE_KINDS) & set(UNSEEN_KINDS)
     kinds = {mover.look.kind for seed in range(40) for mover in plan_sequence(seed).movers}
     assert kinds <= set(SEEN_KINDS)
     assert len(kinds) > 8
@@ -106,6 +117,18 @@ def test_the_layout_of_motchallenge_says_what_was_drawn(tmp_path: Path) -> None:
     before = (folder / "kinds.json").stat().st_mtime_ns
     export_mot(folder, {"train": 1, "held_out": 1, "unseen": 1}, style=style, films=True)
     assert (folder / "kinds.json").stat().st_mtime_ns == before
+
+
+def test_more_kinds_are_to_train_with_alone(tmp_path: Path) -> None:
+    style = TrackStyle(frames=(2, 2), movers=(9, 9))
+    counts = {"train": 3, "held_out": 3, "unseen": 1}
+    folder = export_mot(tmp_path / "many", counts, detectors=("SDP",), style=style, more_kinds=True)
+    kinds = json.loads((folder / "kinds.json").read_text())
+    shown = {part: {kind for name in kinds if f"-{part}" in name for kind in kinds[name].values()} for part in "089"}
+    assert ODDMENT in shown["0"]
+    assert not shown["0"] & set(UNSEEN_KINDS)
+    assert shown["8"] <= set(SEEN_KINDS)
+    assert shown["9"] <= set(UNSEEN_KINDS)
 
 
 def test_better_detectors_miss_less() -> None:
