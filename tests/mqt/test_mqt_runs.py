@@ -35,12 +35,12 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     folder = tmp_path_factory.mktemp("tracks")
     options = {"jax_compilation_cache_dir": str(folder / "programs"), "jax_persistent_cache_min_compile_time_secs": 1.0}
     before = {name: getattr(jax.config, name) for name in options}
-    for name, value in options.items():
-        jax.config.update(name, value)
-    yield folder
-    for name, value in before.items():
-        jax.config.update(name, value)
-    compilation_cache.reset_cache()
+    for settings in (options, before):
+        for name, value in settings.items():
+            jax.config.update(name, value)
+        compilation_cache.reset_cache()
+        if settings is options:
+            yield folder
 
 
 def small(name: str, world: Path) -> ConfigDict:
@@ -66,8 +66,10 @@ def small(name: str, world: Path) -> ConfigDict:
 
 
 def without_measuring(config: ConfigDict) -> Experiment:
-    """What is measured has tests of its own (test_tracking_evaluation.py)."""
-    return dataclasses.replace(build(config), evaluators=())
+    """What is measured has tests of its own (test_tracking_evaluation.py). A task's name is part of its program."""
+    experiment = build(config)
+    tasks = tuple(dataclasses.replace(task, name="task") for task in experiment.tasks)
+    return dataclasses.replace(experiment, tasks=tasks, evaluators=())
 
 
 @pytest.mark.parametrize("name", ["mqt_coco", "mqt_crowdhuman", "mqt_gmot40", "mqt_mot17", "mqt_mot20", "mqt_tao"])
