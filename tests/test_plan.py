@@ -6,13 +6,14 @@ import math
 import re
 from pathlib import Path
 
+import jax
 import pytest
 from jax.sharding import AbstractMesh
 from tiny_tcr import write_checkpoint
 
 from storyjax.cli import run
 from storyjax.errors import StoryjaxError
-from storyjax.train.plan import Plan, Planner, Report, _overrun, most_frames, parse_mesh
+from storyjax.train.plan import Plan, Planner, Report, _overrun, counted, most_frames, parse_mesh
 from storyjax.train.plan_report import table, to_json
 from storyjax.train.tpu import CHIPS, Slice, find_slice
 
@@ -164,3 +165,16 @@ def test_a_small_run_is_planned_by_the_tpus_compiler(tmp_path, capsys):
         # The tower alone takes 12 products of 16 squared for a token; a chunk's worth would be an eighth of this.
         assert program["flops"] > 32 * 5 * 2 * 12 * 16**2
         assert program["bytes"] > program["weights"]
+
+
+class Unreadable:
+    """A program that jaxlib cannot tell as text, as it happens with those of a newer libtpu."""
+
+    def as_text(self) -> str:
+        raise jax.errors.JaxRuntimeError("INTERNAL: RET_CHECK failure: async-update instruction should have 1 operands")
+
+
+def test_a_program_that_cannot_be_read_is_planned_without_its_flops():
+    assert counted(Unreadable()) == (None, None)
+    program = jax.jit(lambda x: x @ x).lower(jax.ShapeDtypeStruct((8, 8), "float32")).compile()
+    assert counted(program)[0] == 2 * 8**3

@@ -47,7 +47,7 @@ class Report:
         batch: the step's input.
         features: what is kept of the batch between passes; part of the temporaries.
         temporaries: all that lives during a step; None where the compiler gave up before it knew.
-        flops, bytes: of one step, None where it does not fit.
+        flops, bytes: of one step, None where it does not fit or the program cannot be read.
         seconds: that compiling took.
     """
 
@@ -169,7 +169,7 @@ class Planner:
                 seconds=seconds,
                 **sizes,
             )
-        memory, cost = compiled.memory_analysis(), program_cost(compiled.as_text())
+        memory, (flops, traffic) = compiled.memory_analysis(), counted(compiled)
         arguments = memory.argument_size_in_bytes
         used = float(
             arguments
@@ -183,8 +183,8 @@ class Planner:
             limit=nominal,
             used=used,
             temporaries=used - arguments,
-            flops=cost.flops,
-            bytes=cost.bytes,
+            flops=flops,
+            bytes=traffic,
             seconds=time.perf_counter() - began,
             **sizes,
         )
@@ -218,6 +218,15 @@ class Planner:
             name: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=batch_sharding(self.mesh, name in sequences))
             for name, leaf in planned.shapes(self.batch_size).items()
         }
+
+
+def counted(compiled: Any) -> tuple[float | int | None, float | int | None]:
+    """(FLOPs, bytes) of a compiled program; None each where jaxlib cannot read what a newer libtpu has made."""
+    try:
+        cost = program_cost(compiled.as_text())
+    except jax.errors.JaxRuntimeError:
+        return None, None
+    return cost.flops, cost.bytes
 
 
 @dataclass(frozen=True)
