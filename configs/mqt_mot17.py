@@ -50,6 +50,8 @@ def get_config(variant: str = "paper") -> ConfigDict:
         many = {"counts": {"train": 2000, "held_out": 1, "unseen": 1}, "more_kinds": True}
         config.data = ConfigDict(storyworld_data("mot20", "pairs", mot20=many))
         config.data.mot20_dir = "runs/storyworld/many"
+        # Who comes back is known again by its looks alone, which pairs of neighbouring frames do not teach.
+        config.data.far_share, config.data.far_gap = 0.3, 40
         config.train.steps = 16_000
         config.optim.learning_rate = 1e-3
         config.checkpoint.every = 500

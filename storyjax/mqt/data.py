@@ -165,27 +165,34 @@ def _numbers(
 
 @dataclass(frozen=True)
 class FramePair:
-    """A frame of a sequence, and how many frames of the same sequence follow it, as far as a pair may reach."""
+    """A frame of a sequence, and how many frames of the same sequence follow it, as far as a pair may reach.
+
+    Attributes:
+        reach: frames to the other one, at most.
+        far: the same of a far pair; 0 where there are none.
+    """
 
     source: RandomAccess
     index: int
     reach: int
+    far: int = 0
 
 
 class PairSource:
     """All frames that another follows in their sequence: the records of `PairLoader`."""
 
-    def __init__(self, source: FrameSource, max_gap: int):
-        """Args: max_gap: how many frames apart the two of a pair may be, at most."""
+    def __init__(self, source: FrameSource, max_gap: int, far_gap: int = 0):
+        """Args: max_gap, far_gap: how many frames apart the two of a pair may be, at most, and those of a far one."""
         self.source = source
         self._places = np.array(
             [
-                (sequence.start + frame, min(max_gap, sequence.length - 1 - frame))
+                (sequence.start + frame, min(max_gap, left), min(far_gap, left))
                 for sequence in source.sequences
                 for frame in range(sequence.length - 1)
+                for left in [sequence.length - 1 - frame]
             ],
             np.int64,
-        ).reshape(-1, 2)
+        ).reshape(-1, 3)
 
     def __len__(self) -> int:
         return len(self._places)
@@ -195,10 +202,19 @@ class PairSource:
 
 
 class PairLoader(_Loader):
-    """Two frames of a sequence, up to `max_gap` apart (PairSource), either of which may come first."""
+    """Two frames of a sequence, up to `max_gap` apart (PairSource), either of which may come first.
+
+    A `far_share` of them is up to `far_gap` apart: near pairs alone can be matched by place, and an appearance that is
+    half a place knows nobody again who has been away.
+    """
+
+    def __init__(self, view: View, far_share: float = 0.0):
+        super().__init__(view)
+        self.far_share = far_share
 
     def __call__(self, record: FramePair, rng: np.random.Generator) -> dict[str, np.ndarray]:
-        gap = int(rng.integers(1, record.reach + 1))
+        far = self.far_share > 0 and rng.uniform() < self.far_share
+        gap = int(rng.integers(1, max(record.far if far else record.reach, 1) + 1))
         look = self._look(rng)
         frames = [record.source[record.index], record.source[record.index + gap]]
         if rng.uniform() < 0.5:

@@ -45,6 +45,7 @@ class MqtData:
         held_out, unseen: patterns of names of training sequences that are measured on instead (§2.4.1).
         only: of TAO, the one category to keep ("person": TAO-person).
         max_gap: frames between the two of a pair, at most.
+        far_share, far_gap: the share of pairs that are far ones, and frames between the two of these, at most.
         max_objects: rows of boxes in a batch.
         size: height and width of the pictures.
         flip, jitter, move, keep_all, perturb, least_visible: see data.View.
@@ -66,6 +67,8 @@ class MqtData:
     unseen: tuple[str, ...] = ()
     only: str | None = None
     max_gap: int = 3
+    far_share: float = 0.0
+    far_gap: int = 0
     max_objects: int = 100
     size: tuple[int, int] = (800, 1440)
     flip: float = 0.5
@@ -103,6 +106,8 @@ class Sources:
             raise StoryjaxError(
                 f"config.data.mode: {data.dataset} has no sequences; 'simulated' makes pairs of pictures"
             )
+        if data.far_share > 0 and data.far_gap < 1:
+            raise StoryjaxError("config.data.far_share needs far_gap: how far apart the frames of a far pair may be")
 
     @functools.cache  # noqa: B019 (one for each experiment, and as long-lived)
     def prepared(self, dataset: str) -> dict[str, FrameSource] | dict[str, PictureSource]:
@@ -131,11 +136,13 @@ class Sources:
     @functools.cache  # noqa: B019
     def _records(self) -> PairSource | FrameSource | PictureSource:
         source = self.split(self.data.dataset, "train")
-        return PairSource(source, self.data.max_gap) if self.data.mode == "pairs" else source  # type: ignore[arg-type]
+        data = self.data
+        return PairSource(source, data.max_gap, data.far_gap) if data.mode == "pairs" else source  # type: ignore[arg-type]
 
     def stream(self, spec: StreamSpec) -> Stream:
         """What training sees."""
-        loaders = {"detection": DetectionLoader, "simulated": SimulatedPairLoader, "pairs": PairLoader}
+        pairs = functools.partial(PairLoader, far_share=self.data.far_share)
+        loaders = {"detection": DetectionLoader, "simulated": SimulatedPairLoader, "pairs": pairs}
         load = loaders[self.data.mode](self.data.view)
         share, workers = self.data.max_broken_share, self.data.workers
         return train_stream(self._records(), load, spec, workers=workers, max_broken_share=share)

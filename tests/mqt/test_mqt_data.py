@@ -147,6 +147,19 @@ def test_a_pair_has_the_same_object_in_a_row() -> None:
     assert arrays["present0"][hidden] != arrays["present1"][hidden]
 
 
+def test_a_share_of_pairs_is_far_apart() -> None:
+    view = View((96, 160), 4, flip=0.0, jitter=0.0)
+    gaps = []
+    for seed in range(60):
+        arrays = PairLoader(view, far_share=0.5)(FramePair(Frames(), 0, 1, far=9), np.random.default_rng(seed))
+        first = int(np.flatnonzero(arrays["kind"] == 3)[0])
+        gaps.append(abs(round(float((arrays["boxes1"][first, 0] - arrays["boxes0"][first, 0]) * 80))))
+    assert set(gaps) == set(range(1, 10))
+    assert 20 <= gaps.count(1) <= 46  # the near half, and a ninth of the far one
+    with pytest.raises(StoryjaxError, match="far_gap"):
+        Sources(MqtData(far_share=0.5))
+
+
 def test_a_frame_without_picture_is_a_broken_record() -> None:
     with pytest.raises(StoryjaxError, match="a picture has no picture"):
         DetectionLoader(VIEW)(a_record([]) | {"image": b""}, np.random.default_rng(0))
@@ -190,6 +203,8 @@ def test_streams_give_what_training_takes(data: MqtData) -> None:
     assert sources.steps_per_epoch(4) == len(pairs) // 4
     last = pairs[lengths[0] - 2]
     assert (last.index, last.reach) == (lengths[0] - 2, 1)  # never into the next sequence
+    far = PairSource(pairs.source, 3, 20)
+    assert (far[0].reach, far[0].far, far[lengths[0] - 5].far) == (3, 20, 4)
     again = train_stream(pairs, PairLoader(data.view), StreamSpec(4, 0, start_step=1, steps=2))
     assert np.array_equal(next(iter(again))["boxes0"], batches[1]["boxes0"])
     again.close()
