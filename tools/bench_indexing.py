@@ -1,0 +1,131 @@
+"""What indexing a long film takes: `python tools/bench_indexing.py --workdir DIR`.
+
+Puts StoryWorld's stories one after another into a film of each of --minutes (the streams are copied, nothing is encoded
+again) and indexes each with `storyjax find index` in a process of its own. That process is ended with kill -9 when half
+of the clips are there, and the same command goes on. Prints the peak memory of the two, their processor time, and
+whether every clip is there once. The shortest film is also indexed in one go, and what is in both indexes compared.
+"""
+
+import argparse
+import contextlib
+import math
+import os
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import av
+
+from storyjax.errors import StoryjaxError
+from storyjax.search.indexing import CLIP_S
+from storyjax.search.store import FILE
+from storyjax.storyworld.world import render_missing
+
+_FIRST_SEED = 14_000_000  # beyond all stories that something is trained on
+_SECONDS = 45  # a story, about
+_LOOK = os.WEXITED | os.WNOHANG | os.WNOWAIT  # whether a process has ended, without burying it
+
+
+def films(folder: Path, minutes: float) -> list[Path]:
+    """As many stories as the longest film takes, rendered where they are missing."""
+    count = int(minutes * 60 / _SECONDS) + 1
+    paths = {_FIRST_SEED + number: folder / f"{number:04d}.mp4" for number in range(count)}
+    render_missing(list(paths.items()))
+    return list(paths.values())
+
+
+def join(parts: Sequence[Path], minutes: float, path: Path) -> float:
+    """One film of `parts`, again from the first where they are too short, cut at `minutes`; returns its seconds."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    seconds, number = 0.0, 0
+    with av.open(str(path), "w") as joined:
+        stream = None
+        while seconds < minutes * 60:
+            with av.open(str(parts[number % len(parts)])) as part:
+                source = part.streams.video[0]
+                stream = stream or joined.add_stream_from_template(source)
+                shift = round(seconds / source.time_base)
+                for packet in part.demux(source):
+                    if packet.dts is None:  # the end
+                        continue
+                    packet.pts, packet.dts, packet.stream = packet.pts + shift, packet.dts + shift, stream
+                    joined.mux(packet)
+                seconds += float(source.duration * source.time_base)
+            number += 1
+    return seconds
+
+
+def index(folder: Path, out: Path, until: Callable[[], bool] | None = None) -> dict[str, float]:
+    """Indexes `folder` into `out` in another process, ended with kill -9 as soon as `until` says so; what it took."""
+    command = [sys.executable, "-m", "storyjax.cli", "find", "index", str(folder), "--out", str(out)]
+    begun = time.perf_counter()
+    # A pipe that nobody reads while the process runs would stop it when it is full.
+    with tempfile.TemporaryFile() as told, subprocess.Popen(command, stdout=told, stderr=told) as process:
+        while until is not None and (ended := os.waitid(os.P_PID, process.pid, _LOOK)) is None and not until():
+            time.sleep(0.2)
+        if until is not None and ended is None:
+            process.kill()
+        _, status, used = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        told.seek(0)
+        last = told.read().decode(errors="replace").strip().splitlines()[-1:]
+    if process.returncode not in (0, -signal.SIGKILL if until else 0):
+        raise StoryjaxError(f"indexing {folder} failed: {' '.join(last)}")
+    seconds = {"cpu_s": used.ru_utime + used.ru_stime, "wall_s": time.perf_counter() - begun}
+    return {"peak_gb": used.ru_maxrss / 2**20, **seconds}
+
+
+def clips(out: Path, kind: str) -> list[tuple]:
+    """All vectors of a kind in an index, in order: kind, clip, start (seconds) and the embedding."""
+    if not (out / FILE).exists():
+        return []
+    with contextlib.closing(sqlite3.connect(f"file:{out / FILE}?mode=ro", uri=True)) as store:
+        try:
+            query = "SELECT kind, clip, start_s, vector FROM vectors WHERE kind = ? ORDER BY clip, start_s"
+            return store.execute(query, (kind,)).fetchall()
+        except sqlite3.OperationalError:  # its tables are not there yet
+            return []
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--workdir", type=Path, required=True, help="where films and indexes go")
+    parser.add_argument("--minutes", type=float, nargs="+", default=[5.0, 60.0], help="lengths of films")
+    arguments = parser.parse_args()
+    lengths = sorted(arguments.minutes)
+    parts = films(arguments.workdir / "stories", lengths[-1])
+    for minutes in lengths:
+        folder, out, at_once = (arguments.workdir / f"{kind}_{minutes:g}" for kind in ("film", "index", "at_once"))
+        seconds = join(parts, minutes, folder / "film.mp4")
+        for index_folder in (out, at_once):
+            shutil.rmtree(index_folder, ignore_errors=True)
+        half = seconds / CLIP_S / 2
+
+        def halfway(out: Path = out, half: float = half) -> bool:
+            return len(clips(out, "clip")) >= half
+
+        killed = index(folder, out, halfway)
+        left = len(clips(out, "clip"))
+        resumed = index(folder, out)
+        numbers = [number for _, number, *_ in clips(out, "clip")]
+        print(f"{seconds / 60:.1f} minutes of film, {len(clips(out, 'clip'))} clips, {len(clips(out, 'frame'))} frames")
+        print(f"  killed at {left} clips: {_told(killed)}; gone on with: {_told(resumed)}")
+        print(f"  every clip once: {numbers == list(range(math.ceil(seconds / CLIP_S)))}", flush=True)
+        if minutes == lengths[0]:
+            whole = index(folder, at_once)
+            same = all(clips(out, kind) == clips(at_once, kind) for kind in ("clip", "frame"))
+            print(f"  in one go: {_told(whole)}; the same: {same}", flush=True)
+
+
+def _told(took: dict[str, float]) -> str:
+    return f"peak {took['peak_gb']:.2f} GB, {took['cpu_s']:.0f} s of processor time in {took['wall_s']:.0f} s"
+
+
+if __name__ == "__main__":
+    main()
