@@ -62,7 +62,7 @@ def test_a_photo_is_asked_for_by_another_photo_of_the_same_person(sources):
 
 def test_an_unknown_name_stands_only_beside_a_face(sources):
     people = sources.people()
-    load = PhotoLoader(people, small.SIZES, small.TOKENIZER, MIX, unknown_names=0.5)
+    load = PhotoLoader(people, small.SIZES, small.TOKENIZER, (0.3, 0.2, 0.5), unknown_names=0.5)
     record = people.train[4]
     name = small.TOKENIZER.encode(people.names[people.person[record]])[0]
     seen = set()
