@@ -62,9 +62,10 @@ def join(parts: Sequence[Path], minutes: float, path: Path) -> float:
     return seconds
 
 
-def index(folder: Path, out: Path, stop_at: int | None = None) -> dict[str, float]:
+def index(folder: Path, out: Path, every_s: float, stop_at: int | None = None) -> dict[str, float]:
     """Indexes `folder` into `out` in another process, ended with kill -9 at `stop_at` clips; what it took."""
     command = [sys.executable, "-m", "storyjax.cli", "find", "index", str(folder), "--out", str(out)]
+    command += ["--every", f"{every_s:g}"]
     begun = time.perf_counter()
     # A pipe that nobody reads while the process runs would stop it when it is full.
     with tempfile.TemporaryFile() as told, subprocess.Popen(command, stdout=told, stderr=told) as process:
@@ -97,6 +98,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--workdir", type=Path, required=True, help="where films and indexes go")
     parser.add_argument("--minutes", type=float, nargs="+", default=[5.0, 60.0], help="lengths of films")
+    parser.add_argument("--every", type=float, default=CLIP_S, help="seconds from a clip to the next (default: 2)")
     arguments = parser.parse_args()
     lengths = sorted(arguments.minutes)
     parts = films(arguments.workdir / "stories", lengths[-1])
@@ -104,12 +106,12 @@ def main() -> None:
         folder, out = (arguments.workdir / f"{kind}_{minutes:g}" for kind in ("film", "index"))
         seconds = join(parts, minutes, folder / "film.mp4")
         shutil.rmtree(out, ignore_errors=True)
-        expected = list(range(math.ceil(seconds / CLIP_S)))
+        expected = list(range(math.ceil(seconds / arguments.every)))
         print(f"{seconds / 60:.1f} minutes of film", flush=True)
         if minutes == lengths[-1]:
-            killed = index(folder, out, stop_at=len(expected) // 2)
+            killed = index(folder, out, arguments.every, stop_at=len(expected) // 2)
             print(f"  ended with kill -9 when {len(clips(out))} clips were there: {_told(killed)}", flush=True)
-        print(f"  to its end: {_told(index(folder, out))}")
+        print(f"  to its end: {_told(index(folder, out, arguments.every))}")
         print(f"  {len(clips(out))} clips, each once: {clips(out) == expected}", flush=True)
 
 
