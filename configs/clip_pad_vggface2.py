@@ -63,6 +63,7 @@ def use_storyworld(config: ConfigDict) -> None:
                 "season": {"episodes": 60, "photos": 60},
             },
             "val_photos": 2,
+            "unknown_names": 0.5,
             "text_length": 20,
             "face_crop": 1.0,
             "ending": " .",

@@ -83,6 +83,8 @@ class PadData:
         tasks: "photos" (person recognition), "clips" (Celebrities in Action), or both at once.
         measure: "faces", "cip", "cia", "season".
         mix: shares of queries by face, by name, by both.
+        unknown_names: share of the queries by name and face in training whose name is a word that nothing is known of,
+            another one each time: so the model learns to rely on the face where a name tells it nothing (Table 4.5).
         val_photos: of each person, held out for validation.
         classes: people that validation tells apart, at most.
         embed_once: whether the frozen networks look at all that is trained on before training (bank.py).
@@ -104,6 +106,7 @@ class PadData:
     tasks: tuple[str, ...] = ("photos",)
     measure: tuple[str, ...] = ("faces",)
     mix: tuple[float, float, float] = (0.6, 0.2, 0.2)
+    unknown_names: float = 0.0
     val_photos: int = 10
     classes: int = 1000
     frames: int = 4
@@ -119,6 +122,10 @@ class PadData:
     detector: Literal["frontal_faces"] | None = None
     max_broken_share: float = 0.05
     workers: int = 0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.unknown_names <= 1:
+            raise StoryjaxError(f"config.data.unknown_names is {self.unknown_names}: give a share from 0 to 1")
 
 
 def part_file(part: Part, name: str, kind: str) -> Path:
@@ -259,13 +266,14 @@ def build(config: ConfigDict) -> Experiment:
     def photos(spec: StreamSpec) -> Stream:
         people = sources.people()
         seen = seen_photos() if data.embed_once else None
-        load = PhotoLoader(people, sizes, tokenizer(), data.mix, seen)
+        load = PhotoLoader(people, sizes, tokenizer(), data.mix, seen, data.unknown_names)
         return train_stream(people.train, load, spec, workers=data.workers, max_broken_share=data.max_broken_share)
 
     def clips(spec: StreamSpec) -> Stream:
         index = sources.clips("train")
         seen = seen_clips() if data.embed_once else None
-        load = ClipLoader(index, sources.albums("cia"), sizes, tokenizer(), data.mix, seen)
+        albums = sources.albums("cia")
+        load = ClipLoader(index, albums, sizes, tokenizer(), data.mix, seen, data.unknown_names)
         return train_stream(index.usable, load, spec, workers=data.workers, max_broken_share=data.max_broken_share)
 
     tasks = {"photos": Task("photos", photos, loss), "clips": Task("clips", clips, loss, weight=data.clip_weight)}

@@ -18,6 +18,7 @@ from storyjax.train.experiment import Batch
 MARKER = "*TOK*"
 # How a person is asked for: by the name, by the face, by both.
 MODES = ("text", "face", "text_face")
+FACE, WORD = 0, 1  # slots of a training query
 PERFORMERS = 4  # people of one clip that are looked at; further ones are left out
 _NOBODY, _ANY = -2, -1
 
@@ -61,10 +62,30 @@ def encode(tokenizer: Tokenizer, prompt: str, sizes: Sizes) -> tuple[Int32[np.nd
     return encode_spliced(tokenizer, prompt.rstrip(" .") + sizes.ending, sizes.text_length, MARKER)
 
 
+def encode_example(
+    tokenizer: Tokenizer, form: str, name: str, mode: str, unknown_name: bool, sizes: Sizes, **words: str
+) -> tuple[Int32[np.ndarray, " l"], Int32[np.ndarray, " l"]]:
+    """Ids and slots of a training query: slot FACE is the face; with `unknown_name`, slot WORD takes the name's place.
+
+    Args:
+        form: with {who} for the person, and a place for each of `words`.
+        unknown_name: whether a word that nothing is known of stands for the name (losses.py draws it).
+    """
+    person = f"{MARKER} {MARKER}" if unknown_name else who(name, mode)
+    ids, slots = encode(tokenizer, form.format(who=person, **words), sizes)
+    # Markers are numbered from the left, where the name stands.
+    return ids, np.where(slots >= 0, WORD - slots, slots) if unknown_name else slots
+
+
 def draw_mode(mix: Sequence[float], rng: np.random.Generator) -> str:
     """60 % of queries hold the image token, 20 % the name, the rest both (`mix`: face, text, both)."""
     shares = np.asarray(mix, np.float64) / sum(mix)
     return ("face", "text", "text_face")[int(rng.choice(3, p=shares))]
+
+
+def draw_unknown(mode: str, share: float, rng: np.random.Generator) -> bool:
+    """Whether the name of a query is one that nobody has told the model of: `share` of those by name and face."""
+    return mode == "text_face" and share > 0 and bool(rng.random() < share)
 
 
 def resize(image: UInt8[np.ndarray, "y x 3"], size: int, crop: float = 1.0) -> UInt8[np.ndarray, "{size} {size} 3"]:
@@ -207,16 +228,17 @@ class PhotoLoader:
         tokenizer: Tokenizer,
         mix: Sequence[float],
         seen: Seen | None = None,
+        unknown_names: float = 0.0,
     ):
         self.people, self.sizes, self.tokenizer, self.mix, self.seen = people, sizes, tokenizer, mix, seen
-        self.faces = Faces(sizes)
+        self.faces, self.unknown_names = Faces(sizes), unknown_names
 
     def __call__(self, record: int, rng: np.random.Generator) -> Batch:
         person = self.people.person[record]
         mode = draw_mode(self.mix, rng)
         photos = self.people.photos_of(person, self.sizes.query_photos, rng, but=record)
-        prompt = PERSON.format(who=who(self.people.names[person], mode))
-        ids, slots = encode(self.tokenizer, prompt, self.sizes)
+        unknown = draw_unknown(mode, self.unknown_names, rng)
+        ids, slots = encode_example(self.tokenizer, PERSON, self.people.names[person], mode, unknown, self.sizes)
         facts = np.full((PERFORMERS, 2), _NOBODY, np.int32)
         facts[0] = (person, _NOBODY)
         if self.seen is None:
@@ -277,9 +299,10 @@ class ClipLoader:
         tokenizer: Tokenizer,
         mix: Sequence[float],
         seen: Seen | None = None,
+        unknown_names: float = 0.0,
     ):
         self.index, self.albums, self.sizes, self.tokenizer, self.mix = index, albums, sizes, tokenizer, mix
-        self.faces, self.seen = Faces(sizes), seen
+        self.faces, self.seen, self.unknown_names = Faces(sizes), seen, unknown_names
 
     def __call__(self, record: int, rng: np.random.Generator) -> Batch:
         actor, action = self.index.pairs[record][int(rng.integers(len(self.index.pairs[record])))]
@@ -288,12 +311,17 @@ class ClipLoader:
         form = forms[int(rng.integers(len(forms)))]
         asks_action, asks_place = "{action}" in form, "{place}" in form
         name = self.index.actors[actor]
-        prompt = form.format(
-            who=who(name, draw_mode(self.mix, rng)),
+        mode = draw_mode(self.mix, rng)
+        ids, slots = encode_example(
+            self.tokenizer,
+            form,
+            name,
+            mode,
+            draw_unknown(mode, self.unknown_names, rng),
+            self.sizes,
             action=self.index.actions[action] if asks_action else "",
             place=self.index.places[place] if asks_place else "",
         )
-        ids, slots = encode(self.tokenizer, prompt, self.sizes)
         photos = self.albums.photos_of(name, self.sizes.query_photos, rng)
         if self.seen is None:
             looks = {

@@ -43,16 +43,19 @@ class PersonContrast:
 
     def __call__(self, params: Params, batch: Batch, key: jax.Array) -> tuple[Float[Array, ""], dict[str, Array]]:
         """Args: batch: as `storyjax.clip_pad.data` gives it: frames and faces, or clips and descriptions
-        where the frozen networks have looked before, and face_valid, ids, slots, facts ...
+        where the frozen networks have looked before, and face_valid, ids, slots, facts ... `key` draws the words that
+        stand for unknown names.
         """
-        del key
         model = self.model
         if "clips" in batch:  # the frozen networks have looked before (storyjax/clip_pad/bank.py)
             described, clips = mean_of_descriptions(batch["descriptions"], batch["face_valid"]), batch["clips"]
         else:
             described = model.mean_description(params, batch["faces"], batch["face_valid"])
             clips = model.embed_clips(params, batch["frames"])
-        queries = model.embed_texts(params, batch["ids"], model.tokens(params, described), batch["slots"])
+        faces = model.tokens(params, described)
+        # The slots FACE and WORD of data.py.
+        tokens = jnp.concatenate([faces, model.unknown_words(key, len(faces))], axis=1)
+        queries = model.embed_texts(params, batch["ids"], tokens, batch["slots"])
         logits = model.scale(params) * jnp.einsum("qp,cp->qc", queries, clips)
         alike = answers(batch["query_facts"], batch["query_place"], batch["facts"], batch["place"])
         # Both ways: a clip that answers my query, or my clip answering its query.

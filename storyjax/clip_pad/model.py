@@ -94,6 +94,11 @@ class ClipPad:
         """The word of each face."""
         return self.adaptor.apply({"params": params["adaptor"]}, descriptions)[:, None, :]
 
+    def unknown_words(self, key: jax.Array, count: int) -> Float[Array, "b 1 w"]:
+        """Token embeddings as words have before anything is learnt of them: names that tell the model nothing."""
+        text = self.config.clip.text
+        return nn.initializers.truncated_normal(text.init_std)(key, (count, 1, text.width))
+
     def embed_texts(
         self, params: Params, ids: Int[Array, "b l"], tokens: Float[Array, "b c w"], slots: Int[Array, "b l"]
     ) -> Float[Array, "b p"]:

@@ -8,7 +8,17 @@ import small
 
 from storyjax.clip_pad.bank import Bank
 from storyjax.clip_pad.config import PadData, Sources
-from storyjax.clip_pad.data import ClipLoader, PhotoLoader, Seen, draw_mode, read_clip, read_photo, resize
+from storyjax.clip_pad.data import (
+    FACE,
+    WORD,
+    ClipLoader,
+    PhotoLoader,
+    Seen,
+    draw_mode,
+    read_clip,
+    read_photo,
+    resize,
+)
 from storyjax.clip_pad.losses import PersonContrast
 from storyjax.errors import StoryjaxError
 
@@ -48,6 +58,28 @@ def test_a_photo_is_asked_for_by_another_photo_of_the_same_person(sources):
         own = resize(people.read(record), small.SIZES.face)
         assert all(np.abs(face.astype(int) - own).max() > 0 for face in example["faces"])
     assert seen == {(True, False), (False, True), (True, True)}
+
+
+def test_an_unknown_name_stands_only_beside_a_face(sources):
+    people = sources.people()
+    load = PhotoLoader(people, small.SIZES, small.TOKENIZER, (0.3, 0.2, 0.5), unknown_names=0.5)
+    record = people.train[4]
+    name = small.TOKENIZER.encode(people.names[people.person[record]])[0]
+    seen = set()
+    for draw in range(40):
+        example = load(record, np.random.default_rng(draw))
+        slots = example["slots"].tolist()
+        seen.add((name in example["ids"], WORD in slots, FACE in slots))
+        if WORD in slots:
+            assert slots.index(WORD) + 1 == slots.index(FACE)  # where the name would be
+            assert slots.count(WORD) == slots.count(FACE) == 1
+    # by name, by face, by both, and by both with a name that says nothing
+    assert seen == {(True, False, False), (False, False, True), (True, False, True), (False, True, True)}
+    index, albums = sources.clips("train"), sources.albums("cia")
+    clips = ClipLoader(index, albums, small.SIZES, small.TOKENIZER, (0.0, 0.0, 1.0), unknown_names=1.0)
+    assert all(WORD in clips(index.usable[0], np.random.default_rng(draw))["slots"] for draw in range(5))
+    with pytest.raises(StoryjaxError, match=r"unknown_names is 1\.5: give a share"):
+        PadData(unknown_names=1.5)
 
 
 def test_a_clips_query_asks_for_what_is_in_it(sources):

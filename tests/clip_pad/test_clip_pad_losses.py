@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import small
 
+from storyjax.clip_pad.data import FACE, WORD
 from storyjax.clip_pad.losses import PersonContrast, answers, symmetric_contrast
 
 ANY, NOBODY = -1, -2
@@ -43,7 +44,8 @@ def test_pairs_that_are_alike_are_no_negatives():
     assert gradient[0, 1] == gradient[1, 0] == 0 != gradient[0, 2]
 
 
-def test_the_same_person_twice_in_a_batch_changes_nothing_for_the_others():
+def a_batch() -> dict[str, jax.Array]:
+    """Two queries for person 7 and one for 8, by face."""
     rng = np.random.default_rng(0)
     facts = np.full((3, 4, 2), NOBODY, np.int32)
     facts[:, 0, 0] = (7, 7, 8)
@@ -58,12 +60,26 @@ def test_the_same_person_twice_in_a_batch_changes_nothing_for_the_others():
         "facts": facts,
         "place": np.full(3, ANY),
     }
-    batch = {name: jnp.asarray(array) for name, array in batch.items()}
-    loss = PersonContrast(small.MODEL)
-    params = small.random_params()
+    return {name: jnp.asarray(array) for name, array in batch.items()}
+
+
+def test_the_same_person_twice_in_a_batch_changes_nothing_for_the_others():
+    batch, loss, params = a_batch(), PersonContrast(small.MODEL), small.random_params()
     both, scalars = loss(params, batch, jax.random.key(0))
     strangers = {**batch, "query_facts": jnp.array([[7, ANY], [9, ANY], [8, ANY]])}
-    strangers["facts"] = jnp.asarray(facts).at[1, 0, 0].set(9)
+    strangers["facts"] = batch["facts"].at[1, 0, 0].set(9)
     apart, _ = loss(params, strangers, jax.random.key(0))
     assert both < apart  # one negative fewer for two of the three
     assert 0 <= scalars["r1"] <= 1
+
+
+def test_an_unknown_name_is_another_word_each_time():
+    loss, params = PersonContrast(small.MODEL), small.random_params()
+    named = {**a_batch(), "slots": jnp.array([[WORD, FACE, -1]] * 3)}
+    losses = [float(loss(params, batch, jax.random.key(k))[0]) for batch in (named, a_batch()) for k in (0, 0, 1)]
+    assert losses[0] == losses[1] != losses[2]
+    assert losses[3] == losses[5]  # nothing else is drawn
+    words = np.asarray(small.MODEL.unknown_words(jax.random.key(0), 500))
+    assert words.shape == (500, 1, 16)
+    fresh = jax.nn.initializers.truncated_normal(small.CLIP.text.init_std)(jax.random.key(1), (500, 16))
+    np.testing.assert_allclose(words.std(), fresh.std(), rtol=0.05)

@@ -9,6 +9,8 @@ from storyjax.clip_pad.season import cut, season_lookup, season_metrics
 from storyjax.data.builders.media import prepare
 from storyjax.data.builders.season import Season, read_season
 from storyjax.errors import StoryjaxError
+from storyjax.ledger import find
+from storyjax.ledger.runs import make_config
 from storyjax.storyworld.season import CAST, export_season
 
 
@@ -70,3 +72,9 @@ def test_what_a_season_lacks_is_told_in_one_line(season, tmp_path):
         assert "\n" not in str(caught.value)
     with pytest.raises(StoryjaxError, match=r"there is no season in .*occurrences.csv is missing"):
         read_season(tmp_path, "episodes")
+
+
+def test_the_ledger_asks_the_model_of_the_other_tables():
+    season = next(variant for variant in find("4.6").variants() if variant.name == "season")
+    assert season.start in find("4.4").variants()
+    assert make_config(season, 0).train.steps == 0  # it is evaluated as it is
