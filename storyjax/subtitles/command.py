@@ -7,7 +7,8 @@ from pathlib import Path
 
 from storyjax.errors import StoryjaxError
 from storyjax.subtitles.cast import UNKNOWN, Cast, read_cast
-from storyjax.subtitles.pipeline import Models, SubtitleConfig, Subtitles, subtitle, write_json
+from storyjax.subtitles.pipeline import Models, SubtitleConfig, subtitle, write_json
+from storyjax.subtitles.products import Subtitles
 from storyjax.subtitles.writers import FORMATS, known_format, why, write_subtitles
 
 

@@ -221,18 +221,22 @@ class Faces:
         finder = self.load()
         return np.stack([query(finder, member) for member in self._members])
 
+    def wanted(self, products: Products) -> list[tuple[int, tuple[float, float]]]:
+        """The numbers of the segments that are looked at, and where."""
+        return [(p.segment, p.peaks[0][:2]) for p in products.peaks if len(p.peaks) == 1]
+
     def run(self, timeline: Timeline, products: Products) -> list[Face]:
-        wanted = [(p.segment, p.peaks[0]) for p in products.peaks if len(p.peaks) == 1]
-        if not wanted or not self._members:
+        wanted = self.wanted(products)
+        if not wanted or not self._members or not timeline.has_video:
             return []
         finder, faces = self.load(), []
-        for number, peak in wanted:
+        for number, place in wanted:
             segment = products.segments[number]
             end = min(segment.end, timeline.video_end)
             times = segment.start + (np.arange(self.frames) + 0.5) * (end - segment.start) / self.frames
             try:
                 frames = timeline.frames(times, round(finder.image_size / self.crop))
-                seen = finder.embed_images(around(frames, peak[:2], finder.image_size)).mean(axis=0)
+                seen = finder.embed_images(around(frames, place, finder.image_size)).mean(axis=0)
             except VideoError as error:
                 raise StoryjaxError(f"{error}") from error
             faces.append(self._judge(number, seen / max(float(np.linalg.norm(seen)), 1e-9)))
@@ -255,6 +259,17 @@ class Faces:
             None if second is None else names[second],
             0.0 if second is None else round(float(shares[second]), 4),
         )
+
+
+@dataclass
+class Guesses(Faces):
+    """Whom the whole frames of every segment show most likely, sure or not: the label that it would get if no step left
+    any out. Evaluation alone wants it, to tell what each step is good for."""
+
+    name: str = "guesses"
+
+    def wanted(self, products: Products) -> list[tuple[int, tuple[float, float]]]:
+        return [(number, (0.5, 0.5)) for number in range(len(products.segments))]
 
 
 def around(
