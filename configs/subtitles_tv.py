@@ -9,8 +9,8 @@ config.data.cast naming photos of everybody; large networks are given as config.
 that come with storyjax. About 10 minutes on two CPU cores; what was run is kept in config.data.work.
 
 `--mode=train` chooses the distance beyond which a voice is unknown on validation episodes, as §6.1.4 does by a search,
-and then evaluates: on the sixth episode of a published show; on whole seasons of StoryWorld that are never tested, whose
-seeds are config.data.storyworld.validation. `--mode=eval` takes the distance that was found there.
+and then evaluates. These are the sixth episode of a published show, and whole seasons of StoryWorld that are never
+tested (config.data.storyworld.validation: their seeds). `--mode=eval` takes the distance that was found there.
 
 Results are tv/accuracy, tv/der, tv/der_overlap, tv/exemplar_precision, tv/exemplar_yield, tv/wer, tv/extra_unknown,
 tv/steps/STEP/{count,yield,precision}, tv/curve_*; curves.svg in config.data.work (of StoryWorld in the seed's folder

@@ -1,10 +1,13 @@
-"""What `storyjax subtitle` takes without recognition: `python tools/bench_subtitles.py --series runs/series --work DIR`.
+"""What `storyjax subtitle` takes without recognition.
 
-Every run is a process of its own that finds no products of stages, and is given what is said. The episodes of a series
-(`storyjax data series`) are named first with nothing compiled, then with JAX's compilation cache filled by that; then
-films of --minutes each, joined of the same episodes without decoding anything. Prints seconds of the processor (user and
-system, of all cores), seconds of the wall, how many times as fast as the film's own time both are, and the peak of
-resident memory. Other work on the machine hardly changes the processor's seconds.
+    storyjax data series --episodes 5 --out runs/series
+    python tools/bench_subtitles.py --series runs/series --work runs/bench --minutes 10 120
+
+Every run is a process of its own that finds no products of stages, and is given what is said. The episodes are named
+first with nothing compiled, then with JAX's compilation cache filled by that; then films of --minutes each, joined of
+the same episodes without decoding anything. Prints seconds of the processor (user and system, of all cores), seconds of
+the wall, how many times as fast as the film's own time both are, and the peak of resident memory. Other work on the
+machine hardly changes the processor's seconds.
 """
 
 import argparse
@@ -98,9 +101,7 @@ def measure(
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--series", type=Path, required=True, help="what `storyjax data series` wrote")
-    parser.add_argument(
-        "--work", type=Path, required=True, help="a folder for films and products; they can be thrown away"
-    )
+    parser.add_argument("--work", type=Path, required=True, help="a folder for films and products")
     parser.add_argument("--minutes", type=float, nargs="*", default=[], help="lengths of joined films")
     parser.add_argument("--no-episodes", action="store_true", help="joined films alone")
     parser.add_argument("--json", type=Path, help="writes the numbers there, too")

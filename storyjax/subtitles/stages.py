@@ -37,6 +37,7 @@ from storyjax.subtitles.transcripts import read_transcript
 _LAUGH_BLOCK_S, _LAUGH_MARGIN_S = 60.0, 1.0
 _LOOK_S = 10.0  # of a longer segment, so many seconds are looked at together
 _SHORTEST_LOOK_S = 0.4
+_LOOKS_TOGETHER = 4  # segments whose pictures are embedded in one go; of 8 each, they are a batch of the finder's
 _LOOK_PIXELS = 224  # LWTNet's own
 _MOUTH_IN_PORTRAIT = 0.45  # from the top
 _VOICE_BATCH = 32
@@ -230,17 +231,25 @@ class Faces:
         if not wanted or not self._members or not timeline.has_video:
             return []
         finder, faces = self.load(), []
-        for number, place in wanted:
-            segment = products.segments[number]
-            end = min(segment.end, timeline.video_end)
-            times = segment.start + (np.arange(self.frames) + 0.5) * (end - segment.start) / self.frames
-            try:
-                frames = timeline.frames(times, round(finder.image_size / self.crop))
-                seen = finder.embed_images(around(frames, place, finder.image_size)).mean(axis=0)
-            except VideoError as error:
-                raise StoryjaxError(f"{error}") from error
-            faces.append(self._judge(number, seen / max(float(np.linalg.norm(seen)), 1e-9)))
+        for first in range(0, len(wanted), _LOOKS_TOGETHER):
+            part = wanted[first : first + _LOOKS_TOGETHER]
+            images = [self._look(timeline, products.segments[number], place, finder) for number, place in part]
+            seen = finder.embed_images(np.concatenate(images)).reshape(len(part), self.frames, -1).mean(axis=1)
+            seen /= np.maximum(np.linalg.norm(seen, axis=1, keepdims=True), 1e-9)
+            faces += [self._judge(number, vector) for (number, _), vector in zip(part, seen, strict=True)]
         return faces
+
+    def _look(
+        self, timeline: Timeline, segment: Segment, place: tuple[float, float], finder: Finder
+    ) -> UInt8[np.ndarray, "t y x 3"]:
+        """The pictures of a segment, around a place (shares of height and width)."""
+        end = min(segment.end, timeline.video_end)
+        times = segment.start + (np.arange(self.frames) + 0.5) * (end - segment.start) / self.frames
+        try:
+            frames = timeline.frames(times, round(finder.image_size / self.crop))
+        except VideoError as error:
+            raise StoryjaxError(f"{error}") from error
+        return around(frames, place, finder.image_size)
 
     def _judge(self, number: int, seen: Float32[np.ndarray, " d"]) -> Face:
         cosines = self._queries @ seen
