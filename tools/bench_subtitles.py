@@ -39,7 +39,8 @@ def join(films: Sequence[Path], out: Path, seconds: float) -> list[float]:
                         streams[stream.type] = made.add_stream_from_template(stream)
                 ends = []
                 for packet in read.demux(read.streams.video[0], read.streams.audio[0]):
-                    if packet.dts is None:
+                    # The encoder's priming, before 0:00, would overlap the film before.
+                    if packet.dts is None or (starts and packet.stream.type == "audio" and packet.pts < 0):
                         continue
                     shift = round(Fraction(now).limit_denominator(10**6) / packet.time_base)
                     packet.pts, packet.dts = packet.pts + shift, packet.dts + shift
