@@ -82,7 +82,7 @@ class SubtitleConfig:
     least: float = 0.22
     crop: float = 1.0
     neighbours: int = 5
-    distance: float = 0.27
+    distance: float = 0.23
     frame_size: int | None = None
 
 
