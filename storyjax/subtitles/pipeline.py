@@ -21,7 +21,7 @@ from tqdm import tqdm
 
 from storyjax.data.audio import RATE
 from storyjax.errors import StoryjaxError
-from storyjax.subtitles.cast import Cast, read_voices
+from storyjax.subtitles.cast import Cast, Member, read_voices
 from storyjax.subtitles.exemplars import Centroids, assign, keep_pure, make_centroids
 from storyjax.subtitles.products import (
     STEPS,
@@ -88,7 +88,10 @@ class SubtitleConfig:
 
 @dataclass(frozen=True)
 class Models:
-    """How each network is had; each is loaded when it is first needed, and once."""
+    """How each network is had; each is loaded when it is first needed, and once.
+
+    `queries` are how people are asked for, which is found out once, too.
+    """
 
     recogniser: Callable[[], Recogniser]
     laughter: Callable[[], Laughters]
@@ -96,6 +99,7 @@ class Models:
     peaks: Callable[[np.ndarray], Sequence[tuple[float, float, float]]]
     voices: Callable[[], Voices]
     faces: Callable[[], Finder]
+    queries: dict[Member, np.ndarray] = field(default_factory=dict)
 
 
 def load_models(config: SubtitleConfig) -> Models:
@@ -175,6 +179,7 @@ def make_stages(
     guesses: bool = False,
 ) -> list[Stage]:
     """The stages in their order: voices before pictures, so that another threshold of faces does not redo them."""
+    known = models.queries
     stages: list[Stage] = [
         Recognition(models.recogniser, asdict(config.recognition), transcript),
         Sentences(config.punkt),
@@ -183,9 +188,11 @@ def make_stages(
         Synchronisation(
             models.sync, models.peaks, f"{config.sync} peak {config.peak} of {config.peaks}", config.frame_size
         ),
-        Faces(models.faces, config.faces, cast, episode, config.face, least=config.least, crop=config.crop),
+        Faces(
+            models.faces, config.faces, cast, episode, config.face, least=config.least, crop=config.crop, known=known
+        ),
     ]
-    return [*stages, Guesses(models.faces, config.faces, cast, episode)] if guesses else stages
+    return [*stages, Guesses(models.faces, config.faces, cast, episode, known=known)] if guesses else stages
 
 
 def run_stages(

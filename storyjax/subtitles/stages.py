@@ -6,7 +6,7 @@ place; it is loaded when a stage is really run.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -194,6 +194,7 @@ class Faces:
         frames: of a segment that are looked at; their embeddings are averaged.
         crop: the share of the picture that is looked at, around the peak. 1 is the whole frame, as in the thesis; less
             tells two apart who are in one shot, without any detector of faces.
+        known: how people are asked for, as far as other episodes have found out.
     """
 
     load: Callable[[], Finder]
@@ -205,6 +206,7 @@ class Faces:
     least: float = 0.0
     frames: int = 8
     crop: float = 1.0
+    known: dict[Member, Float32[np.ndarray, " d"]] = field(default_factory=dict, repr=False)
     name: str = "faces"
     row: type = Face
 
@@ -219,8 +221,10 @@ class Faces:
 
     @cached_property
     def _queries(self) -> Float32[np.ndarray, "c d"]:
-        finder = self.load()
-        return np.stack([query(finder, member) for member in self._members])
+        for member in self._members:
+            if member not in self.known:
+                self.known[member] = query(self.load(), member)
+        return np.stack([self.known[member] for member in self._members])
 
     def wanted(self, products: Products) -> list[tuple[int, tuple[float, float]]]:
         """The numbers of the segments that are looked at, and where."""

@@ -159,6 +159,23 @@ def test_every_segment_is_guessed_at_whatever_its_peaks(film: Timeline, products
     assert [guess.best for guess in made] == ["Rhea", "Bluma", "Bluma"] * 2
 
 
+def test_people_are_enrolled_once_for_all_episodes(film: Timeline, products: Products, tmp_path: Path) -> None:
+    enrolled = []
+
+    class Counting(ColourFinder):
+        def enrol(self, photos):
+            enrolled.append(len(photos))
+            return super().enrol(photos)
+
+    cast = Cast((member(tmp_path, "Rhea", RED), member(tmp_path, "Bluma", BLUE)), {"first": ("Rhea",)})
+    products.peaks = [Peaks(0, ((0.5, 0.5, 0.9),))]
+    known: dict = {}
+    for episode in ("first", "second", "third"):
+        (face,) = Faces(Counting, "x", cast, episode, frames=2, known=known).run(film, products)
+        assert face.best == "Rhea"
+    assert len(enrolled) == 2
+
+
 def test_a_photo_without_a_face_is_named(film: Timeline, products: Products, tmp_path: Path) -> None:
     class Strict(ColourFinder):
         def enrol(self, photos):
