@@ -7,11 +7,12 @@ track starts late, has holes, or ends before the pictures do.
 import math
 import os
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import av
 import numpy as np
-from jaxtyping import Float32, Int16
+from jaxtyping import Float32
 
 from storyjax.errors import StoryjaxError
 
@@ -74,17 +75,28 @@ def spool_audio(path: str | os.PathLike[str], out: str | os.PathLike[str]) -> No
         partial.unlink(missing_ok=True)
 
 
-def open_spool(path: str | os.PathLike[str]) -> Int16[np.ndarray, " n"]:
-    """What `spool_audio` wrote, mapped: only what is looked at is read."""
-    if not os.path.getsize(path):
-        return np.zeros(0, np.int16)
-    return np.memmap(path, dtype="<i2", mode="r")
+@dataclass(frozen=True)
+class Spool:
+    """What `spool_audio` wrote, and of how many samples. It is read, not mapped: mapped pages count as memory taken."""
+
+    path: Path
+    samples: int
+
+    def __len__(self) -> int:
+        return self.samples
 
 
-def read_span(spool: Int16[np.ndarray, " n"], start_s: float, end_s: float) -> Float32[np.ndarray, " m"]:
+def open_spool(path: str | os.PathLike[str]) -> Spool:
+    """What `spool_audio` wrote; only what is looked at is read."""
+    return Spool(Path(path), os.path.getsize(path) // 2)
+
+
+def read_span(spool: Spool, start_s: float, end_s: float) -> Float32[np.ndarray, " m"]:
     """The samples from `start_s` to `end_s` (seconds), as far as there are any."""
-    first, last = max(0, round(start_s * RATE)), max(0, round(end_s * RATE))
-    return np.asarray(spool[first:last]).astype(np.float32) / 32767
+    first, last = (min(max(0, round(seconds * RATE)), len(spool)) for seconds in (start_s, end_s))
+    if last <= first:
+        return np.zeros(0, np.float32)
+    return np.fromfile(spool.path, "<i2", last - first, offset=2 * first).astype(np.float32) / 32767
 
 
 def _opened(path: Path) -> av.container.InputContainer:

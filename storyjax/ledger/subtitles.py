@@ -1,5 +1,7 @@
 """The tables of thesis Ch. 6, measured on StoryWorld's held-out series."""
 
+import itertools
+
 from storyjax.ledger.entries import Above, Claim, Panel, Row, Table, Variant, rising
 
 _TV = "configs/subtitles_tv.py:embedded"
@@ -10,7 +12,7 @@ _QUICK = {
         ("train.steps", 2),
         ("data.root", "runs/quick/series"),
         ("data.work", "runs/quick/subtitles"),
-        ("data.storyworld", {"episodes": 2, "seconds": 20.0}),
+        ("data.storyworld", {"episodes": 2, "seconds": 20.0, "validation": (1000,)}),
     )
 }
 _STEPS = (("speech", "VAD detection", 100.0), ("synchronisation", "audio-visual speaker detection", 60.3),
@@ -39,9 +41,13 @@ TABLE_6_2 = Table(
     ),
 )
 
+_RIGHT = (("speech", "all segments, whom the frames show most likely"), ("laughter", "laughter removed"),
+          ("synchronisation", "one visible speaker"), ("face", "visual character classification, where it is sure"),
+          ("exemplar", "audio filtering"))  # fmt: skip
+
 TABLE_6_3 = Table(
     number="6.3",
-    title="how many exemplars are right (§6.3.1)",
+    title="how many labels are right after the steps of Stage 1 (§6.3.1)",
     ours=_OURS,
     theirs="Seinfeld",
     quick=_QUICK,
@@ -50,14 +56,14 @@ TABLE_6_3 = Table(
             "a",
             "precision",
             "after",
-            (
-                Row("face classification of all segments with sound", _RUN, "tv/steps/face/precision"),
-                Row("audio filtering", _RUN, "tv/steps/exemplar/precision", 99.8),
+            tuple(
+                Row(label, _RUN, f"tv/steps/{step}/precision", 99.8 if step == "exemplar" else None)
+                for step, label in _RIGHT
             ),
             (
-                Claim(
-                    "audio filtering does not lower precision",
-                    (Above("audio filtering", "face classification of all segments with sound", by=-1e-9),),
+                *(
+                    Claim(f"{after}: precision rises", (Above(after, before),))
+                    for (_, before), (_, after) in itertools.pairwise(_RIGHT)
                 ),
                 Claim("at least 98 % of the exemplars are right", (Above("audio filtering", 98.0, by=-1e-9),)),
             ),

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from storyjax.errors import StoryjaxError
 from storyjax.subtitles.cast import UNKNOWN, Cast, read_cast
-from storyjax.subtitles.pipeline import Models, SubtitleConfig, Subtitles, subtitle, write_json
+from storyjax.subtitles.pipeline import Models, SubtitleConfig, subtitle, write_json
+from storyjax.subtitles.products import Subtitles
 from storyjax.subtitles.writers import FORMATS, known_format, why, write_subtitles
 
 
@@ -94,7 +95,8 @@ def in_words(written: Sequence[tuple[Path, Subtitles]]) -> str:
         lines = subtitles.lines
         unknown = sum(line.name is None for line in lines)
         names = list(dict.fromkeys(line.name for line in lines if line.name is not None))
-        said = f"{len(lines)} lines, {len(lines) - unknown} of {', '.join(names) or 'nobody'}, {unknown} {UNKNOWN}"
+        named = f"{len(lines) - unknown} of {', '.join(names)}, {unknown} {UNKNOWN}" if names else f"all {UNKNOWN}"
+        said = f"{len(lines)} lines, {named}"
         rows.append(f"{path}: {said}" if lines else f"{path}: nobody was heard to speak")
     counts = written[0][1].exemplars if written else {}
     if counts:

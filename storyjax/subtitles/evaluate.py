@@ -9,10 +9,12 @@ from jaxtyping import Bool, Float
 
 from storyjax.metrics.diarisation import DiarisationErrorRate, Turn, word_error_rate
 from storyjax.subtitles.cast import UNKNOWN
-from storyjax.subtitles.pipeline import STEPS, Subtitles
+from storyjax.subtitles.products import STEPS, Subtitles
 from storyjax.subtitles.published import AnnotatedEpisode, TrueLine
 
 LONG_S = 2.0  # §6.3.1: longer segments are looked at by themselves
+# What a segment's label is after each step.
+_LABELS = {"speech": "guess", "laughter": "guess", "synchronisation": "likely", "face": "label", "exemplar": "label"}
 
 
 @dataclass(frozen=True)
@@ -26,7 +28,8 @@ class Judged:
         distance: of that voice.
         duration: seconds.
         visible: whether the camera shows the speaker, where that is known.
-        step, label: how far it came to an exemplar (STEPS), and whose face it shows.
+        step: how far it came to an exemplar (STEPS).
+        label, likely, guess: whose face it shows, as `pipeline.Line` has them.
     """
 
     truth: str | None
@@ -38,6 +41,8 @@ class Judged:
     visible: bool | None
     step: str
     label: str | None
+    likely: str | None = None
+    guess: str | None = None
 
     @property
     def right(self) -> bool:
@@ -70,6 +75,8 @@ def judge(subtitles: Subtitles, episode: AnnotatedEpisode) -> list[Judged]:
                 visible,
                 line.step,
                 line.label,
+                line.likely,
+                line.guess,
             )
         )
     return judged
@@ -78,16 +85,20 @@ def judge(subtitles: Subtitles, episode: AnnotatedEpisode) -> list[Judged]:
 def exemplar_steps(judged: Sequence[Judged]) -> dict[str, float]:
     """Table 6.2 and 6.3's logic: of each step the number of segments left, their share, and how many labels are right.
 
-    Before faces are looked at, a label is that of a lucky guess: nothing is said of precision there.
+    A label is the best that the system has at that step: whom the whole frames show most likely; after
+    synchronisation, who most likely is where the only peak is; then whose face it surely is. A step has no precision
+    where nothing was looked at (`guess` is left out unless it was asked for).
     """
     results: dict[str, float] = {}
     total = max(len(judged), 1)
     for place, step in enumerate(STEPS):
         left = [j for j in judged if STEPS.index(j.step) >= place]
         results[f"{step}/count"], results[f"{step}/yield"] = float(len(left)), len(left) / total
-        labelled = [j for j in left if j.label is not None]
-        if labelled and step in ("face", "exemplar"):
-            results[f"{step}/precision"] = sum(j.label == j.truth for j in labelled) / len(labelled)
+        labels = [(getattr(j, _LABELS[step]), j.truth) for j in left]
+        if any(label is not None for label, _ in labels):
+            results[f"{step}/precision"] = sum(label == truth and label is not None for label, truth in labels) / len(
+                left
+            )
     return results
 
 

@@ -21,12 +21,23 @@ from tqdm import tqdm
 
 from storyjax.data.audio import RATE
 from storyjax.errors import StoryjaxError
-from storyjax.subtitles.cast import Cast, read_voices
-from storyjax.subtitles.exemplars import Assignment, Centroids, assign, keep_pure, make_centroids
-from storyjax.subtitles.products import Finder, Laugh, Laughters, Products, Stage, Synchroniser, Voices
+from storyjax.subtitles.cast import Cast, Member, read_voices
+from storyjax.subtitles.exemplars import Centroids, assign, keep_pure, make_centroids
+from storyjax.subtitles.products import (
+    STEPS,
+    Finder,
+    Laughters,
+    Line,
+    Products,
+    Stage,
+    Subtitles,
+    Synchroniser,
+    Voices,
+)
 from storyjax.subtitles.recognition import Recogniser, RecognitionConfig, load_recogniser
 from storyjax.subtitles.stages import (
     Faces,
+    Guesses,
     Laughter,
     Recognition,
     Sentences,
@@ -39,8 +50,6 @@ from storyjax.subtitles.timeline import Timeline
 
 _FORMAT = 1  # of products; another number makes them anew
 _SAMPLE_S = 10.0  # a sample of a voice is embedded in pieces of this length
-STEPS = ("speech", "laughter", "synchronisation", "face", "exemplar")
-"""How far a segment came on its way to an exemplar: a step's name says that it passed all up to and with it."""
 
 
 @dataclass(frozen=True)
@@ -73,13 +82,16 @@ class SubtitleConfig:
     least: float = 0.22
     crop: float = 1.0
     neighbours: int = 5
-    distance: float = 0.27
+    distance: float = 0.23
     frame_size: int | None = None
 
 
 @dataclass(frozen=True)
 class Models:
-    """How each network is had; each is loaded when it is first needed, and once."""
+    """How each network is had; each is loaded when it is first needed, and once.
+
+    `queries` are how people are asked for, which is found out once, too.
+    """
 
     recogniser: Callable[[], Recogniser]
     laughter: Callable[[], Laughters]
@@ -87,6 +99,7 @@ class Models:
     peaks: Callable[[np.ndarray], Sequence[tuple[float, float, float]]]
     voices: Callable[[], Voices]
     faces: Callable[[], Finder]
+    queries: dict[Member, np.ndarray] = field(default_factory=dict)
 
 
 def load_models(config: SubtitleConfig) -> Models:
@@ -123,37 +136,6 @@ def load_models(config: SubtitleConfig) -> Models:
     )
 
 
-@dataclass(frozen=True)
-class Line:
-    """A line of the subtitles: its time (seconds), its text, who says it (None: unknown), and why.
-
-    Attributes:
-        step: how far the segment came towards an exemplar, one of STEPS.
-        assignment: the distances of its voice.
-        evidence: face and peaks, as `--why` shows them.
-    """
-
-    start: float
-    end: float
-    text: str
-    name: str | None
-    step: str
-    assignment: Assignment
-    label: str | None = None
-    evidence: Mapping[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Subtitles:
-    """What was made of an episode."""
-
-    episode: str
-    lines: tuple[Line, ...]
-    laughs: tuple[Laugh, ...]
-    vectors: Float32[np.ndarray, "n d"]
-    exemplars: Mapping[str, int]
-
-
 def subtitle(
     videos: Sequence[Path],
     cast: Cast,
@@ -162,6 +144,7 @@ def subtitle(
     models: Models | None = None,
     transcripts: Mapping[str, Path] | None = None,
     progress: bool = True,
+    guesses: bool = False,
 ) -> list[Subtitles]:
     """Names the lines of one or more episodes of a series; exemplars are shared by all of them.
 
@@ -169,6 +152,7 @@ def subtitle(
         videos: videos, or sound files where samples of voices are given.
         work: where the products of the stages are kept.
         transcripts: by episode (the file's name without its ending), to be used instead of recognising speech.
+        guesses: whether it is also told whom each segment shows before any is left out, which evaluation measures.
 
     Raises:
         StoryjaxError: what a person can mend, in one line.
@@ -180,17 +164,23 @@ def subtitle(
     models = models or load_models(config)
     found = []
     for video in videos:
-        stages = make_stages(cast, video.stem, config, models, (transcripts or {}).get(video.stem))
+        stages = make_stages(cast, video.stem, config, models, (transcripts or {}).get(video.stem), guesses)
         found.append(run_stages(video, stages, work, progress, needs_pictures=not any(m.voices for m in cast.members)))
     samples, sample_names = _voice_samples(cast, config, models, work)
     return _name_lines(names, found, cast, config, samples, sample_names, work)
 
 
 def make_stages(
-    cast: Cast, episode: str, config: SubtitleConfig, models: Models, transcript: Path | None = None
+    cast: Cast,
+    episode: str,
+    config: SubtitleConfig,
+    models: Models,
+    transcript: Path | None = None,
+    guesses: bool = False,
 ) -> list[Stage]:
     """The stages in their order: voices before pictures, so that another threshold of faces does not redo them."""
-    return [
+    known = models.queries
+    stages: list[Stage] = [
         Recognition(models.recogniser, asdict(config.recognition), transcript),
         Sentences(config.punkt),
         Laughter(models.laughter, config.laughter, config.laugh),
@@ -198,8 +188,11 @@ def make_stages(
         Synchronisation(
             models.sync, models.peaks, f"{config.sync} peak {config.peak} of {config.peaks}", config.frame_size
         ),
-        Faces(models.faces, config.faces, cast, episode, config.face, least=config.least, crop=config.crop),
+        Faces(
+            models.faces, config.faces, cast, episode, config.face, least=config.least, crop=config.crop, known=known
+        ),
     ]
+    return [*stages, Guesses(models.faces, config.faces, cast, episode, known=known)] if guesses else stages
 
 
 def run_stages(
@@ -321,6 +314,7 @@ def _lines(
     given = assign(vectors, centroids, config.distance, present) if len(vectors) else []
     peaks = {p.segment: p.peaks for p in products.peaks}
     faces = {f.segment: f for f in products.faces}
+    guesses = {f.segment: f.best for f in products.guesses}
     laughed_at = products.laughed_at
     lines = []
     for s, (segment, whose) in enumerate(zip(products.segments, given, strict=True)):
@@ -339,8 +333,9 @@ def _lines(
             "peaks": [list(peak) for peak in peaks.get(s, ())],
             "face": None if face is None else {k: v for k, v in asdict(face).items() if k != "segment"},
         }
-        label = face.name if face is not None else None
-        lines.append(Line(segment.start, segment.end, segment.text, whose.name, step, whose, label, evidence))
+        label, likely = (None, None) if face is None else (face.name, face.best)
+        text, name = segment.text, whose.name
+        lines.append(Line(segment.start, segment.end, text, name, step, whose, label, likely, guesses.get(s), evidence))
     return Subtitles(episode, tuple(lines), tuple(products.laughs), vectors, dict(counts))
 
 

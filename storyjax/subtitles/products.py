@@ -7,9 +7,12 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import Float32, UInt8
 
+from storyjax.subtitles.exemplars import Assignment
 from storyjax.subtitles.timeline import Segment, Timeline, Word
 
 _LAUGHED_AT_S = 0.15  # so much laughter in a segment counts: its end is not heard to the tenth of a second
+STEPS = ("speech", "laughter", "synchronisation", "face", "exemplar")
+"""How far a segment came on its way to an exemplar: a step's name says that it passed all up to and with it."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +72,7 @@ class Products:
     laughs: list[Laugh] = field(default_factory=list)
     peaks: list[Peaks] = field(default_factory=list)
     faces: list[Face] = field(default_factory=list)
+    guesses: list[Face] = field(default_factory=list)
     voices: list[VoiceVector] = field(default_factory=list)
 
     @property
@@ -84,6 +88,41 @@ class Products:
         """The voices of all segments."""
         width = len(self.voices[0].vector) if self.voices else 0
         return np.array([voice.vector for voice in self.voices], np.float32).reshape(len(self.voices), width)
+
+
+@dataclass(frozen=True)
+class Line:
+    """A line of the subtitles: its time (seconds), its text, who says it (None: unknown), and why.
+
+    Attributes:
+        step: how far the segment came towards an exemplar, one of STEPS.
+        assignment: the distances of its voice.
+        label: whose face it surely shows; `likely`: whose it shows most likely around the only peak; `guess`: whom its
+            whole frames show most likely, where that was looked for. None: nobody.
+        evidence: face and peaks, as `--why` shows them.
+    """
+
+    start: float
+    end: float
+    text: str
+    name: str | None
+    step: str
+    assignment: Assignment
+    label: str | None = None
+    likely: str | None = None
+    guess: str | None = None
+    evidence: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Subtitles:
+    """What was made of an episode."""
+
+    episode: str
+    lines: tuple[Line, ...]
+    laughs: tuple[Laugh, ...]
+    vectors: Float32[np.ndarray, "n d"]
+    exemplars: Mapping[str, int]
 
 
 @runtime_checkable

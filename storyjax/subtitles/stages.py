@@ -6,7 +6,7 @@ place; it is loaded when a stage is really run.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -37,6 +37,7 @@ from storyjax.subtitles.transcripts import read_transcript
 _LAUGH_BLOCK_S, _LAUGH_MARGIN_S = 60.0, 1.0
 _LOOK_S = 10.0  # of a longer segment, so many seconds are looked at together
 _SHORTEST_LOOK_S = 0.4
+_LOOKS_TOGETHER = 4  # segments whose pictures are embedded in one go; of 8 each, they are a batch of the finder's
 _LOOK_PIXELS = 224  # LWTNet's own
 _MOUTH_IN_PORTRAIT = 0.45  # from the top
 _VOICE_BATCH = 32
@@ -193,6 +194,7 @@ class Faces:
         frames: of a segment that are looked at; their embeddings are averaged.
         crop: the share of the picture that is looked at, around the peak. 1 is the whole frame, as in the thesis; less
             tells two apart who are in one shot, without any detector of faces.
+        known: how people are asked for, as far as other episodes have found out.
     """
 
     load: Callable[[], Finder]
@@ -204,6 +206,7 @@ class Faces:
     least: float = 0.0
     frames: int = 8
     crop: float = 1.0
+    known: dict[Member, Float32[np.ndarray, " d"]] = field(default_factory=dict, repr=False)
     name: str = "faces"
     row: type = Face
 
@@ -218,25 +221,39 @@ class Faces:
 
     @cached_property
     def _queries(self) -> Float32[np.ndarray, "c d"]:
-        finder = self.load()
-        return np.stack([query(finder, member) for member in self._members])
+        for member in self._members:
+            if member not in self.known:
+                self.known[member] = query(self.load(), member)
+        return np.stack([self.known[member] for member in self._members])
+
+    def wanted(self, products: Products) -> list[tuple[int, tuple[float, float]]]:
+        """The numbers of the segments that are looked at, and where."""
+        return [(p.segment, p.peaks[0][:2]) for p in products.peaks if len(p.peaks) == 1]
 
     def run(self, timeline: Timeline, products: Products) -> list[Face]:
-        wanted = [(p.segment, p.peaks[0]) for p in products.peaks if len(p.peaks) == 1]
-        if not wanted or not self._members:
+        wanted = self.wanted(products)
+        if not wanted or not self._members or not timeline.has_video:
             return []
         finder, faces = self.load(), []
-        for number, peak in wanted:
-            segment = products.segments[number]
-            end = min(segment.end, timeline.video_end)
-            times = segment.start + (np.arange(self.frames) + 0.5) * (end - segment.start) / self.frames
-            try:
-                frames = timeline.frames(times, round(finder.image_size / self.crop))
-                seen = finder.embed_images(around(frames, peak[:2], finder.image_size)).mean(axis=0)
-            except VideoError as error:
-                raise StoryjaxError(f"{error}") from error
-            faces.append(self._judge(number, seen / max(float(np.linalg.norm(seen)), 1e-9)))
+        for first in range(0, len(wanted), _LOOKS_TOGETHER):
+            part = wanted[first : first + _LOOKS_TOGETHER]
+            images = [self._look(timeline, products.segments[number], place, finder) for number, place in part]
+            seen = finder.embed_images(np.concatenate(images)).reshape(len(part), self.frames, -1).mean(axis=1)
+            seen /= np.maximum(np.linalg.norm(seen, axis=1, keepdims=True), 1e-9)
+            faces += [self._judge(number, vector) for (number, _), vector in zip(part, seen, strict=True)]
         return faces
+
+    def _look(
+        self, timeline: Timeline, segment: Segment, place: tuple[float, float], finder: Finder
+    ) -> UInt8[np.ndarray, "t y x 3"]:
+        """The pictures of a segment, around a place (shares of height and width)."""
+        end = min(segment.end, timeline.video_end)
+        times = segment.start + (np.arange(self.frames) + 0.5) * (end - segment.start) / self.frames
+        try:
+            frames = timeline.frames(times, round(finder.image_size / self.crop))
+        except VideoError as error:
+            raise StoryjaxError(f"{error}") from error
+        return around(frames, place, finder.image_size)
 
     def _judge(self, number: int, seen: Float32[np.ndarray, " d"]) -> Face:
         cosines = self._queries @ seen
@@ -255,6 +272,17 @@ class Faces:
             None if second is None else names[second],
             0.0 if second is None else round(float(shares[second]), 4),
         )
+
+
+@dataclass
+class Guesses(Faces):
+    """Whom the whole frames of every segment show most likely, sure or not: the label that it would get if no step left
+    any out. Evaluation alone wants it, to tell what each step is good for."""
+
+    name: str = "guesses"
+
+    def wanted(self, products: Products) -> list[tuple[int, tuple[float, float]]]:
+        return [(number, (0.5, 0.5)) for number in range(len(products.segments))]
 
 
 def around(

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float32, Float64, Int16, UInt8
+from jaxtyping import Float32, Float64, UInt8
 
-from storyjax.data.audio import RATE, NoAudioError, open_spool, read_span, spool_audio
+from storyjax.data.audio import RATE, NoAudioError, Spool, open_spool, read_span, spool_audio
 from storyjax.data.video import VideoError, decode_frames, probe
 from storyjax.errors import StoryjaxError
 
@@ -56,7 +56,7 @@ class Timeline:
     duration: float
     has_video: bool
     video_end: float
-    _spool: Int16[np.ndarray, " n"] = field(repr=False)
+    _spool: Spool = field(repr=False)
 
     @classmethod
     def open(cls, path: Path, spool: Path) -> "Timeline":

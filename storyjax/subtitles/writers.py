@@ -16,7 +16,7 @@ from typing import Any
 
 from storyjax.errors import StoryjaxError, nearest
 from storyjax.subtitles.cast import UNKNOWN
-from storyjax.subtitles.pipeline import Line, Subtitles
+from storyjax.subtitles.products import Line, Subtitles
 
 _SHORTEST_CUE_S = 0.3
 _FSI, _PDI = "\u2068", "\u2069"

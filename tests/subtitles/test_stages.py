@@ -16,6 +16,7 @@ from storyjax.subtitles.cast import Cast, Member
 from storyjax.subtitles.stages import (
     Face,
     Faces,
+    Guesses,
     Laugh,
     Laughter,
     Peaks,
@@ -149,6 +150,32 @@ def test_two_in_a_shot_are_told_apart_by_the_peak(tmp_path: Path) -> None:
         assert face.name == name
 
 
+def test_every_segment_is_guessed_at_whatever_its_peaks(film: Timeline, products: Products, tmp_path: Path) -> None:
+    cast = Cast((member(tmp_path, "Rhea", RED), member(tmp_path, "Bluma", BLUE)))
+    products.segments = 2 * products.segments
+    products.peaks = [Peaks(1, ((0.5, 0.5, 0.9),))]
+    made = Guesses(ColourFinder, "x", cast, "film", frames=2).run(film, products)
+    assert [guess.segment for guess in made] == list(range(6)), "more than are looked at together"
+    assert [guess.best for guess in made] == ["Rhea", "Bluma", "Bluma"] * 2
+
+
+def test_people_are_enrolled_once_for_all_episodes(film: Timeline, products: Products, tmp_path: Path) -> None:
+    enrolled = []
+
+    class Counting(ColourFinder):
+        def enrol(self, photos):
+            enrolled.append(len(photos))
+            return super().enrol(photos)
+
+    cast = Cast((member(tmp_path, "Rhea", RED), member(tmp_path, "Bluma", BLUE)), {"first": ("Rhea",)})
+    products.peaks = [Peaks(0, ((0.5, 0.5, 0.9),))]
+    known: dict = {}
+    for episode in ("first", "second", "third"):
+        (face,) = Faces(Counting, "x", cast, episode, frames=2, known=known).run(film, products)
+        assert face.best == "Rhea"
+    assert len(enrolled) == 2
+
+
 def test_a_photo_without_a_face_is_named(film: Timeline, products: Products, tmp_path: Path) -> None:
     class Strict(ColourFinder):
         def enrol(self, photos):
@@ -189,6 +216,7 @@ def test_sound_alone_has_no_pictures(tmp_path: Path, products: Products) -> None
     assert not timeline.has_video
     assert Synchronisation(CorrelatingSync, peaks, "x").run(timeline, products) == []
     assert Faces(ColourFinder, "x", Cast(()), "a").run(timeline, products) == []
+    assert Guesses(ColourFinder, "x", Cast((Member("A", "Ana"),)), "a").run(timeline, products) == []
 
 
 def test_faces_round_trip_as_rows() -> None:

@@ -17,7 +17,7 @@ from storyjax.subtitles.evaluate import (
     precision_curve,
 )
 from storyjax.subtitles.exemplars import Assignment
-from storyjax.subtitles.pipeline import Line, Subtitles
+from storyjax.subtitles.products import Line, Subtitles
 from storyjax.subtitles.published import AnnotatedEpisode, TrueLine, read_lines, read_published
 
 
@@ -54,23 +54,19 @@ def test_a_segment_belongs_to_who_speaks_most_of_it() -> None:
 
 def test_steps_count_what_is_left_and_how_much_of_it_is_right() -> None:
     rows = [
-        judged("Ana", "Ana", 0.1, step="exemplar", label="Ana"),
-        judged("Ana", "Ana", 0.1, step="exemplar", label="Ana"),
-        judged("Ben", "Ana", 0.1, step="face", label="Ana"),
-        judged("Ben", "Ana", 0.1, step="synchronisation"),
-        judged("Ben", "Ana", 0.1, step="speech"),
+        judged("Ana", "Ana", 0.1, step="exemplar", label="Ana", likely="Ana", guess="Ana"),
+        judged("Ana", "Ana", 0.1, step="exemplar", label="Ana", likely="Ana", guess="Ben"),
+        judged("Ben", "Ana", 0.1, step="face", label="Ana", likely="Ana", guess="Ben"),
+        judged("Ben", "Ana", 0.1, step="synchronisation", likely="Ana", guess="Ana"),
+        judged("Ben", "Ana", 0.1, step="speech", guess="Ana"),
     ]
     steps = exemplar_steps(rows)
-    assert [steps[f"{s}/count"] for s in ("speech", "laughter", "synchronisation", "face", "exemplar")] == [
-        5,
-        4,
-        4,
-        3,
-        2,
-    ]
+    order = ("speech", "laughter", "synchronisation", "face", "exemplar")
+    assert [steps[f"{s}/count"] for s in order] == [5, 4, 4, 3, 2]
     assert steps["exemplar/yield"] == pytest.approx(0.4)
-    assert steps["face/precision"] == pytest.approx(2 / 3)
-    assert steps["exemplar/precision"] == 1.0
+    assert [steps[f"{s}/precision"] for s in order] == pytest.approx([2 / 5, 2 / 4, 2 / 4, 2 / 3, 1])
+    silent = exemplar_steps([judged("Ana", "Ana", 0.1), judged(None, "Ana", 0.1)])
+    assert not [key for key in silent if "precision" in key], "nothing was looked at"
 
 
 def test_the_curve_falls_where_far_voices_are_wrong_and_the_oracle_knows_who_has_exemplars() -> None:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
+from storyjax.errors import StoryjaxError
 from storyjax.subtitles import tv
 from storyjax.subtitles.pipeline import Models
 from storyjax.train.experiment import StreamSpec
@@ -39,8 +40,8 @@ def heard(models: Models, series: Path, monkeypatch: pytest.MonkeyPatch, transcr
     """Transcripts for recognition, which has tests of its own."""
     real = tv.subtitle
 
-    def with_transcripts(videos, cast, config, work, models):
-        return real(videos, cast, config, work, models, transcripts, False)
+    def with_transcripts(videos, cast, config, work, models, guesses):
+        return real(videos, cast, config, work, models, transcripts, False, guesses)
 
     monkeypatch.setattr(tv, "subtitle", with_transcripts)
     return models
@@ -60,6 +61,7 @@ def test_the_show_is_evaluated(config: ConfigDict, heard: Models, tmp_path: Path
         "distance",
         "chance",
     ]
+    keys += [f"steps/{step}/precision" for step in ("speech", "laughter", "synchronisation")]
     assert {f"tv/{key}" for key in keys} <= set(results)
     assert results["tv/distance"] == pytest.approx(0.9)
     assert results["tv/accuracy"] > results["tv/chance"]
@@ -74,14 +76,14 @@ def test_training_moves_the_distance_to_where_friends_end(config: ConfigDict, he
         "distance": np.concatenate([near, far]).astype(np.float32),
         "right": np.repeat([1.0, 0.0], [60, 40]).astype(np.float32),
     }
-    params = {"subtitles": {"distance": np.float32(0.9), "log_slope": np.float32(3.0)}}
+    params = {"subtitles": {"distance": np.float32(0.5)}}
     stream = iter(tv._Draws(show, StreamSpec(64, 0)))
     step = jax.jit(jax.value_and_grad(lambda p, batch: tv.loss(p, batch, jax.random.key(0))[0]))
     losses = []
     for _ in range(150):
         value, gradient = step(params, next(stream))
         losses.append(float(value))
-        params = jax.tree.map(lambda p, g: p - 0.05 * g, params, gradient)
+        params = jax.tree.map(lambda p, g: p - 0.02 * g, params, gradient)
     assert losses[-1] < 0.5 * losses[0]
     assert 0.33 < float(params["subtitles"]["distance"]) < 0.47
     again = next(iter(tv._Draws(show, StreamSpec(64, 0, start_step=7))))
@@ -90,7 +92,31 @@ def test_training_moves_the_distance_to_where_friends_end(config: ConfigDict, he
 
 
 def test_the_calibration_is_of_the_validation_episode(config: ConfigDict, heard: Models) -> None:
-    rows = tv.Show(tv.from_config(tv.TvData, config.data), 0, heard).calibration
+    show = tv.Show(tv.from_config(tv.TvData, config.data), 0, heard)
+    rows = show.calibration
     assert set(np.unique(rows["right"])) <= {0.0, 1.0}
     assert rows["right"].mean() > 0.3
+    assert len(rows["right"]) > 0.9 * len(show.seasons("val")[0][0].lines), "strangers and mistaken ones, too"
     assert ((rows["distance"] >= 0) & (rows["distance"] <= 2)).all()
+
+
+def test_thresholds_are_chosen_on_seasons_that_are_not_tested(
+    series: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = []
+
+    def linked(root: Path, episodes: int, seconds: float, seed: int) -> None:
+        made.append((root.name, episodes, seconds, seed))
+        root.parent.mkdir(exist_ok=True)
+        root.symlink_to(series)
+
+    monkeypatch.setattr("storyjax.storyworld.series.export_series", linked)
+    data = tv.TvData(str(tmp_path / "root"), "StoryWorld", storyworld=tv.World(2, 30.0, (8, 9)))
+    show = tv.Show(data, 3)
+    assert [len(season) for season in show.seasons("test")] == [2], "every episode of the season is tested"
+    assert [len(season) for season in show.seasons("val")] == [2, 2]
+    assert made == [("3", 2, 30.0, 3), ("8", 2, 30.0, 8), ("9", 2, 30.0, 9)]
+    tested, chosen = ({str(e.video) for season in show.seasons(split) for e in season} for split in ("test", "val"))
+    assert not tested & chosen
+    with pytest.raises(StoryjaxError, match="seed 8 is that of a validation season"):
+        tv.Show(data, 8)

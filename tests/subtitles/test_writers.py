@@ -8,7 +8,7 @@ import pytest
 
 from storyjax.errors import StoryjaxError
 from storyjax.subtitles.exemplars import Assignment
-from storyjax.subtitles.pipeline import Line, Subtitles
+from storyjax.subtitles.products import Line, Subtitles
 from storyjax.subtitles.stages import Laugh
 from storyjax.subtitles.transcripts import read_transcript
 from storyjax.subtitles.writers import FORMATS, to_ass, to_json, to_rttm, to_srt, to_vtt, why, write_subtitles
