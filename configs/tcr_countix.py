@@ -30,7 +30,7 @@ def get_config(variant: str = "paper") -> ConfigDict:
         "fps": 25.0,
     }
     if variant == "embedded":
-        embed(config, steps=300, batch_size=8)
+        embed(config, steps=3000, batch_size=32)
         config.init = ConfigDict({"checkpoint": None})
         config.model.tcr = ConfigDict({"width": 128, "heads": 4, "queries": 16, "max_prompt": 8})
         config.optim.learning_rate = 1e-3
@@ -43,6 +43,9 @@ def get_config(variant: str = "paper") -> ConfigDict:
             "frames": 64,
             "fps": 8.0,
             "most_count": 8,
+            "longest_piece": 1.0,  # a movement of StoryWorld takes a second and comes again by itself
+            "around": 0.0,
+            "cached": True,
             "condition_length": 4,
             "hidden": 128,
         }

@@ -20,7 +20,7 @@ moments it looked at.
   storyjax ask story.mp4 --caption 6-8                     what happens from second 6 to second 8
   storyjax ask story.mp4 --when "ana danced"               when something happens
   storyjax ask film.mp4 --anticipate "take cup, wash cup" --checkpoint runs/tcr_ego4d_lta     what comes next
-  storyjax ask film.mp4 --count --checkpoint runs/tcr_countix                                 how many repetitions
+  storyjax ask clip.mp4 --count                            how many repetitions
 
 The model that comes with storyjax is small and has seen nothing but StoryWorld (`storyjax data storyworld --help`): it
 knows that world's words only, and what it says of other videos is a guess.
@@ -37,7 +37,9 @@ def add(commands: argparse._SubParsersAction, made: dict[str, argparse.ArgumentP
     ask.add_argument(
         "--anticipate", nargs="?", const="", metavar="ACTIONS", help="tells what comes next, after these actions"
     )
-    ask.add_argument("--count", action="store_true", help="counts repetitions; needs a checkpoint of tcr_countix")
+    ask.add_argument(
+        "--count", action="store_true", help="counts repetitions (other checkpoints: those of tcr_countix)"
+    )
     ask.add_argument(
         "--options", nargs="+", metavar="OPTION", help="two to eight answers to choose from; without, it answers freely"
     )
@@ -63,11 +65,10 @@ def _ask(arguments: argparse.Namespace) -> int:
 
     if arguments.figure:
         figure.check_path(arguments.figure)
-    source = str(arguments.checkpoint)
     if arguments.count:
-        from storyjax.tcr.telling import count
+        from storyjax.tcr.telling import SHIPPED_COUNTER, count
 
-        answer = count(arguments.checkpoint, arguments.video)
+        answer, source = count(arguments.checkpoint, arguments.video), str(arguments.checkpoint or SHIPPED_COUNTER)
     else:
         predictor = Predictor.from_checkpoint(arguments.checkpoint)
         answer, source = _answer(predictor, arguments), predictor.source

@@ -4,6 +4,7 @@ On Kinetics and Countix the TCR is trained from scratch on one token a frame. Fo
 pre-trained one, frozen with its tower, and only a head is trained.
 """
 
+import dataclasses
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -26,8 +27,9 @@ from storyjax.metrics.counting import counting, counting_sums, selection, select
 from storyjax.metrics.grounding import Detection
 from storyjax.storyworld.long_videos import EXPORTS
 from storyjax.tcr import standalone
-from storyjax.tcr.config import folder, frozen_towers, make_model, make_tokenizer
+from storyjax.tcr.config import folder, frozen_towers, make_model, make_tokenizer, make_tower
 from storyjax.tcr.data import Ablation
+from storyjax.tcr.features import Tower
 from storyjax.tcr.finetune import Dataset, Source
 from storyjax.tcr.model import VideoLanguageModel, sinusoids, time_to_bin
 from storyjax.tcr.patches import all_patches
@@ -40,6 +42,7 @@ from storyjax.tcr.standalone_data import (
     RepetitionLoader,
     SpanLoader,
     StitchLoader,
+    see_all,
 )
 from storyjax.train.checkpoint import load_trainable
 from storyjax.train.experiment import Batch, Evaluator, Experiment, Params, StreamSpec, Task, summing_evaluator
@@ -57,9 +60,11 @@ class HeadData:
         frames: that are seen; Kinetics has 300 in a clip, stitched films have 128.
         kept: frames that the "random" sampler keeps.
         videos, most_frames: of stitched films: clips at most, and frames of a clip at most.
-        most_count, fps: of synthetic repetitions.
+        most_count, fps, longest_piece, around: of synthetic repetitions (standalone_data.RepetitionLoader).
+        cached: the frozen tower looks once at all clips, and what it saw stays in memory; of clips alone.
         bins, most_moments, exercises_per_video: of language and moment queries.
         resampler: of these, the pre-trained TCR: a run, a file or shipped:NAME.
+        tune: of these, whether it is trained as well; the thesis's stays frozen.
         hidden: width of the heads' inner layers.
     """
 
@@ -79,10 +84,14 @@ class HeadData:
     most_frames: int = 64
     most_count: int = 20
     fps: float = 25.0
+    longest_piece: float | None = None
+    around: float = 0.25
+    cached: bool = False
     bins: int = 128
     most_moments: int = 24
     exercises_per_video: int = 1
     resampler: str | None = None
+    tune: bool = False
     classes: int = 400
     hidden: int = 512
     max_broken_share: float | None = None
@@ -124,16 +133,17 @@ class Standalone:
 
     def out(self, params: Params, batch: Batch) -> Any:
         """What the head says of each clip, or of each exercise, (b k) rows."""
-        tokens = self.model.look(params, batch["frames"])
         head = functools.partial(self.head.apply, {"params": params["head"]})
         if self.pretrained:
-            visual, frame_of = all_patches(tokens)
+            visual, frame_of = all_patches(self.model.look(params, batch["frames"]))
             bins = time_to_bin(batch["seconds"], self.model.tcr.config)
             bins, mask = (jnp.take_along_axis(x, frame_of, axis=1) for x in (bins, batch["frame_mask"]))
             asked = (batch["task"], batch["condition"], batch["condition_mask"])
             queries, _ = self.model.tcr.apply({"params": params["tcr"]}, visual, bins, mask, *asked, project=False)
-            return head(rearrange(jax.lax.stop_gradient(queries), "b k q d -> (b k) q d"))
-        frames = tokens[:, :, 0]  # one token a frame: CLS
+            queries = queries if self.data.tune else jax.lax.stop_gradient(queries)
+            return head(rearrange(queries, "b k q d -> (b k) q d"))
+        # One token a frame: CLS.
+        frames = batch["tokens"] if "tokens" in batch else self.model.look(params, batch["frames"])[:, :, 0]
         positions = jnp.broadcast_to(jnp.arange(frames.shape[1])[None], frames.shape[:2])
         if self.data.sampler == "attention":
             return head(frames, sinusoids(positions[0], self.data.hidden))
@@ -247,7 +257,12 @@ def _span_experiment(config: ConfigDict, data: HeadData, model: VideoLanguageMod
         kind,
         detect,
     )
-    return _experiment(config, head, Task(name, train_data, head.loss), evaluator, "head/.*", lambda: len(groups()))
+    trainable = "(tcr|head)/.*" if data.tune else "head/.*"
+
+    def size() -> int:
+        return len(source.groups(data.train, config.get("seed", 0)))
+
+    return _experiment(config, head, Task(name, train_data, head.loss), evaluator, trainable, size)
 
 
 def _experiment(
@@ -283,6 +298,8 @@ def build(config: ConfigDict) -> Experiment:
     model = make_model(config.model, config.precision)
     head = Standalone(model, make_head(data, model), data)
     if head.pretrained:
+        if data.cached:
+            raise StoryjaxError(f"config.data.cached: {data.task} are looked for in whole films; it is for clips alone")
         return _span_experiment(config, data, model, head)
     builder, world = (Countix, "countix") if data.task == "counting" else (Kinetics400, "kinetics")
     tokenizer = functools.cache(lambda: make_tokenizer(config.model))
@@ -297,8 +314,14 @@ def build(config: ConfigDict) -> Experiment:
             EXPORTS[kind](place, stories)
         return prepare_segments(of, place, data.data_dir, split, data.max_broken_share)
 
+    @functools.cache
+    def tower() -> Tower:
+        return make_tower(config)
+
+    @functools.cache
     def clips(split: str, synthetic: bool = False) -> Clips:
-        return Clips(records(split, synthetic), size, tokenizer(), data.condition_length)
+        made = Clips(records(split, synthetic), size, tokenizer(), data.condition_length)
+        return dataclasses.replace(made, seen=see_all(made, tower().look)) if data.cached else made
 
     @functools.cache
     def classes() -> tuple[str, ...]:
@@ -317,7 +340,8 @@ def build(config: ConfigDict) -> Experiment:
         if data.task == "selection":
             return StitchLoader(clips(split), data.frames, data.videos, data.most_frames, train)
         if train:
-            return RepetitionLoader(clips(data.train, True), data.frames, data.most_count, data.fps)
+            pieces = (data.most_count, data.fps, data.longest_piece, data.around)
+            return RepetitionLoader(clips(data.train, True), data.frames, *pieces)
         return CountLoader(clips(split), data.frames)
 
     streams = {"max_broken_share": 0.05 if data.max_broken_share is None else data.max_broken_share}

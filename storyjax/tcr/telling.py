@@ -30,6 +30,7 @@ from storyjax.weights.tree_io import flatten, unflatten
 
 BINS = 1000  # timestamps of a film (§3.3.4)
 ACTIONS = 28
+SHIPPED_COUNTER = "shipped:tcr_countix_storyworld"
 
 
 def parse_stretch(text: str) -> tuple[float, float]:
@@ -144,13 +145,13 @@ def anticipate(
 
 
 def count(checkpoint: str | None, video: str | os.PathLike[str]) -> Answer:
-    """How often a movement is repeated, by a checkpoint of configs/tcr_countix.py (§3.6.3).
+    """How often a movement is repeated, by a checkpoint of configs/tcr_countix.py (§3.6.3); None: the one that ships,
+    which knows StoryWorld alone.
 
-    Raises StoryjaxError where there is none, or it is of another task.
+    Raises StoryjaxError where it is of another task.
     """
     advice = "train configs/tcr_countix.py and give its workdir with --checkpoint"
-    if checkpoint is None:
-        raise StoryjaxError(f"no model that counts comes with storyjax: {advice}")
+    checkpoint = SHIPPED_COUNTER if checkpoint is None else checkpoint
     place = folder(checkpoint)
     config = read_config(place, checkpoint)
     data = config.get("data", ConfigDict())

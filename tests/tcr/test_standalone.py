@@ -1,5 +1,6 @@
 """The TCR without a language model: its heads' losses, what they are trained on, and a run of recognition."""
 
+import dataclasses
 import itertools
 import json
 from pathlib import Path
@@ -12,14 +13,14 @@ import tiny_tcr
 from ml_collections import ConfigDict
 
 from storyjax.data.builders.kinetics import Countix, Kinetics400
-from storyjax.data.builders.segments import prepare_segments
+from storyjax.data.builders.segments import SegmentSource, prepare_segments
 from storyjax.data.text import WordTokenizer
 from storyjax.errors import StoryjaxError
 from storyjax.storyworld import long_videos
 from storyjax.storyworld.vocabulary import vocabulary
 from storyjax.tcr import standalone
 from storyjax.tcr.discriminative import build, moments_of_set, moments_of_spans
-from storyjax.tcr.standalone_data import ClassLoader, Clips, CountLoader, RepetitionLoader, StitchLoader
+from storyjax.tcr.standalone_data import ClassLoader, Clips, CountLoader, RepetitionLoader, StitchLoader, see_all
 from storyjax.train.experiment import StreamSpec
 from storyjax.train.settings import complete
 
@@ -145,6 +146,61 @@ def test_synthetic_repetitions_repeat(clips: Clips) -> None:
     assert counts <= {2, 3, 4}
 
 
+def test_a_piece_is_one_movement_where_it_has_to_be(clips: Clips, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+    monkeypatch.setattr(Clips, "at", lambda self, index, times: asked.append(times) or np.zeros((len(times), 2, 2, 3)))
+    loader = RepetitionLoader(clips, frames=40, most=2, fps=4.0, longest=0.75, around=0.0)
+    free = RepetitionLoader(clips, frames=40, most=2, fps=4.0)
+    for seed in range(8):
+        loader(0, RNG(seed))
+        free(0, RNG(seed))
+    bounded, unbounded = asked[::2], asked[1::2]
+    assert max(np.ptp(times) for times in bounded) < 0.75 < max(np.ptp(times) for times in unbounded)
+    # With nothing around it, the first half of the frames is the same piece as the second.
+    again = [np.allclose(times[:20], times[20:]) for times in bounded]
+    assert all(again)
+    assert not all(np.allclose(times[:20], times[20:]) for times in unbounded)
+
+
+def test_what_was_seen_once_is_what_would_be_decoded(clips: Clips) -> None:
+    """A tower that tells each frame's mean colour, once for all clips, against frames decoded each time."""
+    calls = []
+
+    def look(frames: np.ndarray) -> np.ndarray:
+        calls.append(len(frames))
+        return np.stack([frames.mean(axis=(1, 2)), np.zeros((len(frames), 3))], axis=1)  # (m n e), CLS first
+
+    seen = dataclasses.replace(clips, seen=see_all(clips, look, together=40))
+    assert len(calls) > 1
+    assert sum(calls) == sum(map(len, seen.seen.starts))
+    for index in range(len(clips.records)):
+        assert seen.stretch(index) == clips.stretch(index)
+        times = RNG(index).uniform(0, clips.stretch(index)[1] - 1e-3, 9)
+        np.testing.assert_allclose(seen.at(index, times), clips.at(index, times).mean(axis=(1, 2)), rtol=1e-5)
+    batch = ClassLoader(seen, (clips.label(0),), 5, train=True)(0, RNG(0))
+    assert batch["tokens"].shape == (5, 3)
+    assert "frames" not in batch
+
+
+def test_a_clip_that_cannot_be_seen_is_told_when_it_is_asked_for(clips: Clips) -> None:
+    class Damaged(SegmentSource):
+        def __init__(self):
+            vars(self).update(vars(clips.records))
+
+        def __len__(self) -> int:
+            return 2
+
+        def __getitem__(self, index: int) -> dict:
+            record = clips.records[index]
+            return {**record, "video": b"no video"} if index == 0 else record
+
+    broken = dataclasses.replace(clips, records=Damaged())
+    seen = dataclasses.replace(broken, seen=see_all(broken, lambda frames: np.zeros((len(frames), 1, 3), np.float32)))
+    assert seen.frames(1, 4, None).shape == (4, 3)
+    with pytest.raises(StoryjaxError, match="is not a video"):
+        seen.frames(0, 4, None)
+
+
 def test_real_counts_are_read(root: Path) -> None:
     records = prepare_segments(Countix, root / "countix", root / "prepared", "val")
     batch = CountLoader(Clips(records, 16, TOKENIZER, 4), 8)(0, RNG(0))
@@ -185,6 +241,8 @@ def make_config(root: Path, task: str, **more) -> ConfigDict:
         ("recognition", {"eval": "train", "sampler": "attention"}, "kinetics/acc"),
         ("selection", {}, "selection/precision"),
         ("counting", {}, "countix/mae"),
+        ("counting", {"cached": True}, "countix/mae"),
+        ("moments", {"tune": True}, "standalone_mq/avg_map"),
         ("moments", {}, "standalone_mq/avg_map"),
         ("queries", {}, "standalone_nlq/mr@5"),
     ],
