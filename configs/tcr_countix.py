@@ -43,8 +43,8 @@ def get_config(variant: str = "paper") -> ConfigDict:
             "frames": 64,
             "fps": 8.0,
             "most_count": 8,
-            "longest_piece": 1.0,  # a movement of StoryWorld takes a second and comes again by itself
-            "around": 0.0,
+            "movement": 1.0,  # a movement of StoryWorld takes a second and comes again by itself
+            "changes": True,
             "cached": True,
             "condition_length": 4,
             "hidden": 128,

@@ -217,25 +217,30 @@ class RepetitionLoader:
 
     The piece is about `frames / count` frames long, forward or there and back, with other frames of the clip before and
     after it in some examples. The true count follows from how it was made, as long as the piece shows nothing that
-    repeats in itself.
+    repeats in itself. Where clips are known to be of movements that do, every `movement` seconds, the piece is some
+    whole movements, and these are what is counted.
 
     Attributes:
-        fps: at which a piece is played, about.
-        longest: of a piece, in seconds; where clips are of movements that come again by themselves, one of these.
-        around: the largest share of the frames that are before and after the repetitions.
+        fps: at which a piece is played, about; where `movement` is given, the count alone says how fast.
+        movement: seconds of one movement in all clips; None: clips repeat nothing by themselves.
     """
 
     clips: Clips
     frames: int
     most: int
     fps: float
-    longest: float | None = None
-    around: float = 0.25
+    movement: float | None = None
 
     def __call__(self, index: int, rng: np.random.Generator) -> Batch:
         duration = self.clips.stretch(index)[1]
         count = int(rng.integers(2, self.most + 1))
-        around = int(rng.integers(0, int(self.frames * self.around) + 1)) if rng.random() < 0.5 else 0
+        times = self._pieces(count, duration, rng) if self.movement is None else self._moves(count, duration, rng)
+        frames = self.clips.at(index, np.clip(times, 0, max(duration - 1e-3, 0.0)))
+        return {**self.clips.batch(frames, self.clips.label(index)), "count": np.float32(count)}
+
+    def _pieces(self, count: int, duration: float, rng: np.random.Generator) -> np.ndarray:
+        """Seconds into a clip, of each frame."""
+        around = int(rng.integers(0, self.frames // 4 + 1)) if rng.random() < 0.5 else 0
         before = int(rng.integers(0, around + 1))
         repeated = self.frames - around
         # The phase of each repeated frame within the piece, 0 to 1.
@@ -243,13 +248,16 @@ class RepetitionLoader:
         if rng.random() < 0.3:
             phase = 1.0 - np.abs(2.0 * phase - 1.0)
         length = min(duration, float(rng.uniform(0.5, 1.5)) * repeated / count / self.fps)
-        length = length if self.longest is None else min(length, self.longest)
         first = float(rng.uniform(0, max(duration - length, 0.0)))
         lead = np.maximum(first - np.arange(before, 0, -1) / self.fps, 0.0)
         tail = np.minimum(first + length + np.arange(1, around - before + 1) / self.fps, duration)
-        times = np.concatenate([lead, first + phase * length, tail])
-        frames = self.clips.at(index, np.clip(times, 0, max(duration - 1e-3, 0.0)))
-        return {**self.clips.batch(frames, self.clips.label(index)), "count": np.float32(count)}
+        return np.concatenate([lead, first + phase * length, tail])
+
+    def _moves(self, count: int, duration: float, rng: np.random.Generator) -> np.ndarray:
+        movement = self.movement or duration
+        in_piece = int(rng.integers(1, max(1, int(duration / movement)) + 1))
+        first = float(rng.uniform(0, max(duration - in_piece * movement, 0.0)))
+        return first + (np.arange(self.frames) * count / self.frames) % in_piece * movement
 
 
 @dataclass(frozen=True)

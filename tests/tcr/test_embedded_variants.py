@@ -1,17 +1,21 @@
 """Every small variant of thesis Ch. 3's configs trains and is measured: from stories to results.json, with a resampler
 and towers of a few thousand weights, a handful of stories and two steps; all else is as the config says."""
 
+import functools
 import json
 from collections.abc import Iterator
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 import tiny_tcr
+from jax.experimental.compilation_cache import compilation_cache
 from ml_collections import ConfigDict
 
 from storyjax.configuration import load_config
 from storyjax.storyworld import long_videos
+from storyjax.tcr import config as nextqa
 from storyjax.train.loop import run
 
 ROOT = Path(__file__).parents[2]
@@ -44,22 +48,41 @@ EVERY: dict[tuple[str, str], tuple[str, ...]] = {
 }
 
 
+# What compiling takes is most of what this file takes: XLA is told to make no effort, and programs that are equal for
+# several data sets (shapes are made so below) are compiled once.
+COMPILING = {
+    "jax_disable_most_optimizations": True,
+    "jax_persistent_cache_min_compile_time_secs": 0.0,
+    "jax_persistent_cache_min_entry_size_bytes": -1,
+}
+
+
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     root = tmp_path_factory.mktemp("small")
-    tiny_tcr.write_checkpoint(root / "tiny")
+    tiny_tcr.write_checkpoint(root / "tiny", tcr={"cross_attention_blocks": (0,), "blocks": 1})
+    before = {name: jax.config.values[name] for name in (*COMPILING, "jax_compilation_cache_dir")}
+    for name, value in {**COMPILING, "jax_compilation_cache_dir": str(root / "programs")}.items():
+        jax.config.update(name, value)
+    compilation_cache.reset_cache()
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(long_videos, "SIZE", 32)
+        for kind, export in long_videos.EXPORTS.items():
+            patched.setitem(long_videos.EXPORTS, kind, functools.partial(export, fps=2))
+        patched.setattr(nextqa, "export_nextqa", functools.partial(nextqa.export_nextqa, size=32, fps=2))
         yield root
+    for name, value in before.items():
+        jax.config.update(name, value)
+    compilation_cache.reset_cache()
 
 
 def shrink(config: ConfigDict, root: Path) -> None:
     """Fewer stories and smaller networks; nothing else of the config changes."""
     tiny = json.loads((root / "tiny" / "tcr" / "config.json").read_text())["model"]
     config.model.vision.weights, config.model.llm.weights = tiny["vision"]["weights"], tiny["llm"]["weights"]
-    tiny["tcr"]["max_prompt"] = config.model.tcr.max_prompt
-    config.model.tcr = ConfigDict({**tiny["tcr"], "cross_attention_blocks": (0,), "blocks": 2})
-    config.init = ConfigDict({"checkpoint": None})
+    config.model.tcr = ConfigDict(tiny["tcr"])
+    if config.get("init", ConfigDict()).get("checkpoint") is not None:
+        config.init.checkpoint = str(root / "tiny" / "tcr")
     config.train = ConfigDict({"steps": 2, "batch_size": 2})
     config.optim.warmup_steps = 1
     config.eval = ConfigDict({"every": 0, "batch_size": 1})
@@ -73,7 +96,7 @@ def shrink(config: ConfigDict, root: Path) -> None:
 
 
 def place(section: ConfigDict, root: Path) -> None:
-    """Has a section's data under `root`, of so few stories as will do."""
+    """Has a section's data under `root`, of so few stories and in such shapes as will do."""
     if "data_dir" in section:
         section.data_dir = str(root / "prepared")
     for where, stories in (("manual_dir", "storyworld"), ("clips_dir", "clips_storyworld")):
@@ -82,11 +105,15 @@ def place(section: ConfigDict, root: Path) -> None:
             section[where], section[stories] = str(root / world), ConfigDict(FEW[world])
     if "frames" in section:
         section.frames = 8
+    if "recipe" in section:
+        one_row = section.recipe in ("lta", "matching")
+        rows = {"exercises_per_video": 1 if one_row else 2, "eval_exercises": 1 if one_row else 2}
+        section.update({"prompt_length": 62, "target_length": 62 if section.recipe == "lta" else 24, **rows})
     if "videos" in section:  # of stitched films: as many frames as before must fit in
         section.videos, section.most_frames = 3, 4
     if "classes" in section:  # of so few training clips not every class of the others is one
         section.eval = "train"
-    if "candidates" in section or section.get("recipe") == "lta":
+    if section.get("recipe") == "lta":
         section.candidates = 2
     if "resampler" in section:
         section.resampler = str(root / "tiny" / "tcr")

@@ -19,7 +19,7 @@ from storyjax.errors import StoryjaxError
 from storyjax.storyworld import long_videos
 from storyjax.storyworld.vocabulary import vocabulary
 from storyjax.tcr import standalone
-from storyjax.tcr.discriminative import build, moments_of_set, moments_of_spans
+from storyjax.tcr.discriminative import build, changes, moments_of_set, moments_of_spans
 from storyjax.tcr.standalone_data import ClassLoader, Clips, CountLoader, RepetitionLoader, StitchLoader, see_all
 from storyjax.train.experiment import StreamSpec
 from storyjax.train.settings import complete
@@ -146,20 +146,32 @@ def test_synthetic_repetitions_repeat(clips: Clips) -> None:
     assert counts <= {2, 3, 4}
 
 
-def test_a_piece_is_one_movement_where_it_has_to_be(clips: Clips, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_whole_movements_are_counted_where_clips_repeat_them(clips: Clips, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
     monkeypatch.setattr(Clips, "at", lambda self, index, times: asked.append(times) or np.zeros((len(times), 2, 2, 3)))
-    loader = RepetitionLoader(clips, frames=40, most=2, fps=4.0, longest=0.75, around=0.0)
-    free = RepetitionLoader(clips, frames=40, most=2, fps=4.0)
-    for seed in range(8):
-        loader(0, RNG(seed))
-        free(0, RNG(seed))
-    bounded, unbounded = asked[::2], asked[1::2]
-    assert max(np.ptp(times) for times in bounded) < 0.75 < max(np.ptp(times) for times in unbounded)
-    # With nothing around it, the first half of the frames is the same piece as the second.
-    again = [np.allclose(times[:20], times[20:]) for times in bounded]
-    assert all(again)
-    assert not all(np.allclose(times[:20], times[20:]) for times in unbounded)
+    loader = RepetitionLoader(clips, frames=60, most=6, fps=4.0, movement=0.5)
+    pieces = set()
+    for seed in range(20):
+        count, times = int(loader(0, RNG(seed))["count"]), asked[-1]
+        # Within the movement every frame is where the count says, however many movements the piece has.
+        phase = (times - times[0]) / 0.5
+        np.testing.assert_allclose(np.cos(2 * np.pi * phase), np.cos(2 * np.pi * np.arange(60) * count / 60), atol=1e-6)
+        assert 0 <= times.min() <= times.max() < clips.stretch(0)[1]
+        pieces.add(round(float(np.ceil(phase.max() - 1e-6))))
+    assert len(pieces) > 2
+
+
+def test_what_changes_is_told_apart_from_what_stays() -> None:
+    """A clip of period 4 upon a large constant: its rows are alike at distances of 4, and the constant is gone."""
+    moving = np.tile(RNG(0).normal(0, 0.01, (1, 4, 8)), (1, 3, 1)).astype(np.float32)
+    told = np.asarray(changes(jnp.asarray(moving + 50.0)))
+    assert told.shape == (1, 12, 20)
+    np.testing.assert_allclose(told[..., :8].mean(axis=1), 0, atol=1e-3)
+    np.testing.assert_allclose(told[..., :8].std(), 1.0, rtol=1e-3)
+    alike = told[0, :, 8:]  # the distance 0 is at 6
+    np.testing.assert_allclose(alike[:8, 10], alike[:8, 6], atol=1e-2)
+    assert (alike[:8, 8] < alike[:8, 6] - 0.1).any()
+    assert (alike[0, :6] == 0).all()  # there is nothing before the first frame
 
 
 def test_what_was_seen_once_is_what_would_be_decoded(clips: Clips) -> None:
@@ -241,7 +253,7 @@ def make_config(root: Path, task: str, **more) -> ConfigDict:
         ("recognition", {"eval": "train", "sampler": "attention"}, "kinetics/acc"),
         ("selection", {}, "selection/precision"),
         ("counting", {}, "countix/mae"),
-        ("counting", {"cached": True}, "countix/mae"),
+        ("counting", {"cached": True, "changes": True, "movement": 1.0}, "countix/mae"),
         ("moments", {"tune": True}, "standalone_mq/avg_map"),
         ("moments", {}, "standalone_mq/avg_map"),
         ("queries", {}, "standalone_nlq/mr@5"),
