@@ -30,10 +30,11 @@ def get_config(variant: str = "paper") -> ConfigDict:
         "fps": 25.0,
     }
     if variant == "embedded":
-        embed(config, steps=3000, batch_size=32)
+        embed(config, steps=1500, batch_size=16)
         config.init = ConfigDict({"checkpoint": None})
         config.model.tcr = ConfigDict({"width": 128, "heads": 4, "queries": 16, "max_prompt": 8})
         config.optim.learning_rate = 1e-3
+        config.optim.warmup_steps = 50
         data |= {
             "manual_dir": "runs/storyworld/countix",
             "data_dir": "runs/storyworld/prepared",

@@ -28,7 +28,7 @@ def get_config(variant: str = "paper") -> ConfigDict:
     if variant.startswith("selection"):
         data |= {"task": "selection", "frames": 128}
     if variant.endswith("embedded"):
-        embed(config, steps=1000, batch_size=32)
+        embed(config, steps=400, batch_size=16)
         config.init = ConfigDict({"checkpoint": None})
         config.model.tcr = ConfigDict({"width": 128, "heads": 4, "queries": 8, "max_prompt": 8})
         config.optim.learning_rate = 1e-3

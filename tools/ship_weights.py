@@ -37,7 +37,7 @@ SHIPPED = Path(__file__).resolve().parents[1] / "storyjax" / "weights" / "shippe
 _PAD_DATA = ("frames", "text_length", "face_crop", "ending", "detector")
 
 # What a head of the TCR without a language model needs to know of its data.
-_HEAD_DATA = ("task", "frames", "condition_length", "classes", "hidden")
+_HEAD_DATA = ("task", "frames", "condition_length", "classes", "hidden", "changes")
 
 
 # The networks of the subtitles: their config's class, and where they are in the parameters; what else there is helped
