@@ -38,7 +38,11 @@ def add(commands: argparse._SubParsersAction, made: dict[str, argparse.ArgumentP
         "--anticipate", nargs="?", const="", metavar="ACTIONS", help="tells what comes next, after these actions"
     )
     ask.add_argument(
-        "--count", action="store_true", help="counts repetitions (other checkpoints: those of tcr_countix)"
+        "--count",
+        nargs="?",
+        const="",
+        metavar="ACTION",
+        help="counts repetitions, of an action where it is named (other checkpoints: those of tcr_countix)",
     )
     ask.add_argument(
         "--options", nargs="+", metavar="OPTION", help="two to eight answers to choose from; without, it answers freely"
