@@ -30,10 +30,11 @@ def get_config(variant: str = "paper") -> ConfigDict:
         "fps": 25.0,
     }
     if variant == "embedded":
-        embed(config, steps=300, batch_size=8)
+        embed(config, steps=1500, batch_size=16)
         config.init = ConfigDict({"checkpoint": None})
         config.model.tcr = ConfigDict({"width": 128, "heads": 4, "queries": 16, "max_prompt": 8})
         config.optim.learning_rate = 1e-3
+        config.optim.warmup_steps = 50
         data |= {
             "manual_dir": "runs/storyworld/countix",
             "data_dir": "runs/storyworld/prepared",
@@ -43,6 +44,9 @@ def get_config(variant: str = "paper") -> ConfigDict:
             "frames": 64,
             "fps": 8.0,
             "most_count": 8,
+            "movement": 1.0,  # a movement of StoryWorld takes a second and comes again by itself
+            "changes": True,
+            "cached": True,
             "condition_length": 4,
             "hidden": 128,
         }

@@ -28,13 +28,13 @@ def get_config(variant: str = "paper") -> ConfigDict:
     if variant.startswith("selection"):
         data |= {"task": "selection", "frames": 128}
     if variant.endswith("embedded"):
-        embed(config, steps=300, batch_size=16)
+        embed(config, steps=400, batch_size=16)
         config.init = ConfigDict({"checkpoint": None})
         config.model.tcr = ConfigDict({"width": 128, "heads": 4, "queries": 8, "max_prompt": 8})
         config.optim.learning_rate = 1e-3
         places = {"manual_dir": "runs/storyworld/kinetics", "data_dir": "runs/storyworld/prepared"}
         data |= {**places, "storyworld": {"train": 400, "val": 100}, "frames": 12, "kept": 4, "condition_length": 4}
-        data |= {"classes": 40, "hidden": 128}
+        data |= {"classes": 40, "hidden": 128, "cached": True}
         if data["task"] == "selection":
             data |= {"frames": 24, "videos": 6, "most_frames": 12}
     config.data = ConfigDict(data)

@@ -22,8 +22,19 @@ def load(path: Path, variant: str) -> ConfigDict:
     return complete(module.get_config(variant))
 
 
-@pytest.mark.parametrize("variant", ["paper", "embedded"])
-@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def variants() -> list:
+    """Every config with each of its variants."""
+    found = []
+    for path in CONFIGS:
+        spec = importlib.util.spec_from_file_location(path.stem, path)
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        assert {"paper", "embedded"} <= set(module.VARIANTS)
+        found += [pytest.param(path, variant, id=f"{path.stem}-{variant}") for variant in module.VARIANTS]
+    return found
+
+
+@pytest.mark.parametrize(("path", "variant"), variants())
 def test_every_variant_has_shapes_and_trains_something(path: Path, variant: str) -> None:
     config = load(path, variant)
     read_settings(config)

@@ -20,8 +20,8 @@ from storyjax.weights.tree_io import flatten, save_tree
 QUESTION, OPTIONS = "what did ana do right after ben danced ?", ["danced", "sang", "cried", "slept", "waved"]
 
 
-def write_checkpoint(folder: Path, seed: int = 0) -> Path:
-    """Writes folder/{vision,llm,tcr} and returns folder/tcr, which a Predictor can load."""
+def write_checkpoint(folder: Path, seed: int = 0, tcr: dict | None = None) -> Path:
+    """Writes folder/{vision,llm,tcr} and returns folder/tcr, which a Predictor can load. `tcr`: sizes of its own."""
     tokenizer = WordTokenizer.from_words(vocabulary())
     vision = ViTConfig(image_size=16, patch_size=8, width=16, depth=1, heads=2, mlp_width=32)
     llm = T5Config(
@@ -38,7 +38,7 @@ def write_checkpoint(folder: Path, seed: int = 0) -> Path:
             "model": {
                 "vision": {"weights": str(folder / "vision")},
                 "llm": {"weights": str(folder / "llm")},
-                "tcr": {"width": 32, "heads": 4, "queries": 6, "max_prompt": 16},
+                "tcr": {"width": 32, "heads": 4, "queries": 6, "max_prompt": 16, **(tcr or {})},
             },
             "data": {"frames": 6, "condition_length": 12},
         }

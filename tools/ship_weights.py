@@ -36,6 +36,9 @@ SHIPPED = Path(__file__).resolve().parents[1] / "storyjax" / "weights" / "shippe
 # What a PersonFinder needs to know of its data.
 _PAD_DATA = ("frames", "text_length", "face_crop", "ending", "detector")
 
+# What a head of the TCR without a language model needs to know of its data.
+_HEAD_DATA = ("task", "frames", "condition_length", "classes", "hidden", "changes")
+
 
 # The networks of the subtitles: their config's class, and where they are in the parameters; what else there is helped
 # in training only.
@@ -73,6 +76,9 @@ def architecture(config: dict) -> dict:
         tokenizer = make_tokenizer(config)
         text = {**config["model"]["text"], "vocab_size": tokenizer.vocab_size, "eos_id": tokenizer.eos_id}
         return dataclasses.asdict(from_config(ClipConfig, {**config["model"], "text": text}))
+    if config["experiment"] == "tcr.discriminative":
+        kept = {key: config["data"][key] for key in _HEAD_DATA if key in config["data"]}
+        return {"experiment": config["experiment"], "model": config["model"], "data": {**kept, "manual_dir": ""}}
     shapes = {key: config["data"][key] for key in ("frames", "condition_length") if key in config["data"]}
     return {"model": config["model"], "data": shapes}
 

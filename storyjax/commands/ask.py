@@ -20,7 +20,7 @@ moments it looked at.
   storyjax ask story.mp4 --caption 6-8                     what happens from second 6 to second 8
   storyjax ask story.mp4 --when "ana danced"               when something happens
   storyjax ask film.mp4 --anticipate "take cup, wash cup" --checkpoint runs/tcr_ego4d_lta     what comes next
-  storyjax ask film.mp4 --count --checkpoint runs/tcr_countix                                 how many repetitions
+  storyjax ask clip.mp4 --count "kicking the ball"         how many times
 
 The model that comes with storyjax is small and has seen nothing but StoryWorld (`storyjax data storyworld --help`): it
 knows that world's words only, and what it says of other videos is a guess.
@@ -37,7 +37,13 @@ def add(commands: argparse._SubParsersAction, made: dict[str, argparse.ArgumentP
     ask.add_argument(
         "--anticipate", nargs="?", const="", metavar="ACTIONS", help="tells what comes next, after these actions"
     )
-    ask.add_argument("--count", action="store_true", help="counts repetitions; needs a checkpoint of tcr_countix")
+    ask.add_argument(
+        "--count",
+        nargs="?",
+        const="",
+        metavar="ACTION",
+        help="counts repetitions, of an action where it is named (other checkpoints: those of tcr_countix)",
+    )
     ask.add_argument(
         "--options", nargs="+", metavar="OPTION", help="two to eight answers to choose from; without, it answers freely"
     )
@@ -63,11 +69,11 @@ def _ask(arguments: argparse.Namespace) -> int:
 
     if arguments.figure:
         figure.check_path(arguments.figure)
-    source = str(arguments.checkpoint)
-    if arguments.count:
-        from storyjax.tcr.telling import count
+    if arguments.count is not None:
+        from storyjax.tcr.telling import SHIPPED_COUNTER, count
 
-        answer = count(arguments.checkpoint, arguments.video)
+        answer = count(arguments.checkpoint, arguments.video, arguments.count)
+        source = str(arguments.checkpoint or SHIPPED_COUNTER)
     else:
         predictor = Predictor.from_checkpoint(arguments.checkpoint)
         answer, source = _answer(predictor, arguments), predictor.source
@@ -89,7 +95,7 @@ def _check_one(arguments: argparse.Namespace) -> None:
         "--caption": arguments.caption,
         "--when": arguments.when,
         "--anticipate": arguments.anticipate,
-        "--count": arguments.count or None,
+        "--count": arguments.count,
     }
     given = [name for name, value in asked.items() if value is not None]
     if len(given) != 1:
@@ -97,7 +103,7 @@ def _check_one(arguments: argparse.Namespace) -> None:
         raise StoryjaxError(f"{said}: give one of {', '.join(asked)}; 'storyjax ask --help' shows how.")
     if arguments.options and arguments.question is None:
         raise StoryjaxError(f"--options are for a question, not for {given[0]}")
-    if arguments.count and arguments.frames is not None:
+    if arguments.count is not None and arguments.frames is not None:
         raise StoryjaxError("--frames is not for --count: a model counts in as many frames as it was trained on")
     if arguments.caption is not None:
         from storyjax.tcr.telling import parse_stretch

@@ -14,6 +14,9 @@ Positions of frames reach the TCR through its own time embedding, a linear map o
 row's task token, which has no meaning here, is a constant like any other.
 """
 
+import math
+from typing import ClassVar
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -98,8 +101,12 @@ class Counting(nn.Module):
     """TransRAC's period predictor (Hu et al. 2022) on the queries: who is like whom, then a density for each, summed.
 
     Similarities of all queries, by several heads of attention weights, are a picture; a convolution and a transformer
-    block read it row by row, and an MLP gives each row its share of the count.
+    block read it row by row, each with the query whose row it is (§3.6.3 concatenates the queries), and an MLP gives
+    each row its share of the count. TransRAC's rows are frames; queries have no place in time, so similarities alone
+    would have to tell everything.
     """
+
+    FIRST: ClassVar[float] = 4.0  # what is counted before anything is learnt
 
     width: int = 512
     heads: int = 4
@@ -110,12 +117,14 @@ class Counting(nn.Module):
         x = queries.astype(jnp.float32)
         _, similar = MultiHeadAttention(self.heads, features=self.width, name="similarity")(x, x, return_weights=True)
         picture = nn.relu(nn.Conv(self.channels, (3, 3), name="conv")(rearrange(similar, "b h i j -> b i j h")))
-        rows = nn.Dense(self.width, name="rows")(rearrange(picture, "b i j c -> b i (j c)"))
+        read = jnp.concatenate([rearrange(picture, "b i j c -> b i (j c)"), x], axis=-1)
+        rows = nn.Dense(self.width, name="rows")(read)
         rows = layer_norm(1e-6, jnp.float32, "rows_norm")(rows)
         rows = rows + MultiHeadAttention(self.heads, features=self.width, name="attention")(rows, rows)
         hidden = nn.Dense(self.width, name="mlp_in")(layer_norm(1e-6, jnp.float32, "mlp_norm")(rows))
         rows = rows + nn.Dense(self.width, name="mlp_out")(nn.gelu(hidden))
-        density = nn.softplus(nn.Dense(1, name="density")(rows))[..., 0]
+        share = nn.initializers.constant(math.log(math.expm1(self.FIRST / x.shape[1])))
+        density = nn.softplus(nn.Dense(1, bias_init=share, name="density")(rows))[..., 0]
         return jnp.sum(density, axis=-1)
 
 

@@ -18,7 +18,7 @@ from storyjax.data.text import WordTokenizer, pad
 from storyjax.data.video import decode_frames, probe, sample_times
 from storyjax.errors import StoryjaxError
 from storyjax.tcr.baseline import answering
-from storyjax.tcr.config import folder, frozen_towers, make_model
+from storyjax.tcr.config import folder, frozen_towers, make_model, make_tokenizer
 from storyjax.tcr.discriminative import HeadData, Standalone, make_head
 from storyjax.tcr.model import TASK_TOKENS, time_tokens
 from storyjax.tcr.predict import PROMPT_STEP, Answer, Predictor, clock, find_moments, read_config
@@ -30,6 +30,7 @@ from storyjax.weights.tree_io import flatten, unflatten
 
 BINS = 1000  # timestamps of a film (§3.3.4)
 ACTIONS = 28
+SHIPPED_COUNTER = "shipped:tcr_countix_storyworld"
 
 
 def parse_stretch(text: str) -> tuple[float, float]:
@@ -143,14 +144,17 @@ def anticipate(
     return look.say("what comes next", look.batch("LTA", condition, anticipation_prompt(seen, ACTIONS)))
 
 
-def count(checkpoint: str | None, video: str | os.PathLike[str]) -> Answer:
+def count(checkpoint: str | None, video: str | os.PathLike[str], action: str = "") -> Answer:
     """How often a movement is repeated, by a checkpoint of configs/tcr_countix.py (§3.6.3).
 
-    Raises StoryjaxError where there is none, or it is of another task.
+    Args:
+        checkpoint: None: the one that ships, which knows StoryWorld alone.
+        action: the prompt, for instance "kicking the ball"; empty: whatever is repeated.
+
+    Raises StoryjaxError where it is of another task.
     """
     advice = "train configs/tcr_countix.py and give its workdir with --checkpoint"
-    if checkpoint is None:
-        raise StoryjaxError(f"no model that counts comes with storyjax: {advice}")
+    checkpoint = SHIPPED_COUNTER if checkpoint is None else checkpoint
     place = folder(checkpoint)
     config = read_config(place, checkpoint)
     data = config.get("data", ConfigDict())
@@ -167,12 +171,13 @@ def count(checkpoint: str | None, video: str | os.PathLike[str]) -> Answer:
     times = sample_times(duration, section.frames)
     images, seconds = decode_frames(str(video), times, model.vision.config.image_size)
     length = section.condition_length
-    nothing = {"prompt": np.zeros((1, length), np.int32), "prompt_mask": np.zeros((1, length), bool)}
-    counted = float(jax.jit(head.out)(params, {"frames": images[None], **nothing})[0])
+    words = make_tokenizer(config.model).encode(action)[:length]
+    asked = {"prompt": pad(words, length)[None], "prompt_mask": np.arange(length)[None] < len(words)}
+    counted = float(jax.jit(head.out)(params, {"frames": images[None], **asked})[0])
     even = tuple([1 / len(images)] * len(images))
     return Answer(
         video=str(video),
-        question="how many repetitions",
+        question=f"how many repetitions of {action}" if action else "how many repetitions",
         options=(),
         text=f"{round(counted)} times ({counted:.2f})",
         option=None,

@@ -1,8 +1,10 @@
 """The weights that come with the package are as good as their folders say, and the way through them beats chance."""
 
+import csv
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
@@ -66,3 +68,16 @@ def test_fine_tuning_for_a_moment_answers_questions_on_unseen_films(tmp_path: Pa
     assert results["nextqa_no_video/acc"] < 0.4
     for group in ("causal", "temporal", "descriptive"):
         assert f"nextqa/acc_{group}" in results
+
+
+def test_the_counter_counts_as_documented_and_better_than_guessing(tmp_path: Path) -> None:
+    where = {"manual_dir": str(tmp_path / "countix"), "data_dir": str(tmp_path / "prepared")}
+    counter = config("tcr_countix", storyworld={"train": 1, "val": 24}, **where)
+    counter.init = ConfigDict({"checkpoint": "shipped:tcr_countix_storyworld"})
+    results = run(counter, tmp_path / "run", "eval", progress=False)
+    rows = csv.DictReader((tmp_path / "countix" / "countix_val.csv").read_text().splitlines())
+    counts = np.array([float(row["count"]) for row in rows])
+    guesses = [np.mean(np.abs(guess - counts) / counts) for guess in (counts.mean(), *range(2, 9))]
+    assert results["countix/mae"] < 0.75 * min(guesses)
+    # 24 clips: three standard errors of a mean error of about 0.15 are 0.1.
+    assert results["countix/mae"] < documented("tcr_countix_storyworld")["countix/mae"] + 0.1

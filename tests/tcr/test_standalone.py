@@ -1,5 +1,6 @@
 """The TCR without a language model: its heads' losses, what they are trained on, and a run of recognition."""
 
+import dataclasses
 import itertools
 import json
 from pathlib import Path
@@ -12,14 +13,14 @@ import tiny_tcr
 from ml_collections import ConfigDict
 
 from storyjax.data.builders.kinetics import Countix, Kinetics400
-from storyjax.data.builders.segments import prepare_segments
+from storyjax.data.builders.segments import SegmentSource, prepare_segments
 from storyjax.data.text import WordTokenizer
 from storyjax.errors import StoryjaxError
 from storyjax.storyworld import long_videos
 from storyjax.storyworld.vocabulary import vocabulary
 from storyjax.tcr import standalone
-from storyjax.tcr.discriminative import build, moments_of_set, moments_of_spans
-from storyjax.tcr.standalone_data import ClassLoader, Clips, CountLoader, RepetitionLoader, StitchLoader
+from storyjax.tcr.discriminative import build, changes, moments_of_set, moments_of_spans
+from storyjax.tcr.standalone_data import ClassLoader, Clips, CountLoader, RepetitionLoader, StitchLoader, see_all
 from storyjax.train.experiment import StreamSpec
 from storyjax.train.settings import complete
 
@@ -145,6 +146,73 @@ def test_synthetic_repetitions_repeat(clips: Clips) -> None:
     assert counts <= {2, 3, 4}
 
 
+def test_whole_movements_are_counted_where_clips_repeat_them(clips: Clips, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+    monkeypatch.setattr(Clips, "at", lambda self, index, times: asked.append(times) or np.zeros((len(times), 2, 2, 3)))
+    loader = RepetitionLoader(clips, frames=60, most=6, fps=4.0, movement=0.5)
+    pieces = set()
+    for seed in range(20):
+        count, times = int(loader(0, RNG(seed))["count"]), asked[-1]
+        # Within the movement every frame is where the count says, however many movements the piece has.
+        phase = (times - times[0]) / 0.5
+        np.testing.assert_allclose(np.cos(2 * np.pi * phase), np.cos(2 * np.pi * np.arange(60) * count / 60), atol=1e-6)
+        assert 0 <= times.min() <= times.max() < clips.stretch(0)[1]
+        pieces.add(round(float(np.ceil(phase.max() - 1e-6))))
+    assert len(pieces) > 2
+
+
+def test_what_changes_is_told_apart_from_what_stays() -> None:
+    """A clip of period 4 upon a large constant: its rows are alike at distances of 4, and the constant is gone."""
+    moving = np.tile(RNG(0).normal(0, 0.01, (1, 4, 8)), (1, 3, 1)).astype(np.float32)
+    told = np.asarray(changes(jnp.asarray(moving + 50.0)))
+    assert told.shape == (1, 12, 20)
+    np.testing.assert_allclose(told[..., :8].mean(axis=1), 0, atol=1e-3)
+    np.testing.assert_allclose(told[..., :8].std(), 1.0, rtol=1e-3)
+    alike = told[0, :, 8:]  # the distance 0 is at 6
+    np.testing.assert_allclose(alike[:8, 10], alike[:8, 6], atol=1e-2)
+    assert (alike[:8, 8] < alike[:8, 6] - 0.1).any()
+    assert (alike[0, :6] == 0).all()  # there is nothing before the first frame
+
+
+def test_what_was_seen_once_is_what_would_be_decoded(clips: Clips) -> None:
+    """A tower that tells each frame's mean colour, once for all clips, against frames decoded each time."""
+    calls = []
+
+    def look(frames: np.ndarray) -> np.ndarray:
+        calls.append(len(frames))
+        return np.stack([frames.mean(axis=(1, 2)), np.zeros((len(frames), 3))], axis=1)  # (m n e), CLS first
+
+    seen = dataclasses.replace(clips, seen=see_all(clips, look, together=40))
+    assert len(calls) > 1
+    assert sum(calls) == sum(map(len, seen.seen.starts))
+    for index in range(len(clips.records)):
+        assert seen.stretch(index) == clips.stretch(index)
+        times = RNG(index).uniform(0, clips.stretch(index)[1] - 1e-3, 9)
+        np.testing.assert_allclose(seen.at(index, times), clips.at(index, times).mean(axis=(1, 2)), rtol=1e-5)
+    batch = ClassLoader(seen, (clips.label(0),), 5, train=True)(0, RNG(0))
+    assert batch["tokens"].shape == (5, 3)
+    assert "frames" not in batch
+
+
+def test_a_clip_that_cannot_be_seen_is_told_when_it_is_asked_for(clips: Clips) -> None:
+    class Damaged(SegmentSource):
+        def __init__(self):
+            vars(self).update(vars(clips.records))
+
+        def __len__(self) -> int:
+            return 2
+
+        def __getitem__(self, index: int) -> dict:
+            record = clips.records[index]
+            return {**record, "video": b"no video"} if index == 0 else record
+
+    broken = dataclasses.replace(clips, records=Damaged())
+    seen = dataclasses.replace(broken, seen=see_all(broken, lambda frames: np.zeros((len(frames), 1, 3), np.float32)))
+    assert seen.frames(1, 4, None).shape == (4, 3)
+    with pytest.raises(StoryjaxError, match="is not a video"):
+        seen.frames(0, 4, None)
+
+
 def test_real_counts_are_read(root: Path) -> None:
     records = prepare_segments(Countix, root / "countix", root / "prepared", "val")
     batch = CountLoader(Clips(records, 16, TOKENIZER, 4), 8)(0, RNG(0))
@@ -185,6 +253,8 @@ def make_config(root: Path, task: str, **more) -> ConfigDict:
         ("recognition", {"eval": "train", "sampler": "attention"}, "kinetics/acc"),
         ("selection", {}, "selection/precision"),
         ("counting", {}, "countix/mae"),
+        ("counting", {"cached": True, "changes": True, "movement": 1.0}, "countix/mae"),
+        ("moments", {"tune": True}, "standalone_mq/avg_map"),
         ("moments", {}, "standalone_mq/avg_map"),
         ("queries", {}, "standalone_nlq/mr@5"),
     ],

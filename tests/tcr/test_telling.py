@@ -65,7 +65,7 @@ def test_what_cannot_be_told_is_one_line(predictor: Predictor, film: Path, capsy
         (["--caption", "soon"], "--caption 'soon': give a stretch in seconds"),
         (["--when", "x", "--options", "a", "b"], "--options are for a question, not for --when"),
         (["--count", "--frames", "8"], "--frames is not for --count"),
-        (["--count"], "no model that counts comes with storyjax: train configs/tcr_countix.py"),
+        (["--count", "--checkpoint", "shipped:tcr_storyworld"], "does not count: train configs/tcr_countix.py"),
     ):
         assert run(["ask", str(film), *arguments]) == 2
         assert message in capsys.readouterr().err
@@ -76,6 +76,14 @@ def test_the_command_tells(checkpoint: Path, film: Path, capsys: pytest.CaptureF
     told = json.loads(capsys.readouterr().out)
     assert told["question"] == "what happens from 2 to 4 s"
     assert told["option"] is None
+
+
+def test_counting_by_what_ships(film: Path, capsys: pytest.CaptureFixture) -> None:
+    assert run(["ask", str(film), "--count", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["checkpoint"] == telling.SHIPPED_COUNTER
+    assert told["text"].split()[1] == "times"
+    assert told["question"] == "how many repetitions"
 
 
 def test_counting_by_a_checkpoint(checkpoint: Path, film: Path, tmp_path: Path) -> None:
@@ -90,6 +98,9 @@ def test_counting_by_a_checkpoint(checkpoint: Path, film: Path, tmp_path: Path) 
     answer = telling.count(str(tmp_path), film)
     assert answer.text.split()[1] == "times"
     assert float(answer.text.split("(")[1].rstrip(")")) > 0
+    named = telling.count(str(tmp_path), film, "kicking the ball")
+    assert named.question == "how many repetitions of kicking the ball"
+    assert named.text != answer.text  # the action is what it is prompted with
     with pytest.raises(StoryjaxError, match="does not count: train"):
         telling.count(str(checkpoint), film)
 
