@@ -45,6 +45,7 @@ from storyjax.subtitles.stages import (
     VoicePrints,
     embed_voices,
     file_state,
+    network_source,
 )
 from storyjax.subtitles.timeline import Timeline
 
@@ -179,20 +180,17 @@ def make_stages(
     guesses: bool = False,
 ) -> list[Stage]:
     """The stages in their order: voices before pictures, so that another threshold of faces does not redo them."""
-    known = models.queries
+    known, faces = models.queries, network_source(config.faces)
+    sync = f"{network_source(config.sync)} peak {config.peak} of {config.peaks}"
     stages: list[Stage] = [
         Recognition(models.recogniser, asdict(config.recognition), transcript),
         Sentences(config.punkt),
-        Laughter(models.laughter, config.laughter, config.laugh),
-        VoicePrints(models.voices, config.voices),
-        Synchronisation(
-            models.sync, models.peaks, f"{config.sync} peak {config.peak} of {config.peaks}", config.frame_size
-        ),
-        Faces(
-            models.faces, config.faces, cast, episode, config.face, least=config.least, crop=config.crop, known=known
-        ),
+        Laughter(models.laughter, network_source(config.laughter), config.laugh),
+        VoicePrints(models.voices, network_source(config.voices)),
+        Synchronisation(models.sync, models.peaks, sync, config.frame_size),
+        Faces(models.faces, faces, cast, episode, config.face, least=config.least, crop=config.crop, known=known),
     ]
-    return [*stages, Guesses(models.faces, config.faces, cast, episode, known=known)] if guesses else stages
+    return [*stages, Guesses(models.faces, faces, cast, episode, known=known)] if guesses else stages
 
 
 def run_stages(

@@ -2,7 +2,7 @@
 
 A stage takes the timeline and the products of those before it, and gives its own: a list of small records. Any of them
 can be replaced by whatever has `name`, `row`, `settings` and `run`. What a network is, is said in settings by its
-place; it is loaded when a stage is really run.
+place and its file's state; it is loaded when a stage is really run.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -33,6 +33,8 @@ from storyjax.subtitles.products import (
 from storyjax.subtitles.recognition import Recogniser, recognise, split_sentences
 from storyjax.subtitles.timeline import FPS, Segment, Timeline, Word
 from storyjax.subtitles.transcripts import read_transcript
+from storyjax.train.checkpoint import SHIPPED
+from storyjax.weights.tree_io import shipped
 
 _LAUGH_BLOCK_S, _LAUGH_MARGIN_S = 60.0, 1.0
 _LOOK_S = 10.0  # of a longer segment, so many seconds are looked at together
@@ -344,6 +346,14 @@ def embed_voices(encoder: Voices, waves: Sequence[Float32[np.ndarray, " _"]]) ->
     silent = np.array([float(np.abs(wave).max()) < 1e-4 for wave in waves])
     vectors[silent] = 0.0
     return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-9)
+
+
+def network_source(place: str) -> str:
+    """A network's place ("shipped:NAME", or a folder), with what tells that another one has been put there."""
+    folder = shipped(place.removeprefix(SHIPPED)) if place.startswith(SHIPPED) else Path(place)
+    weights = folder / "model.safetensors"
+    state = weights.stat() if weights.is_file() else None
+    return place if state is None else f"{place} ({state.st_size} bytes, {state.st_mtime_ns})"
 
 
 def file_state(path: Path) -> dict[str, Any]:

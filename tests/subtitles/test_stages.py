@@ -25,6 +25,7 @@ from storyjax.subtitles.stages import (
     VoicePrints,
     around,
     find_laughs,
+    network_source,
 )
 from storyjax.subtitles.timeline import Segment, Timeline
 
@@ -222,3 +223,12 @@ def test_sound_alone_has_no_pictures(tmp_path: Path, products: Products) -> None
 def test_faces_round_trip_as_rows() -> None:
     face = Face(1, None, "Ana", 0.5, 0.2, None, 0.0)
     assert Face(*[getattr(face, f) for f in face.__dataclass_fields__]) == face
+
+
+def test_another_network_in_the_same_place_is_another_source(tmp_path: Path) -> None:
+    assert network_source(str(tmp_path)) == str(tmp_path)
+    (tmp_path / "model.safetensors").write_bytes(b"one")
+    first = network_source(str(tmp_path))
+    (tmp_path / "model.safetensors").write_bytes(b"another")
+    assert first != network_source(str(tmp_path)) != str(tmp_path)
+    assert network_source("shipped:storyworld_sync").startswith("shipped:storyworld_sync (")
