@@ -53,7 +53,7 @@ def storyworld_model(**tracker: Any) -> dict[str, Any]:
             "agree": 0.1,
             "capacity": 16,
             "given": 16,
-            "births": 2,
+            "start": 0.6,
             "overlap": 0.45,
             **tracker,
         },
