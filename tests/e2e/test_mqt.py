@@ -14,7 +14,7 @@ from storyjax.storyworld.tracks import plan_sequence, render_sequence
 SEEDS = (77_000_001, 77_000_002)
 LEAST = 0.3  # of a thing must show for it to count
 # Below what it reached on the held-out sequences (storyjax/mqt/README.md), for two sequences say less than eight.
-LEAST_MOTA, LEAST_IDF1 = 0.35, 0.45
+LEAST_MOTA, LEAST_IDF1 = 0.75, 0.70
 
 
 @pytest.fixture(scope="module")
@@ -42,3 +42,8 @@ def test_what_moves_is_followed(followed) -> None:
     scores = tracking_scores(*followed["mqt"])
     assert scores["mota"] > LEAST_MOTA
     assert scores["idf1"] > LEAST_IDF1
+
+
+def test_looks_tell_more_than_overlap_alone(followed) -> None:
+    ours, overlap = (tracking_scores(*followed[name])["idf1"] for name in ("mqt", "overlap"))
+    assert ours > overlap + 0.05
