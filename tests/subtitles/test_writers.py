@@ -120,7 +120,7 @@ def test_an_unknown_ending_names_the_known_ones(tmp_path: Path, plain: Subtitles
 def test_why_tells_the_evidence() -> None:
     given = Assignment("Ana", "Ana", 0.2, "Ben", 0.5)
     evidence = {"laughter": False, "peaks": [[3.0, 4.0, 0.9]], "face": {"best": "Ana", "score": 0.97}}
-    line = Line(1.0, 2.0, "Hi.", "Ana", "exemplar", given, "Ana", evidence)
+    line = Line(1.0, 2.0, "Hi.", "Ana", "exemplar", given, "Ana", evidence=evidence)
     (row,) = why([Subtitles("e", (line,), (), VECTORS, {"Ana": 3})])["episodes"]["e"]
     assert row["voice"] == {"nearest": "Ana", "distance": 0.2, "runner_up": "Ben", "runner_up_distance": 0.5}
     assert row["passed"] == "exemplar"

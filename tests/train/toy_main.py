@@ -33,16 +33,22 @@ def digest(state: object) -> str:
     return total.hexdigest()
 
 
+def say(*words: object) -> None:
+    """A line of its own, in one write: the runtime's own messages come in between the parts that `print` writes."""
+    sys.stdout.write(f"\n{' '.join(map(str, words))}\n")
+    sys.stdout.flush()
+
+
 def install_digests() -> None:
     save, restore, starting_point = Checkpoints.save, Checkpoints.restore_state, loop.starting_point
 
     def saved(self: Checkpoints, state: object, meta: dict[str, object]) -> None:
-        print("saved", int(state.step), digest(state))
+        say("saved", int(state.step), digest(state))
         save(self, state, meta)
 
     def restored(self: Checkpoints, step: int, like: object) -> object:
         state = restore(self, step, like)
-        print("restored", step, digest(state))
+        say("restored", step, digest(state))
         return state
 
     def started(*arguments: object) -> object:
@@ -51,7 +57,7 @@ def install_digests() -> None:
             ("frozen", start.frozen["teacher"]["memory"]),
             ("trainable", start.trainable["student"]["middle"]["kernel"]),
         ):
-            print(name, [shard.data.shape for shard in leaf.addressable_shards])
+            say(name, [shard.data.shape for shard in leaf.addressable_shards])
         return start
 
     Checkpoints.save, Checkpoints.restore_state, loop.starting_point = saved, restored, started
