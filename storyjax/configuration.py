@@ -184,8 +184,10 @@ def _dotted_keys(config: ConfigDict) -> list[str]:
 
 
 def _parse(text: str, old: Any, where: str) -> Any:
-    """The value that `text` spells, of the type of `old`."""
+    """The value that `text` spells, of the type of `old`; None for "None", also where there was text."""
     if isinstance(old, str):
+        if text == "None":
+            return None
         return text
     if isinstance(old, bool):
         if text.lower() not in ("true", "false"):

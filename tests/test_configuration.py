@@ -72,6 +72,8 @@ def test_overrides_have_the_type_of_what_they_replace():
     expected = {"n": 7, "x": 3.0, "s": "12", "flag": True, "t": (3, 4, 5), "none": "runs/a", "count": 8}
     assert config.a.to_dict() == expected
     assert isinstance(config.a.x, float)
+    override(config, "a.s", "None")
+    assert config.a.s is None
 
 
 @pytest.mark.parametrize(
