@@ -44,9 +44,8 @@ from storyjax.train.experiment import Evaluator, Experiment, StreamSpec, Task
 from storyjax.train.precision import get_policy
 from storyjax.weights.faces import seresnet_rules
 from storyjax.weights.rules import CLIP, import_weights
-from storyjax.weights.tree_io import flatten, load_flat, shipped, unflatten
+from storyjax.weights.tree_io import SHIPPED, flatten, load_flat, shipped, unflatten
 
-SHIPPED = "shipped:"
 CLIP_PRESETS = {"clip_vit_b32": CLIP_VIT_B32}
 FACE_PRESETS = {"senet50_128": SE_RESNET_50_128D}
 _WANTED = {

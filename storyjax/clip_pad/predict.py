@@ -17,7 +17,7 @@ import numpy as np
 from jaxtyping import Float32, UInt8
 from ml_collections import ConfigDict
 
-from storyjax.clip_pad.config import SHIPPED, make_model, make_tokenizer, pretrained
+from storyjax.clip_pad.config import make_model, make_tokenizer, pretrained
 from storyjax.clip_pad.data import MARKER, Sizes, encode, resize
 from storyjax.clip_pad.detect import DETECTORS, Box
 from storyjax.clip_pad.model import ClipPad
@@ -28,7 +28,7 @@ from storyjax.search.personal import PERSON, PhotoError, fingerprint, replace_na
 from storyjax.train.checkpoint import load_trainable
 from storyjax.train.experiment import Params
 from storyjax.train.params import check_given
-from storyjax.weights.tree_io import flatten, shipped, unflatten
+from storyjax.weights.tree_io import flatten, unflatten, weights_folder
 
 DEFAULT = "shipped:clip_pad_storyworld"
 _BATCH = 32  # images that are embedded at a time; the last batch is filled up, so that one program does for all
@@ -90,7 +90,7 @@ class PersonFinder:
                 there.
         """
         where = str(DEFAULT if path is None else path)
-        folder = shipped(where.removeprefix(SHIPPED)) if where.startswith(SHIPPED) else Path(where)
+        folder = weights_folder(where)
         config = _read_config(folder, where)
         model = make_model(config.model, config.get("precision", "float32"))
         abstract = flatten(jax.eval_shape(model.init, jax.random.key(0)))

@@ -26,9 +26,8 @@ from storyjax.mqt.model import Found, Mqt, Tracks
 from storyjax.train.checkpoint import load_trainable
 from storyjax.train.experiment import Params
 from storyjax.train.params import check_given
-from storyjax.weights.tree_io import flatten, shipped, unflatten
+from storyjax.weights.tree_io import flatten, unflatten, weights_folder
 
-SHIPPED = "shipped:"
 DEFAULT = "shipped:mqt_storyworld"
 
 
@@ -74,7 +73,7 @@ class Tracker:
             StoryjaxError: there is nothing at `path`, it is of another model, or there is no such option.
         """
         where = str(DEFAULT if path is None else path)
-        folder = shipped(where.removeprefix(SHIPPED)) if where.startswith(SHIPPED) else Path(where)
+        folder = weights_folder(where)
         config = _read_config(folder, where)
         model, section = make_model(config.model, config.get("precision", "float32"))
         size = tuple(config.data.size)

@@ -15,10 +15,9 @@ from storyjax.configuration import choose, from_config
 from storyjax.data.text import HubTokenizer, Tokenizer, WordTokenizer, encode_spliced
 from storyjax.errors import StoryjaxError
 from storyjax.nn.clip import CLIP_VIT_B16, CLIP_VIT_B32, CLIP_VIT_L14, ClipConfig
-from storyjax.weights.tree_io import load_flat, shipped
+from storyjax.weights.tree_io import load_flat, weights_folder
 
 PRESETS = {"clip_vit_b16": CLIP_VIT_B16, "clip_vit_b32": CLIP_VIT_B32, "clip_vit_l14": CLIP_VIT_L14}
-SHIPPED = "shipped:"
 
 
 @dataclass(frozen=True)
@@ -30,7 +29,7 @@ class FrozenClip:
 
     @property
     def folder(self) -> Path:
-        return shipped(self.weights.removeprefix(SHIPPED)) if self.weights.startswith(SHIPPED) else Path(self.weights)
+        return weights_folder(self.weights)
 
     def file(self, name: str) -> Path:
         """A file of the folder; StoryjaxError, saying what to get, where it is not there."""

@@ -61,8 +61,7 @@ class Look:
 def draw_look(kind: str, rng: np.random.Generator) -> Look:
     """A look of its own for a mover of that kind."""
     if kind == ODDMENT:
-        colour = tuple(int(c) for c in rng.integers(15, 251, 3))
-        return Look(kind, colour, PEOPLE["ana"], int(rng.integers(14, 43)), int(rng.integers(2**31)))  # type: ignore[arg-type]
+        return Look(kind, _any_colour(rng), PEOPLE["ana"], int(rng.integers(14, 43)), int(rng.integers(2**31)))
     low, high = (22, 40) if kind == "person" else (26, 42) if kind in _RIDES else (14, 26)
     colours = [_PALETTE[i] for i in rng.permutation(len(_PALETTE))]
     own = {**KINDS, **VEHICLES}.get(kind.removeprefix("toy "), colours[0])
@@ -76,6 +75,11 @@ def draw_look(kind: str, rng: np.random.Generator) -> Look:
         trousers=colours[1],
     )
     return Look(kind, own if rng.uniform() < 0.3 else colours[2], person, int(rng.integers(low, high + 1)))
+
+
+def _any_colour(rng: np.random.Generator) -> Colour:
+    red, green, blue = (int(c) for c in rng.integers(15, 251, 3))
+    return red, green, blue
 
 
 def look_alike(look: Look, rng: np.random.Generator) -> Look:
@@ -134,8 +138,8 @@ def cut(sprite: Sprite) -> Cutout:
 def _draw_oddment(pen: Pen, look: Look) -> None:
     """Two to six shapes of up to three colours about a middle, in half of the cases the same left and right."""
     rng = np.random.default_rng([look.shape, 0x0DD])
-    others = [tuple(int(c) for c in rng.integers(15, 251, 3)) for _ in range(2)]
-    colours: list[Colour] = [look.colour, look.colour, shade(look.colour, float(rng.uniform(0.5, 0.9))), *others]  # type: ignore[list-item]
+    others = [_any_colour(rng) for _ in range(2)]
+    colours = [look.colour, look.colour, shade(look.colour, float(rng.uniform(0.5, 0.9))), *others]
     both_sides = rng.uniform() < 0.5
     # A body, so that it hangs together, and parts that lie on its edge.
     rx, ry = rng.uniform(0.12, 0.34, 2)

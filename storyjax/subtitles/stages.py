@@ -33,8 +33,7 @@ from storyjax.subtitles.products import (
 from storyjax.subtitles.recognition import Recogniser, recognise, split_sentences
 from storyjax.subtitles.timeline import FPS, Segment, Timeline, Word
 from storyjax.subtitles.transcripts import read_transcript
-from storyjax.train.checkpoint import SHIPPED
-from storyjax.weights.tree_io import shipped
+from storyjax.weights.tree_io import weights_folder
 
 _LAUGH_BLOCK_S, _LAUGH_MARGIN_S = 60.0, 1.0
 _LOOK_S = 10.0  # of a longer segment, so many seconds are looked at together
@@ -350,8 +349,7 @@ def embed_voices(encoder: Voices, waves: Sequence[Float32[np.ndarray, " _"]]) ->
 
 def network_source(place: str) -> str:
     """A network's place ("shipped:NAME", or a folder), with what tells that another one has been put there."""
-    folder = shipped(place.removeprefix(SHIPPED)) if place.startswith(SHIPPED) else Path(place)
-    weights = folder / "model.safetensors"
+    weights = weights_folder(place) / "model.safetensors"
     state = weights.stat() if weights.is_file() else None
     return place if state is None else f"{place} ({state.st_size} bytes, {state.st_mtime_ns})"
 

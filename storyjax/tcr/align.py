@@ -26,12 +26,13 @@ from storyjax.nn.closed_vocabulary import sequence_log_likelihood
 from storyjax.storyworld.footage import Footage, Take
 from storyjax.storyworld.requests import KINDS, Request, draw
 from storyjax.storyworld.vocabulary import NOTE_MARK
-from storyjax.tcr.config import folder, frozen_towers, make_model, make_tokenizer, make_tower
+from storyjax.tcr.config import frozen_towers, make_model, make_tokenizer, make_tower
 from storyjax.tcr.export import exports
 from storyjax.tcr.features import footage_features
 from storyjax.tcr.model import TASK_TOKENS, Resampled, TcrConfig, VideoLanguageModel, time_tokens
 from storyjax.tcr.words import start_from_clip
 from storyjax.train.experiment import Batch, Experiment, Params, StreamSpec, Task, summing_evaluator
+from storyjax.weights.tree_io import weights_folder
 
 # Frames stored of each stretch of a training film, of which an example has one.
 DRAWS = 3
@@ -268,7 +269,7 @@ def build(config: ConfigDict) -> Experiment:
         init=model.init,
         pretrained=lambda: {
             **frozen_towers(config.model),
-            **start_from_clip(folder(config.model.vision.weights), tokenizer, model.tcr.config),
+            **start_from_clip(weights_folder(config.model.vision.weights), tokenizer, model.tcr.config),
         },
         trainable="tcr/.*",
         tasks=(Task("align", stream, alignment.loss),),

@@ -42,11 +42,10 @@ from storyjax.tcr.stream import Chunks, Streaming
 from storyjax.train.experiment import Batch, Evaluator, Experiment, Planned, StreamSpec, Task, summing_evaluator
 from storyjax.train.precision import get_policy
 from storyjax.weights.tensor_files import StoredTensor, stored_tensors
-from storyjax.weights.tree_io import shipped
+from storyjax.weights.tree_io import weights_folder
 
 VISION_PRESETS = {"vit_g14_blip2": VIT_G14_BLIP2}
 LLM_PRESETS = {"flan_t5_xl": FLAN_T5_XL}
-SHIPPED = "shipped:"
 ANSWER_TOKENS = 3  # of "Option A" and the end token, to a published T5
 
 
@@ -68,18 +67,13 @@ class ModelConfig:
     qformer: QFormerSection | None = None
 
 
-def folder(weights: str) -> Path:
-    """The folder that a `weights` entry names."""
-    return shipped(weights.removeprefix(SHIPPED)) if weights.startswith(SHIPPED) else Path(weights)
-
-
 def tower_file(tower: TowerConfig, name: str, part: str) -> Path:
     """A file of a tower's folder.
 
     Raises:
         StoryjaxError: it is not there; the message says what to get, from whom and where to put it.
     """
-    path = folder(tower.weights) / name
+    path = weights_folder(tower.weights) / name
     if not path.exists():
         what = f"the weights of {tower.preset or part}"
         raise StoryjaxError(
@@ -95,7 +89,9 @@ def _architecture(tower: TowerConfig, cls: type, presets: dict[str, Any], part: 
         return presets[choose(tower.preset, presets, f"config.model.{part}.preset")]
     stored = json.loads(tower_file(tower, "config.json", part).read_text())
     if part not in stored:
-        raise StoryjaxError(f"{folder(tower.weights)}/config.json describes {', '.join(stored)}, no '{part}' tower")
+        raise StoryjaxError(
+            f"{weights_folder(tower.weights)}/config.json describes {', '.join(stored)}, no '{part}' tower"
+        )
     return from_config(cls, stored[part], f"{tower.weights}/config.json {part}")
 
 
@@ -234,7 +230,7 @@ def build(config: ConfigDict) -> Experiment:
     @functools.cache
     def answers() -> np.ndarray:
         # No batch comes without the tokenizer, but programs can be planned before its file is there.
-        if not (folder(config.model.llm.weights) / "tokenizer.json").exists():
+        if not (weights_folder(config.model.llm.weights) / "tokenizer.json").exists():
             return np.zeros((OPTIONS, ANSWER_TOKENS), np.int32)
         return answer_ids(tokenizer(), OPTIONS)
 

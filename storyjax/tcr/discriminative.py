@@ -27,7 +27,7 @@ from storyjax.metrics.counting import counting, counting_sums, selection, select
 from storyjax.metrics.grounding import Detection
 from storyjax.storyworld.long_videos import EXPORTS
 from storyjax.tcr import standalone
-from storyjax.tcr.config import folder, frozen_towers, make_model, make_tokenizer, make_tower
+from storyjax.tcr.config import frozen_towers, make_model, make_tokenizer, make_tower
 from storyjax.tcr.data import Ablation
 from storyjax.tcr.features import Tower
 from storyjax.tcr.finetune import Dataset, Source
@@ -46,6 +46,7 @@ from storyjax.tcr.standalone_data import (
 )
 from storyjax.train.checkpoint import load_trainable
 from storyjax.train.experiment import Batch, Evaluator, Experiment, Params, StreamSpec, Task, summing_evaluator
+from storyjax.weights.tree_io import weights_folder
 
 
 @dataclass(frozen=True)
@@ -296,7 +297,7 @@ def _experiment(
     def pretrained() -> dict[str, Any]:
         weights: dict[str, Any] = dict(frozen_towers(config.model, ("vision",)))
         if head.pretrained and head.data.resampler is not None:
-            place = folder(head.data.resampler)
+            place = weights_folder(head.data.resampler)
             weights |= {key: array for key, array in load_trainable(place).items() if key.startswith("tcr/")}
         return weights
 

@@ -26,7 +26,7 @@ from storyjax.data.video import decode_frames, probe, sample_times
 from storyjax.errors import StoryjaxError
 from storyjax.nn.closed_vocabulary import sequence_log_likelihood
 from storyjax.nn.t5 import generate
-from storyjax.tcr.config import SHIPPED, folder, frozen_towers, make_model, make_tokenizer
+from storyjax.tcr.config import frozen_towers, make_model, make_tokenizer
 from storyjax.tcr.data import answer_ids
 from storyjax.tcr.losses import QuestionAnswering
 from storyjax.tcr.model import TASK_TOKENS, VideoLanguageModel
@@ -34,7 +34,7 @@ from storyjax.train.checkpoint import load_trainable
 from storyjax.train.experiment import Batch, Params
 from storyjax.train.params import check_given
 from storyjax.train.precision import get_policy
-from storyjax.weights.tree_io import flatten, unflatten
+from storyjax.weights.tree_io import SHIPPED, flatten, unflatten, weights_folder
 
 DEFAULT = "shipped:tcr_nextqa_storyworld"
 FRAMES = 32  # where a checkpoint does not say how many it was trained on
@@ -192,7 +192,7 @@ class Predictor:
             StoryjaxError: there is nothing at `path`, it is of another model, or the towers' weights are not there.
         """
         where = str(DEFAULT if path is None else path)
-        place = folder(where)
+        place = weights_folder(where)
         place = place.parent if place.suffix == ".safetensors" else place
         config = read_config(place, where) if config is None else config
         if "model" not in config:  # what ships says the model alone

@@ -18,7 +18,7 @@ from storyjax.data.text import WordTokenizer, pad
 from storyjax.data.video import decode_frames, probe, sample_times
 from storyjax.errors import StoryjaxError
 from storyjax.tcr.baseline import answering
-from storyjax.tcr.config import folder, frozen_towers, make_model, make_tokenizer
+from storyjax.tcr.config import frozen_towers, make_model, make_tokenizer
 from storyjax.tcr.discriminative import HeadData, Standalone, make_head
 from storyjax.tcr.model import TASK_TOKENS, time_tokens
 from storyjax.tcr.predict import PROMPT_STEP, Answer, Predictor, clock, find_moments, read_config
@@ -26,7 +26,7 @@ from storyjax.tcr.scoring import closed_vocabulary, detections
 from storyjax.train.checkpoint import load_trainable
 from storyjax.train.experiment import Batch
 from storyjax.train.params import check_given
-from storyjax.weights.tree_io import flatten, unflatten
+from storyjax.weights.tree_io import flatten, unflatten, weights_folder
 
 BINS = 1000  # timestamps of a film (§3.3.4)
 ACTIONS = 28
@@ -155,7 +155,7 @@ def count(checkpoint: str | None, video: str | os.PathLike[str], action: str = "
     """
     advice = "train configs/tcr_countix.py and give its workdir with --checkpoint"
     checkpoint = SHIPPED_COUNTER if checkpoint is None else checkpoint
-    place = folder(checkpoint)
+    place = weights_folder(checkpoint)
     config = read_config(place, checkpoint)
     data = config.get("data", ConfigDict())
     if config.get("experiment") != "tcr.discriminative" or data.get("task") != "counting":

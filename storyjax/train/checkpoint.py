@@ -19,11 +19,10 @@ from storyjax.errors import StoryjaxError
 from storyjax.train.experiment import Params
 from storyjax.train.params import check_given
 from storyjax.train.step import TrainState
-from storyjax.weights.tree_io import flatten, load_flat, shipped
+from storyjax.weights.tree_io import SHIPPED, flatten, load_flat, shipped
 
 FOLDER = "checkpoints"
 EXPORTED = "params"  # what `storyjax export --to orbax` calls it
-SHIPPED = "shipped:"
 
 
 class _NotOrbax(logging.Filter):

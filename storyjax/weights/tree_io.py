@@ -21,6 +21,7 @@ from storyjax.errors import StoryjaxError
 
 # How many keys an error lists before it says how many more there are.
 LISTED_KEYS = 8
+SHIPPED = "shipped:"  # before the name of weights that come with the package
 
 
 def flatten(tree: Mapping[str, Any]) -> dict[str, Any]:
@@ -163,3 +164,8 @@ def shipped(name: str) -> Path:
         known = sorted(folder.parent.name for folder in root.glob("*/model.safetensors"))
         raise StoryjaxError(f"no weights named '{name}' come with storyjax: there are {', '.join(known) or 'none'}")
     return root / name
+
+
+def weights_folder(place: str) -> Path:
+    """The folder that a place names: "shipped:NAME", weights that come with the package, or the folder itself."""
+    return shipped(place.removeprefix(SHIPPED)) if place.startswith(SHIPPED) else Path(place)

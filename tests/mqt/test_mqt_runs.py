@@ -1,7 +1,6 @@
 """Every config of Chapter 2 trains: its embedded variant, on a handful of StoryWorld's pictures, lowers its loss."""
 
 import dataclasses
-import importlib.util
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from jax.experimental.compilation_cache import compilation_cache
 from ml_collections import ConfigDict
 from small_mqt import DETR, SIZE
 
+from storyjax.configuration import load_config
 from storyjax.mqt.config import build
 from storyjax.train.experiment import Experiment
 from storyjax.train.logging import read_metrics
@@ -45,11 +45,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 def small(name: str, world: Path) -> ConfigDict:
     """The embedded variant with a model that compiles in seconds, four pictures to learn from, and from scratch."""
-    path = ROOT / "configs" / f"{name}.py"
-    spec = importlib.util.spec_from_file_location(name, path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    config = module.get_config("embedded")
+    config = load_config(f"{ROOT / 'configs' / name}.py:embedded")
     sets = sorted({config.data.dataset, config.data.measure})
     with config.unlocked():
         config.model.mqt.detr = ConfigDict(dataclasses.asdict(DETR))

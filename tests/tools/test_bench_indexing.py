@@ -1,6 +1,5 @@
 """Films put one after another for the benchmark of indexing."""
 
-import importlib.util
 from pathlib import Path
 
 import numpy as np
@@ -8,13 +7,9 @@ import numpy as np
 from storyjax.data.video import decode_frames, probe
 from storyjax.storyworld.render import encode_mp4
 
-TOOL = Path(__file__).parents[2] / "tools" / "bench_indexing.py"
 
-
-def test_a_joined_film_shows_its_parts_again_and_again(tmp_path: Path) -> None:
-    spec = importlib.util.spec_from_file_location("bench_indexing", TOOL)
-    bench = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(bench)
+def test_a_joined_film_shows_its_parts_again_and_again(tmp_path: Path, load_tool) -> None:
+    bench = load_tool("bench_indexing")
     parts = []
     for number, grey in enumerate((40, 200)):
         parts.append(tmp_path / f"{number}.mp4")

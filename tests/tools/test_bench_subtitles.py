@@ -1,6 +1,5 @@
 """The benchmark of naming joins films whose pictures, sound and transcript stay together, and says what a run took."""
 
-import importlib.util
 import json
 from pathlib import Path
 
@@ -11,16 +10,12 @@ from storyjax.data.audio import RATE, load_audio
 from storyjax.data.video import decode_frames, probe
 from storyjax.storyworld.episode_film import write_film
 
-TOOL = Path(__file__).parents[2] / "tools" / "bench_subtitles.py"
 GREYS = (40, 200)
 
 
 @pytest.fixture(scope="module")
-def bench():
-    spec = importlib.util.spec_from_file_location("bench_subtitles", TOOL)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def bench(load_tool):
+    return load_tool("bench_subtitles")
 
 
 @pytest.fixture

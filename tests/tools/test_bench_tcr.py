@@ -1,9 +1,7 @@
 """The benchmark runs, on sizes that take no time, and its counts of operations are those of the compiler."""
 
-import importlib.util
 import json
 import math
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -15,16 +13,12 @@ from storyjax.tcr.model import Tcr
 
 pytest.importorskip("torch")
 
-TOOL = Path(__file__).parents[2] / "tools" / "bench_tcr.py"
 SMALL = ["--tokens=5", "--width=64", "--tcr", "width=32", "heads=4", "queries=8", "--repeats=2"]
 
 
 @pytest.fixture(scope="module")
-def bench():
-    spec = importlib.util.spec_from_file_location("bench_tcr", TOOL)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def bench(load_tool):
+    return load_tool("bench_tcr")
 
 
 def test_a_comparison_in_small(bench, tmp_path, capsys, monkeypatch) -> None:
