@@ -196,7 +196,8 @@ def _parse(text: str, old: Any, where: str) -> Any:
     try:
         value = ast.literal_eval(text)
     except (ValueError, SyntaxError):
-        value = text  # A bare word is a string, which suits a key that is None so far.
+        # A bare word is a string, which suits a key that is None so far; so do true and false as other keys take them.
+        value = {"true": True, "false": False}.get(text, text)
     if old is None or value is None:
         return value
     if isinstance(old, tuple | list) and isinstance(value, tuple | list):

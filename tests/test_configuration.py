@@ -58,7 +58,9 @@ def test_what_does_not_fit_is_named(config, message):
 
 
 def test_overrides_have_the_type_of_what_they_replace():
-    config = ConfigDict({"a": {"n": 1, "x": 0.5, "s": "s", "flag": False, "t": (1, 2), "none": None, "count": None}})
+    config = ConfigDict(
+        {"a": {"n": 1, "x": 0.5, "s": "s", "flag": False, "t": (1, 2), "none": None, "count": None, "on": None}}
+    )
     for key, text in {
         "n": "7",
         "x": "3",
@@ -67,9 +69,10 @@ def test_overrides_have_the_type_of_what_they_replace():
         "t": "(3, 4, 5)",
         "none": "runs/a",
         "count": "8",
+        "on": "true",
     }.items():
         override(config, f"a.{key}", text)
-    expected = {"n": 7, "x": 3.0, "s": "12", "flag": True, "t": (3, 4, 5), "none": "runs/a", "count": 8}
+    expected = {"n": 7, "x": 3.0, "s": "12", "flag": True, "t": (3, 4, 5), "none": "runs/a", "count": 8, "on": True}
     assert config.a.to_dict() == expected
     assert isinstance(config.a.x, float)
     override(config, "a.s", "None")

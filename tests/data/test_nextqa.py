@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 import tensorflow_datasets as tfds
 
-from storyjax.data.builders import nextqa
+from storyjax.data.builders import prepared
 from storyjax.data.builders.nextqa import COLUMNS, NextQA, NextQASource, prepare
 from storyjax.errors import StoryjaxError
 
@@ -92,7 +92,7 @@ def test_reading_from_threads_and_after_pickling(dataset, tmp_path):
 
 def test_prepared_once_while_the_files_are_the_same(dataset, tmp_path, monkeypatch):
     first = prepare(dataset, tmp_path / "prepared", "val")
-    monkeypatch.setattr(nextqa, "_prepare", lambda *_: pytest.fail("prepared anew"))
+    monkeypatch.setattr(prepared, "_prepare", lambda *_: pytest.fail("prepared anew"))
     assert prepare(dataset, tmp_path / "prepared", "val").folder == first.folder
     monkeypatch.undo()
     (dataset / "NExTVideo" / "1164" / "772.mp4").write_bytes(b"another video")

@@ -14,7 +14,6 @@ no names: an object is called by its kind and its number. Boxes are those of the
 pair_id; where it lists several garments, the first of the concept's kind.
 """
 
-import csv
 import json
 import re
 from collections.abc import Iterator
@@ -26,8 +25,9 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from storyjax.data.builders.prepared import PreparedSource, files_fingerprint, prepare_once
+from storyjax.data.builders.tables import read_rows
 from storyjax.data.images import read_image
-from storyjax.errors import StoryjaxError, nearest
+from storyjax.errors import StoryjaxError
 
 SPLITS = ("train", "test")
 CAPTIONS = {"detailed": "test_captions.csv", "short": "shortened_deepfashion2_captions.csv"}
@@ -64,10 +64,10 @@ def read_photographs(manual_dir: str | Path, captions: str = "short") -> list[Ph
     learnt, searched, told, kinds = files
     categories = {
         row["unique_pair_ids"]: row["pair_id_categories"]
-        for row in _rows(kinds, ("unique_pair_ids", "pair_id_categories"))
+        for _, row in read_rows(kinds, ("unique_pair_ids", "pair_id_categories"), whole=True)
     }
     columns = ("image_name", "pair_id", "caption")
-    captions_of = {row["image_name"]: row["caption"] for row in _rows(told, columns)}
+    captions_of = {row["image_name"]: row["caption"] for _, row in read_rows(told, columns, whole=True)}
 
     def photograph(image: str, split: str, pair: str, caption: str = "") -> Photograph:
         if pair not in categories:
@@ -75,7 +75,7 @@ def read_photographs(manual_dir: str | Path, captions: str = "short") -> list[Ph
         return Photograph(image, split, root / image, int(pair), categories[pair], caption)
 
     found = [photograph(f"train/image/{image}", "train", pair) for pair, image in _learnt(learnt)]
-    for row in _rows(searched, columns):
+    for _, row in read_rows(searched, columns, whole=True):
         caption = captions_of.get(row["image_name"], row["caption"])
         found.append(photograph(row["image_name"], "test", row["pair_id"], with_concept(caption)))
     pairs = {p.pair for p in found if p.split == "train"}
@@ -111,20 +111,6 @@ def _learnt(path: Path) -> Iterator[tuple[str, str]]:
             if not pair:
                 raise StoryjaxError(f"{path} line {number} names a photograph before any garment: get it again")
             yield pair, line
-
-
-def _rows(table: Path, columns: tuple[str, ...]) -> Iterator[dict[str, str]]:
-    try:
-        with table.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file)
-            present = reader.fieldnames or []
-            missing = [name for name in columns if name not in present]
-            if missing:
-                hint = nearest(missing[0], present)
-                raise StoryjaxError(f"{table} lacks the column(s) {', '.join(missing)}: get it again.{hint}")
-            yield from reader
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise StoryjaxError(f"{table} cannot be read as a table ({error}): get it again") from error
 
 
 def read_box(photograph: Photograph) -> np.ndarray:

@@ -187,28 +187,26 @@ def prepare_frames(
     report_broken(found.broken, total, frames > 0, max_broken_share, title, manual_dir, what)
     detectors = tuple(dict.fromkeys(name for sequence in found.sequences for name in sequence.detections))
     folder = prepare_once(
-        lambda data: _with_summary(builder(found=found, detectors=detectors, data_dir=data), data),
+        lambda data: builder(found=found, detectors=detectors, data_dir=data),
         Path(manual_dir),
         Path(data_dir) / builder.__name__.lower(),
         _fingerprint(builder, found, Path(manual_dir)),
+        beside={"summary.json": {"sequences": _places(found), "detectors": detectors, "broken": found.broken}},
     )
     present = {sequence.split for sequence in found.sequences}
     return {split: FrameSource(folder, builder, split) for split in builder.SPLITS if split in present}
 
 
-def _with_summary(builder: FramesBuilder, folder: Path) -> FramesBuilder:
-    """Writes what a source must know before it reads a record, beside the records."""
+def _places(found: SequencesRead) -> dict[str, list[dict[str, Any]]]:
+    """Of each split, where its sequences lie: what a source must know before it reads a record."""
     places: dict[str, list[dict[str, Any]]] = {}
-    for sequence in builder.found.sequences:
+    for sequence in found.sequences:
         earlier = places.setdefault(sequence.split, [])
         start = earlier[-1]["start"] + earlier[-1]["length"] if earlier else 0
         length = len(sequence.images)
         info = SequenceInfo(sequence.name, start, length, sequence.fps, sequence.width, sequence.height)
         earlier.append(asdict(info))
-    folder.mkdir(parents=True, exist_ok=True)
-    summary = {"sequences": places, "detectors": builder.detectors, "broken": builder.found.broken}
-    (folder / "summary.json").write_text(json.dumps(summary, indent=1), "utf-8")
-    return builder
+    return places
 
 
 def _fingerprint(builder: type[FramesBuilder], found: SequencesRead, root: Path) -> str:

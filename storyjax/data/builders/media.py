@@ -4,15 +4,8 @@ A data set is a reader of its official files (`Reading`) and the names of its la
 that happens once, and the source to read from are the same for all.
 """
 
-import contextlib
-import csv
-import fcntl
 import hashlib
-import io
 import json
-import logging
-import shutil
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
@@ -23,9 +16,10 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from storyjax.data.builders.broken import report_broken
+from storyjax.data.builders.prepared import prepare_once
+from storyjax.data.builders.tables import read_rows
 from storyjax.errors import StoryjaxError, nearest
 
-_LOG = logging.getLogger(__name__)
 _MOST_BYTES = 2**31 - 2**20  # a record must stay under protobuf's 2 GiB
 
 
@@ -60,25 +54,9 @@ class Reading:
 
 
 def read_table(path: Path, columns: Sequence[str]) -> Iterator[tuple[int, dict[str, str]]]:
-    """(line number, row) of a table with commas; values are stripped, and its columns checked first.
-
-    Raises:
-        StoryjaxError: it cannot be read, or lacks a column.
-    """
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file, skipinitialspace=True)
-            found = [name.strip() for name in reader.fieldnames or []]
-            reader.fieldnames = found
-            missing = [name for name in columns if name not in found]
-            if missing:
-                raise StoryjaxError(
-                    f"{path} lacks the column(s) {', '.join(missing)}: download it again.{nearest(missing[0], found)}"
-                )
-            for row in reader:
-                yield reader.line_num, {name: (row[name] or "").strip() for name in found}
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise StoryjaxError(f"{path} cannot be read as a table ({error}): download it again") from error
+    """As `read_rows`, with values stripped and nothing where a line has ended."""
+    for line, row in read_rows(path, columns):
+        yield line, {name: (value or "").strip() for name, value in row.items() if isinstance(name, str)}
 
 
 @dataclass(frozen=True)
@@ -202,33 +180,12 @@ def prepare(
     title = f"{builder.TITLE} {split}"
     report_broken(reading.broken, total, bool(reading.items), max_broken_share, title, manual_dir, "items")
     fingerprint = _fingerprint(builder, manual_dir, split, reading)
-    folder = root / f"{split}-{fingerprint}"
-    if not folder.exists():
-        try:
-            root.mkdir(parents=True, exist_ok=True)
-            with _locked(root / f".{split}.lock"):
-                if not folder.exists():
-                    summary = Summary(split, fingerprint, len(reading.items), tuple(reading.broken))
-                    _prepare(builder, manual_dir, folder, summary, reading)
-        except OSError as error:
-            raise StoryjaxError(
-                f"cannot prepare {builder.TITLE} in {root}: {error}; make room or choose another data_dir"
-            ) from error
+    summary = Summary(split, fingerprint, len(reading.items), tuple(reading.broken))
+    beside = {"labels.json": [item.labels for item in reading.items], "summary.json": asdict(summary)}
+    folder = prepare_once(
+        lambda data: builder(data_dir=data, only=(split,)), manual_dir, root, fingerprint, part=split, beside=beside
+    )
     return MediaSource(folder)
-
-
-def _prepare(builder: type[MediaBuilder], manual_dir: Path, folder: Path, summary: Summary, reading: Reading) -> None:
-    _LOG.info("preparing %d items of %s %s in %s", summary.count, builder.TITLE, summary.split, folder)
-    unfinished = folder.parent / f".{summary.split}.unfinished"
-    shutil.rmtree(unfinished, ignore_errors=True)  # of a preparation that was killed: we hold the lock
-    if not sys.stderr.isatty():
-        tfds.disable_progress_bar()
-    made = builder(data_dir=unfinished, only=(summary.split,))
-    with contextlib.redirect_stdout(io.StringIO()):  # TFDS announces the unfinished folder as the place of the data
-        made.download_and_prepare(download_config=tfds.download.DownloadConfig(manual_dir=manual_dir))
-    (unfinished / "labels.json").write_text(json.dumps([item.labels for item in reading.items]), "utf-8")
-    (unfinished / "summary.json").write_text(json.dumps(asdict(summary), indent=1), "utf-8")
-    unfinished.rename(folder)
 
 
 def _fingerprint(builder: type[MediaBuilder], manual_dir: Path, split: str, reading: Reading) -> str:
@@ -241,11 +198,3 @@ def _fingerprint(builder: type[MediaBuilder], manual_dir: Path, split: str, read
         digest.update(line.encode())
     digest.update("\n".join(reading.broken).encode())
     return digest.hexdigest()[:12]
-
-
-@contextlib.contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """One process at a time; the system lets go of the lock when its holder is killed."""
-    with path.open("a") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield

@@ -10,15 +10,8 @@ The official layout, read from `manual_dir`:
 (descriptive). A prepared record is one video with all its questions: videos are decoded once for many questions.
 """
 
-import contextlib
-import csv
-import fcntl
 import hashlib
-import io
 import json
-import logging
-import shutil
-import sys
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
@@ -29,13 +22,14 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from storyjax.data.builders.broken import name_broken
+from storyjax.data.builders.prepared import prepare_once
+from storyjax.data.builders.tables import read_rows
 from storyjax.errors import StoryjaxError, nearest
 
 COLUMNS = ("video", "frame_count", "width", "height", "question", "answer", "qid", "type", "a0", "a1", "a2", "a3", "a4")
 SPLITS = ("train", "val", "test")
 OPTIONS = 5
 
-_LOG = logging.getLogger(__name__)
 _MOST_BYTES = 2**31 - 2**20  # a record must stay under protobuf's 2 GiB
 
 _INSTRUCTIONS = (
@@ -85,7 +79,7 @@ def read_annotations(manual_dir: str | Path, split: str) -> tuple[list[Annotated
     videos: dict[str, AnnotatedVideo] = {}
     unusable: dict[str, str] = {}
     broken, rows, lost, seen = [], 0, 0, set()
-    for line, row in _rows(table):
+    for line, row in read_rows(table, COLUMNS):
         rows += 1
         video_id = row["video"] or ""
         if video_id not in videos and video_id not in unusable:
@@ -118,22 +112,6 @@ def _read_places(path: Path) -> dict[str, str]:
     if not isinstance(places, dict):
         raise StoryjaxError(f"{path} must be an object from video to 'folder/vidorid': download it again")
     return {str(video): str(place) for video, place in places.items()}
-
-
-def _rows(table: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """(line number, row) of the table; its columns are checked first."""
-    try:
-        with table.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file)
-            columns = reader.fieldnames or []
-            missing = [name for name in COLUMNS if name not in columns]
-            if missing:
-                hint = nearest(missing[0], columns)
-                raise StoryjaxError(f"{table} lacks the column(s) {', '.join(missing)}: download it again.{hint}")
-            for row in reader:
-                yield reader.line_num, row
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise StoryjaxError(f"{table} cannot be read as a table ({error}): download it again") from error
 
 
 def _unusable(video_id: str, path: Path, places: dict[str, str]) -> str:
@@ -319,36 +297,18 @@ def prepare(
     videos, broken, share = read_annotations(manual_dir, split)
     report_broken(broken, share, max_broken_share, f"NExT-QA {split} in {manual_dir}")
     fingerprint = _fingerprint(manual_dir, split, videos, broken)
-    folder = root / f"{split}-{fingerprint}"
-    if not folder.exists():
-        counts = tuple(len(video.answer) for video in videos)
-        summary = Summary(split, fingerprint, tuple(video.video_id for video in videos), counts, tuple(broken))
-        try:
-            root.mkdir(parents=True, exist_ok=True)
-            with _locked(root / f".{split}.lock"):
-                if not folder.exists():
-                    _prepare(manual_dir, folder, summary)
-        except OSError as error:
-            raise StoryjaxError(
-                f"cannot prepare NExT-QA in {root}: {error}; make room or choose another data_dir"
-            ) from error
+    counts = tuple(len(video.answer) for video in videos)
+    summary = Summary(split, fingerprint, tuple(video.video_id for video in videos), counts, tuple(broken))
+    folder = prepare_once(
+        # What cannot be used has been reported already, with its share.
+        lambda data: NextQA(data_dir=data, only=(split,), max_broken_share=1.0, quiet=True),
+        manual_dir,
+        root,
+        fingerprint,
+        part=split,
+        beside={"summary.json": asdict(summary)},
+    )
     return NextQASource(folder)
-
-
-def _prepare(manual_dir: Path, folder: Path, summary: Summary) -> None:
-    _LOG.info("preparing %d videos of NExT-QA %s in %s", len(summary.video_ids), summary.split, folder)
-    for older in sorted(folder.parent.glob(f"{summary.split}-*")):
-        _LOG.info("%s was prepared from other files; delete it if they are gone", older)
-    unfinished = folder.parent / f".{summary.split}.unfinished"
-    shutil.rmtree(unfinished, ignore_errors=True)  # of a preparation that was killed: we hold the lock
-    if not sys.stderr.isatty():
-        tfds.disable_progress_bar()
-    # What cannot be used has been reported already, with its share.
-    builder = NextQA(data_dir=unfinished, only=(summary.split,), max_broken_share=1.0, quiet=True)
-    with contextlib.redirect_stdout(io.StringIO()):  # TFDS announces the unfinished folder as the place of the data
-        builder.download_and_prepare(download_config=tfds.download.DownloadConfig(manual_dir=manual_dir))
-    (unfinished / "summary.json").write_text(json.dumps(asdict(summary), indent=1), "utf-8")
-    unfinished.rename(folder)
 
 
 def _fingerprint(manual_dir: Path, split: str, videos: list[AnnotatedVideo], broken: list[str]) -> str:
@@ -360,11 +320,3 @@ def _fingerprint(manual_dir: Path, split: str, videos: list[AnnotatedVideo], bro
         digest.update(f"{video.path.relative_to(manual_dir)} {found.st_size} {found.st_mtime_ns}\n".encode())
     digest.update("\n".join(broken).encode())
     return digest.hexdigest()[:12]
-
-
-@contextlib.contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """One process at a time; the system lets go of the lock when its holder is killed."""
-    with path.open("a") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield

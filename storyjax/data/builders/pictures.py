@@ -142,13 +142,13 @@ def prepare_pictures(
         digest.update(f"{picture.split} {picture.path.relative_to(root)} {stat.st_size} {stat.st_mtime_ns}\n".encode())
         digest.update(picture.boxes.tobytes() + picture.kinds.tobytes() + picture.crowd.tobytes())
 
-    def make(folder: Path) -> PicturesBuilder:
-        folder.mkdir(parents=True, exist_ok=True)
-        summary = {"categories": found.categories, "broken": found.broken}
-        (folder / "summary.json").write_text(json.dumps(summary, indent=1), "utf-8")
-        return builder(found=found, data_dir=folder)
-
-    folder = prepare_once(make, root, Path(data_dir) / builder.__name__.lower(), digest.hexdigest()[:12])
+    folder = prepare_once(
+        lambda data: builder(found=found, data_dir=data),
+        root,
+        Path(data_dir) / builder.__name__.lower(),
+        digest.hexdigest()[:12],
+        beside={"summary.json": {"categories": found.categories, "broken": found.broken}},
+    )
     present = {picture.split for picture in found.pictures}
     return {split: PictureSource(folder, builder, split) for split in builder.SPLITS if split in present}
 

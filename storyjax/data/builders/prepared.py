@@ -7,10 +7,11 @@ import contextlib
 import fcntl
 import hashlib
 import io
+import json
 import logging
 import shutil
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -33,28 +34,44 @@ def files_fingerprint(version: str, files: Iterable[Path], root: Path, read: Ite
 
 
 def prepare_once(
-    make_builder: Callable[[Path], tfds.core.GeneratorBasedBuilder], manual_dir: Path, root: Path, fingerprint: str
+    make_builder: Callable[[Path], tfds.core.GeneratorBasedBuilder],
+    manual_dir: Path,
+    root: Path,
+    fingerprint: str,
+    part: str = "",
+    beside: Mapping[str, Any] | None = None,
 ) -> Path:
-    """The folder of the prepared data set, `root`/`fingerprint`: made now by `make_builder(data_dir)`, or found.
+    """The folder of the prepared data set: made now by `make_builder(data_dir)`, or found.
+
+    It is `root`/`fingerprint` or, where only a `part` of the data set is prepared, `root`/`part`-`fingerprint`; parts
+    can be prepared at the same time. `beside` is written as JSON, by file name, beside the records.
 
     Raises StoryjaxError where `root` cannot be written.
     """
-    folder = root / fingerprint
+    folder = root / f"{part}-{fingerprint}".lstrip("-")
     if folder.exists():
         return folder
+    own = f".{part}." if part else "."
     try:
         root.mkdir(parents=True, exist_ok=True)
-        with _locked(root / ".lock"):
+        with _locked(root / f"{own}lock"):
             if not folder.exists():
-                _prepare(make_builder, manual_dir, folder)
+                _LOG.info("preparing %s from %s", folder, manual_dir)
+                for older in sorted(root.glob(f"{part}-*" if part else "[!.]*")):
+                    _LOG.info("%s was prepared from other files; delete it if they are gone", older)
+                _prepare(make_builder, manual_dir, root / f"{own}unfinished", beside or {})
+                (root / f"{own}unfinished").rename(folder)
     except OSError as error:
         raise StoryjaxError(f"cannot prepare data in {root}: {error}; make room or choose another data_dir") from error
     return folder
 
 
-def _prepare(make_builder: Callable[[Path], tfds.core.GeneratorBasedBuilder], manual_dir: Path, folder: Path) -> None:
-    _LOG.info("preparing %s from %s", folder, manual_dir)
-    unfinished = folder.parent / ".unfinished"
+def _prepare(
+    make_builder: Callable[[Path], tfds.core.GeneratorBasedBuilder],
+    manual_dir: Path,
+    unfinished: Path,
+    beside: Mapping[str, Any],
+) -> None:
     shutil.rmtree(unfinished, ignore_errors=True)  # of a preparation that was killed: we hold the lock
     if not sys.stderr.isatty():
         tfds.disable_progress_bar()
@@ -62,7 +79,8 @@ def _prepare(make_builder: Callable[[Path], tfds.core.GeneratorBasedBuilder], ma
         make_builder(unfinished).download_and_prepare(
             download_config=tfds.download.DownloadConfig(manual_dir=manual_dir)
         )
-    unfinished.rename(folder)
+    for name, content in beside.items():
+        (unfinished / name).write_text(json.dumps(content, indent=1), "utf-8")
 
 
 @contextlib.contextmanager

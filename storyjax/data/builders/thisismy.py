@@ -13,7 +13,6 @@ of its segments that are cut from an anchor's video, all others are for evaluati
 them). The captioned ones among these are the test split: thirty segments, each the answer of one caption.
 """
 
-import csv
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -24,7 +23,8 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from storyjax.data.builders.prepared import PreparedSource, files_fingerprint, prepare_once
-from storyjax.errors import StoryjaxError, nearest
+from storyjax.data.builders.tables import read_rows
+from storyjax.errors import StoryjaxError
 
 SEGMENT_COLUMNS = ("segment_id", "is_anchor", "instance_name", "video_id", "query")
 CAPTION_COLUMNS = ("segs", "ids", "item", "class", "caption")
@@ -60,8 +60,9 @@ def read_segments(manual_dir: str | Path) -> list[Segment]:
     for needed in (table, test_set, told, root / "train_segment", root / "eval_segment"):
         if not needed.exists():
             raise StoryjaxError(f"this-is-my is not in {root} ({needed.name} is missing): {_INSTRUCTIONS}")
-    rows = {row["segment_id"]: row for row in _rows(table, SEGMENT_COLUMNS)}
-    captions = {row["segs"]: row["caption"].strip() for row in _rows(told, CAPTION_COLUMNS) if row["caption"].strip()}
+    rows = {row["segment_id"]: row for _, row in read_rows(table, SEGMENT_COLUMNS, whole=True)}
+    given = ((row["segs"], row["caption"].strip()) for _, row in read_rows(told, CAPTION_COLUMNS, whole=True))
+    captions = {segment: caption for segment, caption in given if caption}
     shown_in = _read_test_set(test_set)
     anchors = [key for key, row in rows.items() if row["is_anchor"].strip().lower() == "true" and key in shown_in]
     if not anchors:
@@ -93,23 +94,6 @@ def _read_test_set(path: Path) -> dict[str, list[str]]:
     if not (isinstance(found, dict) and all(isinstance(v, list) for v in found.values())):
         raise StoryjaxError(f"{path} must be an object from an anchor segment to a list of segments: get it again")
     return found
-
-
-def _rows(table: Path, columns: tuple[str, ...]) -> Iterator[dict[str, str]]:
-    try:
-        with table.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file)
-            present = reader.fieldnames or []
-            missing = [name for name in columns if name not in present]
-            if missing:
-                hint = nearest(missing[0], present)
-                raise StoryjaxError(f"{table} lacks the column(s) {', '.join(missing)}: get it again.{hint}")
-            for row in reader:
-                if any(row[name] is None for name in columns):
-                    raise StoryjaxError(f"{table} line {reader.line_num} is cut short: get it again")
-                yield row
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise StoryjaxError(f"{table} cannot be read as a table ({error}): get it again") from error
 
 
 class ThisIsMy(tfds.core.GeneratorBasedBuilder):

@@ -1,0 +1,35 @@
+"""Tables with commas, as data sets publish their annotations."""
+
+import csv
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from storyjax.errors import StoryjaxError, nearest
+
+
+def read_rows(path: Path, columns: Sequence[str], whole: bool = False) -> Iterator[tuple[int, dict[str, Any]]]:
+    """(line number, row) of a table, its columns checked first; None stands where a line has ended.
+
+    Args:
+        columns: those that there must be.
+        whole: whether a line that ends before one of them is an error.
+
+    Raises:
+        StoryjaxError: the table cannot be read, lacks a column, or has a line that ends too soon.
+    """
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.DictReader(file, skipinitialspace=True)
+            found = [name.strip() for name in reader.fieldnames or []]
+            reader.fieldnames = found
+            missing = [name for name in columns if name not in found]
+            if missing:
+                hint = nearest(missing[0], found)
+                raise StoryjaxError(f"{path} lacks the column(s) {', '.join(missing)}: download it again.{hint}")
+            for row in reader:
+                if whole and any(row[name] is None for name in columns):
+                    raise StoryjaxError(f"{path} line {reader.line_num} is cut short: download it again")
+                yield reader.line_num, row
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise StoryjaxError(f"{path} cannot be read as a table ({error}): download it again") from error
