@@ -51,6 +51,7 @@ def get_config(variant: str = "paper") -> ConfigDict:
                 "data_dir": "runs/storyworld/prepared",
                 "storyworld": {"garments": 20, "train": 8, "eval": 5},
                 "localise": "data",
+                "point": "crop",  # as in configs/pi_map_thisismy.py
                 "captions": "data",
                 "held_out": 3,
                 "prompt": "a photo of * .",

@@ -58,6 +58,8 @@ def embed(config: ConfigDict) -> None:
             "data_dir": "runs/storyworld/prepared",
             "storyworld": {"instances": 15, "train": 12, "eval": 8, "test": 4},
             "localise": "data",
+            # This image tower never saw a red ellipse mean anything, as CLIP did on the web.
+            "point": "crop",
             "captions": "data",
             "templates": 5,
             "held_out": 2,

@@ -96,13 +96,16 @@ class _Loader:
         return pixels, objects[wanted & (objects.areas > 0)]
 
     def _look(self, rng: np.random.Generator) -> Callable[..., tuple[np.ndarray, Objects]]:
-        """A way of looking, for all pictures of an example alike: mirrored or not, brighter or darker."""
+        """A way of looking, for all pictures of an example alike: mirrored or not, brighter or darker; `turned` is
+        mirrored where the others are not."""
         mirror = rng.uniform() < self.view.flip
         gain, lift = 1 + self.view.jitter * rng.uniform(-1, 1, 2)
 
-        def look(pixels: np.ndarray, objects: Objects, window: Window = WHOLE) -> tuple[np.ndarray, Objects]:
+        def look(
+            pixels: np.ndarray, objects: Objects, window: Window = WHOLE, turned: bool = False
+        ) -> tuple[np.ndarray, Objects]:
             shown, objects = cut_out(pixels, window, self.view.size), objects.seen_in(window)
-            if mirror:
+            if mirror != turned:
                 shown, objects = shown[:, ::-1], objects.mirrored()
             if self.view.jitter:
                 shown = np.clip((shown.astype(np.float32) - 128) * gain + 128 * lift, 0, 255).astype(np.uint8)
@@ -205,12 +208,13 @@ class PairLoader(_Loader):
     """Two frames of a sequence, up to `max_gap` apart (PairSource), either of which may come first.
 
     A `far_share` of them is up to `far_gap` apart: near pairs alone can be matched by place, and an appearance that is
-    half a place knows nobody again who has been away.
+    half a place knows nobody again who has been away. In a `turned_share` one of the two is mirrored and the other is
+    not, so that who was left of somebody is now right: not even that tells two look-alikes apart.
     """
 
-    def __init__(self, view: View, far_share: float = 0.0):
+    def __init__(self, view: View, far_share: float = 0.0, turned_share: float = 0.0):
         super().__init__(view)
-        self.far_share = far_share
+        self.far_share, self.turned_share = far_share, turned_share
 
     def __call__(self, record: FramePair, rng: np.random.Generator) -> dict[str, np.ndarray]:
         far = self.far_share > 0 and rng.uniform() < self.far_share
@@ -219,7 +223,9 @@ class PairLoader(_Loader):
         frames = [record.source[record.index], record.source[record.index + gap]]
         if rng.uniform() < 0.5:
             frames.reverse()
-        return self._pair([look(*self._picture(frame)) for frame in frames], rng)
+        turned = self.turned_share > 0 and bool(rng.uniform() < self.turned_share)
+        first, second = (self._picture(frame) for frame in frames)
+        return self._pair([look(*first), look(*second, turned=turned)], rng)
 
 
 class SimulatedPairLoader(_Loader):

@@ -31,6 +31,8 @@ class LossConfig:
       temperature: of the cosines in the contrast. (As printed it has none and dot products, which nothing bounds.)
       include_positive: whether the positive is in the denominator too; as printed it is not.
       negative_weight: of each negative in the denominator.
+      batch_negatives: whether the outputs of all first frames of the batch are an anchor's negatives, not of its own
+        alone. Few things stand in a frame, and where they stand tells these apart.
       match_similarity: a known track counts as lost where its appearance is less like its own of the first step.
       det_targets: whether det queries learn only what no track has, as §2.3.2 says, or all objects.
       new_share: objects whose track is taken away, so that they are new in the second frame.
@@ -51,6 +53,7 @@ class LossConfig:
     temperature: float = 0.1
     include_positive: bool = True
     negative_weight: float = 0.1
+    batch_negatives: bool = False
     match_similarity: float = 0.5
     det_targets: Literal["lost_and_new", "all"] = "lost_and_new"
     new_share: float = 0.2
@@ -116,6 +119,21 @@ def contrast(
     count = positive.sum(axis=-1)
     per_anchor = each.sum(axis=-1) / jnp.maximum(count, 1)
     return per_anchor.sum(), (count > 0).sum().astype(jnp.float32)
+
+
+def as_one_frame(
+    anchors: Float[Array, "b m e"],
+    anchor_object: Int[Array, "b m"],
+    others: Float[Array, "b q e"],
+    other_object: Int[Array, "b q"],
+    other_mask: Bool[Array, "b q"],
+) -> tuple[Array, Array, Array, Array, Array]:
+    """The arguments of `contrast` with all outputs of a batch, (1, b · m, ...) and (1, b · q, ...), in one frame, where
+    objects of different frames have different numbers."""
+    first = other_object.shape[1] * jnp.arange(len(anchors), dtype=jnp.int32)[:, None]
+    numbers = [jnp.where(row >= 0, row + first, -1) for row in (anchor_object, other_object)]
+    arrays = (anchors, numbers[0], others, numbers[1], other_mask)
+    return tuple(array.reshape(1, -1, *array.shape[2:]) for array in arrays)  # type: ignore[return-value]
 
 
 def match(
@@ -324,14 +342,8 @@ class Losses:
         if self.model.config.kinds:
             anchors.append(second.tracks.appearance)
             of1.append(tracked)
-        return contrast(
-            jnp.concatenate(anchors, axis=1),
-            jnp.concatenate(of1, axis=1),
-            others,
-            other_object,
-            other_mask,
-            self.config,
-        )
+        arrays = (jnp.concatenate(anchors, axis=1), jnp.concatenate(of1, axis=1), others, other_object, other_mask)
+        return contrast(*(as_one_frame(*arrays) if self.config.batch_negatives else arrays), self.config)
 
 
 def perturb(boxes: Float[Array, "b n 4"], key: jax.Array, amount: float) -> Float[Array, "b n 4"]:

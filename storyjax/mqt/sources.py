@@ -46,6 +46,7 @@ class MqtData:
         only: of TAO, the one category to keep ("person": TAO-person).
         max_gap: frames between the two of a pair, at most.
         far_share, far_gap: the share of pairs that are far ones, and frames between the two of these, at most.
+        turned_share: the share of pairs of which one frame is mirrored and the other is not.
         max_objects: rows of boxes in a batch.
         size: height and width of the pictures.
         flip, jitter, move, keep_all, perturb, least_visible: see data.View.
@@ -69,6 +70,7 @@ class MqtData:
     max_gap: int = 3
     far_share: float = 0.0
     far_gap: int = 0
+    turned_share: float = 0.0
     max_objects: int = 100
     size: tuple[int, int] = (800, 1440)
     flip: float = 0.5
@@ -141,7 +143,7 @@ class Sources:
 
     def stream(self, spec: StreamSpec) -> Stream:
         """What training sees."""
-        pairs = functools.partial(PairLoader, far_share=self.data.far_share)
+        pairs = functools.partial(PairLoader, far_share=self.data.far_share, turned_share=self.data.turned_share)
         loaders = {"detection": DetectionLoader, "simulated": SimulatedPairLoader, "pairs": pairs}
         load = loaders[self.data.mode](self.data.view)
         share, workers = self.data.max_broken_share, self.data.workers

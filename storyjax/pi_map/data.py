@@ -18,7 +18,7 @@ from storyjax.data.video import decode_frames, probe, sample_times
 from storyjax.errors import StoryjaxError
 from storyjax.metrics.retrieval import Scores
 from storyjax.pi_map.captions import Captioner
-from storyjax.pi_map.localise import Detector, box_at, draw_ellipse
+from storyjax.pi_map.localise import Detector, Pointing, box_at, point_out
 
 Embed = Callable[[UInt8[np.ndarray, "n y x 3"]], Float[np.ndarray, "n d"]]
 
@@ -33,6 +33,7 @@ class CollectionConfig:
         query_frames: frames, drawn from the held-out records, that make an image query (§5.4.1).
         localise: where boxes come from: "data" (those of the data set), "none" (no ellipse), a .json file of boxes, or
             the folder of a GroundingDINO.
+        point: how the object is pointed out: by a red "ellipse" (§5.3.1), or by a "crop" of the picture to it.
         captions: dense captions y*: "none", "data" (the data set's captions.json), a .json file, or a language model.
         prompt: what is said around a token in training (§5.3.2).
         generic: the generic query (§5.4.1).
@@ -46,6 +47,7 @@ class CollectionConfig:
     frames: int = 10
     query_frames: int = 5
     localise: str = "data"
+    point: Pointing = "ellipse"
     captions: str = "data"
     prompt: str = "a photo of *"
     generic: str = "an image of *"
@@ -137,18 +139,19 @@ def locate(
     frames: Sequence[UInt8[np.ndarray, "y x 3"]],
     shares: Float[np.ndarray, " t"],
     localise: Detector | Literal["data"] | None,
+    point: Pointing,
 ) -> list[UInt8[np.ndarray, "y x 3"]]:
-    """The frames with the object ringed, where a box is known (x_loc)."""
+    """The frames with the object pointed out, where a box is known (x_loc)."""
     if localise is None:
         return list(frames)
-    ringed = []
+    shown = []
     for frame, share in zip(frames, shares, strict=True):
         if localise == "data":
             box = box_at([tuple(map(float, row)) for row in record["boxes"]], float(share))
         else:
             box = localise.detect(frame, record["category"], record_name(record), float(share))
-        ringed.append(draw_ellipse(frame, box))
-    return ringed
+        shown.append(point_out(frame, box, point))
+    return shown
 
 
 def embed_collection(
@@ -186,8 +189,8 @@ def embed_collection(
         held, kept = _divide(order, config, objects[number].name)
         for record in kept:
             frames, shares = record_frames(record, config.frames)
-            ringed = locate(record, frames, shares, localise)
-            both = embed(np.stack([resize(frame, size) for frame in [*frames, *ringed]]))
+            local_frames = locate(record, frames, shares, localise, config.point)
+            both = embed(np.stack([resize(frame, size) for frame in [*frames, *local_frames]]))
             whole.append(both[: len(frames)].mean(axis=0))
             local.append(both[len(frames) :].mean(axis=0))
             numbers.append(number)
@@ -226,14 +229,14 @@ def _image_query(
     localise: Detector | Literal["data"] | None,
     rng: np.random.Generator,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The mean f_v of frames drawn from the held-out records, as they are and with the object ringed."""
-    plain, ringed = [], []
+    """The mean f_v of frames drawn from the held-out records, as they are and with the object pointed out."""
+    plain, pointed = [], []
     for record in records:
         frames, shares = record_frames(record, config.frames)
         plain.extend(frames)
-        ringed.extend(locate(record, frames, shares, localise))
+        pointed.extend(locate(record, frames, shares, localise, config.point))
     drawn = rng.permutation(len(plain))[: config.query_frames]
-    pictures = [resize(source[i], size) for source in (plain, ringed) for i in drawn]
+    pictures = [resize(source[i], size) for source in (plain, pointed) for i in drawn]
     embedded = embed(np.stack(pictures))
     return embedded[: len(drawn)].mean(axis=0), embedded[len(drawn) :].mean(axis=0)
 

@@ -1,12 +1,14 @@
 """Saying where the object is: a red ellipse drawn around it, and detectors that give the box (thesis §5.3.1, §5.3.5).
 
+A CLIP that learnt from the web knows what a red ellipse means. One that did not sees more of a picture cut to the box.
+
 Boxes are (left, top, right, bottom) as shares of the picture.
 """
 
 import json
 from functools import cached_property
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import UInt8
@@ -15,6 +17,7 @@ from PIL import Image, ImageDraw
 from storyjax.errors import StoryjaxError
 
 Box = tuple[float, float, float, float]
+Pointing = Literal["ellipse", "crop"]
 RED = (255, 0, 0)
 
 
@@ -53,6 +56,26 @@ def draw_ellipse(
     picture = Image.fromarray(image)
     ImageDraw.Draw(picture).ellipse(corners, outline=RED, width=line)
     return np.asarray(picture)
+
+
+def cut_to(image: UInt8[np.ndarray, "y x 3"], box: Box | None, margin: float = 0.25) -> UInt8[np.ndarray, "v u 3"]:
+    """The square part of the picture about the box, as large as its longer side and `margin` of that on each side; at
+    the picture's edge less. Without a box it is the whole picture."""
+    if box is None:
+        return image
+    height, width = image.shape[:2]
+    left, top, right, bottom = box[0] * width, box[1] * height, box[2] * width, box[3] * height
+    half = (0.5 + margin) * max(right - left, bottom - top)
+    x, y = (left + right) / 2, (top + bottom) / 2
+    rows = slice(max(0, round(y - half)), min(height, round(y + half)))
+    columns = slice(max(0, round(x - half)), min(width, round(x + half)))
+    part = image[rows, columns]
+    return part if min(part.shape[:2]) >= 2 else image
+
+
+def point_out(image: UInt8[np.ndarray, "y x 3"], box: Box | None, way: Pointing) -> UInt8[np.ndarray, "v u 3"]:
+    """x_loc: the picture that shows where the object is."""
+    return cut_to(image, box) if way == "crop" else draw_ellipse(image, box)
 
 
 class BoxFile:

@@ -20,7 +20,7 @@ from storyjax.errors import StoryjaxError
 from storyjax.pi_map.config import make_model
 from storyjax.pi_map.data import resize, unit
 from storyjax.pi_map.enrolment import Bank, Enrolment, EnrolmentConfig
-from storyjax.pi_map.localise import Detector, draw_ellipse
+from storyjax.pi_map.localise import Detector, Pointing, point_out
 from storyjax.pi_map.model import PersonalClip, embed_in_batches
 from storyjax.pi_map.towers import FrozenClip
 from storyjax.search.personal import THING, fingerprint, names_in, replace_names
@@ -53,6 +53,7 @@ class ThingFinder:
         detector: Detector | None = None,
         enrolment: EnrolmentConfig | None = None,
         ending: str = "",
+        point: Pointing = "ellipse",
     ):
         """
         Args:
@@ -60,7 +61,8 @@ class ThingFinder:
             bank: other things to tell a new one from; without it a thing is only told from its kind.
             attributes: words that a thing may be described with ("red", "striped blue and white"): the one that fits
                 its photos best makes its dense caption y*, where none is given.
-            detector: finds the thing in its photos, to be ringed (§5.3.1); without it the whole photo is looked at.
+            detector: finds the thing in its photos (§5.3.1); without it the whole photo is looked at.
+            point: how what the detector finds is pointed out.
             enrolment: how a token is learnt.
             ending: what every sentence ends with that the text tower learnt from; queries get it where they lack it.
         """
@@ -71,6 +73,7 @@ class ThingFinder:
         self.vision_fingerprint = clip_fingerprint(weights, "vision")
         self.fingerprint = fingerprint(weights)
         self.attributes, self.detector, self.ending = tuple(attributes), detector, ending
+        self.point = point
         self.length = model.config.text.max_length
         self._images = jax.jit(model.images)
         self._texts = jax.jit(model.texts)
@@ -97,6 +100,7 @@ class ThingFinder:
         bank = Bank.load(folder / Bank.FILE) if (folder / Bank.FILE).exists() else None
         enrolment = from_config(EnrolmentConfig, config.get("enrolment", {}), f"{folder}/config.json enrolment")
         options = {"bank": bank, "attributes": config.get("attributes", ()), "ending": config.get("ending", "")}
+        options["point"] = config.get("data", {}).get("point", "ellipse")
         return cls(model, section.clip, weights, detector=detector, enrolment=enrolment, **options)
 
     def embed_images(self, images: UInt8[np.ndarray, "n y x 3"]) -> Float32[np.ndarray, "n d"]:
@@ -145,8 +149,8 @@ class ThingFinder:
         whole = self.embed_images(np.stack([resize(photo, size) for photo in photos]))
         if self.detector is None:
             return whole, whole
-        ringed = [draw_ellipse(photo, self.detector.detect(photo, category)) for photo in photos]
-        return whole, self.embed_images(np.stack([resize(photo, size) for photo in ringed]))
+        shown = [point_out(photo, self.detector.detect(photo, category), self.point) for photo in photos]
+        return whole, self.embed_images(np.stack([resize(photo, size) for photo in shown]))
 
     def _describe(self, whole: Float[np.ndarray, "n d"], category: str) -> str:
         """y*: the generic caption with the attribute that is nearest to the photos, if any are known."""

@@ -2,7 +2,8 @@
 
 Looks are drawn with the very pens of the stories, at 12 to 45 pixels. A look-alike is of the same kind in slightly
 different colours, so that only a careful eye tells the two apart. Oddments have no kind in common: each is put together
-of shapes at random, so that who learns from them learns what a thing is and not what kinds of it there are.
+of shapes at random, so that who learns from them learns what a thing is and not what kinds of it there are. Odd rides
+are such with somebody in or on them, and with wheels or without: who rides is not a mover of its own.
 """
 
 from dataclasses import dataclass, replace
@@ -26,12 +27,13 @@ SEEN_KINDS = (
 # Never in training: what the class-agnostic test is made of.
 UNSEEN_KINDS = ("bear", "guitar", "umbrella", "hat", "vase", "kite", "horse", "train", "boat")
 ALL_KINDS = SEEN_KINDS + UNSEEN_KINDS
-ODDMENT = "oddment"
+ODDMENT, ODD_RIDE = "oddment", "odd ride"
 # What a long training shows besides; as many oddments as there are kinds.
 MORE_KINDS = (
     "cake", "apple", "pizza", "book", "map", "flower", "fence", "milk", "tea", "cup", "phone", "soup", "window",
     *(ODDMENT,) * 26,
 )  # fmt: skip
+ODD_RIDES = (ODD_RIDE,) * 13
 _RIDES = frozenset(VEHICLES)
 _PALETTE: tuple[Colour, ...] = (
     (220, 40, 50), (245, 215, 40), (40, 160, 70), (40, 90, 220), (240, 130, 190), (250, 140, 30), (140, 70, 190),
@@ -48,7 +50,7 @@ class Look:
     """What one mover looks like: its kind, its colour (of things and vehicles), and the person that it is or carries.
 
     `size` is in pixels at the front of the scene: the height of a person, the width of everything else; `shape` is the
-    seed of an oddment's.
+    seed of an oddment's and of an odd ride's.
     """
 
     kind: str
@@ -62,7 +64,7 @@ def draw_look(kind: str, rng: np.random.Generator) -> Look:
     """A look of its own for a mover of that kind."""
     if kind == ODDMENT:
         return Look(kind, _any_colour(rng), PEOPLE["ana"], int(rng.integers(14, 43)), int(rng.integers(2**31)))
-    low, high = (22, 40) if kind == "person" else (26, 42) if kind in _RIDES else (14, 26)
+    low, high = (22, 40) if kind == "person" else (26, 42) if kind in _RIDES or kind == ODD_RIDE else (14, 26)
     colours = [_PALETTE[i] for i in rng.permutation(len(_PALETTE))]
     own = {**KINDS, **VEHICLES}.get(kind.removeprefix("toy "), colours[0])
     person = replace(
@@ -74,6 +76,8 @@ def draw_look(kind: str, rng: np.random.Generator) -> Look:
         shirt=colours[0],
         trousers=colours[1],
     )
+    if kind == ODD_RIDE:
+        return Look(kind, _any_colour(rng), person, int(rng.integers(low, high + 1)), int(rng.integers(2**31)))
     return Look(kind, own if rng.uniform() < 0.3 else colours[2], person, int(rng.integers(low, high + 1)))
 
 
@@ -112,7 +116,7 @@ def cutout(look: Look, size: int, beat: int, mirror: bool) -> Cutout:
     """A mover drawn `size` pixels high (a person) or wide (everything else), in a beat of its movement."""
     if look.kind == "person":
         sprite = _person(look.person, size, beat, mirror)
-    elif look.kind in _RIDES:
+    elif look.kind in _RIDES or look.kind == ODD_RIDE:
         sprite = _ride(look, size, beat, mirror)
     else:
         pen = Pen((size + 2, size + 2), size, (size / 2 + 1, size / 2 + 1))
@@ -156,6 +160,35 @@ def _draw_oddment(pen: Pen, look: Look) -> None:
                 _shape(pen, rng, x, y, wide, high, colour)
 
 
+def _draw_odd_ride(actor: Actor, shape: int) -> None:
+    """A hull at random and parts on it, behind and before somebody who sits, stands or looks out; often with wheels."""
+    rng = np.random.default_rng([shape, 0x01DE])
+    pen, dark = actor.pen, shade(actor.colour, float(rng.uniform(0.5, 0.9)))
+    colours = (actor.colour, actor.colour, dark, _any_colour(rng), _any_colour(rng))
+
+    def parts(count: int, low: float, high: float) -> None:
+        for _ in range(count):
+            wide, tall = rng.uniform(0.04, 0.2, 2)
+            x, y = rng.uniform(-0.5 + wide, 0.5 - wide), rng.uniform(low, high)
+            _shape(pen, rng, x, y, wide, min(tall, y, VEHICLE_HEIGHT - y), colours[int(rng.integers(len(colours)))])
+
+    low, top = rng.uniform(0.04, 0.22), rng.uniform(0.3, 0.6)
+    left, right = -rng.uniform(0.3, 0.5), rng.uniform(0.3, 0.5)
+    parts(int(rng.integers(0, 5)), 0.25, top + 0.15)
+    seat = float(rng.uniform(left + 0.12, right - 0.12))
+    if rng.uniform() < 0.85:
+        actor.body(Pose((0.2, 0.45), (0.35, 0.48)), seat, float(rng.uniform(low, 0.3)), float(rng.uniform(0.5, 0.64)))
+    slant = rng.uniform(-0.12, 0.12, 4)
+    pen.poly(
+        ((left, low + slant[0]), (right, low + slant[1]), (right + slant[2], top), (left + slant[3], top)), actor.colour
+    )
+    parts(int(rng.integers(0, 4)), low, top)
+    wheels, r = int(rng.choice((0, 0, 2, 2, 3, 4))), float(rng.uniform(0.07, 0.16))
+    for x in np.linspace(left + r, right - r, wheels) if wheels else ():
+        pen.disc(float(x), r, r, colours[-1] if rng.uniform() < 0.3 else (30, 30, 36))
+        pen.disc(float(x), r, 0.5 * r, (170, 175, 185))
+
+
 def _shape(pen: Pen, rng: np.random.Generator, x: float, y: float, rx: float, ry: float, colour: Colour) -> None:
     """An oval, a box, a triangle, a star, a stick or a polygon of any form, about (x, y)."""
     which = int(rng.integers(6))
@@ -192,5 +225,9 @@ def _ride(look: Look, width: int, beat: int, mirror: bool) -> Sprite:
     height = round(VEHICLE_HEIGHT * width) + 2
     pen = Pen((width + 2, height), width, (width / 2 + 1, height - 1))
     with pen.at(0.0, 0.0, mirror=mirror):
-        draw_ride(Actor(pen, look.person, look.kind, look.colour, beat, mirror))
+        actor = Actor(pen, look.person, look.kind, look.colour, beat, mirror)
+        if look.kind == ODD_RIDE:
+            _draw_odd_ride(actor, look.shape)
+        else:
+            draw_ride(actor)
     return rimmed(pen.picture(), {})

@@ -25,7 +25,7 @@ from jaxtyping import Float64, UInt8
 from PIL import Image
 
 from storyjax.storyworld.exports import export_once
-from storyjax.storyworld.movers import MORE_KINDS, SEEN_KINDS, UNSEEN_KINDS
+from storyjax.storyworld.movers import MORE_KINDS, ODD_RIDES, SEEN_KINDS, UNSEEN_KINDS
 from storyjax.storyworld.tracks import Sequence, TrackStyle, Truth, plan_sequence, render_sequence, tracks_fingerprint
 from storyjax.storyworld.world import make_folder, write_text
 
@@ -66,25 +66,29 @@ def export_mot(
     name: str = "StoryWorld",
     films: bool = False,
     more_kinds: bool = False,
+    odd_rides: bool = False,
 ) -> Path:
     """Writes `counts` sequences (train, held_out, unseen) in MOT17's layout; see `export_once`.
 
-    With `more_kinds` the sequences to train with also show MORE_KINDS, among which are no unseen ones.
+    With `more_kinds` the sequences to train with also show MORE_KINDS, among which are no unseen ones; with `odd_rides`
+    ODD_RIDES, and three quarters of those who meet look alike.
     With a single detector the folders are called as MOT20's, without its name. `films` also writes what is held out and
     unseen as films/NAME.mp4.
     """
     counts = {**COUNTS, **(counts or {})}
     style = style or TrackStyle()
     made_of = {"counts": counts, "seed": seed, "detectors": list(detectors), "style": str(style), "name": name}
-    made_of |= ({"films": True} if films else {}) | ({"more_kinds": True} if more_kinds else {})
-    kinds_of = {"unseen": UNSEEN_KINDS} | ({"train": SEEN_KINDS + MORE_KINDS} if more_kinds else {})
+    more = {"films": films, "more_kinds": more_kinds, "odd_rides": odd_rides}
+    made_of |= {key: True for key, on in more.items() if on}
+    styles = dict.fromkeys(counts, style) | {"unseen": replace(style, kinds=UNSEEN_KINDS)}
+    shown = (SEEN_KINDS if more_kinds or odd_rides else style.kinds) + MORE_KINDS * more_kinds + ODD_RIDES * odd_rides
+    styles["train"] = replace(style, kinds=shown, alike=0.75 if odd_rides else style.alike)
 
     def write(folder: Path) -> None:
         kinds = {}
         for part in counts:
-            its = replace(style, kinds=kinds_of.get(part, style.kinds))
             for index in range(counts[part]):
-                sequence = plan_sequence(sequence_seed(part, index, seed), its)
+                sequence = plan_sequence(sequence_seed(part, index, seed), styles[part])
                 title = f"{name}-{FIRST[part] + index:04d}"
                 kinds[title] = {str(m.number): m.look.kind for m in sequence.movers}
                 _write_mot(folder / "train", title, sequence, detectors)

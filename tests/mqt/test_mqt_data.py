@@ -160,6 +160,24 @@ def test_a_share_of_pairs_is_far_apart() -> None:
         Sources(MqtData(far_share=0.5))
 
 
+def test_a_share_of_pairs_has_one_frame_mirrored() -> None:
+    view = View((96, 160), 4, flip=0.5, jitter=0.0)
+    turned = 0
+    for seed in range(40):
+        both = [
+            PairLoader(view, turned_share=share)(FramePair(Frames(), 0, 1), np.random.default_rng(seed))
+            for share in (1e-9, 0.5)
+        ]
+        assert np.array_equal(both[0]["images0"], both[1]["images0"])
+        if not np.array_equal(both[0]["images1"], both[1]["images1"]):
+            turned += 1
+            assert np.array_equal(both[0]["images1"], both[1]["images1"][:, ::-1])
+            there = both[0]["present1"]
+            moved = np.abs(both[0]["boxes1"] - both[1]["boxes1"] * (-1, 1, 1, 1) - (1, 0, 0, 0))[there]
+            np.testing.assert_allclose(moved, 0, atol=1e-6)
+    assert 12 <= turned <= 28
+
+
 def test_a_frame_without_picture_is_a_broken_record() -> None:
     with pytest.raises(StoryjaxError, match="a picture has no picture"):
         DetectionLoader(VIEW)(a_record([]) | {"image": b""}, np.random.default_rng(0))

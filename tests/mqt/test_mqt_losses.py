@@ -9,7 +9,16 @@ import optax
 import pytest
 from small_mqt import make, pairs
 
-from storyjax.mqt.losses import LossConfig, Losses, box_loss, contrast, focal_loss, matched_queries, perturb
+from storyjax.mqt.losses import (
+    LossConfig,
+    Losses,
+    as_one_frame,
+    box_loss,
+    contrast,
+    focal_loss,
+    matched_queries,
+    perturb,
+)
 from storyjax.nn.boxes import iou
 
 CONFIG = LossConfig(det_targets="all")
@@ -101,6 +110,22 @@ def test_contrast_is_the_printed_loss() -> None:
             expected += np.log(below) - cosine[anchor, positive]
         assert float(total) == pytest.approx(expected, rel=1e-4)
         assert float(count) == 2
+
+
+def test_negatives_may_come_from_the_whole_batch() -> None:
+    """Two frames with the same numbers: object 0 of one is another than object 0 of the other."""
+    rng = np.random.default_rng(0)
+    anchors, others = (jnp.asarray(rng.normal(size=(2, n, 5)), jnp.float32) for n in (1, 2))
+    objects = jnp.array([[0], [-1]]), jnp.array([[0, -1], [0, 1]])
+    mask = jnp.array([[True, False], [True, True]])
+    one = as_one_frame(anchors, objects[0], others, objects[1], mask)
+    assert [array.shape[:2] for array in one] == [(1, 2), (1, 2), (1, 4), (1, 4), (1, 4)]
+    total, count = contrast(*one, CONFIG)
+    unit = [array / jnp.linalg.norm(array, axis=-1, keepdims=True) for array in (anchors[0], others.reshape(4, 5))]
+    cosine = np.asarray(unit[0] @ unit[1].T)[0] / CONFIG.temperature
+    below = np.exp(cosine[0]) + CONFIG.negative_weight * (np.exp(cosine[2]) + np.exp(cosine[3]))
+    assert float(total) == pytest.approx(np.log(below) - cosine[0], rel=1e-4)
+    assert float(count) == 1
 
 
 def test_an_object_without_another_output_is_left_out() -> None:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from storyjax.errors import StoryjaxError
-from storyjax.pi_map.localise import BoxFile, Detector, GroundingDino, box_at, draw_ellipse
+from storyjax.pi_map.localise import BoxFile, Detector, GroundingDino, box_at, cut_to, draw_ellipse, point_out
 
 BOX = (0.2, 0.3, 0.8, 0.7)
 
@@ -32,6 +32,19 @@ def test_without_a_box_nothing_is_drawn() -> None:
     grey = np.full((10, 10, 3), 128, np.uint8)
     assert draw_ellipse(grey, None) is grey
     assert (draw_ellipse(grey, (0.5, 0.5, 0.5, 0.5)) == grey).all()
+
+
+def test_a_crop_is_square_about_the_box_and_stays_in_the_picture() -> None:
+    ramp = np.broadcast_to(np.arange(200, dtype=np.uint8)[None, :, None], (100, 200, 3))
+    part = cut_to(ramp, (0.4, 0.4, 0.6, 0.6), margin=0.25)  # 40 wide and 20 high, about (100, 50)
+    assert part.shape == (60, 60, 3)
+    assert (part[0, 0, 0], part[0, -1, 0]) == (70, 129)
+    corner = cut_to(ramp, (0.0, 0.0, 0.2, 0.2), margin=0.25)
+    assert corner.shape == (40, 50, 3)  # less, at the edge
+    assert cut_to(ramp, None) is ramp
+    assert cut_to(ramp, (0.5, 0.5, 0.5, 0.5)).shape == ramp.shape  # a box without an inside
+    assert point_out(ramp, BOX, "crop").shape == cut_to(ramp, BOX).shape
+    assert (point_out(ramp, BOX, "ellipse") == draw_ellipse(ramp, BOX)).all()
 
 
 def test_boxes_from_a_file(tmp_path: Path) -> None:

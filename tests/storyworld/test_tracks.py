@@ -9,7 +9,16 @@ import pytest
 
 from storyjax.data.mot_text import read_rows
 from storyjax.metrics.tracking import box_iou
-from storyjax.storyworld.movers import MORE_KINDS, ODDMENT, SEEN_KINDS, UNSEEN_KINDS, cutout, draw_look, look_alike
+from storyjax.storyworld.movers import (
+    MORE_KINDS,
+    ODD_RIDE,
+    ODDMENT,
+    SEEN_KINDS,
+    UNSEEN_KINDS,
+    cutout,
+    draw_look,
+    look_alike,
+)
 from storyjax.storyworld.tracks import TrackStyle, plan_sequence, render_sequence, tracks_fingerprint
 from storyjax.storyworld.tracks_mot import DETECTORS, LEAST, export_mot, imitate
 
@@ -78,9 +87,10 @@ def test_every_kind_can_be_drawn_at_every_size(kind: str) -> None:
         assert max(piece.solid.shape) <= size + 3
 
 
-def test_no_oddment_is_like_another() -> None:
+@pytest.mark.parametrize("kind", [ODDMENT, ODD_RIDE])
+def test_no_oddment_is_like_another(kind: str) -> None:
     rng = np.random.default_rng(2)
-    looks = [draw_look(ODDMENT, rng) for _ in range(60)]
+    looks = [draw_look(kind, rng) for _ in range(60)]
     pieces = [cutout(look, 30, 0, False) for look in looks]
     assert all(min(piece.solid.shape) >= 4 and piece.area > 0.15 * piece.solid.size for piece in pieces)
     assert len({piece.sprite.ink.tobytes() for piece in pieces}) == len(pieces)
@@ -122,10 +132,10 @@ def test_the_layout_of_motchallenge_says_what_was_drawn(tmp_path: Path) -> None:
 def test_more_kinds_are_to_train_with_alone(tmp_path: Path) -> None:
     style = TrackStyle(frames=(2, 2), movers=(9, 9))
     counts = {"train": 3, "held_out": 3, "unseen": 1}
-    folder = export_mot(tmp_path / "many", counts, detectors=("SDP",), style=style, more_kinds=True)
+    folder = export_mot(tmp_path / "many", counts, detectors=("SDP",), style=style, more_kinds=True, odd_rides=True)
     kinds = json.loads((folder / "kinds.json").read_text())
     shown = {part: {kind for name in kinds if f"-{part}" in name for kind in kinds[name].values()} for part in "089"}
-    assert ODDMENT in shown["0"]
+    assert {ODDMENT, ODD_RIDE} <= shown["0"]
     assert not shown["0"] & set(UNSEEN_KINDS)
     assert shown["8"] <= set(SEEN_KINDS)
     assert shown["9"] <= set(UNSEEN_KINDS)
