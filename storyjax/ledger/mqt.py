@@ -25,9 +25,9 @@ THEIRS = "MOT17, held-out training sequence"
 
 DETECTION = Variant("detection", COCO)
 # All go on from the weights that ship, which know every kind of query, but for how kinds are aggregated: each variant
-# learns that, and to do with what it has, in the same few minutes.
+# learns that, and to do with what it has, in the same minute or two.
 _TRAIN: Overrides = (
-    ("train.steps", 500),
+    ("train.steps", 250),
     ("optim.learning_rate", 5e-4),
     ("init.skip", "(aggregate|id_position|class_head)/.*"),
 )

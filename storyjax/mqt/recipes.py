@@ -49,12 +49,12 @@ def storyworld_model(**tracker: Any) -> dict[str, Any]:
         "mqt": {"detr": detr, "isolate_det": True},
         "loss": {"det_targets": "all"},
         "tracker": {
-            "confirm": 0.75,
+            "confirm": 0.45,
             "agree": 0.1,
             "capacity": 16,
             "given": 16,
             "start": 0.6,
-            "overlap": 0.45,
+            "overlap": 0.4,
             **tracker,
         },
     }
