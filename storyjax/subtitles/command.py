@@ -12,7 +12,6 @@ from storyjax.subtitles.pipeline import Models, SubtitleConfig, subtitle, write_
 from storyjax.subtitles.products import Subtitles
 from storyjax.subtitles.writers import FORMATS, known_format, why, write_subtitles
 
-
 # What there is in place of the thesis's settings where faces are as large in the picture as in StoryWorld, and seasons
 # are short; `--match photos`, and `configs/subtitles_tv.py:embedded`.
 BY_PHOTOS: Mapping[str, Any] = {"match": "photos", "crops": (0.7, 0.85), "least": 0.65, "filter": "mean"}
