@@ -52,8 +52,15 @@ def get_config(variant: str = "paper") -> ConfigDict:
                 "name": "tv",
                 "work": "runs/subtitles_tv_storyworld",
                 "storyworld": {"episodes": 5, "seconds": 120.0, "validation": (1000, 1001)},
-                # A character has a handful of exemplars here, not dozens; two people in a shot are half of it apart.
-                "pipeline": {"recognition": {"model": "tiny.en"}, "neighbours": 3, "crop": 0.7},
+                # Two people in a shot are half of it apart, people are told apart by faces rather than by what they
+                # wear, and a character has a handful of exemplars, not dozens (storyjax/subtitles/README.md).
+                "pipeline": {
+                    "recognition": {"model": "tiny.en"},
+                    "match": "photos",
+                    "crops": (0.7, 0.85),
+                    "least": 0.65,
+                    "filter": "mean",
+                },
             }
         )
     return config

@@ -74,12 +74,13 @@ def listed(series: Path, out: Path) -> Path:
 
 
 def measure(
-    films: Sequence[Path], cast: Path, transcripts: Sequence[Path], work: Path, cache: Path
+    films: Sequence[Path], cast: Path, transcripts: Sequence[Path], work: Path, cache: Path, match: str
 ) -> dict[str, float]:
     """Names the lines of films in a process of its own that finds no products, and says what it took."""
     shutil.rmtree(work, ignore_errors=True)
     command = [sys.executable, "-m", "storyjax.cli", "subtitle", *map(str, films), "--cast", str(cast)]
     command += ["--transcript", *map(str, transcripts), "--work", str(work / "work"), "--out", str(work / "out")]
+    command += ["--match", match]
     own = {"JAX_COMPILATION_CACHE_DIR": str(cache), "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
     begun = time.perf_counter()
     child = os.posix_spawn(sys.executable, command, {**os.environ, **own})
@@ -104,6 +105,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--series", type=Path, required=True, help="what `storyjax data series` wrote")
     parser.add_argument("--work", type=Path, required=True, help="a folder for films and products")
     parser.add_argument("--minutes", type=float, nargs="*", default=[], help="lengths of joined films")
+    parser.add_argument("--match", default="query", help="how faces are told, as `storyjax subtitle` takes it")
     parser.add_argument("--no-episodes", action="store_true", help="joined films alone")
     parser.add_argument("--json", type=Path, help="writes the numbers there, too")
     given = parser.parse_args(arguments)
@@ -115,7 +117,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     cast, cache, rows = listed(given.series, given.work / "cast.json"), given.work / "compiled", {}
 
     def run(label: str, films: Sequence[Path], transcripts: Sequence[Path]) -> None:
-        row = rows[label] = measure(films, cast, transcripts, given.work / "run", cache)
+        row = rows[label] = measure(films, cast, transcripts, given.work / "run", cache, given.match)
         print(
             f"{label}: {row['film_s'] / 60:.1f} min of film, {row['cpu_s']:.1f} s of the processor"
             f" ({row['times_real_cpu']:.1f} x real time), {row['wall_s']:.1f} s of the wall"

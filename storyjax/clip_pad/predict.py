@@ -159,16 +159,26 @@ class PersonFinder:
         """
         if category is not None:
             raise StoryjaxError(f"a person is enrolled from faces and has no category: leave out '{category}'")
+        mean = self.describe_photos(photos, progress)
+        return np.asarray(self._tokens(self.params, mean[None]))[0]
+
+    def describe_photos(
+        self, photos: Sequence[UInt8[np.ndarray, "_ _ 3"]], progress: Callable[[int, int], None] | None = None
+    ) -> Float32[np.ndarray, " e"]:
+        """The mean description of somebody's photos, of unit length. Raises as `enrol` does."""
         if not len(photos):
             raise StoryjaxError("give at least one photo of the person's face")
         faces = []
         for index, photo in enumerate(photos):
-            faces.append(resize(self._crop(index, np.asarray(photo)), self.sizes.face, self.sizes.face_crop))
+            faces.append(self.as_face(self._crop(index, np.asarray(photo))))
             if progress is not None:
                 progress(index + 1, len(photos))
-        mean = self.describe_faces(np.stack(faces)).mean(axis=0, keepdims=True)
-        mean /= max(float(np.linalg.norm(mean)), 1e-12)
-        return np.asarray(self._tokens(self.params, mean))[0]
+        mean = self.describe_faces(np.stack(faces)).mean(axis=0)
+        return mean / max(float(np.linalg.norm(mean)), 1e-12)
+
+    def as_face(self, crop: UInt8[np.ndarray, "y x 3"]) -> UInt8[np.ndarray, "s s 3"]:
+        """A loose crop at the face encoder's size."""
+        return resize(crop, self.sizes.face, self.sizes.face_crop)
 
     def _crop(self, index: int, photo: np.ndarray) -> np.ndarray:
         """The loose crop of the one face in a photo."""

@@ -43,6 +43,13 @@ def add(commands: argparse._SubParsersAction, made: dict[str, argparse.ArgumentP
     parser.add_argument("--engine", metavar="NAME", help="faster-whisper (default) or whisperx")
     parser.add_argument("--model", metavar="NAME", help="the speech model, by name or folder (default: tiny.en)")
     parser.add_argument("--language", metavar="CODE", help="en (default), or auto to have it guessed")
+    parser.add_argument(
+        "--match",
+        choices=("query", "photos"),
+        default="query",
+        help="tell faces by CLIP-PAD's query on whole frames (default), or by the photos alone, around the speaker's"
+        " mouth: for series of StoryWorld, or where faces fill half of the picture",
+    )
     parser.add_argument("--distance", type=float, metavar="D", help="beyond this distance a voice is Unknown")
     parser.add_argument(
         "--work",
@@ -62,6 +69,8 @@ def _subtitle(given: argparse.Namespace) -> int:
     from storyjax.subtitles.pipeline import SubtitleConfig
 
     config = command.with_recognition(SubtitleConfig(), given.engine, given.model, given.language)
+    if given.match == "photos":
+        config = dataclasses.replace(config, **command.BY_PHOTOS)
     if given.distance is not None:
         if not (math.isfinite(given.distance) and 0 <= given.distance <= 2):
             raise StoryjaxError(f"--distance is {given.distance:g}: cosine distances are from 0 to 2")

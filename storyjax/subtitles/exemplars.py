@@ -34,6 +34,24 @@ def keep_pure(
     return keep
 
 
+def keep_nearest(vectors: Float32[np.ndarray, "n d"], names: Sequence[str]) -> Bool[np.ndarray, " n"]:
+    """Which samples are positive: those to which nobody's mean voice is nearer than the mean of the others with their
+    name. Where a character has a handful of samples, neighbours are few, and a mean says more than each of them.
+
+    The only sample of a character has no others, and is kept.
+    """
+    labels = np.asarray(names, object)
+    order = list(dict.fromkeys(names))
+    sums = {name: vectors[labels == name].sum(axis=0) for name in order}
+    keep = np.zeros(len(names), bool)
+    for i, name in enumerate(names):
+        others = sums[name] - vectors[i]
+        means = np.stack([others if other == name else sums[other] for other in order])
+        cosines = means @ vectors[i] / np.maximum(np.linalg.norm(means, axis=1), 1e-9)
+        keep[i] = (labels == name).sum() == 1 or order[int(cosines.argmax())] == name
+    return keep
+
+
 @dataclass(frozen=True)
 class Centroids:
     """The mean voice of each character who has exemplars, of unit length, and of how many it is the mean."""

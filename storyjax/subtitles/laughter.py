@@ -54,9 +54,11 @@ class LaughterDetector:
         twice, in blocks: beside the wave no more than a few megabytes are held, however long it is. The first and last
         half second are judged with silence beyond the ends.
         """
-        loudest = max((float(block.max()) for _, block in self._blocks(wave)), default=-100.0)
-        moments, probabilities = [], []
+        loudest, blocks = -100.0, []
         for first, block in self._blocks(wave):
+            loudest, blocks = max(loudest, float(block.max())), [(first, block)]
+        moments, probabilities = [], []
+        for first, block in blocks if blocks and blocks[0][0] == 0 else self._blocks(wave):  # a short one has but one
             windows = np.lib.stride_tricks.sliding_window_view(relative(block, loudest), self.config.window, axis=0)
             places = np.arange(-first % self._stride, len(windows), self._stride)
             chosen = windows[places].transpose(0, 2, 1)

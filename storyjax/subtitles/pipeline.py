@@ -13,7 +13,7 @@ import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Float32
@@ -21,8 +21,9 @@ from tqdm import tqdm
 
 from storyjax.data.audio import RATE
 from storyjax.errors import StoryjaxError
-from storyjax.subtitles.cast import Cast, Member, read_voices
-from storyjax.subtitles.exemplars import Centroids, assign, keep_pure, make_centroids
+from storyjax.subtitles.cast import Cast, read_voices
+from storyjax.subtitles.exemplars import Centroids, assign, keep_nearest, keep_pure, make_centroids
+from storyjax.subtitles.faces import Faces, Guesses, Known, Match
 from storyjax.subtitles.products import (
     STEPS,
     Finder,
@@ -36,8 +37,6 @@ from storyjax.subtitles.products import (
 )
 from storyjax.subtitles.recognition import Recogniser, RecognitionConfig, load_recogniser
 from storyjax.subtitles.stages import (
-    Faces,
-    Guesses,
     Laughter,
     Recognition,
     Sentences,
@@ -64,7 +63,10 @@ class SubtitleConfig:
         laugh: probability above which it is laughter.
         peak: score above which a peak of the heat map counts, of at most `peaks`.
         face: share of the likeliest character above which a face is believed; `least` is the cosine it needs.
-        crop: the share of the picture, around the peak, in which a face is looked for; 1 is the thesis's whole frame.
+        crops: the shares of the picture, around the peak, in which a face is looked for; 1 is the thesis's whole frame.
+        match: how a face is told: by CLIP-PAD's "query", as in the thesis, or by the "photos" alone (`faces.py`).
+        filter: which labelled voices become exemplars: those whose nearest "neighbours" carry the same name, as in the
+            thesis, or those nearest to the "mean" of the others with their name, for characters with few of them.
         neighbours: of a voice that must carry the same name.
         distance: beyond it from every centroid nobody is named (the thesis's d).
         frame_size: of the pictures for synchronisation, in pixels; None: what the network was made for.
@@ -81,7 +83,9 @@ class SubtitleConfig:
     peaks: int = 4
     face: float = 0.85
     least: float = 0.22
-    crop: float = 1.0
+    crops: tuple[float, ...] = (1.0,)
+    match: Match = "query"
+    filter: Literal["neighbours", "mean"] = "neighbours"
     neighbours: int = 5
     distance: float = 0.23
     frame_size: int | None = None
@@ -91,7 +95,7 @@ class SubtitleConfig:
 class Models:
     """How each network is had; each is loaded when it is first needed, and once.
 
-    `queries` are how people are asked for, which is found out once, too.
+    `known` is what people are compared by, which is found out once, too.
     """
 
     recogniser: Callable[[], Recogniser]
@@ -100,7 +104,7 @@ class Models:
     peaks: Callable[[np.ndarray], Sequence[tuple[float, float, float]]]
     voices: Callable[[], Voices]
     faces: Callable[[], Finder]
-    queries: dict[Member, np.ndarray] = field(default_factory=dict)
+    known: Known = field(default_factory=dict)
 
 
 def load_models(config: SubtitleConfig) -> Models:
@@ -180,7 +184,7 @@ def make_stages(
     guesses: bool = False,
 ) -> list[Stage]:
     """The stages in their order: voices before pictures, so that another threshold of faces does not redo them."""
-    known, faces = models.queries, network_source(config.faces)
+    known, faces = models.known, network_source(config.faces)
     sync = f"{network_source(config.sync)} peak {config.peak} of {config.peaks}"
     stages: list[Stage] = [
         Recognition(models.recogniser, asdict(config.recognition), transcript),
@@ -188,7 +192,17 @@ def make_stages(
         Laughter(models.laughter, network_source(config.laughter), config.laugh),
         VoicePrints(models.voices, network_source(config.voices)),
         Synchronisation(models.sync, models.peaks, sync, config.frame_size),
-        Faces(models.faces, faces, cast, episode, config.face, least=config.least, crop=config.crop, known=known),
+        Faces(
+            models.faces,
+            faces,
+            cast,
+            episode,
+            config.face,
+            least=config.least,
+            crops=config.crops,
+            match=config.match,
+            known=known,
+        ),
     ]
     return [*stages, Guesses(models.faces, faces, cast, episode, known=known)] if guesses else stages
 
@@ -282,7 +296,8 @@ def _name_lines(
     labels = [name for _, _, name in labelled]
     width = max((v.shape[1] for v in vectors if v.size), default=0 if samples is None else samples.shape[1])
     own = np.array([vectors[e][s] for e, s, _ in labelled], np.float32).reshape(len(labelled), width)
-    kept = keep_pure(own, labels, config.neighbours)
+    by_mean = config.filter == "mean"
+    kept = keep_nearest(own, labels) if by_mean else keep_pure(own, labels, config.neighbours)
     exemplars = {(e, s) for (e, s, _), keep in zip(labelled, kept, strict=True) if keep}
     chosen, chosen_names = own[kept], [name for name, keep in zip(labels, kept, strict=True) if keep]
     if samples is not None:

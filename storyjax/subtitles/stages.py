@@ -1,27 +1,23 @@
-"""The stages of Fig. 6.2 (left) that look at one episode: words, sentences, laughter, synchronisation, faces, voices.
+"""The stages of Fig. 6.2 (left) that look at one episode: words, sentences, laughter, synchronisation and voices; that
+of faces is in `faces.py`.
 
 A stage takes the timeline and the products of those before it, and gives its own: a list of small records. Any of them
 can be replaced by whatever has `name`, `row`, `settings` and `run`. What a network is, is said in settings by its
 place and its file's state; it is loaded when a stage is really run.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import cached_property
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from jaxtyping import Float32, UInt8
 
 from storyjax.data.audio import RATE
-from storyjax.data.video import VideoError
-from storyjax.errors import StoryjaxError
-from storyjax.search.personal import PhotoError
-from storyjax.subtitles.cast import Cast, Member, read_photos
 from storyjax.subtitles.products import (
-    Face,
-    Finder,
     Laugh,
     Laughters,
     Peaks,
@@ -38,9 +34,7 @@ from storyjax.weights.tree_io import weights_folder
 _LAUGH_BLOCK_S, _LAUGH_MARGIN_S = 60.0, 1.0
 _LOOK_S = 10.0  # of a longer segment, so many seconds are looked at together
 _SHORTEST_LOOK_S = 0.4
-_LOOKS_TOGETHER = 4  # segments whose pictures are embedded in one go; of 8 each, they are a batch of the finder's
 _LOOK_PIXELS = 224  # LWTNet's own
-_MOUTH_IN_PORTRAIT = 0.45  # from the top
 _VOICE_BATCH = 32
 _SHORTEST_VOICE_S, _LONGEST_VOICE_S = 0.5, 12.0
 
@@ -130,6 +124,28 @@ def find_laughs(times: np.ndarray, probability: np.ndarray, threshold: float, sh
     return laughs
 
 
+@dataclass(frozen=True)
+class _Look:
+    """What is seen and heard in a piece of a segment (its place among those looked at)."""
+
+    segment: int
+    frames: UInt8[np.ndarray, "t y x 3"] | None = None
+    wave: Float32[np.ndarray, " n"] | None = None
+
+
+T = TypeVar("T")
+
+
+def ahead(items: Iterator[T]) -> Iterator[T]:
+    """The same items, each made by a thread while the one before is worked on; the thread ends with the iterator."""
+    with ThreadPoolExecutor(1) as thread:
+        none = object()
+        waiting = thread.submit(next, items, none)
+        while (item := waiting.result()) is not none:
+            waiting = thread.submit(next, items, none)
+            yield item
+
+
 @dataclass
 class Synchronisation:
     """Peaks of the heat map averaged over each segment without laughter; one alone is a visible speaker."""
@@ -147,13 +163,13 @@ class Synchronisation:
     def run(self, timeline: Timeline, products: Products) -> list[Peaks]:
         if not timeline.has_video:
             return []
-        detector, found = self.load(), []
-        laughed_at = products.laughed_at
-        for number, segment in enumerate(products.segments):
-            if number in laughed_at:
-                continue
-            heat = self._heat(timeline, detector, segment)
-            found.append(Peaks(number, () if heat is None else self._places(heat)))
+        detector, laughed_at = self.load(), products.laughed_at
+        chosen = [number for number in range(len(products.segments)) if number not in laughed_at]
+        looks = self._looks(timeline, [products.segments[number] for number in chosen], self._size(detector))
+        found = []
+        for place, pieces in itertools.groupby(ahead(looks), key=lambda look: look.segment):
+            heat = self._heat(detector, pieces)
+            found.append(Peaks(chosen[place], () if heat is None else self._places(heat)))
         return found
 
     def _places(self, heat: np.ndarray) -> tuple[tuple[float, float, float], ...]:
@@ -164,148 +180,35 @@ class Synchronisation:
             for y, x, score in self.find_peaks(heat)
         )
 
-    def _heat(self, timeline: Timeline, detector: Synchroniser, segment: Segment) -> np.ndarray | None:
+    def _looks(self, timeline: Timeline, segments: Sequence[Segment], size: int) -> Iterator["_Look"]:
+        """Every segment in pieces of _LOOK_S; where there is too little to see one without pictures."""
+        for number, segment in enumerate(segments):
+            end, start = min(segment.end, timeline.video_end), segment.start
+            if end - start < _SHORTEST_LOOK_S:
+                yield _Look(number)
+            while end - start >= _SHORTEST_LOOK_S:
+                stop = min(start + _LOOK_S, end)
+                if 0 < end - stop < _SHORTEST_LOOK_S:
+                    stop = end
+                times = np.arange(start, stop - 0.5 / FPS, 1 / FPS)
+                wave = timeline.sound(start, start + len(times) / FPS)
+                wave = np.pad(wave, (0, max(0, len(times) * RATE // FPS - len(wave))))
+                yield _Look(number, timeline.frames(times, size), wave)
+                start = stop
+
+    def _heat(self, detector: Synchroniser, looks: Iterable["_Look"]) -> np.ndarray | None:
         """The heat map averaged over a segment, or None where there is too little to see."""
-        end = min(segment.end, timeline.video_end)
-        total, count, start = None, 0, segment.start
-        while end - start >= _SHORTEST_LOOK_S:
-            stop = min(start + _LOOK_S, end)
-            if 0 < end - stop < _SHORTEST_LOOK_S:
-                stop = end
-            times = np.arange(start, stop - 0.5 / FPS, 1 / FPS)
-            wave = timeline.sound(start, start + len(times) / FPS)
-            wave = np.pad(wave, (0, max(0, len(times) * RATE // FPS - len(wave))))
-            maps = np.asarray(detector.heat_maps(timeline.frames(times, self._size(detector)), wave), np.float32)
+        total, count = None, 0
+        for look in looks:
+            if look.frames is None or look.wave is None:
+                return None
+            maps = np.asarray(detector.heat_maps(look.frames, look.wave), np.float32)
             total = maps.sum(axis=0) if total is None else total + maps.sum(axis=0)
-            count, start = count + len(maps), stop
+            count += len(maps)
         return None if total is None or not count else total / count
 
     def _size(self, detector: Synchroniser) -> int:
         return self.size or getattr(getattr(detector, "config", None), "short_side", None) or _LOOK_PIXELS
-
-
-@dataclass
-class Faces:
-    """Whom a segment with one visible speaker shows: CLIP-PAD on whole frames, without any face detector (§6.1.4).
-
-    Attributes:
-        threshold: of the share that the likeliest of the episode's cast has (§6.1.4: 0.85): a softmax of the cosines.
-        temperature: of that softmax; CLIP's own is 0.01.
-        least: cosine below which the picture is of nobody in the cast.
-        frames: of a segment that are looked at; their embeddings are averaged.
-        crop: the share of the picture that is looked at, around the peak. 1 is the whole frame, as in the thesis; less
-            tells two apart who are in one shot, without any detector of faces.
-        known: how people are asked for, as far as other episodes have found out.
-    """
-
-    load: Callable[[], Finder]
-    source: str
-    cast: Cast
-    episode: str
-    threshold: float = 0.85
-    temperature: float = 0.01
-    least: float = 0.0
-    frames: int = 8
-    crop: float = 1.0
-    known: dict[Member, Float32[np.ndarray, " d"]] = field(default_factory=dict, repr=False)
-    name: str = "faces"
-    row: type = Face
-
-    def settings(self) -> Mapping[str, Any]:
-        members = [[m.name, m.actor, [file_state(p) for p in m.photos]] for m in self._members]
-        numbers = {k: getattr(self, k) for k in ("threshold", "temperature", "least", "frames", "crop")}
-        return {"source": self.source, "members": members, **numbers}
-
-    @property
-    def _members(self) -> tuple[Member, ...]:
-        return self.cast.of(self.episode)
-
-    @cached_property
-    def _queries(self) -> Float32[np.ndarray, "c d"]:
-        for member in self._members:
-            if member not in self.known:
-                self.known[member] = query(self.load(), member)
-        return np.stack([self.known[member] for member in self._members])
-
-    def wanted(self, products: Products) -> list[tuple[int, tuple[float, float]]]:
-        """The numbers of the segments that are looked at, and where."""
-        return [(p.segment, p.peaks[0][:2]) for p in products.peaks if len(p.peaks) == 1]
-
-    def run(self, timeline: Timeline, products: Products) -> list[Face]:
-        wanted = self.wanted(products)
-        if not wanted or not self._members or not timeline.has_video:
-            return []
-        finder, faces = self.load(), []
-        for first in range(0, len(wanted), _LOOKS_TOGETHER):
-            part = wanted[first : first + _LOOKS_TOGETHER]
-            images = [self._look(timeline, products.segments[number], place, finder) for number, place in part]
-            seen = finder.embed_images(np.concatenate(images)).reshape(len(part), self.frames, -1).mean(axis=1)
-            seen /= np.maximum(np.linalg.norm(seen, axis=1, keepdims=True), 1e-9)
-            faces += [self._judge(number, vector) for (number, _), vector in zip(part, seen, strict=True)]
-        return faces
-
-    def _look(
-        self, timeline: Timeline, segment: Segment, place: tuple[float, float], finder: Finder
-    ) -> UInt8[np.ndarray, "t y x 3"]:
-        """The pictures of a segment, around a place (shares of height and width)."""
-        end = min(segment.end, timeline.video_end)
-        times = segment.start + (np.arange(self.frames) + 0.5) * (end - segment.start) / self.frames
-        try:
-            frames = timeline.frames(times, round(finder.image_size / self.crop))
-        except VideoError as error:
-            raise StoryjaxError(f"{error}") from error
-        return around(frames, place, finder.image_size)
-
-    def _judge(self, number: int, seen: Float32[np.ndarray, " d"]) -> Face:
-        cosines = self._queries @ seen
-        shares = np.exp((cosines - cosines.max()) / self.temperature)
-        shares /= shares.sum()
-        order = np.argsort(-shares, kind="stable")
-        best, names = int(order[0]), [m.name for m in self._members]
-        sure = shares[best] >= self.threshold and cosines[best] >= self.least
-        second = int(order[1]) if len(order) > 1 else None
-        return Face(
-            number,
-            names[best] if sure else None,
-            names[best],
-            round(float(shares[best]), 4),
-            round(float(cosines[best]), 4),
-            None if second is None else names[second],
-            0.0 if second is None else round(float(shares[second]), 4),
-        )
-
-
-@dataclass
-class Guesses(Faces):
-    """Whom the whole frames of every segment show most likely, sure or not: the label that it would get if no step left
-    any out. Evaluation alone wants it, to tell what each step is good for."""
-
-    name: str = "guesses"
-
-    def wanted(self, products: Products) -> list[tuple[int, tuple[float, float]]]:
-        return [(number, (0.5, 0.5)) for number in range(len(products.segments))]
-
-
-def around(
-    frames: UInt8[np.ndarray, "t y x 3"], place: tuple[float, float], size: int
-) -> UInt8[np.ndarray, "t {size} {size} 3"]:
-    """The square of `size` pixels with somebody's mouth (a share of height and width) where portraits have it."""
-    height, width = frames.shape[1:3]
-    top = int(np.clip(round(place[0] * height - _MOUTH_IN_PORTRAIT * size), 0, height - size))
-    left = int(np.clip(round(place[1] * width - 0.5 * size), 0, width - size))
-    return frames[:, top : top + size, left : left + size]
-
-
-def query(finder: Finder, member: Member) -> Float32[np.ndarray, " d"]:
-    """How somebody is asked for: by face and by name where there are photos, else by name alone."""
-    spoken = " ".join(member.actor.replace("<", " ").replace(">", " ").replace("*", " ").split()) or "somebody"
-    if not member.photos:
-        return finder.embed_query(f"an image of {spoken}", {})
-    try:
-        token = finder.enrol(read_photos(member))
-    except PhotoError as error:
-        raise StoryjaxError(f"{member.photos[error.index]}, a photo of '{member.name}', {error.reason}") from error
-    return finder.embed_query(f"an image of {spoken} <somebody>", {"somebody": token})
 
 
 @dataclass

@@ -1,5 +1,6 @@
 """Whether somebody who is seen is heard, and where (§6.1.5): `SyncDetector`, an LWTNet, and `peaks` of heat maps."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,8 @@ from storyjax.nn.lwtnet import LwtConfig, LwtNet, prepared, reach
 from storyjax.subtitles.networks import read_network
 from storyjax.weights.published_audio import lwtnet_shapes
 
-_FRAMES = 25  # moments that are looked at in one go
+_HEARD = 25  # moments that are heard in one go: norms of the sound stream are over all of them
+_SEEN = 10  # that are looked at in one go, each by itself: a multiple of few wastes little of a short sentence
 MEL_PER_FRAME = 4
 QUIET = 1e-3  # variance of vectors of unit length that is taken for noise
 
@@ -81,11 +83,12 @@ class SyncDetector:
         self.config = config
         self._params = jax.device_put(params)
         network = LwtNet(config)
-        self._vectors = jax.jit(
-            lambda params, frames, mel: network.apply(
-                {"params": params}, prepared(frames.astype("float32"), config), mel
+        self._see = jax.jit(
+            lambda params, frames: network.apply(
+                {"params": params}, prepared(frames.astype("float32"), config), method=LwtNet.see
             )
         )
+        self._hear = jax.jit(lambda params, mel: network.apply({"params": params}, mel, method=LwtNet.hear))
         scale, bias = float(params["scale"]), float(params["bias"])
         self._probability = lambda cosines: 1 / (1 + np.exp(-(scale * cosines + bias)))
 
@@ -104,7 +107,7 @@ class SyncDetector:
             wave: the sound of the same time, mono at 16 kHz; t / 25 s, give or take a picture.
 
         The first and the last pictures are taken to go on for half a window, as is the sound, so that there is a map
-        for every picture. Long inputs are gone through in stretches of a second.
+        for every picture. Long inputs are gone through in stretches.
 
         Raises:
             StoryjaxError: no pictures, or sound of another length.
@@ -117,23 +120,28 @@ class SyncDetector:
                 " give both of the same time"
             )
         wave = np.pad(wave, (0, max(0, samples - len(wave))))[:samples]
-        ends, total = (config.frames - 1) // 2, -(-count // _FRAMES) * _FRAMES
-        after = config.frames - 1 - ends + total - count
-        seen = np.pad(resized(frames, config.short_side), ((ends, after), (0, 0), (0, 0), (0, 0)), mode="edge")
-        sound = np.pad(heard(wave, config), ((MEL_PER_FRAME * ends, MEL_PER_FRAME * after), (0, 0)), mode="edge")
-        seen_vectors, heard_vectors = [], []
-        for first in range(0, total, _FRAMES):
-            last = first + _FRAMES + config.frames - 1
-            part = sound[MEL_PER_FRAME * first : MEL_PER_FRAME * last]
-            places, sounds = self._vectors(self._params, seen[None, first:last], part[None])
-            seen_vectors.append(np.asarray(places)[0])
-            heard_vectors.append(np.asarray(sounds)[0])
-        places, sounds = np.concatenate(seen_vectors)[:count], np.concatenate(heard_vectors)[:count]
+        seen = self._stretches(resized(frames, config.short_side), 1, _SEEN)
+        places = np.concatenate([np.asarray(self._see(self._params, part[None]))[0] for part in seen])[:count]
+        sound = self._stretches(heard(wave, config), MEL_PER_FRAME, _HEARD)
+        sounds = np.concatenate([np.asarray(self._hear(self._params, part[None]))[0] for part in sound])[:count]
         if config.agreement == "correlation":
             agreement = correlated(places, sounds, config.smooth)
         else:
             agreement = smoothed(np.einsum("tyxd,td->tyx", places, sounds), config.smooth)
         return (agreement if config.heat == "cosine" else self._probability(agreement)).astype(np.float32)
+
+    def _stretches(self, values: np.ndarray, rate: int, together: int) -> Iterator[np.ndarray]:
+        """What a stream takes for `together` moments after each other; `rate` values are of one moment.
+
+        The first and the last values go on beyond the ends, so that there is something for every moment.
+        """
+        count, ends = len(values) // rate, (self.config.frames - 1) // 2
+        total = -(-count // together) * together
+        after = self.config.frames - 1 - ends + total - count
+        padding = [(rate * ends, rate * after), *[(0, 0)] * (values.ndim - 1)]
+        padded = np.pad(values[: rate * count], padding, mode="edge")
+        for first in range(0, total, together):
+            yield padded[rate * first : rate * (first + together + self.config.frames - 1)]
 
     def pixel(self, place: tuple[float | int, float | int], size: tuple[int, int]) -> tuple[float, float]:
         """The pixel (row, column) of a picture of a size (height, width) that a place of its heat map is about."""

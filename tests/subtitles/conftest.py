@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).parent))
 
@@ -30,6 +31,15 @@ class ColourFinder:
 
     def embed_images(self, images: np.ndarray) -> np.ndarray:
         return np.stack([self._colours(image) for image in images])
+
+    def describe_photos(self, photos: Sequence[np.ndarray]) -> np.ndarray:
+        return self.enrol(photos)[0]
+
+    def as_face(self, crop: np.ndarray) -> np.ndarray:
+        return np.asarray(Image.fromarray(crop).resize((16, 16)))
+
+    def describe_faces(self, faces: np.ndarray) -> np.ndarray:
+        return self.embed_images(faces)
 
     @staticmethod
     def _colours(image: np.ndarray) -> np.ndarray:

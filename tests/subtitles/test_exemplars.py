@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from storyjax.subtitles.exemplars import assign, keep_pure, make_centroids
+from storyjax.subtitles.exemplars import assign, keep_nearest, keep_pure, make_centroids
 
 
 def around(centre: int, count: int, rng: np.random.Generator, spread: float = 0.2, dim: int = 8) -> np.ndarray:
@@ -41,8 +41,32 @@ def test_the_number_of_neighbours_matters() -> None:
     assert keep_pure(vectors, names, 8)[6]  # ben has fewer than eight
 
 
+def test_a_voice_nearer_to_another_mean_is_dropped_however_few_there_are() -> None:
+    rng = np.random.default_rng(3)
+    vectors = np.concatenate([around(0, 3, rng), around(1, 3, rng), around(2, 1, rng)])
+    names = ["ana"] * 3 + ["ben"] * 3 + ["leo"]
+    assert keep_nearest(vectors, names).all()
+    names[1] = "ben"  # ana's voice, labelled ben
+    np.testing.assert_array_equal(keep_nearest(vectors, names), [True, False, True, True, True, True, True])
+
+
+def test_a_voice_does_not_speak_for_itself() -> None:
+    ana, ben = np.eye(3, dtype=np.float32)[[0, 0]], np.array([[0.6, 0.8, 0], [0, 0.6, 0.8]], np.float32)
+    vectors, names = np.concatenate([ana, ben]), ["ana", "ana", "ben", "ben"]
+    np.testing.assert_array_equal(keep_nearest(vectors, names), [True, True, False, True])
+
+
+def test_an_outlier_does_not_cost_a_character_all_samples() -> None:
+    far = np.array([0.0, 0.6, 0.8, 0, 0, 0, 0, 0], np.float32)  # ana's, but her others are further from it than ben's
+    ana = np.array([[0.8, 0.6, 0, 0, 0, 0, 0, 0], [0.8, 0, 0.6, 0, 0, 0, 0, 0]], np.float32)
+    ben = np.tile(np.array([[0, 0.5, 0, 0.866, 0, 0, 0, 0]], np.float32), (3, 1))
+    vectors, names = np.concatenate([far[None], ana, ben]), ["ana"] * 3 + ["ben"] * 3
+    assert keep_nearest(vectors, names).all()
+
+
 def test_nobody_is_kept_of_nothing() -> None:
     assert keep_pure(np.zeros((0, 4), np.float32), []).shape == (0,)
+    assert keep_nearest(np.zeros((0, 4), np.float32), []).shape == (0,)
     empty = make_centroids(np.zeros((0, 4), np.float32), [])
     given = assign(np.ones((2, 4), np.float32), empty, 0.5)
     assert [g.name for g in given] == [None, None]

@@ -11,7 +11,7 @@ from storyjax.errors import StoryjaxError
 from storyjax.nn.ecapa import EcapaConfig
 from storyjax.nn.laughter import LaughterConfig, LaughterNet
 from storyjax.nn.lwtnet import Layer, LwtConfig, LwtNet, reach
-from storyjax.subtitles import laughter
+from storyjax.subtitles import laughter, sync
 from storyjax.subtitles.laughter import LaughterDetector
 from storyjax.subtitles.sync import SyncDetector, correlated, peaks, smoothed
 from storyjax.subtitles.training.laughter import average_precision
@@ -101,6 +101,9 @@ def detector() -> LaughterDetector:
 
 
 def test_laughter_has_a_probability_for_every_tenth_of_a_second(detector, monkeypatch) -> None:
+    transformed = []
+    real = laughter.decibel_mel
+    monkeypatch.setattr(laughter, "decibel_mel", lambda wave, *rest: transformed.append(len(wave)) or real(wave, *rest))
     sound = noise(9.0) * np.sin(np.arange(9 * 16_000) / 4000).astype(np.float32)
     times, probabilities = detector.probabilities(sound)
     assert times[0] == 0
@@ -108,6 +111,7 @@ def test_laughter_has_a_probability_for_every_tenth_of_a_second(detector, monkey
     np.testing.assert_allclose(np.diff(times), 4 * 186 / 8000)
     assert ((probabilities > 0) & (probabilities < 1)).all()
     assert probabilities.std() > 1e-4
+    assert len(transformed) == 1, "what fits in memory is transformed once"
     # In blocks it is the same: nothing is heard of where they meet.
     monkeypatch.setattr(laughter, "_FRAMES", 100)
     again, same = detector.probabilities(sound)
@@ -123,7 +127,7 @@ def synchroniser() -> SyncDetector:
     return SyncDetector(TINY_LWT, params["params"])
 
 
-def test_heat_maps_cover_the_picture_and_every_moment(synchroniser) -> None:
+def test_heat_maps_cover_the_picture_and_every_moment(synchroniser, monkeypatch) -> None:
     frames = np.random.default_rng(0).integers(0, 256, (30, 48, 64, 3), dtype=np.uint8)
     sound = noise(30 / 25)
     maps = synchroniser.heat_maps(frames, sound)
@@ -133,6 +137,9 @@ def test_heat_maps_cover_the_picture_and_every_moment(synchroniser) -> None:
     again = synchroniser.heat_maps(np.concatenate([frames[:28], 255 - frames[28:]]), sound)
     np.testing.assert_array_equal(again[:25], maps[:25])
     assert np.abs(again[29] - maps[29]).max() > 1e-5
+    # How many are looked at in one go makes no difference.
+    monkeypatch.setattr(sync, "_SEEN", 7)
+    np.testing.assert_allclose(synchroniser.heat_maps(frames, sound), maps, atol=1e-5)
     rows = [synchroniser.pixel((row, 0), (48, 64))[0] for row in (0, 5)]
     assert rows[0] == pytest.approx(0.5)  # of 24 rows made of 48, the first is about here
     assert rows[1] == pytest.approx(40.5)

@@ -11,6 +11,7 @@ import pytest
 from standins import RATE
 
 from storyjax import cli
+from storyjax.configuration import from_config, load_config
 from storyjax.errors import StoryjaxError
 from storyjax.storyworld.series import write_wav
 from storyjax.subtitles import command, pipeline
@@ -233,6 +234,34 @@ def test_what_is_wrong_is_said_in_one_line(
     assert error.startswith("storyjax: error: ")
     assert message in error
     assert not [p for p in tmp_path.rglob("*") if p.suffix in (".srt", ".part")]
+
+
+def test_match_photos_takes_the_settings_of_the_embedded_config(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[SubtitleConfig] = []
+    monkeypatch.setattr(command, "run", lambda request, config: asked.append(config) or [])
+    assert cli.run(["subtitle", "a.mp4", "--cast", "cast.json", "--match", "photos"]) == 0
+    assert cli.run(["subtitle", "a.mp4", "--cast", "cast.json"]) == 0
+    root = Path(__file__).parents[2] / "configs" / "subtitles_tv.py"
+    assert asked[0] == from_config(SubtitleConfig, load_config(f"{root}:embedded").data.pipeline)
+    assert asked[1] == from_config(SubtitleConfig, {}), "the thesis's"
+
+
+@pytest.mark.parametrize("how", ["neighbours", "mean"])
+def test_labelled_voices_are_filtered_as_the_config_says(
+    how, series, videos, transcripts, models, config, work, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = "keep_nearest" if how == "neighbours" else "keep_pure"
+    monkeypatch.setattr(pipeline, other, None)
+    made = subtitle(
+        videos,
+        read_cast(series / "cast.json"),
+        dataclasses.replace(config, filter=how),
+        work,
+        models,
+        transcripts,
+        progress=False,
+    )
+    assert any(line.step == "exemplar" for subtitles in made for line in subtitles.lines)
 
 
 def test_the_same_name_twice_is_refused(tmp_path: Path, models: Models, config: SubtitleConfig, series: Path) -> None:
