@@ -44,6 +44,7 @@ from storyjax.tcr.standalone_data import (
     StitchLoader,
     see_all,
 )
+from storyjax.tcr.words import start_from_clip
 from storyjax.train.checkpoint import load_trainable
 from storyjax.train.experiment import Batch, Evaluator, Experiment, Params, StreamSpec, Task, summing_evaluator
 from storyjax.weights.tree_io import weights_folder
@@ -63,6 +64,8 @@ class HeadData:
         videos, most_frames: of stitched films: clips at most, and frames of a clip at most.
         most_count, fps, movement: of synthetic repetitions (standalone_data.RepetitionLoader).
         changes: frames are told by what changes in them and by which others they are like (`changes`).
+        words: the TCR starts from what words look like to the tower, a small CLIP that ships (words.py), instead of from
+            scratch.
         cached: the frozen tower looks once at all clips, and what it saw stays in memory; of clips alone.
         bins, most_moments, exercises_per_video: of language and moment queries.
         resampler: of these, the pre-trained TCR: a run, a file or shipped:NAME.
@@ -88,6 +91,7 @@ class HeadData:
     fps: float = 25.0
     movement: float | None = None
     changes: bool = False
+    words: bool = False
     cached: bool = False
     bins: int = 128
     most_moments: int = 24
@@ -299,6 +303,9 @@ def _experiment(
         if head.pretrained and head.data.resampler is not None:
             place = weights_folder(head.data.resampler)
             weights |= {key: array for key, array in load_trainable(place).items() if key.startswith("tcr/")}
+        if head.data.words:
+            tower = weights_folder(config.model.vision.weights)
+            weights |= start_from_clip(tower, make_tokenizer(config.model), head.model.tcr.config)
         return weights
 
     return Experiment(
