@@ -1,7 +1,7 @@
 """Aligning the TCR with the exercises of stage (ii) and of Ego4D's tasks (storyworld/practice.py), beside requests.
 
-What align.py does for the telling of a moment, this does for the rest: under [TRG] and a phrase the queries are drawn to
-the words of the timestamps at which it happens, under [LTA] to the actions to come, and so on. Films are those of
+What align.py does for the telling of a moment, this does for the rest: under [TRG] and a phrase the queries are drawn
+to the words of the timestamps at which it happens, under [LTA] to the actions to come, and so on. Films are those of
 align.py, and routines.
 """
 

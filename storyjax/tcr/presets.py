@@ -8,7 +8,7 @@ from ml_collections import ConfigDict
 from storyjax.weights.tree_io import shipped
 
 SHIPPED = "tcr_storyworld"
-# What goes on from it with times and sequences of actions (storyworld/practice.py), between the tower and a T5 of its own.
+# What goes on from it with times and sequences of actions (storyworld/practice.py); its T5 is one of its own.
 PRACTISED = "tcr_storyworld_practised"
 ROUTINES = {"train": 60, "val": 40}
 TOLD = {"train": 40, "test": 200}  # films with narrations, and with a question each
