@@ -11,8 +11,8 @@ from ml_collections import ConfigDict
 
 VARIANTS = ("paper", "embedded", "practised")
 PRACTICE = {
-    "telling": {"shares": {"moments": 0.2, "queries": 0.4, "grounding": 0.4}},
-    "routines": {"shares": {"moments": 0.35, "queries": 0.35, "actions": 0.3}, "routines": 300},
+    "telling": {"shares": {"moments": 0.2, "queries": 0.4, "grounding": 0.4}, "batch_size": 3, "count": 6},
+    "routines": {"shares": {"moments": 0.35, "queries": 0.35, "actions": 0.3}, "routines": 200, "count": 6},
 }
 
 
@@ -50,8 +50,8 @@ def get_config(variant: str = "paper") -> ConfigDict:
         config.init = ConfigDict({"checkpoint": "shipped:tcr_storyworld"})
         config.data.requests = 8
         config.data.practice = ConfigDict(PRACTICE)
-        config.train = ConfigDict({"steps": 1200, "batch_size": 3})
-        config.optim.learning_rate = 6e-4
-        config.optim.warmup_steps = 100
+        config.train = ConfigDict({"steps": 700, "batch_size": 2})
+        config.optim.learning_rate = 8e-4
+        config.optim.warmup_steps = 60
         config.eval.every = 0
     return config

@@ -294,7 +294,7 @@ def _experiment(
         if head.pretrained and head.data.resampler is not None:
             place = weights_folder(head.data.resampler)
             weights |= {key: array for key, array in load_trainable(place).items() if key.startswith("tcr/")}
-        if head.data.words:
+        if head.data.words and not head.reads_frames:
             tower = weights_folder(config.model.vision.weights)
             weights |= start_from_clip(tower, make_tokenizer(config.model), head.model.tcr.config)
         return weights
