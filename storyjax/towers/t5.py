@@ -88,7 +88,7 @@ class ReadingData:
     mix: ReadingMix = field(default_factory=ReadingMix)
 
 
-class _Seeds:
+class StorySeeds:
     """A random-access source whose records are story seeds."""
 
     def __init__(self, first: int, count: int):
@@ -308,7 +308,7 @@ def _evaluator(reader: Reader, data: ReadingData, tokenizer: Tokenizer) -> Evalu
         kind = np.minimum(np.arange(len(batch["type"])) // asked, len(kinds) - 1)
         return {**batch, "kind": kind.astype(np.int32)}
 
-    source = _Seeds(data.first_validation_story, data.validation_stories)
+    source = StorySeeds(data.first_validation_story, data.validation_stories)
     return summing_evaluator(
         "reading", lambda spec: eval_stream(source, load, spec), reader.measure, lambda sums: _finish(sums, kinds)
     )
@@ -339,7 +339,7 @@ def build(config: ConfigDict) -> Experiment:
     data = from_config(ReadingData, {k: v for k, v in config.data.items() if k != "practice"}, "config.data")
     reader = Reader(model, data, tokenizer)
     load = functools.partial(load_exercises, data=data, tokenizer=tokenizer)
-    source = _Seeds(data.first_story, data.stories)
+    source = StorySeeds(data.first_story, data.stories)
     task = Task("reading", lambda spec: train_stream(source, load, spec, workers=data.workers), reader.loss)
     further = [
         practice(name, from_config(PracticeData, section, f"config.data.practice.{name}"), reader, tokenizer)

@@ -19,7 +19,7 @@ from storyjax.data.text import Tokenizer, pad
 from storyjax.storyworld.practice import KINDS, UNORDERED, practise
 from storyjax.storyworld.routines import routine
 from storyjax.storyworld.story import tell
-from storyjax.towers.t5 import Reader, rows_of
+from storyjax.towers.t5 import Reader, StorySeeds, rows_of
 from storyjax.train.experiment import Batch, Evaluator, Params, StreamSpec, Task, summing_evaluator
 
 
@@ -47,17 +47,6 @@ class PracticeData:
     story_length: int = 8
     prompt_length: int = 62
     target_length: int = 15
-
-
-class _Seeds:
-    def __init__(self, first: int, count: int):
-        self.first, self.count = first, count
-
-    def __len__(self) -> int:
-        return self.count
-
-    def __getitem__(self, index: int) -> int:
-        return self.first + int(index)
 
 
 @dataclass(frozen=True)
@@ -113,8 +102,8 @@ def finish(sums: dict[str, Any], name: str) -> dict[str, float]:
 
 def practice(name: str, data: PracticeData, reader: Reader, tokenizer: Tokenizer) -> tuple[Task, Evaluator]:
     """A task of these exercises, and how well they are done: "NAME/KIND"."""
-    source = _Seeds(data.first_story, data.stories)
-    unseen = _Seeds(data.first_validation_story, data.validation_stories)
+    source = StorySeeds(data.first_story, data.stories)
+    unseen = StorySeeds(data.first_validation_story, data.validation_stories)
 
     def train_data(spec: StreamSpec) -> Stream:
         return train_stream(source, PracticeLoader(data, tokenizer, True), spec)
