@@ -92,7 +92,7 @@ def _standalone_spans(task: str, variant: str) -> ConfigDict:
     config = paper("tcr.discriminative", {}, batch_size=128, epochs=10, learning_rate=1e-4, warmup_steps=500)
     data = {"task": task, "manual_dir": "data/ego4d/v2", "frames": 192, "resampler": "runs/tcr_ytt_pretrain"}
     if variant.endswith("embedded"):
-        embed(config, steps=200, weights=PRACTISED)
+        embed(config, steps=300, batch_size=8, weights=PRACTISED)
         config.init = ConfigDict({"checkpoint": None})
         config.optim.learning_rate = 1e-3
         keys = ("manual_dir", "data_dir", "storyworld", "frames", "condition_length", "exercises_per_video")
