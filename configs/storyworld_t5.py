@@ -2,12 +2,27 @@
 
     python -m storyjax.main --config=configs/storyworld_t5.py --workdir=runs/t5
 
-`paper` is the recipe of the shipped weights, `embedded` the same at a size for two CPU cores.
+`paper` is the recipe of the shipped weights, `embedded` the same at a size for two CPU cores. `practised` goes on from
+them with times and sequences of actions (storyworld/practice.py); ships as storyworld_t5_practised:
+
+    python -m storyjax.main --config=configs/storyworld_t5.py:practised --workdir=runs/t5_practised
 """
 
 from ml_collections import ConfigDict
 
-VARIANTS = ("paper", "embedded")
+VARIANTS = ("paper", "embedded", "practised")
+# Exercises by the length of their answers: a list of actions is four times as long as all else.
+PRACTICE = {
+    "times": {"shares": {"moments": 0.5, "queries": 0.5}, "batch_size": 4, "per_story": 4, "prompt_length": 28},
+    "telling": {
+        "shares": {"queries": 0.3, "grounding": 0.4, "filling": 0.3},
+        "routines": False,
+        "batch_size": 4,
+        "per_story": 4,
+        "prompt_length": 28,
+    },
+    "ahead": {"shares": {"actions": 1.0}, "batch_size": 6, "per_story": 2, "blind": 0.2, "target_length": 62},
+}
 
 
 def get_config(variant: str = "paper") -> ConfigDict:
@@ -28,4 +43,11 @@ def get_config(variant: str = "paper") -> ConfigDict:
         config.optim.warmup_steps = 20
         config.eval.every = 0
         config.data.validation_stories = 20
+    if variant == "practised":
+        config.init = ConfigDict({"checkpoint": "shipped:storyworld_t5", "skip": "pointer/.*"})
+        config.data.practice = ConfigDict(PRACTICE)
+        config.train = ConfigDict({"steps": 500, "batch_size": 2})
+        config.optim.learning_rate = 1.5e-3
+        config.optim.warmup_steps = 40
+        config.eval.every = 0
     return config

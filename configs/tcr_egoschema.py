@@ -11,7 +11,7 @@
 
 from ml_collections import ConfigDict
 
-from storyjax.tcr.presets import embed, paper, small
+from storyjax.tcr.presets import TOLD, embed, paper, small
 
 VARIANTS = ("paper", "embedded")
 
@@ -19,8 +19,8 @@ VARIANTS = ("paper", "embedded")
 def get_config(variant: str = "paper") -> ConfigDict:
     ego, schema = {"manual_dir": "data/ego4d/v2", "frames": 92}, {"manual_dir": "data/egoschema", "frames": 92}
     if variant == "embedded":
-        ego = small("egoschema", {"train": 40, "test": 40}, options={"who": "person"}, prompt_length=16)
-        schema = small("egoschema", {"train": 40, "test": 40}, prompt_length=62)
+        ego = small("egoschema", TOLD, options={"who": "person"}, prompt_length=16)
+        schema = small("egoschema", TOLD, prompt_length=62)
     tasks = {
         "narration": {**ego, "recipe": "narration", "eval": None},
         "egoschema": {**schema, "recipe": "egoschema", "train": None, "eval": "subset"},

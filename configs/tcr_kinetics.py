@@ -36,6 +36,7 @@ def get_config(variant: str = "paper") -> ConfigDict:
         data |= {**places, "storyworld": {"train": 400, "val": 100}, "frames": 12, "kept": 4, "condition_length": 4}
         data |= {"classes": 40, "hidden": 128, "cached": True}
         if data["task"] == "selection":
-            data |= {"frames": 24, "videos": 6, "most_frames": 12}
+            data |= {"frames": 24, "videos": 6, "most_frames": 12, "words": True}
+            config.train = ConfigDict({"steps": 1500, "batch_size": 32})
     config.data = ConfigDict(data)
     return config

@@ -14,7 +14,7 @@ Gradients are accumulated over the data sets with equal weight. Zero- and k-shot
 
 from ml_collections import ConfigDict
 
-from storyjax.tcr.presets import embed, paper, small
+from storyjax.tcr.presets import PRACTISED, ROUTINES, TOLD, embed, paper, small
 
 VARIANTS = ("paper", "embedded")
 
@@ -29,14 +29,13 @@ def get_config(variant: str = "paper") -> ConfigDict:
     }
     nextqa = {"manual_dir": "data/nextqa", "data_dir": "data/prepared", "frames": 92}
     if variant == "embedded":
-        told, routines = {"train": 40, "test": 40}, {"train": 30, "val": 8}
         lta = {"video": "whole", "brackets": False, "conditioned": 3}
         once = {"exercises_per_video": 1, "eval_exercises": 1}
         tasks = {
-            "narration": {**small("egoschema", told, options={"who": "person"}, prompt_length=16)},
-            "egoschema": {**small("egoschema", told, prompt_length=62), "train": None, "eval": "subset"},
-            "lta": {**small("ego4d", routines, options=lta, prompt_length=64, target_length=62), **once, "eval": "val"},
-            "mq": {**small("ego4d", routines, options={"bins": 50}, target_length=10), "eval": "val"},
+            "narration": {**small("egoschema", TOLD, options={"who": "person"}, prompt_length=16)},
+            "egoschema": {**small("egoschema", TOLD, prompt_length=62), "train": None, "eval": "subset"},
+            "lta": {**small("ego4d", ROUTINES, options=lta, prompt_length=64, target_length=62), **once, "eval": "val"},
+            "mq": {**small("ego4d", ROUTINES, options={"bins": 50}, target_length=10), "eval": "val"},
         }
         tasks = {name: {**section, "recipe": name} for name, section in tasks.items()}
         nextqa = {
@@ -52,4 +51,4 @@ def get_config(variant: str = "paper") -> ConfigDict:
     config = paper("tcr.finetune", tasks, batch_size=64, epochs=20, learning_rate=1e-5, warmup_steps=1000)
     config.data.nextqa = ConfigDict(nextqa)
     config.init = ConfigDict({"checkpoint": "runs/tcr_ytt_pretrain"})
-    return embed(config) if variant == "embedded" else config
+    return embed(config, weights=PRACTISED) if variant == "embedded" else config

@@ -3,12 +3,17 @@
     python -m storyjax.main --config=configs/tcr_storyworld_init.py --workdir=runs/tcr_init
 
 The seed of the thesis's stages (i) and (ii) (§3.2.2). `paper` is the recipe of the shipped weights, `embedded` the same
-at a size for two CPU cores.
+at a size for two CPU cores. `practised` goes on from the shipped ones, between the tower and storyworld_t5_practised,
+with [TRG] and [LTA] (storyjax/tcr/practice.py); ships as tcr_storyworld_practised.
 """
 
 from ml_collections import ConfigDict
 
-VARIANTS = ("paper", "embedded")
+VARIANTS = ("paper", "embedded", "practised")
+PRACTICE = {
+    "telling": {"shares": {"moments": 0.2, "queries": 0.4, "grounding": 0.4}, "batch_size": 3, "count": 6},
+    "routines": {"shares": {"moments": 0.35, "queries": 0.35, "actions": 0.3}, "routines": 200, "count": 6},
+}
 
 
 def get_config(variant: str = "paper") -> ConfigDict:
@@ -39,5 +44,14 @@ def get_config(variant: str = "paper") -> ConfigDict:
         config.data.val = 20
         config.train = ConfigDict({"steps": 20, "batch_size": 4})
         config.optim.warmup_steps = 5
+        config.eval.every = 0
+    if variant == "practised":
+        config.model.llm.weights = "shipped:storyworld_t5_practised"
+        config.init = ConfigDict({"checkpoint": "shipped:tcr_storyworld"})
+        config.data.requests = 8
+        config.data.practice = ConfigDict(PRACTICE)
+        config.train = ConfigDict({"steps": 700, "batch_size": 2})
+        config.optim.learning_rate = 8e-4
+        config.optim.warmup_steps = 60
         config.eval.every = 0
     return config

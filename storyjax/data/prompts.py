@@ -41,6 +41,31 @@ def moments_prompt(what: str, bins: int) -> str:
     return f"Return a sequence of frame timestamps where {what} is happening. The timestamps range from 1 to {bins}."
 
 
+def time_bin(second: float, duration: float, bins: int) -> int:
+    """A time of a film of `duration` seconds as a timestamp, 1 to `bins` (§3.3.4)."""
+    return min(bins, 1 + int(bins * second / duration))
+
+
+def timestamps(spans: Sequence[tuple[float, float]], duration: float, bins: int) -> list[int]:
+    """All timestamps inside the spans (seconds), in order; a span has at least one."""
+    return sorted(
+        {
+            stamp
+            for start, end in spans
+            for stamp in range(
+                time_bin(start, duration, bins),
+                max(time_bin(start, duration, bins), time_bin(max(end - 1e-6, start), duration, bins)) + 1,
+            )
+        }
+    )
+
+
+def spread(stamps: Sequence[int], most: int) -> list[int]:
+    """At most `most` of them, evenly taken."""
+    count = min(most, len(stamps))
+    return [stamps[round(i * (len(stamps) - 1) / max(count - 1, 1))] for i in range(count)]
+
+
 def action_pair(verb: str, noun: str, brackets: bool = True) -> str:
     """An action as anticipation says it; without brackets for word lists that have none."""
     return f"({verb}, {noun})" if brackets else f"{verb} {noun}"

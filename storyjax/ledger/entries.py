@@ -16,6 +16,7 @@ class Variant:
 
     `start` is a variant that is run once (seed 0), for all seeds of this one to start from. `real` are the changes of
     the config's full-size variant that make the same row on the real data; None where there is no such row.
+    `real_start` is the start there, where StoryWorld's needs no run of its own.
     """
 
     name: str
@@ -23,6 +24,7 @@ class Variant:
     overrides: Overrides = ()
     start: "Variant | None" = None
     real: Overrides | None = None
+    real_start: "Variant | None" = None
 
 
 @dataclass(frozen=True)
@@ -138,5 +140,6 @@ def _full_size(variant: Variant) -> Variant:
     """The variant on real data; its config's "embedded" becomes "paper", "standalone_embedded" "standalone"."""
     path, _, name = variant.config.partition(":")
     config = f"{path}:{name.replace('_embedded', '').replace('embedded', 'paper')}"
-    start = None if variant.start is None else _full_size(variant.start)
+    start = variant.real_start or variant.start
+    start = None if start is None else _full_size(start)
     return Variant(variant.name, config, variant.real or (), start)

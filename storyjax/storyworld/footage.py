@@ -7,11 +7,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from tqdm import tqdm
+
+from storyjax.storyworld.render import render_story
+from storyjax.storyworld.routines import routine
 from storyjax.storyworld.story import Story, tell
-from storyjax.storyworld.world import fingerprint, render_missing
+from storyjax.storyworld.world import fingerprint, make_folder, render_missing
 
 # Seeds of each split; a world has at most a million stories a split.
 FIRST_SEED = {"train": 10_000_000, "val": 11_000_000, "test": 12_000_000}
+
+FIRST_ROUTINE = {"train": 13_000_000, "val": 14_000_000}
 
 
 @dataclass(frozen=True)
@@ -40,3 +46,25 @@ class Footage:
     def __getitem__(self, index: int) -> Take:
         seed = self.seeds[int(index)]
         return Take(str(self._path(seed)), tell(seed))
+
+
+class RoutineFootage:
+    """A random-access source of routines on film (routines.py). Renders those that are missing."""
+
+    def __init__(self, folder: str | Path, split: str, count: int):
+        self.seeds = range(FIRST_ROUTINE[split], FIRST_ROUTINE[split] + count)
+        self.folder = Path(folder) / fingerprint(asked=False) / f"routines_{split}"
+        make_folder(self.folder)
+        missing = [seed for seed in self.seeds if not self._path(seed).exists()]
+        for seed in tqdm(missing, desc="rendering routines", unit="video", disable=not missing):
+            render_story(routine(seed), self._path(seed))
+
+    def _path(self, seed: int) -> Path:
+        return self.folder / f"{seed}.mp4"
+
+    def __len__(self) -> int:
+        return len(self.seeds)
+
+    def __getitem__(self, index: int) -> Take:
+        seed = self.seeds[int(index)]
+        return Take(str(self._path(seed)), routine(seed))

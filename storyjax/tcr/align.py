@@ -23,15 +23,16 @@ from storyjax.data.pipeline import Stream, eval_stream, train_stream
 from storyjax.data.prompts import caption_prompt
 from storyjax.data.text import Tokenizer, pad
 from storyjax.nn.closed_vocabulary import sequence_log_likelihood
-from storyjax.storyworld.footage import Footage, Take
+from storyjax.storyworld.footage import Footage, RoutineFootage, Take
 from storyjax.storyworld.requests import KINDS, Request, draw
 from storyjax.storyworld.vocabulary import NOTE_MARK
 from storyjax.tcr.config import frozen_towers, make_model, make_tokenizer, make_tower
 from storyjax.tcr.export import exports
 from storyjax.tcr.features import footage_features
 from storyjax.tcr.model import TASK_TOKENS, Resampled, TcrConfig, VideoLanguageModel, time_tokens
+from storyjax.tcr.practice import PracticeFilms, PracticeShares, finish, sums
 from storyjax.tcr.words import start_from_clip
-from storyjax.train.experiment import Batch, Experiment, Params, StreamSpec, Task, summing_evaluator
+from storyjax.train.experiment import Batch, Evaluator, Experiment, Params, StreamSpec, Task, summing_evaluator
 from storyjax.weights.tree_io import weights_folder
 
 # Frames stored of each stretch of a training film, of which an example has one.
@@ -58,6 +59,7 @@ class AlignData:
     Attributes:
         requests: requests drawn for one video.
         loss: `AlignLoss`, where it differs from the defaults.
+        practice: further exercises, of these films or of routines (practice.py).
         shares: how often each kind of request comes up; kinds left out never do.
     """
 
@@ -72,6 +74,7 @@ class AlignData:
     target_length: int = 18
     workers: int = 0
     loss: dict[str, float] = field(default_factory=dict)
+    practice: dict[str, PracticeShares] = field(default_factory=dict)
     shares: dict[str, float] = field(default_factory=lambda: dict(SHARES))
 
 
@@ -193,11 +196,18 @@ class Alignment:
         weighted = ("tokens", "distance", "looking", "recognising", "caption")
         return sum(getattr(self.weights, name) * parts[name] for name in weighted if name in parts), parts
 
+    def right(self, params: Params, batch: Batch) -> Bool[Array, "b k q"]:
+        """Whether each query comes nearest to its word."""
+        queries = self.resample(params, batch, None).queries
+        return jnp.argmax(self.token_logits(params, queries)[0], -1) == batch["note"]
+
+    def measure_practice(self, params: Params, batch: Batch) -> dict[str, Array]:
+        """Sums by kind of exercise (practice.sums)."""
+        return sums(self.right(params, batch), batch["note_mask"], batch["kind"], batch["record_valid"])
+
     def measure(self, params: Params, batch: Batch) -> dict[str, Array]:
         """Sums by kind of request: words right, notes right to the last word, requests."""
-        queries = self.resample(params, batch, None).queries
-        inside = batch["note_mask"]
-        right = jnp.argmax(self.token_logits(params, queries)[0], -1) == batch["note"]
+        inside, right = batch["note_mask"], self.right(params, batch)
         valid = batch["record_valid"][:, None].astype(jnp.float32)
         kind = jax.nn.one_hot(batch["kind"], len(KINDS)) * valid[..., None]
         share = jnp.sum(right * inside, -1) / jnp.maximum(jnp.sum(inside, -1), 1)
@@ -234,7 +244,7 @@ def _finish(sums: dict[str, Any]) -> dict[str, float]:
 class _Numbered:
     """A source whose items carry their number."""
 
-    def __init__(self, source: Footage):
+    def __init__(self, source: Footage | RoutineFootage):
         self.source = source
 
     def __len__(self) -> int:
@@ -260,9 +270,36 @@ def build(config: ConfigDict) -> Experiment:
         features = footage_features(data.features, videos, data.frames, draws, make_tower(config))
         return _Numbered(footage), RequestLoader(data, model.tcr.config, tokenizer, split == "train", features)
 
+    @functools.cache
+    def practised(name: str, split: str) -> tuple[_Numbered, PracticeFilms]:
+        section, loader = data.practice[name], films(split)[1]
+        parts = (section, data, model.tcr.config, tokenizer, split == "train")
+        if not section.routines:
+            return films(split)[0], PracticeFilms(*parts, loader.features)
+        footage = RoutineFootage(data.world, split, section.routines if split == "train" else section.val)
+        videos = [footage[index].video for index in range(len(footage))]
+        draws = DRAWS if split == "train" else 1
+        features = footage_features(data.features, videos, data.frames, draws, make_tower(config))
+        return _Numbered(footage), PracticeFilms(*parts, features)
+
     def stream(spec: StreamSpec) -> Stream:
         return train_stream(*films("train"), spec, workers=data.workers)
 
+    def further(name: str) -> tuple[Task, Evaluator]:
+        task = Task(
+            name,
+            lambda spec: train_stream(*practised(name, "train"), spec, workers=data.workers),
+            alignment.loss,
+            batch_size=data.practice[name].batch_size,
+        )
+        return task, summing_evaluator(
+            name,
+            lambda spec: eval_stream(*practised(name, "val"), spec),
+            alignment.measure_practice,
+            lambda total: finish(total, name),
+        )
+
+    more = [further(name) for name in data.practice]
     evaluator = summing_evaluator("align", lambda spec: eval_stream(*films("val"), spec), alignment.measure, _finish)
     return Experiment(
         name="tcr.align",
@@ -272,8 +309,8 @@ def build(config: ConfigDict) -> Experiment:
             **start_from_clip(weights_folder(config.model.vision.weights), tokenizer, model.tcr.config),
         },
         trainable="tcr/.*",
-        tasks=(Task("align", stream, alignment.loss),),
-        evaluators=(evaluator,),
+        tasks=(Task("align", stream, alignment.loss), *(task for task, _ in more)),
+        evaluators=(evaluator, *(one for _, one in more)),
         units="videos",
         steps_per_epoch=lambda: data.train // config.train.batch_size,
         exports=exports(model),

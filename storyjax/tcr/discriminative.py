@@ -44,6 +44,7 @@ from storyjax.tcr.standalone_data import (
     StitchLoader,
     see_all,
 )
+from storyjax.tcr.words import start_from_clip
 from storyjax.train.checkpoint import load_trainable
 from storyjax.train.experiment import Batch, Evaluator, Experiment, Params, StreamSpec, Task, summing_evaluator
 from storyjax.weights.tree_io import weights_folder
@@ -55,14 +56,16 @@ class HeadData:
 
     Attributes:
         task: which head.
-        sampler: of recognition, what reads the frames: the TCR or a baseline of Table 3.9.
+        sampler: what reads the frames: the TCR or a baseline of Table 3.9; of selection, "random" classifies each.
         manual_dir, data_dir, storyworld, train, eval: of the data set, as in finetune.Dataset.
         clips_dir, clips_storyworld: of counting: the Kinetics that synthetic repetitions are made of.
         frames: that are seen; Kinetics has 300 in a clip, stitched films have 128.
         kept: frames that the "random" sampler keeps.
         videos, most_frames: of stitched films: clips at most, and frames of a clip at most.
         most_count, fps, movement: of synthetic repetitions (standalone_data.RepetitionLoader).
-        changes: frames are told by what changes in them and by which others they are like (`changes`).
+        changes: frames are told by what changes in them and by which others they are like (standalone.changes).
+        words: the TCR starts from what words look like to the tower, a small CLIP that ships (words.py), not from
+            scratch.
         cached: the frozen tower looks once at all clips, and what it saw stays in memory; of clips alone.
         bins, most_moments, exercises_per_video: of language and moment queries.
         resampler: of these, the pre-trained TCR: a run, a file or shipped:NAME.
@@ -88,6 +91,7 @@ class HeadData:
     fps: float = 25.0
     movement: float | None = None
     changes: bool = False
+    words: bool = False
     cached: bool = False
     bins: int = 128
     most_moments: int = 24
@@ -147,7 +151,7 @@ class Standalone:
             return head(rearrange(queries, "b k q d -> (b k) q d"))
         # One token a frame: CLS.
         frames = batch["tokens"] if "tokens" in batch else self.model.look(params, batch["frames"])[:, :, 0]
-        frames = changes(frames) if self.data.changes else frames
+        frames = standalone.changes(frames) if self.data.changes else frames
         positions = jnp.broadcast_to(jnp.arange(frames.shape[1])[None], frames.shape[:2])
         if self.data.sampler == "attention":
             return head(frames, sinusoids(positions[0], self.data.hidden))
@@ -165,6 +169,8 @@ class Standalone:
         if self.data.task == "recognition":
             return -jnp.take_along_axis(out, batch["label"][:, None], axis=1)[:, 0]
         if self.data.task == "selection":
+            if self.reads_frames:
+                return standalone.frame_class_loss(out, batch["label"], batch["truth"])
             return standalone.selection_loss(out, batch["truth"])
         if self.data.task == "counting":
             return standalone.counting_loss(out, batch["count"])
@@ -184,7 +190,11 @@ class Standalone:
         if self.data.task == "recognition":
             return standalone.classes_right(out, batch["label"], batch["record_valid"])
         if self.data.task == "selection":
-            return selection_sums(standalone.selected(out), batch["truth"], batch["record_valid"])
+            if self.reads_frames:
+                chosen = jnp.argmax(out, axis=-1) == batch["label"][:, None]
+            else:
+                chosen = standalone.selected(out)
+            return selection_sums(chosen, batch["truth"], batch["record_valid"])
         if self.data.task == "counting":
             return counting_sums(out, batch["count"], batch["record_valid"])
         if self.data.task == "moments":
@@ -192,23 +202,6 @@ class Standalone:
         else:
             out = jnp.exp(out)
         return rearrange(out, "(b k) ... -> b k ...", b=batch["task"].shape[0])
-
-
-def changes(frames: Float[Array, "b t e"]) -> Float[Array, "b t e+t"]:
-    """What changes in a clip: its tokens less their mean, and how like each frame is to those before and behind it.
-
-    A tower's tokens mostly say who is where: in StoryWorld's clips 98 % of their variance is between clips, and a
-    movement is in the rest. Likeness at a distance in time tells repetitions whatever it is that repeats (the
-    self-similarity of Dwibedi et al. 2020, which TransRAC's predictor starts from); a distance of 0 is in the middle.
-    """
-    apart = frames - jnp.mean(frames, axis=1, keepdims=True)
-    apart = apart / jnp.maximum(jnp.std(apart, axis=(1, 2), keepdims=True), 1e-6)
-    alike = jnp.einsum("bte,bse->bts", apart, apart) / frames.shape[-1]
-    count = frames.shape[1]
-    other = np.arange(count)[:, None] + np.arange(count)[None] - count // 2  # (t, distance)
-    there = jnp.asarray((other >= 0) & (other < count))
-    rows = jnp.take_along_axis(alike, jnp.asarray(np.clip(other, 0, count - 1))[None], axis=2)
-    return jnp.concatenate([apart, jnp.where(there[None], rows, 0.0)], axis=-1)
 
 
 def moments_of_set(measured: Float[np.ndarray, "q 3"], duration: float) -> list[Detection]:
@@ -227,6 +220,8 @@ def make_head(data: HeadData, model: VideoLanguageModel) -> nn.Module:
         if data.sampler == "attention":
             return standalone.AttentionPooling(data.classes, data.hidden, model.tcr.config.heads)
         return (standalone.RandomFrames if data.sampler == "random" else standalone.Recognition)(data.classes)
+    if data.task == "selection" and data.sampler != "tcr":
+        return standalone.FrameClasses(data.classes)
     heads: dict[str, Callable[[], nn.Module]] = {
         "selection": lambda: standalone.Selection(data.frames),
         "counting": lambda: standalone.Counting(data.hidden),
@@ -299,6 +294,9 @@ def _experiment(
         if head.pretrained and head.data.resampler is not None:
             place = weights_folder(head.data.resampler)
             weights |= {key: array for key, array in load_trainable(place).items() if key.startswith("tcr/")}
+        if head.data.words and not head.reads_frames:
+            tower = weights_folder(config.model.vision.weights)
+            weights |= start_from_clip(tower, make_tokenizer(config.model), head.model.tcr.config)
         return weights
 
     return Experiment(
@@ -359,7 +357,7 @@ def build(config: ConfigDict) -> Experiment:
             kept = data.kept if data.sampler == "random" else None
             return ClassLoader(clips(split), classes(), data.frames, train, kept)
         if data.task == "selection":
-            return StitchLoader(clips(split), data.frames, data.videos, data.most_frames, train)
+            return StitchLoader(clips(split), classes(), data.frames, data.videos, data.most_frames, train)
         if train:
             return RepetitionLoader(clips(data.train, True), data.frames, data.most_count, data.fps, data.movement)
         return CountLoader(clips(split), data.frames)
@@ -375,6 +373,8 @@ def build(config: ConfigDict) -> Experiment:
         load = loader(False)
         return eval_stream(Numbers(len(load.clips.records)), load, spec, **streams)
 
+    if data.sampler == "attention" and data.task == "selection":
+        raise StoryjaxError("config.data.sampler: frames are selected by 'tcr' or, one by one, by 'random'")
     name = {"recognition": "kinetics", "selection": "selection", "counting": "countix"}[data.task]
 
     def finish(sums: dict[str, Any]) -> dict[str, float]:

@@ -36,6 +36,8 @@ from storyjax.data.prompts import (
     narration_prompt,
     option_names,
     question_prompt,
+    spread,
+    timestamps,
 )
 from storyjax.tcr.exercises import Exercise
 
@@ -152,30 +154,15 @@ def queried(columns: Mapping[str, Any]) -> list[str]:
     return list(dict.fromkeys(columns["label"]))
 
 
-def time_bin(second: float, duration: float, bins: int) -> int:
-    """A time of a film of `duration` seconds as a timestamp, 1 to `bins` (§3.3.4)."""
-    return min(bins, 1 + int(bins * second / duration))
-
-
 def _timestamps(spans: list[tuple[float, float]], duration: float, rng: Rng, options: Options) -> str:
     """Timestamps inside the spans: a random draw of them in training, in no order; evenly taken ones in evaluation.
 
     The first of a random row is equally likely to be any of them, so that the distribution which the language model
     learns for it *is* where the moments are; evaluation reads it there.
     """
-    inside = sorted(
-        {
-            stamp
-            for start, end in spans
-            for stamp in range(
-                time_bin(start, duration, options.bins),
-                max(time_bin(start, duration, options.bins), time_bin(max(end - 1e-6, start), duration, options.bins))
-                + 1,
-            )
-        }
-    )
+    inside = timestamps(spans, duration, options.bins)
     if rng is None:
-        chosen = [inside[i] for i in np.linspace(0, len(inside) - 1, min(options.listed, len(inside))).astype(int)]
+        chosen = spread(inside, options.listed)
     else:
         chosen = [inside[i] for i in rng.permutation(len(inside))[: options.listed]]
     return " ".join(map(str, chosen))

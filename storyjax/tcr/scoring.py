@@ -15,7 +15,15 @@ from storyjax.data.text import Tokenizer, pad
 from storyjax.metrics.anticipation import complete, edit_distances
 from storyjax.metrics.captioning import cider
 from storyjax.metrics.choices import choice_sums
-from storyjax.metrics.grounding import Detection, Span, moment_queries, query_recall, temporal_iou
+from storyjax.metrics.grounding import (
+    Detection,
+    Span,
+    constant_answers,
+    moment_queries,
+    query_recall,
+    temporal_iou,
+    tiles,
+)
 from storyjax.nn.closed_vocabulary import score_answers
 from storyjax.nn.t5 import T5, generate
 from storyjax.tcr.data import FRAME_ARRAYS
@@ -112,6 +120,8 @@ def anticipation(
 ) -> Evaluator:
     """Edit distances of the best of several candidates: the likeliest sequence, and drawn ones.
 
+    "repeated_*" is what saying the last observed action over and over reaches.
+
     With `iterative` actions are asked for one by one (the starred rows of Table 3.4). With `text_only` the language
     model reads the actions so far and nothing of the film (the baseline of §3.3.4).
     """
@@ -166,8 +176,10 @@ def anticipation(
             # Where nothing that was said is an action, the last one that was seen goes on.
             candidates = [complete(one, options.future, every[first - 1]) for one in drawn]
             plain = edit_distances(candidates, truth, transpositions=False)
+            again = edit_distances([complete([], options.future, every[first - 1])], truth)
             acc.append(
                 {
+                    **{f"repeated_{key}_ed": value for key, value in again.items()},
                     **{f"{key}_ed": value for key, value in edit_distances(candidates, truth).items()},
                     **{f"{key}_ed_levenshtein": value for key, value in plain.items()},
                     "unparsed": float(np.mean([not one for one in drawn])),
@@ -214,6 +226,10 @@ def moments(name: str, data: Data, qa: QuestionAnswering, asked: Asked, kind: st
     return timed(name, data, measure, asked, kind)
 
 
+# What chance level is told of.
+_HEADLINES = {"mq": ("avg_map", "recall_1x_0.5"), "nlq": ("mr@1", "mr@5")}
+
+
 def timed(
     name: str,
     data: Data,
@@ -222,7 +238,10 @@ def timed(
     kind: str,
     detect: Callable[[np.ndarray, float], list[Detection]] = detections,
 ) -> Evaluator:
-    """An evaluator of moments: `detect` makes detections of what was measured of an exercise and the film's seconds."""
+    """An evaluator of moments: `detect` makes detections of what was measured of an exercise and the film's seconds.
+
+    "unseen_*" is what the best constant answers reach, or a film cut into equal pieces: chance level.
+    """
 
     def accumulate(acc: Any, measured: np.ndarray, batch: Batch) -> Any:
         acc = acc or []
@@ -235,19 +254,24 @@ def timed(
             else:
                 label = ""
                 spans = [(float(columns["start"][number]), float(columns["end"][number]))]
-            acc.append((f"{int(batch['index'][place])}", label, found, spans))
+            acc.append((f"{int(batch['index'][place])}", label, found, spans, float(batch["duration"][place])))
         return acc
 
     def finish(acc: Any) -> dict[str, float]:
         if kind == "nlq":
-            answers: list[list[Span]] = [[(d.start, d.end) for d in found] for _, _, found, _ in acc]
-            results = query_recall(answers, [spans[0] for _, _, _, spans in acc])
+            answers: list[list[Span]] = [[(d.start, d.end) for d in found] for _, _, found, _, _ in acc]
+            wanted = [spans[0] for _, _, _, spans, _ in acc]
+            results = query_recall(answers, wanted)
+            unseen = query_recall([constant_answers(wanted)] * len(wanted), wanted)
         else:
-            found, truth = {}, {}
-            for film, label, detected, spans in acc:
+            found, truth, cut = {}, {}, {}
+            length = float(np.mean([end - start for *_, spans, _ in acc for start, end in spans]))
+            for film, label, detected, spans, duration in acc:
                 found.setdefault(label, {})[film] = detected
                 truth.setdefault(label, {})[film] = spans
-            results = moment_queries(found, truth)
+                cut.setdefault(label, {})[film] = tiles(duration, length)
+            results, unseen = moment_queries(found, truth), moment_queries(cut, truth)
+        results |= {f"unseen_{key}": unseen[key] for key in _HEADLINES[kind]}
         return {f"{name}/{key}": value for key, value in results.items()}
 
     return Evaluator(name, data, measure, accumulate, finish, sequences=FRAME_ARRAYS)

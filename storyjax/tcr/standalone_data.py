@@ -161,14 +161,20 @@ class ClassLoader:
     kept: int | None = None
 
     def __call__(self, index: int, rng: np.random.Generator) -> Batch:
-        label = self.clips.label(index)
-        if label not in self.classes:
-            raise StoryjaxError(f"clip {self.clips.records.film_ids[index]}: no training clip is of class '{label}'")
+        label = _class_of(self.clips, index, self.classes)
         frames = self.clips.frames(index, self.frames, rng if self.train else None)
         if self.kept is not None and self.kept < self.frames:
             drawn = rng if self.train else np.random.default_rng(index)
             frames = frames[np.sort(drawn.permutation(self.frames)[: self.kept])]
-        return {**self.clips.batch(frames, ""), "label": np.int32(self.classes.index(label))}
+        return {**self.clips.batch(frames, ""), "label": np.int32(label)}
+
+
+def _class_of(clips: Clips, index: int, classes: tuple[str, ...]) -> int:
+    """A clip's class by its number."""
+    label = clips.label(index)
+    if label not in classes:
+        raise StoryjaxError(f"clip {clips.records.film_ids[index]}: no training clip is of class '{label}'")
+    return classes.index(label)
 
 
 @dataclass(frozen=True)
@@ -177,6 +183,7 @@ class StitchLoader:
     prompt's action. How many frames a clip gives is random (1 to `most`), and so is its place."""
 
     clips: Clips
+    classes: tuple[str, ...]
     frames: int
     videos: int
     most: int
@@ -196,7 +203,8 @@ class StitchLoader:
             clip = index if own else int(others[number % len(others)])
             parts.append(self.clips.frames(clip, count, rng if self.train else None))
             truth += [own] * count
-        return {**self.clips.batch(np.concatenate(parts), action), "truth": np.array(truth)}
+        label = np.int32(_class_of(self.clips, index, self.classes))
+        return {**self.clips.batch(np.concatenate(parts), action), "truth": np.array(truth), "label": label}
 
     def _counts(self, rng: np.random.Generator) -> list[int]:
         """Frames of each clip: random, 1 to `most`, in all `frames`, of at most `videos` clips."""

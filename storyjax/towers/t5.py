@@ -21,7 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from einops import rearrange
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 from ml_collections import ConfigDict
 
 from storyjax.configuration import from_config
@@ -29,7 +29,7 @@ from storyjax.data.pipeline import eval_stream, train_stream
 from storyjax.data.prompts import caption_prompt, option_names, question_prompt
 from storyjax.data.text import Tokenizer, WordTokenizer, pad
 from storyjax.nn.closed_vocabulary import score_answers, sequence_log_likelihood
-from storyjax.nn.t5 import T5, T5Config
+from storyjax.nn.t5 import T5, T5Config, shift_right
 from storyjax.storyworld.language import cast_note, cast_sentence, note, notes, part_note, sentence
 from storyjax.storyworld.questions import OPTIONS, TYPES, Question, questions
 from storyjax.storyworld.story import Story, tell
@@ -88,7 +88,7 @@ class ReadingData:
     mix: ReadingMix = field(default_factory=ReadingMix)
 
 
-class _Seeds:
+class StorySeeds:
     """A random-access source whose records are story seeds."""
 
     def __init__(self, first: int, count: int):
@@ -232,7 +232,7 @@ class Reader:
 
     def loss(self, params: Params, batch: Batch, key: jax.Array) -> tuple[Float[Array, ""], dict[str, Array]]:
         """Mean negative log-likelihood of the target's tokens, and of the right option where the encoder points."""
-        batch = _rows(batch)
+        batch = rows_of(batch)
         encoded, mask = self.encode(params, batch, key)
         likelihood, tokens = sequence_log_likelihood(self.llm, params["llm"], encoded, mask, batch["target"])
         asks = batch["answer"] >= 0
@@ -244,6 +244,13 @@ class Reader:
             parts[f"pointing_{name}"] = jnp.sum(pointing * asks) / count
             parts[f"pointed_{name}"] = jnp.sum((jnp.argmax(pointed, axis=-1) == answer) & asks) / count
         return parts["words"] + parts["pointing_words"] + parts["pointing_letter"], parts
+
+    def decode(
+        self, params: Params, target: Int[Array, "i m"], encoded: Float[Array, "i s d"], mask: Bool[Array, "i s"]
+    ) -> Float[Array, "i m v"]:
+        """Logits of each word of the targets, after the true ones before it."""
+        ids = shift_right(target, self.llm.config)
+        return self.llm.apply({"params": params["llm"]}, ids, encoded, mask, method=T5.decode)
 
     def pointed(self, params: Params, batch: Batch, encoded: Float[Array, "i s d"]) -> dict[str, Float[Array, "i o"]]:
         """Where the encoder points among the options: by the mean of an option's words, and by its letter alone."""
@@ -259,7 +266,7 @@ class Reader:
     def measure(self, params: Params, batch: Batch) -> dict[str, Array]:
         """Sums over a batch: right and asked, by way of reading and question type."""
         valid = batch["valid"] & batch["record_valid"][:, None]
-        batch = _rows({**{name: batch[name] for name in batch if name != "record_valid"}, "valid": valid})
+        batch = rows_of({**{name: batch[name] for name in batch if name != "record_valid"}, "valid": valid})
         encoded, mask = self.encode(params, batch, None)
         scores = score_answers(self.llm, params["llm"], encoded, mask, jnp.asarray(self.answers))
         right = (jnp.argmax(scores, axis=-1) == batch["answer"]) & batch["valid"]
@@ -273,7 +280,7 @@ class Reader:
         }
 
 
-def _rows(batch: Batch) -> Batch:
+def rows_of(batch: Batch) -> Batch:
     """Stories' exercises as one axis."""
     return {
         name: rearrange(jnp.asarray(value), "b k ... -> (b k) ...") for name, value in batch.items() if name != "index"
@@ -301,7 +308,7 @@ def _evaluator(reader: Reader, data: ReadingData, tokenizer: Tokenizer) -> Evalu
         kind = np.minimum(np.arange(len(batch["type"])) // asked, len(kinds) - 1)
         return {**batch, "kind": kind.astype(np.int32)}
 
-    source = _Seeds(data.first_validation_story, data.validation_stories)
+    source = StorySeeds(data.first_validation_story, data.validation_stories)
     return summing_evaluator(
         "reading", lambda spec: eval_stream(source, load, spec), reader.measure, lambda sums: _finish(sums, kinds)
     )
@@ -323,21 +330,28 @@ def exports(llm: T5, input_length: int, target_length: int) -> dict[str, Export]
 
 
 def build(config: ConfigDict) -> Experiment:
-    """The experiment of `configs/storyworld_t5.py`."""
+    """The experiment of `configs/storyworld_t5.py`. `config.data.practice` names further exercises (t5_practice.py)."""
+    # It reads notes by this module's Reader.
+    from storyjax.towers.t5_practice import PracticeData, practice
+
     tokenizer = WordTokenizer.from_words(vocabulary())
     model = from_config(T5Config, {**config.model, "vocab_size": tokenizer.vocab_size}, "config.model")
-    data = from_config(ReadingData, config.data, "config.data")
+    data = from_config(ReadingData, {k: v for k, v in config.data.items() if k != "practice"}, "config.data")
     reader = Reader(model, data, tokenizer)
     load = functools.partial(load_exercises, data=data, tokenizer=tokenizer)
-    source = _Seeds(data.first_story, data.stories)
+    source = StorySeeds(data.first_story, data.stories)
     task = Task("reading", lambda spec: train_stream(source, load, spec, workers=data.workers), reader.loss)
+    further = [
+        practice(name, from_config(PracticeData, section, f"config.data.practice.{name}"), reader, tokenizer)
+        for name, section in config.data.get("practice", {}).items()
+    ]
     return Experiment(
         name="towers.t5",
         init=reader.init,
         # The embedding that words share with a resampler's outputs stays as it was drawn.
         trainable="(llm/(?!shared/)|pointer/).*",
-        tasks=(task,),
-        evaluators=(_evaluator(reader, data, tokenizer),),
+        tasks=(task, *(one for one, _ in further)),
+        evaluators=(_evaluator(reader, data, tokenizer), *(one for _, one in further)),
         units="stories",
         steps_per_epoch=lambda: data.stories // config.train.batch_size,
         exports=exports(reader.llm, data.story_length + data.prompt_length, data.target_length),

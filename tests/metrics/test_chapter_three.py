@@ -13,10 +13,12 @@ from storyjax.metrics.counting import counting, counting_sums, selection, select
 from storyjax.metrics.grounding import (
     Detection,
     average_precision,
+    constant_answers,
     moment_queries,
     query_recall,
     recall_at,
     temporal_iou,
+    tiles,
 )
 
 
@@ -81,6 +83,15 @@ def test_query_recall_is_the_mean_over_two_thresholds() -> None:
     results = query_recall(answers, [(0.0, 10.0)] * 4)
     assert (results["r@1_0.3"], results["r@1_0.5"], results["r@5_0.5"]) == (0.5, 0.25, 0.5)
     assert (results["mr@1"], results["mr@5"]) == (0.375, 0.5)
+
+
+def test_chance_is_the_best_that_is_the_same_for_all() -> None:
+    truth = [(0.0, 2.0), (0.0, 2.0), (0.0, 2.4), (10.0, 12.0), (10.0, 12.0), (30.0, 31.0)]
+    assert constant_answers(truth, 3) == [(0.0, 2.0), (10.0, 12.0), (30.0, 31.0)]
+    assert query_recall([constant_answers(truth)] * 6, truth)["mr@1"] == pytest.approx(0.5)
+    cut = tiles(10.0, 2.4)
+    assert [(one.start, one.end) for one in cut] == [(0.0, 2.5), (2.5, 5.0), (5.0, 7.5), (7.5, 10.0)]
+    assert len({one.score for one in cut}) == 1
 
 
 def test_cider_of_hand_worked_captions() -> None:

@@ -85,6 +85,8 @@ def shrink(config: ConfigDict, root: Path) -> None:
         config.model.tcr.update({"cross_attention_blocks": (0,), "blocks": 1})
         where = {"world": str(root / "footage"), "features": str(root / "features")}
         config.data.update({**where, "train": 2, "val": 2, "frames": 8})
+    elif config.data.get("words"):  # so does this one's TCR
+        config.model.tcr.update({"cross_attention_blocks": (0,), "blocks": 1})
     else:
         config.model.vision.weights, config.model.llm.weights = tiny["vision"]["weights"], tiny["llm"]["weights"]
         config.model.tcr = ConfigDict(tiny["tcr"])

@@ -12,6 +12,7 @@ import tiny_tcr
 from ml_collections import ConfigDict
 
 from storyjax.configuration import from_config
+from storyjax.data.prompts import time_bin
 from storyjax.data.text import WordTokenizer
 from storyjax.errors import StoryjaxError
 from storyjax.nn.t5 import T5, T5Config
@@ -24,7 +25,7 @@ from storyjax.tcr.data import Ablation
 from storyjax.tcr.decoding import parse_actions, reduced_vocabulary, sample, sample_in_turn, spell
 from storyjax.tcr.finetune import Dataset, Source, TasksData
 from storyjax.tcr.presets import embedded_model
-from storyjax.tcr.recipes import RECIPES, Options, time_bin
+from storyjax.tcr.recipes import RECIPES, Options
 from storyjax.tcr.scoring import detections
 from storyjax.train.experiment import StreamSpec
 from storyjax.weights.tree_io import load_flat, unflatten

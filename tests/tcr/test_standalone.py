@@ -3,6 +3,7 @@
 import dataclasses
 import itertools
 import json
+import math
 from pathlib import Path
 
 import jax
@@ -19,7 +20,7 @@ from storyjax.errors import StoryjaxError
 from storyjax.storyworld import long_videos
 from storyjax.storyworld.vocabulary import vocabulary
 from storyjax.tcr import standalone
-from storyjax.tcr.discriminative import build, changes, moments_of_set, moments_of_spans
+from storyjax.tcr.discriminative import build, moments_of_set, moments_of_spans
 from storyjax.tcr.standalone_data import ClassLoader, Clips, CountLoader, RepetitionLoader, StitchLoader, see_all
 from storyjax.train.experiment import StreamSpec
 from storyjax.train.settings import complete
@@ -95,6 +96,13 @@ def test_frames_are_selected_by_any_query() -> None:
     assert float(standalone.selection_loss(both, truth)[0]) < 0.01 < float(standalone.selection_loss(-both, truth)[0])
 
 
+def test_each_frame_is_classified_by_the_frames_that_show_the_action() -> None:
+    scores = jnp.log(jnp.array([[[0.5, 0.5], [0.25, 0.75], [0.9, 0.1]]]))
+    truth = jnp.array([[True, True, False]])
+    loss = standalone.frame_class_loss(scores, jnp.array([1]), truth)
+    assert float(loss[0]) == pytest.approx(-(math.log(0.5) + math.log(0.75)) / 2, rel=1e-5)
+
+
 def test_predictions_of_queries_are_averaged() -> None:
     scores = standalone._mean_prediction(jnp.log(jnp.array([[[0.9, 0.1], [0.5, 0.5]]])))
     np.testing.assert_allclose(jnp.exp(scores), [[0.7, 0.3]], rtol=1e-5)
@@ -113,7 +121,8 @@ def test_clips_are_loaded_with_their_class(clips: Clips) -> None:
 
 
 def test_one_stitched_clip_shows_the_action(clips: Clips) -> None:
-    loader = StitchLoader(clips, frames=20, videos=4, most=9, train=True)
+    names = tuple(sorted({clips.label(i) for i in range(len(clips.records))}))
+    loader = StitchLoader(clips, names, frames=20, videos=4, most=9, train=True)
     places = set()
     for seed in range(6):
         batch = loader(2, RNG(seed))
@@ -126,6 +135,7 @@ def test_one_stitched_clip_shows_the_action(clips: Clips) -> None:
         assert sum(counts) == 20
         assert len(counts) <= 4
         assert max(counts) <= 9
+        assert names[batch["label"]] == clips.label(2)
     assert len(places) > 1
     assert TOKENIZER.decode(batch["prompt"][batch["prompt_mask"]]) == clips.label(2)
 
@@ -164,7 +174,7 @@ def test_whole_movements_are_counted_where_clips_repeat_them(clips: Clips, monke
 def test_what_changes_is_told_apart_from_what_stays() -> None:
     """A clip of period 4 upon a large constant: its rows are alike at distances of 4, and the constant is gone."""
     moving = np.tile(RNG(0).normal(0, 0.01, (1, 4, 8)), (1, 3, 1)).astype(np.float32)
-    told = np.asarray(changes(jnp.asarray(moving + 50.0)))
+    told = np.asarray(standalone.changes(jnp.asarray(moving + 50.0)))
     assert told.shape == (1, 12, 20)
     np.testing.assert_allclose(told[..., :8].mean(axis=1), 0, atol=1e-3)
     np.testing.assert_allclose(told[..., :8].std(), 1.0, rtol=1e-3)
@@ -251,7 +261,8 @@ def make_config(root: Path, task: str, **more) -> ConfigDict:
         ("recognition", {"eval": "train"}, "kinetics/acc"),
         ("recognition", {"eval": "train", "sampler": "random", "kept": 2}, "kinetics/acc"),
         ("recognition", {"eval": "train", "sampler": "attention"}, "kinetics/acc"),
-        ("selection", {}, "selection/precision"),
+        ("selection", {"eval": "train"}, "selection/precision"),
+        ("selection", {"eval": "train", "sampler": "random"}, "selection/recall"),
         ("counting", {}, "countix/mae"),
         ("counting", {"cached": True, "changes": True, "movement": 1.0}, "countix/mae"),
         ("moments", {"tune": True}, "standalone_mq/avg_map"),

@@ -1,0 +1,73 @@
+"""Aligning the resampler under [TRG] and [LTA]: what a film's exercises become, and what is counted."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from storyjax.data.features import FeatureStore
+from storyjax.data.text import WordTokenizer
+from storyjax.storyworld.footage import RoutineFootage, Take
+from storyjax.storyworld.practice import KINDS, practise
+from storyjax.storyworld.routines import routine
+from storyjax.storyworld.vocabulary import vocabulary
+from storyjax.tcr.align import AlignData
+from storyjax.tcr.model import TASK_TOKENS, TcrConfig
+from storyjax.tcr.practice import PracticeFilms, PracticeShares, finish, sums
+
+TOKENIZER = WordTokenizer.from_words(vocabulary())
+SIZES = TcrConfig(vocab_size=TOKENIZER.vocab_size, llm_width=24, width=32, heads=4, queries=8, max_prompt=12)
+SECONDS = np.arange(32, dtype=np.float32) * 45 / 32
+
+
+class Stored(FeatureStore):
+    """Features of a film that are all nought."""
+
+    def __init__(self) -> None:
+        pass
+
+    def draw(self, film: int, rng: np.random.Generator | None = None, source: bytes | None = None) -> dict:
+        return {"visual_tokens": np.zeros((32, 5, 16), np.float16), "seconds": SECONDS}
+
+
+def films(**shares: float) -> PracticeFilms:
+    return PracticeFilms(PracticeShares(shares=shares, count=4), AlignData(), SIZES, TOKENIZER, False, Stored())
+
+
+def test_queries_are_drawn_to_the_note_and_look_where_it_is() -> None:
+    story = routine(3)
+    loader = films(moments=1.0)
+    batch = loader((7, Take("film.mp4", story)), np.random.default_rng(0))
+    asked = practise(story, {"moments": 1.0}, 4, np.random.default_rng(7))
+    assert (batch["task"] == TASK_TOKENS.index("TRG")).all()
+    for place, one in enumerate(asked):
+        assert TOKENIZER.decode(batch["note"][place]) == one.note
+        inside = [any(start <= second < end for start, end in one.spans) for second in SECONDS]
+        np.testing.assert_array_equal(batch["moment"][place], inside)
+        np.testing.assert_array_equal(batch["named"][place], inside)
+
+
+def test_actions_are_asked_under_their_times() -> None:
+    batch = films(actions=1.0)((0, Take("film.mp4", routine(3))), np.random.default_rng(0))
+    assert (batch["task"] == TASK_TOKENS.index("LTA")).all()
+    assert batch["note_mask"].all()
+    assert not batch["named"].any()
+    times = batch["condition"] >= SIZES.vocab_size
+    assert (times.sum(axis=1) == 3).all()
+    assert times[:, 0].all()
+
+
+def test_words_are_counted_by_kind() -> None:
+    right = jnp.array([[[True, False, False], [True, True, False]]])
+    inside = jnp.array([[[True, True, False], [True, True, False]]])
+    kind = jnp.array([[KINDS.index("moments"), KINDS.index("actions")]])
+    found = finish(sums(right, inside, kind, jnp.ones(1, bool)), "routines")
+    assert found == pytest.approx({"routines/words_moments": 0.5, "routines/words_actions": 1.0})
+
+
+def test_routines_are_rendered_once(tmp_path) -> None:
+    footage = RoutineFootage(tmp_path, "val", 1)
+    take = footage[0]
+    assert take.story == routine(14_000_000)
+    before = (tmp_path / take.video).stat().st_mtime_ns
+    assert RoutineFootage(tmp_path, "val", 1)[0] == take
+    assert (tmp_path / take.video).stat().st_mtime_ns == before
