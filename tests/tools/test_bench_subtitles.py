@@ -60,7 +60,8 @@ def test_a_run_is_measured_and_a_failed_one_is_not(bench, series: Path, tmp_path
         bench.main(arguments)
     asked = []
 
-    def measured(films, cast, transcripts, work, cache) -> dict[str, float]:
+    def measured(films, cast, transcripts, work, cache, match) -> dict[str, float]:
+        assert match == "query"
         asked.append([probe(str(film)).duration_s for film in films])
         return dict.fromkeys(("film_s", "cpu_s", "wall_s", "times_real_cpu", "times_real_wall", "peak_mb"), 60.0)
 
