@@ -19,6 +19,8 @@ there) is Fig. 6.3.
 
 from ml_collections import ConfigDict
 
+from storyjax.subtitles.command import BY_PHOTOS
+
 VARIANTS = ("paper", "embedded")
 
 
@@ -54,13 +56,7 @@ def get_config(variant: str = "paper") -> ConfigDict:
                 "storyworld": {"episodes": 5, "seconds": 120.0, "validation": (1000, 1001)},
                 # Two people in a shot are half of it apart, people are told apart by faces rather than by what they
                 # wear, and a character has a handful of exemplars, not dozens (storyjax/subtitles/README.md).
-                "pipeline": {
-                    "recognition": {"model": "tiny.en"},
-                    "match": "photos",
-                    "crops": (0.7, 0.85),
-                    "least": 0.65,
-                    "filter": "mean",
-                },
+                "pipeline": {"recognition": {"model": "tiny.en"}, **BY_PHOTOS},
             }
         )
     return config

@@ -26,7 +26,7 @@ from storyjax.pi_map.towers import FrozenClip
 from storyjax.search.personal import THING, fingerprint, names_in, replace_names
 from storyjax.train.checkpoint import load_trainable
 from storyjax.train.params import check_given
-from storyjax.weights.tree_io import flatten, shipped, unflatten
+from storyjax.weights.tree_io import flatten, unflatten, weights_folder
 
 SHIPPED = "shipped:pi_map_storyworld"
 
@@ -86,8 +86,7 @@ class ThingFinder:
         Raises:
             StoryjaxError: there is none, or its weights are of another model.
         """
-        name = str(checkpoint)
-        folder = shipped(name.removeprefix("shipped:")) if name.startswith("shipped:") else Path(name)
+        folder = weights_folder(str(checkpoint))
         try:
             config = ConfigDict(json.loads((folder / "config.json").read_text("utf-8")))
             described = config.model

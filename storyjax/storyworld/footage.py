@@ -16,7 +16,6 @@ from storyjax.storyworld.world import fingerprint, make_folder, render_missing
 
 # Seeds of each split; a world has at most a million stories a split.
 FIRST_SEED = {"train": 10_000_000, "val": 11_000_000, "test": 12_000_000}
-
 FIRST_ROUTINE = {"train": 13_000_000, "val": 14_000_000}
 
 
@@ -30,6 +29,8 @@ class Take:
 
 class Footage:
     """A random-access source of takes. Renders those that are missing, in all cores, with a progress bar."""
+
+    tell = staticmethod(tell)  # from a seed to its story
 
     def __init__(self, folder: str | Path, split: str, counts: Mapping[str, int], processes: int | None = None):
         self.seeds = range(FIRST_SEED[split], FIRST_SEED[split] + counts[split])
@@ -45,11 +46,13 @@ class Footage:
 
     def __getitem__(self, index: int) -> Take:
         seed = self.seeds[int(index)]
-        return Take(str(self._path(seed)), tell(seed))
+        return Take(str(self._path(seed)), self.tell(seed))
 
 
-class RoutineFootage:
-    """A random-access source of routines on film (routines.py). Renders those that are missing."""
+class RoutineFootage(Footage):
+    """Routines on film (routines.py)."""
+
+    tell = staticmethod(routine)
 
     def __init__(self, folder: str | Path, split: str, count: int):
         self.seeds = range(FIRST_ROUTINE[split], FIRST_ROUTINE[split] + count)
@@ -57,14 +60,4 @@ class RoutineFootage:
         make_folder(self.folder)
         missing = [seed for seed in self.seeds if not self._path(seed).exists()]
         for seed in tqdm(missing, desc="rendering routines", unit="video", disable=not missing):
-            render_story(routine(seed), self._path(seed))
-
-    def _path(self, seed: int) -> Path:
-        return self.folder / f"{seed}.mp4"
-
-    def __len__(self) -> int:
-        return len(self.seeds)
-
-    def __getitem__(self, index: int) -> Take:
-        seed = self.seeds[int(index)]
-        return Take(str(self._path(seed)), routine(seed))
+            render_story(self.tell(seed), self._path(seed))

@@ -34,7 +34,7 @@ MORE_KINDS = (
     *(ODDMENT,) * 26,
 )  # fmt: skip
 ODD_RIDES = (ODD_RIDE,) * 13
-_RIDES = frozenset(VEHICLES)
+_RIDES = frozenset((*VEHICLES, ODD_RIDE))
 _PALETTE: tuple[Colour, ...] = (
     (220, 40, 50), (245, 215, 40), (40, 160, 70), (40, 90, 220), (240, 130, 190), (250, 140, 30), (140, 70, 190),
     (60, 200, 210), (245, 245, 235), (60, 60, 70), (130, 80, 45), (150, 220, 90),
@@ -64,7 +64,7 @@ def draw_look(kind: str, rng: np.random.Generator) -> Look:
     """A look of its own for a mover of that kind."""
     if kind == ODDMENT:
         return Look(kind, _any_colour(rng), PEOPLE["ana"], int(rng.integers(14, 43)), int(rng.integers(2**31)))
-    low, high = (22, 40) if kind == "person" else (26, 42) if kind in _RIDES or kind == ODD_RIDE else (14, 26)
+    low, high = (22, 40) if kind == "person" else (26, 42) if kind in _RIDES else (14, 26)
     colours = [_PALETTE[i] for i in rng.permutation(len(_PALETTE))]
     own = {**KINDS, **VEHICLES}.get(kind.removeprefix("toy "), colours[0])
     person = replace(
@@ -116,7 +116,7 @@ def cutout(look: Look, size: int, beat: int, mirror: bool) -> Cutout:
     """A mover drawn `size` pixels high (a person) or wide (everything else), in a beat of its movement."""
     if look.kind == "person":
         sprite = _person(look.person, size, beat, mirror)
-    elif look.kind in _RIDES or look.kind == ODD_RIDE:
+    elif look.kind in _RIDES:
         sprite = _ride(look, size, beat, mirror)
     else:
         pen = Pen((size + 2, size + 2), size, (size / 2 + 1, size / 2 + 1))

@@ -19,7 +19,7 @@ from storyjax.errors import StoryjaxError
 from storyjax.train.experiment import Params
 from storyjax.train.params import check_given
 from storyjax.train.step import TrainState
-from storyjax.weights.tree_io import SHIPPED, flatten, load_flat, shipped
+from storyjax.weights.tree_io import SHIPPED, flatten, load_flat, weights_folder
 
 FOLDER = "checkpoints"
 EXPORTED = "params"  # what `storyjax export --to orbax` calls it
@@ -133,7 +133,7 @@ def load_trainable(source: str | pathlib.Path) -> dict[str, np.ndarray]:
         StoryjaxError: there is none of them at `source`.
     """
     if str(source).startswith(SHIPPED):
-        return load_flat(shipped(str(source).removeprefix(SHIPPED)))
+        return load_flat(weights_folder(str(source)))
     source = pathlib.Path(source)
     if (source / EXPORTED).is_dir():
         return _read_arrays(source / EXPORTED)

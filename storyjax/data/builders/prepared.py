@@ -48,19 +48,20 @@ def prepare_once(
 
     Raises StoryjaxError where `root` cannot be written.
     """
-    folder = root / f"{part}-{fingerprint}".lstrip("-")
+    folder = root / (f"{part}-{fingerprint}" if part else fingerprint)
     if folder.exists():
         return folder
-    own = f".{part}." if part else "."
+    hidden = f".{part}." if part else "."
+    unfinished = root / f"{hidden}unfinished"
     try:
         root.mkdir(parents=True, exist_ok=True)
-        with _locked(root / f"{own}lock"):
+        with _locked(root / f"{hidden}lock"):
             if not folder.exists():
                 _LOG.info("preparing %s from %s", folder, manual_dir)
                 for older in sorted(root.glob(f"{part}-*" if part else "[!.]*")):
                     _LOG.info("%s was prepared from other files; delete it if they are gone", older)
-                _prepare(make_builder, manual_dir, root / f"{own}unfinished", beside or {})
-                (root / f"{own}unfinished").rename(folder)
+                _prepare(make_builder, manual_dir, unfinished, beside or {})
+                unfinished.rename(folder)
     except OSError as error:
         raise StoryjaxError(f"cannot prepare data in {root}: {error}; make room or choose another data_dir") from error
     return folder
