@@ -77,7 +77,8 @@ class PadData:
     Attributes:
         vggface_dir, vggface2_dir, cip_dir, cia_dir, season_dir: official files (storyjax/data/builders says which).
         data_dir: where the prepared records go.
-        storyworld: how large a StoryWorld is to be written into these folders, by data set; None for real data.
+        storyworld: how large a StoryWorld is to be written into these folders, by data set; a data set that is not
+            named is read as it lies there, and with None all of them are.
         people: the person-recognition set: VGGFace for Celebrities in Places, VGGFace2 otherwise (§4.3.1).
         tasks: "photos" (person recognition), "clips" (Celebrities in Action), or both at once.
         measure: "faces", "cip", "cia", "season".
@@ -203,9 +204,9 @@ class Sources:
             "season": Season,
         }
         folder = getattr(self.data, f"{kind}_dir")
-        if self.data.storyworld is not None:
+        if self.data.storyworld is not None and kind in self.data.storyworld:
             try:
-                _EXPORTS[kind](folder, **self.data.storyworld.get(kind, {}))
+                _EXPORTS[kind](folder, **self.data.storyworld[kind])
             except TypeError as error:
                 raise StoryjaxError(f"config.data.storyworld.{kind}: {error}") from error
         share = self.data.max_broken_share

@@ -235,7 +235,8 @@ TABLE_4_7 = Table(
 _SEASON = (("data.measure", ("season",)),)
 # No training of its own: the model of Tables 4.3 to 4.7 is asked.
 _BEFORE = Variant("season", _CIA_CONFIG, (*_SEASON, ("train.steps", 0), ("data.embed_once", False)), start=_CIA)
-# §4.7.2: on photos of the cast alone, with a fixed rate, for 3 epochs; the rate is that of our small networks.
+# §4.7.2: on photos of the cast alone, which the season brings along, with a fixed rate, for 3 epochs; the rate is that
+# of our small networks.
 _TUNED = Variant(
     "season_tuned",
     _PEOPLE_CONFIG,
@@ -283,6 +284,7 @@ TABLE_4_6 = Table(
             *_QUICK,
             ("data.season_dir", "runs/quick/season"),
             ("data.vggface2_dir", "runs/quick/season/cast"),
+            ("data.storyworld", {"season": _SMALL["season"]}),
             ("train.steps", 2),
         ),
     },

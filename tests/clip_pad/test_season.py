@@ -1,9 +1,13 @@
 """Table 4.6's protocol: stamps, added clips, and what counts as right."""
 
+import dataclasses
+import json
+
 import numpy as np
 import pytest
 import small
 
+from storyjax.clip_pad.config import PadData, Sources
 from storyjax.clip_pad.data import Albums
 from storyjax.clip_pad.season import cut, season_lookup, season_metrics
 from storyjax.data.builders.media import prepare
@@ -78,3 +82,13 @@ def test_the_ledger_asks_the_model_of_the_other_tables():
     season = next(variant for variant in find("4.6").variants() if variant.name == "season")
     assert season.start in find("4.4").variants()
     assert make_config(season, 0).train.steps == 0  # it is evaluated as it is
+
+
+def test_a_data_set_that_storyworld_does_not_name_is_read_as_it_lies(season, tmp_path):
+    sizes = json.loads((season / "manifest.json").read_text())["parameters"]
+    named = {"season": {name: sizes[name] for name in ("episodes", "photos", "faces")}}
+    places = {"season_dir": str(season), "vggface2_dir": str(season / "cast"), "data_dir": str(tmp_path)}
+    data = PadData(storyworld=named, val_photos=1, **places)
+    assert set(Sources(data).people().names) == set(CAST)
+    with pytest.raises(StoryjaxError, match="holds something else"):
+        Sources(dataclasses.replace(data, storyworld={**named, "vggface2": {}})).people()
