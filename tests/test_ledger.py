@@ -227,3 +227,9 @@ def test_a_real_run_gives_its_row(tmp_path: pathlib.Path, monkeypatch) -> None:
     report = reproduce(table, tmp_path, seeds=1, quick=True, progress=False)
     monkeypatch.setattr(loop, "run", None)  # found made
     assert reproduce(table, tmp_path, seeds=1, quick=True, progress=False) == report
+
+
+def test_shares_have_two_decimals_and_percentages_one(fake: FakeLoop, tmp_path: pathlib.Path) -> None:
+    shares = dataclasses.replace(TABLE, scale=1.0)
+    assert "| none  | 0.49 ± 0.01 " in markdown(reproduce(shares, tmp_path, seeds=3))
+    assert "| none  | 49.0 ± 1.0 " in markdown(reproduce(TABLE, tmp_path, seeds=3))

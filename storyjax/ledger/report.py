@@ -44,8 +44,11 @@ def markdown(report: Report) -> str:
         cells = [(panel.head, f"ours ({table.world})", "thesis")]
         for row in panel.rows:
             beside = f" ({row.thesis_label})" if row.thesis_label else ""
-            theirs = "" if row.thesis is None else f"{row.thesis:.1f}{beside}"
-            cells.append((row.label, _spread(report.values[panel.key, row.label]), theirs))
+            values = report.values[panel.key, row.label]
+            # Percentages and ranks have one decimal, shares two.
+            digits = 2 if table.scale == 1.0 and max(values) <= 1.0 else 1
+            theirs = "" if row.thesis is None else f"{row.thesis:.{digits}f}{beside}"
+            cells.append((row.label, _spread(values, digits), theirs))
         lines += [*_aligned(cells), ""]
         for claim in panel.claims if not report.quick else ():
             holds, in_seeds = judge(report, panel, claim)
@@ -77,9 +80,9 @@ def to_json(report: Report) -> dict[str, Any]:
     return about | {"seeds": report.seeds, "quick": report.quick, "rows": rows, "claims": claims}
 
 
-def _spread(values: Sequence[float]) -> str:
-    mean = f"{statistics.mean(values):.1f}"
-    return f"{mean} ± {statistics.stdev(values):.1f}" if len(values) > 1 else mean
+def _spread(values: Sequence[float], digits: int) -> str:
+    mean = f"{statistics.mean(values):.{digits}f}"
+    return f"{mean} ± {statistics.stdev(values):.{digits}f}" if len(values) > 1 else mean
 
 
 def _aligned(cells: Iterable[Sequence[str]]) -> list[str]:
