@@ -67,16 +67,20 @@ def export_mot(
     films: bool = False,
     more_kinds: bool = False,
     odd_rides: bool = False,
+    people: bool = True,
 ) -> Path:
     """Writes `counts` sequences (train, held_out, unseen) in MOT17's layout; see `export_once`.
 
     With `more_kinds` the sequences to train with also show MORE_KINDS, among which are no unseen ones; with `odd_rides`
-    ODD_RIDES, and three quarters of those who meet look alike.
+    ODD_RIDES, and three quarters of those who meet look alike. Without `people` things and vehicles alone move, as
+    among the unseen kinds: what is lost there for being unseen is told from what is lost for being no person.
     With a single detector the folders are called as MOT20's, without its name. `films` also writes what is held out and
     unseen as films/NAME.mp4.
     """
     counts = {**COUNTS, **(counts or {})}
     style = style or TrackStyle()
+    if not people:
+        style = replace(style, kinds=tuple(kind for kind in style.kinds if kind != "person"))
     made_of = {"counts": counts, "seed": seed, "detectors": list(detectors), "style": str(style), "name": name}
     more = {"films": films, "more_kinds": more_kinds, "odd_rides": odd_rides}
     made_of |= {key: True for key, on in more.items() if on}

@@ -141,6 +141,17 @@ def test_more_kinds_are_to_train_with_alone(tmp_path: Path) -> None:
     assert shown["9"] <= set(UNSEEN_KINDS)
 
 
+def test_people_may_be_left_out_of_what_is_held_out(tmp_path: Path) -> None:
+    style, counts = TrackStyle(frames=(2, 2), movers=(9, 9)), {"train": 1, "held_out": 4, "unseen": 1}
+    shown = {}
+    for people in (True, False):
+        folder = export_mot(tmp_path / str(people), counts, detectors=("SDP",), style=style, people=people)
+        kinds = json.loads((folder / "kinds.json").read_text())
+        shown[people] = {kind for name in kinds if "-8" in name for kind in kinds[name].values()}
+    assert "person" in shown[True] and "person" not in shown[False]
+    assert len(shown[False]) > 3 and shown[False] <= set(SEEN_KINDS)
+
+
 def test_better_detectors_miss_less() -> None:
     found = dict.fromkeys(DETECTORS, 0)
     there = 0
