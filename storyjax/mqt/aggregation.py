@@ -109,7 +109,7 @@ class Aggregation(nn.Module):
         return Outputs(*(self._concatenate(name, x, mask) for name, x in zip(kinds._fields, kinds, strict=True)))
 
     def _concatenate(self, name: str, x: Float[Array, "*b k d"], mask: Bool[Array, "*b k"]) -> Float[Array, "*b d"]:
-        joined = jnp.where(mask[..., None], x, 0).reshape(*x.shape[:-2], -1)
+        joined = jnp.where(mask[..., None], x, 0).reshape(*x.shape[:-2], x.shape[-2] * x.shape[-1])
         # Boxes have four numbers, in which no layer can hide much.
         hidden = nn.relu(nn.Dense(max(x.shape[-1], 32), dtype=self.dtype, name=f"{name}_hidden")(joined))
         return nn.Dense(x.shape[-1], dtype=x.dtype, name=f"{name}_out")(hidden)

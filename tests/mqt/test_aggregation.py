@@ -56,3 +56,11 @@ def test_the_heuristic_takes_each_from_its_kind() -> None:
     found = aggregate("heuristic", kinds, np.ones((2, 3, 3), bool), appearance_kind=2)
     np.testing.assert_allclose(found.box_logits, kinds.box_logits[:, :, 0], atol=1e-6)
     np.testing.assert_allclose(found.appearance, kinds.appearance[:, :, 2], atol=1e-6)
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_a_frame_without_tracks_gives_none(scheme: Scheme) -> None:
+    """The first frame of a pair has none, in training too."""
+    empty = Outputs(*(np.zeros((2, 0, 3, width), np.float32) for width in (8, 4, 8)))
+    found = aggregate(scheme, empty, np.zeros((2, 0, 3), bool))
+    assert [array.shape for array in found] == [(2, 0, 8), (2, 0, 4), (2, 0, 8)]
