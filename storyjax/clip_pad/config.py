@@ -44,7 +44,7 @@ from storyjax.train.experiment import Evaluator, Experiment, StreamSpec, Task
 from storyjax.train.precision import get_policy
 from storyjax.weights.faces import seresnet_rules
 from storyjax.weights.rules import CLIP, import_weights
-from storyjax.weights.tree_io import SHIPPED, flatten, load_flat, shipped, unflatten
+from storyjax.weights.tree_io import flatten, load_flat, unflatten, weights_folder
 
 CLIP_PRESETS = {"clip_vit_b32": CLIP_VIT_B32}
 FACE_PRESETS = {"senet50_128": SE_RESNET_50_128D}
@@ -134,9 +134,7 @@ def part_file(part: Part, name: str, kind: str) -> Path:
     Raises:
         StoryjaxError: it is not there; the message says what to get and where to put it.
     """
-    if part.weights.startswith(SHIPPED):
-        return shipped(part.weights.removeprefix(SHIPPED)) / name
-    path = Path(part.weights) / name
+    path = weights_folder(part.weights) / name
     if not path.exists():
         raise StoryjaxError(
             f"config.model.{kind}.weights: {path} is not there; get {_WANTED[kind]} and put it into {path.parent}, or"
