@@ -46,7 +46,7 @@ def get_config(variant: str = "paper") -> ConfigDict:
     if variant == "practised":
         config.init = ConfigDict({"checkpoint": "shipped:storyworld_t5", "skip": "pointer/.*"})
         config.data.practice = ConfigDict(PRACTICE)
-        config.train = ConfigDict({"steps": 500, "batch_size": 2})
+        config.train = ConfigDict({"steps": 2500, "batch_size": 2})
         config.optim.learning_rate = 1.5e-3
         config.optim.warmup_steps = 40
         config.eval.every = 0

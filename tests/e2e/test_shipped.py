@@ -39,6 +39,18 @@ def test_the_reader_reads_as_documented(tmp_path: Path) -> None:
     assert results["reading/evidence_acc"] > documented("storyworld_t5")["reading/evidence_acc"] - 0.04
 
 
+def test_the_practised_reader_reads_times_as_documented(tmp_path: Path) -> None:
+    reader = config("storyworld_t5", "practised", validation_stories=10)
+    for section in reader.data.practice.values():
+        section.validation_stories = 20
+    reader.init = ConfigDict({"checkpoint": "shipped:storyworld_t5_practised", "skip": "pointer/.*"})
+    results, told = run(reader, tmp_path, "eval", progress=False), documented("storyworld_t5_practised")
+    # 20 stories are 80 exercises of two or three kinds: three standard errors of a share of 0.96 are 0.1.
+    for kind in ("times/moments", "times/queries", "telling/queries", "telling/grounding", "telling/filling"):
+        assert results[kind] > told[kind] - 0.1, kind
+    assert results["reading/evidence_acc"] > told["reading/evidence_acc"] - 0.06
+
+
 def test_the_vision_tower_tells_who_does_what_as_documented(tmp_path: Path, films: dict) -> None:
     tower = config("storyworld_clip", "paper", **films)
     tower.init = ConfigDict({"checkpoint": "shipped:storyworld_clip"})
