@@ -67,6 +67,16 @@ def test_the_initialised_resampler_tells_moments_as_documented(tmp_path: Path, f
     assert results["align/notes"] > documented("tcr_storyworld")["align/notes"] - 0.1
 
 
+def test_the_practised_resampler_tells_times_as_documented(tmp_path: Path, films: dict) -> None:
+    resampler = config("tcr_storyworld_init", "practised", **films, features=str(tmp_path / "features"))
+    resampler.data.practice.routines.update({"routines": 1, "val": 6})
+    resampler.init = ConfigDict({"checkpoint": "shipped:tcr_storyworld_practised"})
+    results, told = run(resampler, tmp_path / "run", "eval", progress=False), documented("tcr_storyworld_practised")
+    # 6 routines are 36 exercises of three kinds, and words of one note are right or wrong together.
+    assert results["routines/words_queries"] > told["routines/words_queries"] - 0.25
+    assert results["align/words"] > told["align/words"] - 0.06
+
+
 def test_fine_tuning_for_a_moment_answers_questions_on_unseen_films(tmp_path: Path) -> None:
     world = {"train": 12, "val": 1, "test": 12}
     where = {"manual_dir": str(tmp_path / "nextqa"), "data_dir": str(tmp_path / "prepared")}
