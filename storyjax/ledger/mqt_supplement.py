@@ -3,17 +3,17 @@
 from typing import Any
 
 from storyjax.ledger.entries import Above, Claim, Panel, Row, Table, Variant
-from storyjax.ledger.mqt import COCO, DETECTION, OURS, QUICK, THEIRS, beats, both, flat, queries, trained
+from storyjax.ledger.mqt import COCO, DETECTION, OURS, QUICK, SHORT, THEIRS, beats, both, flat, queries, trained
 
 _SIMULATED = {
     scheme: Variant(
         f"simulated_{scheme}",
         COCO,
         (
+            *SHORT,
             ("data.mode", "simulated"),
             ("model.mqt.aggregation", scheme),
             ("init.skip", "aggregate/.*"),
-            ("optim.learning_rate", 5e-4),
         ),
         start=DETECTION,
     )
