@@ -50,7 +50,8 @@ class Dataset:
         weight, batch_size: of its loss (§3.6.2), and where it is another than config.train.batch_size.
         options: recipes.Options.
         candidates, temperature: of anticipation: sequences drawn, the first of them the likeliest (Ego4D: 5).
-        shots: worked examples in the prompt (Table 3.8).
+        shots: worked examples in the prompt (Table 3.8), of the training split; a data set that has none gives films of
+            its first split, which are then left out where that is evaluated on.
         ablations: further evaluations, by the names of config.ABLATIONS and, of anticipation, VARIATIONS.
         max_broken_share: None: what the data set's builder allows.
     """
@@ -118,17 +119,24 @@ class Source:
             self.make, lengths, self.model.tcr.config, size, tokenizer, train, ablation, examples=examples
         )
 
-    def examples(self) -> str:
-        """Worked examples from the training split, drawn with the run's seed."""
+    def shown(self) -> tuple[str, list[int]]:
+        """The split that worked examples are taken from, and the films of it, drawn with the run's seed."""
+        splits = self.recipe.builder.SPLITS
+        split = self.data.train or ("train" if "train" in splits else splits[0])
         if not self.data.shots:
-            return ""
-        split = self.data.train or "train"
-        source = self.records(split)
+            return split, []
         rng = np.random.default_rng([self.seed, 0x53])
+        return split, rng.permutation(len(self.records(split)))[: self.data.shots].tolist()
+
+    def examples(self) -> str:
+        """Worked examples, one of each film."""
+        split, films = self.shown()
+        rng = np.random.default_rng([self.seed, 0x54])
         worked = []
-        for index in rng.permutation(len(source))[: self.data.shots]:
-            record = source[int(index)]
-            count = self.recipe.count(source.films[int(index)], self.data.options)
+        for index in films:
+            source = self.records(split)
+            record = source[index]
+            count = self.recipe.count(source.films[index], self.data.options)
             seconds = max(map(float, record["end"]), default=1.0) if "end" in record else 1.0
             one = self.make(record, int(rng.integers(max(count, 1))), seconds, None)
             worked.append(f"{one.prompt} {one.target}")
@@ -139,6 +147,9 @@ class Source:
         source, d = self.records(split), self.data
         once = self.recipe.once and seed is None
         counts = [min(1, n) if once else n for n in (self.recipe.count(film, d.options) for film in source.films)]
+        if seed is None and self.shown()[0] == split:
+            for film in self.shown()[1]:
+                counts[film] = 0
         return QuestionGroups(source, counts, d.eval_exercises if seed is None else d.exercises_per_video, seed)
 
     def streams(self) -> dict[str, Any]:

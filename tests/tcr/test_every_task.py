@@ -314,6 +314,18 @@ def test_worked_examples_stand_before_the_prompt_or_are_refused(root: Path, mode
         short.loader(False, Ablation())(item, np.random.default_rng(0))
 
 
+def test_a_data_set_without_training_gives_examples_that_are_not_asked(root: Path, model) -> None:
+    source = make_source(root, model, "egoschema", shots=1, prompt_length=200, train=None)
+    every = len(make_source(root, model, "egoschema", train=None).groups("subset", None))
+    groups = source.groups("subset", None)
+    assert len(groups) == every - 1
+    split, (shown,) = source.shown()
+    assert split == "subset"
+    assert shown not in {film for film, _ in groups.groups}
+    said = source.records("subset")[shown]
+    assert said["question"][0].strip(" ?") in source.examples()
+
+
 def config_of(name: str, variant: str) -> ConfigDict:
     spec = importlib.util.spec_from_file_location(name, CONFIGS / f"{name}.py")
     module = importlib.util.module_from_spec(spec)
