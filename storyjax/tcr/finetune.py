@@ -147,8 +147,9 @@ class Source:
         source, d = self.records(split), self.data
         once = self.recipe.once and seed is None
         counts = [min(1, n) if once else n for n in (self.recipe.count(film, d.options) for film in source.films)]
-        if seed is None and self.shown()[0] == split:
-            for film in self.shown()[1]:
+        shown_of, shown = self.shown()
+        if seed is None and shown_of == split:
+            for film in shown:
                 counts[film] = 0
         return QuestionGroups(source, counts, d.eval_exercises if seed is None else d.exercises_per_video, seed)
 
