@@ -2,15 +2,18 @@
 
     python -m storyjax.main --config=configs/storyworld_t5.py --workdir=runs/t5
 
-`paper` is the recipe of the shipped weights, `embedded` the same at a size for two CPU cores. `practised` goes on from
-them with times and sequences of actions (storyworld/practice.py); ships as storyworld_t5_practised:
+`paper` is the recipe of the shipped weights, `embedded` the same at a size for two CPU cores. Three more go on from
+them, one after the other, with the exercises of storyworld/practice.py: `times` with all of them beside reading,
+`copying` with sequences of actions alone, and `practised` with all again. The last ships as storyworld_t5_practised:
 
+    python -m storyjax.main --config=configs/storyworld_t5.py:times --workdir=runs/t5_times
+    python -m storyjax.main --config=configs/storyworld_t5.py:copying --workdir=runs/t5_copying
     python -m storyjax.main --config=configs/storyworld_t5.py:practised --workdir=runs/t5_practised
 """
 
 from ml_collections import ConfigDict
 
-VARIANTS = ("paper", "embedded", "practised")
+VARIANTS = ("paper", "embedded", "times", "copying", "practised")
 # Exercises by the length of their answers: a list of actions is four times as long as all else.
 PRACTICE = {
     "times": {"shares": {"moments": 0.5, "queries": 0.5}, "batch_size": 4, "per_story": 4, "prompt_length": 28},
@@ -21,7 +24,15 @@ PRACTICE = {
         "per_story": 4,
         "prompt_length": 28,
     },
-    "ahead": {"shares": {"actions": 1.0}, "batch_size": 6, "per_story": 2, "blind": 0.2, "target_length": 62},
+    "ahead": {
+        "shares": {"actions": 1.0},
+        "batch_size": 32,
+        "per_story": 1,
+        "blind": 0.1,
+        "weight": 5.0,
+        "copying": 0.5,
+        "target_length": 62,
+    },
 }
 
 
@@ -43,11 +54,24 @@ def get_config(variant: str = "paper") -> ConfigDict:
         config.optim.warmup_steps = 20
         config.eval.every = 0
         config.data.validation_stories = 20
-    if variant == "practised":
-        config.init = ConfigDict({"checkpoint": "shipped:storyworld_t5", "skip": "pointer/.*"})
+    if variant in ("times", "copying", "practised"):
         config.data.practice = ConfigDict(PRACTICE)
+        config.eval.every = 0
+    if variant == "times":
+        config.init = ConfigDict({"checkpoint": "shipped:storyworld_t5", "skip": "pointer/.*"})
+        config.data.practice.ahead.update({"batch_size": 12, "weight": 1.0, "copying": 0.0})
         config.train = ConfigDict({"steps": 2500, "batch_size": 2})
         config.optim.learning_rate = 1.5e-3
         config.optim.warmup_steps = 40
-        config.eval.every = 0
+    if variant == "copying":  # alone: beside the large gradients of reading it is not learnt
+        config.data.begin = "runs/t5_times"
+        config.data.weight = 0.0
+        config.data.practice = ConfigDict({"ahead": PRACTICE["ahead"]})
+        config.train = ConfigDict({"steps": 1200, "batch_size": 2})
+        config.optim.learning_rate = 3e-3
+    if variant == "practised":
+        config.init = ConfigDict({"checkpoint": "runs/t5_copying", "skip": "pointer/.*"})
+        config.train = ConfigDict({"steps": 1200, "batch_size": 2})
+        config.optim.learning_rate = 1.5e-3
+        config.optim.warmup_steps = 40
     return config

@@ -13,7 +13,7 @@
 
 from ml_collections import ConfigDict
 
-from storyjax.tcr.presets import PRACTISED, ROUTINES, embed, paper, small
+from storyjax.tcr.presets import PRACTISED, ROUTINES, SHORT_SIGHT, embed, paper, small
 
 VARIANTS = ("paper", "embedded")
 
@@ -28,8 +28,7 @@ def get_config(variant: str = "paper") -> ConfigDict:
         "options": {"video": "whole"},
     }
     if variant == "embedded":
-        options = {"video": "whole", "brackets": False, "conditioned": 3}  # 3 actions are 9 of the 12 tokens there are
-        section = small("ego4d", ROUTINES, options=options, prompt_length=64, target_length=62)
+        section = small("ego4d", ROUTINES, options=SHORT_SIGHT, prompt_length=64, target_length=62)
         section |= {"exercises_per_video": 1, "eval_exercises": 1}
     lta = {**section, "recipe": "lta", "eval": "val", "ablations": ("text_only", "iterative")}
     config = paper("tcr.finetune", {"lta": lta}, batch_size=64, epochs=20, learning_rate=1e-5, warmup_steps=1000)

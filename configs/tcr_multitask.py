@@ -14,7 +14,7 @@ Gradients are accumulated over the data sets with equal weight. Zero- and k-shot
 
 from ml_collections import ConfigDict
 
-from storyjax.tcr.presets import PRACTISED, ROUTINES, TOLD, embed, paper, small
+from storyjax.tcr.presets import PRACTISED, ROUTINES, SHORT_SIGHT, TOLD, embed, paper, small
 
 VARIANTS = ("paper", "embedded")
 
@@ -29,12 +29,15 @@ def get_config(variant: str = "paper") -> ConfigDict:
     }
     nextqa = {"manual_dir": "data/nextqa", "data_dir": "data/prepared", "frames": 92}
     if variant == "embedded":
-        lta = {"video": "whole", "brackets": False, "conditioned": 3}
         once = {"exercises_per_video": 1, "eval_exercises": 1}
         tasks = {
             "narration": {**small("egoschema", TOLD, options={"who": "person"}, prompt_length=16)},
             "egoschema": {**small("egoschema", TOLD, prompt_length=62), "train": None, "eval": "subset"},
-            "lta": {**small("ego4d", ROUTINES, options=lta, prompt_length=64, target_length=62), **once, "eval": "val"},
+            "lta": {
+                **small("ego4d", ROUTINES, options=SHORT_SIGHT, prompt_length=64, target_length=62),
+                **once,
+                "eval": "val",
+            },
             "mq": {**small("ego4d", ROUTINES, options={"bins": 50}, target_length=10), "eval": "val"},
         }
         tasks = {name: {**section, "recipe": name} for name, section in tasks.items()}

@@ -11,8 +11,12 @@ from ml_collections import ConfigDict
 
 VARIANTS = ("paper", "embedded", "practised")
 PRACTICE = {
-    "telling": {"shares": {"moments": 0.2, "queries": 0.4, "grounding": 0.4}, "batch_size": 3, "count": 6},
-    "routines": {"shares": {"moments": 0.35, "queries": 0.35, "actions": 0.3}, "routines": 200, "count": 6},
+    "telling": {
+        "shares": {"moments": 0.1, "queries": 0.25, "grounding": 0.25, "actions": 0.4},
+        "batch_size": 3,
+        "count": 6,
+    },
+    "routines": {"shares": {"moments": 0.3, "queries": 0.25, "actions": 0.45}, "routines": 1000, "count": 6},
 }
 
 

@@ -19,7 +19,7 @@ moments it looked at.
   storyjax ask film.mkv "where did he read the book ?" --checkpoint runs/tcr_nextqa --frames 64 --json
   storyjax ask story.mp4 --caption 6-8                     what happens from second 6 to second 8
   storyjax ask story.mp4 --when "ana danced"               when something happens
-  storyjax ask film.mp4 --anticipate "take cup, wash cup" --checkpoint runs/tcr_ego4d_lta     what comes next
+  storyjax ask film.mp4 --anticipate "take cup@0, wash cup@1.5"      what comes next (@: the second it began at)
   storyjax ask clip.mp4 --count "kicking the ball"         how many times
 
 The model that comes with storyjax is small and has seen nothing but StoryWorld (`storyjax data storyworld --help`): it
@@ -35,7 +35,12 @@ def add(commands: argparse._SubParsersAction, made: dict[str, argparse.ArgumentP
     ask.add_argument("--caption", metavar="START-END", help="tells what happens in a stretch, in seconds: 6-8")
     ask.add_argument("--when", metavar="SENTENCE", help="tells when something happens")
     ask.add_argument(
-        "--anticipate", nargs="?", const="", metavar="ACTIONS", help="tells what comes next, after these actions"
+        "--anticipate",
+        nargs="?",
+        const="",
+        metavar="ACTIONS",
+        help="tells what comes next, after these actions: 'take cup@0, wash cup@1.5', with the seconds that they begin"
+        " at where they are known (default checkpoint: the small one that was taught it)",
     )
     ask.add_argument(
         "--count",
@@ -75,7 +80,7 @@ def _ask(arguments: argparse.Namespace) -> int:
         answer = count(arguments.checkpoint, arguments.video, arguments.count)
         source = str(arguments.checkpoint or SHIPPED_COUNTER)
     else:
-        predictor = Predictor.from_checkpoint(arguments.checkpoint)
+        predictor = Predictor.from_checkpoint(_checkpoint(arguments))
         answer, source = _answer(predictor, arguments), predictor.source
     for warning in answer.warnings:
         print(f"storyjax: note: {warning}", file=sys.stderr)
@@ -109,6 +114,14 @@ def _check_one(arguments: argparse.Namespace) -> None:
         from storyjax.tcr.telling import parse_stretch
 
         parse_stretch(arguments.caption)
+
+
+def _checkpoint(arguments: argparse.Namespace) -> str | None:
+    """The weights that were asked for; of those that ship, only some were taught what comes next."""
+    from storyjax.tcr.telling import SHIPPED_AHEAD
+
+    known = arguments.checkpoint is not None or arguments.anticipate is None
+    return arguments.checkpoint if known else SHIPPED_AHEAD
 
 
 def _answer(predictor: "Predictor", arguments: argparse.Namespace) -> "Answer":

@@ -255,7 +255,9 @@ _LTA_RUNS = {
     "TCR, before": (Variant("lta_before", _LTA, (_BEFORE,), real=(_BEFORE,)), "lta"),
     "TCR, whole": (LTA_FRAMES[32], "lta"),
     "TCR, whole, one by one": (LTA_FRAMES[32], "lta_iterative"),
-    "last action again": (LTA_FRAMES[32], "lta"),  # chance level; its metric is "repeated_..."
+    # Chance levels, which have metrics of their own.
+    "last action again": (LTA_FRAMES[32], "lta/repeated"),
+    "observed actions again": (LTA_FRAMES[32], "lta/cycled"),
 }
 TABLE_3_4 = make_table(
     "3.4",
@@ -267,14 +269,17 @@ TABLE_3_4 = make_table(
             f"{part}s (less is better)",
             "model, part of the video",
             tuple(
-                Row(label, variant, f"{name}/{'repeated_' if 'again' in label else ''}{part}_ed", value)
-                for (label, (variant, name)), value in zip(_LTA_RUNS.items(), (*thesis, None), strict=True)
+                Row(label, variant, f"{name}{'_' if 'again' in label else '/'}{part}_ed", value)
+                for (label, (variant, name)), value in zip(_LTA_RUNS.items(), (*thesis, None, None), strict=True)
             ),
             (
                 Claim("the TCR beats the Q-Former", (Above("Q-Former, whole", "TCR, whole"),)),
                 Claim("seeing the whole video helps", (Above("TCR, before", "TCR, whole"),)),
                 Claim("it beats the language model alone", (Above("language model alone", "TCR, whole"),)),
-                Claim("it is better than chance", (Above("last action again", "TCR, whole"),)),
+                Claim(
+                    "it is better than chance",
+                    (Above("last action again", "TCR, whole"), Above("observed actions again", "TCR, whole")),
+                ),
             ),
         )
         for key, part, thesis in (

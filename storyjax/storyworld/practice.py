@@ -27,8 +27,11 @@ from storyjax.storyworld.story import Event, Performance, Story
 KINDS = ("moments", "queries", "actions", "grounding", "filling")
 UNORDERED = ("moments", "queries")  # whose answers are drawn from the note in no order
 BINS = 50  # timestamps of a film
-OBSERVED, FUTURE = 8, 20
-CONDITIONED = 3  # of the observed actions, in the resampler's prompt
+# Actions that anticipation is shown and asked for. A routine comes round after three to six: eight observed ones, as
+# Ego4D has, would tell all that is to come, and there were nothing to look for in the film.
+OBSERVED, FUTURE = 2, 20
+TOLD = NOTE_WORDS // 2  # actions that a note has room for
+LATEST = 8  # further actions so far, at most, when actions are asked for one by one
 
 
 @dataclass(frozen=True)
@@ -52,11 +55,16 @@ class Practice:
 
 
 def practise(story: Story, shares: dict[str, float], count: int, rng: np.random.Generator) -> list[Practice]:
-    """`count` exercises about a story, their kinds drawn by `shares`; only routines have "actions"."""
+    """`count` exercises about a story, their kinds drawn by `shares`."""
     kinds = [kind for kind in KINDS if shares.get(kind, 0) > 0]
     share = np.array([shares[kind] for kind in kinds])
     drawn = rng.choice(len(kinds), size=count, p=share / share.sum())
     return [_MAKE[kinds[i]](story, rng) for i in drawn]
+
+
+def by_kind(right: np.ndarray, asked: np.ndarray, name: str) -> dict[str, float]:
+    """The share that is right of each kind that was asked at all, as {name + kind: share}."""
+    return {f"{name}{kind}": float(right[i] / asked[i]) for i, kind in enumerate(KINDS) if asked[i]}
 
 
 def _choose(story: Story, rng: np.random.Generator) -> tuple[Event, Performance]:
@@ -88,17 +96,22 @@ def _when(kind: str, what: str, spans: list[tuple[float, float]], story: Story, 
 
 
 def _actions(story: Story, rng: np.random.Generator) -> Practice:
-    """What comes next in a routine: the note tells the next four actions."""
-    first = int(rng.integers(len(story.events) - OBSERVED - FUTURE + 1))
-    events = story.events[first : first + OBSERVED + FUTURE]
+    """What comes next: the note tells four actions, which are all of a routine together with those observed.
+
+    As often as not some of what was to be told is said already, as when actions are asked for one by one; the note
+    stays that of the first time. Stories that are no routines have fewer actions to come.
+    """
+    told = story.events
+    future = min(FUTURE, len(told) - OBSERVED)
+    first = int(rng.integers(len(told) - OBSERVED - (future if future == FUTURE else TOLD) + 1))
+    events = told[first : first + OBSERVED + future]
     said = [action_pair(*action(event.lead, event.place), brackets=False) for event in events]
-    seen, ahead = said[:OBSERVED], said[OBSERVED:]
-    close = range(OBSERVED - CONDITIONED, OBSERVED)
-    condition = tuple(part for i in close for part in (events[i].start, said[i]))
-    following = ahead[: NOTE_WORDS // 2]
-    shown = tuple((event.start, event.end) for event in events[OBSERVED : OBSERVED + len(following)])
-    prompt = anticipation_prompt(seen, OBSERVED + FUTURE)
-    return Practice("actions", "LTA", condition, " ".join(following), prompt, ", ".join(ahead), shown)
+    condition = tuple(part for i in range(OBSERVED) for part in (events[i].start, said[i]))
+    noted = slice(OBSERVED, OBSERVED + TOLD)
+    shown = tuple((event.start, event.end) for event in events[noted])
+    later = OBSERVED + (int(rng.integers(1, LATEST + 1)) if future == FUTURE and rng.random() < 0.5 else 0)
+    prompt = anticipation_prompt(said[:later], OBSERVED + FUTURE)
+    return Practice("actions", "LTA", condition, " ".join(said[noted]), prompt, ", ".join(said[later:]), shown)
 
 
 def _grounding(story: Story, rng: np.random.Generator) -> Practice:

@@ -24,13 +24,14 @@ from storyjax.data.prompts import caption_prompt
 from storyjax.data.text import Tokenizer, pad
 from storyjax.nn.closed_vocabulary import sequence_log_likelihood
 from storyjax.storyworld.footage import Footage, RoutineFootage, Take
+from storyjax.storyworld.practice import by_kind
 from storyjax.storyworld.requests import KINDS, Request, draw
 from storyjax.storyworld.vocabulary import NOTE_MARK
 from storyjax.tcr.config import frozen_towers, make_model, make_tokenizer, make_tower
 from storyjax.tcr.export import exports
 from storyjax.tcr.features import footage_features
 from storyjax.tcr.model import TASK_TOKENS, Resampled, TcrConfig, VideoLanguageModel, time_tokens
-from storyjax.tcr.practice import PracticeFilms, PracticeShares, finish, sums
+from storyjax.tcr.practice import PracticeFilms, PracticeShares, sums
 from storyjax.tcr.words import start_from_clip
 from storyjax.train.experiment import Batch, Evaluator, Experiment, Params, StreamSpec, Task, summing_evaluator
 from storyjax.weights.tree_io import weights_folder
@@ -296,7 +297,7 @@ def build(config: ConfigDict) -> Experiment:
             name,
             lambda spec: eval_stream(*practised(name, "val"), spec),
             alignment.measure_practice,
-            lambda total: finish(total, name),
+            lambda total: by_kind(total["words"], total["asked"], f"{name}/words_"),
         )
 
     more = [further(name) for name in data.practice]

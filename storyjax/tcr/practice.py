@@ -90,12 +90,3 @@ def sums(right: Array, inside: Array, kind: Array, real: Array) -> dict[str, Arr
     of_kind = jax.nn.one_hot(kind, len(KINDS)) * real[:, None, None]
     share = jnp.sum(right & inside, -1) / jnp.maximum(jnp.sum(inside, -1), 1)
     return {"words": jnp.einsum("bk,bki->i", share, of_kind), "asked": jnp.sum(of_kind, axis=(0, 1))}
-
-
-def finish(total: dict[str, Any], name: str) -> dict[str, float]:
-    """ "NAME/words_KIND"."""
-    return {
-        f"{name}/words_{kind}": float(total["words"][place] / total["asked"][place])
-        for place, kind in enumerate(KINDS)
-        if total["asked"][place]
-    }

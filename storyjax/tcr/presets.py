@@ -11,6 +11,8 @@ SHIPPED = "tcr_storyworld"
 # What goes on from it with times and sequences of actions (storyworld/practice.py); its T5 is one of its own.
 PRACTISED = "tcr_storyworld_practised"
 ROUTINES = {"train": 60, "val": 40}
+# Of anticipation: a routine comes round after three to six actions, so eight observed ones would tell all to come.
+SHORT_SIGHT = {"video": "whole", "brackets": False, "observed": 2, "conditioned": 2, "stride": 4}
 TOLD = {"train": 40, "test": 200}  # films with narrations, and with a question each
 
 
@@ -92,7 +94,7 @@ def _standalone_spans(task: str, variant: str) -> ConfigDict:
     config = paper("tcr.discriminative", {}, batch_size=128, epochs=10, learning_rate=1e-4, warmup_steps=500)
     data = {"task": task, "manual_dir": "data/ego4d/v2", "frames": 192, "resampler": "runs/tcr_ytt_pretrain"}
     if variant.endswith("embedded"):
-        embed(config, steps=300, batch_size=8, weights=PRACTISED)
+        embed(config, steps=1000 if task == "moments" else 300, batch_size=8, weights=PRACTISED)
         config.init = ConfigDict({"checkpoint": None})
         config.optim.learning_rate = 1e-3
         keys = ("manual_dir", "data_dir", "storyworld", "frames", "condition_length", "exercises_per_video")

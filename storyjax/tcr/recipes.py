@@ -53,6 +53,7 @@ class Options:
         bins: timestamps of moment and language queries (§3.3.4: 1000 of a film).
         listed: timestamps in a training target of these.
         observed, future: actions seen and to come in anticipation; the prompt says their sum, 28.
+        stride: of a film's actions every so many are taken for the first one observed.
         conditioned: the last so many observed actions stand in the TCR's prompt, which has limited room.
         video: Table 3.4: the film before the last observed action ends, or the whole.
         brackets: actions are said "(take, cup)"; without, "take cup".
@@ -63,6 +64,7 @@ class Options:
     listed: int = 8
     observed: int = 8
     future: int = 20
+    stride: int = 1
     conditioned: int = 8
     video: Literal["before", "whole"] = "whole"
     brackets: bool = True
@@ -135,18 +137,25 @@ def _egoschema(record: Record, row: int, duration: float, rng: Rng, options: Opt
 
 
 def _lta_windows(columns: Mapping[str, Any], options: Options) -> int:
-    return max(0, len(columns["verb"]) - options.observed - options.future + 1)
+    return max(0, (len(columns["verb"]) - options.observed - options.future) // options.stride + 1)
+
+
+def window(record: Mapping[str, Any], row: int, options: Options) -> tuple[range, range]:
+    """The numbers of the actions that are observed, and of those that are to come."""
+    first = row * options.stride
+    then = first + options.observed
+    return range(first, then), range(then, min(then + options.future, len(record["verb"])))
 
 
 def _lta(record: Record, row: int, duration: float, rng: Rng, options: Options) -> Exercise:
     actions = list(zip(record["verb"], record["noun"], strict=True))
-    seen = range(row, row + options.observed)
-    said = [action_pair(*actions[i], options.brackets) for i in range(row, row + options.observed + options.future)]
+    seen, ahead = window(record, row, options)
+    said = {i: action_pair(*actions[i], options.brackets) for i in (*seen, *ahead)}
     conditioned = list(seen)[-options.conditioned :] if options.conditioned else []
-    condition = tuple(part for i in conditioned for part in (float(record["start"][i]), said[i - row]))
+    condition = tuple(part for i in conditioned for part in (float(record["start"][i]), said[i]))
     until = float(record["end"][seen[-1]]) if options.video == "before" else None
-    prompt = anticipation_prompt(said[: options.observed], options.observed + options.future)
-    return Exercise("LTA", condition, prompt, ", ".join(said[options.observed :]), until=until)
+    prompt = anticipation_prompt([said[i] for i in seen], options.observed + options.future)
+    return Exercise("LTA", condition, prompt, ", ".join(said[i] for i in ahead), until=until)
 
 
 def queried(columns: Mapping[str, Any]) -> list[str]:

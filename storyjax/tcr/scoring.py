@@ -29,7 +29,7 @@ from storyjax.nn.t5 import T5, generate
 from storyjax.tcr.data import FRAME_ARRAYS
 from storyjax.tcr.decoding import parse_actions, reduced_vocabulary, sample, sample_in_turn, spell
 from storyjax.tcr.losses import QuestionAnswering
-from storyjax.tcr.recipes import Options, queried
+from storyjax.tcr.recipes import Options, queried, window
 from storyjax.train.experiment import Batch, Evaluator, Params, StreamSpec, summing_evaluator
 
 Data = Callable[[StreamSpec], Iterable[Batch]]
@@ -120,7 +120,7 @@ def anticipation(
 ) -> Evaluator:
     """Edit distances of the best of several candidates: the likeliest sequence, and drawn ones.
 
-    "repeated_*" is what saying the last observed action over and over reaches.
+    "repeated_*" is what saying the last observed action over and over reaches, "cycled_*" all observed ones in turn.
 
     With `iterative` actions are asked for one by one (the starred rows of Table 3.4). With `text_only` the language
     model reads the actions so far and nothing of the film (the baseline of §3.3.4).
@@ -168,18 +168,19 @@ def anticipation(
     def accumulate(acc: Any, ids: np.ndarray, batch: Batch) -> Any:
         acc = acc or []
         for place, column, columns, number in _rows(batch, asked):
-            first = number + options.observed
             every = list(zip(columns["verb"], columns["noun"], strict=True))
-            truth = every[first : first + options.future]
+            seen, truth = ([every[i] for i in part] for part in window(columns, number, options))
             actions = space()
             drawn = [parse_actions(spell(tokenizer(), row), actions.verbs, actions.nouns) for row in ids[place, column]]
             # Where nothing that was said is an action, the last one that was seen goes on.
-            candidates = [complete(one, options.future, every[first - 1]) for one in drawn]
+            candidates = [complete(one, options.future, seen[-1]) for one in drawn]
             plain = edit_distances(candidates, truth, transpositions=False)
-            again = edit_distances([complete([], options.future, every[first - 1])], truth)
+            again = edit_distances([complete([], options.future, seen[-1])], truth)
+            cycled = edit_distances([complete(seen * options.future, options.future)], truth)
             acc.append(
                 {
                     **{f"repeated_{key}_ed": value for key, value in again.items()},
+                    **{f"cycled_{key}_ed": value for key, value in cycled.items()},
                     **{f"{key}_ed": value for key, value in edit_distances(candidates, truth).items()},
                     **{f"{key}_ed_levenshtein": value for key, value in plain.items()},
                     "unparsed": float(np.mean([not one for one in drawn])),

@@ -5,6 +5,7 @@ All give a `predict.Answer` without options; the words to the model are those of
 
 import os
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import jax
@@ -17,6 +18,7 @@ from storyjax.data.prompts import anticipation_prompt, caption_prompt, moments_p
 from storyjax.data.text import WordTokenizer, pad
 from storyjax.data.video import decode_frames, probe, sample_times
 from storyjax.errors import StoryjaxError
+from storyjax.metrics.anticipation import ACTIONS_AHEAD
 from storyjax.tcr.baseline import answering
 from storyjax.tcr.config import frozen_towers, make_model, make_tokenizer
 from storyjax.tcr.discriminative import HeadData, Standalone, make_head
@@ -29,7 +31,8 @@ from storyjax.train.params import check_given
 from storyjax.weights.tree_io import flatten, unflatten, weights_folder
 
 BINS = 1000  # timestamps of a film (§3.3.4)
-ACTIONS = 28
+# Shipped weights that know what the default ones of questions do not.
+SHIPPED_AHEAD = "shipped:tcr_storyworld_practised"
 SHIPPED_COUNTER = "shipped:tcr_countix_storyworld"
 
 
@@ -134,14 +137,49 @@ def _span(start: float, end: float, duration: float) -> str:
     return f"{clock(start, duration)} to {clock(end, duration)}"
 
 
+def parse_actions_so_far(text: str) -> list[tuple[str, float | None]]:
+    """ "take cup@3.5, wash cup" as actions with the second that each began at, where it is said.
+
+    Raises StoryjaxError where what stands behind an @ is no time.
+    """
+    seen: list[tuple[str, float | None]] = []
+    for part in filter(None, (part.strip() for part in text.split(","))):
+        action, at, second = part.partition("@")
+        if at and not re.fullmatch(r"\s*\d+(\.\d+)?\s*", second):
+            raise StoryjaxError(f"--anticipate '{part}': behind @ stands the second it began at, as in 'wash cup@3.5'")
+        seen.append((" ".join(action.split()), float(second) if at else None))
+    return seen
+
+
 def anticipate(
     predictor: Predictor, video: str | os.PathLike[str], actions: str = "", frames: int | None = None
 ) -> Answer:
-    """What comes next (§3.3.4), after `actions` so far: "take cup, wash cup", or none."""
+    """What comes next (§3.3.4), after `actions` so far: "take cup@0, wash cup@1.5" (`parse_actions_so_far`), or none.
+
+    The times are what the TCR looks by; only as many of the last actions as its prompt has room for are told to it.
+    """
+    seen = parse_actions_so_far(actions)
     look, own = _Look(predictor, video, frames), predictor
-    seen = [part.strip() for part in actions.split(",") if part.strip()]
-    condition = own.tokenizer.encode(", ".join(seen))[-own.condition_length :]
-    return look.say("what comes next", look.batch("LTA", condition, anticipation_prompt(seen, ACTIONS)))
+    condition: list[int] = []
+    for action, second in reversed(seen):
+        time = [] if second is None else time_tokens([second], own.model.tcr.config)
+        words = [*time, *own.tokenizer.encode(action)]
+        if len(words) + len(condition) > own.condition_length:
+            break
+        condition = [*words, *condition]
+    prompt = anticipation_prompt([action for action, _ in seen], len(seen) + ACTIONS_AHEAD)
+    ids, probability, attention = own.say(look.batch("LTA", condition, prompt))
+    text = own.spell(ids)
+    if own.tokenizer.eos_id not in ids:
+        text = whole_actions(text)
+    told = look.answer("what comes next", text, probability, attention)
+    return told if seen else replace(told, warnings=("no action so far was given to go on from: this is a guess",))
+
+
+def whole_actions(text: str) -> str:
+    """Actions that were cut off somewhere, without the last one: "take cup, wash" is "take cup"."""
+    end = text.rfind(")") + 1 if "(" in text else text.rfind(",")
+    return text[:end] if end > 0 else text
 
 
 def count(checkpoint: str | None, video: str | os.PathLike[str], action: str = "") -> Answer:

@@ -25,7 +25,7 @@ from jaxtyping import Array, Bool, Float, Int
 from ml_collections import ConfigDict
 
 from storyjax.configuration import from_config
-from storyjax.data.pipeline import eval_stream, train_stream
+from storyjax.data.pipeline import Stream, eval_stream, train_stream
 from storyjax.data.prompts import caption_prompt, option_names, question_prompt
 from storyjax.data.text import Tokenizer, WordTokenizer, pad
 from storyjax.nn.closed_vocabulary import score_answers, sequence_log_likelihood
@@ -34,6 +34,7 @@ from storyjax.storyworld.language import cast_note, cast_sentence, note, notes, 
 from storyjax.storyworld.questions import OPTIONS, TYPES, Question, questions
 from storyjax.storyworld.story import Story, tell
 from storyjax.storyworld.vocabulary import NOTE_MARK, vocabulary
+from storyjax.train.checkpoint import load_trainable
 from storyjax.train.experiment import (
     Batch,
     Evaluator,
@@ -41,6 +42,7 @@ from storyjax.train.experiment import (
     Export,
     Input,
     Params,
+    StreamSpec,
     Task,
     summing_evaluator,
 )
@@ -73,6 +75,7 @@ class ReadingData:
         first_story: seed of the first training story; validation uses seeds from `first_validation_story` on.
         per_story: exercises drawn from one story.
         noise: largest standard deviation of the noise on story embeddings, relative to theirs.
+        weight: of the loss on these exercises; 0: only those of `config.data.practice` are trained.
     """
 
     stories: int = 2_000_000
@@ -84,6 +87,7 @@ class ReadingData:
     prompt_length: int = 62
     target_length: int = 15
     noise: float = 0.5
+    weight: float = 1.0
     workers: int = 0
     mix: ReadingMix = field(default_factory=ReadingMix)
 
@@ -330,27 +334,44 @@ def exports(llm: T5, input_length: int, target_length: int) -> dict[str, Export]
 
 
 def build(config: ConfigDict) -> Experiment:
-    """The experiment of `configs/storyworld_t5.py`. `config.data.practice` names further exercises (t5_practice.py)."""
+    """The experiment of `configs/storyworld_t5.py`.
+
+    `config.data.practice` names further exercises, and `config.data.begin` weights to go on from that are made ready to
+    copy first (t5_practice.py).
+    """
     # It reads notes by this module's Reader.
-    from storyjax.towers.t5_practice import PracticeData, practice
+    from storyjax.towers.t5_practice import PracticeData, practice, ready_to_copy
 
     tokenizer = WordTokenizer.from_words(vocabulary())
     model = from_config(T5Config, {**config.model, "vocab_size": tokenizer.vocab_size}, "config.model")
-    data = from_config(ReadingData, {k: v for k, v in config.data.items() if k != "practice"}, "config.data")
+    data = from_config(
+        ReadingData, {k: v for k, v in config.data.items() if k not in ("practice", "begin")}, "config.data"
+    )
     reader = Reader(model, data, tokenizer)
     load = functools.partial(load_exercises, data=data, tokenizer=tokenizer)
     source = StorySeeds(data.first_story, data.stories)
-    task = Task("reading", lambda spec: train_stream(source, load, spec, workers=data.workers), reader.loss)
+
+    def stories(spec: StreamSpec) -> Stream:
+        return train_stream(source, load, spec, workers=data.workers)
+
+    reading = [Task("reading", stories, reader.loss, weight=data.weight)] if data.weight else []
     further = [
         practice(name, from_config(PracticeData, section, f"config.data.practice.{name}"), reader, tokenizer)
         for name, section in config.data.get("practice", {}).items()
     ]
+    begin = config.data.get("begin")
+
+    def begun() -> dict[str, np.ndarray]:
+        loaded = load_trainable(begin)
+        return ready_to_copy({path: array for path, array in loaded.items() if path.startswith("llm/")}, model)
+
     return Experiment(
         name="towers.t5",
         init=reader.init,
+        pretrained=begun if begin else None,
         # The embedding that words share with a resampler's outputs stays as it was drawn.
         trainable="(llm/(?!shared/)|pointer/).*",
-        tasks=(task, *(one for one, _ in further)),
+        tasks=(*reading, *(one for one, _ in further)),
         evaluators=(_evaluator(reader, data, tokenizer), *(one for _, one in further)),
         units="stories",
         steps_per_epoch=lambda: data.stories // config.train.batch_size,

@@ -5,7 +5,7 @@ import pytest
 
 from storyjax.data.prompts import spread, timestamps
 from storyjax.storyworld.language import NOTE_WORDS, sentence, verb_phrase
-from storyjax.storyworld.practice import BINS, FUTURE, KINDS, OBSERVED, Practice, practise
+from storyjax.storyworld.practice import BINS, FUTURE, KINDS, LATEST, OBSERVED, TOLD, Practice, practise
 from storyjax.storyworld.routines import action, routine
 from storyjax.storyworld.story import Story, tell
 
@@ -39,17 +39,35 @@ def test_a_query_is_for_the_first_time_alone() -> None:
     assert list(map(int, asked.note.split())) == spread(timestamps([span], story.duration, BINS), NOTE_WORDS)
 
 
-def test_the_actions_ahead_begin_with_those_of_the_note() -> None:
+@pytest.mark.parametrize("seed", range(6))
+def test_the_actions_ahead_begin_with_those_of_the_note(seed: int) -> None:
     story = routine(2)
-    asked = one("actions", story)
+    asked = one("actions", story, seed)
     said = [" ".join(action(e.lead, e.place)) for e in story.events]
-    ahead = asked.target.split(", ")
-    assert len(ahead) == FUTURE
-    assert " ".join(ahead[: NOTE_WORDS // 2]) == asked.note
-    first = next(i for i in range(len(said)) if said[i + OBSERVED : i + OBSERVED + FUTURE] == ahead)
-    assert asked.condition[1::2] == tuple(said[first + OBSERVED - 3 : first + OBSERVED])
-    assert asked.condition[0::2] == tuple(e.start for e in story.events[first + OBSERVED - 3 : first + OBSERVED])
-    assert asked.spans[0][0] == story.events[first + OBSERVED].start
+    so_far = asked.prompt.partition("Actions: ")[2].removesuffix(",").split(", ")
+    all_told = so_far + asked.target.split(", ")
+    assert len(all_told) == OBSERVED + FUTURE
+    assert f"{len(all_told)} actions" in asked.prompt
+    times = asked.condition[0::2]
+    first = next(i for i, event in enumerate(story.events) if event.start == times[0])
+    assert said[first : first + len(all_told)] == all_told
+    assert asked.condition[1::2] == tuple(all_told[:OBSERVED])
+    assert asked.note == " ".join(all_told[OBSERVED : OBSERVED + TOLD])
+    assert [start for start, _ in asked.spans] == [e.start for e in story.events[first + OBSERVED :][:TOLD]]
+
+
+def test_actions_are_asked_for_from_the_beginning_and_one_by_one() -> None:
+    targets = [len(one("actions", routine(2), seed).target.split(", ")) for seed in range(40)]
+    assert set(targets) <= set(range(FUTURE - LATEST, FUTURE + 1))
+    assert 10 < targets.count(FUTURE) < 30
+
+
+def test_a_story_that_is_no_routine_has_actions_ahead_too() -> None:
+    story = tell(3)
+    for seed in range(20):
+        asked = one("actions", story, seed)
+        assert len(asked.note.split()) == NOTE_WORDS
+        assert asked.target.replace(",", "").startswith(asked.note)
 
 
 def test_a_grounded_sentence_has_its_own_times() -> None:

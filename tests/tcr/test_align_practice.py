@@ -7,12 +7,12 @@ import pytest
 from storyjax.data.features import FeatureStore
 from storyjax.data.text import WordTokenizer
 from storyjax.storyworld.footage import RoutineFootage, Take
-from storyjax.storyworld.practice import KINDS, practise
+from storyjax.storyworld.practice import KINDS, OBSERVED, by_kind, practise
 from storyjax.storyworld.routines import routine
 from storyjax.storyworld.vocabulary import vocabulary
 from storyjax.tcr.align import AlignData
 from storyjax.tcr.model import TASK_TOKENS, TcrConfig
-from storyjax.tcr.practice import PracticeFilms, PracticeShares, finish, sums
+from storyjax.tcr.practice import PracticeFilms, PracticeShares, sums
 
 TOKENIZER = WordTokenizer.from_words(vocabulary())
 SIZES = TcrConfig(vocab_size=TOKENIZER.vocab_size, llm_width=24, width=32, heads=4, queries=8, max_prompt=12)
@@ -52,7 +52,7 @@ def test_actions_are_asked_under_their_times() -> None:
     assert batch["note_mask"].all()
     assert not batch["named"].any()
     times = batch["condition"] >= SIZES.vocab_size
-    assert (times.sum(axis=1) == 3).all()
+    assert (times.sum(axis=1) == OBSERVED).all()
     assert times[:, 0].all()
 
 
@@ -60,8 +60,9 @@ def test_words_are_counted_by_kind() -> None:
     right = jnp.array([[[True, False, False], [True, True, False]]])
     inside = jnp.array([[[True, True, False], [True, True, False]]])
     kind = jnp.array([[KINDS.index("moments"), KINDS.index("actions")]])
-    found = finish(sums(right, inside, kind, jnp.ones(1, bool)), "routines")
-    assert found == pytest.approx({"routines/words_moments": 0.5, "routines/words_actions": 1.0})
+    total = {name: np.asarray(value) for name, value in sums(right, inside, kind, jnp.ones(1, bool)).items()}
+    found = by_kind(total["words"], total["asked"], "words_")
+    assert found == pytest.approx({"words_moments": 0.5, "words_actions": 1.0})
 
 
 def test_routines_are_rendered_once(tmp_path) -> None:

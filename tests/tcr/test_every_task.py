@@ -123,6 +123,20 @@ def test_anticipation_shows_eight_actions_and_asks_for_twenty(root: Path, model)
     assert asked(root, model, "lta", 1)[0].until is None
 
 
+def test_anticipation_may_begin_at_every_few_actions(root: Path, model) -> None:
+    few = Options(observed=2, conditioned=2, stride=4, brackets=False)
+    one, record = asked(root, model, "lta", 1, options=few)
+    actions = [f"{v} {n}" for v, n in zip(record["verb"], record["noun"], strict=True)]
+    assert one.condition[1::2] == tuple(actions[4:6])
+    assert one.target == ", ".join(actions[6:26])
+    assert RECIPES["lta"].count(record, few) == 3  # of 30 actions: at 0, 4 and 8
+    (anticipation,) = make_source(root, model, "lta", options=few).evaluators()
+    right = score(anticipation, lambda batch, place: batch["target"][place, :1])
+    assert right["lta/action_ed"] == 0.0
+    # A routine comes round after three to six actions, so two of them in turn are right at times, and more than one.
+    assert 0.2 < right["lta/cycled_action_ed"] < right["lta/repeated_action_ed"]
+
+
 def test_narrations_are_asked_by_their_tag(root: Path, model) -> None:
     _, record = asked(root, model, "narration")
     for kind, begins in (("C", "What does the person do from"), ("summary", "What happens from")):

@@ -47,9 +47,25 @@ def test_captions_moments_and_what_comes_next(predictor: Predictor, film: Path) 
     moment = telling.when(predictor, film, "ana danced")
     assert f"{moment.moments[0].start_s:.1f} s to" in moment.text
     assert moment.probability == pytest.approx(moment.moments[0].share)
-    ahead = telling.anticipate(predictor, film, "kick ball, dance park")
+    ahead = telling.anticipate(predictor, film, "kick ball@2, dance park@3.5")
     assert ahead.question == "what comes next"
-    assert telling.anticipate(predictor, film).attention != ahead.attention
+    for other in ("", "kick ball, dance park", "kick ball@2, dance park@7"):  # actions and times are looked by
+        assert telling.anticipate(predictor, film, other).attention != ahead.attention
+    assert not ahead.warnings
+    assert "a guess" in telling.anticipate(predictor, film).warnings[0]
+
+
+def test_actions_so_far_have_times_where_they_are_said() -> None:
+    assert telling.parse_actions_so_far("take  cup@3.5, wash cup,") == [("take cup", 3.5), ("wash cup", None)]
+    for wrong in ("take cup@", "take cup@soon", "take cup@1@2"):
+        with pytest.raises(StoryjaxError, match="behind @"):
+            telling.parse_actions_so_far(wrong)
+
+
+def test_an_action_that_was_cut_off_is_left_out() -> None:
+    assert telling.whole_actions("take cup, wash cup, put") == "take cup, wash cup"
+    assert telling.whole_actions("(take, cup), (wash, cup), (put, ") == "(take, cup), (wash, cup)"
+    assert telling.whole_actions("take") == "take"
 
 
 def test_what_cannot_be_told_is_one_line(predictor: Predictor, film: Path, capsys: pytest.CaptureFixture) -> None:
