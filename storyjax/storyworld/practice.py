@@ -101,15 +101,14 @@ def _actions(story: Story, rng: np.random.Generator) -> Practice:
     As often as not some of what was to be told is said already, as when actions are asked for one by one; the note
     stays that of the first time. Stories that are no routines have fewer actions to come.
     """
-    told = story.events
-    future = min(FUTURE, len(told) - OBSERVED)
-    first = int(rng.integers(len(told) - OBSERVED - (future if future == FUTURE else TOLD) + 1))
-    events = told[first : first + OBSERVED + future]
+    repeats = len(story.events) >= OBSERVED + FUTURE
+    first = int(rng.integers(len(story.events) - OBSERVED - (FUTURE if repeats else TOLD) + 1))
+    events = story.events[first : first + OBSERVED + FUTURE]
     said = [action_pair(*action(event.lead, event.place), brackets=False) for event in events]
     condition = tuple(part for i in range(OBSERVED) for part in (events[i].start, said[i]))
     noted = slice(OBSERVED, OBSERVED + TOLD)
     shown = tuple((event.start, event.end) for event in events[noted])
-    later = OBSERVED + (int(rng.integers(1, LATEST + 1)) if future == FUTURE and rng.random() < 0.5 else 0)
+    later = OBSERVED + (int(rng.integers(1, LATEST + 1)) if repeats and rng.random() < 0.5 else 0)
     prompt = anticipation_prompt(said[:later], OBSERVED + FUTURE)
     return Practice("actions", "LTA", condition, " ".join(said[noted]), prompt, ", ".join(said[later:]), shown)
 

@@ -82,7 +82,8 @@ class PracticeLoader:
             asks = self.tokenizer.encode(one.prompt)[: data.prompt_length]
             target = [*self.tokenizer.encode(one.target)[: data.target_length - 1], self.tokenizer.eos_id]
             rows["story"].append(pad(words, data.story_length))
-            rows["story_mask"].append((np.arange(data.story_length) < len(words)) & shown)
+            # A resampler hands over all its queries: those behind the note's words come as padding, and are read.
+            rows["story_mask"].append(np.full(data.story_length, shown))
             rows["prompt"].append(pad(asks, data.prompt_length))
             rows["prompt_mask"].append(np.arange(data.prompt_length) < len(asks))
             rows["target"].append(pad(target, data.target_length))

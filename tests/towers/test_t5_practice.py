@@ -48,6 +48,13 @@ def test_blind_exercises_have_no_note() -> None:
     assert load(False, blind=1.0)["story_mask"].any(axis=1).all()
 
 
+def test_the_padding_of_a_note_is_read_as_a_resamplers_quiet_queries_are() -> None:
+    data = PracticeData(shares={"queries": 1.0})
+    rows = PracticeLoader(data, TOKENIZER, False)(0, np.random.default_rng(0))
+    assert (rows["story"] == TOKENIZER.pad_id).any()
+    assert rows["story_mask"].all()
+
+
 def test_every_set_of_the_config_fits_its_lengths() -> None:
     config = load_config("configs/storyworld_t5.py:practised")
     for name, section in config.data.practice.items():
