@@ -14,7 +14,7 @@ from storyjax.ledger.entries import Above, Claim, Panel, Row, Table, Variant, on
 from storyjax.ledger.report import Report, judge, markdown
 from storyjax.ledger.runs import make_config, reproduce
 from storyjax.tcr.config import ABLATIONS, QaData
-from storyjax.tcr.model import TcrConfig
+from storyjax.tcr.resampler import TcrConfig
 from storyjax.train import loop
 from storyjax.train.settings import read_settings
 from storyjax.train.workdir import write_config, write_results

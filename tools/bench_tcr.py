@@ -2,7 +2,7 @@
 
     python tools/bench_tcr.py                                   # against the Q-Former of BLIP-2, in PyTorch, on the CPU
     python tools/bench_tcr.py --reference same                  # against a Q-Former of the TCR's own sizes
-    python tools/bench_tcr.py --frames 4 92 --tcr queries=32    # other sizes of ours (storyjax.tcr.model.TcrConfig)
+    python tools/bench_tcr.py --frames 4 92 --tcr queries=32    # other sizes of ours (storyjax.tcr.resampler.TcrConfig)
     python tools/bench_tcr.py --chunk 0                         # all frames at once, as short videos are trained
     python tools/bench_tcr.py --gpu                             # ViT-g and the TCR step on an accelerator, absolute
 
@@ -60,7 +60,7 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
 def tcr_config(arguments: argparse.Namespace) -> Any:
     """The TCR's sizes. Its table of words is small here: the reference has none, and looking up costs nothing."""
     from storyjax.configuration import from_config
-    from storyjax.tcr.model import TcrConfig
+    from storyjax.tcr.resampler import TcrConfig
 
     changes = {key: json.loads(value) for key, _, value in (pair.partition("=") for pair in arguments.tcr)}
     return from_config(TcrConfig, {"vocab_size": 256, "llm_width": LLM_WIDTH, "drop_patches": 0.0, **changes}, "--tcr")
@@ -85,7 +85,8 @@ def ours(arguments: argparse.Namespace, frames: int, dtype: str = "float32", bat
 
     from storyjax.nn.t5 import T5, T5Config
     from storyjax.nn.vit import ViT, ViTConfig
-    from storyjax.tcr.model import Tcr, VideoLanguageModel
+    from storyjax.tcr.model import VideoLanguageModel
+    from storyjax.tcr.resampler import Tcr
     from storyjax.tcr.stream import Streaming
 
     config = tcr_config(arguments)

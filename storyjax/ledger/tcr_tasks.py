@@ -276,6 +276,8 @@ TABLE_3_4 = make_table(
                 Claim("the TCR beats the Q-Former", (Above("Q-Former, whole", "TCR, whole"),)),
                 Claim("seeing the whole video helps", (Above("TCR, before", "TCR, whole"),)),
                 Claim("it beats the language model alone", (Above("language model alone", "TCR, whole"),)),
+                Claim("and does before the last action too", (Above("language model alone", "TCR, before"),)),
+                Claim("asking one by one helps", (Above("TCR, whole", "TCR, whole, one by one"),)),
                 Claim(
                     "it is better than chance",
                     (Above("last action again", "TCR, whole"), Above("observed actions again", "TCR, whole")),

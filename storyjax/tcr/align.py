@@ -30,8 +30,9 @@ from storyjax.storyworld.vocabulary import NOTE_MARK
 from storyjax.tcr.config import frozen_towers, make_model, make_tokenizer, make_tower
 from storyjax.tcr.export import exports
 from storyjax.tcr.features import footage_features
-from storyjax.tcr.model import TASK_TOKENS, Resampled, TcrConfig, VideoLanguageModel, time_tokens
+from storyjax.tcr.model import Resampled, VideoLanguageModel
 from storyjax.tcr.practice import PracticeFilms, PracticeShares, sums
+from storyjax.tcr.resampler import TASK_TOKENS, TcrConfig, time_tokens
 from storyjax.tcr.words import start_from_clip
 from storyjax.train.experiment import Batch, Evaluator, Experiment, Params, StreamSpec, Task, summing_evaluator
 from storyjax.weights.tree_io import weights_folder

@@ -5,7 +5,7 @@
     vision.weights, llm.weights   a folder with config.json, model.safetensors (and tokenizer.json for the LLM), or
                                   "shipped:NAME" for one of the small ones that come with the package
     vision.preset, llm.preset     the published architecture, where the folder is not there yet to say it itself
-    tcr.*                         storyjax.tcr.model.TcrConfig
+    tcr.*                         storyjax.tcr.resampler.TcrConfig
     streaming.*                   storyjax.tcr.stream.Streaming: how many frames are in the works at once
     qformer.*                     storyjax.tcr.baseline: BLIP-2's Q-Former in the place of the TCR
     llm_remat                     recompute the LLM's blocks in the backward pass rather than keep their activations
@@ -37,7 +37,8 @@ from storyjax.tcr.data import FRAME_ARRAYS, Ablation, QaConfig, QaLoader, Questi
 from storyjax.tcr.evaluate import accuracies
 from storyjax.tcr.export import exports
 from storyjax.tcr.features import Tower
-from storyjax.tcr.model import Tcr, TcrConfig, VideoLanguageModel
+from storyjax.tcr.model import VideoLanguageModel
+from storyjax.tcr.resampler import Tcr, TcrConfig
 from storyjax.tcr.stream import Chunks, Streaming
 from storyjax.train.experiment import Batch, Evaluator, Experiment, Planned, StreamSpec, Task, summing_evaluator
 from storyjax.train.precision import get_policy

@@ -17,7 +17,7 @@ from storyjax.data.pipeline import RandomAccess
 from storyjax.data.prompts import option_names, question_prompt
 from storyjax.data.text import Tokenizer, pad
 from storyjax.data.video import decode_frames, probe, sample_times
-from storyjax.tcr.model import TASK_TOKENS, TcrConfig
+from storyjax.tcr.resampler import TASK_TOKENS, TcrConfig
 from storyjax.train.experiment import Batch
 
 # The official question types, in the order of their index in a batch.

@@ -31,8 +31,9 @@ from storyjax.tcr.config import frozen_towers, make_model, make_tokenizer, make_
 from storyjax.tcr.data import Ablation
 from storyjax.tcr.features import Tower
 from storyjax.tcr.finetune import Dataset, Source
-from storyjax.tcr.model import VideoLanguageModel, sinusoids, time_to_bin
+from storyjax.tcr.model import VideoLanguageModel
 from storyjax.tcr.patches import all_patches
+from storyjax.tcr.resampler import sinusoids, time_to_bin
 from storyjax.tcr.scoring import timed
 from storyjax.tcr.standalone_data import (
     ClassLoader,

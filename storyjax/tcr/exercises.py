@@ -16,7 +16,7 @@ from storyjax.data.text import Tokenizer, pad
 from storyjax.data.video import decode_frames, probe, sample_times
 from storyjax.errors import StoryjaxError
 from storyjax.tcr.data import Ablation, Questioned, swap_before_after
-from storyjax.tcr.model import TASK_TOKENS, TcrConfig, time_tokens
+from storyjax.tcr.resampler import TASK_TOKENS, TcrConfig, time_tokens
 from storyjax.train.experiment import Batch
 
 
@@ -25,7 +25,7 @@ class Exercise:
     """One thing asked of a film.
 
     Attributes:
-        task: one of model.TASK_TOKENS.
+        task: one of resampler.TASK_TOKENS.
         condition: the TCR's prompt: words, and times in seconds, which become time tokens.
         prompt, target: of the language model.
         answer: index of the right answer where there is a closed vocabulary; -1 where it is not known.

@@ -3,7 +3,8 @@
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, UInt8
 
-from storyjax.tcr.model import TASK_TOKENS, VideoLanguageModel
+from storyjax.tcr.model import VideoLanguageModel
+from storyjax.tcr.resampler import TASK_TOKENS
 from storyjax.train.experiment import Export, Input, Params
 
 

@@ -1,4 +1,4 @@
-"""The two halves of a resampler that do not see each other, by the parameters of `model.Tcr`.
+"""The two halves of a resampler that do not see each other, by the parameters of `resampler.Tcr`.
 
 Contrastive initialisation masks queries and text from one another (thesis §3.2.2, after BLIP-2): what is left is the
 queries looking at the video and at themselves, and the text attending to itself alone. Run apart, both give exactly
@@ -11,7 +11,7 @@ from einops import repeat
 from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, Int
 
-from storyjax.tcr.model import Block, TcrConfig, TimeEmbedding
+from storyjax.tcr.resampler import Block, TcrConfig, TimeEmbedding
 
 
 def _norm(name: str) -> nn.LayerNorm:

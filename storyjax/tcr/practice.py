@@ -17,7 +17,7 @@ from storyjax.data.features import FeatureStore
 from storyjax.data.text import Tokenizer, pad
 from storyjax.storyworld.footage import Take
 from storyjax.storyworld.practice import KINDS, Practice, practise
-from storyjax.tcr.model import TASK_TOKENS, TcrConfig, time_tokens
+from storyjax.tcr.resampler import TASK_TOKENS, TcrConfig, time_tokens
 from storyjax.train.experiment import Batch
 
 

@@ -29,7 +29,8 @@ from storyjax.nn.t5 import generate
 from storyjax.tcr.config import frozen_towers, make_model, make_tokenizer
 from storyjax.tcr.data import answer_ids
 from storyjax.tcr.losses import QuestionAnswering
-from storyjax.tcr.model import TASK_TOKENS, VideoLanguageModel
+from storyjax.tcr.model import VideoLanguageModel
+from storyjax.tcr.resampler import TASK_TOKENS
 from storyjax.train.checkpoint import load_trainable
 from storyjax.train.experiment import Batch, Params
 from storyjax.train.params import check_given

@@ -25,8 +25,9 @@ from storyjax.tcr.config import frozen_towers, make_model, make_tokenizer
 from storyjax.tcr.data import FRAME_ARRAYS, Ablation
 from storyjax.tcr.finetune import Source, TasksData
 from storyjax.tcr.halves import TextAlone, VideoQueries
-from storyjax.tcr.model import VideoLanguageModel, time_to_bin
+from storyjax.tcr.model import VideoLanguageModel
 from storyjax.tcr.patches import all_patches, drop_patches
+from storyjax.tcr.resampler import time_to_bin
 from storyjax.train.experiment import Batch, Experiment, Params, StreamSpec, Task, summing_evaluator
 
 TEMPERATURE = 0.07  # at the start; it is learnt

@@ -22,8 +22,8 @@ from storyjax.metrics.anticipation import ACTIONS_AHEAD
 from storyjax.tcr.baseline import answering
 from storyjax.tcr.config import frozen_towers, make_model, make_tokenizer
 from storyjax.tcr.discriminative import HeadData, Standalone, make_head
-from storyjax.tcr.model import TASK_TOKENS, time_tokens
 from storyjax.tcr.predict import PROMPT_STEP, Answer, Predictor, clock, find_moments, read_config
+from storyjax.tcr.resampler import TASK_TOKENS, time_tokens
 from storyjax.tcr.scoring import closed_vocabulary, detections
 from storyjax.train.checkpoint import load_trainable
 from storyjax.train.experiment import Batch

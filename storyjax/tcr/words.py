@@ -21,7 +21,7 @@ from storyjax.nn.clip import Clip, ClipConfig
 from storyjax.storyworld.cast import ACTIONS
 from storyjax.storyworld.language import sentence
 from storyjax.storyworld.story import tell
-from storyjax.tcr.model import TcrConfig
+from storyjax.tcr.resampler import TcrConfig
 from storyjax.weights.tree_io import load_flat, unflatten
 
 _STORIES = range(60_000_000, 60_000_400)

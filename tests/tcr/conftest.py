@@ -5,7 +5,8 @@ import pytest
 
 from storyjax.nn.t5 import T5, T5Config
 from storyjax.nn.vit import ViT, ViTConfig
-from storyjax.tcr.model import Tcr, TcrConfig, VideoLanguageModel
+from storyjax.tcr.model import VideoLanguageModel
+from storyjax.tcr.resampler import Tcr, TcrConfig
 
 VISION = ViTConfig(image_size=16, patch_size=8, width=16, depth=1, heads=2, mlp_width=32)
 LANGUAGE = T5Config(vocab_size=60, d_model=24, d_kv=8, d_ff=32, num_heads=2, num_layers=1, num_decoder_layers=1)

@@ -11,8 +11,8 @@ from storyjax.storyworld.practice import KINDS, OBSERVED, by_kind, practise
 from storyjax.storyworld.routines import routine
 from storyjax.storyworld.vocabulary import vocabulary
 from storyjax.tcr.align import AlignData
-from storyjax.tcr.model import TASK_TOKENS, TcrConfig
 from storyjax.tcr.practice import PracticeFilms, PracticeShares, sums
+from storyjax.tcr.resampler import TASK_TOKENS, TcrConfig
 
 TOKENIZER = WordTokenizer.from_words(vocabulary())
 SIZES = TcrConfig(vocab_size=TOKENIZER.vocab_size, llm_width=24, width=32, heads=4, queries=8, max_prompt=12)

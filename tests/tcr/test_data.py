@@ -9,7 +9,7 @@ from storyjax.storyworld.render import render_story
 from storyjax.storyworld.story import StoryStyle, tell
 from storyjax.storyworld.vocabulary import vocabulary
 from storyjax.tcr.data import Ablation, QaConfig, QaLoader, QuestionGroups, swap_before_after
-from storyjax.tcr.model import TcrConfig
+from storyjax.tcr.resampler import TcrConfig
 
 TOKENIZER = WordTokenizer.from_words(vocabulary())
 PLAIN = Ablation()

@@ -7,16 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from storyjax.tcr.model import (
-    TASK_TOKENS,
-    Tcr,
-    TcrConfig,
-    VideoLanguageModel,
-    all_patches,
-    drop_patches,
-    time_to_bin,
-    time_tokens,
-)
+from storyjax.tcr.model import VideoLanguageModel, all_patches, drop_patches
+from storyjax.tcr.resampler import TASK_TOKENS, Tcr, TcrConfig, time_to_bin, time_tokens
 
 B, T, K, LENGTH = 2, 4, 3, 5
 

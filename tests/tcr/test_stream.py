@@ -87,7 +87,8 @@ from test_stream import assert_same, outcome, video
 from storyjax.nn.t5 import T5
 from storyjax.nn.vit import ViT
 from storyjax.tcr.data import FRAME_ARRAYS
-from storyjax.tcr.model import Streaming, Tcr, VideoLanguageModel
+from storyjax.tcr.model import Streaming, VideoLanguageModel
+from storyjax.tcr.resampler import Tcr
 from storyjax.train.mesh import batch_sharding
 
 model = VideoLanguageModel(ViT(VISION), Tcr(RESAMPLER), T5(LANGUAGE), Streaming(chunk_frames=2))

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import pytest
 
 from storyjax.nn.vit import VIT_G14_BLIP2, ViT
-from storyjax.tcr.model import Tcr
+from storyjax.tcr.resampler import Tcr
 
 pytest.importorskip("torch")
 
