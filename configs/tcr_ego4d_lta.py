@@ -25,6 +25,7 @@ def get_config(variant: str = "paper") -> ConfigDict:
         "condition_length": 64,
         "prompt_length": 160,
         "target_length": 240,
+        "eval_exercises": 1,  # under "before" each sees another part of the film
         "options": {"video": "whole"},
     }
     if variant == "embedded":

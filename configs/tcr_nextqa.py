@@ -1,7 +1,8 @@
 """TCR on NExT-QA (thesis §3.3.2, Tables 3.2, 3.6 and 3.7).
 
     python -m storyjax.main --config=configs/tcr_nextqa.py:embedded --workdir=runs/tcr_nextqa
-    python -m storyjax.main --config=configs/tcr_nextqa.py --workdir=DIR (the paper's; needs data and weights)
+    python -m storyjax.main --config=configs/tcr_nextqa.py --workdir=DIR (the paper's; needs data and weights, and goes
+        on from configs/tcr_ytt_pretrain.py at runs/tcr_ytt_pretrain)
 
 | variant | what | hardware | expected |
 |---|---|---|---|
@@ -41,6 +42,7 @@ def get_config(variant: str = "paper") -> ConfigDict:
             "prompt_length": 256,
         }
     )
+    config.init = ConfigDict({"checkpoint": "runs/tcr_ytt_pretrain"})
     config.train = ConfigDict({"epochs": 40, "batch_size": 128})
     config.optim = ConfigDict({"learning_rate": 1e-5, "schedule": "cosine", "warmup_steps": 2000, "clip_norm": 1.0})
     config.eval = ConfigDict({"every": 2000})

@@ -16,6 +16,7 @@ PRACTICE = {
         "batch_size": 3,
         "count": 6,
     },
+    "broken_off": {"shares": {"actions": 1.0}, "routines": 1000, "batch_size": 2, "count": 3, "cut": 0.7},
     "routines": {"shares": {"moments": 0.3, "queries": 0.25, "actions": 0.45}, "routines": 1000, "count": 6},
 }
 

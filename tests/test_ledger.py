@@ -101,6 +101,14 @@ def test_chapter_three_can_be_made_on_real_data(number: str) -> None:
         on_real_data(TABLE)
 
 
+def test_on_real_data_ablations_have_their_own_schedule_and_what_came_before() -> None:
+    for number, size in (("3.1a", "short"), ("3.2", "paper"), ("3.6a", "short"), ("3.6b", "short")):
+        for variant in on_real_data(find(number)).variants():
+            assert variant.config == f"configs/tcr_nextqa.py:{size}"
+            if number != "3.1a" and not variant.name.startswith("qformer"):
+                assert make_config(variant, 0).init.checkpoint == "runs/tcr_ytt_pretrain"
+
+
 def test_table_3_6_is_the_thesiss() -> None:
     thesis = {panel.key: [row.thesis for row in panel.rows if row.thesis] for panel in find("3.6").panels}
     assert thesis["a"] == [64.9, 61.1, 55.3]

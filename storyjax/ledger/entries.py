@@ -16,7 +16,8 @@ class Variant:
 
     `start` is a variant that is run once (seed 0), for all seeds of this one to start from. `real` are the changes of
     the config's full-size variant that make the same row on the real data; None where there is no such row.
-    `real_start` is the start there, where StoryWorld's needs no run of its own.
+    `real_start` is the start there, where StoryWorld's needs no run of its own; `real_size` names the config's variant
+    there.
     """
 
     name: str
@@ -25,6 +26,7 @@ class Variant:
     start: "Variant | None" = None
     real: Overrides | None = None
     real_start: "Variant | None" = None
+    real_size: str = "paper"
 
 
 @dataclass(frozen=True)
@@ -137,9 +139,9 @@ def on_real_data(table: Table) -> Table:
 
 
 def _full_size(variant: Variant) -> Variant:
-    """The variant on real data; its config's "embedded" becomes "paper", "standalone_embedded" "standalone"."""
+    """The variant on real data; its config's "embedded" becomes `real_size`, "standalone_embedded" "standalone"."""
     path, _, name = variant.config.partition(":")
-    config = f"{path}:{name.replace('_embedded', '').replace('embedded', 'paper')}"
+    config = f"{path}:{name.replace('_embedded', '').replace('embedded', variant.real_size)}"
     start = variant.real_start or variant.start
     start = None if start is None else _full_size(start)
     return Variant(variant.name, config, variant.real or (), start)

@@ -123,7 +123,8 @@ def _stages(config: str, metric: str, thesis: tuple[float | None, ...]) -> tuple
         name = f"{metric.partition('/')[0]}_after_{label.replace(' + ', '_')}"
         alone = start is None and initialised  # stage (i), and nothing after it
         real: Overrides | None = (("init.skip", _SKIP),) if alone else ()
-        variant = Variant(name, config, (*_READER, *short, *begin), start, real, _STAGE_ONE if alone else None)
+        size = "short" if config == NEXTQA else "paper"
+        variant = Variant(name, config, (*_READER, *short, *begin), start, real, _STAGE_ONE if alone else None, size)
         if value is None:  # not in the thesis
             variant = replace(variant, real=None)
         rows.append(Row(label, variant, metric, value))

@@ -54,12 +54,24 @@ class Practice:
     spans: tuple[tuple[float, float], ...]
 
 
-def practise(story: Story, shares: dict[str, float], count: int, rng: np.random.Generator) -> list[Practice]:
-    """`count` exercises about a story, their kinds drawn by `shares`."""
+def practise(
+    story: Story, shares: dict[str, float], count: int, rng: np.random.Generator, shown: int | None = None
+) -> list[Practice]:
+    """`count` exercises about a story, their kinds drawn by `shares`; for actions the film may show the first `shown`
+    events of the story alone (`break_off`)."""
     kinds = [kind for kind in KINDS if shares.get(kind, 0) > 0]
+    if shown is not None and kinds != ["actions"]:
+        raise ValueError(f"a film that breaks off is for actions alone, not {', '.join(kinds)}")
     share = np.array([shares[kind] for kind in kinds])
     drawn = rng.choice(len(kinds), size=count, p=share / share.sum())
+    if shown is not None:
+        return [_actions(story, rng, shown) for _ in drawn]
     return [_MAKE[kinds[i]](story, rng) for i in drawn]
+
+
+def break_off(story: Story, rng: np.random.Generator) -> int:
+    """How many events of a routine a film shows that breaks off: all that may be observed, and those before them."""
+    return int(rng.integers(OBSERVED, len(story.events) - FUTURE + 1))
 
 
 def by_kind(right: np.ndarray, asked: np.ndarray, name: str) -> dict[str, float]:
@@ -95,22 +107,33 @@ def _when(kind: str, what: str, spans: list[tuple[float, float]], story: Story, 
     return Practice(kind, "TRG", (what,), words, moments_prompt(what, BINS), answer, tuple(spans))
 
 
-def _actions(story: Story, rng: np.random.Generator) -> Practice:
+def _actions(story: Story, rng: np.random.Generator, shown: int | None = None) -> Practice:
     """What comes next: the note tells four actions, which are all of a routine together with those observed.
 
     As often as not some of what was to be told is said already, as when actions are asked for one by one; the note
-    stays that of the first time. Stories that are no routines have fewer actions to come.
+    stays that of the first time. Stories that are no routines have fewer actions to come. Of a film that breaks off, as
+    often as not behind what is observed, the note tells what can be known: what is seen, or was seen before.
     """
     repeats = len(story.events) >= OBSERVED + FUTURE
-    first = int(rng.integers(len(story.events) - OBSERVED - (FUTURE if repeats else TOLD) + 1))
+    latest = len(story.events) - OBSERVED - (FUTURE if repeats else TOLD)
+    latest = latest if shown is None else min(latest, shown - OBSERVED)
+    first = latest if shown is not None and rng.random() < 0.5 else int(rng.integers(latest + 1))
     events = story.events[first : first + OBSERVED + FUTURE]
     said = [action_pair(*action(event.lead, event.place), brackets=False) for event in events]
     condition = tuple(part for i in range(OBSERVED) for part in (events[i].start, said[i]))
-    noted = slice(OBSERVED, OBSERVED + TOLD)
-    shown = tuple((event.start, event.end) for event in events[noted])
+    found = [_seen(event, story.events[:shown]) for event in events[OBSERVED : OBSERVED + TOLD]]
+    found = found[: found.index(None)] if None in found else found
+    note = " ".join(said[OBSERVED : OBSERVED + len(found)])
+    spans = tuple((event.start, event.end) for event in found)
     later = OBSERVED + (int(rng.integers(1, LATEST + 1)) if repeats and rng.random() < 0.5 else 0)
     prompt = anticipation_prompt(said[:later], OBSERVED + FUTURE)
-    return Practice("actions", "LTA", condition, " ".join(said[noted]), prompt, ", ".join(said[later:]), shown)
+    return Practice("actions", "LTA", condition, note, prompt, ", ".join(said[later:]), spans)
+
+
+def _seen(wanted: Event, film: tuple[Event, ...]) -> Event | None:
+    """The event itself where the film shows it, or the last one before that was alike."""
+    alike = (e for e in reversed(film) if e.start <= wanted.start)
+    return next((e for e in alike if (e.performances, e.place) == (wanted.performances, wanted.place)), None)
 
 
 def _grounding(story: Story, rng: np.random.Generator) -> Practice:

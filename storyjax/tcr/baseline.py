@@ -1,8 +1,9 @@
 """The baseline of thesis §3.3: BLIP-2's Q-Former in the place of the TCR, on 8 frames, or averaged over several clips.
 
 The Q-Former reads the tokens of 8 frames one after another and nothing of the question (as BLIP-2 is taken to videos by
-K. P. Yu). "BLIP2 (Avg.)" cuts a video into clips of 8 frames and averages the predictions. `config.model.qformer` puts
-it in the TCR's place; its parameters are called "qformer" and train as the TCR's do.
+K. P. Yu). "BLIP2 (Avg.)" cuts a video into clips of 8 frames and averages the predictions, which are choices from a
+list: what is said word by word (captions, actions, timestamps) is of 8 frames at most. `config.model.qformer` puts it
+in the TCR's place; its parameters are called "qformer" and train as the TCR's do.
 """
 
 from collections.abc import Callable
@@ -15,12 +16,18 @@ import numpy as np
 from einops import rearrange, repeat
 from jaxtyping import Array, Bool, Float, Int, Num, UInt8
 
+from storyjax.errors import StoryjaxError
 from storyjax.nn.qformer import QFormer
+from storyjax.tcr.data import FRAME_ARRAYS
 from storyjax.tcr.losses import QuestionAnswering
 from storyjax.tcr.model import Resampled, VideoLanguageModel
 from storyjax.train.experiment import Batch, Params
 
 CLIP = 8
+CHOICES_ALONE = (
+    f"config.model.qformer: only choices from a list are averaged over clips of {CLIP} frames; give other tasks"
+    f" frames={CLIP}"
+)
 
 
 @dataclass(frozen=True)
@@ -92,8 +99,14 @@ class QFormerBaseline(VideoLanguageModel):
 class ClipAverage(QuestionAnswering):
     """Answers of several clips of `CLIP` frames averaged; in training one clip is seen."""
 
+    def watch(self, params: Params, batch: Batch, key: Array | None, attention: bool = True) -> Resampled:
+        """Of one clip; a StoryjaxError for more, where an evaluator would have them seen at once."""
+        if batch["seconds"].shape[1] > CLIP:
+            raise StoryjaxError(CHOICES_ALONE)
+        return super().watch(params, batch, key, attention)
+
     def loss(self, params: Params, batch: Batch, key: Array) -> tuple[Float[Array, ""], dict[str, Array]]:
-        clips = batch["frames"].shape[1] // CLIP
+        clips = batch["seconds"].shape[1] // CLIP
         start = CLIP * jax.random.randint(key, (), 0, clips)
         return super().loss(params, self._clip(batch, start), key)
 
@@ -101,7 +114,7 @@ class ClipAverage(QuestionAnswering):
         self, params: Params, batch: Batch, attention: bool = True
     ) -> tuple[Float[Array, "b k a"], Float[Array, "b k t"] | None]:
         """The logarithm of the mean probability over clips, one clip in memory at a time."""
-        clips = batch["frames"].shape[1] // CLIP
+        clips = batch["seconds"].shape[1] // CLIP
         starts = CLIP * jnp.arange(clips)
         each = jax.lax.map(
             lambda start: super(ClipAverage, self).scores(params, self._clip(batch, start), False)[0], starts
@@ -113,12 +126,31 @@ class ClipAverage(QuestionAnswering):
     def _clip(self, batch: Batch, start: Array) -> Batch:
         cut = {
             name: jax.lax.dynamic_slice_in_dim(batch[name], start, CLIP, axis=1)
-            for name in ("frames", "seconds", "frame_mask")
+            for name in FRAME_ARRAYS
+            if name in batch
         }
         return {**batch, **cut}
 
 
-def answering(model: VideoLanguageModel, frames: int, answers: Callable[[], np.ndarray]) -> QuestionAnswering:
-    """How a model of so many frames answers: the Q-Former by the average of its clips, where there are several."""
-    several = isinstance(model, QFormerBaseline) and frames > CLIP and frames % CLIP == 0
-    return (ClipAverage if several else QuestionAnswering)(model, answers)
+def answering(
+    model: VideoLanguageModel, frames: int, answers: Callable[[], np.ndarray], choices: bool = True
+) -> QuestionAnswering:
+    """How a model of so many frames answers: the Q-Former by the average of its clips, where there are several.
+
+    Args:
+        choices: whether every answer is one of `answers`; nothing else can be averaged.
+
+    Raises:
+        StoryjaxError: the Q-Former has more than `CLIP` frames which cannot be cut into clips, or not be averaged.
+    """
+    if not isinstance(model, QFormerBaseline) or frames <= CLIP:
+        return QuestionAnswering(model, answers)
+    if not choices:
+        raise StoryjaxError(CHOICES_ALONE)
+    below = frames - frames % CLIP
+    if below < frames:
+        raise StoryjaxError(
+            f"config.model.qformer: {frames} frames cannot be cut into clips of {CLIP}; give a multiple of it, such as"
+            f" frames={below} or {below + CLIP}"
+        )
+    return ClipAverage(model, answers)

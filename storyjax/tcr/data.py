@@ -6,7 +6,7 @@ frames, the video. What the language model is asked never changes with that.
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
 
 import jax
@@ -190,9 +190,6 @@ class QaLoader:
             return []
         text = swap_before_after(question) if self.ablation.condition == "corrupt" else question
         return self.tokenizer.encode(text)[: self.config.condition_length]
-
-    def ablated(self, ablation: Ablation) -> "QaLoader":
-        return replace(self, ablation=ablation)
 
 
 def answer_ids(tokenizer: Tokenizer, count: int) -> np.ndarray:

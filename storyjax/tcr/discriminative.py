@@ -57,7 +57,8 @@ class HeadData:
 
     Attributes:
         task: which head.
-        sampler: what reads the frames: the TCR or a baseline of Table 3.9; of selection, "random" classifies each.
+        sampler: what reads the frames: the TCR or, of recognition, a baseline of Table 3.9; of selection, "random"
+            classifies each.
         manual_dir, data_dir, storyworld, train, eval: of the data set, as in finetune.Dataset.
         clips_dir, clips_storyworld: of counting: the Kinetics that synthetic repetitions are made of.
         frames: that are seen; Kinetics has 300 in a clip, stitched films have 128.
@@ -233,6 +234,8 @@ def make_head(data: HeadData, model: VideoLanguageModel) -> nn.Module:
 
 
 _RECIPES = {"moments": "mq", "queries": "nlq"}
+# What may read the frames of a task; of the others, the TCR alone.
+_SAMPLERS = {"recognition": ("tcr", "random", "attention"), "selection": ("tcr", "random")}
 
 
 def _span_experiment(config: ConfigDict, data: HeadData, model: VideoLanguageModel, head: Standalone) -> Experiment:
@@ -315,6 +318,10 @@ def _experiment(
 def build(config: ConfigDict) -> Experiment:
     """The experiment of configs/tcr_kinetics.py, tcr_countix.py and the ":standalone" variants of MQ and NLQ."""
     data = from_config(HeadData, config.data, "config.data")
+    samplers = _SAMPLERS.get(data.task, ("tcr",))
+    if data.sampler not in samplers:
+        allowed = " or ".join(f"'{name}'" for name in samplers)
+        raise StoryjaxError(f"config.data.sampler: '{data.sampler}' cannot do {data.task}; give {allowed}")
     model = make_model(config.model, config.precision)
     head = Standalone(model, make_head(data, model), data)
     if head.pretrained:
@@ -374,8 +381,6 @@ def build(config: ConfigDict) -> Experiment:
         load = loader(False)
         return eval_stream(Numbers(len(load.clips.records)), load, spec, **streams)
 
-    if data.sampler == "attention" and data.task == "selection":
-        raise StoryjaxError("config.data.sampler: frames are selected by 'tcr' or, one by one, by 'random'")
     name = {"recognition": "kinetics", "selection": "selection", "counting": "countix"}[data.task]
 
     def finish(sums: dict[str, Any]) -> dict[str, float]:

@@ -91,7 +91,9 @@ class ExerciseLoader:
         made = [self.make(record, row, duration, rng if self.train else None) for row in item.rows]
         until = {one.until for one in made}
         if len(until) > 1:
-            raise ValueError("exercises of one film see different parts of it: ask one at a time")
+            raise StoryjaxError(
+                "exercises of one film see different parts of it: set its exercises_per_video and eval_exercises to 1"
+            )
         shown = min(duration, until.pop() or duration)
         times = sample_times(shown, lengths.frames, rng if self.train else None)
         frames, seconds = decode_frames(record["video"], start + times, self.image_size, f"film {record['video_id']}")
@@ -122,6 +124,10 @@ class ExerciseLoader:
                 f"a prompt with its worked examples has {len(prompt)} tokens, more than prompt_length"
                 f" {lengths.prompt}: give fewer shots, or more length"
             )
+        if one.answer >= 0 and len(prompt) > lengths.prompt:
+            raise StoryjaxError(
+                f"a question with its options has {len(prompt)} tokens, more than prompt_length {lengths.prompt}"
+            )
         prompt = prompt[: lengths.prompt]
         target = [*tokenizer.encode(one.target)[: lengths.target - 1], tokenizer.eos_id]
         return {
@@ -138,10 +144,15 @@ class ExerciseLoader:
     def condition(self, one: Exercise) -> list[int]:
         if self.ablation.condition == "none":
             return []
-        ids: list[int] = []
-        for part in one.condition:
-            if isinstance(part, str):
-                ids += self.tokenizer.encode(swap_before_after(part) if self.ablation.condition == "corrupt" else part)
-            else:
-                ids += time_tokens([part], self.sizes)
-        return ids[: self.lengths.condition]
+        parts = [self.spell(part) for part in one.condition]
+        if one.task == "LTA":  # what is too long loses the earliest actions, each a time and words
+            parts = [[*time, *words] for time, words in zip(parts[::2], parts[1::2], strict=True)]
+            while len(parts) > 1 and sum(map(len, parts)) > self.lengths.condition:
+                parts.pop(0)
+        return [token for part in parts for token in part][: self.lengths.condition]
+
+    def spell(self, part: str | float) -> list[int]:
+        """Token ids of words, or of a time in seconds."""
+        if isinstance(part, str):
+            return self.tokenizer.encode(swap_before_after(part) if self.ablation.condition == "corrupt" else part)
+        return time_tokens([part], self.sizes)

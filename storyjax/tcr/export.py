@@ -41,7 +41,7 @@ def exports(model: VideoLanguageModel) -> dict[str, Export]:
             "queries": "the query outputs in the language model's embedding space (b, queries, width)",
             "looked": "the share of the attention that each frame got (b, t), summing to one",
         },
-        uses="(vision|tcr)/.*",
+        uses=f"(vision|{model.resampler})/.*",
         constraints=(f"l <= {longest}",),
     )
     return {"resample": resampler}

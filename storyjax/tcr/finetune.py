@@ -28,8 +28,9 @@ from storyjax.tcr.baseline import answering
 from storyjax.tcr.config import ABLATIONS, frozen_towers, make_model, make_tokenizer
 from storyjax.tcr.config import build as build_nextqa
 from storyjax.tcr.data import FRAME_ARRAYS, Ablation, QuestionGroups
-from storyjax.tcr.exercises import Exercise, ExerciseLoader, Lengths
+from storyjax.tcr.exercises import Exercise, ExerciseLoader, Lengths, stretch
 from storyjax.tcr.export import exports
+from storyjax.tcr.losses import QuestionAnswering
 from storyjax.tcr.model import VideoLanguageModel
 from storyjax.tcr.recipes import RECIPES, Options
 from storyjax.train.experiment import Evaluator, Experiment, StreamSpec, Task
@@ -126,7 +127,9 @@ class Source:
         if not self.data.shots:
             return split, []
         rng = np.random.default_rng([self.seed, 0x53])
-        return split, rng.permutation(len(self.records(split)))[: self.data.shots].tolist()
+        films, options = self.records(split).films, self.data.options
+        order = rng.permutation(len(films)).tolist()
+        return split, [film for film in order if self.recipe.count(films[film], options)][: self.data.shots]
 
     def examples(self) -> str:
         """Worked examples, one of each film."""
@@ -137,8 +140,7 @@ class Source:
             source = self.records(split)
             record = source[index]
             count = self.recipe.count(source.films[index], self.data.options)
-            seconds = max(map(float, record["end"]), default=1.0) if "end" in record else 1.0
-            one = self.make(record, int(rng.integers(max(count, 1))), seconds, None)
+            one = self.make(record, int(rng.integers(count)), stretch(record)[1], None)
             worked.append(f"{one.prompt} {one.target}")
         return " ".join(worked)
 
@@ -162,8 +164,11 @@ class Source:
         groups = self.groups(self.data.train or "train", spec.seed)
         return train_stream(groups, self.loader(True, Ablation()), spec, **self.streams())
 
+    def answering(self, answers: Callable[[], np.ndarray]) -> QuestionAnswering:
+        return answering(self.model, self.data.frames, answers, choices=self.recipe.scored == "choice")
+
     def task(self) -> Task:
-        qa = answering(self.model, self.data.frames, lambda: np.zeros((1, 1), np.int32))
+        qa = self.answering(lambda: np.zeros((1, 1), np.int32))
         return Task(
             self.name,
             self.train_data,
@@ -176,7 +181,7 @@ class Source:
     def evaluators(self) -> list[Evaluator]:
         if self.data.eval is None or self.recipe.scored is None:
             return []
-        known = (*ABLATIONS, *VARIATIONS)
+        known = (*ABLATIONS, *VARIATIONS) if self.recipe.scored == "actions" else tuple(ABLATIONS)
         chosen = {name: choose(name, known, f"config.data.tasks.{self.name}.ablations") for name in self.data.ablations}
         made = [self.evaluator(self.name, Ablation())]
         for name in chosen:
@@ -198,15 +203,17 @@ class Source:
 
         @functools.cache
         def answers() -> np.ndarray:
-            stamps = map(str, range(1, d.options.bins + 1))
-            listed = option_names(OPTIONS) if self.recipe.scored == "choice" else list(stamps)
-            return scoring.closed_vocabulary(self.tokenizer(), listed)
+            return scoring.closed_vocabulary(self.tokenizer(), option_names(OPTIONS))
 
-        qa = answering(self.model, d.frames, answers)
+        @functools.cache
+        def stamps() -> scoring.Timestamps:
+            return scoring.Timestamps.of(self.tokenizer(), d.options.bins)
+
+        qa = self.answering(answers)
         if self.recipe.scored == "choice":
             return scoring.choice(name, data, qa)
         if self.recipe.scored == "times":
-            return scoring.moments(name, data, qa, asked, d.recipe)
+            return scoring.moments(name, data, qa, stamps, asked, d.recipe)
         if self.recipe.scored == "caption":
             return scoring.captions(name, data, qa, self.tokenizer, asked, d.target_length)
         space = functools.cache(lambda: self.label_space(variation))

@@ -20,7 +20,6 @@ from storyjax.tcr.resampler import Tcr, time_to_bin
 from storyjax.tcr.stream import Packed, Streaming, VideoStream, look_in_turn
 
 
-# §3.2.1: one learnt token for each task; new tasks take the next free index.
 class Resampled(NamedTuple):
     """What the TCR makes of a video under a prompt.
 

@@ -16,7 +16,7 @@ from jaxtyping import Array
 from storyjax.data.features import FeatureStore
 from storyjax.data.text import Tokenizer, pad
 from storyjax.storyworld.footage import Take
-from storyjax.storyworld.practice import KINDS, Practice, practise
+from storyjax.storyworld.practice import KINDS, Practice, break_off, practise
 from storyjax.tcr.resampler import TASK_TOKENS, TcrConfig, time_tokens
 from storyjax.train.experiment import Batch
 
@@ -30,6 +30,7 @@ class PracticeShares:
             requests are about.
         shares: how often each kind comes up (practice.KINDS).
         count: exercises drawn for one film.
+        cut: the share of films that break off, so that actions to come are known from those before, or not at all.
     """
 
     shares: dict[str, float] = field(default_factory=dict)
@@ -37,6 +38,7 @@ class PracticeShares:
     val: int = 20
     batch_size: int = 4
     count: int = 8
+    cut: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -55,9 +57,12 @@ class PracticeFilms:
         rng = rng if self.train else np.random.default_rng(index)
         seen = self.features.draw(index, rng if self.train else None)
         seconds = seen["seconds"]
-        rows = [self.encode(one, seconds) for one in practise(take.story, self.data.shares, self.data.count, rng)]
+        story, data = take.story, self.data
+        shown = break_off(story, rng) if data.cut and rng.random() < data.cut else None
+        rows = [self.encode(one, seconds) for one in practise(story, data.shares, data.count, rng, shown)]
         stacked = {name: np.stack([row[name] for row in rows]) for name in rows[0]}
-        return {**seen, "frame_mask": np.ones(len(seconds), bool), **stacked}
+        mask = seconds < (np.inf if shown is None else story.events[shown - 1].end)
+        return {**seen, "frame_mask": mask, **stacked}
 
     def encode(self, one: Practice, seconds: np.ndarray) -> Batch:
         lengths, tokenizer = self.lengths, self.tokenizer
@@ -68,7 +73,9 @@ class PracticeFilms:
         note = tokenizer.encode(one.note)[: self.sizes.queries]
         prompt = tokenizer.encode(one.prompt)[: lengths.prompt_length]
         target = [*tokenizer.encode(one.target)[: lengths.target_length - 1], tokenizer.eos_id]
-        moment = np.any([(seconds >= start) & (seconds < end) for start, end in one.spans], axis=0)
+        moment = np.zeros(len(seconds), bool)
+        for start, end in one.spans:
+            moment |= (seconds >= start) & (seconds < end)
         return {
             "task": np.int32(TASK_TOKENS.index(one.task)),
             "condition": pad(condition, lengths.condition_length),
@@ -86,7 +93,7 @@ class PracticeFilms:
 
 
 def sums(right: Array, inside: Array, kind: Array, real: Array) -> dict[str, Array]:
-    """By kind: the share of a note's words that are right, and how many notes there are."""
-    of_kind = jax.nn.one_hot(kind, len(KINDS)) * real[:, None, None]
+    """By kind: the share of a note's words that are right, and how many notes there are that have any."""
+    of_kind = jax.nn.one_hot(kind, len(KINDS)) * (real[:, None] & jnp.any(inside, -1))[..., None]
     share = jnp.sum(right & inside, -1) / jnp.maximum(jnp.sum(inside, -1), 1)
     return {"words": jnp.einsum("bk,bki->i", share, of_kind), "asked": jnp.sum(of_kind, axis=(0, 1))}

@@ -26,6 +26,7 @@ from storyjax.data.video import decode_frames, probe, sample_times
 from storyjax.errors import StoryjaxError
 from storyjax.nn.closed_vocabulary import sequence_log_likelihood
 from storyjax.nn.t5 import generate
+from storyjax.tcr.baseline import answering
 from storyjax.tcr.config import frozen_towers, make_model, make_tokenizer
 from storyjax.tcr.data import answer_ids
 from storyjax.tcr.losses import QuestionAnswering
@@ -176,7 +177,7 @@ class Predictor:
         self.source, self.frames = source, frames
         longest = model.tcr.config.max_prompt
         self.condition_length = min(condition_length or longest, longest)
-        self._programs: dict[int, Callable[..., Any]] = {}
+        self._programs: dict[tuple[int, int], Callable[..., Any]] = {}
 
     @classmethod
     def from_checkpoint(
@@ -251,12 +252,12 @@ class Predictor:
         if isinstance(self.tokenizer, WordTokenizer) and info.width != info.height:  # StoryWorld's videos are square
             warnings += ("this model has seen nothing but StoryWorld: what it says of another video is a guess",)
         if options:
-            scores, seen = self._program(len(options))(self.params, batch)
+            scores, seen = self._program(len(options), len(images))(self.params, batch)
             probabilities = np.exp(np.asarray(scores, np.float64)[0, 0])
             chosen = int(probabilities.argmax())
             text, probabilities = options[chosen], probabilities / probabilities.sum()
         else:
-            ids, probability, seen = self._program(0)(self.params, batch)
+            ids, probability, seen = self._program(0, len(images))(self.params, batch)
             chosen, text, probabilities = None, self.spell(np.asarray(ids)), np.asarray(probability)[None]
         attention = tuple(map(float, np.asarray(seen)[0, 0]))
         return Answer(
@@ -326,16 +327,17 @@ class Predictor:
     def say(self, batch: Batch) -> tuple[np.ndarray, float, np.ndarray]:
         """The likeliest words (ids) for a batch of one video and one prompt, their probability, and each frame's share
         of the attention."""
-        ids, probability, seen = self._program(0)(self.params, batch)
+        ids, probability, seen = self._program(0, batch["frames"].shape[1])(self.params, batch)
         return np.asarray(ids), float(probability), np.asarray(seen)[0, 0]
 
-    def _program(self, options: int) -> Callable[..., Any]:
-        """The jitted program for so many options; 0 for free answers."""
-        if options not in self._programs:
+    def _program(self, options: int, frames: int) -> Callable[..., Any]:
+        """The jitted program for so many options, 0 for free answers, and so many frames."""
+        if (options, frames) not in self._programs:
             answers = answer_ids(self.tokenizer, options) if options else None
-            qa = QuestionAnswering(self.model, lambda: answers)
-            self._programs[options] = jax.jit(qa.scores if options else lambda params, batch: _say(qa, params, batch))
-        return self._programs[options]
+            qa = answering(self.model, frames, lambda: answers, choices=options > 0)
+            program = jax.jit(qa.scores if options else lambda params, batch: _say(qa, params, batch))
+            self._programs[options, frames] = program
+        return self._programs[options, frames]
 
 
 def _say(

@@ -16,11 +16,12 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 from ml_collections import ConfigDict
 
 from storyjax.configuration import from_config
 from storyjax.data.pipeline import Stream, eval_stream
+from storyjax.errors import StoryjaxError
 from storyjax.tcr.config import frozen_towers, make_model, make_tokenizer
 from storyjax.tcr.data import FRAME_ARRAYS, Ablation
 from storyjax.tcr.finetune import Source, TasksData
@@ -83,19 +84,27 @@ class Initialisation:
         queries, _ = self.model.tcr.apply({"params": params["tcr"]}, *video, task, prompt, mask, project=False)
         return Matcher().apply({"params": params["head"]}, queries.astype(jnp.float32))[0]
 
-    def parts(self, params: Params, batch: Batch, key: Array, train: bool) -> dict[str, Array]:
-        """Both losses and accuracies, one entry for each video."""
+    def parts(
+        self, params: Params, batch: Batch, key: Array, train: bool, real: Bool[Array, " b"] | None = None
+    ) -> dict[str, Array]:
+        """Both losses and accuracies, one entry for each video. Rows that are not `real` are no other row's negatives,
+        and what is said of them means nothing."""
         keys = jax.random.split(key, 3)
         video = self.see(params, batch, keys[0] if train else None)
         # Every row has one text; more exercises of a film would be positives of one another.
         scale = jnp.exp(params["head"]["log_scale"])
         scores = scale * self.similarity(params, video, batch)
-        own = jnp.arange(scores.shape[0])
-        contrast = 0.5 * sum(optax.softmax_cross_entropy_with_integer_labels(one, own) for one in (scores, scores.T))
-        # A batch of one has no negatives: then it is its own, and its loss is that of a coin.
-        others = jnp.where(jnp.eye(len(own), dtype=bool) & (len(own) > 1), -jnp.inf, jax.lax.stop_gradient(scores))
+        own, itself = jnp.arange(scores.shape[0]), jnp.eye(scores.shape[0], dtype=bool)
+        real = jnp.ones(own.shape, bool) if real is None else real
+        # Of videos to texts, and of texts to videos; what is not real still has itself, so that nothing is infinite.
+        to_texts, to_videos = (jnp.where(real[None] | itself, one, -jnp.inf) for one in (scores, scores.T))
+        contrast = 0.5 * sum(optax.softmax_cross_entropy_with_integer_labels(one, own) for one in (to_texts, to_videos))
+        # What has no negatives in its batch is its own, and its loss is that of a coin.
+        negative = real[None] & ~itself
+        negative |= itself & ~jnp.any(negative, axis=1, keepdims=True)
         text, other_video = (
-            jax.random.categorical(k, one, axis=-1) for k, one in zip(keys[1:], (others, others.T), strict=True)
+            jax.random.categorical(k, jnp.where(negative, jax.lax.stop_gradient(one), -jnp.inf), axis=-1)
+            for k, one in zip(keys[1:], (scores, scores.T), strict=True)
         )
         prompt, mask, task = batch["condition"], batch["condition_mask"], batch["task"]
         pair = jnp.concatenate([prompt, prompt[text]], axis=1), jnp.concatenate([mask, mask[text]], axis=1)
@@ -106,7 +115,7 @@ class Initialisation:
         return {
             "contrastive": contrast,
             "matching": jnp.mean(optax.sigmoid_binary_cross_entropy(logits, labels), axis=1),
-            "retrieved": (jnp.argmax(scores, axis=1) == own).astype(jnp.float32),
+            "retrieved": (jnp.argmax(to_texts, axis=1) == own).astype(jnp.float32),
             "matched": jnp.mean(((logits > 0) == (labels > 0)).astype(jnp.float32), axis=1),
         }
 
@@ -115,8 +124,8 @@ class Initialisation:
         return parts["contrastive"] + parts["matching"], parts
 
     def measure(self, params: Params, batch: Batch) -> dict[str, Array]:
-        real = (batch["record_valid"] & batch["valid"][:, 0]).astype(jnp.float32)
-        parts = self.parts(params, batch, jax.random.key(0), train=False)
+        real = batch["record_valid"] & batch["valid"][:, 0]
+        parts = self.parts(params, batch, jax.random.key(0), train=False, real=real)
         sums = {name: jnp.sum(value * real) for name, value in parts.items()}
         return {**sums, "videos": jnp.sum(real)}
 
@@ -129,6 +138,8 @@ def build(config: ConfigDict) -> Experiment:
     """The experiment of configs/tcr_ytt_init.py: one task of the recipe "matching"."""
     section = from_config(TasksData, config.data, "config.data")
     model = make_model(config.model, config.precision)
+    if model.resampler != "tcr":
+        raise StoryjaxError("config.model.qformer: stage (i) trains the TCR; the Q-Former comes with BLIP-2's weights")
     tokenizer = functools.cache(lambda: make_tokenizer(config.model))
     ((name, data),) = section.tasks.items()
     source = Source(name, data, model, tokenizer, config.get("seed", 0))

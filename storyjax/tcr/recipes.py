@@ -39,6 +39,7 @@ from storyjax.data.prompts import (
     spread,
     timestamps,
 )
+from storyjax.errors import StoryjaxError
 from storyjax.tcr.exercises import Exercise
 
 Record = dict[str, Any]
@@ -92,25 +93,34 @@ class Recipe:
     once: bool = False
 
 
-def _captioning(record: Record, row: int, duration: float, rng: Rng, options: Options) -> Exercise:
+def _span(record: Record, row: int, duration: float) -> tuple[float, float]:
+    """When an annotation begins and ends; cut where its film ends, which a builder need not know."""
     start, end = float(record["start"][row]), float(record["end"][row])
+    if start >= duration:
+        raise StoryjaxError(f"film {record['video_id']} ends at {duration:.1f} s, and this is of {start:g} s")
+    return start, min(end, duration)
+
+
+def _captioning(record: Record, row: int, duration: float, rng: Rng, options: Options) -> Exercise:
+    start, end = _span(record, row, duration)
     return Exercise("CPN", (start, end), caption_prompt(start, end), record["sentence"][row])
 
 
 def _matching(record: Record, row: int, duration: float, rng: Rng, options: Options) -> Exercise:
+    _span(record, row, duration)
     return Exercise("TRG", (record["sentence"][row],), "", "")
 
 
 def _grounding(record: Record, row: int, duration: float, rng: Rng, options: Options) -> Exercise:
     sentence = record["sentence"][row]
-    target = grounding_target(float(record["start"][row]), float(record["end"][row]))
+    target = grounding_target(*_span(record, row, duration))
     return Exercise("TRG", (sentence,), grounding_prompt(sentence), target)
 
 
 def _denoising(record: Record, row: int, duration: float, rng: Rng, options: Options) -> Exercise:
     """One of the two corruptions of Fig. 3.5: a) a time and some words in the middle, b) the words at the end."""
     rng = np.random.default_rng(row) if rng is None else rng
-    start, end = float(record["start"][row]), float(record["end"][row])
+    start, end = _span(record, row, duration)
     words = record["sentence"][row].split()
     hole = max(1, round(0.4 * len(words)))
     if rng.random() < 0.5 and len(words) > 2:
@@ -125,7 +135,7 @@ def _denoising(record: Record, row: int, duration: float, rng: Rng, options: Opt
 
 
 def _narration(record: Record, row: int, duration: float, rng: Rng, options: Options) -> Exercise:
-    start, end = float(record["start"][row]), float(record["end"][row])
+    start, end = _span(record, row, duration)
     prompt = narration_prompt(start, end, record["kind"][row] == "summary", options.who)
     return Exercise("CPN", (start, end), prompt, record["sentence"][row])
 
@@ -150,6 +160,7 @@ def window(record: Mapping[str, Any], row: int, options: Options) -> tuple[range
 def _lta(record: Record, row: int, duration: float, rng: Rng, options: Options) -> Exercise:
     actions = list(zip(record["verb"], record["noun"], strict=True))
     seen, ahead = window(record, row, options)
+    _span(record, seen[-1], duration)
     said = {i: action_pair(*actions[i], options.brackets) for i in (*seen, *ahead)}
     conditioned = list(seen)[-options.conditioned :] if options.conditioned else []
     condition = tuple(part for i in conditioned for part in (float(record["start"][i]), said[i]))
@@ -179,15 +190,16 @@ def _timestamps(spans: list[tuple[float, float]], duration: float, rng: Rng, opt
 
 def _mq(record: Record, row: int, duration: float, rng: Rng, options: Options) -> Exercise:
     label = queried(record)[row]
-    rows = zip(record["label"], record["start"], record["end"], strict=True)
-    spans = [(float(start), float(end)) for name, start, end in rows if name == label]
+    places = [place for place, name in enumerate(record["label"]) if name == label]
+    _span(record, min(places, key=lambda place: record["start"][place]), duration)
+    spans = [_span(record, place, duration) for place in places if record["start"][place] < duration]
     stamps = _timestamps(spans, duration, rng, options)
     return Exercise("TRG", (label,), moments_prompt(label, options.bins), stamps)
 
 
 def _nlq(record: Record, row: int, duration: float, rng: Rng, options: Options) -> Exercise:
     query = record["query"][row]
-    stamps = _timestamps([(float(record["start"][row]), float(record["end"][row]))], duration, rng, options)
+    stamps = _timestamps([_span(record, row, duration)], duration, rng, options)
     return Exercise("TRG", (query,), moments_prompt(query, options.bins), stamps)
 
 

@@ -44,6 +44,39 @@ def closed_vocabulary(tokenizer: Tokenizer, answers: Sequence[str]) -> np.ndarra
     return np.stack([pad(row, longest) for row in rows])
 
 
+@dataclass(frozen=True)
+class Timestamps:
+    """The timestamps 1 to n of a film as a language model begins to say them.
+
+    A target lists several in no order (recipes.py), so where the moments are is told by the first alone, whatever
+    follows it, and no end token belongs to it.
+
+    Attributes:
+        words: token ids of each, padded (n, m).
+        within: which are the beginning of a longer one, as "1" may be of "1 20" (n, n): [longer, shorter].
+    """
+
+    words: np.ndarray
+    within: np.ndarray
+
+    @classmethod
+    def of(cls, tokenizer: Tokenizer, bins: int) -> "Timestamps":
+        rows = [tuple(tokenizer.encode(str(number))) for number in range(1, bins + 1)]
+        longest, place = max(map(len, rows)), {row: index for index, row in enumerate(rows)}
+        within = np.zeros((bins, bins), np.float32)
+        for index, row in enumerate(rows):
+            shorter = next((row[:size] for size in range(len(row) - 1, 0, -1) if row[:size] in place), None)
+            if shorter is not None:
+                within[index, place[shorter]] = 1.0
+        return cls(np.stack([pad(list(row), longest) for row in rows]), within)
+
+    def first(self, scores: Float[Array, "r n"]) -> Float[Array, "r n"]:
+        """How likely each is the first number said (they sum to one), of `score_answers` of the words."""
+        said = jnp.exp(scores)
+        alone = jnp.maximum(said - said @ jnp.asarray(self.within), 0.0)
+        return alone / jnp.sum(alone, axis=-1, keepdims=True)
+
+
 def choice(name: str, data: Data, qa: QuestionAnswering) -> Evaluator:
     """Accuracy over a closed vocabulary; `qa` knows the answers."""
 
@@ -194,6 +227,15 @@ def anticipation(
     return Evaluator(name, data, measure, accumulate, finish, sequences=FRAME_ARRAYS)
 
 
+def first_numbers(
+    qa: QuestionAnswering, stamps: Timestamps, params: Params, batch: Batch, attention: bool = True
+) -> tuple[Float[Array, "b k n"], Float[Array, "b k t"] | None]:
+    """How likely each timestamp is the first that is said, and the attention each frame got, if wanted."""
+    encoded, mask, seen = qa.encode(params, batch, None, attention)
+    scores = score_answers(qa.model.llm, params["llm"], encoded, mask, jnp.asarray(stamps.words))
+    return rearrange(stamps.first(scores), "(b k) n -> b k n", b=batch["task"].shape[0]), seen
+
+
 def detections(likely: Float[np.ndarray, " n"], duration: float, most: int = 20) -> list[Detection]:
     """Segments of a distribution over timestamps 1 to n of a film, the surest first.
 
@@ -216,13 +258,14 @@ def detections(likely: Float[np.ndarray, " n"], duration: float, most: int = 20)
     return kept[:most]
 
 
-def moments(name: str, data: Data, qa: QuestionAnswering, asked: Asked, kind: str) -> Evaluator:
+def moments(
+    name: str, data: Data, qa: QuestionAnswering, stamps: Callable[[], Timestamps], asked: Asked, kind: str
+) -> Evaluator:
     """Moment queries (`kind` "mq") or language queries ("nlq") by the distribution over timestamps (§3.3.4)."""
 
     def measure(params: Params, batch: Batch) -> Array:
-        encoded, mask, _ = qa.encode(params, batch, None, attention=False)
-        scores = score_answers(qa.model.llm, params["llm"], encoded, mask, jnp.asarray(qa.answers()))
-        return jnp.exp(rearrange(scores, "(b k) a -> b k a", b=batch["task"].shape[0]))
+        likely, _ = first_numbers(qa, stamps(), params, batch, attention=False)
+        return likely
 
     return timed(name, data, measure, asked, kind)
 

@@ -234,9 +234,10 @@ class SpanHead(nn.Module):
 
 
 def span_loss(logits: Float[Array, "b 2 n"], span: Float[Array, "b 2"], sigma: float = 1.0) -> Float[Array, " b"]:
-    """Cross-entropy to a Gaussian of `sigma` bins around the true start and the true end (shares of the film)."""
+    """Cross-entropy to a Gaussian of `sigma` bins around the true start and the true end (shares of the film): the bin
+    that begins at the start, and the one that ends at the end (`best_spans`)."""
     bins = logits.shape[-1]
-    at = jnp.clip(span * bins, 0, bins - 1)
+    at = jnp.clip(span * bins - jnp.array([[0.0, 1.0]]), 0, bins - 1)
     away = jnp.arange(bins, dtype=jnp.float32)[None, None] - at[..., None]
     soft = jax.nn.softmax(-(away**2) / (2 * sigma**2), axis=-1)
     return -jnp.sum(soft * logits, axis=(1, 2)) / 2

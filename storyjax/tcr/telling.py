@@ -3,6 +3,7 @@
 All give a `predict.Answer` without options; the words to the model are those of training (data/prompts.py).
 """
 
+import functools
 import os
 import re
 from dataclasses import replace
@@ -24,7 +25,7 @@ from storyjax.tcr.config import frozen_towers, make_model, make_tokenizer
 from storyjax.tcr.discriminative import HeadData, Standalone, make_head
 from storyjax.tcr.predict import PROMPT_STEP, Answer, Predictor, clock, find_moments, read_config
 from storyjax.tcr.resampler import TASK_TOKENS, time_tokens
-from storyjax.tcr.scoring import closed_vocabulary, detections
+from storyjax.tcr.scoring import Timestamps, detections, first_numbers
 from storyjax.train.checkpoint import load_trainable
 from storyjax.train.experiment import Batch
 from storyjax.train.params import check_given
@@ -122,12 +123,10 @@ def when(predictor: Predictor, video: str | os.PathLike[str], sentence: str, fra
         best = find_moments(tuple(map(float, seen)), look.duration)[0]
         return look.answer(f"when {sentence}", _span(best.start_s, best.end_s, look.duration), best.share, seen)
     batch = look.batch("TRG", own.tokenizer.encode(sentence), moments_prompt(sentence, BINS))
-    stamps = [str(number) for number in range(1, BINS + 1)]
-    vocabulary = closed_vocabulary(own.tokenizer, stamps)
-    qa = answering(own.model, len(look.images), lambda: vocabulary)
-    scores, seen = jax.jit(qa.scores)(own.params, batch)
-    likely = np.exp(np.asarray(scores, np.float64)[0, 0])
-    best = detections(likely, look.duration)[0]
+    stamps = Timestamps.of(own.tokenizer, BINS)
+    qa = answering(own.model, len(look.images), lambda: stamps.words, choices=False)
+    likely, seen = jax.jit(functools.partial(first_numbers, qa, stamps))(own.params, batch)
+    best = detections(np.asarray(likely, np.float64)[0, 0], look.duration)[0]
     return look.answer(
         f"when {sentence}", _span(best.start, best.end, look.duration), best.score, np.asarray(seen)[0, 0]
     )
@@ -140,10 +139,12 @@ def _span(start: float, end: float, duration: float) -> str:
 def parse_actions_so_far(text: str) -> list[tuple[str, float | None]]:
     """ "take cup@3.5, wash cup" as actions with the second that each began at, where it is said.
 
+    Actions may also be written as Ego4D's models are taught them, "(take, cup)@3.5, (wash, cup)".
+
     Raises StoryjaxError where what stands behind an @ is no time.
     """
     seen: list[tuple[str, float | None]] = []
-    for part in filter(None, (part.strip() for part in text.split(","))):
+    for part in filter(None, (part.strip() for part in re.split(r",(?![^(]*\))", text))):
         action, at, second = part.partition("@")
         if at and not re.fullmatch(r"\s*\d+(\.\d+)?\s*", second):
             raise StoryjaxError(f"--anticipate '{part}': behind @ stands the second it began at, as in 'wash cup@3.5'")

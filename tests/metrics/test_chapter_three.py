@@ -65,7 +65,35 @@ def test_average_precision_counts_an_instance_once() -> None:
     # In the order of scores: wrong, right, wrong, right, wrong. Precision 1/2 at recall 1/3, 2/4 at 2/3, none at 1.
     assert average_precision(found, truth, 0.5) == pytest.approx(1 / 3 * 0.5 + 1 / 3 * 0.5)
     # a: its one, by the first; b: of two, the first two detections find one.
-    assert recall_at(found, truth, 0.5) == pytest.approx(2 / 3)
+    assert recall_at({"wave": found}, {"wave": truth}, 0.5) == pytest.approx(2 / 3)
+
+
+def test_recall_is_of_the_instances_of_all_classes_together() -> None:
+    spans = [(10.0 * i, 10.0 * i + 5) for i in range(9)]
+    truth = {"wave": {"a": [(0.0, 10.0)]}, "jump": {"a": spans[:4], "b": spans[4:]}, "hop": {"c": [(0.0, 1.0)]}}
+    found = {
+        "wave": {"a": [Detection(90.0, 99.0, 0.2), Detection(0.0, 10.0, 0.9)]},
+        "jump": {"a": [Detection(0.0, 100.0, 0.9)] * 4, "b": [Detection(*spans[0], 0.9)]},  # b has another one
+    }
+    assert recall_at(found, truth, 0.5) == pytest.approx(1 / 11)  # 1 of 1, 0 of 9 and, of hop, 0 of 1
+    found["jump"]["b"] = [Detection(90.0, 99.0, 1.0)] * 5 + [Detection(*span, 0.1) for span in spans[4:]]
+    assert recall_at(found, truth, 0.5) == pytest.approx(1 / 11)  # as many as there are instances are looked at
+    assert recall_at(found, truth, 0.5, times=2) == pytest.approx(6 / 11)
+    assert moment_queries(found, truth)["recall_1x_0.5"] == pytest.approx(1 / 11)
+    with pytest.raises(ValueError, match="without instances"):
+        recall_at(found, {"wave": {"a": []}}, 0.5)
+
+
+def test_an_overlap_of_the_threshold_itself_is_precise_and_not_recalled() -> None:
+    truth, half = {"wave": {"a": [(0.0, 10.0)]}}, {"wave": {"a": [Detection(0.0, 5.0, 1.0)]}}
+    assert temporal_iou(np.array([[0.0, 5.0]]), np.array([[0.0, 10.0]]))[0, 0] == 0.5
+    results = moment_queries(half, truth)
+    assert (results["map_0.5"], results["recall_1x_0.5"]) == (1.0, 0.0)
+    assert recall_at(half, truth, 0.49) == 1.0
+    asked = query_recall([[(0.0, 5.0)], [(0.0, 3.0)], [(0.0, 5.1)]], [(0.0, 10.0)] * 3)
+    assert (asked["r@1_0.5"], asked["r@1_0.3"]) == pytest.approx((1 / 3, 2 / 3))
+    # A constant answer that reaches the threshold alone is worth nothing either.
+    assert constant_answers([(0.0, 5.0), (0.0, 10.0), (0.0, 10.0)], 1) == [(0.0, 10.0)]
 
 
 def test_moment_queries_average_over_classes_and_thresholds() -> None:

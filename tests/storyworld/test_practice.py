@@ -5,13 +5,18 @@ import pytest
 
 from storyjax.data.prompts import spread, timestamps
 from storyjax.storyworld.language import NOTE_WORDS, sentence, verb_phrase
-from storyjax.storyworld.practice import BINS, FUTURE, KINDS, LATEST, OBSERVED, TOLD, Practice, practise
+from storyjax.storyworld.practice import BINS, FUTURE, KINDS, LATEST, OBSERVED, TOLD, Practice, break_off, practise
 from storyjax.storyworld.routines import action, routine
 from storyjax.storyworld.story import Story, tell
 
 
-def one(kind: str, story: Story, seed: int = 0) -> Practice:
-    return practise(story, {kind: 1.0}, 1, np.random.default_rng(seed))[0]
+def one(kind: str, story: Story, seed: int = 0, shown: int | None = None) -> Practice:
+    return practise(story, {kind: 1.0}, 1, np.random.default_rng(seed), shown)[0]
+
+
+def so_far(asked: Practice) -> list[str]:
+    """The actions that a prompt tells."""
+    return asked.prompt.partition("Actions: ")[2].removesuffix(",").split(", ")
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -44,8 +49,7 @@ def test_the_actions_ahead_begin_with_those_of_the_note(seed: int) -> None:
     story = routine(2)
     asked = one("actions", story, seed)
     said = [" ".join(action(e.lead, e.place)) for e in story.events]
-    so_far = asked.prompt.partition("Actions: ")[2].removesuffix(",").split(", ")
-    all_told = so_far + asked.target.split(", ")
+    all_told = so_far(asked) + asked.target.split(", ")
     assert len(all_told) == OBSERVED + FUTURE
     assert f"{len(all_told)} actions" in asked.prompt
     times = asked.condition[0::2]
@@ -60,6 +64,35 @@ def test_actions_are_asked_for_from_the_beginning_and_one_by_one() -> None:
     targets = [len(one("actions", routine(2), seed).target.split(", ")) for seed in range(40)]
     assert set(targets) <= set(range(FUTURE - LATEST, FUTURE + 1))
     assert 10 < targets.count(FUTURE) < 30
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_of_a_film_that_breaks_off_the_note_tells_what_was_seen_before(seed: int) -> None:
+    story = routine(seed)
+    said = [" ".join(action(e.lead, e.place)) for e in story.events]
+    shown = break_off(story, np.random.default_rng(seed))
+    asked = one("actions", story, seed, shown)
+    first = next(i for i, event in enumerate(story.events) if event.start == asked.condition[0])
+    assert first + OBSERVED <= shown  # what is observed is seen
+    ahead = said[first + OBSERVED :][:TOLD]
+    known = [name in said[:shown] for name in ahead]
+    told = ahead[: known.index(False)] if False in known else ahead
+    assert asked.note == " ".join(told)
+    assert [said[round(start / 1.5)] for start, _ in asked.spans] == told
+    assert all(end <= story.events[shown - 1].end for _, end in asked.spans)
+
+
+def test_films_break_off_behind_what_is_observed_as_often_as_not() -> None:
+    story = routine(4)
+    last = [one("actions", story, seed, 10).condition[2] == story.events[9].start for seed in range(60)]
+    assert 20 < sum(last) < 50
+    lengths = [break_off(story, np.random.default_rng(seed)) for seed in range(200)]
+    assert (min(lengths), max(lengths)) == (OBSERVED, len(story.events) - FUTURE)
+
+
+def test_moments_are_of_whole_films() -> None:
+    with pytest.raises(ValueError, match="breaks off"):
+        one("moments", routine(0), shown=4)
 
 
 def test_a_story_that_is_no_routine_has_actions_ahead_too() -> None:

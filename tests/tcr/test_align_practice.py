@@ -29,8 +29,9 @@ class Stored(FeatureStore):
         return {"visual_tokens": np.zeros((32, 5, 16), np.float16), "seconds": SECONDS}
 
 
-def films(**shares: float) -> PracticeFilms:
-    return PracticeFilms(PracticeShares(shares=shares, count=4), AlignData(), SIZES, TOKENIZER, False, Stored())
+def films(cut: float = 0.0, **shares: float) -> PracticeFilms:
+    data = PracticeShares(shares=shares, count=4, cut=cut)
+    return PracticeFilms(data, AlignData(), SIZES, TOKENIZER, False, Stored())
 
 
 def test_queries_are_drawn_to_the_note_and_look_where_it_is() -> None:
@@ -56,6 +57,22 @@ def test_actions_are_asked_under_their_times() -> None:
     assert times[:, 0].all()
 
 
+def test_of_a_film_that_breaks_off_nothing_later_is_seen() -> None:
+    lengths = []
+    for index in range(8):
+        story = routine(index)
+        batch = films(cut=1.0, actions=1.0)((index, Take("film.mp4", story)), np.random.default_rng(0))
+        seen = int(batch["frame_mask"].sum())
+        assert batch["frame_mask"][:seen].all()
+        assert not batch["moment"][:, seen:].any()
+        assert (batch["moment"].any(axis=1) == batch["note_mask"].any(axis=1)).all()
+        lengths.append(SECONDS[seen - 1])
+    assert min(lengths) < 8
+    assert max(lengths) < 15.1  # ten events
+    whole = films(cut=0.0, actions=1.0)((0, Take("film.mp4", routine(0))), np.random.default_rng(0))
+    assert whole["frame_mask"].all()
+
+
 def test_words_are_counted_by_kind() -> None:
     right = jnp.array([[[True, False, False], [True, True, False]]])
     inside = jnp.array([[[True, True, False], [True, True, False]]])
@@ -63,6 +80,8 @@ def test_words_are_counted_by_kind() -> None:
     total = {name: np.asarray(value) for name, value in sums(right, inside, kind, jnp.ones(1, bool)).items()}
     found = by_kind(total["words"], total["asked"], "words_")
     assert found == pytest.approx({"words_moments": 0.5, "words_actions": 1.0})
+    nothing = sums(right, inside & False, kind, jnp.ones(1, bool))  # a note without words is neither right nor wrong
+    assert not nothing["asked"].any()
 
 
 def test_routines_are_rendered_once(tmp_path) -> None:

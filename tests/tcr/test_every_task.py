@@ -12,7 +12,7 @@ import tiny_tcr
 from ml_collections import ConfigDict
 
 from storyjax.configuration import from_config
-from storyjax.data.prompts import time_bin
+from storyjax.data.prompts import moments_prompt, time_bin, timestamps
 from storyjax.data.text import WordTokenizer
 from storyjax.errors import StoryjaxError
 from storyjax.nn.t5 import T5, T5Config
@@ -24,9 +24,10 @@ from storyjax.tcr.config import make_model
 from storyjax.tcr.data import Ablation
 from storyjax.tcr.decoding import parse_actions, reduced_vocabulary, sample, sample_in_turn, spell
 from storyjax.tcr.finetune import Dataset, Source, TasksData
+from storyjax.tcr.losses import QuestionAnswering
 from storyjax.tcr.presets import embedded_model
 from storyjax.tcr.recipes import RECIPES, Options
-from storyjax.tcr.scoring import detections
+from storyjax.tcr.scoring import Timestamps, detections
 from storyjax.train.experiment import StreamSpec
 from storyjax.weights.tree_io import load_flat, unflatten
 
@@ -73,7 +74,7 @@ def make_source(root: Path, model, name: str, **more) -> Source:
 def asked(root: Path, model, name: str, row: int = 0, rng: np.random.Generator | None = None, **more):
     source = make_source(root, model, name, **more)
     record = source.records("subset" if name == "egoschema" else "train")[0]
-    return source.make(record, row, 10.0, rng), record
+    return source.make(record, row, 45.0, rng), record
 
 
 def test_what_is_asked_is_what_the_thesis_asks(root: Path, model) -> None:
@@ -93,7 +94,7 @@ def test_what_is_asked_is_what_the_thesis_asks(root: Path, model) -> None:
     assert (one.task, one.condition) == ("TRG", (record["label"][0],))
     assert one.prompt.endswith("is happening. The timestamps range from 1 to 1000.")
     one, record = asked(root, model, "msrvtt", 1)
-    assert (one.task, one.condition, one.target) == ("CPN", (0.0, 10.0), record["caption"][1])
+    assert (one.task, one.condition, one.target) == ("CPN", (0.0, 45.0), record["caption"][1])
 
 
 def test_denoising_leaves_what_was_not_masked(root: Path, model) -> None:
@@ -135,6 +136,50 @@ def test_anticipation_may_begin_at_every_few_actions(root: Path, model) -> None:
     assert right["lta/action_ed"] == 0.0
     # A routine comes round after three to six actions, so two of them in turn are right at times, and more than one.
     assert 0.2 < right["lta/cycled_action_ed"] < right["lta/repeated_action_ed"]
+
+
+def test_what_an_annotation_tells_of_after_the_end_is_not_asked(root: Path, model) -> None:
+    """Builders need not know how long a film is."""
+    for name in ("captioning", "grounding", "denoising", "matching", "narration", "nlq", "lta", "mq"):
+        source = make_source(root, model, name, options=Options(bins=20, brackets=False, observed=2))
+        record = dict(source.records("train")[0])
+        start, end = (np.array(record[key], float) for key in ("start", "end"))
+        count = RECIPES[name].count(record, source.data.options)
+        with pytest.raises(StoryjaxError, match=r"ends at 2\.0 s, and this is of"):
+            source.make({**record, "start": start + 2, "end": end + 2}, count - 1, 2.0, None)
+    source = make_source(root, model, "nlq", options=Options(bins=20))
+    late = {**record, "query": ["when ?"], "start": [8.0], "end": [99.0]}
+    assert max(map(int, source.make(late, 0, 10.0, None).target.split())) == 20
+    one = {"label": ["a", "a", "b"], "start": [1.0, 30.0, 2.0], "end": [2.0, 31.0, 3.0]}
+    moments = make_source(root, model, "mq", options=Options(bins=10))
+    assert moments.make({**record, **one}, 0, 10.0, None).target == "2"
+
+
+def test_windows_that_see_different_parts_of_a_film_are_asked_one_at_a_time(root: Path, model) -> None:
+    source = make_source(root, model, "lta", options=Options(video="before", brackets=False), eval_exercises=2)
+    item = source.groups("val", None)[0]
+    with pytest.raises(StoryjaxError, match="eval_exercises to 1"):
+        source.loader(False, Ablation())(item, np.random.default_rng(0))
+    paper = config_of("tcr_ego4d_lta", "paper")
+    assert paper.data.tasks.lta.eval_exercises == 1
+
+
+def test_of_too_many_observed_actions_the_last_are_kept(root: Path, model) -> None:
+    source = make_source(root, model, "lta", options=Options(brackets=False), condition_length=14)
+    one, _ = asked(root, model, "lta", options=Options(brackets=False))
+    loader = source.loader(False, Ablation())
+    kept = loader.condition(one)
+    assert 0 < len(kept) <= 14
+    *_, time, action = one.condition
+    tail = [*loader.spell(time), *loader.spell(action)]
+    assert kept[-len(tail) :] == tail
+    assert kept[0] >= loader.sizes.vocab_size  # whole pairs: a time comes first
+
+
+def test_a_question_is_not_asked_without_its_last_options(root: Path, model) -> None:
+    source = make_source(root, model, "egoschema", prompt_length=16)
+    with pytest.raises(StoryjaxError, match="more than prompt_length 16"):
+        source.loader(False, Ablation())(source.groups("subset", None)[0], np.random.default_rng(0))
 
 
 def test_narrations_are_asked_by_their_tag(root: Path, model) -> None:
@@ -247,11 +292,51 @@ def test_a_distribution_on_the_moments_finds_them(root: Path, model, name: str) 
 def test_detections_are_the_runs_of_likely_timestamps() -> None:
     likely = np.array([0, 0, 0.2, 0.3, 0, 0, 0.5, 0])
     found = detections(likely, 16.0)
-    assert [(d.start, d.end) for d in found[:2]] == [(12.0, 14.0), (6.0, 8.0)] or (found[1].start, found[1].end) == (
-        4,
-        8,
+    assert [(d.start, d.end, d.score) for d in found[:2]] == [(12.0, 14.0, 0.5), (6.0, 8.0, 0.3)]
+    again = detections(np.array([0, 0, 0.3, 0.3, 0, 0, 0.5, 0]), 16.0)
+    assert [(d.start, d.end) for d in again[:2]] == [(12.0, 14.0), (4.0, 8.0)]
+
+
+class Pieces(WordTokenizer):
+    """A tokenizer that has no word for some numbers, as SentencePiece has not for most above a few hundred."""
+
+    def encode(self, text: str) -> list[int]:
+        return {"1": [3], "2": [4], "12": [3, 5], "123": [3, 5, 6]}.get(text, [7, int(text)])
+
+
+def test_a_timestamp_is_as_likely_as_it_is_to_be_said_first() -> None:
+    stamps = Timestamps.of(TOKENIZER, 20)
+    assert stamps.words.shape == (20, 1)  # no end token: others may follow
+    assert not stamps.within.any()
+    scores = jnp.log(jnp.array([[0.5, 0.25, 0.25]]))
+    np.testing.assert_allclose(Timestamps.of(TOKENIZER, 3).first(scores), jnp.exp(scores), rtol=1e-6)
+    pieces = Timestamps.of(Pieces.from_words(vocabulary()), 123)
+    begun = np.full(123, 1e-9)
+    begun[[0, 1, 11, 122]] = 0.6, 0.3, 0.5, 0.2  # "1" begins "12", which begins "123"
+    first = pieces.first(jnp.log(jnp.asarray(begun / begun.sum()))[None])[0]
+    np.testing.assert_allclose(first[jnp.array([0, 1, 11, 122])], np.array([0.1, 0.3, 0.3, 0.2]) / 0.9, atol=1e-5)
+
+
+def test_moments_are_read_of_the_first_number_whatever_follows(root: Path, model, monkeypatch) -> None:
+    """A language model that never ends behind one number."""
+
+    def decoded(llm, params, encoded, mask, labels):
+        assert (labels != TOKENIZER.eos_id).all()
+        return 5.0 * (jnp.arange(labels.shape[0]) % 20 == 7), jnp.ones(labels.shape[0])
+
+    monkeypatch.setattr("storyjax.nn.closed_vocabulary.sequence_log_likelihood", decoded)
+    monkeypatch.setattr(
+        QuestionAnswering, "encode", lambda self, *rest, **more: (jnp.zeros((2, 1, 4)), jnp.ones((2, 1), bool), None)
     )
-    assert found[0].score == 0.5
+    (evaluator,) = make_source(root, model, "nlq").evaluators()
+    likely = evaluator.measure({"llm": {}}, {"task": jnp.zeros((2, 1), jnp.int32)})
+    assert likely.shape == (2, 1, 20)
+    assert (jnp.argmax(likely, axis=-1) == 7).all()
+
+
+def test_variations_of_anticipation_are_for_anticipation(root: Path, model) -> None:
+    with pytest.raises(StoryjaxError, match="text_only"):
+        make_source(root, model, "mq", ablations=("text_only",)).evaluators()
 
 
 def test_sampling_stays_in_the_reduced_vocabulary(model) -> None:
@@ -322,7 +407,14 @@ def test_worked_examples_stand_before_the_prompt_or_are_refused(root: Path, mode
     item = source.groups("val", None)[0]
     batch = source.loader(False, Ablation())(item, np.random.default_rng(0))
     said = TOKENIZER.decode(batch["prompt"][0][batch["prompt_mask"][0]])
-    assert said.count("range from 1 to 20") == 3 or said.count("from 1 to 20") == 3
+    assert said.count("from 1 to 20") == 3
+    split, films = source.shown()
+    for record in (source.records(split)[film] for film in films):
+        spans = zip(record["query"], record["start"], record["end"], strict=True)
+        worked = {moments_prompt(query, 20): (float(start), float(end)) for query, start, end in spans}
+        (prompt,) = (prompt for prompt in worked if prompt in source.examples())
+        told = source.examples().split(prompt)[1].split()
+        assert int(told[0]) == timestamps([worked[prompt]], 45.0, 20)[0]  # of the film, however early queries end
     short = make_source(root, model, "nlq", shots=2)
     with pytest.raises(StoryjaxError, match="give fewer shots"):
         short.loader(False, Ablation())(item, np.random.default_rng(0))

@@ -60,7 +60,7 @@ def test_answers_as_evaluation_does(predictor: Predictor, film: pathlib.Path, an
     }
     loader = QaLoader(config, model.tcr.config, model.vision.config.image_size, predictor.tokenizer, train=False)
     batch = jax.tree.map(lambda a: np.asarray(a)[None], loader(Questioned(record, (0,)), np.random.default_rng(0)))
-    scores, seen = predictor._program(5)(predictor.params, batch)
+    scores, seen = predictor._program(5, predictor.frames)(predictor.params, batch)
     np.testing.assert_allclose(answer.probabilities, np.exp(scores[0, 0]), atol=1e-5)
     np.testing.assert_allclose(answer.attention, seen[0, 0], atol=1e-5)
     assert answer.text == tiny_tcr.OPTIONS[answer.option]
@@ -88,10 +88,10 @@ def test_answers_freely(predictor: Predictor, film: pathlib.Path) -> None:
 
 def test_the_same_shape_is_compiled_once(predictor: Predictor, film: pathlib.Path) -> None:
     predictor.ask(film, tiny_tcr.QUESTION, tiny_tcr.OPTIONS)
-    program = predictor._program(5)
+    program = predictor._program(5, predictor.frames)
     compiled = program._cache_size()
     predictor.ask(film, "who ran ?", ["mia", "ben", "ana", "they", "nobody"])
-    assert predictor._program(5) is program
+    assert predictor._program(5, predictor.frames) is program
     assert program._cache_size() == compiled
 
 

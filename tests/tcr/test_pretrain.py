@@ -1,13 +1,18 @@
 """Stage (i): the halves of the resampler, and the objectives that they are trained by."""
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from ml_collections import ConfigDict
 
+from storyjax.configuration import load_config
+from storyjax.errors import StoryjaxError
 from storyjax.tcr.halves import TextAlone, VideoQueries
 from storyjax.tcr.model import VideoLanguageModel
-from storyjax.tcr.pretrain import Initialisation
+from storyjax.tcr.pretrain import Initialisation, build
 
 
 @pytest.fixture(scope="module")
@@ -18,6 +23,16 @@ def objective(model: VideoLanguageModel) -> Initialisation:
 @pytest.fixture(scope="module")
 def whole(objective: Initialisation) -> dict:
     return jax.jit(objective.init)(jax.random.key(0))
+
+
+@pytest.fixture(scope="module")
+def step(objective: Initialisation) -> Callable:
+    return jax.jit(jax.value_and_grad(objective.loss, has_aux=True))
+
+
+@pytest.fixture(scope="module")
+def measure(objective: Initialisation) -> Callable:
+    return jax.jit(objective.measure)
 
 
 def make_batch(seed: int = 0, b: int = 3, t: int = 2) -> dict:
@@ -59,9 +74,16 @@ def test_queries_are_those_of_the_whole_resampler_without_other_rows(objective: 
     assert np.abs(np.asarray(first - queries)).max() > 1e-4
 
 
-def test_both_objectives_move_what_they_are_to_move(objective: Initialisation, whole: dict) -> None:
+def trained_a_little(step: Callable, params: dict, batch: dict) -> tuple[dict, dict]:
+    """Parameters after a few steps on one batch, and what the last of them measured."""
+    for number in range(30):
+        (_, parts), gradient = step(params, batch, jax.random.key(number))
+        params = jax.tree.map(lambda p, g: p - 0.02 * jnp.sign(g) * (jnp.abs(g) > 0), params, gradient)
+    return params, parts
+
+
+def test_both_objectives_move_what_they_are_to_move(step: Callable, whole: dict) -> None:
     batch = make_batch()
-    step = jax.jit(jax.value_and_grad(objective.loss, has_aux=True))
     (loss, parts), gradient = step(whole, batch, jax.random.key(1))
     assert float(loss) == pytest.approx(float(parts["contrastive"] + parts["matching"]))
     for part in ("queries", "vocabulary", "task_tokens", "visual_projection"):
@@ -70,19 +92,47 @@ def test_both_objectives_move_what_they_are_to_move(objective: Initialisation, w
     assert float(jnp.abs(gradient["head"]["match"]["kernel"]).max()) > 0
     assert float(jnp.abs(gradient["head"]["log_scale"])) > 0
     assert max(float(jnp.abs(leaf).max()) for leaf in jax.tree.leaves(gradient["vision"])) == 0
-    # A few steps on one batch: pairs are found again.
-    params = whole
-    for number in range(30):
-        (_, parts), gradient = step(params, batch, jax.random.key(number))
-        params = jax.tree.map(lambda p, g: p - 0.02 * jnp.sign(g) * (jnp.abs(g) > 0), params, gradient)
+    _, parts = trained_a_little(step, whole, batch)  # pairs are found again
     assert float(parts["contrastive"]) < 0.5
     assert float(parts["retrieved"]) == 1.0
 
 
-def test_padding_changes_no_sum(objective: Initialisation, whole: dict) -> None:
-    measure = jax.jit(objective.measure)
+def rows(batch: dict, places: list[int], real: list[bool]) -> dict:
+    """The batch of these rows of another, of which some are `real`."""
+    return {**{name: value[places] for name, value in batch.items()}, "record_valid": np.array(real)}
+
+
+def test_filling_changes_no_sum(step: Callable, measure: Callable, whole: dict) -> None:
+    """Two pairs have one negative each, so nothing is drawn at random between them."""
     batch = make_batch()
-    batch["record_valid"] = np.array([True, True, False])
-    sums = measure(whole, batch)
-    assert float(sums["videos"]) == 2.0
-    assert float(sums["retrieved"]) <= 2.0
+    params, _ = trained_a_little(step, whole, batch)
+    alone = {name: float(value) for name, value in measure(params, rows(batch, [0, 1], [True] * 2)).items()}
+    assert (alone["videos"], alone["retrieved"]) == (2.0, 2.0)
+    filled = {
+        "a last batch's filling": ([0, 1, 0, 0], [True, True, False, False]),
+        "broken records before good ones": ([0, 0, 1, 0], [False, True, True, False]),
+        "what is like no other": ([2, 0, 2, 1], [False, True, False, True]),
+    }
+    for why, chosen in filled.items():
+        sums = {name: float(value) for name, value in measure(params, rows(batch, *chosen)).items()}
+        assert sums == pytest.approx(alone, abs=1e-4), why
+    # Were they real, they would count.
+    assert float(measure(params, rows(batch, [0, 1, 0, 0], [True] * 4))["contrastive"]) > alone["contrastive"] + 1
+
+
+def test_a_pair_without_negatives_is_its_own(measure: Callable, whole: dict) -> None:
+    batch = make_batch()
+    alone = measure(whole, rows(batch, [1], [True]))
+    filled = measure(whole, rows(batch, [0, 1, 0, 2], [False, True, False, False]))
+    for name, value in alone.items():
+        assert float(value) == pytest.approx(float(filled[name]), abs=1e-4), name
+    assert float(alone["contrastive"]) == 0.0
+
+
+def test_the_qformer_is_not_initialised() -> None:
+    config = load_config("configs/tcr_ytt_init.py:embedded")
+    sizes = {"queries": 8, "width": 32, "depth": 2, "heads": 2, "mlp_width": 64}
+    with config.unlocked():
+        config.model.qformer = ConfigDict({"sizes": sizes})
+    with pytest.raises(StoryjaxError, match=r"config\.model\.qformer: stage \(i\)"):
+        build(config)

@@ -57,6 +57,8 @@ def test_captions_moments_and_what_comes_next(predictor: Predictor, film: Path) 
 
 def test_actions_so_far_have_times_where_they_are_said() -> None:
     assert telling.parse_actions_so_far("take  cup@3.5, wash cup,") == [("take cup", 3.5), ("wash cup", None)]
+    bracketed = [("(take, cup)", 3.5), ("(wash, cup)", None)]
+    assert telling.parse_actions_so_far("(take, cup)@3.5, (wash, cup)") == bracketed
     for wrong in ("take cup@", "take cup@soon", "take cup@1@2"):
         with pytest.raises(StoryjaxError, match="behind @"):
             telling.parse_actions_so_far(wrong)

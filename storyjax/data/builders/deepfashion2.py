@@ -25,7 +25,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from storyjax.data.builders.prepared import PreparedSource, files_fingerprint, prepare_once
-from storyjax.data.builders.tables import read_rows
+from storyjax.data.builders.tables import finite, read_rows
 from storyjax.data.images import read_image
 from storyjax.errors import StoryjaxError
 
@@ -122,7 +122,9 @@ def read_box(photograph: Photograph) -> np.ndarray:
         item = next((i for i in items if i.get("category_name") == photograph.category), items[0] if items else None)
         if item is None:
             return np.zeros((0, 4), np.float32)
-        left, top, right, bottom = (float(v) for v in item["bounding_box"])
+        left, top, right, bottom = box = [finite(v) for v in item["bounding_box"]]
+        if None in box:
+            raise ValueError(f"its bounding_box {item['bounding_box']} is not four numbers")
     except FileNotFoundError:
         return np.zeros((0, 4), np.float32)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:

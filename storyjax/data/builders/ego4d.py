@@ -8,15 +8,19 @@ The official layout, as `ego4d --datasets annotations clips` leaves it under v1/
     clips/CLIP_UID.mp4              the benchmark's clips, or
     full_scale/VIDEO_UID.mp4        (also video_540ss/) the films that they are cut from
 
-Versions 1 and 2 are read; they have the same keys and other clips. Times are seconds from the start of the clip.
+Versions 1 and 2 are read; they have the same keys and other clips. Times are seconds from the start of the clip. A
+verb or noun is said without its brackets, which hold other words for the same; where several of the taxonomy would be
+said alike, as nut_(food) and nut_(tool), the brackets' first word is said as well: "nut food", "nut tool".
 """
 
 import re
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any, ClassVar
 
 from storyjax.data.builders.segments import Film, Found, Media, SegmentBuilder, find_film, read_json, segment
+from storyjax.data.builders.tables import finite
 from storyjax.errors import StoryjaxError
 
 VERSIONS = ("1", "2")
@@ -57,16 +61,21 @@ def locate_clip(
     return None, f"{why}, nor {video_uid}.mp4 in full_scale or video_540ss", (0.0, -1.0)
 
 
-def _take_up(
-    found: Found, manual_dir: Path, clip: dict[str, Any], keys: tuple[str, str, str], rows: int
-) -> Film | None:
-    """The clip's film, if its file is there; `keys` name the clip's uid, start and end in its video."""
-    uid = str(clip.get(keys[0]))
+def _span(clip: dict[str, Any], first: str, last: str) -> tuple[float, float, str]:
+    """From where to where (-1: to the end) a clip goes by these keys, and why that is no stretch of time."""
+    told = clip.get(first) or 0.0, clip.get(last) or -1.0
+    start, end = map(finite, told)
+    if start is None or end is None or start < 0 or (end != -1.0 and end <= start):
+        return 0.0, -1.0, f"{first} {told[0]!r:.40} to {last} {told[1]!r:.40} is no stretch of time"
+    return start, end, ""
+
+
+def _take_up(found: Found, manual_dir: Path, clip: dict[str, Any], span: tuple[float, float], rows: int) -> Film | None:
+    """The clip's film, if its file is there; `span` is where the clip is in its video."""
+    uid = str(clip.get("clip_uid"))
     if uid in found.films:
         return found.films[uid]
-    start, end = float(clip.get(keys[1]) or 0.0), float(clip.get(keys[2]) or -1.0)
-    video = str(clip.get("video_uid"))
-    media, why, (first, last) = locate_clip(manual_dir, uid, video, start, end)
+    media, why, (first, last) = locate_clip(manual_dir, uid, str(clip.get("video_uid")), *span)
     return found.film(uid, media, why, rows, start=first, end=last)
 
 
@@ -82,25 +91,36 @@ class Ego4dLta(SegmentBuilder):
     @staticmethod
     def read(manual_dir: Path, split: str) -> Found:
         table = _table(manual_dir, f"fho_lta_{split}.json", "FHO")
-        rows = [row for row in table.get("clips", ()) if isinstance(row, dict)]
-        found, actions, missing = Found(rows=len(rows)), {}, set()
-        for number, row in enumerate(rows):
-            uid, where = str(row.get("clip_uid")), f"fho_lta_{split}.json action {number}"
-            keys = ("clip_uid", "clip_parent_start_sec", "clip_parent_end_sec")
+        verbs, nouns = map(_alike, _label_space(manual_dir))
+        found, missing = Found(), set()
+        actions: dict[str, dict[float, tuple[str, str, float, float]]] = {}
+        for number, row in found.objects(table, "clips", f"fho_lta_{split}.json"):
+            found.rows += 1
+            uid = str(row.get("clip_uid"))
+            where = f"fho_lta_{split}.json action {number} (clip {uid})"
             if uid in missing:
                 found.lost += 1
                 continue
-            if _take_up(found, manual_dir, row, keys, rows=1) is None:
+            first, last, why = _span(row, "clip_parent_start_sec", "clip_parent_end_sec")
+            if why:
+                found.leave_out(f"{where}: {why}")
+                continue
+            if _take_up(found, manual_dir, row, (first, last), rows=1) is None:
                 missing.add(uid)
                 continue
-            length = row.get("clip_parent_end_sec"), row.get("clip_parent_start_sec")
-            duration = None if None in length else float(length[0]) - float(length[1])
+            duration = None if last < 0 else last - first
             start, end, why = segment(row.get("action_clip_start_sec"), row.get("action_clip_end_sec"), duration)
-            verb, noun = _label(row.get("verb")), _label(row.get("noun"))
+            verb, noun = _label(row.get("verb"), verbs), _label(row.get("noun"), nouns)
+            told = row.get("action_idx", number)
+            index = finite(told)
+            ordered = actions.setdefault(uid, {})
             if why or not verb or not noun:
-                found.leave_out(f"{where} (clip {uid}): {why or 'its verb or noun is empty'}")
-                continue
-            actions.setdefault(uid, {})[int(row.get("action_idx", number))] = (verb, noun, start, end)
+                found.leave_out(f"{where}: {why or 'its verb or noun is empty'}")
+            elif index is None or index in ordered:
+                reason = "is no finite number" if index is None else "is there twice"
+                found.leave_out(f"{where}: its action_idx {told!r:.40} {reason}")
+            else:
+                ordered[index] = (verb, noun, start, end)
         for uid, ordered in actions.items():
             for index in sorted(ordered):
                 verb, noun, start, end = ordered[index]
@@ -110,32 +130,53 @@ class Ego4dLta(SegmentBuilder):
 
 def taxonomy(manual_dir: str | Path) -> tuple[list[str], list[str]]:
     """All verbs and nouns of the challenge, as prompts say them."""
-    path = Path(manual_dir) / "annotations" / "fho_lta_taxonomy.json"
-    table = read_json(path, dict, "Ego4D LTA", _INSTRUCTIONS.format("FHO"))
-    try:
-        verbs, nouns = ([_label(label) for label in table[name]] for name in ("verbs", "nouns"))
-    except (KeyError, TypeError) as error:
-        raise StoryjaxError(f"{path} lists no verbs and nouns: download it again") from error
+    verbs, nouns = ([_label(name, _alike(names)) for name in names] for names in _label_space(Path(manual_dir)))
     return verbs, nouns
 
 
-def _label(name: Any) -> str:
-    """'turn_on_(switch,_start)' is said as 'turn on': what stands in brackets are other words for the same."""
-    return " ".join(re.sub(r"\(.*", "", str(name or "")).replace("_", " ").split())
+def _label_space(manual_dir: Path) -> tuple[list[str], list[str]]:
+    """All verbs and nouns as the challenge writes them."""
+    path = manual_dir / "annotations" / "fho_lta_taxonomy.json"
+    table = read_json(path, dict, "Ego4D LTA", _INSTRUCTIONS.format("FHO"))
+    verbs, nouns = table.get("verbs"), table.get("nouns")
+    for names in (verbs, nouns):
+        if not names or not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+            raise StoryjaxError(f"{path} lists no verbs and nouns: download it again")
+    return verbs, nouns
 
 
-def _clips(table: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    for video in table.get("videos", ()):
-        for clip in video.get("clips", ()):
-            yield {**clip, "video_uid": video.get("video_uid")}
+def _alike(names: Collection[str]) -> set[str]:
+    """What several of the names would be said as without their brackets."""
+    return {said for said, count in Counter(map(_label, set(names))).items() if count > 1}
 
 
-_CLIP_KEYS = ("clip_uid", "video_start_sec", "video_end_sec")
+def _label(name: Any, alike: Collection[str] = ()) -> str:
+    """'turn_on_(switch,_start)' is said as 'turn on', and if that is one of `alike` as 'turn on switch'."""
+    said, _, inside = str(name or "").partition("(")
+    said = " ".join(said.replace("_", " ").split())
+    word = re.search(r"[^\W_]+", inside)
+    return f"{said} {word[0]}" if word and said in alike else said
 
 
-def _clip_length(clip: dict[str, Any]) -> float | None:
-    start, end = clip.get("clip_start_sec"), clip.get("clip_end_sec")
-    return float(end) - float(start) if start is not None and end is not None else None
+def _annotated(
+    found: Found, manual_dir: Path, name: str, key: str
+) -> Iterator[tuple[Film, float | None, list[dict[str, Any]]]]:
+    """Each clip's film, its length if it is told, and what the annotators' lists of that key say of it."""
+    for number, video in found.objects(_table(manual_dir, name, "EM"), "videos", name):
+        for place, clip in found.objects(video, "clips", f"{name} video {number}"):
+            where = f"{name} video {number} clip {place} ({clip.get('clip_uid')})"
+            parts = [part for _, part in found.objects(clip, "annotations", where)]
+            entries = [entry for part in parts for _, entry in found.objects(part, key, where)]
+            entries = [entry for entry in entries if entry.get("primary", True)]  # queries do not say it
+            found.rows += len(entries)
+            first, last, why = _span(clip, "video_start_sec", "video_end_sec")
+            start, end, wrong = _span(clip, "clip_start_sec", "clip_end_sec")
+            if entries and (why or wrong):
+                found.leave_out(f"{where}: {why or wrong}", len(entries))
+            elif entries:
+                clip = {**clip, "video_uid": video.get("video_uid")}
+                if film := _take_up(found, manual_dir, clip, (first, last), len(entries)):
+                    yield film, None if end < 0 else end - start, entries
 
 
 class Ego4dMq(SegmentBuilder):
@@ -150,14 +191,9 @@ class Ego4dMq(SegmentBuilder):
     @staticmethod
     def read(manual_dir: Path, split: str) -> Found:
         found = Found()
-        for clip in _clips(_table(manual_dir, f"moments_{split}.json", "EM")):
-            labels = [label for part in clip.get("annotations", ()) for label in part.get("labels", ())]
-            labels = [label for label in labels if label.get("primary", True)]
-            found.rows += len(labels)
-            if not labels or (film := _take_up(found, manual_dir, clip, _CLIP_KEYS, len(labels))) is None:
-                continue
+        for film, length, labels in _annotated(found, manual_dir, f"moments_{split}.json", "labels"):
             for number, label in enumerate(labels):
-                start, end, why = segment(label.get("start_time"), label.get("end_time"), _clip_length(clip))
+                start, end, why = segment(label.get("start_time"), label.get("end_time"), length)
                 name = " ".join(str(label.get("label") or "").replace("_", " ").split())
                 if why or not name:
                     found.leave_out(f"clip {film.film_id} moment {number}: {why or 'its label is empty'}")
@@ -178,13 +214,9 @@ class Ego4dNlq(SegmentBuilder):
     @staticmethod
     def read(manual_dir: Path, split: str) -> Found:
         found = Found()
-        for clip in _clips(_table(manual_dir, f"nlq_{split}.json", "EM")):
-            queries = [query for part in clip.get("annotations", ()) for query in part.get("language_queries", ())]
-            found.rows += len(queries)
-            if not queries or (film := _take_up(found, manual_dir, clip, _CLIP_KEYS, len(queries))) is None:
-                continue
+        for film, length, queries in _annotated(found, manual_dir, f"nlq_{split}.json", "language_queries"):
             for number, query in enumerate(queries):
-                start, end, why = segment(query.get("clip_start_sec"), query.get("clip_end_sec"), _clip_length(clip))
+                start, end, why = segment(query.get("clip_start_sec"), query.get("clip_end_sec"), length)
                 text = " ".join(str(query.get("query") or "").split())
                 if why or not text or end <= start:
                     reason = why or ("its text is empty" if not text else "its answer takes no time")

@@ -20,7 +20,8 @@ from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
 from storyjax.data.builders.ego4d import check_version
-from storyjax.data.builders.segments import Found, SegmentBuilder, find_film, read_json
+from storyjax.data.builders.segments import Found, Media, SegmentBuilder, find_film, read_json, segment
+from storyjax.data.builders.tables import finite
 from storyjax.errors import StoryjaxError
 
 WINDOW_S = 180.0
@@ -34,10 +35,12 @@ _INSTRUCTIONS = (
 
 
 class Told(NamedTuple):
+    """Something told of a film. A time is None where it is no number."""
+
     kind: str
     text: str
-    start: float
-    end: float
+    start: float | None
+    end: float | None
 
 
 class Ego4dNarrations(SegmentBuilder):
@@ -55,7 +58,8 @@ class Ego4dNarrations(SegmentBuilder):
         table = read_json(path, dict, "Ego4D narrations", _INSTRUCTIONS)
         if "version" in table:
             check_version(path, table)
-        films = table.get("videos", {key: value for key, value in table.items() if isinstance(value, dict)})
+        heading = {key for key, value in table.items() if key == "version" or isinstance(value, str)}
+        films = table.get("videos", {key: value for key, value in table.items() if key not in heading})
         if not isinstance(films, dict):
             raise StoryjaxError(f"{path} must be an object from video to its narrations: download it again")
         excluded = read_json(manual_dir / "egoschema_videos.json", list, "the list of EgoSchema's films", _INSTRUCTIONS)
@@ -64,7 +68,7 @@ class Ego4dNarrations(SegmentBuilder):
         for uid, passes in films.items():
             if uid in excluded:
                 continue
-            told = list(_told(passes))
+            told = list(_told(found, uid, passes))
             if any(re.search(r"#unsure", one.text, re.IGNORECASE) for one in told):
                 continue
             found.rows += len(told)
@@ -77,18 +81,22 @@ class Ego4dNarrations(SegmentBuilder):
         return found
 
 
-def _add(found: Found, uid: str, media: Any, number: int, one: Told) -> None:
+def _add(found: Found, uid: str, media: Media, number: int, one: Told) -> None:
     text = sentence(one.text)
     if not text or one.kind not in KINDS:
         found.leave_out(f"film {uid} narration {number}: {'it is empty' if not text else 'it has neither #C nor #O'}")
         return
-    if not (math.isfinite(one.start) and one.start >= 0):
-        found.leave_out(f"film {uid} narration {number}: its time {one.start} is no time of the film")
+    if one.start is None or one.end is None:
+        found.leave_out(f"film {uid} narration {number}: its time is no finite number")
         return
-    window = int(one.start // WINDOW_S)
+    window = max(0, int(one.start // WINDOW_S))
     first = window * WINDOW_S
+    start, end, why = segment(one.start - first, min(one.end, first + WINDOW_S) - first, WINDOW_S)
+    if why:
+        found.leave_out(f"film {uid} from {first:.0f} s, narration {number}: {why}")
+        return
     film = found.film(f"{uid}@{window}", media, "", 1, start=first, end=first + WINDOW_S)
-    film.add(sentence=text, start=one.start - first, end=min(one.end, first + WINDOW_S) - first, kind=one.kind)
+    film.add(sentence=text, start=start, end=end, kind=one.kind)
 
 
 def sentence(text: str) -> str:
@@ -96,19 +104,24 @@ def sentence(text: str) -> str:
     return " ".join(re.sub(r"#\w+", " ", text).split())
 
 
-def _told(passes: dict[str, Any]) -> Iterator[Told]:
+def _told(found: Found, uid: str, passes: Any) -> Iterator[Told]:
     """Everything told of a film: narrations, each lasting to the next of its pass, and summaries."""
+    if not isinstance(passes, dict):
+        found.refuse(f"film {uid}: its narrations are {passes!r:.40}, not an object")
+        return
     for name in ("narration_pass_1", "narration_pass_2"):
-        part = passes.get(name) or {}
-        rows = [row for row in part.get("narrations", ()) if isinstance(row.get("timestamp_sec"), int | float)]
-        rows.sort(key=lambda row: row["timestamp_sec"])
-        for row, following in zip(rows, [*rows[1:], None], strict=False):
-            start, text = float(row["timestamp_sec"]), str(row.get("narration_text") or "")
-            end = float(following["timestamp_sec"]) if following else start + LAST_S
+        part, where = passes.get(name) or {}, f"film {uid} {name}"
+        if not isinstance(part, dict):
+            found.refuse(f"{where} is {part!r:.40}, not an object")
+            continue
+        rows = [(finite(row.get("timestamp_sec")), row) for _, row in found.objects(part, "narrations", where)]
+        rows.sort(key=lambda timed: math.inf if timed[0] is None else timed[0])
+        for (start, row), (following, _) in zip(rows, [*rows[1:], (None, {})], strict=False):
+            text = str(row.get("narration_text") or "")
+            end = start + LAST_S if start is not None and following is None else following
             tag = re.search(r"#(\w+)", text)
             kind = tag[1] if tag else ""
             yield Told({"c": "C", "o": "O", "summary": "summary"}.get(kind.lower(), kind), text, start, end)
-        for row in part.get("summaries", ()):
-            times = row.get("start_sec"), row.get("end_sec")
-            if all(isinstance(time, int | float) for time in times):
-                yield Told("summary", str(row.get("summary_text") or ""), float(times[0]), float(times[1]))
+        for _, row in found.objects(part, "summaries", where):
+            times = finite(row.get("start_sec")), finite(row.get("end_sec"))
+            yield Told("summary", str(row.get("summary_text") or ""), *times)

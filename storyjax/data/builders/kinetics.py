@@ -17,28 +17,22 @@ from typing import ClassVar
 
 from storyjax.data.builders.media import read_table
 from storyjax.data.builders.segments import Found, SegmentBuilder, find_film, segment
+from storyjax.data.builders.tables import finite
 from storyjax.errors import StoryjaxError
 
 _KINETICS = (
     "get annotations and clips of Kinetics-400 from https://github.com/cvdfoundation/kinetics-dataset (train.csv,"
     " val.csv, test.csv into annotations/, clips into train/, val/, test/) and put them in that folder"
 )
+_MOST = 2**31 - 1  # that a record can count
 _COUNTIX = (
     "get countix_train.csv, countix_val.csv and countix_test.csv (https://sites.google.com/view/repnet) and Kinetics'"
     " clips (https://github.com/cvdfoundation/kinetics-dataset, into train/, val/, test/) and put them in that folder"
 )
 
 
-def _clip_name(video: str, start: str, end: str) -> str:
-    return f"{video}_{round(float(start)):06d}_{round(float(end)):06d}"
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
+def _clip_name(video: str, start: float, end: float) -> str:
+    return f"{video}_{round(start):06d}_{round(end):06d}"
 
 
 class Kinetics400(SegmentBuilder):
@@ -60,10 +54,11 @@ class Kinetics400(SegmentBuilder):
         for line, row in read_table(table, ("label", "youtube_id", "time_start", "time_end")):
             found.rows += 1
             label, video = row["label"].strip('"'), row["youtube_id"]
-            if not label or not video or not (_is_number(row["time_start"]) and _is_number(row["time_end"])):
-                found.leave_out(f"{table.name} line {line}: its label, id or time is missing")
+            start, end = finite(row["time_start"]), finite(row["time_end"])
+            if not label or not video or start is None or end is None:
+                found.leave_out(f"{table.name} line {line}: its label or id is missing, or a time is no finite number")
                 continue
-            name = _clip_name(video, row["time_start"], row["time_end"])
+            name = _clip_name(video, start, end)
             folders = [manual_dir / split, manual_dir / split / label, manual_dir / split / label.replace(" ", "_")]
             if film := found.film(name, *find_film(folders, name), rows=1):
                 film.add(label=label)
@@ -88,18 +83,17 @@ class Countix(SegmentBuilder):
         for line, row in read_table(table, columns):
             found.rows += 1
             where = f"{table.name} line {line} (video {row['video_id']})"
-            if not all(_is_number(row[name]) for name in columns[1:]):
-                found.leave_out(f"{where}: a time or the count is no number")
+            numbers = [finite(row[name]) for name in columns[1:]]
+            if None in numbers:
+                found.leave_out(f"{where}: a time or the count is no finite number")
                 continue
-            first, last = float(row["kinetics_start"]), float(row["kinetics_end"])
-            start, end = float(row["repetition_start"]) - first, float(row["repetition_end"]) - first
-            start, end, why = segment(start, end, last - first)
-            count = float(row["count"])
-            if why or count < 1 or count != int(count) or end <= start:
+            first, last, start, end, count = numbers
+            start, end, why = segment(start - first, end - first, last - first)
+            if why or not 1 <= count <= _MOST or count != int(count) or end <= start:
                 repeated = f"{row['count']} repetitions in {end - start:.1f} s"
                 found.leave_out(f"{where}: {why or repeated}")
                 continue
-            name = _clip_name(row["video_id"], row["kinetics_start"], row["kinetics_end"])
+            name = _clip_name(row["video_id"], first, last)
             media, why = find_film([manual_dir / split], name)
             key = f"{name}@{start:.2f}"
             if film := found.film(key, media, why, rows=1, start=start, end=end):

@@ -42,8 +42,8 @@ class Reading:
         """Takes a media file up, or notes why it cannot be used. Whether it can be decoded is found out when it is."""
         try:
             size = path.stat().st_size
-        except OSError as error:
-            self.broken.append(f"{where}: {path} cannot be read: {error.strerror}")
+        except (OSError, ValueError) as error:  # ValueError: a name that no file can have
+            self.broken.append(f"{where}: {path} cannot be read: {getattr(error, 'strerror', None) or error}")
             return
         if not path.is_file() or size == 0:
             self.broken.append(f"{where}: {path} is empty or not a file")

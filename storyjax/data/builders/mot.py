@@ -14,6 +14,7 @@ sequences of kinds that training never shows).
 
 import configparser
 import fnmatch
+import math
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -136,7 +137,7 @@ def read_seqinfo(folder: Path) -> tuple[float, int, int, int, Path]:
         length, images = int(section["seqLength"]), folder / section.get("imDir", "img1")
     except (OSError, UnicodeDecodeError, configparser.Error, KeyError, ValueError) as error:
         raise StoryjaxError(f"{path} is not what it should be ({str(error).splitlines()[0]}): get it again") from error
-    if min(*numbers, length) <= 0:
+    if not math.isfinite(numbers[0]) or min(*numbers, length) <= 0:
         raise StoryjaxError(f"{path} gives sizes, a rate or a length that are not above zero: get it again")
     return *numbers, length, images
 

@@ -5,6 +5,9 @@ The official layout, read from `manual_dir`:
     train_val_videodatainfo.json, test_videodatainfo.json   (or one MSRVTT_data.json with all)
         {"videos": [{"video_id", "split": "train"|"validate"|"test", ...}], "sentences": [{"video_id", "caption"}]}
     TrainValVideo/videoN.mp4, TestVideo/videoN.mp4          (or videos/all/videoN.mp4)
+
+Where there are all three files, captions of a clip are read from MSRVTT_data.json, and from the others those of clips
+that it has no captions of.
 """
 
 from pathlib import Path
@@ -36,23 +39,25 @@ class MsrVtt(SegmentBuilder):
         if not tables:
             raise StoryjaxError(f"MSR-VTT is not in {manual_dir} ({_FILES[1]} is missing): {_INSTRUCTIONS}")
         folders = [manual_dir / name for name in _FOLDERS]
-        found, seen = Found(), set()
+        found, seen, missing = Found(), set(), set()
         for path in tables:
             table = read_json(path, dict, "MSR-VTT", _INSTRUCTIONS)
             official = "validate" if split == "val" else split
-            wanted = {str(v.get("video_id")) for v in table.get("videos", ()) if v.get("split") == official}
-            for number, row in enumerate(table.get("sentences", ())):
+            videos = [video for _, video in found.objects(table, "videos", path.name)]
+            wanted = {str(video.get("video_id")) for video in videos if video.get("split") == official} - seen
+            for number, row in found.objects(table, "sentences", path.name):
                 video = str(row.get("video_id"))
                 if video not in wanted:
                     continue
                 found.rows += 1
+                seen.add(video)
                 caption = " ".join(str(row.get("caption") or "").split())
                 if not caption:
                     found.leave_out(f"{path.name} sentence {number} (video {video}): its caption is empty")
-                elif video in seen:
+                elif video in missing:
                     found.lost += 1
                 elif film := found.film(video, *find_film(folders, video), rows=1):
                     film.add(caption=caption)
                 else:
-                    seen.add(video)
+                    missing.add(video)
         return found

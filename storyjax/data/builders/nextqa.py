@@ -118,9 +118,9 @@ def _unusable(video_id: str, path: Path, places: dict[str, str]) -> str:
     """Why a video cannot be used, or nothing. Whether it can be decoded is found out when it is."""
     try:
         size = path.stat().st_size
-    except OSError as error:
+    except (OSError, ValueError) as error:  # ValueError: a name that no file can have
         listed = "" if video_id in places else " (and map_vid_vidorID.json does not list it)"
-        return f"{path} cannot be read: {error.strerror}{listed}"
+        return f"{path} cannot be read: {getattr(error, 'strerror', None) or error}{listed}"
     if not path.is_file():
         return f"{path} is not a file"
     if size == 0:

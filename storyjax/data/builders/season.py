@@ -11,6 +11,7 @@ from pathlib import Path
 
 from storyjax.data.builders.celebrities import phrase, read_faces
 from storyjax.data.builders.media import MediaBuilder, Reading, read_table
+from storyjax.data.builders.tables import finite
 from storyjax.data.builders.vggface import readable
 from storyjax.errors import StoryjaxError
 
@@ -38,11 +39,8 @@ def read_season(manual_dir: Path, split: str) -> Reading:
     names = {Path(name).stem: name for name in episodes}
     for line, row in read_table(table, COLUMNS):
         where = f"{table.name} line {line}"
-        try:
-            start, end = float(row["start"]), float(row["end"])
-        except ValueError:
-            start, end = 1.0, 0.0
-        if end < start:
+        start, end = finite(row["start"]), finite(row["end"])
+        if start is None or end is None or end < start:
             reading.broken.append(f"{where}: '{row['start']}' to '{row['end']}' is no stretch of time in seconds")
         elif row["episode"] not in names:
             reading.broken.append(f"{where}: there is no episode '{row['episode']}'")

@@ -21,6 +21,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from storyjax.data.builders.prepared import PreparedSource, files_fingerprint, prepare_once
+from storyjax.data.builders.tables import finite
 from storyjax.errors import StoryjaxError, nearest
 
 _LOG = logging.getLogger(__name__)
@@ -31,6 +32,11 @@ _SLACK_S = 0.5  # one time bin: annotations are rounded, and films end between f
 VIDEO_SUFFIXES = (".mp4", ".mkv", ".webm", ".avi", ".mov")
 
 Column = Literal["text", "float", "int"]
+
+
+def plain(text: str) -> str:
+    """The text as records can hold it: half a surrogate pair, which JSON can spell, becomes a question mark."""
+    return text.encode("utf-8", "replace").decode("utf-8")
 
 
 @dataclass(frozen=True)
@@ -62,8 +68,9 @@ class Film:
 
     def add(self, **values: Any) -> None:
         for name, value in values.items():
+            several = value if isinstance(value, list | tuple) else [value]
             column = self.columns.setdefault(name, [])
-            column.extend(value if isinstance(value, list | tuple) else [value])
+            column.extend(plain(entry) if isinstance(entry, str) else entry for entry in several)
 
 
 @dataclass
@@ -76,8 +83,25 @@ class Found:
     lost: int = 0
 
     def leave_out(self, line: str, rows: int = 1) -> None:
-        self.broken.append(line)
+        self.broken.append("".join(letter if letter.isprintable() else "?" for letter in line))
         self.lost += rows
+
+    def refuse(self, line: str) -> None:
+        """Leaves out what holds nobody knows how many annotations: it counts as one."""
+        self.rows += 1
+        self.leave_out(line)
+
+    def objects(self, table: Mapping[str, Any], key: str, where: str) -> Iterator[tuple[int, dict[str, Any]]]:
+        """The numbered objects of a list of the table; what is not a list or an object is refused."""
+        entries = table.get(key, [])
+        if not isinstance(entries, list):
+            self.refuse(f"{where}: '{key}' is {entries!r:.40}, not a list")
+            return
+        for number, entry in enumerate(entries):
+            if isinstance(entry, dict):
+                yield number, entry
+            else:
+                self.refuse(f"{where}: entry {number} of '{key}' is {entry!r:.40}, not an object")
 
     def film(self, film_id: str, media: Media | None, why: str, rows: int, **stretch: float) -> Film | None:
         """The film of that name, taken up if its file can be used; else it is left out with `rows` annotations."""
@@ -86,7 +110,7 @@ class Found:
         if media is None:
             self.leave_out(f"film {film_id}: {why}", rows)
             return None
-        self.films[film_id] = Film(film_id, media, **stretch)
+        self.films[film_id] = Film(plain(film_id), media, **stretch)
         return self.films[film_id]
 
 
@@ -98,7 +122,7 @@ def find_film(folders: Iterable[Path], name: str) -> tuple[Media | None, str]:
             path = folder / f"{name}{suffix}"
             try:
                 size = path.stat().st_size
-            except OSError:
+            except (OSError, ValueError):  # a name that no file can have
                 continue
             if not path.is_file() or size == 0:
                 return None, f"{path} is empty or not a file"
@@ -121,17 +145,20 @@ def tar_members(shards: Iterable[Path]) -> dict[str, Media]:
     return members
 
 
-def segment(start: Any, end: Any, duration: float | None) -> tuple[float, float, str]:
+def segment(start: Any, end: Any, duration: Any) -> tuple[float, float, str]:
     """(start, end, "") in seconds from the film's beginning, put right within half a second; or why it cannot be used.
 
     `duration` of the film in seconds, None where it is not known before it is decoded.
     """
     try:
         start, end = float(start), float(end)
-    except (TypeError, ValueError):
-        return 0.0, 0.0, f"its time {start!r} to {end!r} is no number"
+    except (TypeError, ValueError, OverflowError):
+        return 0.0, 0.0, f"its time {start!r:.40} to {end!r:.40} is no number"
     if not (math.isfinite(start) and math.isfinite(end)):
         return 0.0, 0.0, f"its time {start} to {end} is not finite"
+    told = duration
+    if told is not None and (duration := finite(told)) is None:
+        return 0.0, 0.0, f"the film's length {told!r:.40} is no finite number"
     if start < -_SLACK_S or end < start:
         return 0.0, 0.0, f"its time {start:.2f} to {end:.2f} s is not a stretch of time"
     if duration is not None and (start >= duration or end > duration + _SLACK_S):
@@ -139,17 +166,18 @@ def segment(start: Any, end: Any, duration: float | None) -> tuple[float, float,
     if start >= LONGEST_S:
         return 0.0, 0.0, f"it begins at {start:.0f} s, beyond the {LONGEST_S:.0f} s that time tokens reach"
     limit = LONGEST_S if duration is None else min(LONGEST_S, duration)
-    return max(start, 0.0), min(end, limit), ""
+    start = max(start, 0.0)
+    return start, max(min(end, limit), start), ""
 
 
 def read_json(path: Path, kind: type, what: str, instructions: str) -> Any:
     """A JSON file whose top must be of `kind`. Raises StoryjaxError: not there (how to get it), or not what it should
     be."""
     try:
-        found = json.loads(path.read_text("utf-8"))
+        found = json.loads(path.read_text("utf-8-sig"))
     except FileNotFoundError as error:
         raise StoryjaxError(f"{what} is not in {path.parent} ({path.name} is missing): {instructions}") from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise StoryjaxError(f"{path} cannot be read as JSON ({error}): download it again") from error
     if not isinstance(found, kind):
         name = "an object" if kind is dict else "a list"

@@ -1,11 +1,21 @@
 """Tables with commas, as data sets publish their annotations."""
 
 import csv
+import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from storyjax.errors import StoryjaxError, nearest
+
+
+def finite(value: Any) -> float | None:
+    """The number that a value is or spells; None where it is none, and where it is endless."""
+    try:
+        number = float(value)
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return number if math.isfinite(number) else None
 
 
 def read_rows(path: Path, columns: Sequence[str], whole: bool = False) -> Iterator[tuple[int, dict[str, Any]]]:

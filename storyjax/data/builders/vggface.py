@@ -18,6 +18,7 @@ A record is one picture; boxes are texts of four numbers, left, top, right, bott
 from pathlib import Path
 
 from storyjax.data.builders.media import MediaBuilder, Reading, read_table
+from storyjax.data.builders.tables import finite
 from storyjax.errors import StoryjaxError
 
 META_COLUMNS = ("Class_ID", "Name", "Sample_Num", "Flag", "Gender")
@@ -58,10 +59,10 @@ def read_vggface2(manual_dir: Path, split: str) -> Reading:
 
 
 def _corners(row: dict[str, str]) -> str:
-    try:
-        x, y, width, height = (float(row[key]) for key in ("X", "Y", "W", "H"))
-    except ValueError:
+    numbers = [finite(row[key]) for key in ("X", "Y", "W", "H")]
+    if None in numbers:
         return ""  # the crop itself is what is looked at; a box that cannot be read costs nothing
+    x, y, width, height = numbers
     return f"{x} {y} {x + width} {y + height}"
 
 
@@ -85,11 +86,11 @@ def read_vggface(manual_dir: Path, split: str) -> Reading:
             if len(parts) != 9:
                 reading.broken.append(f"{table.name} line {number}: {len(parts)} words instead of 9")
                 continue
-            try:
-                left, top, right, bottom = (float(part) for part in parts[2:6])
-            except ValueError:
+            numbers = [finite(part) for part in parts[2:6]]
+            if None in numbers:
                 reading.broken.append(f"{table.name} line {number}: its box is not four numbers")
                 continue
+            left, top, right, bottom = numbers
             grow_x, grow_y = LOOSE * (right - left) / 2, LOOSE * (bottom - top) / 2
             crop = f"{left - grow_x} {top - grow_y} {right + grow_x} {bottom + grow_y}"
             picture = images / table.stem / f"{parts[0]}.jpg"

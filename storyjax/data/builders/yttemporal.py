@@ -3,13 +3,16 @@
 Read from `manual_dir`:
 
     yttemporal1b_ids_train.csv, yttemporal1b_ids_val.csv    one YouTube id a line (a header "video_id" is skipped)
-    asr/*.jsonl                 one line a video: {"video_id", "start": [s], "end": [s], "text": ["sentence", ...]}
+    asr/*.jsonl                 one line a video: {"video_id", "start": [s], "end": [s], "text": ["sentence", ...]},
+                                and "duration": s, the video's length, if it is known
     videos/ID.mp4               (or .webm, .mkv ...), or
     shards/*.tar                tar files with ID.mp4 in them
 
 The ids are the published ones; sentences come from YouTube's own recognition or another's, and no layout of them was
-published, so the plain one above is read. Of a corpus so large many videos cannot be had any more: videos and sentences
-that are missing are counted and named, and half of all may be missing unless `max_broken_share` says otherwise.
+published, so the plain one above is read. With a `duration` sentences past the video's end are left out; without it
+that end is found out when the video is decoded. Of a corpus so large many videos cannot be had any more: videos,
+sentences and lines that are missing or broken are counted and named, and half of all may be missing unless
+`max_broken_share` says otherwise.
 """
 
 import json
@@ -44,20 +47,25 @@ class YtTemporal(SegmentBuilder):
         if not table.exists() or not asr:
             missing = table.name if not table.exists() else "asr/*.jsonl"
             raise StoryjaxError(f"YT-Temporal-1B is not in {manual_dir} ({missing} is missing): {_INSTRUCTIONS}")
-        ids = [line.strip().split(",")[0].strip('"') for line in table.read_text("utf-8").splitlines() if line.strip()]
+        try:
+            lines = table.read_text("utf-8-sig").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            raise StoryjaxError(f"{table} cannot be read as text ({error}): download it again") from error
+        ids = [line.strip().split(",")[0].strip('"') for line in lines if line.strip()]
         wanted = dict.fromkeys(name for name in ids if name != "video_id")
         shards = tar_members(sorted((manual_dir / "shards").glob("*.tar")))
         found = Found()
-        for where, line in _lines(asr):
+        for where, line in _lines(found, asr):
             video = str(line.get("video_id"))
             if video not in wanted:
                 continue
             del wanted[video]
             media, why = (shards[video], "") if video in shards else find_film([manual_dir / "videos"], video)
-            texts = line.get("text")
-            rows = len(texts) if isinstance(texts, list) else 1
+            texts, *times = lists = [line.get(name) for name in ("text", "start", "end")]
+            alike = all(isinstance(part, list) for part in lists) and {len(part) for part in times} == {len(texts)}
+            rows = len(texts) if alike or (isinstance(texts, list) and texts) else 1
             found.rows += rows
-            if not isinstance(texts, list) or any(len(line.get(name) or ()) != rows for name in ("start", "end")):
+            if not alike:
                 found.leave_out(f"{where} (video {video}): start, end and text are not lists of one length", rows)
             elif film := found.film(video, media, why, rows):
                 _add(found, film, where, line)
@@ -69,7 +77,6 @@ class YtTemporal(SegmentBuilder):
 
 def _add(found: Found, film: Film, where: str, line: dict[str, Any]) -> None:
     for number, (start, end, text) in enumerate(zip(line["start"], line["end"], line["text"], strict=True)):
-        # How long the video is nobody says; what lies past its end is found out when it is decoded.
         start, end, why = segment(start, end, line.get("duration"))
         sentence = " ".join(str(text or "").split())
         if why or not sentence:
@@ -78,13 +85,21 @@ def _add(found: Found, film: Film, where: str, line: dict[str, Any]) -> None:
             film.add(sentence=sentence, start=start, end=end)
 
 
-def _lines(files: list[Path]) -> Iterator[tuple[str, dict[str, Any]]]:
+def _lines(found: Found, files: list[Path]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The objects of all lines; a line that holds none is refused. Bytes, as lines of text end at U+2028 too."""
     for path in files:
         try:
-            for number, line in enumerate(path.read_text("utf-8").splitlines(), 1):
-                if line.strip():
-                    found = json.loads(line)
-                    if isinstance(found, dict):
-                        yield f"{path.name} line {number}", found
-        except (OSError, ValueError) as error:
-            raise StoryjaxError(f"{path} cannot be read as JSON lines ({error}): download it again") from error
+            with path.open("rb") as file:
+                for number, raw in enumerate(file, 1):
+                    where = f"{path.name} line {number}"
+                    try:
+                        line = json.loads(raw.decode("utf-8-sig")) if raw.strip() else None
+                    except (ValueError, RecursionError) as error:
+                        found.refuse(f"{where} cannot be read as JSON ({error})")
+                        continue
+                    if isinstance(line, dict):
+                        yield where, line
+                    elif raw.strip():
+                        found.refuse(f"{where} is {line!r:.40}, not an object")
+        except OSError as error:
+            raise StoryjaxError(f"{path} cannot be read ({error}): download it again") from error
