@@ -18,6 +18,7 @@ VARIANTS = ("paper", "embedded")
 
 def get_config(variant: str = "paper") -> ConfigDict:
     ego, schema = {"manual_dir": "data/ego4d/v2", "frames": 92}, {"manual_dir": "data/egoschema", "frames": 92}
+    schema["prompt_length"] = 512  # five options, each a sentence
     if variant == "embedded":
         ego = small("egoschema", TOLD, options={"who": "person"}, prompt_length=16)
         schema = small("egoschema", TOLD, prompt_length=62)

@@ -23,7 +23,14 @@ def get_config(variant: str = "paper") -> ConfigDict:
     ego = {"manual_dir": "data/ego4d/v2", "frames": 92}
     tasks = {
         "narration": {**ego, "recipe": "narration"},
-        "egoschema": {**ego, "recipe": "egoschema", "manual_dir": "data/egoschema", "train": None, "eval": "subset"},
+        "egoschema": {
+            **ego,
+            "manual_dir": "data/egoschema",
+            "recipe": "egoschema",
+            "train": None,
+            "eval": "subset",
+            "prompt_length": 512,  # five options, each a sentence
+        },
         "lta": {**ego, "recipe": "lta", "eval": "val", "prompt_length": 160, "target_length": 240},
         "mq": {**ego, "recipe": "mq", "eval": "val", "target_length": 48},
     }

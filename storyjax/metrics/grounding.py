@@ -134,7 +134,7 @@ def moment_queries(
 
     A detection in a video without its class is wrong, but TCR's evaluators never make one: they ask a film only for the
     labels that it has (tcr.recipes.queried), as the challenge's retrieval does. The challenge's detection looks for
-    every class in every film, so the mAP of a model that is asked here is the easier one.
+    every class in every film, so our mAP is higher than that would be.
     """
     classes = [name for name, videos in truth.items() if any(map(len, videos.values()))]
     if not classes:

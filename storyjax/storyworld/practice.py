@@ -70,7 +70,7 @@ def practise(
 
 
 def break_off(story: Story, rng: np.random.Generator) -> int:
-    """How many events of a routine a film shows that breaks off: all that may be observed, and those before them."""
+    """How many of a routine's first events a film shows that breaks off: from `OBSERVED` to all but `FUTURE`."""
     return int(rng.integers(OBSERVED, len(story.events) - FUTURE + 1))
 
 

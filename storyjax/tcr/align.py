@@ -22,6 +22,7 @@ from storyjax.data.features import FeatureStore
 from storyjax.data.pipeline import Stream, eval_stream, train_stream
 from storyjax.data.prompts import caption_prompt
 from storyjax.data.text import Tokenizer, pad
+from storyjax.errors import StoryjaxError
 from storyjax.nn.closed_vocabulary import sequence_log_likelihood
 from storyjax.storyworld.footage import Footage, RoutineFootage, Take
 from storyjax.storyworld.practice import by_kind
@@ -194,7 +195,7 @@ class Alignment:
             labels = rearrange(batch["target"], "b k m -> (b k) m")
             likelihood, count = sequence_log_likelihood(self.model.llm, params["llm"], encoded, mask, labels)
             parts["caption"] = -jnp.sum(likelihood) / jnp.sum(count)
-        parts["right"] = jnp.sum((jnp.argmax(logits, -1) == goals) * inside) / jnp.sum(inside)
+        parts["right"] = jnp.sum((jnp.argmax(logits, -1) == goals) * inside) / jnp.maximum(jnp.sum(inside), 1)
         weighted = ("tokens", "distance", "looking", "recognising", "caption")
         return sum(getattr(self.weights, name) * parts[name] for name in weighted if name in parts), parts
 
@@ -263,6 +264,10 @@ def build(config: ConfigDict) -> Experiment:
     (mark,) = tokenizer.encode(NOTE_MARK)
     alignment = Alignment(model, from_config(AlignLoss, data.loss, "config.data.loss"), mark)
     counts = {"train": data.train, "val": data.val}
+    for name, section in data.practice.items():
+        kinds = {kind for kind, share in section.shares.items() if share}
+        if section.cut and (not section.routines or kinds != {"actions"}):
+            raise StoryjaxError(f"config.data.practice.{name}.cut: only routines break off, and only for actions")
 
     @functools.cache
     def films(split: str) -> tuple[_Numbered, RequestLoader]:

@@ -17,6 +17,7 @@ from storyjax.data.pipeline import RandomAccess
 from storyjax.data.prompts import option_names, question_prompt
 from storyjax.data.text import Tokenizer, pad
 from storyjax.data.video import decode_frames, probe, sample_times
+from storyjax.errors import StoryjaxError
 from storyjax.tcr.resampler import TASK_TOKENS, TcrConfig
 from storyjax.train.experiment import Batch
 
@@ -169,7 +170,11 @@ class QaLoader:
         c, tokenizer = self.config, self.tokenizer
         question = record["question"][row]
         options = record["options"][row]
-        prompt = tokenizer.encode(question_prompt(question, options))[: c.prompt_length]
+        prompt = tokenizer.encode(question_prompt(question, options))
+        if len(prompt) > c.prompt_length:
+            raise StoryjaxError(
+                f"a question with its options has {len(prompt)} tokens, more than prompt_length {c.prompt_length}"
+            )
         condition = self._condition(question)
         answer = record["answer"][row]
         return {

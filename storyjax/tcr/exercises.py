@@ -88,8 +88,8 @@ class ExerciseLoader:
         prompt, target, answer and valid."""
         record, lengths = item.record, self.lengths
         start, duration = stretch(record)
-        made = [self.make(record, row, duration, rng if self.train else None) for row in item.rows]
-        until = {one.until for one in made}
+        made = self._make(item, duration, rng if self.train else None)
+        until = {one.until for one in made if one is not None}
         if len(until) > 1:
             raise StoryjaxError(
                 "exercises of one film see different parts of it: set its exercises_per_video and eval_exercises to 1"
@@ -100,7 +100,9 @@ class ExerciseLoader:
         seconds = np.maximum(seconds - np.float32(start), 0)
         if self.ablation.order == "shuffled":
             seconds = seconds[np.random.default_rng(0).permutation(lengths.frames)]
-        rows = [self.row(one) for one in made]
+        given = next(self.row(one) for one in made if one is not None)
+        left_out = {name: np.zeros_like(value) for name, value in given.items()}
+        rows = [left_out if one is None else self.row(one) for one in made]
         room = lengths.exercises - len(rows)
         stacked = {
             name: np.pad(value, [(0, room)] + [(0, 0)] * (value.ndim - 1))
@@ -115,6 +117,20 @@ class ExerciseLoader:
             **stacked,
         }
 
+    def _make(self, item: Questioned, duration: float, rng: np.random.Generator | None) -> list[Exercise | None]:
+        """The film's exercises; None where one cannot be asked. Raises its StoryjaxError if none can."""
+        made: list[Exercise | None] = []
+        fault = StoryjaxError(f"film {item.record['video_id']} has nothing to be asked")
+        for row in item.rows:
+            try:
+                made.append(self.make(item.record, row, duration, rng))
+            except StoryjaxError as error:
+                fault = error
+                made.append(None)
+        if all(one is None for one in made):
+            raise fault
+        return made
+
     def row(self, one: Exercise) -> Batch:
         lengths, tokenizer = self.lengths, self.tokenizer
         condition = self.condition(one)
@@ -124,7 +140,7 @@ class ExerciseLoader:
                 f"a prompt with its worked examples has {len(prompt)} tokens, more than prompt_length"
                 f" {lengths.prompt}: give fewer shots, or more length"
             )
-        if one.answer >= 0 and len(prompt) > lengths.prompt:
+        if one.task == "QA" and len(prompt) > lengths.prompt:
             raise StoryjaxError(
                 f"a question with its options has {len(prompt)} tokens, more than prompt_length {lengths.prompt}"
             )

@@ -6,6 +6,7 @@ are pre-training (stage ii), all at once multi-task fine-tuning; the loop sums t
 """
 
 import functools
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -35,6 +36,7 @@ from storyjax.tcr.model import VideoLanguageModel
 from storyjax.tcr.recipes import RECIPES, Options
 from storyjax.train.experiment import Evaluator, Experiment, StreamSpec, Task
 
+_LOG = logging.getLogger(__name__)
 # Of anticipation: the language model alone, and actions asked for one by one (scoring.anticipation).
 VARIATIONS = ("text_only", "iterative")
 
@@ -140,7 +142,11 @@ class Source:
             source = self.records(split)
             record = source[index]
             count = self.recipe.count(source.films[index], self.data.options)
-            one = self.make(record, int(rng.integers(count)), stretch(record)[1], None)
+            try:
+                one = self.make(record, int(rng.integers(count)), stretch(record)[1], None)
+            except StoryjaxError as error:
+                _LOG.warning("%s shows one worked example fewer: %s", self.name, error)
+                continue
             worked.append(f"{one.prompt} {one.target}")
         return " ".join(worked)
 

@@ -13,7 +13,7 @@
 | msrvtt | MSR-VTT | [CPN] times | what happens in the clip |
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -93,12 +93,18 @@ class Recipe:
     once: bool = False
 
 
+def inside(spans: Iterable[tuple[Any, Any]], duration: float) -> list[tuple[float, float]]:
+    """What begins before its film ends, cut there: how long a film is need not be known before it is decoded."""
+    return [(float(start), min(float(end), duration)) for start, end in spans if start < duration]
+
+
 def _span(record: Record, row: int, duration: float) -> tuple[float, float]:
-    """When an annotation begins and ends; cut where its film ends, which a builder need not know."""
-    start, end = float(record["start"][row]), float(record["end"][row])
-    if start >= duration:
+    """When an annotation begins and ends, in its film."""
+    found = inside([(record["start"][row], record["end"][row])], duration)
+    if not found:
+        start = float(record["start"][row])
         raise StoryjaxError(f"film {record['video_id']} ends at {duration:.1f} s, and this is of {start:g} s")
-    return start, min(end, duration)
+    return found[0]
 
 
 def _captioning(record: Record, row: int, duration: float, rng: Rng, options: Options) -> Exercise:
@@ -191,8 +197,8 @@ def _timestamps(spans: list[tuple[float, float]], duration: float, rng: Rng, opt
 def _mq(record: Record, row: int, duration: float, rng: Rng, options: Options) -> Exercise:
     label = queried(record)[row]
     places = [place for place, name in enumerate(record["label"]) if name == label]
-    _span(record, min(places, key=lambda place: record["start"][place]), duration)
-    spans = [_span(record, place, duration) for place in places if record["start"][place] < duration]
+    _span(record, min(places, key=lambda place: record["start"][place]), duration)  # one at least
+    spans = inside([(record["start"][place], record["end"][place]) for place in places], duration)
     stamps = _timestamps(spans, duration, rng, options)
     return Exercise("TRG", (label,), moments_prompt(label, options.bins), stamps)
 

@@ -29,7 +29,7 @@ from storyjax.nn.t5 import T5, generate
 from storyjax.tcr.data import FRAME_ARRAYS
 from storyjax.tcr.decoding import parse_actions, reduced_vocabulary, sample, sample_in_turn, spell
 from storyjax.tcr.losses import QuestionAnswering
-from storyjax.tcr.recipes import Options, queried, window
+from storyjax.tcr.recipes import Options, inside, queried, window
 from storyjax.train.experiment import Batch, Evaluator, Params, StreamSpec, summing_evaluator
 
 Data = Callable[[StreamSpec], Iterable[Batch]]
@@ -99,7 +99,8 @@ def _rows(batch: Batch, asked: Asked) -> Iterable[tuple[int, int, dict[str, list
         if real:
             columns, numbers = asked(int(index))
             for column, number in enumerate(numbers):
-                yield place, column, columns, number
+                if batch["valid"][place, column]:
+                    yield place, column, columns, number
 
 
 def captions(
@@ -298,7 +299,8 @@ def timed(
             else:
                 label = ""
                 spans = [(float(columns["start"][number]), float(columns["end"][number]))]
-            acc.append((f"{int(batch['index'][place])}", label, found, spans, float(batch["duration"][place])))
+            duration = float(batch["duration"][place])
+            acc.append((f"{int(batch['index'][place])}", label, found, inside(spans, duration), duration))
         return acc
 
     def finish(acc: Any) -> dict[str, float]:

@@ -15,7 +15,7 @@ from storyjax.data.video import decode_frames, probe, sample_times
 from storyjax.errors import StoryjaxError
 from storyjax.tcr.data import Questioned
 from storyjax.tcr.exercises import ExerciseLoader, stretch
-from storyjax.tcr.recipes import queried
+from storyjax.tcr.recipes import inside, queried
 from storyjax.train.experiment import Batch
 
 
@@ -295,7 +295,7 @@ class SpanLoader:
         spans = np.zeros((len(batch["task"]), self.most, 2), np.float32)
         there = np.zeros((len(batch["task"]), self.most), bool)
         for place, row in enumerate(item.rows):
-            for number, span in enumerate(self._spans(record, row)[: self.most]):
+            for number, span in enumerate(inside(self._spans(record, row), duration)[: self.most]):
                 spans[place, number] = np.clip(np.asarray(span) / duration, 0.0, 1.0)
                 there[place, number] = True
         return {**batch, "spans": spans, "there": there}

@@ -70,14 +70,15 @@ def test_the_initialised_resampler_tells_moments_as_documented(tmp_path: Path, f
 
 def test_the_practised_resampler_tells_times_as_documented(tmp_path: Path, films: dict) -> None:
     resampler = config("tcr_storyworld_init", "practised", **films, features=str(tmp_path / "features"))
-    for name in ("routines", "broken_off"):
-        resampler.data.practice[name].update({"routines": 1, "val": 6})
+    for name, val in (("routines", 6), ("broken_off", 12)):
+        resampler.data.practice[name].update({"routines": 1, "val": val})
     resampler.init = ConfigDict({"checkpoint": "shipped:tcr_storyworld_practised"})
     results, told = run(resampler, tmp_path / "run", "eval", progress=False), documented("tcr_storyworld_practised")
     # 6 routines are 36 exercises of three kinds, and words of one note are right or wrong together.
     for kind in ("queries", "moments", "actions"):
         assert results[f"routines/words_{kind}"] > told[f"routines/words_{kind}"] - 0.25, kind
-    assert results["broken_off/words_actions"] > told["broken_off/words_actions"] - 0.35  # 18 exercises, of few films
+    # Weights that had seen whole films alone got 0.45 of these 36 exercises.
+    assert results["broken_off/words_actions"] > told["broken_off/words_actions"] - 0.12
     assert results["align/words"] > told["align/words"] - 0.06
 
 

@@ -4,13 +4,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from storyjax.configuration import load_config
 from storyjax.data.features import FeatureStore
 from storyjax.data.text import WordTokenizer
+from storyjax.errors import StoryjaxError
 from storyjax.storyworld.footage import RoutineFootage, Take
 from storyjax.storyworld.practice import KINDS, OBSERVED, by_kind, practise
 from storyjax.storyworld.routines import routine
 from storyjax.storyworld.vocabulary import vocabulary
-from storyjax.tcr.align import AlignData
+from storyjax.tcr.align import AlignData, build
 from storyjax.tcr.practice import PracticeFilms, PracticeShares, sums
 from storyjax.tcr.resampler import TASK_TOKENS, TcrConfig
 
@@ -71,6 +73,16 @@ def test_of_a_film_that_breaks_off_nothing_later_is_seen() -> None:
     assert max(lengths) < 15.1  # ten events
     whole = films(cut=0.0, actions=1.0)((0, Take("film.mp4", routine(0))), np.random.default_rng(0))
     assert whole["frame_mask"].all()
+
+
+@pytest.mark.parametrize("section", [{"routines": 0, "shares": {"actions": 1.0}}, {"shares": {"moments": 1.0}}])
+def test_only_routines_break_off_and_only_for_actions(section: dict) -> None:
+    config = load_config("configs/tcr_storyworld_init.py:practised")
+    config.data.practice.broken_off.update(section)
+    with config.unlocked():
+        config.precision = "float32"
+    with pytest.raises(StoryjaxError, match=r"config\.data\.practice\.broken_off\.cut"):
+        build(config)
 
 
 def test_words_are_counted_by_kind() -> None:

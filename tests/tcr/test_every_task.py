@@ -15,19 +15,20 @@ from storyjax.configuration import from_config
 from storyjax.data.prompts import moments_prompt, time_bin, timestamps
 from storyjax.data.text import WordTokenizer
 from storyjax.errors import StoryjaxError
+from storyjax.metrics.grounding import Detection
 from storyjax.nn.t5 import T5, T5Config
 from storyjax.storyworld import long_videos
 from storyjax.storyworld.story import StoryStyle
 from storyjax.storyworld.vocabulary import vocabulary
 from storyjax.tcr import finetune
 from storyjax.tcr.config import make_model
-from storyjax.tcr.data import Ablation
+from storyjax.tcr.data import Ablation, Questioned
 from storyjax.tcr.decoding import parse_actions, reduced_vocabulary, sample, sample_in_turn, spell
 from storyjax.tcr.finetune import Dataset, Source, TasksData
 from storyjax.tcr.losses import QuestionAnswering
 from storyjax.tcr.presets import embedded_model
-from storyjax.tcr.recipes import RECIPES, Options
-from storyjax.tcr.scoring import Timestamps, detections
+from storyjax.tcr.recipes import RECIPES, Options, inside
+from storyjax.tcr.scoring import Timestamps, detections, timed
 from storyjax.train.experiment import StreamSpec
 from storyjax.weights.tree_io import load_flat, unflatten
 
@@ -153,6 +154,38 @@ def test_what_an_annotation_tells_of_after_the_end_is_not_asked(root: Path, mode
     one = {"label": ["a", "a", "b"], "start": [1.0, 30.0, 2.0], "end": [2.0, 31.0, 3.0]}
     moments = make_source(root, model, "mq", options=Options(bins=10))
     assert moments.make({**record, **one}, 0, 10.0, None).target == "2"
+
+
+def test_one_that_is_past_the_end_does_not_cost_the_others_of_its_film(root: Path, model) -> None:
+    source = make_source(root, model, "nlq", options=Options(bins=90), eval_exercises=2)
+    item = source.groups("val", None)[0]
+    late = {**item.record, "start": [500.0, *item.record["start"][1:]], "end": [510.0, *item.record["end"][1:]]}
+    loader = source.loader(False, Ablation())
+    batch = loader(Questioned(late, (0, 1)), np.random.default_rng(0))
+    assert batch["valid"].tolist() == [False, True]
+    assert not batch["target"][0].any()  # as filling is: no loss
+    np.testing.assert_array_equal(batch["target"][1], loader(item, np.random.default_rng(0))["target"][1])
+    with pytest.raises(StoryjaxError, match=r"and this is of 500 s"):
+        loader(Questioned(late, (0,)), np.random.default_rng(0))
+
+
+@pytest.mark.parametrize("kind", ["mq", "nlq"])
+def test_what_is_past_the_end_is_not_scored(kind: str) -> None:
+    columns = {"label": ["a", "a", "b"], "query": ["q"] * 3, "start": [1.0, 30.0, 40.0], "end": [2.0, 31.0, 41.0]}
+    columns |= {"start": np.array(columns["start"]), "end": np.array(columns["end"])}
+    evaluator = timed(
+        kind, lambda spec: [], lambda params, batch: None, lambda index: (columns, (0, 1)), kind, lambda found, _: found
+    )
+    batch = {
+        "index": np.array([0]),
+        "record_valid": np.array([True]),
+        "valid": np.array([[True, False]]),
+        "duration": np.array([10.0]),
+    }
+    found = np.array([[[Detection(1.0, 2.0, 1.0)], [Detection(0.0, 9.0, 1.0)]]], object)
+    results = evaluator.finish(evaluator.accumulate(None, found, batch))
+    assert results["mq/avg_map" if kind == "mq" else "nlq/mr@1"] == 1.0
+    assert inside([(1.0, 2.0), (8.0, 12.0), (10.0, 11.0)], 10.0) == [(1.0, 2.0), (8.0, 10.0)]
 
 
 def test_windows_that_see_different_parts_of_a_film_are_asked_one_at_a_time(root: Path, model) -> None:

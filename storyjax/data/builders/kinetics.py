@@ -24,7 +24,7 @@ _KINETICS = (
     "get annotations and clips of Kinetics-400 from https://github.com/cvdfoundation/kinetics-dataset (train.csv,"
     " val.csv, test.csv into annotations/, clips into train/, val/, test/) and put them in that folder"
 )
-_MOST = 2**31 - 1  # that a record can count
+_MOST_COUNTED = 2**31 - 1  # a record counts in int32
 _COUNTIX = (
     "get countix_train.csv, countix_val.csv and countix_test.csv (https://sites.google.com/view/repnet) and Kinetics'"
     " clips (https://github.com/cvdfoundation/kinetics-dataset, into train/, val/, test/) and put them in that folder"
@@ -89,7 +89,7 @@ class Countix(SegmentBuilder):
                 continue
             first, last, start, end, count = numbers
             start, end, why = segment(start - first, end - first, last - first)
-            if why or not 1 <= count <= _MOST or count != int(count) or end <= start:
+            if why or not 1 <= count <= _MOST_COUNTED or count != int(count) or end <= start:
                 repeated = f"{row['count']} repetitions in {end - start:.1f} s"
                 found.leave_out(f"{where}: {why or repeated}")
                 continue
