@@ -3,8 +3,9 @@
     python -m storyjax.main --config=configs/tcr_storyworld_init.py --workdir=runs/tcr_init
 
 The seed of the thesis's stages (i) and (ii) (§3.2.2). `paper` is the recipe of the shipped weights (the README beside
-them tells the runs), `embedded` the same at a size for two CPU cores. `practised` goes on from the shipped ones, between
-the tower and storyworld_t5_practised, with [TRG] and [LTA] (storyjax/tcr/practice.py); ships as tcr_storyworld_practised.
+them tells the runs), `embedded` the same at a size for two CPU cores. `practised` goes on from the shipped ones,
+between the tower and storyworld_t5_practised, with [TRG] and [LTA] (storyjax/tcr/practice.py); ships as
+tcr_storyworld_practised.
 """
 
 from ml_collections import ConfigDict

@@ -174,7 +174,12 @@ def test_what_is_past_the_end_is_not_scored(kind: str) -> None:
     columns = {"label": ["a", "a", "b"], "query": ["q"] * 3, "start": [1.0, 30.0, 40.0], "end": [2.0, 31.0, 41.0]}
     columns |= {"start": np.array(columns["start"]), "end": np.array(columns["end"])}
     evaluator = timed(
-        kind, lambda spec: [], lambda params, batch: None, lambda index: (columns, (0, 1)), kind, lambda found, _: found
+        kind,
+        lambda spec: [],
+        lambda params, batch: None,
+        lambda index: (columns, (0, 1)),
+        kind,
+        lambda found, _: list(found),
     )
     batch = {
         "index": np.array([0]),
