@@ -170,11 +170,7 @@ class QaLoader:
         c, tokenizer = self.config, self.tokenizer
         question = record["question"][row]
         options = record["options"][row]
-        prompt = tokenizer.encode(question_prompt(question, options))
-        if len(prompt) > c.prompt_length:
-            raise StoryjaxError(
-                f"a question with its options has {len(prompt)} tokens, more than prompt_length {c.prompt_length}"
-            )
+        prompt = whole_question(tokenizer.encode(question_prompt(question, options)), c.prompt_length)
         condition = self._condition(question)
         answer = record["answer"][row]
         return {
@@ -195,6 +191,13 @@ class QaLoader:
             return []
         text = swap_before_after(question) if self.ablation.condition == "corrupt" else question
         return self.tokenizer.encode(text)[: self.config.condition_length]
+
+
+def whole_question(prompt: list[int], length: int) -> list[int]:
+    """The tokens of a question with its options. A StoryjaxError where the last options would be cut off."""
+    if len(prompt) > length:
+        raise StoryjaxError(f"a question with its options has {len(prompt)} tokens, more than prompt_length {length}")
+    return prompt
 
 
 def answer_ids(tokenizer: Tokenizer, count: int) -> np.ndarray:

@@ -5,7 +5,8 @@ what it is to answer. storyjax/tcr/recipes.py makes them of data sets' records; 
 they take NExT-QA's questions (losses.QuestionAnswering).
 """
 
-from collections.abc import Callable
+import itertools
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,7 +16,7 @@ from storyjax.data.builders.segments import LONGEST_S
 from storyjax.data.text import Tokenizer, pad
 from storyjax.data.video import decode_frames, probe, sample_times
 from storyjax.errors import StoryjaxError
-from storyjax.tcr.data import Ablation, Questioned, swap_before_after
+from storyjax.tcr.data import Ablation, Questioned, swap_before_after, whole_question
 from storyjax.tcr.resampler import TASK_TOKENS, TcrConfig, time_tokens
 from storyjax.train.experiment import Batch
 
@@ -65,6 +66,13 @@ def stretch(record: dict[str, Any]) -> tuple[float, float]:
     return start, min(end - start, LONGEST_S)
 
 
+def last_that_fit(parts: Sequence[list[int]], room: int) -> list[list[int]]:
+    """As many of the last parts as have room together (tokens)."""
+    taken = itertools.accumulate(len(part) for part in reversed(parts))
+    count = sum(1 for _ in itertools.takewhile(lambda size: size <= room, taken))
+    return list(parts[len(parts) - count :])
+
+
 @dataclass(frozen=True)
 class ExerciseLoader:
     """Turns a film and some of its exercises into arrays (`Questioned`: which ones).
@@ -100,9 +108,9 @@ class ExerciseLoader:
         seconds = np.maximum(seconds - np.float32(start), 0)
         if self.ablation.order == "shuffled":
             seconds = seconds[np.random.default_rng(0).permutation(lengths.frames)]
-        given = next(self.row(one) for one in made if one is not None)
-        left_out = {name: np.zeros_like(value) for name, value in given.items()}
-        rows = [left_out if one is None else self.row(one) for one in made]
+        given = [None if one is None else self.row(one) for one in made]
+        left_out = {name: np.zeros_like(value) for name, value in next(filter(None, given)).items()}
+        rows = [row or left_out for row in given]
         room = lengths.exercises - len(rows)
         stacked = {
             name: np.pad(value, [(0, room)] + [(0, 0)] * (value.ndim - 1))
@@ -140,11 +148,7 @@ class ExerciseLoader:
                 f"a prompt with its worked examples has {len(prompt)} tokens, more than prompt_length"
                 f" {lengths.prompt}: give fewer shots, or more length"
             )
-        if one.task == "QA" and len(prompt) > lengths.prompt:
-            raise StoryjaxError(
-                f"a question with its options has {len(prompt)} tokens, more than prompt_length {lengths.prompt}"
-            )
-        prompt = prompt[: lengths.prompt]
+        prompt = whole_question(prompt, lengths.prompt) if one.task == "QA" else prompt[: lengths.prompt]
         target = [*tokenizer.encode(one.target)[: lengths.target - 1], tokenizer.eos_id]
         return {
             "task": np.int32(TASK_TOKENS.index(one.task)),
@@ -163,8 +167,7 @@ class ExerciseLoader:
         parts = [self.spell(part) for part in one.condition]
         if one.task == "LTA":  # what is too long loses the earliest actions, each a time and words
             parts = [[*time, *words] for time, words in zip(parts[::2], parts[1::2], strict=True)]
-            while len(parts) > 1 and sum(map(len, parts)) > self.lengths.condition:
-                parts.pop(0)
+            parts = last_that_fit(parts, self.lengths.condition) or parts[-1:]
         return [token for part in parts for token in part][: self.lengths.condition]
 
     def spell(self, part: str | float) -> list[int]:

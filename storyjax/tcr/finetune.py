@@ -170,11 +170,13 @@ class Source:
         groups = self.groups(self.data.train or "train", spec.seed)
         return train_stream(groups, self.loader(True, Ablation()), spec, **self.streams())
 
-    def answering(self, answers: Callable[[], np.ndarray]) -> QuestionAnswering:
+    def answering(self) -> QuestionAnswering:
+        """The model as it answers, with the options where the recipe asks for a choice."""
+        answers = functools.cache(lambda: scoring.closed_vocabulary(self.tokenizer(), option_names(OPTIONS)))
         return answering(self.model, self.data.frames, answers, choices=self.recipe.scored == "choice")
 
     def task(self) -> Task:
-        qa = self.answering(lambda: np.zeros((1, 1), np.int32))
+        qa = self.answering()
         return Task(
             self.name,
             self.train_data,
@@ -208,14 +210,10 @@ class Source:
             return self.records(split).films[film], rows
 
         @functools.cache
-        def answers() -> np.ndarray:
-            return scoring.closed_vocabulary(self.tokenizer(), option_names(OPTIONS))
-
-        @functools.cache
         def stamps() -> scoring.Timestamps:
             return scoring.Timestamps.of(self.tokenizer(), d.options.bins)
 
-        qa = self.answering(answers)
+        qa = self.answering()
         if self.recipe.scored == "choice":
             return scoring.choice(name, data, qa)
         if self.recipe.scored == "times":

@@ -13,6 +13,7 @@
 | msrvtt | MSR-VTT | [CPN] times | what happens in the clip |
 """
 
+import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -98,13 +99,27 @@ def inside(spans: Iterable[tuple[Any, Any]], duration: float) -> list[tuple[floa
     return [(float(start), min(float(end), duration)) for start, end in spans if start < duration]
 
 
-def _span(record: Record, row: int, duration: float) -> tuple[float, float]:
-    """When an annotation begins and ends, in its film."""
-    found = inside([(record["start"][row], record["end"][row])], duration)
+def spans_of(columns: Mapping[str, Any], row: int, duration: float, moments: bool = False) -> list[tuple[float, float]]:
+    """When an annotation begins and ends, in its film; with `moments`, all those of a label, the `row`th `queried`."""
+    rows = [row]
+    if moments:
+        label = queried(columns)[row]
+        rows = [place for place, name in enumerate(columns["label"]) if name == label]
+    return inside([(columns["start"][place], columns["end"][place]) for place in rows], duration)
+
+
+def _spans(record: Record, row: int, duration: float, moments: bool = False) -> list[tuple[float, float]]:
+    """`spans_of` what is asked for, of which there is one at least."""
+    found = spans_of(record, row, duration, moments)
     if not found:
-        start = float(record["start"][row])
+        start = min(start for start, _ in spans_of(record, row, math.inf, moments))
         raise StoryjaxError(f"film {record['video_id']} ends at {duration:.1f} s, and this is of {start:g} s")
-    return found[0]
+    return found
+
+
+def _span(record: Record, row: int, duration: float) -> tuple[float, float]:
+    (found,) = _spans(record, row, duration)
+    return found
 
 
 def _captioning(record: Record, row: int, duration: float, rng: Rng, options: Options) -> Exercise:
@@ -196,16 +211,13 @@ def _timestamps(spans: list[tuple[float, float]], duration: float, rng: Rng, opt
 
 def _mq(record: Record, row: int, duration: float, rng: Rng, options: Options) -> Exercise:
     label = queried(record)[row]
-    places = [place for place, name in enumerate(record["label"]) if name == label]
-    _span(record, min(places, key=lambda place: record["start"][place]), duration)  # one at least
-    spans = inside([(record["start"][place], record["end"][place]) for place in places], duration)
-    stamps = _timestamps(spans, duration, rng, options)
+    stamps = _timestamps(_spans(record, row, duration, moments=True), duration, rng, options)
     return Exercise("TRG", (label,), moments_prompt(label, options.bins), stamps)
 
 
 def _nlq(record: Record, row: int, duration: float, rng: Rng, options: Options) -> Exercise:
     query = record["query"][row]
-    stamps = _timestamps([_span(record, row, duration)], duration, rng, options)
+    stamps = _timestamps(_spans(record, row, duration), duration, rng, options)
     return Exercise("TRG", (query,), moments_prompt(query, options.bins), stamps)
 
 

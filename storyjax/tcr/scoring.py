@@ -29,7 +29,7 @@ from storyjax.nn.t5 import T5, generate
 from storyjax.tcr.data import FRAME_ARRAYS
 from storyjax.tcr.decoding import parse_actions, reduced_vocabulary, sample, sample_in_turn, spell
 from storyjax.tcr.losses import QuestionAnswering
-from storyjax.tcr.recipes import Options, inside, queried, window
+from storyjax.tcr.recipes import Options, queried, spans_of, window
 from storyjax.train.experiment import Batch, Evaluator, Params, StreamSpec, summing_evaluator
 
 Data = Callable[[StreamSpec], Iterable[Batch]]
@@ -291,16 +291,11 @@ def timed(
     def accumulate(acc: Any, measured: np.ndarray, batch: Batch) -> Any:
         acc = acc or []
         for place, column, columns, number in _rows(batch, asked):
-            found = detect(measured[place, column], float(batch["duration"][place]))
-            if kind == "mq":
-                label = queried(columns)[number]
-                rows = zip(columns["label"], columns["start"], columns["end"], strict=True)
-                spans = [(float(start), float(end)) for other, start, end in rows if other == label]
-            else:
-                label = ""
-                spans = [(float(columns["start"][number]), float(columns["end"][number]))]
             duration = float(batch["duration"][place])
-            acc.append((f"{int(batch['index'][place])}", label, found, inside(spans, duration), duration))
+            found = detect(measured[place, column], duration)
+            label = queried(columns)[number] if kind == "mq" else ""
+            spans = spans_of(columns, number, duration, moments=kind == "mq")
+            acc.append((f"{int(batch['index'][place])}", label, found, spans, duration))
         return acc
 
     def finish(acc: Any) -> dict[str, float]:

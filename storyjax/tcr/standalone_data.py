@@ -1,7 +1,7 @@
 """Loading for the TCR without a language model (thesis §3.6.3): classes, stitched films, repetitions, spans."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +15,7 @@ from storyjax.data.video import decode_frames, probe, sample_times
 from storyjax.errors import StoryjaxError
 from storyjax.tcr.data import Questioned
 from storyjax.tcr.exercises import ExerciseLoader, stretch
-from storyjax.tcr.recipes import inside, queried
+from storyjax.tcr.recipes import spans_of
 from storyjax.train.experiment import Batch
 
 
@@ -295,14 +295,7 @@ class SpanLoader:
         spans = np.zeros((len(batch["task"]), self.most, 2), np.float32)
         there = np.zeros((len(batch["task"]), self.most), bool)
         for place, row in enumerate(item.rows):
-            for number, span in enumerate(inside(self._spans(record, row), duration)[: self.most]):
+            for number, span in enumerate(spans_of(record, row, duration, self.kind == "mq")[: self.most]):
                 spans[place, number] = np.clip(np.asarray(span) / duration, 0.0, 1.0)
                 there[place, number] = True
         return {**batch, "spans": spans, "there": there}
-
-    def _spans(self, record: Mapping[str, Any], row: int) -> Sequence[tuple[float, float]]:
-        if self.kind == "nlq":
-            return [(float(record["start"][row]), float(record["end"][row]))]
-        label = queried(record)[row]
-        rows = zip(record["label"], record["start"], record["end"], strict=True)
-        return [(float(start), float(end)) for name, start, end in rows if name == label]

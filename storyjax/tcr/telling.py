@@ -23,6 +23,7 @@ from storyjax.metrics.anticipation import ACTIONS_AHEAD
 from storyjax.tcr.baseline import answering
 from storyjax.tcr.config import frozen_towers, make_model, make_tokenizer
 from storyjax.tcr.discriminative import HeadData, Standalone, make_head
+from storyjax.tcr.exercises import last_that_fit
 from storyjax.tcr.predict import PROMPT_STEP, Answer, Predictor, clock, find_moments, read_config
 from storyjax.tcr.resampler import TASK_TOKENS, time_tokens
 from storyjax.tcr.scoring import Timestamps, detections, first_numbers
@@ -161,20 +162,16 @@ def anticipate(
     """
     seen = parse_actions_so_far(actions)
     look, own = _Look(predictor, video, frames), predictor
-    condition: list[int] = []
-    for action, second in reversed(seen):
-        time = [] if second is None else time_tokens([second], own.model.tcr.config)
-        words = [*time, *own.tokenizer.encode(action)]
-        if len(words) + len(condition) > own.condition_length:
-            break
-        condition = [*words, *condition]
+    times = ([] if second is None else time_tokens([second], own.model.tcr.config) for _, second in seen)
+    told = [[*time, *own.tokenizer.encode(action)] for time, (action, _) in zip(times, seen, strict=True)]
+    condition = [token for part in last_that_fit(told, own.condition_length) for token in part]
     prompt = anticipation_prompt([action for action, _ in seen], len(seen) + ACTIONS_AHEAD)
     ids, probability, attention = own.say(look.batch("LTA", condition, prompt))
     text = own.spell(ids)
     if own.tokenizer.eos_id not in ids:
         text = whole_actions(text)
-    told = look.answer("what comes next", text, probability, attention)
-    return told if seen else replace(told, warnings=("no action so far was given to go on from: this is a guess",))
+    answer = look.answer("what comes next", text, probability, attention)
+    return answer if seen else replace(answer, warnings=("no action so far was given to go on from: this is a guess",))
 
 
 def whole_actions(text: str) -> str:

@@ -16,7 +16,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from storyjax.data.builders.broken import report_broken
-from storyjax.data.builders.prepared import prepare_once
+from storyjax.data.builders.prepared import file_size, prepare_once
 from storyjax.data.builders.tables import read_rows
 from storyjax.errors import StoryjaxError, nearest
 
@@ -41,9 +41,9 @@ class Reading:
     def add(self, path: Path, where: str, **labels: Any) -> None:
         """Takes a media file up, or notes why it cannot be used. Whether it can be decoded is found out when it is."""
         try:
-            size = path.stat().st_size
-        except (OSError, ValueError) as error:  # ValueError: a name that no file can have
-            self.broken.append(f"{where}: {path} cannot be read: {getattr(error, 'strerror', None) or error}")
+            size = file_size(path)
+        except OSError as error:
+            self.broken.append(f"{where}: {path} cannot be read: {error.strerror}")
             return
         if not path.is_file() or size == 0:
             self.broken.append(f"{where}: {path} is empty or not a file")

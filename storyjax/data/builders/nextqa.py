@@ -22,7 +22,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from storyjax.data.builders.broken import name_broken
-from storyjax.data.builders.prepared import prepare_once
+from storyjax.data.builders.prepared import file_size, prepare_once
 from storyjax.data.builders.tables import read_rows
 from storyjax.errors import StoryjaxError, nearest
 
@@ -117,10 +117,10 @@ def _read_places(path: Path) -> dict[str, str]:
 def _unusable(video_id: str, path: Path, places: dict[str, str]) -> str:
     """Why a video cannot be used, or nothing. Whether it can be decoded is found out when it is."""
     try:
-        size = path.stat().st_size
-    except (OSError, ValueError) as error:  # ValueError: a name that no file can have
+        size = file_size(path)
+    except OSError as error:
         listed = "" if video_id in places else " (and map_vid_vidorID.json does not list it)"
-        return f"{path} cannot be read: {getattr(error, 'strerror', None) or error}{listed}"
+        return f"{path} cannot be read: {error.strerror}{listed}"
     if not path.is_file():
         return f"{path} is not a file"
     if size == 0:

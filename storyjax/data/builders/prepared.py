@@ -4,6 +4,7 @@ A preparation may be killed and called again, and called by many processes at on
 """
 
 import contextlib
+import errno
 import fcntl
 import hashlib
 import io
@@ -20,6 +21,14 @@ import tensorflow_datasets as tfds
 from storyjax.errors import StoryjaxError
 
 _LOG = logging.getLogger(__name__)
+
+
+def file_size(path: Path) -> int:
+    """Bytes of a file. An OSError where there is none, also of a name that no file can have."""
+    try:
+        return path.stat().st_size
+    except ValueError as error:
+        raise OSError(errno.EINVAL, str(error)) from error
 
 
 def files_fingerprint(version: str, files: Iterable[Path], root: Path, read: Iterable[Path] = ()) -> str:

@@ -20,7 +20,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 import tensorflow_datasets as tfds
 
-from storyjax.data.builders.prepared import PreparedSource, files_fingerprint, prepare_once
+from storyjax.data.builders.prepared import PreparedSource, file_size, files_fingerprint, prepare_once
 from storyjax.data.builders.tables import finite
 from storyjax.errors import StoryjaxError, nearest
 
@@ -121,8 +121,8 @@ def find_film(folders: Iterable[Path], name: str) -> tuple[Media | None, str]:
         for suffix in VIDEO_SUFFIXES:
             path = folder / f"{name}{suffix}"
             try:
-                size = path.stat().st_size
-            except (OSError, ValueError):  # a name that no file can have
+                size = file_size(path)
+            except OSError:
                 continue
             if not path.is_file() or size == 0:
                 return None, f"{path} is empty or not a file"
