@@ -13,7 +13,7 @@ and the run of configs/mqt_coco.py)
 
 from ml_collections import ConfigDict
 
-from storyjax.mqt.recipes import paper_optim, storyworld_data, storyworld_model
+from storyjax.mqt.presets import paper_optim, storyworld_data, storyworld_model
 
 VARIANTS = ("paper", "embedded")
 

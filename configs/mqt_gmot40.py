@@ -13,7 +13,7 @@ minutes | see storyjax/mqt/README.md |
 
 from ml_collections import ConfigDict
 
-from storyjax.mqt.recipes import paper_optim, storyworld_data, storyworld_model
+from storyjax.mqt.presets import paper_optim, storyworld_data, storyworld_model
 
 VARIANTS = ("paper", "embedded")
 

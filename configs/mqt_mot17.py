@@ -20,7 +20,7 @@ that training never shows, `mot17/iou_baseline_*` of overlap alone with the same
 
 from ml_collections import ConfigDict
 
-from storyjax.mqt.recipes import paper_optim, storyworld_data, storyworld_model
+from storyjax.mqt.presets import paper_optim, storyworld_data, storyworld_model
 
 VARIANTS = ("paper", "embedded", "storyworld")
 

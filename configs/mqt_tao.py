@@ -16,7 +16,7 @@ minutes | see storyjax/mqt/README.md |
 
 from ml_collections import ConfigDict
 
-from storyjax.mqt.recipes import storyworld_data, storyworld_model
+from storyjax.mqt.presets import storyworld_data, storyworld_model
 
 VARIANTS = ("paper", "person", "person_search", "embedded")
 

@@ -1,4 +1,4 @@
-"""The small CLIP of StoryWorld (storyjax/towers/clip.py); ships as storyjax/weights/shipped/storyworld_clip.
+"""The small CLIP of StoryWorld (storyjax/embedded/clip.py); ships as storyjax/weights/shipped/storyworld_clip.
 
     python -m storyjax.main --config=configs/storyworld_clip.py --workdir=runs/clip
 
@@ -12,7 +12,7 @@ VARIANTS = ("paper", "embedded")
 
 def get_config(variant: str = "paper") -> ConfigDict:
     config = ConfigDict()
-    config.experiment = "towers.clip"
+    config.experiment = "embedded.clip"
     config.seed = 0
     config.model = ConfigDict(
         {

@@ -1,4 +1,4 @@
-"""The small general CLIP of StoryWorld (storyjax/towers/generic_clip.py): knows nobody by name.
+"""The small general CLIP of StoryWorld (storyjax/embedded/clip_generic.py): knows nobody by name.
 
     python -m storyjax.main --config=configs/storyworld_clip_generic.py --workdir=runs/generic_clip
 
@@ -13,7 +13,7 @@ VARIANTS = ("paper", "embedded")
 
 def get_config(variant: str = "paper") -> ConfigDict:
     config = ConfigDict()
-    config.experiment = "towers.generic_clip"
+    config.experiment = "embedded.clip_generic"
     config.seed = 0
     config.model = ConfigDict(
         {

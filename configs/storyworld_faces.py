@@ -1,4 +1,4 @@
-"""The small face encoder of StoryWorld (storyjax/towers/faces.py); ships as storyjax/weights/shipped/storyworld_faces.
+"""The small face encoder of StoryWorld, which ships as storyjax/weights/shipped/storyworld_faces.
 
     python -m storyjax.main --config=configs/storyworld_faces.py --workdir=runs/faces
 
@@ -12,7 +12,7 @@ VARIANTS = ("paper", "embedded")
 
 def get_config(variant: str = "paper") -> ConfigDict:
     config = ConfigDict()
-    config.experiment = "towers.faces"
+    config.experiment = "embedded.face_encoder"
     config.seed = 0
     config.model = ConfigDict(
         {

@@ -1,4 +1,4 @@
-"""The small T5 that reads StoryWorld (storyjax/towers/t5.py); ships as storyjax/weights/shipped/storyworld_t5.
+"""The small T5 that reads StoryWorld (storyjax/embedded/t5.py); ships as storyjax/weights/shipped/storyworld_t5.
 
     python -m storyjax.main --config=configs/storyworld_t5.py --workdir=runs/t5
 
@@ -38,7 +38,7 @@ PRACTICE = {
 
 def get_config(variant: str = "paper") -> ConfigDict:
     config = ConfigDict()
-    config.experiment = "towers.t5"
+    config.experiment = "embedded.t5"
     config.seed = 0
     config.model = ConfigDict(
         {"d_model": 128, "d_kv": 32, "d_ff": 256, "num_heads": 4, "num_layers": 3, "num_decoder_layers": 2}

@@ -13,7 +13,7 @@ VARIANTS = ("paper", "embedded")
 
 def get_config(variant: str = "paper") -> ConfigDict:
     config = ConfigDict()
-    config.experiment = "subtitles.training.laughter"
+    config.experiment = "embedded.laughter_detector"
     config.seed = 0
     config.model = ConfigDict({"widths": (128, 64, 32, 32), "norm": "group"})
     config.data = ConfigDict({"train": 500})

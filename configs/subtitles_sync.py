@@ -38,7 +38,7 @@ SMALL = {
 
 def get_config(variant: str = "paper") -> ConfigDict:
     config = ConfigDict()
-    config.experiment = "subtitles.training.sync"
+    config.experiment = "embedded.av_sync"
     config.seed = 0
     config.model = ConfigDict({"norm": "group", "heat": "probability", "short_side": 256})
     config.data = ConfigDict({"moments": 20, "shift": 15, "shift_step": 1})

@@ -29,7 +29,7 @@ def get_config(variant: str = "paper") -> ConfigDict:
         raise ValueError(f"variants are {', '.join(VARIANTS)}, not {variant}")
     config = ConfigDict(
         {
-            "experiment": "subtitles/tv",
+            "experiment": "subtitles",
             "seed": 0,
             "train": {"steps": 300, "batch_size": 64},
             "optim": {"learning_rate": 0.01, "warmup_steps": 0, "weight_decay": 0.0},

@@ -13,7 +13,7 @@ VARIANTS = ("paper", "embedded")
 
 def get_config(variant: str = "paper") -> ConfigDict:
     config = ConfigDict()
-    config.experiment = "subtitles.training.voices"
+    config.experiment = "embedded.speaker_encoder"
     config.seed = 0
     config.model = ConfigDict({"norm": "group", "channels_in_group": 32})
     config.data = ConfigDict({"scales": 48, "sayings": 40, "seconds": 3.0, "scale": 30.0, "margin": 0.2})

@@ -19,7 +19,7 @@ VARIANTS = ("paper", "embedded")
 
 
 def get_config(variant: str = "paper") -> ConfigDict:
-    config = paper("tcr.discriminative", {}, batch_size=64, epochs=24, learning_rate=1e-4, warmup_steps=1000)
+    config = paper("tcr.heads", {}, batch_size=64, epochs=24, learning_rate=1e-4, warmup_steps=1000)
     config.model.tcr.queries = 32
     data = {
         "task": "counting",

@@ -32,6 +32,6 @@ def get_config(variant: str = "paper") -> ConfigDict:
         section = small("ego4d", ROUTINES, options=SHORT_SIGHT, prompt_length=64, target_length=62)
         section |= {"exercises_per_video": 1, "eval_exercises": 1}
     lta = {**section, "recipe": "lta", "eval": "val", "ablations": ("text_only", "iterative")}
-    config = paper("tcr.finetune", {"lta": lta}, batch_size=64, epochs=20, learning_rate=1e-5, warmup_steps=1000)
+    config = paper("tcr", {"lta": lta}, batch_size=64, epochs=20, learning_rate=1e-5, warmup_steps=1000)
     config.init = ConfigDict({"checkpoint": "runs/tcr_ytt_pretrain"})
     return embed(config, weights=PRACTISED) if variant == "embedded" else config

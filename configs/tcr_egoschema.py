@@ -26,6 +26,6 @@ def get_config(variant: str = "paper") -> ConfigDict:
         "narration": {**ego, "recipe": "narration", "eval": None},
         "egoschema": {**schema, "recipe": "egoschema", "train": None, "eval": "subset"},
     }
-    config = paper("tcr.finetune", tasks, batch_size=64, epochs=20, learning_rate=1e-5, warmup_steps=1000)
+    config = paper("tcr", tasks, batch_size=64, epochs=20, learning_rate=1e-5, warmup_steps=1000)
     config.init = ConfigDict({"checkpoint": "runs/tcr_ytt_pretrain"})
     return embed(config) if variant == "embedded" else config

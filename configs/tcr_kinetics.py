@@ -22,7 +22,7 @@ VARIANTS = ("paper", "selection", "embedded", "selection_embedded")
 
 
 def get_config(variant: str = "paper") -> ConfigDict:
-    config = paper("tcr.discriminative", {}, batch_size=128, epochs=10, learning_rate=1e-4, warmup_steps=1000)
+    config = paper("tcr.heads", {}, batch_size=128, epochs=10, learning_rate=1e-4, warmup_steps=1000)
     config.model.tcr.queries = 32
     data = {"task": "recognition", "manual_dir": "data/kinetics400", "frames": 300, "classes": 400}
     if variant.startswith("selection"):

@@ -23,6 +23,6 @@ def get_config(variant: str = "paper") -> ConfigDict:
     if variant == "embedded":
         section = small("msrvtt", {"train": 80, "test": 40}, prompt_length=16, target_length=18)
     msrvtt = {**section, "recipe": "msrvtt", "eval": "test"}
-    config = paper("tcr.finetune", {"msrvtt": msrvtt}, batch_size=128, epochs=20, learning_rate=1e-5, warmup_steps=2000)
+    config = paper("tcr", {"msrvtt": msrvtt}, batch_size=128, epochs=20, learning_rate=1e-5, warmup_steps=2000)
     config.init = ConfigDict({"checkpoint": "runs/tcr_ytt_pretrain"})
     return embed(config) if variant == "embedded" else config

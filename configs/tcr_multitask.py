@@ -58,7 +58,7 @@ def get_config(variant: str = "paper") -> ConfigDict:
             "condition_length": 12,
             "prompt_length": 62,
         }
-    config = paper("tcr.finetune", tasks, batch_size=64, epochs=20, learning_rate=1e-5, warmup_steps=1000)
+    config = paper("tcr", tasks, batch_size=64, epochs=20, learning_rate=1e-5, warmup_steps=1000)
     config.data.nextqa = ConfigDict(nextqa)
     config.init = ConfigDict({"checkpoint": "runs/tcr_ytt_pretrain"})
     return embed(config, weights=PRACTISED) if variant == "embedded" else config

@@ -20,7 +20,7 @@ VARIANTS = ("paper", "short", "embedded")
 
 def get_config(variant: str = "paper") -> ConfigDict:
     config = ConfigDict()
-    config.experiment = "tcr"
+    config.experiment = "tcr.nextqa"
     config.seed = 0
     config.precision = "bfloat16"
     config.model = ConfigDict(

@@ -1,10 +1,10 @@
-"""Initialising the small TCR on StoryWorld (storyjax/tcr/align.py); ships as storyjax/weights/shipped/tcr_storyworld.
+"""Initialising the small TCR on StoryWorld, which ships as storyjax/weights/shipped/tcr_storyworld.
 
     python -m storyjax.main --config=configs/tcr_storyworld_init.py --workdir=runs/tcr_init
 
 The seed of the thesis's stages (i) and (ii) (§3.2.2). `paper` is the recipe of the shipped weights (the README beside
 them tells the runs), `embedded` the same at a size for two CPU cores. `practised` goes on from the shipped ones,
-between the tower and storyworld_t5_practised, with [TRG] and [LTA] (storyjax/tcr/practice.py); ships as
+between the tower and storyworld_t5_practised, with [TRG] and [LTA] (storyjax/embedded/tcr_sequences.py); ships as
 tcr_storyworld_practised.
 """
 
@@ -24,7 +24,7 @@ PRACTICE = {
 
 def get_config(variant: str = "paper") -> ConfigDict:
     config = ConfigDict()
-    config.experiment = "tcr.align"
+    config.experiment = "embedded.tcr_alignment"
     config.seed = 0
     config.model = ConfigDict(
         {

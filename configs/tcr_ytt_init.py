@@ -25,7 +25,7 @@ def get_config(variant: str = "paper") -> ConfigDict:
     # One sentence a film: two of one film would be negatives of each other.
     section |= {"exercises_per_video": 1, "eval_exercises": 1, "prompt_length": 1, "target_length": 1}
     ytt = {**section, "recipe": "matching", "eval": "val"}
-    config = paper("tcr.pretrain", {"ytt": ytt}, batch_size=256, epochs=10, learning_rate=1e-4, warmup_steps=1000)
+    config = paper("tcr.contrastive", {"ytt": ytt}, batch_size=256, epochs=10, learning_rate=1e-4, warmup_steps=1000)
     if variant == "embedded":
         embed(config, batch_size=8)
         config.init = ConfigDict({"checkpoint": None})

@@ -27,6 +27,6 @@ def get_config(variant: str = "paper") -> ConfigDict:
         name: {**section, "recipe": name, "weight": weight, "eval": "val" if name == "captioning" else None}
         for name, weight in WEIGHTS.items()
     }
-    config = paper("tcr.finetune", tasks, batch_size=256, epochs=10, learning_rate=1e-4, warmup_steps=1000)
+    config = paper("tcr", tasks, batch_size=256, epochs=10, learning_rate=1e-4, warmup_steps=1000)
     config.init = ConfigDict({"checkpoint": "runs/tcr_ytt_init", "skip": "(head|tcr/llm_projection)/.*"})
     return embed(config) if variant == "embedded" else config

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-from storyjax.errors import StoryjaxError, nearest
+from storyjax.core.errors import StoryjaxError, nearest
 
 HELP = """\
 usage: python -m storyjax.main --config=FILE[:VARIANT] --workdir=DIR [--mode=MODE] [--config.KEY=VALUE ...]
@@ -77,7 +77,7 @@ def _main(argv: list[str]) -> int:
             raise StoryjaxError(f"--{name} is missing; --help tells what it is.")
 
     # From here on the imports take a second or two, which neither --help nor a slip in the command should wait for.
-    from storyjax.configuration import load_config, override
+    from storyjax.core.config import load_config, override
     from storyjax.train.settings import CHAPTER_SECTIONS, complete, read_settings
 
     config = complete(load_config(flags["config"]))

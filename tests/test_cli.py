@@ -11,8 +11,8 @@ import pytest
 import tiny_tcr
 from PIL import Image
 
-from storyjax.cli import run
-from storyjax.storyworld.nextqa import COLUMNS
+from storyjax.cli.main import run
+from storyjax.storyworld.export.nextqa import COLUMNS
 from storyjax.tcr import predict
 
 
@@ -37,7 +37,7 @@ def here(folder: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> pathlib.Path:
 
 def test_help_is_quick_and_loads_no_jax(tmp_path: pathlib.Path) -> None:
     code = (
-        "import sys; from storyjax.cli import run; code = run(['--help']);"
+        "import sys; from storyjax.cli.main import run; code = run(['--help']);"
         " assert not {'jax', 'numpy', 'tensorflow_datasets'} & set(sys.modules); sys.exit(code)"
     )
     before = resource.getrusage(resource.RUSAGE_CHILDREN)

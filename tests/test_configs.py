@@ -38,7 +38,7 @@ def variants() -> list:
 def test_every_variant_has_shapes_and_trains_something(path: Path, variant: str) -> None:
     config = load(path, variant)
     read_settings(config)
-    if config.experiment == "towers.clip":
+    if config.experiment == "embedded.clip":
         config.data.train = config.data.val = 0  # shapes need no films
     experiment = build_experiment(config)
     shapes = jax.eval_shape(experiment.init, jax.random.key(0))
@@ -46,7 +46,7 @@ def test_every_variant_has_shapes_and_trains_something(path: Path, variant: str)
     assert jax.tree.leaves(trainable)
     assert experiment.tasks
     assert experiment.evaluators
-    if config.experiment in ("tcr", "tcr.align", "tcr.finetune"):
+    if config.experiment in ("tcr", "tcr.nextqa", "embedded.tcr_alignment"):
         assert set(trainable) == {"tcr"}
         assert set(frozen) == {"vision", "llm"}
     elif config.experiment.startswith("tcr"):  # without a language model (§3.2.2, stage (i); §3.6.3)

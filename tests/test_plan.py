@@ -11,11 +11,11 @@ import pytest
 from jax.sharding import AbstractMesh
 from tiny_tcr import write_checkpoint
 
-from storyjax.cli import run
-from storyjax.errors import StoryjaxError
-from storyjax.train.plan import Plan, Planner, Report, _overrun, counted, most_frames, parse_mesh
-from storyjax.train.plan_report import table, to_json
-from storyjax.train.tpu import CHIPS, Slice, find_slice
+from storyjax.cli.main import run
+from storyjax.core.errors import StoryjaxError
+from storyjax.plan.compile import Plan, Planner, Report, _overrun, counted, most_frames, parse_mesh
+from storyjax.plan.report import table, to_json
+from storyjax.plan.tpu import CHIPS, Slice, find_slice
 
 needs_compiler = pytest.mark.skipif(importlib.util.find_spec("libtpu") is None, reason="libtpu is not installed")
 SLICE = Slice("v5e:2x2", CHIPS["v5e"], [None] * 4, 4, "0.0")
@@ -106,9 +106,9 @@ def test_the_compilers_refusal_is_read():
 )
 def test_slips_are_told_in_one_line(arguments, said, capsys, monkeypatch):
     monkeypatch.setattr(
-        "storyjax.train.plan.find_slice", lambda name: SLICE if name == SLICE.name else find_slice(name)
+        "storyjax.plan.compile.find_slice", lambda name: SLICE if name == SLICE.name else find_slice(name)
     )
-    monkeypatch.setattr("storyjax.train.plan.Mesh", lambda devices, axes: AbstractMesh(devices.shape, axes))
+    monkeypatch.setattr("storyjax.plan.compile.Mesh", lambda devices, axes: AbstractMesh(devices.shape, axes))
     config = Path(__file__).parents[1] / "configs" / "tcr_nextqa.py"
     assert run(["plan", f"--config={config}", *arguments]) == 2
     captured = capsys.readouterr()

@@ -10,12 +10,12 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
+from storyjax.core.params_io import flatten, save_tree
 from storyjax.data.text import WordTokenizer
-from storyjax.nn.t5 import T5Config
-from storyjax.nn.vit import ViTConfig
-from storyjax.storyworld.vocabulary import vocabulary
+from storyjax.models.t5 import T5Config
+from storyjax.models.vit import ViTConfig
+from storyjax.storyworld.story.vocabulary import vocabulary
 from storyjax.tcr.config import make_model
-from storyjax.weights.tree_io import flatten, save_tree
 
 QUESTION, OPTIONS = "what did ana do right after ben danced ?", ["danced", "sang", "cried", "slept", "waved"]
 
@@ -33,7 +33,7 @@ def write_checkpoint(folder: Path, seed: int = 0, tcr: dict | None = None) -> Pa
     tokenizer.save(folder / "llm" / "tokenizer.json")
     config = ConfigDict(
         {
-            "experiment": "tcr",
+            "experiment": "tcr.nextqa",
             "precision": "float32",
             "model": {
                 "vision": {"weights": str(folder / "vision")},

@@ -10,7 +10,7 @@ of the level looked at. Ours and theirs run turn by turn in one process; a ratio
 medians: above 1 is faster. Forward is without gradients; backward is towards values, places and weights.
 
 The bytes that XLA counts for a TPU count a loop's body once; beside them stand the bytes with loops counted as often as
-they run (storyjax/train/hlo_cost.py).
+they run (storyjax/plan/hlo_cost.py).
 """
 
 import argparse
@@ -65,7 +65,7 @@ def ours(shapes: tuple[tuple[int, int], ...]) -> dict[str, Callable[..., Any]]:
     """Forward, and forward + backward, not yet compiled."""
     import jax
 
-    from storyjax.nn.deformable import deformable_attention
+    from storyjax.nn.deformable_attention import deformable_attention
 
     def forward(*arrays: Any) -> Any:
         return deformable_attention(*arrays, shapes)
@@ -146,8 +146,8 @@ def plan(arguments: argparse.Namespace) -> dict[str, Any]:
     import jax.numpy as jnp
     from jax.sharding import SingleDeviceSharding
 
-    from storyjax.train.hlo_cost import program_cost
-    from storyjax.train.tpu import find_slice
+    from storyjax.plan.hlo_cost import program_cost
+    from storyjax.plan.tpu import find_slice
 
     found = find_slice(arguments.topology)
     sharding = SingleDeviceSharding(found.devices[0])

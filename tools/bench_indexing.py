@@ -23,10 +23,10 @@ from pathlib import Path
 
 import av
 
-from storyjax.errors import StoryjaxError
+from storyjax.core.errors import StoryjaxError
 from storyjax.search.indexing import CLIP_S
 from storyjax.search.store import FILE
-from storyjax.storyworld.world import render_missing
+from storyjax.storyworld.render.world import render_missing
 
 _FIRST_SEED = 14_000_000  # beyond all stories that something is trained on
 _SECONDS = 45  # a story, about

@@ -59,7 +59,7 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
 
 def tcr_config(arguments: argparse.Namespace) -> Any:
     """The TCR's sizes. Its table of words is small here: the reference has none, and looking up costs nothing."""
-    from storyjax.configuration import from_config
+    from storyjax.core.config import from_config
     from storyjax.tcr.resampler import TcrConfig
 
     changes = {key: json.loads(value) for key, _, value in (pair.partition("=") for pair in arguments.tcr)}
@@ -83,11 +83,11 @@ def ours(arguments: argparse.Namespace, frames: int, dtype: str = "float32", bat
     import jax
     import jax.numpy as jnp
 
-    from storyjax.nn.t5 import T5, T5Config
-    from storyjax.nn.vit import ViT, ViTConfig
+    from storyjax.models.t5 import T5, T5Config
+    from storyjax.models.vit import ViT, ViTConfig
+    from storyjax.tcr.frame_stream import Streaming
     from storyjax.tcr.model import VideoLanguageModel
     from storyjax.tcr.resampler import Tcr
-    from storyjax.tcr.stream import Streaming
 
     config = tcr_config(arguments)
     # The towers are never run; the vision tower's width is what the resampler is made for.
@@ -294,7 +294,7 @@ def on_accelerator(arguments: argparse.Namespace) -> dict[str, Any]:
     import jax
     import jax.numpy as jnp
 
-    from storyjax.nn.vit import VIT_G14_BLIP2, ViT
+    from storyjax.models.vit import VIT_G14_BLIP2, ViT
 
     device = jax.devices()[0]
     if device.platform == "cpu":

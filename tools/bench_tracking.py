@@ -31,7 +31,7 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
 
 def pictures() -> Iterator[np.ndarray]:
     """Frames (y, x, 3) uint8 without an end."""
-    from storyjax.storyworld.tracks import plan_sequence, render_sequence
+    from storyjax.storyworld.story.tracks import plan_sequence, render_sequence
 
     for seed in itertools.count(70_000_000):
         for image, _ in render_sequence(plan_sequence(seed)):

@@ -17,7 +17,7 @@ from pathlib import Path
 import av
 import numpy as np
 
-from storyjax.storyworld.lines import TEXTS
+from storyjax.storyworld.story.dialogue import TEXTS
 
 VOICES = ("kal16", "awb", "rms", "slt")
 RATE, BITS_PER_SECOND = 16_000, 18_000

@@ -16,14 +16,14 @@ from pathlib import Path
 import numpy as np
 from ml_collections import ConfigDict
 
+from storyjax.core.params_io import save_tree
 from storyjax.pi_map.config import frozen_embed, make_model
 from storyjax.pi_map.data import resize
 from storyjax.pi_map.enrolment import Bank
 from storyjax.pi_map.localise import draw_ellipse
-from storyjax.storyworld.belongings import COLOURS, MARKINGS, draw_belongings, draw_scene, render_scene
-from storyjax.storyworld.thisismy import describe_fully
+from storyjax.storyworld.draw.personal_objects import COLOURS, MARKINGS, draw_belongings, draw_scene, render_scene
+from storyjax.storyworld.export.thisismy import describe_fully
 from storyjax.train.checkpoint import load_trainable
-from storyjax.weights.tree_io import save_tree
 
 SHIPPED = Path(__file__).resolve().parents[1] / "storyjax" / "weights" / "shipped"
 THINGS, PHOTOGRAPHS, SEED = 30, 2, 9_000

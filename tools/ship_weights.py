@@ -16,19 +16,19 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from storyjax.configuration import from_config
+from storyjax.core.config import from_config
+from storyjax.core.params_io import flatten, save_tree
 from storyjax.data.text import WordTokenizer
-from storyjax.nn.clip import ClipConfig
-from storyjax.nn.ecapa import EcapaConfig
-from storyjax.nn.laughter import LaughterConfig
-from storyjax.nn.lwtnet import LwtConfig
-from storyjax.nn.seresnet import SEResNetConfig
-from storyjax.nn.t5 import T5Config
-from storyjax.storyworld.descriptions import generic_vocabulary
-from storyjax.storyworld.vocabulary import vocabulary
+from storyjax.models.clip import ClipConfig
+from storyjax.models.ecapa import EcapaConfig
+from storyjax.models.laughter import LaughterConfig
+from storyjax.models.lwtnet import LwtConfig
+from storyjax.models.seresnet import SEResNetConfig
+from storyjax.models.t5 import T5Config
+from storyjax.storyworld.story.descriptions import generic_vocabulary
+from storyjax.storyworld.story.vocabulary import vocabulary
 from storyjax.train.checkpoint import load_trainable
 from storyjax.train.experiment import build_experiment
-from storyjax.weights.tree_io import flatten, save_tree
 
 SHIPPED = Path(__file__).resolve().parents[1] / "storyjax" / "weights" / "shipped"
 
@@ -43,15 +43,15 @@ _HEAD_DATA = ("task", "frames", "condition_length", "classes", "hidden", "change
 # The networks of the subtitles: their config's class, and where they are in the parameters; what else there is helped
 # in training only.
 _NETWORKS = {
-    "subtitles.training.voices": (EcapaConfig, "voice/"),
-    "subtitles.training.laughter": (LaughterConfig, "laughter/"),
-    "subtitles.training.sync": (LwtConfig, "lwtnet/"),
+    "embedded.speaker_encoder": (EcapaConfig, "voice/"),
+    "embedded.laughter_detector": (LaughterConfig, "laughter/"),
+    "embedded.av_sync": (LwtConfig, "lwtnet/"),
 }
 
 
 def make_tokenizer(config: dict) -> WordTokenizer:
     """The words of a tower."""
-    generic = config["experiment"] == "towers.generic_clip"
+    generic = config["experiment"] == "embedded.clip_generic"
     return WordTokenizer.from_words(generic_vocabulary() if generic else vocabulary())
 
 
@@ -60,10 +60,10 @@ def architecture(config: dict) -> dict:
     if config["experiment"] in _NETWORKS:
         return dataclasses.asdict(from_config(_NETWORKS[config["experiment"]][0], config["model"]))
     tokenizer = WordTokenizer.from_words(vocabulary())
-    if config["experiment"] == "towers.t5":
+    if config["experiment"] == "embedded.t5":
         llm = from_config(T5Config, {**config["model"], "vocab_size": tokenizer.vocab_size})
         return {"llm": dataclasses.asdict(llm)}
-    if config["experiment"] == "towers.faces":
+    if config["experiment"] == "embedded.face_encoder":
         return dataclasses.asdict(from_config(SEResNetConfig, config["model"]))
     if config["experiment"] == "clip_pad":
         return {
@@ -72,11 +72,11 @@ def architecture(config: dict) -> dict:
         }
     if config["experiment"] == "mqt":
         return {"experiment": "mqt", "model": config["model"], "data": {"size": config["data"]["size"]}}
-    if config["experiment"] in ("towers.clip", "towers.generic_clip"):
+    if config["experiment"] in ("embedded.clip", "embedded.clip_generic"):
         tokenizer = make_tokenizer(config)
         text = {**config["model"]["text"], "vocab_size": tokenizer.vocab_size, "eos_id": tokenizer.eos_id}
         return dataclasses.asdict(from_config(ClipConfig, {**config["model"], "text": text}))
-    if config["experiment"] == "tcr.discriminative":
+    if config["experiment"] == "tcr.heads":
         kept = {key: config["data"][key] for key in _HEAD_DATA if key in config["data"]}
         return {"experiment": config["experiment"], "model": config["model"], "data": {**kept, "manual_dir": ""}}
     shapes = {key: config["data"][key] for key in ("frames", "condition_length") if key in config["data"]}
@@ -109,7 +109,7 @@ def main() -> None:
     (folder / "config.json").write_text(json.dumps(architecture(config), indent=2) + "\n")
     if (arguments.run / "results.json").exists():
         shutil.copy(arguments.run / "results.json", folder / "results.json")
-    if config["experiment"].startswith("towers.") and config["experiment"] != "towers.faces":
+    if config["experiment"].startswith("towers.") and config["experiment"] != "embedded.face_encoder":
         make_tokenizer(config).save(folder / "tokenizer.json")
 
 

@@ -8,11 +8,11 @@ import numpy as np
 from jaxtyping import Int32, UInt8
 from PIL import Image
 
+from storyjax.core.errors import StoryjaxError
 from storyjax.data.builders.media import MediaSource
 from storyjax.data.images import decode_image
 from storyjax.data.text import Tokenizer, encode_spliced
 from storyjax.data.video import decode_frames, probe, sample_times
-from storyjax.errors import StoryjaxError
 from storyjax.train.experiment import Batch
 
 MARKER = "*TOK*"

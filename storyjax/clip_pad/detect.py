@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
-from storyjax.errors import StoryjaxError
+from storyjax.core.errors import StoryjaxError
 
 Box = tuple[float, float, float, float]
 _LONGER_SIDE = 480  # pixels: the cascade looks at photos at this size, or smaller

@@ -17,9 +17,10 @@ from jaxtyping import Bool, Float
 from storyjax.clip_pad.data import MARKER, Faces, Query, Sizes, encode
 from storyjax.clip_pad.model import ClipPad
 from storyjax.data.pipeline import Stream, eval_stream
+from storyjax.data.streams import StreamSpec
 from storyjax.data.text import Tokenizer
 from storyjax.metrics.retrieval import hit_at, mean_average_precision, ranks
-from storyjax.train.experiment import Batch, Evaluator, Params, StreamSpec
+from storyjax.train.experiment import Batch, Evaluator, Params
 
 Matrix = Float[np.ndarray, "q n"]
 ZERO_SHOT = "zero_shot"

@@ -47,7 +47,7 @@ class PersonContrast:
         stand for unknown names.
         """
         model = self.model
-        if "clips" in batch:  # the frozen networks have looked before (storyjax/clip_pad/bank.py)
+        if "clips" in batch:  # the frozen networks have looked before (storyjax/clip_pad/feature_cache.py)
             described, clips = mean_of_descriptions(batch["descriptions"], batch["face_valid"]), batch["clips"]
         else:
             described = model.mean_description(params, batch["faces"], batch["face_valid"])

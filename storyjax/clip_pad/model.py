@@ -8,9 +8,9 @@ from flax import linen as nn
 from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, Int, UInt8
 
-from storyjax.nn.clip import CLIP_VIT_B32, Clip, ClipConfig, unit_norm
-from storyjax.nn.pixels import normalise
-from storyjax.nn.seresnet import SE_RESNET_50_128D, SEResNet, SEResNetConfig, centre
+from storyjax.models.clip import CLIP_VIT_B32, Clip, ClipConfig, unit_norm
+from storyjax.models.seresnet import SE_RESNET_50_128D, SEResNet, SEResNetConfig, centre
+from storyjax.nn.image_normalisation import normalise
 from storyjax.train.experiment import Params
 
 # What trains (§4.3): the adaptor and the text encoder, with its projection to the common space. The inverse

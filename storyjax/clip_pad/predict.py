@@ -21,14 +21,14 @@ from storyjax.clip_pad.config import make_model, make_tokenizer, pretrained
 from storyjax.clip_pad.data import MARKER, Sizes, encode, resize
 from storyjax.clip_pad.detect import DETECTORS, Box
 from storyjax.clip_pad.model import ClipPad
-from storyjax.configuration import choose, from_config
+from storyjax.core.config import choose, from_config
+from storyjax.core.errors import StoryjaxError
+from storyjax.core.params_io import flatten, unflatten, weights_folder
 from storyjax.data.text import Tokenizer
-from storyjax.errors import StoryjaxError
-from storyjax.search.personal import PERSON, PhotoError, fingerprint, replace_names
+from storyjax.search.protocol import PERSON, PhotoError, fingerprint, replace_names
 from storyjax.train.checkpoint import load_trainable
 from storyjax.train.experiment import Params
 from storyjax.train.params import check_given
-from storyjax.weights.tree_io import flatten, unflatten, weights_folder
 
 DEFAULT = "shipped:clip_pad_storyworld"
 _BATCH = 32  # images that are embedded at a time; the last batch is filled up, so that one program does for all
@@ -43,7 +43,7 @@ class Detector(Protocol):
 
 
 class PersonFinder:
-    """A `storyjax.search.personal.Personaliser` for people.
+    """A `storyjax.search.protocol.Personaliser` for people.
 
     Args:
         model, params: CLIP-PAD and all its parameters.

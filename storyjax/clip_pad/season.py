@@ -14,10 +14,10 @@ from jaxtyping import Bool
 from storyjax.clip_pad.data import MODES, Albums, Query, Sizes, who
 from storyjax.clip_pad.evaluate import ZERO_SHOT, Asked, Embedded, Lookup, QueryList, scores
 from storyjax.clip_pad.model import ClipPad
+from storyjax.core.errors import StoryjaxError, nearest
 from storyjax.data.builders.media import MediaSource
 from storyjax.data.text import Tokenizer
 from storyjax.data.video import decode_frames, probe
-from storyjax.errors import StoryjaxError, nearest
 from storyjax.metrics.retrieval import ranks
 
 CLIP_SECONDS, FRAMES = 2.0, 16

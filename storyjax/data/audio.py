@@ -14,7 +14,7 @@ import av
 import numpy as np
 from jaxtyping import Float32
 
-from storyjax.errors import StoryjaxError
+from storyjax.core.errors import StoryjaxError
 
 RATE = 16_000
 # A track is laid where its timestamps say, but smaller steps of theirs (seconds) are rounding of the container's.

@@ -7,7 +7,7 @@ worker must see the same paths (a network disk, or a bucket mounted as one). Nee
 import importlib.util
 from collections.abc import Callable, Sequence
 
-from storyjax.errors import StoryjaxError
+from storyjax.core.errors import StoryjaxError
 
 
 def run_shards(work: Callable[[int], str], shards: Sequence[int], options: Sequence[str] = ()) -> None:

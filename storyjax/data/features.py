@@ -33,8 +33,8 @@ import numpy as np
 from array_record.python.array_record_module import ArrayRecordReader, ArrayRecordWriter
 from jaxtyping import Array, Float, Float32, Float64, Num
 
+from storyjax.core.errors import StoryjaxError
 from storyjax.data.video import sample_times
-from storyjax.errors import StoryjaxError
 
 Dtype = Literal["bfloat16", "float16", "int8"]
 DTYPES = get_args(Dtype)

@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from storyjax.errors import StoryjaxError
+from storyjax.core.errors import StoryjaxError
 
 # What a folder of photos may hold; other files in it are no photos.
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")

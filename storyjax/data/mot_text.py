@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float32, Int32
 
-from storyjax.errors import StoryjaxError
+from storyjax.core.errors import StoryjaxError
 
 UNKNOWN = -1
 # MOT16's and MOT17's classes: what is tracked, and what a tracker may find or not without being judged by it.

@@ -23,8 +23,8 @@ import grain
 import numpy as np
 from grain.experimental import ThreadPrefetchIterDataset
 
-from storyjax.errors import StoryjaxError
-from storyjax.train.experiment import StreamSpec
+from storyjax.core.errors import StoryjaxError
+from storyjax.data.streams import StreamSpec
 
 Arrays = dict[str, Any]  # of numpy arrays and scalars
 # (record, generator) -> arrays of the same shapes for every record. Raise StoryjaxError where the record is broken.

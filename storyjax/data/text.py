@@ -11,7 +11,7 @@ from jaxtyping import Int32
 from tokenizers import Tokenizer as Backend
 from tokenizers import models, normalizers, pre_tokenizers
 
-from storyjax.errors import StoryjaxError
+from storyjax.core.errors import StoryjaxError
 
 PAD, EOS, UNK = "<pad>", "</s>", "<unk>"
 

@@ -20,7 +20,7 @@ import numpy as np
 from av.video.reformatter import VideoReformatter
 from jaxtyping import Float32, Float64, UInt8
 
-from storyjax.errors import StoryjaxError
+from storyjax.core.errors import StoryjaxError
 
 Source = str | os.PathLike | bytes
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from storyjax.errors import StoryjaxError
+from storyjax.core.errors import StoryjaxError
 
 
 @dataclass(frozen=True)

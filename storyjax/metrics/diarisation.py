@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from storyjax.errors import StoryjaxError
+from storyjax.core.errors import StoryjaxError
 
 COLLAR_S = 0.25
 """§6.3.2: so much before and after every boundary of the ground truth is not counted."""

@@ -12,8 +12,8 @@ import numpy as np
 from jaxtyping import Float, Float64
 from scipy.optimize import linear_sum_assignment
 
+from storyjax.core.errors import StoryjaxError
 from storyjax.data.mot_text import Rows, by_frame, no_rows
-from storyjax.errors import StoryjaxError
 
 MATCHED = 0.5  # the IoU from which a box counts as found
 

@@ -18,7 +18,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 from scipy.optimize import linear_sum_assignment
 
-from storyjax.errors import StoryjaxError
+from storyjax.core.errors import StoryjaxError
 from storyjax.mqt.memory import Candidates, Distance, Hypothesis, Memory, Track, overlaps, suppressed
 
 Protocol = Literal["private", "public", "private_public", "user"]

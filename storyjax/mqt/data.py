@@ -13,10 +13,10 @@ import numpy as np
 from jaxtyping import Float32, Int32, UInt8
 from PIL import Image
 
+from storyjax.core.errors import StoryjaxError
 from storyjax.data.builders.frames import FrameSource
 from storyjax.data.images import decode_image
 from storyjax.data.pipeline import RandomAccess
-from storyjax.errors import StoryjaxError
 
 Window = tuple[float, float, float, float]
 WHOLE: Window = (0.0, 0.0, 1.0, 1.0)

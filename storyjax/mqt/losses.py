@@ -11,11 +11,11 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
+from storyjax.models.clip import unit_norm
 from storyjax.mqt.aggregation import Outputs
 from storyjax.mqt.model import Found, Mqt, Seen, Tracks
 from storyjax.nn.boxes import giou, iou, pairwise_giou, pairwise_l1
-from storyjax.nn.clip import unit_norm
-from storyjax.nn.matching import assign_batch, take
+from storyjax.nn.hungarian import assign_batch, take
 from storyjax.train.experiment import Batch, Params
 
 Scalars = dict[str, Float[Array, ""]]

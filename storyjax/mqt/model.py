@@ -27,12 +27,12 @@ from flax import struct
 from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, UInt8
 
+from storyjax.models.clip import unit_norm
+from storyjax.models.deformable_detr import Decoder, DeformableDetrConfig, Encoder, FeaturePyramid
+from storyjax.models.resnet import standardise
 from storyjax.mqt.aggregation import Aggregation, Outputs, Scheme
 from storyjax.nn.boxes import clip_to_image
-from storyjax.nn.clip import unit_norm
-from storyjax.nn.deformable_detr import Decoder, DeformableDetrConfig, Encoder, FeaturePyramid
 from storyjax.nn.deformable_layers import Head, Pyramid, sine_embedding
-from storyjax.nn.resnet import standardise
 
 Kind = Literal["pos", "id", "both"]
 KINDS: tuple[Kind, ...] = ("pos", "id", "both")

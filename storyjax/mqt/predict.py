@@ -16,8 +16,9 @@ import numpy as np
 from jaxtyping import Float32, UInt8
 from ml_collections import ConfigDict
 
-from storyjax.configuration import choose
-from storyjax.errors import StoryjaxError
+from storyjax.core.config import choose
+from storyjax.core.errors import StoryjaxError
+from storyjax.core.params_io import flatten, unflatten, weights_folder
 from storyjax.mqt.association import Association, TrackerConfig
 from storyjax.mqt.config import init_parameters, make_model, pretrained, tracker_config
 from storyjax.mqt.data import WHOLE, cut_out
@@ -26,7 +27,6 @@ from storyjax.mqt.model import Found, Mqt, Tracks
 from storyjax.train.checkpoint import load_trainable
 from storyjax.train.experiment import Params
 from storyjax.train.params import check_given
-from storyjax.weights.tree_io import flatten, unflatten, weights_folder
 
 DEFAULT = "shipped:mqt_storyworld"
 

@@ -13,8 +13,8 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image, ImageDraw, ImageFont
 
-from storyjax.errors import StoryjaxError
-from storyjax.mqt.evaluate import Tracked
+from storyjax.core.errors import StoryjaxError
+from storyjax.mqt.eval_tracking import Tracked
 
 Picture = UInt8[np.ndarray, "y x 3"]
 _TRAIL = 30  # frames that a trail goes back

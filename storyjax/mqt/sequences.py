@@ -15,12 +15,12 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
+from storyjax.core.errors import StoryjaxError
 from storyjax.data.builders.frames import FrameSource, SequenceInfo
 from storyjax.data.builders.mot import read_seqinfo
 from storyjax.data.images import SUFFIXES, ImageError, decode_image, read_image
 from storyjax.data.mot_text import Rows, concatenate, no_rows, read_rows, rows
 from storyjax.data.video import _opened, probe
-from storyjax.errors import StoryjaxError
 
 Frame = tuple[int, UInt8[np.ndarray, "y x 3"] | None]
 Report = Callable[[str], None]

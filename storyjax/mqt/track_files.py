@@ -15,9 +15,9 @@ from typing import Any
 
 import numpy as np
 
+from storyjax.core.errors import StoryjaxError, nearest
 from storyjax.data.mot_text import Rows, format_line, rows
-from storyjax.errors import StoryjaxError, nearest
-from storyjax.mqt.evaluate import Picture, Tracked, Tracks, follow, from_first_boxes
+from storyjax.mqt.eval_tracking import Picture, Tracked, Tracks, follow, from_first_boxes
 from storyjax.mqt.render import Painter, check_writable, video_writer
 from storyjax.mqt.sequences import Report
 from storyjax.mqt.sequences import Sequence as Film

@@ -19,7 +19,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float
 
 from storyjax.nn.attention import dot_product_attention
-from storyjax.nn.deformable import Shapes, deformable_attention
+from storyjax.nn.deformable_attention import Shapes, deformable_attention
 from storyjax.nn.transformer import layer_norm
 
 

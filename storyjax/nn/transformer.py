@@ -9,7 +9,7 @@ from jax.nn.initializers import Initializer
 from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float
 
-from storyjax.errors import StoryjaxError, nearest
+from storyjax.core.errors import StoryjaxError, nearest
 from storyjax.nn.attention import MultiHeadAttention
 
 

@@ -5,7 +5,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
-from storyjax.errors import StoryjaxError
+from storyjax.core.errors import StoryjaxError
 
 
 @runtime_checkable

@@ -12,10 +12,10 @@ import numpy as np
 from jaxtyping import Bool, Float, UInt8
 from PIL import Image
 
+from storyjax.core.errors import StoryjaxError
 from storyjax.data.images import decode_image
 from storyjax.data.pipeline import RandomAccess
 from storyjax.data.video import decode_frames, probe, sample_times
-from storyjax.errors import StoryjaxError
 from storyjax.metrics.retrieval import Scores
 from storyjax.pi_map.captions import Captioner
 from storyjax.pi_map.localise import Detector, Pointing, box_at, point_out

@@ -17,12 +17,12 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float
 
-from storyjax.errors import StoryjaxError
+from storyjax.core.errors import StoryjaxError
+from storyjax.core.params_io import load_flat, load_metadata, save_tree
 from storyjax.pi_map.losses import LossConfig, personalisation_loss
 from storyjax.pi_map.model import PersonalClip
 from storyjax.pi_map.towers import FrozenClip
 from storyjax.train.experiment import Params
-from storyjax.weights.tree_io import load_flat, load_metadata, save_tree
 
 CHUNK = 10  # steps between two reports of progress
 

@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from storyjax.metrics import retrieval
-from storyjax.nn.clip import unit_norm
+from storyjax.models.clip import unit_norm
 from storyjax.pi_map.data import Collection, CollectionConfig, Pool
 from storyjax.pi_map.model import PersonalClip
 from storyjax.pi_map.towers import FrozenClip

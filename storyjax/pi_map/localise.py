@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image, ImageDraw
 
-from storyjax.errors import StoryjaxError
+from storyjax.core.errors import StoryjaxError
 
 Box = tuple[float, float, float, float]
 Pointing = Literal["ellipse", "crop"]

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from storyjax.nn.clip import unit_norm
+from storyjax.models.clip import unit_norm
 
 _NOTHING = -1e9
 

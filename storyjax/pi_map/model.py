@@ -10,9 +10,9 @@ from flax import linen as nn
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int, UInt8
 
-from storyjax.errors import StoryjaxError
-from storyjax.nn.clip import Clip, ClipConfig
-from storyjax.nn.pixels import normalise
+from storyjax.core.errors import StoryjaxError
+from storyjax.models.clip import Clip, ClipConfig
+from storyjax.nn.image_normalisation import normalise
 from storyjax.nn.transformer import activation
 from storyjax.train.experiment import Params
 

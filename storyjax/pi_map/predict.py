@@ -1,4 +1,4 @@
-"""Enrolling a particular thing from a few photos, and asking for it: `ThingFinder` (storyjax/search/personal.py).
+"""Enrolling a particular thing from a few photos, and asking for it: `ThingFinder` (storyjax/search/protocol.py).
 
 finder = ThingFinder.from_checkpoint()
 token = finder.enrol(photos, category="dog")
@@ -15,18 +15,18 @@ import numpy as np
 from jaxtyping import Float, Float32, UInt8
 from ml_collections import ConfigDict
 
-from storyjax.configuration import from_config
-from storyjax.errors import StoryjaxError
+from storyjax.core.config import from_config
+from storyjax.core.errors import StoryjaxError
+from storyjax.core.params_io import flatten, unflatten, weights_folder
 from storyjax.pi_map.config import make_model
 from storyjax.pi_map.data import resize, unit
 from storyjax.pi_map.enrolment import Bank, Enrolment, EnrolmentConfig
 from storyjax.pi_map.localise import Detector, Pointing, point_out
 from storyjax.pi_map.model import PersonalClip, embed_in_batches
 from storyjax.pi_map.towers import FrozenClip
-from storyjax.search.personal import THING, fingerprint, names_in, replace_names
+from storyjax.search.protocol import THING, fingerprint, names_in, replace_names
 from storyjax.train.checkpoint import load_trainable
 from storyjax.train.params import check_given
-from storyjax.weights.tree_io import flatten, unflatten, weights_folder
 
 SHIPPED = "shipped:pi_map_storyworld"
 
@@ -38,7 +38,7 @@ def clip_fingerprint(weights: Mapping[str, np.ndarray], part: str = "") -> str:
 
 
 class ThingFinder:
-    """A frozen CLIP with π: implements `storyjax.search.personal.Personaliser` for things."""
+    """A frozen CLIP with π: implements `storyjax.search.protocol.Personaliser` for things."""
 
     kind = THING
 

@@ -10,7 +10,8 @@ import numpy as np
 from jaxtyping import Array, Float
 from ml_collections import ConfigDict
 
-from storyjax.configuration import from_config
+from storyjax.core.config import from_config
+from storyjax.core.params_io import unflatten
 from storyjax.data.builders.imagenet import ImagenetSource, prepare
 from storyjax.data.images import decode_image
 from storyjax.data.pipeline import eval_stream, train_stream
@@ -18,9 +19,8 @@ from storyjax.pi_map.config import make_model
 from storyjax.pi_map.data import resize
 from storyjax.pi_map.losses import symmetric_cross_entropy
 from storyjax.pi_map.model import conditioning_start, embed_in_batches
-from storyjax.storyworld.imagenet import export_imagenet
+from storyjax.storyworld.export.imagenet import export_imagenet
 from storyjax.train.experiment import Batch, Experiment, Params, Task, summing_evaluator
-from storyjax.weights.tree_io import unflatten
 
 
 @dataclass(frozen=True)

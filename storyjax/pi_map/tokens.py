@@ -15,8 +15,8 @@ import numpy as np
 from jaxtyping import Float
 from ml_collections import ConfigDict
 
-from storyjax.errors import StoryjaxError, nearest
-from storyjax.weights.tree_io import load_flat, load_metadata, save_tree
+from storyjax.core.errors import StoryjaxError, nearest
+from storyjax.core.params_io import load_flat, load_metadata, save_tree
 
 Token = Float[np.ndarray, "c w"]
 
@@ -52,11 +52,12 @@ def find_token(tokens: Mapping[str, Token], name: str, where: str) -> Token:
 
 def learnt_tokens(run: str | Path) -> tuple[dict[str, Token], str]:
     """The tokens of all objects of a finished run of `configs/pi_map_*.py`, and the fingerprint of its CLIP."""
-    from storyjax.configuration import from_config
-    from storyjax.pi_map.config import PersonalData, frozen_embed, make_model, open_collection
+    from storyjax.core.config import from_config
+    from storyjax.core.params_io import unflatten
+    from storyjax.pi_map.config import frozen_embed, make_model
+    from storyjax.pi_map.experiment import PersonalData, open_collection
     from storyjax.pi_map.predict import clip_fingerprint
     from storyjax.train.checkpoint import load_trainable
-    from storyjax.weights.tree_io import unflatten
 
     run = Path(run)
     try:

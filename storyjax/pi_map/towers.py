@@ -11,11 +11,11 @@ from pathlib import Path
 
 import numpy as np
 
-from storyjax.configuration import choose, from_config
+from storyjax.core.config import choose, from_config
+from storyjax.core.errors import StoryjaxError
+from storyjax.core.params_io import load_flat, weights_folder
 from storyjax.data.text import HubTokenizer, Tokenizer, WordTokenizer, encode_spliced
-from storyjax.errors import StoryjaxError
-from storyjax.nn.clip import CLIP_VIT_B16, CLIP_VIT_B32, CLIP_VIT_L14, ClipConfig
-from storyjax.weights.tree_io import load_flat, weights_folder
+from storyjax.models.clip import CLIP_VIT_B16, CLIP_VIT_B32, CLIP_VIT_L14, ClipConfig
 
 PRESETS = {"clip_vit_b16": CLIP_VIT_B16, "clip_vit_b32": CLIP_VIT_B32, "clip_vit_l14": CLIP_VIT_L14}
 

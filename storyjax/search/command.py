@@ -15,14 +15,14 @@ import numpy as np
 from jaxtyping import Float32, UInt8
 from tqdm import tqdm
 
+from storyjax.core.errors import StoryjaxError
 from storyjax.data.images import SUFFIXES, read_image
-from storyjax.errors import StoryjaxError
 from storyjax.search.gallery import Entry, Gallery
+from storyjax.search.html_report import check_path, write_page
 from storyjax.search.indexing import build, check_request
 from storyjax.search.names import key
-from storyjax.search.page import check_path, write_page
-from storyjax.search.personal import PERSON, THING, Personaliser, PhotoError, names_in, replace_names
-from storyjax.search.searching import Found, Searcher
+from storyjax.search.protocol import PERSON, THING, Personaliser, PhotoError, names_in, replace_names
+from storyjax.search.query import Found, Searcher
 from storyjax.search.store import Store
 
 # Loads the model for a kind ("person", "thing").

@@ -20,10 +20,10 @@ import numpy as np
 from jaxtyping import Float32, UInt8
 from PIL import Image
 
-from storyjax.errors import StoryjaxError
+from storyjax.core.errors import StoryjaxError
+from storyjax.core.params_io import load_flat, save_tree
 from storyjax.search.names import folder_name, key, skeleton, tidy
-from storyjax.search.personal import PERSON, THING, Personaliser
-from storyjax.weights.tree_io import load_flat, save_tree
+from storyjax.search.protocol import PERSON, THING, Personaliser
 
 THUMBNAILS = 12
 THUMBNAIL_PIXELS = 128

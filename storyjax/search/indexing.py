@@ -20,12 +20,12 @@ from jaxtyping import Float32, UInt8
 from PIL import Image
 from tqdm import tqdm
 
+from storyjax.core.errors import StoryjaxError
 from storyjax.data.images import SUFFIXES as IMAGE_SUFFIXES
 from storyjax.data.images import ImageError, read_image
 from storyjax.data.stills import stream_stills
 from storyjax.data.video import VideoError, probe
-from storyjax.errors import StoryjaxError
-from storyjax.search.personal import Personaliser
+from storyjax.search.protocol import Personaliser
 from storyjax.search.store import BROKEN, CLIP, DONE, FRAME, IMAGE, KnownFile, Row, Store
 from storyjax.search.vectors import Vectors
 

@@ -8,7 +8,7 @@ import hashlib
 import re
 import unicodedata
 
-from storyjax.errors import StoryjaxError
+from storyjax.core.errors import StoryjaxError
 
 LONGEST = 60
 # Letters of other scripts that look like Latin ones; names are compared in lower case.

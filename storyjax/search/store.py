@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float32, Int64
 
-from storyjax.errors import StoryjaxError
+from storyjax.core.errors import StoryjaxError
 
 FILE = "index.sqlite"
 FORMAT = "1"

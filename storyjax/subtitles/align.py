@@ -16,8 +16,8 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float32, Int32
 
-from storyjax.errors import StoryjaxError
-from storyjax.subtitles.published import TrueLine
+from storyjax.core.errors import StoryjaxError
+from storyjax.subtitles.annotations import TrueLine
 from storyjax.subtitles.timeline import Word
 from storyjax.subtitles.writers import write_text
 

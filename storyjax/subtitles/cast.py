@@ -18,9 +18,9 @@ from typing import Any
 import numpy as np
 from jaxtyping import UInt8
 
+from storyjax.core.errors import StoryjaxError, nearest
 from storyjax.data.audio import load_audio
 from storyjax.data.images import SUFFIXES, ImageError, read_image
-from storyjax.errors import StoryjaxError, nearest
 
 MOST_PHOTOS = 10  # §6.1.1: 1 to 10
 UNKNOWN = "Unknown"

@@ -6,10 +6,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from storyjax.errors import StoryjaxError
+from storyjax.core.errors import StoryjaxError
 from storyjax.subtitles.cast import UNKNOWN, Cast, read_cast
 from storyjax.subtitles.pipeline import Models, SubtitleConfig, subtitle, write_json
-from storyjax.subtitles.products import Subtitles
+from storyjax.subtitles.records import Subtitles
 from storyjax.subtitles.writers import FORMATS, known_format, why, write_subtitles
 
 # What there is in place of the thesis's settings where faces are as large in the picture as in StoryWorld, and seasons

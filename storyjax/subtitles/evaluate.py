@@ -8,9 +8,9 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from storyjax.metrics.diarisation import DiarisationErrorRate, Turn, word_error_rate
+from storyjax.subtitles.annotations import AnnotatedEpisode, TrueLine
 from storyjax.subtitles.cast import UNKNOWN
-from storyjax.subtitles.products import STEPS, Subtitles
-from storyjax.subtitles.published import AnnotatedEpisode, TrueLine
+from storyjax.subtitles.records import STEPS, Subtitles
 
 LONG_S = 2.0  # §6.3.1: longer segments are looked at by themselves
 # What a segment's label is after each step.

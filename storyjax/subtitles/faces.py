@@ -15,11 +15,11 @@ from typing import Any, Literal
 import numpy as np
 from jaxtyping import Float32, UInt8
 
+from storyjax.core.errors import StoryjaxError
 from storyjax.data.video import VideoError
-from storyjax.errors import StoryjaxError
-from storyjax.search.personal import PhotoError
+from storyjax.search.protocol import PhotoError
 from storyjax.subtitles.cast import Cast, Member, read_photos
-from storyjax.subtitles.products import Face, Finder, Products
+from storyjax.subtitles.records import Face, Finder, Products
 from storyjax.subtitles.stages import file_state
 from storyjax.subtitles.timeline import Segment, Timeline
 

@@ -8,9 +8,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-from storyjax.configuration import from_config
-from storyjax.errors import StoryjaxError
-from storyjax.weights.tree_io import fit, load_flat, shipped, unflatten
+from storyjax.core.config import from_config
+from storyjax.core.errors import StoryjaxError
+from storyjax.core.params_io import fit, load_flat, shipped, unflatten
 
 T = TypeVar("T")
 _SHIPPED = "shipped:"

@@ -19,23 +19,13 @@ import numpy as np
 from jaxtyping import Float32
 from tqdm import tqdm
 
+from storyjax.core.errors import StoryjaxError
 from storyjax.data.audio import RATE
-from storyjax.errors import StoryjaxError
 from storyjax.subtitles.cast import Cast, read_voices
 from storyjax.subtitles.exemplars import Centroids, assign, keep_nearest, keep_pure, make_centroids
 from storyjax.subtitles.faces import Faces, Guesses, Known, Match
-from storyjax.subtitles.products import (
-    STEPS,
-    Finder,
-    Laughters,
-    Line,
-    Products,
-    Stage,
-    Subtitles,
-    Synchroniser,
-    Voices,
-)
 from storyjax.subtitles.recognition import Recogniser, RecognitionConfig, load_recogniser
+from storyjax.subtitles.records import STEPS, Finder, Laughters, Line, Products, Stage, Subtitles, Synchroniser, Voices
 from storyjax.subtitles.stages import (
     Laughter,
     Recognition,
@@ -111,22 +101,22 @@ def load_models(config: SubtitleConfig) -> Models:
     """The networks of a config."""
 
     def laughter() -> Laughters:
-        from storyjax.subtitles.laughter import LaughterDetector
+        from storyjax.subtitles.laughter_detector import LaughterDetector
 
         return LaughterDetector.from_folder(config.laughter)
 
     def sync() -> Synchroniser:
-        from storyjax.subtitles.sync import SyncDetector
+        from storyjax.subtitles.av_sync import SyncDetector
 
         return SyncDetector.from_folder(config.sync)
 
     def peaks(heat: np.ndarray) -> Sequence[tuple[float, float, float]]:
-        from storyjax.subtitles.sync import peaks as find
+        from storyjax.subtitles.av_sync import peaks as find
 
         return find(heat, config.peak, config.peaks)
 
     def voices() -> Voices:
-        from storyjax.subtitles.voices import VoiceEncoder
+        from storyjax.subtitles.speaker_encoder import VoiceEncoder
 
         return VoiceEncoder.from_folder(config.voices)
 

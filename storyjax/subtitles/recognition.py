@@ -15,7 +15,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import Float32
 
-from storyjax.errors import StoryjaxError, nearest
+from storyjax.core.errors import StoryjaxError, nearest
 from storyjax.subtitles.timeline import Segment, Timeline, Word
 
 _PIECE_S, _SEARCH_S = 480.0, 40.0  # how long a piece is at most, and within how much of its end it is cut

@@ -16,20 +16,12 @@ from typing import Any, TypeVar
 import numpy as np
 from jaxtyping import Float32, UInt8
 
+from storyjax.core.params_io import weights_folder
 from storyjax.data.audio import RATE
-from storyjax.subtitles.products import (
-    Laugh,
-    Laughters,
-    Peaks,
-    Products,
-    Synchroniser,
-    Voices,
-    VoiceVector,
-)
 from storyjax.subtitles.recognition import Recogniser, recognise, split_sentences
+from storyjax.subtitles.records import Laugh, Laughters, Peaks, Products, Synchroniser, Voices, VoiceVector
 from storyjax.subtitles.timeline import FPS, Segment, Timeline, Word
 from storyjax.subtitles.transcripts import read_transcript
-from storyjax.weights.tree_io import weights_folder
 
 _LAUGH_BLOCK_S, _LAUGH_MARGIN_S = 60.0, 1.0
 _LOOK_S = 10.0  # of a longer segment, so many seconds are looked at together

@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float32, Float64, UInt8
 
+from storyjax.core.errors import StoryjaxError
 from storyjax.data.audio import RATE, NoAudioError, Spool, open_spool, read_span, spool_audio
 from storyjax.data.video import VideoError, decode_frames, probe
-from storyjax.errors import StoryjaxError
 
 FPS = 25  # of the synchronisation network (§6.1.4)
 

@@ -14,9 +14,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from storyjax.errors import StoryjaxError, nearest
+from storyjax.core.errors import StoryjaxError, nearest
 from storyjax.subtitles.cast import UNKNOWN
-from storyjax.subtitles.products import Line, Subtitles
+from storyjax.subtitles.records import Line, Subtitles
 
 _SHORTEST_CUE_S = 0.3
 _FSI, _PDI = "\u2068", "\u2069"

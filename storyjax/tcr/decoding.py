@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from storyjax.data.text import Tokenizer
-from storyjax.nn.t5 import T5
+from storyjax.models.t5 import T5
 
 
 def sample(

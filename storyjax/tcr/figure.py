@@ -10,8 +10,8 @@ import numpy as np
 from jaxtyping import Float
 from PIL import Image, ImageDraw, ImageFont
 
+from storyjax.core.errors import StoryjaxError
 from storyjax.data.prompts import LETTERS
-from storyjax.errors import StoryjaxError
 from storyjax.tcr.predict import Answer, clock
 
 # All lengths in pixels.

@@ -12,12 +12,12 @@ import jax.numpy as jnp
 from einops import rearrange
 from jaxtyping import Array, Bool, Float, Int, Num, UInt8
 
-from storyjax.nn.pixels import normalise
-from storyjax.nn.t5 import T5
-from storyjax.nn.vit import ViT
-from storyjax.tcr.patches import all_patches, drop_patches, patch_order
+from storyjax.models.t5 import T5
+from storyjax.models.vit import ViT
+from storyjax.nn.image_normalisation import normalise
+from storyjax.tcr.frame_stream import Packed, Streaming, VideoStream, look_in_turn
+from storyjax.tcr.patch_dropout import all_patches, drop_patches, patch_order
 from storyjax.tcr.resampler import Tcr, time_to_bin
-from storyjax.tcr.stream import Packed, Streaming, VideoStream, look_in_turn
 
 
 class Resampled(NamedTuple):

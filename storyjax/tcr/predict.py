@@ -20,23 +20,23 @@ from jaxtyping import Array, Float, Int
 from ml_collections import ConfigDict
 from PIL import Image
 
+from storyjax.core.errors import StoryjaxError
+from storyjax.core.params_io import SHIPPED, flatten, unflatten, weights_folder
 from storyjax.data.prompts import LETTERS, caption_prompt, option_names, question_prompt
 from storyjax.data.text import Tokenizer, WordTokenizer, pad
 from storyjax.data.video import decode_frames, probe, sample_times
-from storyjax.errors import StoryjaxError
-from storyjax.nn.closed_vocabulary import sequence_log_likelihood
-from storyjax.nn.t5 import generate
-from storyjax.tcr.baseline import answering
+from storyjax.models.answer_scoring import sequence_log_likelihood
+from storyjax.models.t5 import generate
 from storyjax.tcr.config import frozen_towers, make_model, make_tokenizer
-from storyjax.tcr.data import answer_ids
-from storyjax.tcr.losses import QuestionAnswering
+from storyjax.tcr.loader import answer_ids
 from storyjax.tcr.model import VideoLanguageModel
+from storyjax.tcr.objective import QuestionAnswering
+from storyjax.tcr.qformer_baseline import answering
 from storyjax.tcr.resampler import TASK_TOKENS
 from storyjax.train.checkpoint import load_trainable
 from storyjax.train.experiment import Batch, Params
 from storyjax.train.params import check_given
 from storyjax.train.precision import get_policy
-from storyjax.weights.tree_io import SHIPPED, flatten, unflatten, weights_folder
 
 DEFAULT = "shipped:tcr_nextqa_storyworld"
 FRAMES = 32  # where a checkpoint does not say how many it was trained on

@@ -5,7 +5,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from storyjax.weights.tree_io import shipped
+from storyjax.core.params_io import shipped
 
 SHIPPED = "tcr_storyworld"
 # What goes on from it with times and sequences of actions (storyworld/practice.py); its T5 is one of its own.
@@ -84,14 +84,14 @@ def ego4d_spans(recipe: str, task: str, variant: str) -> ConfigDict:
     if variant == "embedded":
         section = small("ego4d", ROUTINES, options={"bins": 50}, target_length=10)
     tasks = {recipe: {**section, "recipe": recipe, "eval": "val"}}
-    config = paper("tcr.finetune", tasks, batch_size=128, epochs=10, learning_rate=1e-5, warmup_steps=500)
+    config = paper("tcr", tasks, batch_size=128, epochs=10, learning_rate=1e-5, warmup_steps=500)
     config.init = ConfigDict({"checkpoint": "runs/tcr_ytt_pretrain"})
     return embed(config, weights=PRACTISED) if variant == "embedded" else config
 
 
 def _standalone_spans(task: str, variant: str) -> ConfigDict:
     """Table 3.11: the pre-trained TCR and the tower are frozen, and a two-layer head is trained."""
-    config = paper("tcr.discriminative", {}, batch_size=128, epochs=10, learning_rate=1e-4, warmup_steps=500)
+    config = paper("tcr.heads", {}, batch_size=128, epochs=10, learning_rate=1e-4, warmup_steps=500)
     data = {"task": task, "manual_dir": "data/ego4d/v2", "frames": 192, "resampler": "runs/tcr_ytt_pretrain"}
     if variant.endswith("embedded"):
         embed(config, steps=1000 if task == "moments" else 300, batch_size=8, weights=PRACTISED)

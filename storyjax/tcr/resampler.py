@@ -22,7 +22,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from storyjax.nn.attention import MultiHeadAttention
 from storyjax.nn.streaming_attention import KeyStream, Looked, StreamingAttention
-from storyjax.tcr.stream import VideoStream
+from storyjax.tcr.frame_stream import VideoStream
 
 # §3.2.1: one learnt token for each task; new tasks take the next free index.
 TASK_TOKENS = ("QA", "CPN", "TRG", "STG", "LTA")

@@ -15,11 +15,11 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
-from storyjax.errors import StoryjaxError
+from storyjax.core.errors import StoryjaxError
+from storyjax.core.params_io import SHIPPED, flatten, load_flat, weights_folder
 from storyjax.train.experiment import Params
 from storyjax.train.params import check_given
 from storyjax.train.step import TrainState
-from storyjax.weights.tree_io import SHIPPED, flatten, load_flat, weights_folder
 
 FOLDER = "checkpoints"
 EXPORTED = "params"  # what `storyjax export --to orbax` calls it

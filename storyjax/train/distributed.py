@@ -20,7 +20,7 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
-from storyjax.errors import StoryjaxError
+from storyjax.core.errors import StoryjaxError
 from storyjax.train.settings import DistributedSettings
 
 # How a lost process shows in the errors of the others: in a collective, in a barrier of a checkpoint, at the service.

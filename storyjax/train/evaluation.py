@@ -6,8 +6,9 @@ from typing import Any
 import jax
 from jax.sharding import Mesh
 
-from storyjax.errors import StoryjaxError
-from storyjax.train.experiment import Batch, Evaluator, HostEvaluator, Params, StreamSpec
+from storyjax.core.errors import StoryjaxError
+from storyjax.data.streams import StreamSpec
+from storyjax.train.experiment import Batch, Evaluator, HostEvaluator, Params
 from storyjax.train.mesh import batch_sharding, data_share, put_batch, replicated
 from storyjax.train.params import merge
 

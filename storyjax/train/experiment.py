@@ -7,17 +7,18 @@ accumulation over tasks as in §3.6.2, logging) is a property of the loop.
 import importlib
 import importlib.util
 import pkgutil
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 import jax
 import numpy as np
 from jaxtyping import Array, Float
 from ml_collections import ConfigDict
 
-from storyjax.configuration import choose
-from storyjax.errors import StoryjaxError
+from storyjax.core.config import choose
+from storyjax.core.errors import StoryjaxError
+from storyjax.data.streams import Stream, StreamSpec
 
 # A nested dict of arrays; the top level holds module names, e.g. {"vision": ..., "tcr": ..., "llm": ...}.
 Params = dict[str, Any]
@@ -25,38 +26,6 @@ Params = dict[str, Any]
 Batch = dict[str, Any]
 # (whole parameter tree, batch, key) -> (loss, further scalars to log). The loss is a mean over the batch's examples.
 LossFn = Callable[[Params, Batch, jax.Array], tuple[Float[Array, ""], dict[str, Float[Array, ""]]]]
-
-
-@dataclass(frozen=True)
-class StreamSpec:
-    """What the loop asks of a data stream.
-
-    Attributes:
-        batch_size: examples of a global batch, over all processes.
-        seed: with the step, the only source of randomness.
-        start_step: the first batch to give is the one of this step (0-based).
-        process_index, process_count: which share of each global batch is this process's (mesh.data_share).
-        steps: how many batches will be asked for from the start of the run, or None if that is not known.
-    """
-
-    batch_size: int
-    seed: int
-    start_step: int = 0
-    process_index: int = 0
-    process_count: int = 1
-    steps: int | None = None
-
-
-class Stream(Protocol):
-    """Local batches (leading dimension batch_size / process_count), a function of (seed, step) alone."""
-
-    def __iter__(self) -> Iterator[dict[str, np.ndarray]]: ...
-
-    def report(self) -> dict[str, Any]:
-        """Counters so far, e.g. {"seen": 512, "broken": 3, "last_broken": "a/b.mp4: ..."}."""
-        ...
-
-    def close(self) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -217,7 +186,7 @@ class Experiment:
 
 
 def build_experiment(config: ConfigDict) -> Experiment:
-    """The experiment that `config.experiment` names: "tcr" is storyjax.tcr.config, "towers/clip" a module of its own.
+    """Returns the experiment that `config.experiment` names: "tcr" (storyjax.tcr.experiment), "embedded.clip" and so on.
 
     Raises:
         StoryjaxError: there is no such module; the nearest is named.
@@ -228,8 +197,8 @@ def build_experiment(config: ConfigDict) -> Experiment:
         known = [module.name for module in pkgutil.iter_modules(getattr(package, "__path__", []))]
         choose(parts[depth], known, "config.experiment")
     module = importlib.import_module(".".join(["storyjax", *parts]))
-    if hasattr(module, "__path__") and importlib.util.find_spec(f"{module.__name__}.config"):
-        module = importlib.import_module(f"{module.__name__}.config")
+    if hasattr(module, "__path__") and importlib.util.find_spec(f"{module.__name__}.experiment"):
+        module = importlib.import_module(f"{module.__name__}.experiment")
     if not hasattr(module, "build"):
         raise StoryjaxError(f"config.experiment: {module.__name__} has no function build(config) -> Experiment.")
     return module.build(config)

@@ -18,19 +18,19 @@ import numpy as np
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from storyjax.configuration import choose
-from storyjax.errors import StoryjaxError
+from storyjax.core.config import choose
+from storyjax.core.errors import StoryjaxError
 from storyjax.train import mesh as mesh_lib
+from storyjax.train.batches import Feed
 from storyjax.train.checkpoint import Checkpoints
 from storyjax.train.distributed import check_shared, peers, start_distributed
 from storyjax.train.evaluation import Evaluation
 from storyjax.train.experiment import Experiment, Params, build_experiment
-from storyjax.train.feed import Feed
+from storyjax.train.initial_state import Start, starting_point
 from storyjax.train.logging import RunLog, progress_bar
 from storyjax.train.optim import make_optimizer, make_schedule
 from storyjax.train.params import merge
 from storyjax.train.settings import Settings, complete, read_settings
-from storyjax.train.start import Start, starting_point
 from storyjax.train.step import StepMetrics, TrainState, make_step, new_state
 from storyjax.train.termination import Stopped, Termination
 from storyjax.train.workdir import check_same_run, make_workdir, plain, storage_errors, write_config, write_results

@@ -7,9 +7,9 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from storyjax.errors import StoryjaxError
+from storyjax.core.errors import StoryjaxError
+from storyjax.core.params_io import flatten, unflatten
 from storyjax.train.settings import OptimSettings
-from storyjax.weights.tree_io import flatten, unflatten
 
 
 def make_schedule(settings: OptimSettings, total_steps: int) -> optax.Schedule:

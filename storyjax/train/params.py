@@ -11,11 +11,11 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from storyjax.errors import StoryjaxError
+from storyjax.core.errors import StoryjaxError
+from storyjax.core.params_io import flatten, refuse_mismatch, unflatten
 from storyjax.train.experiment import Params
 from storyjax.train.mesh import parameter_sharding
 from storyjax.train.precision import Policy
-from storyjax.weights.tree_io import flatten, refuse_mismatch, unflatten
 
 
 def partition(tree: Params, trainable: str) -> tuple[Params, Params]:

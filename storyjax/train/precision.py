@@ -6,7 +6,7 @@ from typing import Any
 
 import jax.numpy as jnp
 
-from storyjax.configuration import choose
+from storyjax.core.config import choose
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,8 @@ from typing import Any, Literal
 
 from ml_collections import ConfigDict
 
-from storyjax.configuration import from_config
-from storyjax.errors import StoryjaxError, nearest
+from storyjax.core.config import from_config
+from storyjax.core.errors import StoryjaxError, nearest
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from storyjax.errors import StoryjaxError
+from storyjax.core.errors import StoryjaxError
 
 # What may change between a run and its resumption without making it another run.
 FREE_KEYS = ("train.steps", "train.epochs", "mesh.", "distributed.", "checkpoint.", "eval.", "log.")

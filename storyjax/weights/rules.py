@@ -15,9 +15,9 @@ import einops
 import jax
 import numpy as np
 
-from storyjax.errors import StoryjaxError
-from storyjax.nn.t5 import T5Config
-from storyjax.weights.tree_io import fit, flatten, refuse_mismatch
+from storyjax.core.errors import StoryjaxError
+from storyjax.core.params_io import fit, flatten, refuse_mismatch
+from storyjax.models.t5 import T5Config
 
 T = TypeVar("T")
 

@@ -19,7 +19,7 @@ from typing import Any, Protocol, runtime_checkable
 import ml_dtypes
 import numpy as np
 
-from storyjax.errors import StoryjaxError
+from storyjax.core.errors import StoryjaxError
 
 # The format's names of types.
 DTYPES = {

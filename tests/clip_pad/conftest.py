@@ -7,7 +7,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from storyjax.storyworld.celebrities import export_cia, export_cip, export_vggface2
+from storyjax.storyworld.export.celebrities import export_cia, export_cip, export_vggface2
 
 
 @pytest.fixture(scope="session")

@@ -9,12 +9,12 @@ import numpy as np
 
 from storyjax.clip_pad.data import Sizes
 from storyjax.clip_pad.model import ClipPad, PadConfig
+from storyjax.core.params_io import flatten, save_tree
 from storyjax.data.text import WordTokenizer
-from storyjax.nn.clip import ClipConfig, ClipTextConfig
-from storyjax.nn.seresnet import SEResNetConfig
-from storyjax.nn.vit import ViTConfig
-from storyjax.storyworld.descriptions import generic_vocabulary
-from storyjax.weights.tree_io import flatten, save_tree
+from storyjax.models.clip import ClipConfig, ClipTextConfig
+from storyjax.models.seresnet import SEResNetConfig
+from storyjax.models.vit import ViTConfig
+from storyjax.storyworld.story.descriptions import generic_vocabulary
 
 TOKENIZER = WordTokenizer.from_words(generic_vocabulary())
 CLIP = ClipConfig(

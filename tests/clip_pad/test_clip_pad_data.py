@@ -6,8 +6,6 @@ import numpy as np
 import pytest
 import small
 
-from storyjax.clip_pad.bank import Bank
-from storyjax.clip_pad.config import PadData, Sources
 from storyjax.clip_pad.data import (
     FACE,
     WORD,
@@ -19,8 +17,10 @@ from storyjax.clip_pad.data import (
     read_photo,
     resize,
 )
+from storyjax.clip_pad.experiment import PadData, Sources
+from storyjax.clip_pad.feature_cache import Bank
 from storyjax.clip_pad.losses import PersonContrast
-from storyjax.errors import StoryjaxError
+from storyjax.core.errors import StoryjaxError
 
 MIX = (0.6, 0.2, 0.2)
 

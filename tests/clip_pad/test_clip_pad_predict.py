@@ -8,8 +8,8 @@ import small
 
 from storyjax.clip_pad.detect import FrontalFaces
 from storyjax.clip_pad.predict import PersonFinder
-from storyjax.errors import StoryjaxError
-from storyjax.search.personal import PhotoError
+from storyjax.core.errors import StoryjaxError
+from storyjax.search.protocol import PhotoError
 
 RNG = np.random.default_rng(0)
 

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import small
 
-from storyjax.clip_pad.benchmarks import cia_lookup, cip_lookup, faces_lookup
-from storyjax.clip_pad.config import PadData, Sources
+from storyjax.clip_pad.eval_benchmarks import cia_lookup, cip_lookup, faces_lookup
 from storyjax.clip_pad.evaluate import Embedded, classified, two_stage
+from storyjax.clip_pad.experiment import PadData, Sources
 from storyjax.metrics.retrieval import first_ranks
 
 

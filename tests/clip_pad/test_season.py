@@ -7,15 +7,15 @@ import numpy as np
 import pytest
 import small
 
-from storyjax.clip_pad.config import PadData, Sources
 from storyjax.clip_pad.data import Albums
+from storyjax.clip_pad.experiment import PadData, Sources
 from storyjax.clip_pad.season import cut, season_lookup, season_metrics
+from storyjax.core.errors import StoryjaxError
 from storyjax.data.builders.media import prepare
 from storyjax.data.builders.season import Season, read_season
-from storyjax.errors import StoryjaxError
-from storyjax.ledger import find
-from storyjax.ledger.runs import make_config
-from storyjax.storyworld.season import CAST, export_season
+from storyjax.reproduce import find
+from storyjax.reproduce.runner import make_config
+from storyjax.storyworld.export.season import CAST, export_season
 
 
 def test_clips_are_cut_at_stamps_and_added_between_them():

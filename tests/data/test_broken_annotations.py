@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from storyjax.core.errors import StoryjaxError
 from storyjax.data.builders.deepfashion2 import Photograph, read_box
 from storyjax.data.builders.ego4d import Ego4dLta, Ego4dMq, Ego4dNlq, taxonomy
 from storyjax.data.builders.ego4d_narrations import Ego4dNarrations
@@ -19,7 +20,6 @@ from storyjax.data.builders.season import read_season
 from storyjax.data.builders.segments import Found, prepare_segments, segment
 from storyjax.data.builders.vggface import read_vggface, read_vggface2
 from storyjax.data.builders.yttemporal import YtTemporal
-from storyjax.errors import StoryjaxError
 
 NAN, HALF, NUL = float("nan"), "\ud800", "a\0b"  # HALF: of a surrogate pair
 FILM = b"film"

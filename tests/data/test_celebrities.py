@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from storyjax.core.errors import StoryjaxError
 from storyjax.data.builders.celebrities import (
     CelebritiesInAction,
     CelebritiesInPlaces,
@@ -18,8 +19,7 @@ from storyjax.data.builders.celebrities import (
 from storyjax.data.builders.media import prepare
 from storyjax.data.builders.vggface import VGGFace, VGGFace2, read_vggface, read_vggface2
 from storyjax.data.images import decode_image
-from storyjax.errors import StoryjaxError
-from storyjax.storyworld.celebrities import (
+from storyjax.storyworld.export.celebrities import (
     cast_of_clips,
     export_cia,
     export_cip,
@@ -27,7 +27,7 @@ from storyjax.storyworld.celebrities import (
     export_vggface2,
     people_to_learn,
 )
-from storyjax.storyworld.population import EVERYONE
+from storyjax.storyworld.story.population import EVERYONE
 
 
 @pytest.fixture(scope="module")

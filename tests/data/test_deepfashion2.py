@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from storyjax.core.errors import StoryjaxError
 from storyjax.data.builders.deepfashion2 import prepare, with_concept
 from storyjax.data.images import decode_image
-from storyjax.errors import StoryjaxError
-from storyjax.storyworld.deepfashion2 import export_deepfashion2
+from storyjax.storyworld.export.deepfashion2 import export_deepfashion2
 
 
 @pytest.fixture(scope="module")

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from storyjax.core.errors import StoryjaxError
 from storyjax.data.builders.imagenet import TRAIN, class_names, prepare, train_pictures
 from storyjax.data.images import decode_image
-from storyjax.errors import StoryjaxError
-from storyjax.storyworld.imagenet import SYNSETS, export_imagenet
+from storyjax.storyworld.export.imagenet import SYNSETS, export_imagenet
 
 
 @pytest.fixture(scope="module")

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from storyjax.core.errors import StoryjaxError
 from storyjax.data.builders.ego4d import Ego4dLta, Ego4dMq, Ego4dNlq, taxonomy
 from storyjax.data.builders.ego4d_narrations import Ego4dNarrations, sentence
 from storyjax.data.builders.egoschema import EgoSchema
@@ -17,11 +18,10 @@ from storyjax.data.builders.msrvtt import MsrVtt
 from storyjax.data.builders.segments import LONGEST_S, prepare_segments, segment
 from storyjax.data.builders.yttemporal import YtTemporal
 from storyjax.data.video import probe
-from storyjax.errors import StoryjaxError
-from storyjax.storyworld import long_videos
-from storyjax.storyworld.language import sentence as told
-from storyjax.storyworld.routines import ACTIONS, action, routine
-from storyjax.storyworld.story import StoryStyle, tell
+from storyjax.storyworld.export import long_videos
+from storyjax.storyworld.story.language import sentence as told
+from storyjax.storyworld.story.routines import ACTIONS, action, routine
+from storyjax.storyworld.story.story import StoryStyle, tell
 
 STYLE = StoryStyle(events=8, event_seconds=1.0, scenes=2, mishaps=1)
 

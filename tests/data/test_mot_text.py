@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from storyjax.core.errors import StoryjaxError
 from storyjax.data.mot_text import by_frame, concatenate, no_rows, read_rows, rows, write_rows
-from storyjax.errors import StoryjaxError
 
 
 def test_what_is_written_is_read(tmp_path: Path) -> None:

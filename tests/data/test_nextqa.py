@@ -15,9 +15,9 @@ from pathlib import Path
 import pytest
 import tensorflow_datasets as tfds
 
+from storyjax.core.errors import StoryjaxError
 from storyjax.data.builders import prepared
 from storyjax.data.builders.nextqa import COLUMNS, NextQA, NextQASource, prepare
-from storyjax.errors import StoryjaxError
 
 VIDEOS = 5
 TYPES = ("CW", "CH", "TN", "TC", "TP", "DL", "DC", "DO", "DB")

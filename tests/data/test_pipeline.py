@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
+from storyjax.core.errors import StoryjaxError
 from storyjax.data.pipeline import eval_stream, train_stream
-from storyjax.errors import StoryjaxError
-from storyjax.train.experiment import StreamSpec
+from storyjax.data.streams import StreamSpec
 
 
 @dataclass(frozen=True)

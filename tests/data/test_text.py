@@ -8,8 +8,8 @@ from tokenizers import Tokenizer as Backend
 from tokenizers import models, pre_tokenizers
 from tokenizers.processors import TemplateProcessing
 
+from storyjax.core.errors import StoryjaxError
 from storyjax.data.text import HubTokenizer, Tokenizer, WordTokenizer, encode_spliced, pad
-from storyjax.errors import StoryjaxError
 
 WORDS = ["who", "is", "anna", "'", "s", "dog", "?", "option", "a", "."]
 

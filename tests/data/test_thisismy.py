@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from storyjax.core.errors import StoryjaxError
 from storyjax.data.builders.thisismy import prepare, read_segments
 from storyjax.data.video import probe
-from storyjax.errors import StoryjaxError
-from storyjax.storyworld.thisismy import export_thisismy
+from storyjax.storyworld.export.thisismy import export_thisismy
 
 COUNTS = {"instances": 5, "train": 2, "eval": 1, "test": 2}
 

@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from storyjax.core.errors import StoryjaxError
 from storyjax.data.builders import coco, crowdhuman, gmot, mot, tao
 from storyjax.data.images import decode_image
 from storyjax.data.mot_text import by_frame, read_rows
-from storyjax.errors import StoryjaxError
-from storyjax.storyworld.tracks import TrackStyle
-from storyjax.storyworld.tracks_mot import export_gmot, export_mot
-from storyjax.storyworld.tracks_pictures import export_coco, export_crowdhuman, export_tao
+from storyjax.storyworld.export.tracks_mot import export_gmot, export_mot
+from storyjax.storyworld.export.tracks_pictures import export_coco, export_crowdhuman, export_tao
+from storyjax.storyworld.story.tracks import TrackStyle
 
 SHORT = TrackStyle(frames=(6, 8))
 HELD_OUT, UNSEEN = ("StoryWorld-8*",), ("StoryWorld-9*",)

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from storyjax.core.errors import StoryjaxError
 from storyjax.data import video
 from storyjax.data.video import VideoError, decode_frames, probe, sample_times
-from storyjax.errors import StoryjaxError
 
 # (file name, options of the encoder): B-frames and reordering, several containers, times kept in them or not.
 KINDS = {

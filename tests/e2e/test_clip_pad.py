@@ -7,10 +7,10 @@ import pytest
 from ml_collections import ConfigDict
 
 from storyjax.clip_pad.predict import PersonFinder
-from storyjax.configuration import load_config
-from storyjax.storyworld.celebrities import cast_of_clips
-from storyjax.storyworld.faces import photograph
-from storyjax.storyworld.population import EVERYONE
+from storyjax.core.config import load_config
+from storyjax.storyworld.draw.faces import photograph
+from storyjax.storyworld.export.celebrities import cast_of_clips
+from storyjax.storyworld.story.population import EVERYONE
 from storyjax.train.loop import run
 
 ROOT = Path(__file__).parents[2]

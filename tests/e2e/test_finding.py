@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 import storyjax
-from storyjax.cli import run
-from storyjax.storyworld.album import PEOPLE, belongings, export_album
+from storyjax.cli.main import run
+from storyjax.storyworld.export.album import PEOPLE, belongings, export_album
 
 if not (Path(storyjax.__file__).parent / "weights" / "shipped" / "clip_pad_storyworld").is_dir():
     pytest.skip("no CLIP-PAD comes with storyjax", allow_module_level=True)

@@ -5,10 +5,10 @@ import pytest
 
 from storyjax.data.mot_text import Rows, concatenate, rows
 from storyjax.metrics.tracking import tracking_scores
-from storyjax.mqt.baseline import IouTracker
-from storyjax.mqt.evaluate import as_rows
+from storyjax.mqt.eval_tracking import as_rows
+from storyjax.mqt.iou_tracker import IouTracker
 from storyjax.mqt.predict import Tracker
-from storyjax.storyworld.tracks import plan_sequence, render_sequence
+from storyjax.storyworld.story.tracks import plan_sequence, render_sequence
 
 # Beyond all seeds that the data sets of the configs are drawn from.
 SEEDS = (77_000_001, 77_000_002)

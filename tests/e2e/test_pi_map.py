@@ -8,7 +8,7 @@ import pytest
 from storyjax.metrics.retrieval import mean_average_precision
 from storyjax.pi_map.data import resize
 from storyjax.pi_map.predict import ThingFinder
-from storyjax.storyworld.belongings import Belonging, draw_scene, render_scene
+from storyjax.storyworld.draw.personal_objects import Belonging, draw_scene, render_scene
 
 THINGS = (
     Belonging("dog", "red", "spotted", "white", "pizza"),
@@ -44,8 +44,8 @@ def test_things_are_found_better_by_their_tokens_than_by_words(finder: ThingFind
 
 
 def test_one_index_serves_people_and_things(finder: ThingFinder) -> None:
+    from storyjax.core.params_io import load_flat, shipped
     from storyjax.pi_map.predict import clip_fingerprint
-    from storyjax.weights.tree_io import load_flat, shipped
 
     tower = load_flat(shipped("storyworld_clip_generic") / "model.safetensors")
     assert finder.vision_fingerprint == clip_fingerprint({f"clip/{k}": v for k, v in tower.items()}, "vision")

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
-from storyjax.configuration import load_config
+from storyjax.core.config import load_config
+from storyjax.core.params_io import shipped
 from storyjax.train.loop import run
-from storyjax.weights.tree_io import shipped
 
 ROOT = Path(__file__).parents[2]
 

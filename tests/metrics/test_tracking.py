@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from storyjax.core.errors import StoryjaxError
 from storyjax.data.mot_text import Rows, concatenate, no_rows, read_rows, rows
-from storyjax.errors import StoryjaxError
 from storyjax.metrics.tracking import box_iou, matched, track_map, tracking_scores
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from storyjax.data.mot_text import Rows, by_frame, concatenate, no_rows, rows
-from storyjax.mqt.baseline import IouTracker
+from storyjax.mqt.iou_tracker import IouTracker
 from storyjax.mqt.sequences import Sequence
 
 

@@ -5,10 +5,10 @@ from typing import Any
 import jax
 import numpy as np
 
+from storyjax.models.deformable_detr import DeformableDetrConfig
+from storyjax.models.resnet import ResNetConfig
 from storyjax.mqt.config import init_parameters
 from storyjax.mqt.model import Mqt, MqtConfig
-from storyjax.nn.deformable_detr import DeformableDetrConfig
-from storyjax.nn.resnet import ResNetConfig
 
 SIZE = (32, 48)
 BACKBONE = ResNetConfig(stem_width=8, widths=(8, 8), depths=(1, 1), block="basic", outputs=(0, 1), norm="group")

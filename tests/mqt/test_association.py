@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from storyjax.errors import StoryjaxError
+from storyjax.core.errors import StoryjaxError
 from storyjax.mqt.association import Association, TrackerConfig
 from storyjax.mqt.memory import Candidates, Memory, overlaps, suppressed
 

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from small_mqt import DETR, SIZE
 
-from storyjax.errors import StoryjaxError
+from storyjax.core.errors import StoryjaxError
+from storyjax.core.params_io import flatten, save_tree
+from storyjax.models.deformable_detr import DeformableDetr
 from storyjax.mqt.association import TrackerConfig
 from storyjax.mqt.config import init_parameters, make_model, pretrained, tracker_config, trainable
-from storyjax.nn.deformable_detr import DeformableDetr
 from storyjax.train.params import check_given, partition
-from storyjax.weights.tree_io import flatten, save_tree
 
 FROZEN = dataclasses.replace(DETR, backbone=dataclasses.replace(DETR.backbone, norm="batch"))
 

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from storyjax.core.errors import StoryjaxError
 from storyjax.data.pipeline import train_stream
-from storyjax.errors import StoryjaxError
+from storyjax.data.streams import StreamSpec
 from storyjax.mqt.data import (
     WHOLE,
     DetectionLoader,
@@ -20,9 +21,8 @@ from storyjax.mqt.data import (
     cut_out,
     perturbed,
 )
-from storyjax.mqt.sources import MqtData, Sources
-from storyjax.storyworld.tracks_mot import encode_jpeg
-from storyjax.train.experiment import StreamSpec
+from storyjax.mqt.datasets import MqtData, Sources
+from storyjax.storyworld.export.tracks_mot import encode_jpeg
 
 VIEW = View(size=(48, 80), objects=5, jitter=0.0)
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from small_mqt import SIZE, make
 
-from storyjax.errors import StoryjaxError
+from storyjax.core.errors import StoryjaxError
 from storyjax.mqt.config import make_model
 from storyjax.mqt.model import Found, Mqt, Tracks
 

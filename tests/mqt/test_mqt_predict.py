@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from small_mqt import DETR, SIZE, make
 
-from storyjax.errors import StoryjaxError
+from storyjax.core.errors import StoryjaxError
+from storyjax.core.params_io import flatten, save_tree
 from storyjax.mqt.association import TrackerConfig
 from storyjax.mqt.predict import Tracked, Tracker
-from storyjax.weights.tree_io import flatten, save_tree
 
 WIDTH, HEIGHT = 60, 40  # not the size that the network takes
 CONFIG = TrackerConfig(

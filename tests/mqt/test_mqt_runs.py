@@ -12,8 +12,8 @@ from jax.experimental.compilation_cache import compilation_cache
 from ml_collections import ConfigDict
 from small_mqt import DETR, SIZE
 
-from storyjax.configuration import load_config
-from storyjax.mqt.config import build
+from storyjax.core.config import load_config
+from storyjax.mqt.experiment import build
 from storyjax.train.experiment import Experiment
 from storyjax.train.logging import read_metrics
 from storyjax.train.loop import run

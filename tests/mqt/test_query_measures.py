@@ -8,14 +8,15 @@ import pytest
 from following import OverlapTracker, squares
 from small_mqt import SIZE, make
 
+from storyjax.data.streams import StreamSpec
 from storyjax.mqt import predict
 from storyjax.mqt.association import TrackerConfig
-from storyjax.mqt.config import ModelConfig, make_evaluators
+from storyjax.mqt.config import ModelConfig
+from storyjax.mqt.datasets import MqtData, Sources
+from storyjax.mqt.eval_queries import queries_evaluator
+from storyjax.mqt.experiment import make_evaluators
 from storyjax.mqt.losses import LossConfig, Losses
-from storyjax.mqt.measure_queries import queries_evaluator
-from storyjax.mqt.sources import MqtData, Sources
-from storyjax.storyworld.tracks_mot import encode_jpeg
-from storyjax.train.experiment import StreamSpec
+from storyjax.storyworld.export.tracks_mot import encode_jpeg
 
 DATA = MqtData(dataset="coco", mode="simulated", measure="coco", size=SIZE, max_objects=3)
 

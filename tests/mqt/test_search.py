@@ -1,6 +1,6 @@
 """The search for τ_conf: every threshold is measured, the best is named, of equals the smallest."""
 
-from storyjax.mqt.measure import search_evaluator
+from storyjax.mqt.eval_detection import search_evaluator
 from storyjax.train.experiment import HostEvaluator
 
 

@@ -8,7 +8,7 @@ import pytest
 from following import square
 from PIL import Image
 
-from storyjax.errors import StoryjaxError
+from storyjax.core.errors import StoryjaxError
 from storyjax.mqt.sequences import open_sequence
 
 

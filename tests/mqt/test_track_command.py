@@ -12,8 +12,8 @@ import pytest
 from following import Box, OverlapTracker, UserTracker, square, squares
 from PIL import Image
 
-from storyjax.cli import run
-from storyjax.commands import track as command
+from storyjax.cli import track as command
+from storyjax.cli.main import run
 from storyjax.data.mot_text import read_rows
 from storyjax.mqt.render import Painter, colour, video_writer
 from storyjax.mqt.track_files import track_to_files

@@ -9,8 +9,7 @@ from following import OverlapTracker, TruthTracker, UserTracker, squares, two_th
 from storyjax.data.mot_text import Rows, concatenate, rows
 from storyjax.metrics.tracking import tracking_scores
 from storyjax.mqt import offline
-from storyjax.mqt.baseline import IouTracker
-from storyjax.mqt.evaluate import (
+from storyjax.mqt.eval_tracking import (
     backwards,
     crosses,
     enhanced,
@@ -21,6 +20,7 @@ from storyjax.mqt.evaluate import (
     tracking_evaluator,
     user_initialised_evaluator,
 )
+from storyjax.mqt.iou_tracker import IouTracker
 
 
 def boxes(*corners: float) -> np.ndarray:

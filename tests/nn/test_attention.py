@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from storyjax.errors import StoryjaxError
+from storyjax.core.errors import StoryjaxError
 from storyjax.nn.attention import MultiHeadAttention, attention_weights, dot_product_attention
 from storyjax.nn.transformer import Encoder, activation
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.optimize import linear_sum_assignment
 
-from storyjax.nn.matching import assign_batch, take
+from storyjax.nn.hungarian import assign_batch, take
 
 jitted = jax.jit(assign_batch)
 

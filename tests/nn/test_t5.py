@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from storyjax.nn.t5 import T5, T5Config, generate, shift_right
+from storyjax.models.t5 import T5, T5Config, generate, shift_right
 
 CONFIG = T5Config(vocab_size=64, d_model=32, d_kv=8, d_ff=48, num_heads=4, num_layers=1, num_decoder_layers=1)
 

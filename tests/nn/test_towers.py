@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from storyjax.nn.clip import Clip, ClipConfig, ClipText, ClipTextConfig, unit_norm
-from storyjax.nn.vit import ViT, ViTConfig
+from storyjax.models.clip import Clip, ClipConfig, ClipText, ClipTextConfig, unit_norm
+from storyjax.models.vit import ViT, ViTConfig
 
 VISION = ViTConfig(image_size=12, patch_size=4, width=16, depth=1, heads=2, mlp_width=24)
 TEXT = ClipTextConfig(vocab_size=40, max_length=8, width=16, depth=2, heads=2, mlp_width=24, eos_id=39)

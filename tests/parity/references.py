@@ -4,11 +4,11 @@ from typing import Any
 
 import transformers
 
-from storyjax.nn.clip import ClipConfig, ClipTextConfig
-from storyjax.nn.siglip import SiglipConfig, SiglipTextConfig
-from storyjax.nn.t5 import T5Config
-from storyjax.nn.vit import ViTConfig
-from storyjax.weights.published import ACTIVATIONS, Blip2Config
+from storyjax.models.clip import ClipConfig, ClipTextConfig
+from storyjax.models.siglip import SiglipConfig, SiglipTextConfig
+from storyjax.models.t5 import T5Config
+from storyjax.models.vit import ViTConfig
+from storyjax.weights.registry import ACTIVATIONS, Blip2Config
 
 THEIRS = {ours: theirs for theirs, ours in ACTIVATIONS.items()}
 

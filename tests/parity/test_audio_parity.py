@@ -15,16 +15,16 @@ import pytest
 import torch
 from torch import nn
 
-from storyjax.errors import StoryjaxError
-from storyjax.nn import lwtnet
-from storyjax.nn.ecapa import ECAPA, Ecapa, EcapaConfig
-from storyjax.nn.laughter import LaughterConfig, LaughterNet
-from storyjax.nn.lwtnet import Layer, LwtConfig, LwtNet
-from storyjax.weights.audio import ecapa_rules, laughter_rules, lwtnet_rules
-from storyjax.weights.importing import import_model
-from storyjax.weights.published_audio import AUDIO, laughter_shapes, lwtnet_shapes, voice_shapes
+from storyjax.core.errors import StoryjaxError
+from storyjax.core.params_io import load_flat, unflatten
+from storyjax.models import lwtnet
+from storyjax.models.ecapa import ECAPA, Ecapa, EcapaConfig
+from storyjax.models.laughter import LaughterConfig, LaughterNet
+from storyjax.models.lwtnet import Layer, LwtConfig, LwtNet
+from storyjax.weights.import_weights import import_model
+from storyjax.weights.registry_audio import AUDIO, laughter_shapes, lwtnet_shapes, voice_shapes
 from storyjax.weights.rules import export_weights, import_weights, plan
-from storyjax.weights.tree_io import load_flat, unflatten
+from storyjax.weights.tables.audio import ecapa_rules, laughter_rules, lwtnet_rules
 
 
 def lively(model: nn.Module) -> nn.Module:

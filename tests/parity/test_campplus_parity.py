@@ -17,11 +17,11 @@ import numpy as np
 import pytest
 import torch
 
+from storyjax.core.params_io import load_flat
 from storyjax.data.audio_features import centred, kaldi_fbank
-from storyjax.nn.campplus import CAMPPLUS
-from storyjax.subtitles.voices import VoiceEncoder
-from storyjax.weights.importing import import_model
-from storyjax.weights.tree_io import load_flat
+from storyjax.models.campplus import CAMPPLUS
+from storyjax.subtitles.speaker_encoder import VoiceEncoder
+from storyjax.weights.import_weights import import_model
 
 WEIGHTS = "models/speech_campplus_sv_zh_en_16k-common_advanced/campplus_cn_en_common.pt"
 

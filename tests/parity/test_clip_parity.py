@@ -8,9 +8,9 @@ import pytest
 import torch
 import transformers
 
-from storyjax.nn.clip import Clip, ClipConfig, ClipText, ClipTextConfig
+from storyjax.models.clip import Clip, ClipConfig, ClipText, ClipTextConfig
+from storyjax.models.vit import ViTConfig
 from storyjax.nn.transformer import EncoderBlock
-from storyjax.nn.vit import ViTConfig
 from storyjax.weights.rules import CLIP, CLIP_TEXT, import_weights
 
 BLOCK, MODEL = 1e-5, 1e-4

@@ -11,13 +11,13 @@ import torch
 import transformers
 from transformers.models.deformable_detr.modeling_deformable_detr import MultiScaleDeformableAttention
 
-from storyjax.errors import StoryjaxError
-from storyjax.nn.deformable import deformable_attention
-from storyjax.nn.deformable_detr import DeformableDetr
-from storyjax.weights.detr import detr_from_hub, hub_name, hub_rules, original_rules
-from storyjax.weights.published import PUBLISHED
+from storyjax.core.errors import StoryjaxError
+from storyjax.core.params_io import flatten
+from storyjax.models.deformable_detr import DeformableDetr
+from storyjax.nn.deformable_attention import deformable_attention
+from storyjax.weights.registry import PUBLISHED
 from storyjax.weights.rules import export_weights, import_weights, plan
-from storyjax.weights.tree_io import flatten
+from storyjax.weights.tables.deformable_detr import detr_from_hub, hub_name, hub_rules, original_rules
 
 SHAPES = ((7, 9), (4, 5), (2, 3))
 

@@ -12,7 +12,7 @@ import references
 import torch
 import transformers
 
-from storyjax.weights.published import PUBLISHED, Published
+from storyjax.weights.registry import PUBLISHED, Published
 from storyjax.weights.rules import plan
 
 # Millions of parameters, where no other test says them to the last.

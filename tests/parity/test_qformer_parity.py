@@ -11,13 +11,13 @@ import references
 import torch
 import transformers
 
-from storyjax.nn.qformer import QFormer, QFormerBlock, QFormerConfig
-from storyjax.nn.t5 import T5, T5Config
-from storyjax.nn.vit import ViT, ViTConfig
-from storyjax.weights.published import BLIP2_FAMILY, Blip2Config
+from storyjax.core.params_io import unflatten
+from storyjax.models.qformer import QFormer, QFormerBlock, QFormerConfig
+from storyjax.models.t5 import T5, T5Config
+from storyjax.models.vit import ViT, ViTConfig
+from storyjax.weights.registry import BLIP2_FAMILY, Blip2Config
 from storyjax.weights.rules import import_weights
-from storyjax.weights.tables import blip2_rules
-from storyjax.weights.tree_io import unflatten
+from storyjax.weights.tables.vision_language import blip2_rules
 
 BLOCK, MODEL = 1e-5, 1e-4
 

@@ -9,11 +9,11 @@ import pytest
 import torch
 from torch import nn
 
-from storyjax.errors import StoryjaxError
-from storyjax.nn.seresnet import SE_RESNET_50_128D, SEResNet, SEResNetConfig, centre
-from storyjax.weights.faces import seresnet_rules
+from storyjax.core.errors import StoryjaxError
+from storyjax.core.params_io import flatten
+from storyjax.models.seresnet import SE_RESNET_50_128D, SEResNet, SEResNetConfig, centre
 from storyjax.weights.rules import export_weights, import_weights
-from storyjax.weights.tree_io import flatten
+from storyjax.weights.tables.face import seresnet_rules
 
 SMALL = SEResNetConfig(
     image_size=56, stem_width=8, widths=(4, 6, 8, 8), depths=(2, 1, 2, 1), reduction=4, embedding_dim=10

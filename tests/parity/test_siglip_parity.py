@@ -7,12 +7,12 @@ import references
 import torch
 import transformers
 
-from storyjax.nn.siglip import AttentionPool, Siglip, SiglipConfig, SiglipTextConfig
-from storyjax.nn.vit import ViTConfig
-from storyjax.weights.published import SIGLIP_FAMILY
+from storyjax.core.params_io import unflatten
+from storyjax.models.siglip import AttentionPool, Siglip, SiglipConfig, SiglipTextConfig
+from storyjax.models.vit import ViTConfig
+from storyjax.weights.registry import SIGLIP_FAMILY
 from storyjax.weights.rules import import_weights
-from storyjax.weights.tables import SIGLIP
-from storyjax.weights.tree_io import unflatten
+from storyjax.weights.tables.vision_language import SIGLIP
 
 BLOCK, MODEL = 1e-5, 1e-4
 

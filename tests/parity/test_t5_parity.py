@@ -9,7 +9,7 @@ import pytest
 import torch
 import transformers
 
-from storyjax.nn import t5
+from storyjax.models import t5
 from storyjax.weights.rules import import_weights, t5_rules
 
 BLOCK, MODEL = 1e-5, 1e-4

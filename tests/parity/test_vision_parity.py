@@ -10,8 +10,8 @@ import pytest
 import torch
 import transformers
 
+from storyjax.models.vit import ViT, ViTConfig
 from storyjax.nn.transformer import EncoderBlock
-from storyjax.nn.vit import ViT, ViTConfig
 from storyjax.weights.rules import BLIP2_VISION, CLIP_VISION, RuleTable, import_weights
 
 BLOCK, MODEL = 1e-5, 1e-4

@@ -9,13 +9,13 @@ import jax.numpy as jnp
 import pytest
 from ml_collections import ConfigDict
 
-from storyjax.configuration import from_config
+from storyjax.core.config import from_config
+from storyjax.core.params_io import save_tree
 from storyjax.data.text import WordTokenizer
-from storyjax.nn.clip import Clip, ClipConfig
-from storyjax.storyworld import belongings
-from storyjax.storyworld.cast import PLACES
-from storyjax.storyworld.thisismy import export_thisismy
-from storyjax.weights.tree_io import save_tree
+from storyjax.models.clip import Clip, ClipConfig
+from storyjax.storyworld.draw import personal_objects
+from storyjax.storyworld.export.thisismy import export_thisismy
+from storyjax.storyworld.story.cast import PLACES
 
 WIDTH = 32
 COUNTS = {"instances": 5, "train": 3, "eval": 1, "test": 2}
@@ -25,7 +25,7 @@ COUNTS = {"instances": 5, "train": 3, "eval": 1, "test": 2}
 def tiny_clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a random CLIP and a tokenizer that knows the words of belongings."""
     folder = tmp_path_factory.mktemp("clip")
-    words = [*belongings.words(), *belongings.PERSONAL_KINDS, *belongings.NEIGHBOURS, *PLACES]
+    words = [*personal_objects.words(), *personal_objects.PERSONAL_KINDS, *personal_objects.NEIGHBOURS, *PLACES]
     tokenizer = WordTokenizer.from_words(words)
     sizes = {"width": WIDTH, "depth": 1, "heads": 2, "mlp_width": 64}
     text = {**sizes, "max_length": 24, "vocab_size": tokenizer.vocab_size, "eos_id": tokenizer.eos_id}

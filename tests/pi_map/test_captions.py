@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from storyjax.errors import StoryjaxError
+from storyjax.core.errors import StoryjaxError
 from storyjax.pi_map.captions import CaptionFile, LanguageModel, make_captioner
 from storyjax.pi_map.data import CollectionConfig, Named, prompts
 

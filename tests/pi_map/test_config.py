@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
-from storyjax.errors import StoryjaxError
+from storyjax.core.errors import StoryjaxError
 from storyjax.pi_map.evaluate import METHODS
 from storyjax.pi_map.predict import ThingFinder
 from storyjax.pi_map.tokens import find_token, learnt_tokens, load_tokens, main, save_tokens

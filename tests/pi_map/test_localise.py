@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from storyjax.errors import StoryjaxError
+from storyjax.core.errors import StoryjaxError
 from storyjax.pi_map.localise import BoxFile, Detector, GroundingDino, box_at, cut_to, draw_ellipse, point_out
 
 BOX = (0.2, 0.3, 0.8, 0.7)

@@ -5,9 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from storyjax.configuration import from_config
-from storyjax.errors import StoryjaxError
-from storyjax.nn.clip import ClipConfig
+from storyjax.core.config import from_config
+from storyjax.core.errors import StoryjaxError
+from storyjax.models.clip import ClipConfig
 from storyjax.pi_map.model import PersonalClip, PiConfig, PiMap, conditioning_start, embed_in_batches
 
 WIDTH = 8

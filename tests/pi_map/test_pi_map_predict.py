@@ -8,12 +8,12 @@ import jax
 import numpy as np
 import pytest
 
-from storyjax.errors import StoryjaxError
+from storyjax.core.errors import StoryjaxError
+from storyjax.core.params_io import flatten, save_tree
 from storyjax.pi_map.enrolment import CHUNK, Bank, EnrolmentConfig
 from storyjax.pi_map.predict import ThingFinder
 from storyjax.pi_map.towers import FrozenClip
-from storyjax.storyworld.belongings import Belonging, Scene, render_scene
-from storyjax.weights.tree_io import flatten, save_tree
+from storyjax.storyworld.draw.personal_objects import Belonging, Scene, render_scene
 
 WIDTH = 32  # of the random CLIP
 

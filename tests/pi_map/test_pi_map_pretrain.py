@@ -8,7 +8,7 @@ import pytest
 from ml_collections import ConfigDict
 
 from storyjax.pi_map import pretrain
-from storyjax.storyworld.imagenet import export_imagenet
+from storyjax.storyworld.export.imagenet import export_imagenet
 from storyjax.train import loop
 from storyjax.train.settings import complete
 

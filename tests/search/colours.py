@@ -10,8 +10,8 @@ import av
 import numpy as np
 from PIL import Image
 
-from storyjax.errors import StoryjaxError
-from storyjax.search.personal import PhotoError, names_in
+from storyjax.core.errors import StoryjaxError
+from storyjax.search.protocol import PhotoError, names_in
 
 RED, GREEN, BLUE, WHITE = (220, 20, 20), (20, 200, 20), (20, 20, 220), (240, 240, 240)
 WIDTH, DIM, SIZE = 8, 32, 8

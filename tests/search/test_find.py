@@ -11,7 +11,7 @@ import pytest
 from colours import BLUE, GREEN, RED, Colours, film, photo
 from PIL import Image
 
-from storyjax import cli
+from storyjax.cli import main
 
 
 @pytest.fixture(scope="module")
@@ -31,12 +31,12 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (world / "photos" / "cut.jpg").write_bytes((world / "photos" / "red1.jpg").read_bytes()[:300])
     (world / "nothing").mkdir()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("storyjax.commands.find.finder", finder)
+        patch.setattr("storyjax.cli.find.finder", finder)
         patch.chdir(world)
-        assert cli.run(["find", "enrol", "ana", "photos/red1.jpg", "photos/red2.jpg"]) == 0
-        assert cli.run(["find", "enrol", "ben", "photos/green.jpg"]) == 0
-        assert cli.run(["find", "enrol", "chia", "photos/blue.jpg", "--thing", "dog"]) == 0
-        assert cli.run(["find", "index", "films", "--out", "index"]) == 0
+        assert main.run(["find", "enrol", "ana", "photos/red1.jpg", "photos/red2.jpg"]) == 0
+        assert main.run(["find", "enrol", "ben", "photos/green.jpg"]) == 0
+        assert main.run(["find", "enrol", "chia", "photos/blue.jpg", "--thing", "dog"]) == 0
+        assert main.run(["find", "index", "films", "--out", "index"]) == 0
     return world
 
 
@@ -47,25 +47,25 @@ def finder(checkpoint: str | None):
 
 @pytest.fixture(autouse=True)
 def here(world: Path, monkeypatch) -> Path:
-    monkeypatch.setattr("storyjax.commands.find.finder", finder)
+    monkeypatch.setattr("storyjax.cli.find.finder", finder)
     monkeypatch.chdir(world)
     return world
 
 
 def asked(capsys, *arguments: str) -> dict:
-    assert cli.run(["find", *arguments, "--index", "index", "--json"]) == 0
+    assert main.run(["find", *arguments, "--index", "index", "--json"]) == 0
     return json.loads(capsys.readouterr().out)
 
 
 def test_enrols_lists_and_forgets(tmp_path: Path, capsys) -> None:
     gallery = ["--gallery", str(shutil.copytree("runs/gallery", tmp_path / "gallery"))]
-    assert cli.run(["find", "list"]) == 0
+    assert main.run(["find", "list"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert re.fullmatch(r"ana   person, 2 photos, \d{4}-\d\d-\d\d", lines[0])
     assert lines[2].startswith("chia  dog, 1 photo, ")
-    assert cli.run(["find", "forget", "ana", *gallery]) == 0
+    assert main.run(["find", "forget", "ana", *gallery]) == 0
     assert "'ana' is forgotten" in capsys.readouterr().out
-    assert cli.run(["find", "An image of <ana>", "--index", "index", *gallery]) == 2
+    assert main.run(["find", "An image of <ana>", "--index", "index", *gallery]) == 2
     assert "'ana' is not enrolled" in capsys.readouterr().err
 
 
@@ -78,7 +78,7 @@ def test_finds_people_and_things(capsys) -> None:
     assert told["clips"] == 4
     assert [hit["start_s"] for hit in asked(capsys, "<ben>", "--top", "2")["hits"]] == [2.0, 6.0]
     assert asked(capsys, "<chia> sleeping", "--top", "1")["hits"][0]["start_s"] == 4.0
-    assert cli.run(["find", "<ben> and <ana>", "--index", "index", "--top", "3"]) == 0
+    assert main.run(["find", "<ben> and <ana>", "--index", "index", "--top", "3"]) == 0
     assert re.match(r"   1  [01]\.\d{3}  0:0\d–0:0\d  a & b\.mp4\n", capsys.readouterr().out)
 
 
@@ -87,7 +87,7 @@ def test_a_face_for_this_once(capsys) -> None:
     # Of one name that is enrolled the photo counts; of several it is the one who is not.
     assert asked(capsys, "<ana>", "--face", "photos/blue.jpg", "--top", "1")["hits"][0]["start_s"] == 4.0
     assert len(asked(capsys, "<ana> meets <x>", "--face", "photos/blue.jpg", "--top", "1")["hits"]) == 1
-    assert cli.run(["find", "list"]) == 0
+    assert main.run(["find", "list"]) == 0
     assert len(capsys.readouterr().out.splitlines()) == 3
 
 
@@ -115,9 +115,9 @@ class Page(HTMLParser):
 def test_the_page_needs_nothing_else(here: Path, tmp_path: Path) -> None:
     gallery = ["--gallery", str(tmp_path / "gallery")]
     for enrolled in ("ana", "script"):
-        assert cli.run(["find", "enrol", enrolled, "photos/red1.jpg", *gallery]) == 0
+        assert main.run(["find", "enrol", enrolled, "photos/red1.jpg", *gallery]) == 0
     prompt = 'An image of <ana> & "friends" <script>alert(1)<ana>'
-    assert cli.run(["find", prompt, "--index", "index", "--html", str(tmp_path / "out.html"), *gallery]) == 0
+    assert main.run(["find", prompt, "--index", "index", "--html", str(tmp_path / "out.html"), *gallery]) == 0
     text = (tmp_path / "out.html").read_text()
     page = Page(text)
     assert page.open == []
@@ -186,7 +186,7 @@ def test_a_slip_is_one_line_and_exit_code_2(here: Path, arguments: list[str], me
         return {path: path.stat().st_mtime_ns for path in here.rglob("*") if path.is_file()}
 
     before = files()
-    assert cli.run(arguments) == 2
+    assert main.run(arguments) == 2
     told = capsys.readouterr()
     assert told.out == ""
     assert told.err.startswith("storyjax: error: ")
@@ -200,10 +200,10 @@ def test_a_slip_is_one_line_and_exit_code_2(here: Path, arguments: list[str], me
 def test_broken_files_are_named_and_the_rest_indexed(tmp_path: Path, capsys) -> None:
     films, out = str(tmp_path / "films"), str(tmp_path / "index")
     shutil.copytree("films", films)
-    assert cli.run(["find", "index", films, "--out", out]) == 0
+    assert main.run(["find", "index", films, "--out", out]) == 0
     assert capsys.readouterr().out.startswith("1 video (4 clips), 1 image: storyjax find ")
     (tmp_path / "films" / "cut.mp4").write_bytes((tmp_path / "films" / "a & b.mp4").read_bytes()[:700])
-    assert cli.run(["find", "index", films, "--out", out]) == 0
+    assert main.run(["find", "index", films, "--out", out]) == 0
     told = capsys.readouterr()
     assert re.match(r"storyjax: note: skipped cut\.mp4: .+\n$", told.err)
     assert told.out.startswith("2 unchanged, 1 skipped: storyjax find ")

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from colours import Colours
 
-from storyjax.errors import StoryjaxError
+from storyjax.core.errors import StoryjaxError
 from storyjax.search.gallery import Gallery
 from storyjax.search.names import folder_name, skeleton, tidy
 

@@ -14,10 +14,10 @@ import pytest
 from colours import BLUE, DIM, GREEN, RED, WHITE, Colours, contents, film, photo
 from PIL import Image
 
-from storyjax.errors import StoryjaxError
+from storyjax.core.errors import StoryjaxError
 from storyjax.search import indexing, vectors
 from storyjax.search.indexing import build, clip_starts
-from storyjax.search.searching import Searcher
+from storyjax.search.query import Searcher
 from storyjax.search.store import CLIP, FRAME, IMAGE, Row, Store
 from storyjax.search.vectors import Vectors
 

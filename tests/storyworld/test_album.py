@@ -5,7 +5,7 @@ from pathlib import Path
 
 from storyjax.data.images import read_image
 from storyjax.data.video import probe
-from storyjax.storyworld.album import PEOPLE, belongings, export_album
+from storyjax.storyworld.export.album import PEOPLE, belongings, export_album
 
 
 def test_photos_films_and_truth(tmp_path: Path) -> None:

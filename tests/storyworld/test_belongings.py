@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from storyjax.storyworld.belongings import (
+from storyjax.storyworld.draw.personal_objects import (
     COLOURS,
     MARKINGS,
     PERSONAL_KINDS,
@@ -16,7 +16,7 @@ from storyjax.storyworld.belongings import (
     render_scene,
     words,
 )
-from storyjax.storyworld.cast import PLACES
+from storyjax.storyworld.story.cast import PLACES
 
 
 def test_belongings_differ_and_are_the_same_every_time() -> None:

@@ -4,10 +4,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from storyjax.data.text import WordTokenizer
-from storyjax.storyworld.descriptions import claims, describe, generic_vocabulary, truth
-from storyjax.storyworld.population import EVERYONE, FURTHER_PEOPLE
-from storyjax.storyworld.story import StoryStyle, tell
-from storyjax.towers.generic_clip import contrast, is_true
+from storyjax.embedded.clip_generic import contrast, is_true
+from storyjax.storyworld.story.descriptions import claims, describe, generic_vocabulary, truth
+from storyjax.storyworld.story.population import EVERYONE, FURTHER_PEOPLE
+from storyjax.storyworld.story.story import StoryStyle, tell
 
 STORY = tell(5, StoryStyle(names=("ada", "bob", "mia", "max")))
 

@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from storyjax.storyworld.episode_film import FPS, episode_frames, episode_sound, frame_count
-from storyjax.storyworld.episodes import Character, EpisodeStyle, write_episode
-from storyjax.storyworld.lines import EXCLAMATIONS, SENTENCES, TEXTS, sayings
-from storyjax.storyworld.series import CAST, episode_cast, export_series, held_out_episode, training_episode
-from storyjax.storyworld.sounds import laughter
-from storyjax.storyworld.speech import BASES, RATE, Speaker, openness, say
+from storyjax.storyworld.export.series import CAST, episode_cast, export_series, held_out_episode, training_episode
+from storyjax.storyworld.render.episode_video import FPS, episode_frames, episode_sound, frame_count
+from storyjax.storyworld.render.sounds import laughter
+from storyjax.storyworld.render.speech import BASES, RATE, Speaker, openness, say
+from storyjax.storyworld.story.dialogue import EXCLAMATIONS, SENTENCES, TEXTS, sayings
+from storyjax.storyworld.story.episodes import Character, EpisodeStyle, write_episode
 
 
 def test_every_voice_says_every_line_and_the_bank_is_small() -> None:

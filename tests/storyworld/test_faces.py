@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from storyjax.errors import StoryjaxError
-from storyjax.storyworld.celebrities import cast_of_clips, export_vggface2, people_to_learn
-from storyjax.storyworld.faces import photograph
-from storyjax.storyworld.population import EVERYONE
+from storyjax.core.errors import StoryjaxError
+from storyjax.storyworld.draw.faces import photograph
+from storyjax.storyworld.export.celebrities import cast_of_clips, export_vggface2, people_to_learn
+from storyjax.storyworld.story.population import EVERYONE
 
 
 def test_a_photo_is_what_its_seed_says_and_no_two_are_alike():

@@ -2,16 +2,16 @@
 
 from pathlib import Path
 
-from storyjax.storyworld import footage
-from storyjax.storyworld.footage import Footage
+from storyjax.storyworld.render import video_cache
+from storyjax.storyworld.render.video_cache import Footage
 
 
 def test_films_are_made_once_and_tell_their_stories(tmp_path: Path, monkeypatch) -> None:
     films = Footage(tmp_path, "val", {"val": 1})
     take = films[0]
     assert len(films) == 1
-    assert take.story.seed == footage.FIRST_SEED["val"]
+    assert take.story.seed == video_cache.FIRST_SEED["val"]
     made = Path(take.video).stat().st_mtime_ns
     assert Path(Footage(tmp_path, "val", {"val": 1})[0].video).stat().st_mtime_ns == made
-    monkeypatch.setattr(footage, "fingerprint", lambda asked: "another")
+    monkeypatch.setattr(video_cache, "fingerprint", lambda asked: "another")
     assert Footage(tmp_path, "val", {"val": 1})[0].video != take.video

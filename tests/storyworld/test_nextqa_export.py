@@ -7,12 +7,12 @@ from itertools import pairwise
 import av
 import pytest
 
-from storyjax.errors import StoryjaxError
-from storyjax.storyworld import nextqa
-from storyjax.storyworld.nextqa import COLUMNS, export_nextqa, story_seeds
-from storyjax.storyworld.questions import questions
-from storyjax.storyworld.story import StoryStyle, tell
-from storyjax.storyworld.world import render_missing
+from storyjax.core.errors import StoryjaxError
+from storyjax.storyworld.export import nextqa
+from storyjax.storyworld.export.nextqa import COLUMNS, export_nextqa, story_seeds
+from storyjax.storyworld.render.world import render_missing
+from storyjax.storyworld.story.questions import questions
+from storyjax.storyworld.story.story import StoryStyle, tell
 
 _STYLE = StoryStyle(event_seconds=1.0, event_jitter=0.1)
 _COUNTS = {"train": 3, "val": 2, "test": 1}

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from storyjax.data.prompts import spread, timestamps
-from storyjax.storyworld.language import NOTE_WORDS, sentence, verb_phrase
-from storyjax.storyworld.practice import BINS, FUTURE, KINDS, LATEST, OBSERVED, TOLD, Practice, break_off, practise
-from storyjax.storyworld.routines import action, routine
-from storyjax.storyworld.story import Story, tell
+from storyjax.embedded.sequence_tasks import BINS, FUTURE, KINDS, LATEST, OBSERVED, TOLD, Practice, break_off, practise
+from storyjax.storyworld.story.language import NOTE_WORDS, sentence, verb_phrase
+from storyjax.storyworld.story.routines import action, routine
+from storyjax.storyworld.story.story import Story, tell
 
 
 def one(kind: str, story: Story, seed: int = 0, shown: int | None = None) -> Practice:

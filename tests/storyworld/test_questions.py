@@ -5,9 +5,9 @@ from collections import Counter, defaultdict
 import numpy as np
 import pytest
 
-from storyjax.storyworld.language import notes, verb_phrase
-from storyjax.storyworld.questions import OPTIONS, TYPES, Question, QuestionStyle, questions
-from storyjax.storyworld.story import tell
+from storyjax.storyworld.story.language import notes, verb_phrase
+from storyjax.storyworld.story.questions import OPTIONS, TYPES, Question, QuestionStyle, questions
+from storyjax.storyworld.story.story import tell
 
 
 @pytest.fixture(scope="module")

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from storyjax.storyworld import sprites
-from storyjax.storyworld.cast import ACTIONS, KINDS, PEOPLE, PLACES, VEHICLES, phrases
-from storyjax.storyworld.render import frame_times, render_frames, render_story
-from storyjax.storyworld.stage import shot_at
-from storyjax.storyworld.story import Camera, Event, Performance, Story, StoryStyle, tell
+from storyjax.storyworld.draw import sprites
+from storyjax.storyworld.render.render import frame_times, render_frames, render_story
+from storyjax.storyworld.story.cast import ACTIONS, KINDS, PEOPLE, PLACES, VEHICLES, phrases
+from storyjax.storyworld.story.stage import shot_at
+from storyjax.storyworld.story.story import Camera, Event, Performance, Story, StoryStyle, tell
 
 _SHORT = StoryStyle(event_seconds=1.0, event_jitter=0.1)
 
@@ -121,12 +121,14 @@ def test_a_failed_video_leaves_nothing_behind(tmp_path, monkeypatch):
             raise OSError("no space left on device")
         return shot_at(story, seconds)
 
-    monkeypatch.setattr("storyjax.storyworld.render.shot_at", breaking)
+    monkeypatch.setattr("storyjax.storyworld.render.render.shot_at", breaking)
     with pytest.raises(OSError, match="no space"):
         render_story(tell(3, _SHORT), tmp_path / "story.mp4")
     assert list(tmp_path.iterdir()) == []
 
 
 def test_the_world_is_rendered_without_jax():
-    program = "import sys, storyjax.storyworld.nextqa; sys.exit(bool({'jax', 'flax', 'torch'} & set(sys.modules)))"
+    program = (
+        "import sys, storyjax.storyworld.export.nextqa; sys.exit(bool({'jax', 'flax', 'torch'} & set(sys.modules)))"
+    )
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0

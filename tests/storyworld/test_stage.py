@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from storyjax.storyworld.cast import PEOPLE
-from storyjax.storyworld.render import render_frames
-from storyjax.storyworld.stage import placements, shot_at
-from storyjax.storyworld.story import tell
+from storyjax.storyworld.render.render import render_frames
+from storyjax.storyworld.story.cast import PEOPLE
+from storyjax.storyworld.story.stage import placements, shot_at
+from storyjax.storyworld.story.story import tell
 
 
 @pytest.fixture(scope="module")

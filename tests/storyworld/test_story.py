@@ -5,8 +5,9 @@ import itertools
 import numpy as np
 import pytest
 
-from storyjax.storyworld.cast import PEOPLE, phrases
-from storyjax.storyworld.language import (
+from storyjax.embedded.alignment_prompts import KINDS, draw, requests
+from storyjax.storyworld.story.cast import PEOPLE, phrases
+from storyjax.storyworld.story.language import (
     cast_note,
     cast_sentence,
     clause,
@@ -16,9 +17,8 @@ from storyjax.storyworld.language import (
     sentence,
     verb_phrase,
 )
-from storyjax.storyworld.requests import KINDS, draw, requests
-from storyjax.storyworld.story import Performance, StoryStyle, tell
-from storyjax.storyworld.vocabulary import vocabulary
+from storyjax.storyworld.story.story import Performance, StoryStyle, tell
+from storyjax.storyworld.story.vocabulary import vocabulary
 
 SEEDS = range(200)
 

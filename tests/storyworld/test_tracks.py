@@ -9,7 +9,7 @@ import pytest
 
 from storyjax.data.mot_text import read_rows
 from storyjax.metrics.tracking import box_iou
-from storyjax.storyworld.movers import (
+from storyjax.storyworld.draw.moving_objects import (
     MORE_KINDS,
     ODD_RIDE,
     ODDMENT,
@@ -19,8 +19,8 @@ from storyjax.storyworld.movers import (
     draw_look,
     look_alike,
 )
-from storyjax.storyworld.tracks import TrackStyle, plan_sequence, render_sequence, tracks_fingerprint
-from storyjax.storyworld.tracks_mot import DETECTORS, LEAST, export_mot, imitate
+from storyjax.storyworld.export.tracks_mot import DETECTORS, LEAST, export_mot, imitate
+from storyjax.storyworld.story.tracks import TrackStyle, plan_sequence, render_sequence, tracks_fingerprint
 
 STILL = TrackStyle(camera=0, blinds=0)
 

@@ -13,7 +13,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from standins import CorrelatingSync, NoLaughter, SpectralVoices, peaks
 
-from storyjax.storyworld.series import export_series
+from storyjax.storyworld.export.series import export_series
 from storyjax.subtitles.pipeline import Models, SubtitleConfig
 
 

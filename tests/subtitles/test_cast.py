@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from storyjax.errors import StoryjaxError
-from storyjax.storyworld.series import write_wav
+from storyjax.core.errors import StoryjaxError
+from storyjax.storyworld.export.series import write_wav
 from storyjax.subtitles.cast import read_cast, read_photos, read_voices
 
 

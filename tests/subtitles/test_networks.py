@@ -7,18 +7,18 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from storyjax.errors import StoryjaxError
-from storyjax.nn.ecapa import EcapaConfig
-from storyjax.nn.laughter import LaughterConfig, LaughterNet
-from storyjax.nn.lwtnet import Layer, LwtConfig, LwtNet, reach
-from storyjax.subtitles import laughter, sync
-from storyjax.subtitles.laughter import LaughterDetector
-from storyjax.subtitles.sync import SyncDetector, correlated, peaks, smoothed
-from storyjax.subtitles.training.laughter import average_precision
-from storyjax.subtitles.training.sync import agreements, best_place, sync_loss
-from storyjax.subtitles.training.voices import equal_error_rate, voice_scores
-from storyjax.subtitles.voices import VoiceEncoder, lengthened, windows
-from storyjax.weights.tree_io import save_tree
+from storyjax.core.errors import StoryjaxError
+from storyjax.core.params_io import save_tree
+from storyjax.embedded.av_sync import agreements, best_place, sync_loss
+from storyjax.embedded.laughter_detector import average_precision
+from storyjax.embedded.speaker_encoder import equal_error_rate, voice_scores
+from storyjax.models.ecapa import EcapaConfig
+from storyjax.models.laughter import LaughterConfig, LaughterNet
+from storyjax.models.lwtnet import Layer, LwtConfig, LwtNet, reach
+from storyjax.subtitles import av_sync, laughter_detector
+from storyjax.subtitles.av_sync import SyncDetector, correlated, peaks, smoothed
+from storyjax.subtitles.laughter_detector import LaughterDetector
+from storyjax.subtitles.speaker_encoder import VoiceEncoder, lengthened, windows
 
 SMALL = EcapaConfig(
     mels=16, channels=(8, 8, 8, 8, 16), attention_width=4, squeeze_width=4, scale=2, embedding_dim=6, norm="group",
@@ -48,7 +48,7 @@ def noise(seconds: float, seed: int = 0) -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def encoder(tmp_path_factory) -> VoiceEncoder:
-    from storyjax.nn.ecapa import Ecapa
+    from storyjax.models.ecapa import Ecapa
 
     shapes = jax.eval_shape(Ecapa(SMALL).init, jax.random.key(0), jnp.zeros((1, 64, 16)), jnp.zeros(1, jnp.int32))
     rng = np.random.default_rng(0)
@@ -102,8 +102,10 @@ def detector() -> LaughterDetector:
 
 def test_laughter_has_a_probability_for_every_tenth_of_a_second(detector, monkeypatch) -> None:
     transformed = []
-    real = laughter.decibel_mel
-    monkeypatch.setattr(laughter, "decibel_mel", lambda wave, *rest: transformed.append(len(wave)) or real(wave, *rest))
+    real = laughter_detector.decibel_mel
+    monkeypatch.setattr(
+        laughter_detector, "decibel_mel", lambda wave, *rest: transformed.append(len(wave)) or real(wave, *rest)
+    )
     sound = noise(9.0) * np.sin(np.arange(9 * 16_000) / 4000).astype(np.float32)
     times, probabilities = detector.probabilities(sound)
     assert times[0] == 0
@@ -113,7 +115,7 @@ def test_laughter_has_a_probability_for_every_tenth_of_a_second(detector, monkey
     assert probabilities.std() > 1e-4
     assert len(transformed) == 1, "what fits in memory is transformed once"
     # In blocks it is the same: nothing is heard of where they meet.
-    monkeypatch.setattr(laughter, "_FRAMES", 100)
+    monkeypatch.setattr(laughter_detector, "_FRAMES", 100)
     again, same = detector.probabilities(sound)
     np.testing.assert_array_equal(again, times)
     np.testing.assert_allclose(same, probabilities, atol=1e-5)
@@ -138,7 +140,7 @@ def test_heat_maps_cover_the_picture_and_every_moment(synchroniser, monkeypatch)
     np.testing.assert_array_equal(again[:25], maps[:25])
     assert np.abs(again[29] - maps[29]).max() > 1e-5
     # How many are looked at in one go makes no difference.
-    monkeypatch.setattr(sync, "_SEEN", 7)
+    monkeypatch.setattr(av_sync, "_SEEN", 7)
     np.testing.assert_allclose(synchroniser.heat_maps(frames, sound), maps, atol=1e-5)
     rows = [synchroniser.pixel((row, 0), (48, 64))[0] for row in (0, 5)]
     assert rows[0] == pytest.approx(0.5)  # of 24 rows made of 48, the first is about here

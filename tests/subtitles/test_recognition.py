@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from storyjax.core.errors import StoryjaxError
 from storyjax.data.audio import RATE
-from storyjax.errors import StoryjaxError
-from storyjax.storyworld.lines import TEXTS
-from storyjax.storyworld.series import write_wav
-from storyjax.storyworld.speech import Speaker, say
+from storyjax.storyworld.export.series import write_wav
+from storyjax.storyworld.render.speech import Speaker, say
+from storyjax.storyworld.story.dialogue import TEXTS
 from storyjax.subtitles.recognition import RecognitionConfig, load_recogniser, recognise, split_sentences
 from storyjax.subtitles.timeline import Timeline, Word
 

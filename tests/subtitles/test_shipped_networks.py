@@ -3,15 +3,15 @@
 import numpy as np
 import pytest
 
-from storyjax.storyworld.episode_film import FPS, episode_frames, episode_sound
-from storyjax.storyworld.lines import sayings
-from storyjax.storyworld.series import held_out_episode
-from storyjax.storyworld.sounds import laughter, music, room
-from storyjax.storyworld.speech import RATE, Speaker, say
-from storyjax.subtitles.laughter import LaughterDetector
-from storyjax.subtitles.sync import SyncDetector, peaks
-from storyjax.subtitles.training.voices import HELD_OUT, voice_scores
-from storyjax.subtitles.voices import VoiceEncoder
+from storyjax.embedded.speaker_encoder import HELD_OUT, voice_scores
+from storyjax.storyworld.export.series import held_out_episode
+from storyjax.storyworld.render.episode_video import FPS, episode_frames, episode_sound
+from storyjax.storyworld.render.sounds import laughter, music, room
+from storyjax.storyworld.render.speech import RATE, Speaker, say
+from storyjax.storyworld.story.dialogue import sayings
+from storyjax.subtitles.av_sync import SyncDetector, peaks
+from storyjax.subtitles.laughter_detector import LaughterDetector
+from storyjax.subtitles.speaker_encoder import VoiceEncoder
 
 
 def test_the_voice_encoder_tells_unheard_voices_apart() -> None:

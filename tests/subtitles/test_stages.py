@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from standins import FPS, RATE, CorrelatingSync, SpectralVoices, peaks
 
-from storyjax.storyworld.episode_film import write_film
-from storyjax.storyworld.series import write_wav
-from storyjax.subtitles.products import Laugh, Products
+from storyjax.storyworld.export.series import write_wav
+from storyjax.storyworld.render.episode_video import write_film
+from storyjax.subtitles.records import Laugh, Products
 from storyjax.subtitles.stages import (
     Laughter,
     Synchronisation,

@@ -9,13 +9,13 @@ from conftest import ColourFinder
 from PIL import Image
 from standins import RATE
 
-from storyjax.errors import StoryjaxError
-from storyjax.search.personal import PhotoError
-from storyjax.storyworld.episode_film import write_film
-from storyjax.storyworld.series import write_wav
+from storyjax.core.errors import StoryjaxError
+from storyjax.search.protocol import PhotoError
+from storyjax.storyworld.export.series import write_wav
+from storyjax.storyworld.render.episode_video import write_film
 from storyjax.subtitles.cast import Cast, Member
 from storyjax.subtitles.faces import Faces, Guesses, Known, around
-from storyjax.subtitles.products import Face, Peaks, Products
+from storyjax.subtitles.records import Face, Peaks, Products
 from storyjax.subtitles.timeline import Segment, Timeline
 
 RED, BLUE, GREEN = (230, 20, 20), (20, 20, 230), (20, 200, 20)

@@ -10,15 +10,15 @@ import numpy as np
 import pytest
 from standins import RATE
 
-from storyjax import cli
-from storyjax.configuration import from_config, load_config
-from storyjax.errors import StoryjaxError
-from storyjax.storyworld.series import write_wav
+from storyjax.cli import main
+from storyjax.core.config import from_config, load_config
+from storyjax.core.errors import StoryjaxError
+from storyjax.storyworld.export.series import write_wav
 from storyjax.subtitles import command, pipeline
+from storyjax.subtitles.annotations import read_published
 from storyjax.subtitles.cast import read_cast
 from storyjax.subtitles.evaluate import evaluate, judge
 from storyjax.subtitles.pipeline import Models, SubtitleConfig, make_stages, run_stages, steps_reached, subtitle
-from storyjax.subtitles.published import read_published
 from storyjax.subtitles.writers import why
 
 STAGES = ("words", "segments", "laughs", "voices", "peaks", "faces")
@@ -180,7 +180,7 @@ def test_a_film_of_silence_has_no_lines(ask, models, series, tmp_path: Path, con
 
 
 def test_sound_that_ends_before_the_pictures_and_after_them(ask, series, tmp_path: Path) -> None:
-    from storyjax.storyworld.episode_film import write_film
+    from storyjax.storyworld.render.episode_video import write_film
 
     rng = np.random.default_rng(0)
     for name, pictures, seconds in (("short", 4, 2.0), ("long", 2, 4.0)):
@@ -229,7 +229,7 @@ def test_what_is_wrong_is_said_in_one_line(
         from test_audio import write_video
 
         write_video(Path("mute.mp4"), 1.0, None)
-    assert cli.run(["subtitle", *arguments]) == 2
+    assert main.run(["subtitle", *arguments]) == 2
     error = capsys.readouterr().err.strip().splitlines()[-1]
     assert error.startswith("storyjax: error: ")
     assert message in error
@@ -239,8 +239,8 @@ def test_what_is_wrong_is_said_in_one_line(
 def test_match_photos_takes_the_settings_of_the_embedded_config(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[SubtitleConfig] = []
     monkeypatch.setattr(command, "run", lambda request, config: asked.append(config) or [])
-    assert cli.run(["subtitle", "a.mp4", "--cast", "cast.json", "--match", "photos"]) == 0
-    assert cli.run(["subtitle", "a.mp4", "--cast", "cast.json"]) == 0
+    assert main.run(["subtitle", "a.mp4", "--cast", "cast.json", "--match", "photos"]) == 0
+    assert main.run(["subtitle", "a.mp4", "--cast", "cast.json"]) == 0
     root = Path(__file__).parents[2] / "configs" / "subtitles_tv.py"
     assert asked[0] == from_config(SubtitleConfig, load_config(f"{root}:embedded").data.pipeline)
     assert asked[1] == from_config(SubtitleConfig, {}), "the thesis's"

@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from storyjax import cli
-from storyjax.errors import StoryjaxError
+from storyjax.cli import main
+from storyjax.core.errors import StoryjaxError
 from storyjax.subtitles.align import Spoken, align, align_words, read_labelled
-from storyjax.subtitles.published import read_lines
+from storyjax.subtitles.annotations import read_lines
 from storyjax.subtitles.timeline import Word
 
 
@@ -66,7 +66,7 @@ def test_the_command_writes_what_the_loader_reads(tmp_path: Path, capsys: pytest
         "--out",
         str(out),
     ]
-    assert cli.run(arguments) == 0
+    assert main.run(arguments) == 0
     assert "2 of 3 lines" in capsys.readouterr().out
     assert [(line.speaker, line.start, line.text) for line in read_lines(out)] == [
         ("ANA", 1.0, 'Well, "no".'),

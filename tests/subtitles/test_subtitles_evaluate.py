@@ -5,7 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from storyjax.errors import StoryjaxError
+from storyjax.core.errors import StoryjaxError
+from storyjax.subtitles.annotations import AnnotatedEpisode, TrueLine, read_lines, read_published
 from storyjax.subtitles.evaluate import (
     Judged,
     best_distance,
@@ -17,8 +18,7 @@ from storyjax.subtitles.evaluate import (
     precision_curve,
 )
 from storyjax.subtitles.exemplars import Assignment
-from storyjax.subtitles.products import Line, Subtitles
-from storyjax.subtitles.published import AnnotatedEpisode, TrueLine, read_lines, read_published
+from storyjax.subtitles.records import Line, Subtitles
 
 
 def judged(truth: str | None, nearest: str, distance: float, name: str | None = "", **given: object) -> Judged:

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
-from storyjax.storyworld.episodes import Episode, Noise
-from storyjax.subtitles.training import episodes, laughter, sync, voices
-from storyjax.train.experiment import Experiment, StreamSpec, build_experiment
+from storyjax.data.streams import StreamSpec
+from storyjax.embedded import av_sync, episode_arrays, laughter_detector, speaker_encoder
+from storyjax.storyworld.story.episodes import Episode, Noise
+from storyjax.train.experiment import Experiment, build_experiment
 from storyjax.train.settings import complete
 
 CONFIGS = Path(__file__).parents[2] / "configs"
@@ -63,10 +64,10 @@ def test_a_step_goes_downhill_and_the_evaluation_gives_numbers(name: str, tmp_pa
 
 
 def test_windows_of_laughter_are_where_the_audience_laughs(monkeypatch: pytest.MonkeyPatch) -> None:
-    data = laughter.LaughterData(train=1, test=1)
-    config = laughter.LaughterConfig(mels=32)
+    data = laughter_detector.LaughterData(train=1, test=1)
+    config = laughter_detector.LaughterConfig(mels=32)
     laugh = Noise(2.0, 4.0, 0.1, 0)
-    made = laughter.LaughterWindows(config, data, "train")
+    made = laughter_detector.LaughterWindows(config, data, "train")
     silent = Episode(0, 8.0, (), (), (laugh,), ())
     monkeypatch.setattr(made, "_episode", lambda number: silent)
     assert [float(made.window(0, at)["laughs"]) for at in (1.0, 2.5, 3.9, 4.1)] == [0, 1, 1, 0]
@@ -80,8 +81,10 @@ def test_windows_of_laughter_are_where_the_audience_laughs(monkeypatch: pytest.M
 
 def test_clips_have_the_sound_of_their_own_pictures(tmp_path: Path) -> None:
     """The mouth that is drawn is as open as the sound of the same moment is loud."""
-    data = episodes.EpisodeData(folder=str(tmp_path), train=1, test=1, seconds=4.0, side=64)
-    training = sync.SyncTraining(sync.LwtConfig(short_side=64), sync.SyncData(episodes=data, moments=16, shift=3))
+    data = episode_arrays.EpisodeData(folder=str(tmp_path), train=1, test=1, seconds=4.0, side=64)
+    training = av_sync.SyncTraining(
+        av_sync.LwtConfig(short_side=64), av_sync.SyncData(episodes=data, moments=16, shift=3)
+    )
     lines = training.lines("train")
     assert lines
     assert all(line.head is not None for line in lines)
@@ -102,6 +105,6 @@ def test_clips_have_the_sound_of_their_own_pictures(tmp_path: Path) -> None:
 
 
 def test_voices_of_training_and_of_the_test_are_different_ones() -> None:
-    heard = set(voices.VoiceData().speakers)
+    heard = set(speaker_encoder.VoiceData().speakers)
     assert len(heard) == 48
-    assert not heard & set(voices.HELD_OUT)
+    assert not heard & set(speaker_encoder.HELD_OUT)

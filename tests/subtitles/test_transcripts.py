@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from storyjax.errors import StoryjaxError
+from storyjax.core.errors import StoryjaxError
 from storyjax.subtitles.transcripts import read_transcript
 
 SRT = (

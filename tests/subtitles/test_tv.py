@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
-from storyjax.errors import StoryjaxError
-from storyjax.subtitles import tv
+from storyjax.core.errors import StoryjaxError
+from storyjax.data.streams import StreamSpec
+from storyjax.subtitles import experiment as subtitles_experiment
 from storyjax.subtitles.pipeline import Models
-from storyjax.train.experiment import StreamSpec
 from storyjax.train.loop import run
 
 
@@ -38,17 +38,17 @@ def config(series: Path, tmp_path: Path) -> ConfigDict:
 @pytest.fixture
 def heard(models: Models, series: Path, monkeypatch: pytest.MonkeyPatch, transcripts) -> Models:
     """Transcripts for recognition, which has tests of its own."""
-    real = tv.subtitle
+    real = subtitles_experiment.subtitle
 
     def with_transcripts(videos, cast, config, work, models, guesses):
         return real(videos, cast, config, work, models, transcripts, False, guesses)
 
-    monkeypatch.setattr(tv, "subtitle", with_transcripts)
+    monkeypatch.setattr(subtitles_experiment, "subtitle", with_transcripts)
     return models
 
 
 def test_the_show_is_evaluated(config: ConfigDict, heard: Models, tmp_path: Path) -> None:
-    experiment = tv.build(config, heard)
+    experiment = subtitles_experiment.build(config, heard)
     results = run(config, tmp_path / "run", "eval", experiment=experiment, progress=False)
     keys = [
         "accuracy",
@@ -69,7 +69,9 @@ def test_the_show_is_evaluated(config: ConfigDict, heard: Models, tmp_path: Path
 
 
 def test_training_moves_the_distance_to_where_friends_end(config: ConfigDict, heard: Models, tmp_path: Path) -> None:
-    show = tv.Show(tv.from_config(tv.TvData, config.data), 0, heard)
+    show = subtitles_experiment.Show(
+        subtitles_experiment.from_config(subtitles_experiment.TvData, config.data), 0, heard
+    )
     rng = np.random.default_rng(0)
     near, far = rng.uniform(0.1, 0.35, 60), rng.uniform(0.45, 0.8, 40)
     show.__dict__["calibration"] = {
@@ -77,8 +79,8 @@ def test_training_moves_the_distance_to_where_friends_end(config: ConfigDict, he
         "right": np.repeat([1.0, 0.0], [60, 40]).astype(np.float32),
     }
     params = {"subtitles": {"distance": np.float32(0.5)}}
-    stream = iter(tv._Draws(show, StreamSpec(64, 0)))
-    step = jax.jit(jax.value_and_grad(lambda p, batch: tv.loss(p, batch, jax.random.key(0))[0]))
+    stream = iter(subtitles_experiment._Draws(show, StreamSpec(64, 0)))
+    step = jax.jit(jax.value_and_grad(lambda p, batch: subtitles_experiment.loss(p, batch, jax.random.key(0))[0]))
     losses = []
     for _ in range(150):
         value, gradient = step(params, next(stream))
@@ -86,13 +88,15 @@ def test_training_moves_the_distance_to_where_friends_end(config: ConfigDict, he
         params = jax.tree.map(lambda p, g: p - 0.02 * g, params, gradient)
     assert losses[-1] < 0.5 * losses[0]
     assert 0.33 < float(params["subtitles"]["distance"]) < 0.47
-    again = next(iter(tv._Draws(show, StreamSpec(64, 0, start_step=7))))
-    fresh = iter(tv._Draws(show, StreamSpec(64, 0)))
+    again = next(iter(subtitles_experiment._Draws(show, StreamSpec(64, 0, start_step=7))))
+    fresh = iter(subtitles_experiment._Draws(show, StreamSpec(64, 0)))
     np.testing.assert_array_equal([next(fresh) for _ in range(8)][7]["distance"], again["distance"])
 
 
 def test_the_calibration_is_of_the_validation_episode(config: ConfigDict, heard: Models) -> None:
-    show = tv.Show(tv.from_config(tv.TvData, config.data), 0, heard)
+    show = subtitles_experiment.Show(
+        subtitles_experiment.from_config(subtitles_experiment.TvData, config.data), 0, heard
+    )
     rows = show.calibration
     assert set(np.unique(rows["right"])) <= {0.0, 1.0}
     assert rows["right"].mean() > 0.3
@@ -110,13 +114,15 @@ def test_thresholds_are_chosen_on_seasons_that_are_not_tested(
         root.parent.mkdir(exist_ok=True)
         root.symlink_to(series)
 
-    monkeypatch.setattr("storyjax.storyworld.series.export_series", linked)
-    data = tv.TvData(str(tmp_path / "root"), "StoryWorld", storyworld=tv.World(2, 30.0, (8, 9)))
-    show = tv.Show(data, 3)
+    monkeypatch.setattr("storyjax.storyworld.export.series.export_series", linked)
+    data = subtitles_experiment.TvData(
+        str(tmp_path / "root"), "StoryWorld", storyworld=subtitles_experiment.World(2, 30.0, (8, 9))
+    )
+    show = subtitles_experiment.Show(data, 3)
     assert [len(season) for season in show.seasons("test")] == [2], "every episode of the season is tested"
     assert [len(season) for season in show.seasons("val")] == [2, 2]
     assert made == [("3", 2, 30.0, 3), ("8", 2, 30.0, 8), ("9", 2, 30.0, 9)]
     tested, chosen = ({str(e.video) for season in show.seasons(split) for e in season} for split in ("test", "val"))
     assert not tested & chosen
     with pytest.raises(StoryjaxError, match="seed 8 is that of a validation season"):
-        tv.Show(data, 8)
+        subtitles_experiment.Show(data, 8)

@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from storyjax.errors import StoryjaxError
+from storyjax.core.errors import StoryjaxError
 from storyjax.subtitles.exemplars import Assignment
-from storyjax.subtitles.products import Line, Subtitles
+from storyjax.subtitles.records import Line, Subtitles
 from storyjax.subtitles.stages import Laugh
 from storyjax.subtitles.transcripts import read_transcript
 from storyjax.subtitles.writers import FORMATS, to_ass, to_json, to_rttm, to_srt, to_vtt, why, write_subtitles

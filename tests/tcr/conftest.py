@@ -3,8 +3,8 @@
 import jax
 import pytest
 
-from storyjax.nn.t5 import T5, T5Config
-from storyjax.nn.vit import ViT, ViTConfig
+from storyjax.models.t5 import T5, T5Config
+from storyjax.models.vit import ViT, ViTConfig
 from storyjax.tcr.model import VideoLanguageModel
 from storyjax.tcr.resampler import Tcr, TcrConfig
 

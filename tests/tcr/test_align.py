@@ -6,10 +6,10 @@ import numpy as np
 import optax
 import pytest
 
-from storyjax.storyworld.requests import KINDS
-from storyjax.tcr.align import AlignLoss, Alignment
-from storyjax.tcr.losses import QuestionAnswering
+from storyjax.embedded.alignment_prompts import KINDS
+from storyjax.embedded.tcr_alignment import AlignLoss, Alignment
 from storyjax.tcr.model import VideoLanguageModel
+from storyjax.tcr.objective import QuestionAnswering
 from storyjax.train.experiment import Batch
 
 B, K, T, Q = 2, 3, 4, 6

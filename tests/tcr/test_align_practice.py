@@ -4,16 +4,16 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from storyjax.configuration import load_config
+from storyjax.core.config import load_config
+from storyjax.core.errors import StoryjaxError
 from storyjax.data.features import FeatureStore
 from storyjax.data.text import WordTokenizer
-from storyjax.errors import StoryjaxError
-from storyjax.storyworld.footage import RoutineFootage, Take
-from storyjax.storyworld.practice import KINDS, OBSERVED, by_kind, practise
-from storyjax.storyworld.routines import routine
-from storyjax.storyworld.vocabulary import vocabulary
-from storyjax.tcr.align import AlignData, build
-from storyjax.tcr.practice import PracticeFilms, PracticeShares, sums
+from storyjax.embedded.sequence_tasks import KINDS, OBSERVED, by_kind, practise
+from storyjax.embedded.tcr_alignment import AlignData, build
+from storyjax.embedded.tcr_sequences import PracticeFilms, PracticeShares, sums
+from storyjax.storyworld.render.video_cache import RoutineFootage, Take
+from storyjax.storyworld.story.routines import routine
+from storyjax.storyworld.story.vocabulary import vocabulary
 from storyjax.tcr.resampler import TASK_TOKENS, TcrConfig
 
 TOKENIZER = WordTokenizer.from_words(vocabulary())

@@ -4,11 +4,11 @@ import jax
 import numpy as np
 import pytest
 
-from storyjax.errors import StoryjaxError
-from storyjax.nn.qformer import QFormer, QFormerConfig
-from storyjax.tcr.baseline import CLIP, ClipAverage, QFormerBaseline, answering
-from storyjax.tcr.losses import QuestionAnswering
+from storyjax.core.errors import StoryjaxError
+from storyjax.models.qformer import QFormer, QFormerConfig
 from storyjax.tcr.model import VideoLanguageModel
+from storyjax.tcr.objective import QuestionAnswering
+from storyjax.tcr.qformer_baseline import CLIP, ClipAverage, QFormerBaseline, answering
 
 ANSWERS = np.array([[5, 1], [6, 1]], np.int32)
 

@@ -5,10 +5,10 @@ import pytest
 
 from storyjax.data.prompts import option_names, question_prompt
 from storyjax.data.text import WordTokenizer
-from storyjax.storyworld.render import render_story
-from storyjax.storyworld.story import StoryStyle, tell
-from storyjax.storyworld.vocabulary import vocabulary
-from storyjax.tcr.data import Ablation, QaConfig, QaLoader, QuestionGroups, swap_before_after
+from storyjax.storyworld.render.render import render_story
+from storyjax.storyworld.story.story import StoryStyle, tell
+from storyjax.storyworld.story.vocabulary import vocabulary
+from storyjax.tcr.loader import Ablation, QaConfig, QaLoader, QuestionGroups, swap_before_after
 from storyjax.tcr.resampler import TcrConfig
 
 TOKENIZER = WordTokenizer.from_words(vocabulary())

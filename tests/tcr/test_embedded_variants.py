@@ -13,10 +13,10 @@ import tiny_tcr
 from jax.experimental.compilation_cache import compilation_cache
 from ml_collections import ConfigDict
 
-from storyjax.configuration import load_config
-from storyjax.storyworld import long_videos
+from storyjax.core.config import load_config
+from storyjax.embedded import tcr_clip_init
+from storyjax.storyworld.export import long_videos
 from storyjax.tcr import config as nextqa
-from storyjax.tcr import words
 from storyjax.train.loop import run
 
 ROOT = Path(__file__).parents[2]
@@ -68,7 +68,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     compilation_cache.reset_cache()
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(long_videos, "SIZE", 32)
-        patched.setattr(words, "_STORIES", range(60_000_000, 60_000_020))
+        patched.setattr(tcr_clip_init, "_STORIES", range(60_000_000, 60_000_020))
         for kind, export in long_videos.EXPORTS.items():
             patched.setitem(long_videos.EXPORTS, kind, functools.partial(export, fps=2))
         patched.setattr(nextqa, "export_nextqa", functools.partial(nextqa.export_nextqa, size=32, fps=2))
@@ -81,7 +81,9 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 def shrink(config: ConfigDict, root: Path) -> None:
     """Fewer stories and smaller networks; nothing else of the config changes."""
     tiny = json.loads((root / "tiny" / "tcr" / "config.json").read_text())["model"]
-    if config.experiment == "tcr.align":  # starts from the words of the CLIP that ships, so its towers stay
+    if (
+        config.experiment == "embedded.tcr_alignment"
+    ):  # starts from the words of the CLIP that ships, so its towers stay
         config.model.tcr.update({"cross_attention_blocks": (0,), "blocks": 1})
         where = {"world": str(root / "footage"), "features": str(root / "features")}
         config.data.update({**where, "train": 2, "val": 2, "frames": 8})

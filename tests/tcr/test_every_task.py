@@ -11,26 +11,26 @@ import pytest
 import tiny_tcr
 from ml_collections import ConfigDict
 
-from storyjax.configuration import from_config
+from storyjax.core.config import from_config
+from storyjax.core.errors import StoryjaxError
+from storyjax.core.params_io import load_flat, unflatten
 from storyjax.data.prompts import moments_prompt, time_bin, timestamps
+from storyjax.data.streams import StreamSpec
 from storyjax.data.text import WordTokenizer
-from storyjax.errors import StoryjaxError
 from storyjax.metrics.grounding import Detection
-from storyjax.nn.t5 import T5, T5Config
-from storyjax.storyworld import long_videos
-from storyjax.storyworld.story import StoryStyle
-from storyjax.storyworld.vocabulary import vocabulary
-from storyjax.tcr import finetune
+from storyjax.models.t5 import T5, T5Config
+from storyjax.storyworld.export import long_videos
+from storyjax.storyworld.story.story import StoryStyle
+from storyjax.storyworld.story.vocabulary import vocabulary
+from storyjax.tcr import experiment
 from storyjax.tcr.config import make_model
-from storyjax.tcr.data import Ablation, Questioned
 from storyjax.tcr.decoding import parse_actions, reduced_vocabulary, sample, sample_in_turn, spell
-from storyjax.tcr.finetune import Dataset, Source, TasksData
-from storyjax.tcr.losses import QuestionAnswering
+from storyjax.tcr.evaluators import Timestamps, detections, timed
+from storyjax.tcr.experiment import Dataset, Source, TasksData
+from storyjax.tcr.loader import Ablation, Questioned
+from storyjax.tcr.objective import QuestionAnswering
 from storyjax.tcr.presets import embedded_model
-from storyjax.tcr.recipes import RECIPES, Options, inside
-from storyjax.tcr.scoring import Timestamps, detections, timed
-from storyjax.train.experiment import StreamSpec
-from storyjax.weights.tree_io import load_flat, unflatten
+from storyjax.tcr.tasks import RECIPES, Options, inside
 
 TOKENIZER = WordTokenizer.from_words(vocabulary())
 STYLE = StoryStyle(events=8, event_seconds=1.0, scenes=2, mishaps=1)
@@ -362,7 +362,7 @@ def test_moments_are_read_of_the_first_number_whatever_follows(root: Path, model
         assert (labels != TOKENIZER.eos_id).all()
         return 5.0 * (jnp.arange(labels.shape[0]) % 20 == 7), jnp.ones(labels.shape[0])
 
-    monkeypatch.setattr("storyjax.nn.closed_vocabulary.sequence_log_likelihood", decoded)
+    monkeypatch.setattr("storyjax.models.answer_scoring.sequence_log_likelihood", decoded)
     monkeypatch.setattr(
         QuestionAnswering, "encode", lambda self, *rest, **more: (jnp.zeros((2, 1, 4)), jnp.ones((2, 1), bool), None)
     )
@@ -504,7 +504,7 @@ def test_paper_variants_are_table_3_7(name: str) -> None:
 def test_embedded_variants_fit_the_resampler_that_ships_and_its_words(name: str, root: Path) -> None:
     config = config_of(name, "embedded")
     assert config.model.tcr == ConfigDict(embedded_model()["tcr"])
-    words = WordTokenizer.load(Path(finetune.__file__).parents[1] / "weights/shipped/storyworld_t5/tokenizer.json")
+    words = WordTokenizer.load(Path(experiment.__file__).parents[1] / "weights/shipped/storyworld_t5/tokenizer.json")
     for key, data in from_config(TasksData, config.data, "data").tasks.items():
         assert data.condition_length <= config.model.tcr.max_prompt
         data = Dataset(**{**vars(data), "manual_dir": str(root / RECIPES[data.recipe].world), "storyworld": None})
@@ -524,4 +524,4 @@ def test_an_unknown_recipe_is_named(root: Path) -> None:
     config.data.tasks.msrvtt.recipe = "msrvt"
     config.seed = 0
     with pytest.raises(StoryjaxError, match=r"unknown 'msrvt'. Did you mean 'msrvtt'"):
-        finetune.build(config)
+        experiment.build(config)

@@ -16,15 +16,17 @@ import pytest
 from ml_collections import ConfigDict
 from tiny_tcr import write_checkpoint, write_film
 
+from storyjax.core.errors import StoryjaxError
 from storyjax.data import beam
 from storyjax.data.builders.nextqa import COLUMNS
 from storyjax.data.features import FeatureStore, encode_frame, read_spec, stored_times
+from storyjax.data.streams import StreamSpec
 from storyjax.data.video import sample_times
-from storyjax.errors import StoryjaxError
-from storyjax.tcr.config import build, make_tower
+from storyjax.tcr.config import make_tower
 from storyjax.tcr.features import compute_features, footage_features
-from storyjax.tcr.losses import QuestionAnswering, stored_tokens
-from storyjax.train.experiment import Experiment, StreamSpec
+from storyjax.tcr.nextqa import build
+from storyjax.tcr.objective import QuestionAnswering, stored_tokens
+from storyjax.train.experiment import Experiment
 
 FRAMES, FILMS = 4, {"train": ("a", "b", "c"), "val": ("d", "e")}
 

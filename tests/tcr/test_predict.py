@@ -10,16 +10,16 @@ import numpy as np
 import pytest
 import tiny_tcr
 
-from storyjax.errors import StoryjaxError
-from storyjax.tcr.data import QaConfig, QaLoader, Questioned
+from storyjax.core.errors import StoryjaxError
+from storyjax.core.params_io import load_flat, save_tree, unflatten
 from storyjax.tcr.figure import draw, in_columns
+from storyjax.tcr.loader import QaConfig, QaLoader, Questioned
 from storyjax.tcr.predict import Answer, Predictor, clock, find_moments
 from storyjax.train.checkpoint import Checkpoints
 from storyjax.train.mesh import make_mesh
 from storyjax.train.optim import make_optimizer
 from storyjax.train.settings import MeshSettings, OptimSettings
 from storyjax.train.step import new_state
-from storyjax.weights.tree_io import load_flat, save_tree, unflatten
 
 
 @pytest.fixture(scope="module")
@@ -133,8 +133,8 @@ def test_refuses_what_is_no_tcr(checkpoint: pathlib.Path, tmp_path: pathlib.Path
     with pytest.raises(StoryjaxError, match=r"has no config\.json"):
         Predictor.from_checkpoint(tmp_path)
     config = json.loads((checkpoint / "config.json").read_text())
-    (tmp_path / "config.json").write_text(json.dumps(config | {"experiment": "towers.t5"}))
-    with pytest.raises(StoryjaxError, match=r"holds towers\.t5, which is not a TCR"):
+    (tmp_path / "config.json").write_text(json.dumps(config | {"experiment": "embedded.t5"}))
+    with pytest.raises(StoryjaxError, match=r"holds embedded\.t5, which is not a TCR"):
         Predictor.from_checkpoint(tmp_path)
     (tmp_path / "config.json").write_text(json.dumps(config))
     flat = load_flat(checkpoint)

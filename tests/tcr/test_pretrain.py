@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
-from storyjax.configuration import load_config
-from storyjax.errors import StoryjaxError
-from storyjax.tcr.halves import TextAlone, VideoQueries
+from storyjax.core.config import load_config
+from storyjax.core.errors import StoryjaxError
+from storyjax.tcr.contrastive import Initialisation, build
 from storyjax.tcr.model import VideoLanguageModel
-from storyjax.tcr.pretrain import Initialisation, build
+from storyjax.tcr.unimodal import TextAlone, VideoQueries
 
 
 @pytest.fixture(scope="module")

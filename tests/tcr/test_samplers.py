@@ -3,8 +3,8 @@
 import pytest
 from ml_collections import ConfigDict
 
-from storyjax.errors import StoryjaxError
-from storyjax.tcr.discriminative import build
+from storyjax.core.errors import StoryjaxError
+from storyjax.tcr.heads.experiment import build
 
 
 @pytest.mark.parametrize(

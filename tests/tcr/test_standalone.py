@@ -13,16 +13,16 @@ import pytest
 import tiny_tcr
 from ml_collections import ConfigDict
 
+from storyjax.core.errors import StoryjaxError
 from storyjax.data.builders.kinetics import Countix, Kinetics400
 from storyjax.data.builders.segments import SegmentSource, prepare_segments
+from storyjax.data.streams import StreamSpec
 from storyjax.data.text import WordTokenizer
-from storyjax.errors import StoryjaxError
-from storyjax.storyworld import long_videos
-from storyjax.storyworld.vocabulary import vocabulary
-from storyjax.tcr import standalone
-from storyjax.tcr.discriminative import build, moments_of_set, moments_of_spans
-from storyjax.tcr.standalone_data import ClassLoader, Clips, CountLoader, RepetitionLoader, StitchLoader, see_all
-from storyjax.train.experiment import StreamSpec
+from storyjax.storyworld.export import long_videos
+from storyjax.storyworld.story.vocabulary import vocabulary
+from storyjax.tcr.heads import modules
+from storyjax.tcr.heads.data import ClassLoader, Clips, CountLoader, RepetitionLoader, StitchLoader, see_all
+from storyjax.tcr.heads.experiment import build, moments_of_set, moments_of_spans
 from storyjax.train.settings import complete
 
 TOKENIZER = WordTokenizer.from_words(vocabulary())
@@ -49,7 +49,7 @@ def clips(root: Path) -> Clips:
 
 
 def test_a_set_is_scored_by_its_best_assignment() -> None:
-    loss = jax.jit(standalone.set_loss)
+    loss = jax.jit(modules.set_loss)
     truth = jnp.array([[[0.1, 0.3], [0.6, 0.9], [0.0, 0.0]]])
     there = jnp.array([[True, True, False]])
     spans = jnp.array([[[0.6, 0.9], [0.4, 0.5], [0.1, 0.3], [0.2, 0.9]]])
@@ -74,14 +74,14 @@ def test_a_set_is_scored_by_its_best_assignment() -> None:
 def test_spans_are_learnt_and_read() -> None:
     span = jnp.array([[0.25, 0.5]])
     logits = jnp.full((1, 2, 8), -20.0).at[0, 0, 2].set(0.0).at[0, 1, 3].set(0.0)
-    sharp = float(standalone.span_loss(logits, span, sigma=0.1)[0])
+    sharp = float(modules.span_loss(logits, span, sigma=0.1)[0])
     assert sharp < 0.01
-    assert float(standalone.span_loss(logits[:, ::-1], span, sigma=0.1)[0]) > 10
-    assert float(standalone.span_loss(logits, span)[0]) > sharp  # the soft target wants its neighbours too
+    assert float(modules.span_loss(logits[:, ::-1], span, sigma=0.1)[0]) > 10
+    assert float(modules.span_loss(logits, span)[0]) > sharp  # the soft target wants its neighbours too
     measured = np.exp(np.asarray(logits[0]))
     best = moments_of_spans(measured, 80.0)[0]
     assert (best.start, best.end) == (20.0, 40.0)
-    kept = standalone.best_spans(np.array([0.5, 0.3, 0.2]), np.array([0.1, 0.2, 0.7]), most=3)
+    kept = modules.best_spans(np.array([0.5, 0.3, 0.2]), np.array([0.1, 0.2, 0.7]), most=3)
     assert kept[0][:2] == (0.0, 1.0)
     assert all(b[2] <= a[2] for a, b in itertools.pairwise(kept))
     found = moments_of_set(np.array([[0.9, 0.1, 0.2], [0.1, 0.5, 0.6]]), 10.0)
@@ -90,21 +90,21 @@ def test_spans_are_learnt_and_read() -> None:
 
 def test_frames_are_selected_by_any_query() -> None:
     logits = jnp.array([[[5.0, -5.0, -5.0], [-5.0, -5.0, 5.0]]])
-    assert standalone.selected(logits).tolist() == [[True, False, True]]
+    assert modules.selected(logits).tolist() == [[True, False, True]]
     truth = jnp.array([[True, False, True]])
     both = jnp.array([[[9.0, -9.0, 9.0]] * 2])
-    assert float(standalone.selection_loss(both, truth)[0]) < 0.01 < float(standalone.selection_loss(-both, truth)[0])
+    assert float(modules.selection_loss(both, truth)[0]) < 0.01 < float(modules.selection_loss(-both, truth)[0])
 
 
 def test_each_frame_is_classified_by_the_frames_that_show_the_action() -> None:
     scores = jnp.log(jnp.array([[[0.5, 0.5], [0.25, 0.75], [0.9, 0.1]]]))
     truth = jnp.array([[True, True, False]])
-    loss = standalone.frame_class_loss(scores, jnp.array([1]), truth)
+    loss = modules.frame_class_loss(scores, jnp.array([1]), truth)
     assert float(loss[0]) == pytest.approx(-(math.log(0.5) + math.log(0.75)) / 2, rel=1e-5)
 
 
 def test_predictions_of_queries_are_averaged() -> None:
-    scores = standalone._mean_prediction(jnp.log(jnp.array([[[0.9, 0.1], [0.5, 0.5]]])))
+    scores = modules._mean_prediction(jnp.log(jnp.array([[[0.9, 0.1], [0.5, 0.5]]])))
     np.testing.assert_allclose(jnp.exp(scores), [[0.7, 0.3]], rtol=1e-5)
 
 
@@ -174,7 +174,7 @@ def test_whole_movements_are_counted_where_clips_repeat_them(clips: Clips, monke
 def test_what_changes_is_told_apart_from_what_stays() -> None:
     """A clip of period 4 upon a large constant: its rows are alike at distances of 4, and the constant is gone."""
     moving = np.tile(RNG(0).normal(0, 0.01, (1, 4, 8)), (1, 3, 1)).astype(np.float32)
-    told = np.asarray(standalone.changes(jnp.asarray(moving + 50.0)))
+    told = np.asarray(modules.changes(jnp.asarray(moving + 50.0)))
     assert told.shape == (1, 12, 20)
     np.testing.assert_allclose(told[..., :8].mean(axis=1), 0, atol=1e-3)
     np.testing.assert_allclose(told[..., :8].std(), 1.0, rtol=1e-3)
@@ -252,7 +252,7 @@ def make_config(root: Path, task: str, **more) -> ConfigDict:
         **more,
     }
     train = {"steps": 2, "batch_size": 2}
-    return complete(ConfigDict({"experiment": "tcr.discriminative", "model": model, "data": data, "train": train}))
+    return complete(ConfigDict({"experiment": "tcr.heads", "model": model, "data": data, "train": train}))
 
 
 @pytest.mark.parametrize(

@@ -11,9 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from storyjax.errors import StoryjaxError
+from storyjax.core.errors import StoryjaxError
+from storyjax.tcr.frame_stream import Chunks, Packed, Streaming
 from storyjax.tcr.model import VideoLanguageModel
-from storyjax.tcr.stream import Chunks, Packed, Streaming
 
 B, T, K, LENGTH = 2, 8, 2, 3
 

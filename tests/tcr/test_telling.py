@@ -10,16 +10,16 @@ import pytest
 import tiny_tcr
 from ml_collections import ConfigDict
 
-from storyjax.cli import run
-from storyjax.errors import StoryjaxError
-from storyjax.tcr import telling
-from storyjax.tcr.baseline import CLIP, ClipAverage, QFormerBaseline, answering
+from storyjax.cli.main import run
+from storyjax.core.errors import StoryjaxError
+from storyjax.core.params_io import flatten, save_tree
+from storyjax.tcr import predict_tasks
 from storyjax.tcr.config import make_model
-from storyjax.tcr.discriminative import build
-from storyjax.tcr.losses import QuestionAnswering
+from storyjax.tcr.heads.experiment import build
+from storyjax.tcr.objective import QuestionAnswering
 from storyjax.tcr.predict import Predictor
+from storyjax.tcr.qformer_baseline import CLIP, ClipAverage, QFormerBaseline, answering
 from storyjax.train.settings import complete
-from storyjax.weights.tree_io import flatten, save_tree
 
 
 @pytest.fixture(scope="module")
@@ -38,43 +38,43 @@ def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_captions_moments_and_what_comes_next(predictor: Predictor, film: Path) -> None:
-    caption = telling.caption(predictor, film, 2.0, 4.0)
+    caption = predict_tasks.caption(predictor, film, 2.0, 4.0)
     assert caption.question == "what happens from 2 to 4 s"
     assert caption.text
     assert caption.duration_s == pytest.approx(10, abs=0.3)
-    other = telling.caption(predictor, film, 6.0, 9.0)
+    other = predict_tasks.caption(predictor, film, 6.0, 9.0)
     assert other.attention != caption.attention  # the times are what it is conditioned on
-    moment = telling.when(predictor, film, "ana danced")
+    moment = predict_tasks.when(predictor, film, "ana danced")
     assert f"{moment.moments[0].start_s:.1f} s to" in moment.text
     assert moment.probability == pytest.approx(moment.moments[0].share)
-    ahead = telling.anticipate(predictor, film, "kick ball@2, dance park@3.5")
+    ahead = predict_tasks.anticipate(predictor, film, "kick ball@2, dance park@3.5")
     assert ahead.question == "what comes next"
     for other in ("", "kick ball, dance park", "kick ball@2, dance park@7"):  # actions and times are looked by
-        assert telling.anticipate(predictor, film, other).attention != ahead.attention
+        assert predict_tasks.anticipate(predictor, film, other).attention != ahead.attention
     assert not ahead.warnings
-    assert "a guess" in telling.anticipate(predictor, film).warnings[0]
+    assert "a guess" in predict_tasks.anticipate(predictor, film).warnings[0]
 
 
 def test_actions_so_far_have_times_where_they_are_said() -> None:
-    assert telling.parse_actions_so_far("take  cup@3.5, wash cup,") == [("take cup", 3.5), ("wash cup", None)]
+    assert predict_tasks.parse_actions_so_far("take  cup@3.5, wash cup,") == [("take cup", 3.5), ("wash cup", None)]
     bracketed = [("(take, cup)", 3.5), ("(wash, cup)", None)]
-    assert telling.parse_actions_so_far("(take, cup)@3.5, (wash, cup)") == bracketed
+    assert predict_tasks.parse_actions_so_far("(take, cup)@3.5, (wash, cup)") == bracketed
     for wrong in ("take cup@", "take cup@soon", "take cup@1@2"):
         with pytest.raises(StoryjaxError, match="behind @"):
-            telling.parse_actions_so_far(wrong)
+            predict_tasks.parse_actions_so_far(wrong)
 
 
 def test_an_action_that_was_cut_off_is_left_out() -> None:
-    assert telling.whole_actions("take cup, wash cup, put") == "take cup, wash cup"
-    assert telling.whole_actions("(take, cup), (wash, cup), (put, ") == "(take, cup), (wash, cup)"
-    assert telling.whole_actions("take") == "take"
+    assert predict_tasks.whole_actions("take cup, wash cup, put") == "take cup, wash cup"
+    assert predict_tasks.whole_actions("(take, cup), (wash, cup), (put, ") == "(take, cup), (wash, cup)"
+    assert predict_tasks.whole_actions("take") == "take"
 
 
 def test_what_cannot_be_told_is_one_line(predictor: Predictor, film: Path, capsys: pytest.CaptureFixture) -> None:
     with pytest.raises(StoryjaxError, match="past its end"):
-        telling.caption(predictor, film, 8.0, 30.0)
+        predict_tasks.caption(predictor, film, 8.0, 30.0)
     with pytest.raises(StoryjaxError, match="--when is empty"):
-        telling.when(predictor, film, "  ")
+        predict_tasks.when(predictor, film, "  ")
     for arguments, message in (
         ([], "nothing is asked: give one of a question, --caption"),
         (["--caption", "6-8", "--when", "x"], "--caption and --when are too many"),
@@ -99,7 +99,7 @@ def test_the_command_tells(checkpoint: Path, film: Path, capsys: pytest.CaptureF
 def test_counting_by_what_ships(film: Path, capsys: pytest.CaptureFixture) -> None:
     assert run(["ask", str(film), "--count", "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
-    assert told["checkpoint"] == telling.SHIPPED_COUNTER
+    assert told["checkpoint"] == predict_tasks.SHIPPED_COUNTER
     assert told["text"].split()[1] == "times"
     assert told["question"] == "how many repetitions"
 
@@ -107,20 +107,20 @@ def test_counting_by_what_ships(film: Path, capsys: pytest.CaptureFixture) -> No
 def test_counting_by_a_checkpoint(checkpoint: Path, film: Path, tmp_path: Path) -> None:
     config = json.loads((checkpoint / "config.json").read_text())
     data = {"task": "counting", "manual_dir": "nowhere", "frames": 6, "condition_length": 4, "hidden": 16}
-    config = ConfigDict({"experiment": "tcr.discriminative", "model": config["model"], "data": data})
+    config = ConfigDict({"experiment": "tcr.heads", "model": config["model"], "data": data})
     shapes = flatten(jax.eval_shape(build(complete(config)).init, jax.random.key(0)))
     rng = np.random.default_rng(0)
     weights = {path: rng.normal(0, 0.1, leaf.shape) for path, leaf in shapes.items() if not path.startswith("vision/")}
     save_tree(tmp_path / "model.safetensors", weights, dtype=np.float32)
     (tmp_path / "config.json").write_text(config.to_json())
-    answer = telling.count(str(tmp_path), film)
+    answer = predict_tasks.count(str(tmp_path), film)
     assert answer.text.split()[1] == "times"
     assert float(answer.text.split("(")[1].rstrip(")")) > 0
-    named = telling.count(str(tmp_path), film, "kicking the ball")
+    named = predict_tasks.count(str(tmp_path), film, "kicking the ball")
     assert named.question == "how many repetitions of kicking the ball"
     assert named.text != answer.text  # the action is what it is prompted with
     with pytest.raises(StoryjaxError, match="does not count: train"):
-        telling.count(str(checkpoint), film)
+        predict_tasks.count(str(checkpoint), film)
 
 
 def make_baseline(checkpoint: Path) -> QFormerBaseline:

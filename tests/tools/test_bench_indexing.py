@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from storyjax.data.video import decode_frames, probe
-from storyjax.storyworld.render import encode_mp4
+from storyjax.storyworld.render.render import encode_mp4
 
 
 def test_a_joined_film_shows_its_parts_again_and_again(tmp_path: Path, load_tool) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from storyjax.data.audio import RATE, load_audio
 from storyjax.data.video import decode_frames, probe
-from storyjax.storyworld.episode_film import write_film
+from storyjax.storyworld.render.episode_video import write_film
 
 GREYS = (40, 200)
 

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from storyjax.nn.vit import VIT_G14_BLIP2, ViT
+from storyjax.models.vit import VIT_G14_BLIP2, ViT
 from storyjax.tcr.resampler import Tcr
 
 pytest.importorskip("torch")

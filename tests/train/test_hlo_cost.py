@@ -1,6 +1,6 @@
 """Loops count as often as they run, and what stays on the chip costs no traffic."""
 
-from storyjax.train.hlo_cost import program_cost
+from storyjax.plan.hlo_cost import program_cost
 
 # A product of 8x16 and 16x4 (1,024 FLOPs) in a loop of 5 inside a loop of 3, as the TPU's compiler spells such things.
 PROGRAM = """\

@@ -11,13 +11,13 @@ import toy
 from ml_collections import ConfigDict
 from tensorboardX.proto import event_pb2
 
-from storyjax.errors import StoryjaxError
+from storyjax.core.errors import StoryjaxError
+from storyjax.core.params_io import flatten, save_tree
 from storyjax.train.checkpoint import load_trainable
 from storyjax.train.experiment import build_experiment
 from storyjax.train.logging import read_metrics
 from storyjax.train.loop import load_params, run, total_steps
 from storyjax.train.settings import complete, read_settings
-from storyjax.weights.tree_io import flatten, save_tree
 
 pytestmark = pytest.mark.usefixtures("compile_once")
 

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import toy
 
-from storyjax.errors import StoryjaxError
+from storyjax.core.errors import StoryjaxError
 from storyjax.train.checkpoint import load_trainable
 from storyjax.train.distributed import in_cluster, start_distributed
 from storyjax.train.logging import read_metrics

@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from storyjax.errors import StoryjaxError
+from storyjax.core.errors import StoryjaxError
 from storyjax.train.optim import make_optimizer, make_schedule
 from storyjax.train.settings import OptimSettings
 

@@ -7,12 +7,12 @@ import pytest
 import toy
 from jax.sharding import AbstractMesh, PartitionSpec
 
-from storyjax.errors import StoryjaxError
+from storyjax.core.errors import StoryjaxError
+from storyjax.core.params_io import flatten
 from storyjax.train.mesh import AXES, check_batch_size, make_mesh, parameter_sharding
 from storyjax.train.params import check_given, initialise, merge, partition
 from storyjax.train.precision import get_policy
 from storyjax.train.settings import MeshSettings
-from storyjax.weights.tree_io import flatten
 
 
 def test_a_partition_loses_nothing_and_names_a_pattern_that_matches_nothing():

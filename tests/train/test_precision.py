@@ -10,13 +10,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from storyjax.nn.qformer import QFormer, QFormerConfig
-from storyjax.nn.t5 import T5, T5Config
-from storyjax.nn.vit import ViT, ViTConfig
+from storyjax.core.params_io import unflatten
+from storyjax.models.qformer import QFormer, QFormerConfig
+from storyjax.models.t5 import T5, T5Config
+from storyjax.models.vit import ViT, ViTConfig
 from storyjax.train.precision import POLICIES, get_policy
 from storyjax.train.settings import Settings
-from storyjax.weights.published import BLIP2_FAMILY, Blip2Config
-from storyjax.weights.tree_io import unflatten
+from storyjax.weights.registry import BLIP2_FAMILY, Blip2Config
 
 # BLIP-2's three parts in small, deep enough for errors to add up.
 SMALL = Blip2Config(
@@ -88,6 +88,6 @@ def test_types_by_module() -> None:
 
 @pytest.mark.parametrize("name", POLICIES)
 def test_a_config_can_name_every_policy(name: str) -> None:
-    from storyjax.configuration import from_config
+    from storyjax.core.config import from_config
 
     assert from_config(Settings, {"precision": name}).precision == name

@@ -6,7 +6,8 @@ import optax
 import pytest
 import toy
 
-from storyjax.train.experiment import StreamSpec, Task
+from storyjax.data.streams import StreamSpec
+from storyjax.train.experiment import Task
 from storyjax.train.mesh import batch_sharding, make_mesh, put_batch
 from storyjax.train.optim import make_optimizer
 from storyjax.train.params import initialise

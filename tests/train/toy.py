@@ -8,7 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from storyjax.train.experiment import Evaluator, Experiment, StreamSpec, Task, summing_evaluator
+from storyjax.data.streams import StreamSpec
+from storyjax.train.experiment import Evaluator, Experiment, Task, summing_evaluator
 
 WIDTH = 48
 VARIANTS = ("paper", "embedded")

@@ -12,7 +12,8 @@ import orbax.checkpoint as ocp
 import pytest
 from ml_collections import ConfigDict
 
-from storyjax.cli import run
+from storyjax.cli.main import run
+from storyjax.core.params_io import flatten, load_flat, unflatten
 from storyjax.tcr.predict import Predictor
 from storyjax.train.checkpoint import Checkpoints, load_trainable
 from storyjax.train.experiment import build_experiment
@@ -21,19 +22,18 @@ from storyjax.train.optim import make_optimizer
 from storyjax.train.params import partition
 from storyjax.train.settings import MeshSettings, OptimSettings
 from storyjax.train.step import new_state
-from storyjax.weights.tree_io import flatten, load_flat, unflatten
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 import tiny_tcr
 
 T5 = {
-    "experiment": "towers.t5",
+    "experiment": "embedded.t5",
     "seed": 3,
     "model": {"d_model": 16, "d_kv": 8, "d_ff": 24, "num_heads": 2, "num_layers": 1, "num_decoder_layers": 1},
     "data": {"story_length": 4, "prompt_length": 6, "target_length": 3},
 }
 CLIP = {
-    "experiment": "towers.clip",
+    "experiment": "embedded.clip",
     "seed": 3,
     "model": {
         "vision": {"image_size": 16, "patch_size": 8, "width": 16, "depth": 1, "heads": 2, "mlp_width": 24},
@@ -243,12 +243,12 @@ def test_a_slip_is_one_line(arguments: list[str], message: str, tcr: Path, tmp_p
 def test_an_experiment_without_functions_says_so(tcr: Path, tmp_path: Path, monkeypatch, capsys) -> None:
     import dataclasses
 
-    from storyjax.weights import exporting
+    from storyjax.weights import export_run
 
     def build(config: ConfigDict):
         return dataclasses.replace(build_experiment(config), exports={})
 
-    monkeypatch.setattr(exporting, "build_experiment", build)
+    monkeypatch.setattr(export_run, "build_experiment", build)
     assert run(["export", str(tcr), "--to", "stablehlo", "--out", str(tmp_path / "out")]) == 2
     assert "the experiment 'tcr' names no function to export as StableHLO" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())

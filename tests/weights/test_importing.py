@@ -13,15 +13,15 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from storyjax.cli import run
-from storyjax.configuration import from_config
+from storyjax.cli.main import run
+from storyjax.core.config import from_config
+from storyjax.core.params_io import load_flat, load_metadata, unflatten
 from storyjax.data.text import HubTokenizer
-from storyjax.nn.clip import Clip, ClipConfig
-from storyjax.nn.qformer import QFormer
-from storyjax.nn.t5 import T5
-from storyjax.nn.vit import ViT
-from storyjax.weights.published import Blip2Config
-from storyjax.weights.tree_io import load_flat, load_metadata, unflatten
+from storyjax.models.clip import Clip, ClipConfig
+from storyjax.models.qformer import QFormer
+from storyjax.models.t5 import T5
+from storyjax.models.vit import ViT
+from storyjax.weights.registry import Blip2Config
 
 
 def imported(folder: Path) -> tuple[dict, dict]:
@@ -383,12 +383,12 @@ print(status("VmHWM") - held)
 def test_no_more_than_an_array_or_two_is_held(tmp_path: Path) -> None:
     """A checkpoint of 150 MB in shards of at most 60 MB: at its peak an import holds less than 1.3 of them (and in fact
     about twice the largest array, of 4 MB)."""
-    from storyjax.weights.published import T5_FAMILY, LanguageModelConfig
+    from storyjax.weights.registry import T5_FAMILY, LanguageModelConfig
     from storyjax.weights.rules import _planned, t5_rules
     from storyjax.weights.tensor_files import write_tensors
 
     sizes = {"vocab_size": 2048, "d_model": 512, "d_ff": 2048, "num_heads": 8, "num_layers": 4, "num_decoder_layers": 4}
-    from storyjax.nn.t5 import T5Config
+    from storyjax.models.t5 import T5Config
 
     config = T5Config(**sizes)
     shapes = {path: leaf.shape for path, leaf in T5_FAMILY.shapes(LanguageModelConfig(config)).items()}

@@ -7,16 +7,16 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from storyjax.errors import StoryjaxError
-from storyjax.nn.clip import Clip, ClipConfig, ClipTextConfig
-from storyjax.nn.qformer import QFormerConfig
-from storyjax.nn.siglip import Siglip, SiglipConfig, SiglipTextConfig
-from storyjax.nn.t5 import T5, T5Config
-from storyjax.nn.vit import ViT, ViTConfig
-from storyjax.weights.published import BLIP2_FAMILY, Blip2Config
+from storyjax.core.errors import StoryjaxError
+from storyjax.core.params_io import unflatten
+from storyjax.models.clip import Clip, ClipConfig, ClipTextConfig
+from storyjax.models.qformer import QFormerConfig
+from storyjax.models.siglip import Siglip, SiglipConfig, SiglipTextConfig
+from storyjax.models.t5 import T5, T5Config
+from storyjax.models.vit import ViT, ViTConfig
+from storyjax.weights.registry import BLIP2_FAMILY, Blip2Config
 from storyjax.weights.rules import BLIP2_VISION, CLIP, export_weights, import_weights, select, t5_rules
-from storyjax.weights.tables import OPENAI_CLIP, SIGLIP, blip2_rules, lavis_rules
-from storyjax.weights.tree_io import unflatten
+from storyjax.weights.tables.vision_language import OPENAI_CLIP, SIGLIP, blip2_rules, lavis_rules
 
 T5_CONFIG = T5Config(vocab_size=20, d_model=8, d_kv=4, d_ff=12, num_heads=3, num_layers=1, num_decoder_layers=2)
 RELU_CONFIG = dataclasses.replace(T5_CONFIG, feed_forward="relu", tie_word_embeddings=True)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from storyjax.errors import StoryjaxError
+from storyjax.core.errors import StoryjaxError
 from storyjax.weights.tensor_files import new_folder, stored_tensors, write_tensors
 
 ARRAYS = {

@@ -4,7 +4,7 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
-from storyjax.errors import StoryjaxError
+from storyjax.core.errors import StoryjaxError
 
 _LOG = logging.getLogger(__name__)
 _SHOWN = 20  # broken things that the log names; summary.json names all

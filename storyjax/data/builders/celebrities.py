@@ -25,9 +25,9 @@ A record of the split "faces" is a photo of `celebrity`.
 
 from pathlib import Path
 
+from storyjax.core.errors import StoryjaxError
 from storyjax.data.builders.media import MediaBuilder, Reading, read_table
 from storyjax.data.builders.vggface import readable
-from storyjax.errors import StoryjaxError
 
 PLACES_COLUMNS = ("image", "celebrity", "place", "seen")
 ACTION_COLUMNS = ("clip", "split", "actor", "action", "scene")

@@ -13,6 +13,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+from storyjax.core.errors import StoryjaxError
 from storyjax.data.builders.pictures import (
     Picture,
     PicturesBuilder,
@@ -22,7 +23,6 @@ from storyjax.data.builders.pictures import (
     prepare_pictures,
     usable_box,
 )
-from storyjax.errors import StoryjaxError
 
 _NAME = re.compile(r"instances_((train|val|test)\w*)\.json")
 

@@ -14,6 +14,7 @@ from typing import Any
 
 from PIL import Image, UnidentifiedImageError
 
+from storyjax.core.errors import StoryjaxError
 from storyjax.data.builders.pictures import (
     PicturesBuilder,
     PictureSource,
@@ -22,7 +23,6 @@ from storyjax.data.builders.pictures import (
     prepare_pictures,
     usable_box,
 )
-from storyjax.errors import StoryjaxError
 
 
 class CrowdHuman(PicturesBuilder):

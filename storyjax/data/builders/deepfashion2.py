@@ -24,10 +24,10 @@ from typing import Any, ClassVar
 import numpy as np
 import tensorflow_datasets as tfds
 
+from storyjax.core.errors import StoryjaxError
 from storyjax.data.builders.prepared import PreparedSource, files_fingerprint, prepare_once
 from storyjax.data.builders.tables import finite, read_rows
 from storyjax.data.images import read_image
-from storyjax.errors import StoryjaxError
 
 SPLITS = ("train", "test")
 CAPTIONS = {"detailed": "test_captions.csv", "short": "shortened_deepfashion2_captions.csv"}

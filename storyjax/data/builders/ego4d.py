@@ -19,9 +19,9 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any, ClassVar
 
+from storyjax.core.errors import StoryjaxError
 from storyjax.data.builders.segments import Film, Found, Media, SegmentBuilder, find_film, read_json, segment
 from storyjax.data.builders.tables import finite
-from storyjax.errors import StoryjaxError
 
 VERSIONS = ("1", "2")
 _INSTRUCTIONS = (

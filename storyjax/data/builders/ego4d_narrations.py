@@ -19,10 +19,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
+from storyjax.core.errors import StoryjaxError
 from storyjax.data.builders.ego4d import check_version
 from storyjax.data.builders.segments import Found, Media, SegmentBuilder, find_film, read_json, segment
 from storyjax.data.builders.tables import finite
-from storyjax.errors import StoryjaxError
 
 WINDOW_S = 180.0
 LAST_S = 4.0  # how long the last narration of a film is taken to last

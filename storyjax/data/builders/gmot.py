@@ -14,9 +14,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from storyjax.core.errors import StoryjaxError
 from storyjax.data.builders.frames import FramesBuilder, FrameSource, SequenceFiles, SequencesRead, prepare_frames
 from storyjax.data.mot_text import Rows, rows
-from storyjax.errors import StoryjaxError
 
 FPS = 25.0
 

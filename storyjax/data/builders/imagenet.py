@@ -17,8 +17,8 @@ from typing import Any, ClassVar
 import tensorflow_datasets as tfds
 from tensorflow_datasets.datasets.imagenet2012 import imagenet_common
 
+from storyjax.core.errors import StoryjaxError
 from storyjax.data.builders.prepared import files_fingerprint, prepare_once
-from storyjax.errors import StoryjaxError
 
 TRAIN, VAL = "ILSVRC2012_img_train.tar", "ILSVRC2012_img_val.tar"
 NAME, VERSION = "imagenet2012", "5.1.0"

@@ -15,10 +15,10 @@ Countix tells times in seconds of the whole YouTube video; records tell them in 
 from pathlib import Path
 from typing import ClassVar
 
+from storyjax.core.errors import StoryjaxError
 from storyjax.data.builders.media import read_table
 from storyjax.data.builders.segments import Found, SegmentBuilder, find_film, segment
 from storyjax.data.builders.tables import finite
-from storyjax.errors import StoryjaxError
 
 _KINETICS = (
     "get annotations and clips of Kinetics-400 from https://github.com/cvdfoundation/kinetics-dataset (train.csv,"

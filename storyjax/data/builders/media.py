@@ -15,10 +15,10 @@ from typing import Any, ClassVar
 import numpy as np
 import tensorflow_datasets as tfds
 
+from storyjax.core.errors import StoryjaxError, nearest
 from storyjax.data.builders.broken import report_broken
 from storyjax.data.builders.prepared import file_size, prepare_once
 from storyjax.data.builders.tables import read_rows
-from storyjax.errors import StoryjaxError, nearest
 
 _MOST_BYTES = 2**31 - 2**20  # a record must stay under protobuf's 2 GiB
 

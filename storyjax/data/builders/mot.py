@@ -21,6 +21,7 @@ from pathlib import Path
 
 import numpy as np
 
+from storyjax.core.errors import StoryjaxError
 from storyjax.data.builders.frames import (
     FramesBuilder,
     FrameSource,
@@ -29,7 +30,6 @@ from storyjax.data.builders.frames import (
     prepare_frames,
 )
 from storyjax.data.mot_text import Rows, no_rows, read_rows
-from storyjax.errors import StoryjaxError
 
 DETECTORS = ("DPM", "FRCNN", "SDP")
 _PICTURE = re.compile(r"0*(\d+)")

@@ -13,8 +13,8 @@ that it has no captions of.
 from pathlib import Path
 from typing import ClassVar
 
+from storyjax.core.errors import StoryjaxError
 from storyjax.data.builders.segments import Found, SegmentBuilder, find_film, read_json
-from storyjax.errors import StoryjaxError
 
 _INSTRUCTIONS = (
     "get train_val_videodatainfo.json, test_videodatainfo.json and the clips (TrainValVideo, TestVideo) of MSR-VTT from"

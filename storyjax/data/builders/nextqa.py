@@ -21,10 +21,10 @@ from typing import Any, ClassVar
 import numpy as np
 import tensorflow_datasets as tfds
 
+from storyjax.core.errors import StoryjaxError, nearest
 from storyjax.data.builders.broken import name_broken
 from storyjax.data.builders.prepared import file_size, prepare_once
 from storyjax.data.builders.tables import read_rows
-from storyjax.errors import StoryjaxError, nearest
 
 COLUMNS = ("video", "frame_count", "width", "height", "question", "answer", "qid", "type", "a0", "a1", "a2", "a3", "a4")
 SPLITS = ("train", "val", "test")

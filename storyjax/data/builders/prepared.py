@@ -18,7 +18,7 @@ from typing import Any
 
 import tensorflow_datasets as tfds
 
-from storyjax.errors import StoryjaxError
+from storyjax.core.errors import StoryjaxError
 
 _LOG = logging.getLogger(__name__)
 

@@ -9,11 +9,11 @@ The authors' own notes of Seinfeld are not public; this layout is ours. `starts`
 
 from pathlib import Path
 
+from storyjax.core.errors import StoryjaxError
 from storyjax.data.builders.celebrities import phrase, read_faces
 from storyjax.data.builders.media import MediaBuilder, Reading, read_table
 from storyjax.data.builders.tables import finite
 from storyjax.data.builders.vggface import readable
-from storyjax.errors import StoryjaxError
 
 COLUMNS = ("episode", "start", "end", "actor", "action")
 _SUFFIXES = (".mp4", ".mkv", ".avi")

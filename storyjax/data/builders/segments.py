@@ -20,9 +20,9 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 import tensorflow_datasets as tfds
 
+from storyjax.core.errors import StoryjaxError, nearest
 from storyjax.data.builders.prepared import PreparedSource, file_size, files_fingerprint, prepare_once
 from storyjax.data.builders.tables import finite
-from storyjax.errors import StoryjaxError, nearest
 
 _LOG = logging.getLogger(__name__)
 _SHOWN = 20  # broken ones that the log names

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from storyjax.errors import StoryjaxError, nearest
+from storyjax.core.errors import StoryjaxError, nearest
 
 
 def finite(value: Any) -> float | None:

@@ -12,11 +12,11 @@ left out and named.
 from pathlib import Path
 from typing import Any
 
+from storyjax.core.errors import StoryjaxError
 from storyjax.data.builders.coco import read_json
 from storyjax.data.builders.frames import FramesBuilder, FrameSource, SequenceFiles, SequencesRead, prepare_frames
 from storyjax.data.builders.pictures import usable_box
 from storyjax.data.mot_text import rows
-from storyjax.errors import StoryjaxError
 
 FPS = 1.0
 _LISTS = ("videos", "images", "tracks", "annotations", "categories")

@@ -22,9 +22,9 @@ from typing import Any, ClassVar
 import numpy as np
 import tensorflow_datasets as tfds
 
+from storyjax.core.errors import StoryjaxError
 from storyjax.data.builders.prepared import PreparedSource, files_fingerprint, prepare_once
 from storyjax.data.builders.tables import read_rows
-from storyjax.errors import StoryjaxError
 
 SEGMENT_COLUMNS = ("segment_id", "is_anchor", "instance_name", "video_id", "query")
 CAPTION_COLUMNS = ("segs", "ids", "item", "class", "caption")

@@ -17,9 +17,9 @@ A record is one picture; boxes are texts of four numbers, left, top, right, bott
 
 from pathlib import Path
 
+from storyjax.core.errors import StoryjaxError
 from storyjax.data.builders.media import MediaBuilder, Reading, read_table
 from storyjax.data.builders.tables import finite
-from storyjax.errors import StoryjaxError
 
 META_COLUMNS = ("Class_ID", "Name", "Sample_Num", "Flag", "Gender")
 BOX_COLUMNS = ("NAME_ID", "X", "Y", "W", "H")

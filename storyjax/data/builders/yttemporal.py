@@ -20,8 +20,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar
 
+from storyjax.core.errors import StoryjaxError
 from storyjax.data.builders.segments import Film, Found, SegmentBuilder, find_film, segment, tar_members
-from storyjax.errors import StoryjaxError
 
 _INSTRUCTIONS = (
     "get yttemporal1b_ids_train.csv and yttemporal1b_ids_val.csv of https://github.com/rowanz/merlot_reserve, download"

@@ -1,0 +1,138 @@
+"""`storyjax ask`: a question about a video."""
+
+import argparse
+import json
+import sys
+from typing import TYPE_CHECKING
+
+from storyjax.core.errors import StoryjaxError
+
+if TYPE_CHECKING:
+    from storyjax.tcr.predict import Answer, Predictor
+
+ASK = """\
+Answers a question about a video (mp4, mkv, webm, avi and what else FFmpeg reads), with probabilities, and tells which
+moments it looked at.
+
+  storyjax ask story.mp4 "what did ana do right after ben danced ?" --options "sang" "jumped" "read the book"
+  storyjax ask story.mp4 "who danced ?" --figure looked.png
+  storyjax ask film.mkv "where did he read the book ?" --checkpoint runs/tcr_nextqa --frames 64 --json
+  storyjax ask story.mp4 --caption 6-8                     what happens from second 6 to second 8
+  storyjax ask story.mp4 --when "ana danced"               when something happens
+  storyjax ask film.mp4 --anticipate "take cup@0, wash cup@1.5"      what comes next (@: the second it began at)
+  storyjax ask clip.mp4 --count "kicking the ball"         how many times
+
+The model that comes with storyjax is small and has seen nothing but StoryWorld (`storyjax data storyworld --help`): it
+knows that world's words only, and what it says of other videos is a guess.
+"""
+
+
+def add(commands: argparse._SubParsersAction, made: dict[str, argparse.ArgumentParser]) -> None:
+    """Adds the parsers to `commands`, and to `made` by name."""
+    ask = made["ask"] = commands.add_parser("ask", description=ASK)
+    ask.add_argument("video", metavar="VIDEO", help="path of the video")
+    ask.add_argument("question", nargs="?", help='in quotes, for instance "who danced ?"')
+    ask.add_argument("--caption", metavar="START-END", help="tells what happens in a stretch, in seconds: 6-8")
+    ask.add_argument("--when", metavar="SENTENCE", help="tells when something happens")
+    ask.add_argument(
+        "--anticipate",
+        nargs="?",
+        const="",
+        metavar="ACTIONS",
+        help="tells what comes next, after these actions: 'take cup@0, wash cup@1.5', with the seconds that they begin"
+        " at where they are known (default checkpoint: the small one that was taught it)",
+    )
+    ask.add_argument(
+        "--count",
+        nargs="?",
+        const="",
+        metavar="ACTION",
+        help="counts repetitions, of an action where it is named (other checkpoints: those of tcr_countix)",
+    )
+    ask.add_argument(
+        "--options", nargs="+", metavar="OPTION", help="two to eight answers to choose from; without, it answers freely"
+    )
+    ask.add_argument(
+        "--checkpoint",
+        metavar="DIR",
+        help="a run's workdir, a folder with model.safetensors and config.json, or shipped:NAME (default: the small"
+        " model that comes with storyjax)",
+    )
+    ask.add_argument("--frames", type=int, metavar="N", help="frames to look at (default: as many as in training)")
+    ask.add_argument("--figure", metavar="PNG", help="where to draw the frames with the attention they got")
+    ask.add_argument("--json", action="store_true", help="prints everything as one JSON object")
+    ask.set_defaults(act=_ask)
+
+
+def _ask(arguments: argparse.Namespace) -> int:
+    from storyjax.data.video import probe
+
+    _check_one(arguments)
+    probe(arguments.video)  # a slip in its name need not wait for the model, nor one in the figure's
+    from storyjax.tcr import figure
+    from storyjax.tcr.predict import Predictor
+
+    if arguments.figure:
+        figure.check_path(arguments.figure)
+    if arguments.count is not None:
+        from storyjax.tcr.predict_tasks import SHIPPED_COUNTER, count
+
+        answer = count(arguments.checkpoint, arguments.video, arguments.count)
+        source = str(arguments.checkpoint or SHIPPED_COUNTER)
+    else:
+        predictor = Predictor.from_checkpoint(_checkpoint(arguments))
+        answer, source = _answer(predictor, arguments), predictor.source
+    for warning in answer.warnings:
+        print(f"storyjax: note: {warning}", file=sys.stderr)
+    if arguments.json:
+        print(json.dumps(answer.to_json() | {"checkpoint": source}, indent=2, ensure_ascii=False))
+    else:
+        print(answer.in_words())
+    if arguments.figure:
+        figure.draw(answer, arguments.figure)
+    return 0
+
+
+def _check_one(arguments: argparse.Namespace) -> None:
+    """One thing is asked at a time."""
+    asked = {
+        "a question": arguments.question,
+        "--caption": arguments.caption,
+        "--when": arguments.when,
+        "--anticipate": arguments.anticipate,
+        "--count": arguments.count,
+    }
+    given = [name for name, value in asked.items() if value is not None]
+    if len(given) != 1:
+        said = f"{' and '.join(given)} are too many" if given else "nothing is asked"
+        raise StoryjaxError(f"{said}: give one of {', '.join(asked)}; 'storyjax ask --help' shows how.")
+    if arguments.options and arguments.question is None:
+        raise StoryjaxError(f"--options are for a question, not for {given[0]}")
+    if arguments.count is not None and arguments.frames is not None:
+        raise StoryjaxError("--frames is not for --count: a model counts in as many frames as it was trained on")
+    if arguments.caption is not None:
+        from storyjax.tcr.predict_tasks import parse_stretch
+
+        parse_stretch(arguments.caption)
+
+
+def _checkpoint(arguments: argparse.Namespace) -> str | None:
+    """The weights that were asked for; of those that ship, only some were taught what comes next."""
+    from storyjax.tcr.predict_tasks import SHIPPED_AHEAD
+
+    known = arguments.checkpoint is not None or arguments.anticipate is None
+    return arguments.checkpoint if known else SHIPPED_AHEAD
+
+
+def _answer(predictor: "Predictor", arguments: argparse.Namespace) -> "Answer":
+    """What the predictor says to the one thing asked."""
+    from storyjax.tcr import predict_tasks
+
+    video, frames = arguments.video, arguments.frames
+    if arguments.caption is not None:
+        return predict_tasks.caption(predictor, video, *predict_tasks.parse_stretch(arguments.caption), frames)
+    if arguments.when is not None:
+        return predict_tasks.when(predictor, video, arguments.when, frames)
+    if arguments.anticipate is not None:
+        return predict_tasks.anticipate(predictor, video, arguments.anticipate, frames)
+    return predictor.ask(video, arguments.question, arguments.options, frames)

@@ -1,0 +1,134 @@
+"""The `storyjax` command, for people: `storyjax --help` tells what it can do.
+
+Whatever takes long to import is imported by the subcommand that needs it, so that help and slips answer at once.
+"""
+
+import argparse
+import os
+import re
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+import storyjax
+from storyjax.cli import ask, data, find, plan, reproduce, subtitle, track, weights
+from storyjax.core.errors import StoryjaxError, nearest
+from storyjax.main import leave
+
+ABOUT = """\
+Understands stories in videos: ask questions about them, find people and things in them, and check what the thesis
+claims.
+
+  storyjax ask VIDEO "question"        answers a question about a video
+  storyjax track VIDEO_OR_FOLDER       follows everything that moves, of whatever kind
+  storyjax find "An image of <NAME>"   finds whom or what you enrolled from photos in a folder of videos and images
+  storyjax subtitle VIDEO --cast FILE  writes subtitles that name who speaks
+  storyjax reproduce TABLE             makes a table of the thesis on StoryWorld and tells which claims hold
+  storyjax data storyworld --out DIR   writes a world of small videos with questions, to train and test on
+  storyjax import MODEL --from PLACE   makes published weights (BLIP-2, T5, CLIP, SigLIP) ours
+  storyjax export RUN --to FORMAT      makes a trained model a file for other programs
+  storyjax plan --topology TPU ...     tells, without any TPU, whether a run fits one and how many frames do
+
+`storyjax COMMAND --help` explains each with examples. Training is `python -m storyjax.main --help`.
+"""
+
+
+def main() -> NoReturn:
+    """The command: runs what the process was given, and ends it with the exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")  # a terminal without ± or █ is no reason to fail
+    leave(run(sys.argv[1:]))
+
+
+def run(argv: Sequence[str]) -> int:
+    """Runs a command line and returns its exit code.
+
+    0: done, or stopped by SIGTERM with the state saved. 2: something a person can mend, told in one line. 130: Ctrl-C.
+    """
+    try:
+        return _run(list(argv))
+    except StoryjaxError as error:
+        return _fail(str(error), error.exit_code)
+    except BrokenPipeError:
+        # Whoever read our output (`| head`) has seen enough; nothing more can be told, not even at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except OSError as error:
+        where = f": {error.filename}" if error.filename else ""
+        return _fail(f"{error.strerror or error}{where}", StoryjaxError.exit_code)
+    except KeyboardInterrupt:
+        return _fail("interrupted", 130)
+
+
+def _fail(line: str, code: int) -> int:
+    print(f"storyjax: error: {' '.join(line.split())}", file=sys.stderr)
+    return code
+
+
+class _Parser(argparse.ArgumentParser):
+    """Slips become errors of one line that name the nearest known spelling."""
+
+    def __init__(self, **settings: object):
+        super().__init__(formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False, **settings)
+
+    def error(self, message: str) -> NoReturn:
+        if choice := re.search(r"invalid choice: '(.*)' \(choose from (.*)\)", message):
+            known = choice[2].replace("'", "").split(", ")
+            message = f"unknown '{choice[1]}'.{nearest(choice[1], known)} Known: {', '.join(known)}"
+        raise StoryjaxError(f"{message}; '{self.prog} --help' shows how.")
+
+    def refuse(self, extra: Sequence[str]) -> NoReturn:
+        flags = [argument.partition("=")[0] for argument in extra if argument.startswith("-")]
+        hint = nearest(flags[0], self._option_string_actions) if flags else ""
+        raise StoryjaxError(f"unknown {' '.join(extra)}.{hint} '{self.prog} --help' shows what there is.")
+
+
+def _parser() -> tuple[_Parser, dict[str, _Parser]]:
+    """The parser of the whole command, and those of its subcommands by name."""
+    parser = _Parser(prog="storyjax", description=ABOUT, usage="storyjax COMMAND ...", add_help=True)
+    parser.add_argument("--version", action="version", version=f"storyjax {storyjax.__version__}")
+    commands = parser.add_subparsers(dest="command", prog="storyjax", metavar="COMMAND", help=argparse.SUPPRESS)
+    made: dict[str, _Parser] = {}
+
+    for module in (ask, track, find, subtitle, reproduce, plan, data, weights):
+        module.add(commands, made)
+    return parser, made
+
+
+def _find_action(argv: list[str], made: dict[str, _Parser]) -> list[str]:
+    """`find enrol ...` is a command of its own; what is no such word is a prompt."""
+    actions = [name.removeprefix("find ") for name in made if name.startswith("find ")]
+    if argv[:1] != ["find"] or len(argv) == 1 or argv[1].startswith("-"):
+        return argv
+    if argv[1] in actions:
+        return [" ".join(argv[:2]), *argv[2:]]
+    if hint := nearest(argv[1], actions):
+        raise StoryjaxError(f"there is no 'find {argv[1]}'.{hint} 'storyjax find --help' shows how.")
+    return argv
+
+
+def _run(argv: list[str]) -> int:
+    parser, made = _parser()
+    argv = _find_action(argv, made)
+    names = [name for name in made if " " not in name]
+    if argv and not argv[0].startswith("-") and argv[0] not in made:
+        raise StoryjaxError(f"there is no command '{argv[0]}'.{nearest(argv[0], names)} Known: {', '.join(names)}.")
+    try:
+        arguments, extra = parser.parse_known_args(argv)
+    except SystemExit as done:  # --help and --version
+        return int(done.code or 0)
+    if arguments.command == "plan":
+        arguments.overrides = [argument for argument in extra if re.match(r"--config\.[\w.]+=", argument)]
+        extra = [argument for argument in extra if argument not in arguments.overrides]
+    if extra:
+        name = " ".join(filter(None, [arguments.command, getattr(arguments, "world", None)]))
+        made.get(name, parser).refuse(extra)
+    if arguments.command is None:
+        parser.print_help()
+        return 0
+    return arguments.act(arguments)
+
+
+if __name__ == "__main__":
+    main()

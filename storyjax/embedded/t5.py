@@ -1,0 +1,209 @@
+"""A small T5 that reads StoryWorld: story text and a question with options in, the answer out.
+
+It learns on text alone, from stories told on the fly, in notes of eight words an event. Later it is frozen and reads
+the outputs of a resampler in the place of a note's words, so it mostly reads single notes, with noise on them.
+
+Five things make a model of this size learn to answer with option letters in minutes instead of hours: words of a note
+carry a mark, so that they are not mistaken for the same words in a prompt (T5 has no absolute positions); the
+encoder starts by looking for equal words and for near ones (`Reader.init`); half of the answers go
+on with the option's words, which the decoder learns to find first; linear pointers, not part of the T5, have the
+encoder mark the words and the letter of the right option; and the input embeddings stay as they were drawn, which also
+lets a resampler be aligned to them before the reading is learnt.
+"""
+
+import functools
+from collections import defaultdict
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Int
+from ml_collections import ConfigDict
+
+from storyjax.core.config import from_config
+from storyjax.data.pipeline import Stream, eval_stream, train_stream
+from storyjax.data.prompts import caption_prompt, option_names, question_prompt
+from storyjax.data.streams import StreamSpec
+from storyjax.data.text import Tokenizer, WordTokenizer, pad
+from storyjax.embedded.t5_reader import Reader, ReadingData, StorySeeds
+from storyjax.models.t5 import T5, T5Config
+from storyjax.storyworld.story.language import cast_note, cast_sentence, note, notes, part_note, sentence
+from storyjax.storyworld.story.questions import OPTIONS, TYPES, Question, questions
+from storyjax.storyworld.story.story import Story, tell
+from storyjax.storyworld.story.vocabulary import vocabulary
+from storyjax.train.checkpoint import load_trainable
+from storyjax.train.experiment import Evaluator, Experiment, Export, Input, Params, Task, summing_evaluator
+
+
+def load_exercises(
+    seed: int, rng: np.random.Generator, data: ReadingData, tokenizer: Tokenizer, kinds: tuple[str, ...] | None = None
+) -> dict[str, np.ndarray]:
+    """One story's exercises, padded: story (k, l), story_mask, prompt, prompt_mask, target, answer, type, valid.
+
+    With `kinds` every question of the story is asked in each of these ways (for evaluation), else a mix is drawn.
+    """
+    story = tell(seed)
+    asked = questions(story)
+    if kinds is None:
+        mix = {name: getattr(data.mix, name) for name in ("full", "evidence", "window", "caption", "find")}
+        share = np.array(list(mix.values())) / sum(mix.values())
+        drawn = rng.choice(list(mix), size=data.per_story, p=share)
+        plan = [(str(kind), asked[int(rng.integers(len(asked)))]) for kind in drawn]
+    else:
+        plan = [(kind, question) for kind in kinds for question in asked]
+        plan = plan[: 2 * len(TYPES) * len(kinds)]
+    rows = defaultdict(list)
+    for kind, question in plan:
+        text, prompt, target, answer = _exercise(kind, story, question, rng)
+        words = tokenizer.encode(text)[: data.story_length]
+        rows["story"].append(pad(words, data.story_length))
+        rows["story_mask"].append(np.arange(data.story_length) < len(words))
+        asks = tokenizer.encode(prompt)[: data.prompt_length]
+        rows["prompt"].append(pad(asks, data.prompt_length))
+        rows["prompt_mask"].append(np.arange(data.prompt_length) < len(asks))
+        rows["target"].append(pad([*tokenizer.encode(target), tokenizer.eos_id], data.target_length))
+        rows["option_of"].append(_option_of(asks, data.prompt_length, tokenizer))
+        rows["answer"].append(answer)
+        rows["type"].append(TYPES.index(question.type))
+        rows["valid"].append(True)
+    if kinds is not None:  # a fixed number of rows for every story
+        missing = 2 * len(TYPES) * len(kinds) - len(plan)
+        for column in rows.values():
+            column.extend([np.zeros_like(column[0])] * missing)
+    return {name: np.stack([np.asarray(value) for value in column]) for name, column in rows.items()}
+
+
+def _option_of(prompt: list[int], length: int, tokenizer: Tokenizer) -> np.ndarray:
+    """For each place of a padded prompt the option (0-based) whose letter and words stand there; -1 for none (l,)."""
+    (option,), (end,) = tokenizer.encode("option"), tokenizer.encode("considering")
+    starts = [index for index, word in enumerate(prompt) if word == option]
+    stop = prompt.index(end) if end in prompt else len(prompt)
+    places = np.full(length, -1, np.int32)
+    for index, start in enumerate(starts if len(starts) == OPTIONS else []):
+        places[start:stop] = index
+    return places
+
+
+def _exercise(kind: str, story: Story, question: Question, rng: np.random.Generator) -> tuple[str, str, str, int]:
+    """(story text, prompt, target text, index of the right option or -1)."""
+    prompt = question_prompt(question.question, question.options)
+    right = question.options[question.answer]
+    name = option_names(len(question.options))[question.answer]
+    target = f"{name} {right}" if rng.random() < 0.5 else name
+    if kind == "full":
+        return notes(story), prompt, target, question.answer
+    if kind == "evidence":
+        return _evidence(story, question), prompt, target, question.answer
+    if kind == "window":
+        return _window(story, question, rng), prompt, target, question.answer
+    if kind == "caption":
+        event = story.events[int(rng.integers(len(story.events)))]
+        if rng.random() < 0.1:
+            return cast_note(story), caption_prompt(event.start, event.end), cast_sentence(story), -1
+        return note(event), caption_prompt(event.start, event.end), sentence(event), -1
+    return "", question_prompt(f"Which option is {right}?", question.options), target, question.answer
+
+
+def _evidence(story: Story, question: Question) -> str:
+    """The note that answers it, as a resampler is taught to write it: the part of whom the question asks about."""
+    told = [note(event) for event in story.events]
+    if question.about is None or question.evidence not in told:
+        return question.evidence
+    return part_note(story.events[told.index(question.evidence)], question.about)
+
+
+def _window(story: Story, question: Question, rng: np.random.Generator) -> str:
+    """The event that holds the answer and those next to it; for a count, the list of people."""
+    told = [note(event) for event in story.events]
+    if question.evidence not in told:
+        return question.evidence
+    centre = told.index(question.evidence)
+    return " ".join(told[max(0, centre - 1) : centre + 2])
+
+
+def _finish(sums: dict[str, Any], kinds: tuple[str, ...]) -> dict[str, float]:
+    """Accuracy by way of reading, over all questions and by type."""
+    right, asked = sums["right"], sums["asked"]
+    results = {}
+    for index, kind in enumerate(kinds):
+        results[f"reading/{kind}_acc"] = float(right[index].sum() / asked[index].sum())
+        for place, name in enumerate(TYPES):
+            results[f"reading/{kind}_acc_{name}"] = float(right[index, place] / max(asked[index, place], 1))
+    return results
+
+
+def _evaluator(reader: Reader, data: ReadingData, tokenizer: Tokenizer) -> Evaluator:
+    kinds = data.mix.asked()
+
+    def load(seed: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
+        batch = load_exercises(seed, rng, data, tokenizer, kinds=kinds)
+        # Rows of the first kind come first, padding last: a row's kind is where it stands among the valid ones.
+        asked = int(batch["valid"].sum()) // len(kinds)
+        kind = np.minimum(np.arange(len(batch["type"])) // asked, len(kinds) - 1)
+        return {**batch, "kind": kind.astype(np.int32)}
+
+    source = StorySeeds(data.first_validation_story, data.validation_stories)
+    return summing_evaluator(
+        "reading", lambda spec: eval_stream(source, load, spec), reader.measure, lambda sums: _finish(sums, kinds)
+    )
+
+
+def exports(llm: T5, input_length: int, target_length: int) -> dict[str, Export]:
+    """The language model on padded texts: its distances between words are those of a fixed length."""
+
+    def logits(params: Params, ids: Int[Array, "b l"], decoder_ids: Int[Array, "b m"]) -> dict[str, Array]:
+        return {"logits": llm.apply({"params": params["llm"]}, ids, ids != llm.config.pad_id, decoder_ids)}
+
+    inputs = {
+        "ids": Input(f"b, {input_length}", jnp.int32, "token ids of the text, padded behind with 0"),
+        "decoder_ids": Input(f"b, {target_length}", jnp.int32, "the start token, then the answer's token ids so far"),
+    }
+    outputs = {"logits": "of the token after each of decoder_ids (b, m, vocabulary)"}
+    about = "Tells how likely each token is to come next in an answer."
+    return {"logits": Export(logits, about, inputs, outputs, uses="llm/.*")}
+
+
+def build(config: ConfigDict) -> Experiment:
+    """The experiment of `configs/storyworld_t5.py`.
+
+    `config.data.practice` names further exercises, and `config.data.begin` weights to go on from that are made ready to
+    copy first (t5_practice.py).
+    """
+    # It reads notes by this module's Reader.
+    from storyjax.embedded.t5_sequences import PracticeData, practice, ready_to_copy
+
+    tokenizer = WordTokenizer.from_words(vocabulary())
+    model = from_config(T5Config, {**config.model, "vocab_size": tokenizer.vocab_size}, "config.model")
+    data = from_config(
+        ReadingData, {k: v for k, v in config.data.items() if k not in ("practice", "begin")}, "config.data"
+    )
+    reader = Reader(model, data, tokenizer)
+    load = functools.partial(load_exercises, data=data, tokenizer=tokenizer)
+    source = StorySeeds(data.first_story, data.stories)
+
+    def stories(spec: StreamSpec) -> Stream:
+        return train_stream(source, load, spec, workers=data.workers)
+
+    reading = [Task("reading", stories, reader.loss, weight=data.weight)] if data.weight else []
+    further = [
+        practice(name, from_config(PracticeData, section, f"config.data.practice.{name}"), reader, tokenizer)
+        for name, section in config.data.get("practice", {}).items()
+    ]
+    begin = config.data.get("begin")
+
+    def begun() -> dict[str, np.ndarray]:
+        loaded = load_trainable(begin)
+        return ready_to_copy({path: array for path, array in loaded.items() if path.startswith("llm/")}, model)
+
+    return Experiment(
+        name="embedded.t5",
+        init=reader.init,
+        pretrained=begun if begin else None,
+        # The embedding that words share with a resampler's outputs stays as it was drawn.
+        trainable="(llm/(?!shared/)|pointer/).*",
+        tasks=(*reading, *(one for one, _ in further)),
+        evaluators=(_evaluator(reader, data, tokenizer), *(one for _, one in further)),
+        units="stories",
+        steps_per_epoch=lambda: data.stories // config.train.batch_size,
+        exports=exports(reader.llm, data.story_length + data.prompt_length, data.target_length),
+    )

@@ -1,0 +1,99 @@
+"""Aligning the TCR with the exercises of stage (ii) and of Ego4D's tasks (storyworld/practice.py), beside requests.
+
+What align.py does for the telling of a moment, this does for the rest: under [TRG] and a phrase the queries are drawn
+to the words of the timestamps at which it happens, under [LTA] to the actions to come, and so on. Films are those of
+align.py, and routines.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array
+
+from storyjax.data.features import FeatureStore
+from storyjax.data.text import Tokenizer, pad
+from storyjax.embedded.sequence_tasks import KINDS, Practice, break_off, practise
+from storyjax.storyworld.render.video_cache import Take
+from storyjax.tcr.resampler import TASK_TOKENS, TcrConfig, time_tokens
+from storyjax.train.experiment import Batch
+
+
+@dataclass(frozen=True)
+class PracticeShares:
+    """Exercises of a film.
+
+    Attributes:
+        routines: films are routines, of which there are so many in training and `val` to validate on; 0: the films that
+            requests are about.
+        shares: how often each kind comes up (practice.KINDS).
+        count: exercises drawn for one film.
+        cut: the share of films that break off, so that actions to come are known from those before, or not at all.
+    """
+
+    shares: dict[str, float] = field(default_factory=dict)
+    routines: int = 0
+    val: int = 20
+    batch_size: int = 4
+    count: int = 8
+    cut: float = 0.0
+
+
+@dataclass(frozen=True)
+class PracticeFilms:
+    """Loads the tokens of a film with exercises about it, as `align.RequestLoader` does with requests."""
+
+    data: PracticeShares
+    lengths: Any  # align.AlignData
+    sizes: TcrConfig
+    tokenizer: Tokenizer
+    train: bool
+    features: FeatureStore
+
+    def __call__(self, film: tuple[int, Take], rng: np.random.Generator) -> Batch:
+        index, take = film
+        rng = rng if self.train else np.random.default_rng(index)
+        seen = self.features.draw(index, rng if self.train else None)
+        seconds = seen["seconds"]
+        story, data = take.story, self.data
+        shown = break_off(story, rng) if data.cut and rng.random() < data.cut else None
+        rows = [self.encode(one, seconds) for one in practise(story, data.shares, data.count, rng, shown)]
+        stacked = {name: np.stack([row[name] for row in rows]) for name in rows[0]}
+        mask = seconds < (np.inf if shown is None else story.events[shown - 1].end)
+        return {**seen, "frame_mask": mask, **stacked}
+
+    def encode(self, one: Practice, seconds: np.ndarray) -> Batch:
+        lengths, tokenizer = self.lengths, self.tokenizer
+        condition: list[int] = []
+        for part in one.condition:
+            condition += tokenizer.encode(part) if isinstance(part, str) else time_tokens([part], self.sizes)
+        condition = condition[: lengths.condition_length]
+        note = tokenizer.encode(one.note)[: self.sizes.queries]
+        prompt = tokenizer.encode(one.prompt)[: lengths.prompt_length]
+        target = [*tokenizer.encode(one.target)[: lengths.target_length - 1], tokenizer.eos_id]
+        moment = np.zeros(len(seconds), bool)
+        for start, end in one.spans:
+            moment |= (seconds >= start) & (seconds < end)
+        return {
+            "task": np.int32(TASK_TOKENS.index(one.task)),
+            "condition": pad(condition, lengths.condition_length),
+            "condition_mask": np.arange(lengths.condition_length) < len(condition),
+            "prompt": pad(prompt, lengths.prompt_length),
+            "prompt_mask": np.arange(lengths.prompt_length) < len(prompt),
+            "note": pad(note, self.sizes.queries),
+            "note_mask": np.arange(self.sizes.queries) < len(note),
+            "target": pad(target, lengths.target_length),
+            "kind": np.int32(KINDS.index(one.kind)),
+            "moment": moment,
+            # The words of a phrase fall where it happens; those of a time or of actions before name another moment.
+            "named": moment if one.task == "TRG" else np.zeros(len(seconds), bool),
+        }
+
+
+def sums(right: Array, inside: Array, kind: Array, real: Array) -> dict[str, Array]:
+    """By kind: the share of a note's words that are right, and how many notes there are that have any."""
+    of_kind = jax.nn.one_hot(kind, len(KINDS)) * (real[:, None] & jnp.any(inside, -1))[..., None]
+    share = jnp.sum(right & inside, -1) / jnp.maximum(jnp.sum(inside, -1), 1)
+    return {"words": jnp.einsum("bk,bki->i", share, of_kind), "asked": jnp.sum(of_kind, axis=(0, 1))}

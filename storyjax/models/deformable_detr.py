@@ -1,0 +1,296 @@
+"""Deformable DETR (Zhu et al. 2021): a detector whose transformer looks at a few places of a feature pyramid.
+
+Its parts, `FeaturePyramid`, `Encoder` and `Decoder`, take any queries; `DeformableDetr` joins them as published,
+with learnt queries, or with proposals of the encoder (`two_stage`), whose boxes each layer refines (`box_refine`).
+"""
+
+import dataclasses
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+from flax import struct
+from jax import lax
+from jax.typing import DTypeLike
+from jaxtyping import Array, Bool, Float
+
+from storyjax.models.resnet import RESNET_50, ResNet, ResNetConfig
+from storyjax.nn.boxes import inverse_sigmoid
+from storyjax.nn.deformable_attention import Shapes
+from storyjax.nn.deformable_layers import DecoderLayer, EncoderLayer, Head, Pyramid, sine_embedding
+from storyjax.nn.transformer import layer_norm
+
+
+@dataclasses.dataclass(frozen=True)
+class DeformableDetrConfig:
+    """The shape of a Deformable DETR; the defaults are the published single-stage model's.
+
+    Attributes:
+      levels: of the pyramid; those beyond the backbone's are made by strided convolutions.
+      queries: learnt ones, or proposals where there are two stages.
+      classes: of the class head.
+      box_refine: every decoder layer refines the boxes of the one before; then each has heads of its own.
+      two_stage: queries are made from the encoder's best proposals.
+      groups: of the norms after the projections of the backbone's maps.
+      size_bias: the logit of width and height that box heads start with.
+    """
+
+    backbone: ResNetConfig = RESNET_50
+    width: int = 256
+    mlp_width: int = 1024
+    encoder_layers: int = 6
+    decoder_layers: int = 6
+    heads: int = 8
+    points: int = 4
+    levels: int = 4
+    queries: int = 300
+    classes: int = 91
+    box_refine: bool = False
+    two_stage: bool = False
+    dropout: float = 0.1
+    groups: int = 32
+    size_bias: float = -2.0
+    eps: float = 1e-5
+
+
+@struct.dataclass
+class Decoded:
+    """What every decoder layer gives: states (k, b, q, d) and logits of boxes (k, b, q, 4)."""
+
+    states: Any
+    box_logits: Any
+
+    @property
+    def boxes(self) -> Float[Array, "k b q 4"]:
+        return jax.nn.sigmoid(self.box_logits)
+
+
+def _shrink(mask: Bool[Array, "b y x"], shape: tuple[int, int]) -> Bool[Array, "b v u"]:
+    """The mask of a smaller map: that of the nearest pixel up and left, as PyTorch counts."""
+    rows, columns = (np.arange(new) * old // new for old, new in zip(mask.shape[1:], shape, strict=True))
+    return mask[:, rows][:, :, columns]
+
+
+class FeaturePyramid(nn.Module):
+    """Images to the flattened levels that the transformer reads."""
+
+    config: DeformableDetrConfig
+    dtype: DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(self, images: Float[Array, "b y x 3"], mask: Bool[Array, "b y x"] | None = None) -> Pyramid:
+        """`mask` is true where an image is not padding; an image fills the upper left of its frame."""
+        cfg = self.config
+        if mask is None:
+            mask = jnp.ones(images.shape[:3], bool)
+        maps = list(ResNet(cfg.backbone, self.dtype, name="backbone")(images))
+        levels: list[Array] = []
+        for level in range(cfg.levels):
+            if level < len(maps):
+                source, kernel, stride = maps[level], 1, 1
+            else:
+                source, kernel, stride = (maps[-1] if level == len(maps) else levels[-1]), 3, 2
+            pad = kernel // 2
+            conv = nn.Conv(
+                cfg.width,
+                (kernel, kernel),
+                stride,
+                padding=((pad, pad),) * 2,
+                dtype=self.dtype,
+                name=f"project_{level}",
+            )
+            norm = nn.GroupNorm(cfg.groups, epsilon=1e-5, dtype=self.dtype, name=f"project_{level}_norm")
+            levels.append(norm(conv(source)))
+        shapes = tuple((int(level.shape[1]), int(level.shape[2])) for level in levels)
+        masks = [_shrink(mask, shape) for shape in shapes]
+        embedding = self.param("level", nn.initializers.normal(1.0), (cfg.levels, cfg.width))
+        positions = [_positions(m, cfg.width) + embedding[i][None, None] for i, m in enumerate(masks)]
+        valid = [jnp.stack([m[:, 0].mean(axis=-1), m[:, :, 0].mean(axis=-1)], axis=-1) for m in masks]
+        return Pyramid(
+            tokens=jnp.concatenate([_flat(level) for level in levels], axis=1),
+            position=jnp.concatenate(positions, axis=1).astype(self.dtype),
+            mask=jnp.concatenate([m.reshape(m.shape[0], -1) for m in masks], axis=1),
+            valid=jnp.stack(valid, axis=1),
+            shapes=shapes,
+        )
+
+
+def _flat(level: Float[Array, "b y x d"]) -> Float[Array, "b n d"]:
+    return level.reshape(level.shape[0], -1, level.shape[-1])
+
+
+def _positions(mask: Bool[Array, "b y x"], width: int) -> Float[Array, "b n d"]:
+    """Sines of where each pixel is within the image, the row's before the column's."""
+    counted = mask.astype(jnp.float32)
+    y, x = counted.cumsum(axis=1), counted.cumsum(axis=2)
+    y = (y - 0.5) / (y[:, -1:, :] + 1e-6)
+    x = (x - 0.5) / (x[:, :, -1:] + 1e-6)
+    return _flat(sine_embedding(2 * math.pi * jnp.stack([y, x], axis=-1), width // 2))
+
+
+def _grid(height: int, width: int) -> Float[np.ndarray, "n 2"]:
+    """Middles (x, y) of the pixels of a level, in pixels."""
+    x, y = np.meshgrid(np.arange(width) + 0.5, np.arange(height) + 0.5)
+    return np.stack([x.reshape(-1), y.reshape(-1)], axis=-1).astype(np.float32)
+
+
+def pixel_centres(shapes: Shapes, valid: Float[Array, "b l 2"]) -> Float[Array, "b n 2"]:
+    """Where in the image the middle of each token is, normalised; beyond 1 in the padding."""
+    levels = [
+        jnp.asarray(_grid(y, x))[None] / (valid[:, level, None] * jnp.array([x, y], jnp.float32)[None, None])
+        for level, (y, x) in enumerate(shapes)
+    ]
+    return jnp.concatenate(levels, axis=1)
+
+
+class Encoder(nn.Module):
+    """Tokens of a pyramid to tokens that know what is around them."""
+
+    config: DeformableDetrConfig
+    dtype: DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(self, pyramid: Pyramid, deterministic: bool = True) -> Float[Array, "b n d"]:
+        cfg = self.config
+        centre = pixel_centres(pyramid.shapes, pyramid.valid)[:, :, None] * pyramid.valid[:, None]
+        x = pyramid.tokens
+        for i in range(cfg.encoder_layers):
+            layer = EncoderLayer(
+                cfg.heads, cfg.points, cfg.mlp_width, cfg.dropout, cfg.eps, self.dtype, name=f"layer_{i}"
+            )
+            x = layer(x, pyramid, centre, deterministic)
+        return x
+
+
+class Decoder(nn.Module):
+    """Queries and their references to states and boxes, of every layer."""
+
+    config: DeformableDetrConfig
+    dtype: DTypeLike = jnp.float32
+
+    def setup(self) -> None:
+        cfg = self.config
+        self.layers = [
+            DecoderLayer(cfg.heads, cfg.points, cfg.mlp_width, cfg.dropout, cfg.eps, self.dtype)
+            for _ in range(cfg.decoder_layers)
+        ]
+        heads = (cfg.decoder_layers if cfg.box_refine else 1) + (1 if cfg.two_stage else 0)
+        self.box_heads = [Head(cfg.width, 4, size_bias=cfg.size_bias, dtype=self.dtype) for _ in range(heads)]
+
+    def propose(self, x: Float[Array, "b n d"]) -> Float[Array, "b n 4"]:
+        """What the encoder's tokens add to the logits of their proposals; for two stages."""
+        return self.box_heads[-1](x)
+
+    def __call__(
+        self,
+        content: Float[Array, "b q d"],
+        position: Float[Array, "b q d"],
+        reference: Float[Array, "b q 4"],
+        sized: Bool[Array, "b q"],
+        memory: Float[Array, "b n d"],
+        pyramid: Pyramid,
+        mask: Bool[Array, "#b 1 #q q"] | None = None,
+        deterministic: bool = True,
+    ) -> Decoded:
+        """
+        Args:
+          reference, sized: see deformable_layers.
+          memory: of the encoder.
+          mask: which queries may attend to which.
+        """
+        x, states, logits = content.astype(self.dtype), [], []
+        reference = reference.astype(jnp.float32)
+        for i, layer in enumerate(self.layers):
+            x = layer(x, position.astype(self.dtype), reference, sized, memory, pyramid, mask, deterministic)
+            logit = self.box_heads[i if self.config.box_refine else 0](x) + inverse_sigmoid(reference)
+            states.append(x)
+            logits.append(logit)
+            if self.config.box_refine:
+                reference, sized = lax.stop_gradient(jax.nn.sigmoid(logit)), jnp.ones_like(sized)
+        return Decoded(jnp.stack(states), jnp.stack(logits))
+
+
+@struct.dataclass
+class Detections:
+    """What Deformable DETR finds, of every decoder layer, and the encoder's proposals where there are two stages.
+
+    Attributes:
+      logits: (k, b, q, classes).
+      boxes: (k, b, q, 4), (cx, cy, w, h).
+      proposal_logits: (b, n, classes) or None.
+      proposal_boxes: (b, n, 4) or None.
+    """
+
+    logits: Any
+    boxes: Any
+    proposal_logits: Any = None
+    proposal_boxes: Any = None
+
+
+class DeformableDetr(nn.Module):
+    """Images to boxes and classes, as published."""
+
+    config: DeformableDetrConfig
+    dtype: DTypeLike = jnp.float32
+
+    def setup(self) -> None:
+        cfg = self.config
+        self.pyramid = FeaturePyramid(cfg, self.dtype)
+        self.encoder = Encoder(cfg, self.dtype)
+        self.decoder = Decoder(cfg, self.dtype)
+        heads = (cfg.decoder_layers if cfg.box_refine else 1) + (1 if cfg.two_stage else 0)
+        rare = nn.initializers.constant(-math.log(99.0))  # objects are rare: focal loss starts at one in a hundred
+        self.class_heads = [nn.Dense(cfg.classes, bias_init=rare, dtype=jnp.float32) for _ in range(heads)]
+        if cfg.two_stage:
+            self.proposal = nn.Dense(cfg.width, dtype=self.dtype)
+            self.proposal_norm = layer_norm(cfg.eps, self.dtype, None)
+            self.proposal_query = nn.Dense(2 * cfg.width, dtype=self.dtype)
+            self.proposal_query_norm = layer_norm(cfg.eps, self.dtype, None)
+        else:
+            self.queries = self.param("queries", nn.initializers.normal(1.0), (cfg.queries, 2 * cfg.width))
+            self.reference = nn.Dense(2, kernel_init=nn.initializers.xavier_uniform(), dtype=jnp.float32)
+
+    def __call__(
+        self, images: Float[Array, "b y x 3"], mask: Bool[Array, "b y x"] | None = None, deterministic: bool = True
+    ) -> Detections:
+        cfg, batch = self.config, images.shape[0]
+        pyramid = self.pyramid(images, mask)
+        memory = self.encoder(pyramid, deterministic)
+        proposals = None, None
+        if cfg.two_stage:
+            logits, box_logits = self._proposals(memory, pyramid)
+            proposals = logits, jax.nn.sigmoid(box_logits)
+            best = lax.top_k(logits[..., 0], cfg.queries)[1]
+            chosen = lax.stop_gradient(jnp.take_along_axis(box_logits, best[..., None], axis=1))
+            reference = jax.nn.sigmoid(chosen)
+            waves = sine_embedding(2 * math.pi * reference, cfg.width // 2)
+            queries = self.proposal_query_norm(self.proposal_query(waves))
+        else:
+            queries = jnp.broadcast_to(self.queries[None], (batch, *self.queries.shape))
+        position, content = jnp.split(queries, 2, axis=-1)
+        if not cfg.two_stage:
+            # The width and height of a place without a size: logits of zero.
+            place = jax.nn.sigmoid(self.reference(position))
+            reference = jnp.concatenate([place, jnp.full_like(place, 0.5)], axis=-1)
+        sized = jnp.full(reference.shape[:2], cfg.two_stage)
+        decoded = self.decoder(content, position, reference, sized, memory, pyramid, deterministic=deterministic)
+        own = self.class_heads if cfg.box_refine else [self.class_heads[0]] * cfg.decoder_layers
+        logits = jnp.stack([own[i](decoded.states[i]) for i in range(cfg.decoder_layers)])
+        return Detections(logits, decoded.boxes, *proposals)
+
+    def _proposals(
+        self, memory: Float[Array, "b n d"], pyramid: Pyramid
+    ) -> tuple[Float[Array, "b n c"], Float[Array, "b n 4"]]:
+        """A guess of every token: logits of classes and of boxes."""
+        centres = pixel_centres(pyramid.shapes, pyramid.valid)
+        sizes = np.concatenate([np.full((y * x, 2), 0.05 * 2.0**i) for i, (y, x) in enumerate(pyramid.shapes)])
+        sizes = jnp.broadcast_to(jnp.asarray(sizes, jnp.float32)[None], centres.shape)
+        boxes = jnp.concatenate([centres, sizes], axis=-1)
+        usable = jnp.all((boxes > 0.01) & (boxes < 0.99), axis=-1) & pyramid.mask
+        # What is outside the image is never chosen; the logit of a box there is that of everything.
+        start = jnp.where(usable[..., None], jnp.log(boxes / jnp.maximum(1.0 - boxes, 1e-6)), jnp.inf)
+        x = self.proposal_norm(self.proposal(jnp.where(usable[..., None], memory, 0)))
+        return self.class_heads[-1](x), self.decoder.propose(x) + start

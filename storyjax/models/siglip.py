@@ -1,0 +1,147 @@
+"""SigLIP: an image and a text tower trained with a sigmoid for each pair (Zhai et al. 2023).
+
+Three things set it apart from CLIP: the image tower has no class token (a learnt probe attends to all patches instead),
+the text tower is not causal (and is read at its last token, padding included), and similarities have a bias, because
+each is the logit of its own yes or no.
+"""
+
+import dataclasses
+
+import einops
+import jax.numpy as jnp
+from flax import linen as nn
+from jax.nn.initializers import Initializer
+from jax.typing import DTypeLike
+from jaxtyping import Array, Float, Int
+
+from storyjax.models.clip import unit_norm
+from storyjax.models.vit import VIT_SO400M14_SIGLIP, ViT, ViTConfig
+from storyjax.nn.attention import MultiHeadAttention
+from storyjax.nn.transformer import Encoder, Mlp, layer_norm
+
+
+@dataclasses.dataclass(frozen=True)
+class SiglipTextConfig:
+    """The shape of a SigLIP text tower. Texts are padded to `max_length` with `pad_id`, as they were in training."""
+
+    vocab_size: int = 32000
+    max_length: int = 64
+    width: int = 1152
+    depth: int = 27
+    heads: int = 16
+    mlp_width: int = 4304
+    activation: str = "gelu_tanh"
+    eps: float = 1e-6
+    pad_id: int = 1
+    init_std: float = 0.02
+
+
+@dataclasses.dataclass(frozen=True)
+class SiglipConfig:
+    """Two towers, whose common space is as wide as the image tower, and the first scale and bias of the logits."""
+
+    vision: ViTConfig = VIT_SO400M14_SIGLIP
+    text: SiglipTextConfig = SiglipTextConfig()
+    logit_scale_init: float = 2.3026  # the logarithm of 10
+    logit_bias_init: float = -10.0
+
+
+SIGLIP_SO400M14 = SiglipConfig()
+
+
+class AttentionPool(nn.Module):
+    """One vector for a set of tokens: a learnt probe attends to them, and a residual MLP follows."""
+
+    num_heads: int
+    mlp_width: int
+    activation: str = "gelu_tanh"
+    eps: float = 1e-6
+    kernel_init: Initializer = nn.initializers.xavier_uniform()
+    dtype: DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(self, tokens: Float[Array, "b n d"]) -> Float[Array, "b d"]:
+        probe = self.param("probe", self.kernel_init, (1, tokens.shape[-1])).astype(self.dtype)
+        query = einops.repeat(probe, "q d -> b q d", b=tokens.shape[0])
+        attention = MultiHeadAttention(self.num_heads, kernel_init=self.kernel_init, dtype=self.dtype, name="attention")
+        x = attention(query, tokens)
+        mlp = Mlp(self.mlp_width, self.activation, kernel_init=self.kernel_init, dtype=self.dtype, name="mlp")
+        return (x + mlp(layer_norm(self.eps, self.dtype, "norm")(x)))[:, 0]
+
+
+class SiglipText(nn.Module):
+    """SigLIP's text transformer, in which every token sees every other, padding too."""
+
+    config: SiglipTextConfig
+    remat: bool = False
+    dtype: DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(self, ids: Int[Array, "b l"]) -> tuple[Float[Array, "b d"], Float[Array, "b l d"]]:
+        """The state of the last token, and the states of all tokens, both after the last norm.
+
+        Published towers expect texts that are padded to `config.max_length`. Raises ValueError for longer ones.
+        """
+        cfg = self.config
+        length = ids.shape[1]
+        if length > cfg.max_length:
+            raise ValueError(f"{length} tokens are more than this text tower's {cfg.max_length}")
+        init = nn.initializers.truncated_normal(cfg.init_std)
+        x = nn.Embed(cfg.vocab_size, cfg.width, embedding_init=init, dtype=self.dtype, name="token")(ids)
+        x = x + self.param("position", init, (1, cfg.max_length, cfg.width))[:, :length].astype(self.dtype)
+        x = Encoder(
+            depth=cfg.depth,
+            num_heads=cfg.heads,
+            mlp_width=cfg.mlp_width,
+            activation=cfg.activation,
+            eps=cfg.eps,
+            kernel_init=init,
+            remat=self.remat,
+            dtype=self.dtype,
+            name="encoder",
+        )(x)
+        x = layer_norm(cfg.eps, self.dtype, "norm")(x)
+        return x[:, -1], x
+
+
+class Siglip(nn.Module):
+    """Both towers with their heads."""
+
+    config: SiglipConfig
+    remat: bool = False
+    dtype: DTypeLike = jnp.float32
+
+    def setup(self) -> None:
+        cfg = self.config
+        init = nn.initializers.truncated_normal(cfg.vision.init_std)
+        self.vision = ViT(cfg.vision, self.remat, self.dtype)
+        self.vision_head = AttentionPool(
+            num_heads=cfg.vision.heads,
+            mlp_width=cfg.vision.mlp_width,
+            activation=cfg.vision.activation,
+            eps=cfg.vision.eps,
+            kernel_init=init,
+            dtype=self.dtype,
+        )
+        self.text = SiglipText(cfg.text, self.remat, self.dtype)
+        self.text_head = nn.Dense(cfg.vision.width, kernel_init=init, dtype=self.dtype)
+        self.logit_scale = self.param("logit_scale", nn.initializers.constant(cfg.logit_scale_init), (1,))
+        self.logit_bias = self.param("logit_bias", nn.initializers.constant(cfg.logit_bias_init), (1,))
+
+    def image_tokens(self, images: Float[Array, "b y x 3"]) -> Float[Array, "b n d"]:
+        """All patch tokens after the last norm, before the head. Images are normalised by 0.5 and 0.5."""
+        return self.vision(images)
+
+    def embed_images(self, images: Float[Array, "b y x 3"]) -> Float[Array, "b d"]:
+        """Image embeddings of unit length, float32."""
+        return unit_norm(self.vision_head(self.vision(images)))
+
+    def embed_texts(self, ids: Int[Array, "b l"]) -> Float[Array, "b d"]:
+        """Text embeddings of unit length, float32."""
+        return unit_norm(self.text_head(self.text(ids)[0]))
+
+    def __call__(self, images: Float[Array, "i y x 3"], ids: Int[Array, "t l"]) -> Float[Array, "i t"]:
+        """The logit that a text belongs to an image, for every pair, float32: its sigmoid is the probability."""
+        similarity = jnp.einsum("id,td->it", self.embed_images(images), self.embed_texts(ids))
+        scale, bias = self.logit_scale.astype(jnp.float32)[0], self.logit_bias.astype(jnp.float32)[0]
+        return jnp.exp(scale) * similarity + bias

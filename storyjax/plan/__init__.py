@@ -1,0 +1,1 @@
+"""What a run takes of a TPU slice, measured by the TPU compiler on a machine without one."""

@@ -1,0 +1,375 @@
+"""`storyjax plan`: what a run will take of a TPU slice, from the TPU's own compiler and without any TPU.
+
+The programs are those of the loop: the training step of step.py and the measurement of evaluation.py, traced with the
+experiment's shapes alone, on a mesh of the slice's devices. Nothing is materialised. Whether a program fits is what the
+compiler says; FLOPs and bytes are counted in what it made (hlo_cost.py), loops as often as they run.
+"""
+
+import math
+import re
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import Mesh
+from ml_collections import ConfigDict
+
+from storyjax.core.config import choose, load_config, override
+from storyjax.core.errors import StoryjaxError
+from storyjax.plan.hlo_cost import program_cost
+from storyjax.plan.tpu import Slice, find_slice
+from storyjax.train.evaluation import make_measure
+from storyjax.train.experiment import Batch, Evaluator, Experiment, Planned, build_experiment
+from storyjax.train.mesh import AXES, batch_sharding, check_batch_size, mesh_shape, replicated
+from storyjax.train.optim import make_optimizer
+from storyjax.train.params import abstract_parameters
+from storyjax.train.precision import get_policy
+from storyjax.train.settings import CHAPTER_SECTIONS, Settings, complete, read_settings
+from storyjax.train.step import abstract_state, make_step
+
+PROGRAMS = ("train", "inference")
+GIB = 2**30
+
+
+@dataclass(frozen=True)
+class Report:
+    """What one program takes of one device (a chip, or half of one where a chip is two devices). Sizes in bytes.
+
+    Attributes:
+        program: one of PROGRAMS.
+        fits: whether the compiler could place it.
+        limit: what a program may use.
+        used: what it uses or, where it does not fit, would.
+        weights: parameters and optimiser state, as they are stored.
+        batch: the step's input.
+        features: what is kept of the batch between passes; part of the temporaries.
+        temporaries: all that lives during a step; None where the compiler gave up before it knew.
+        flops, bytes: of one step, None where it does not fit or the program cannot be read.
+        seconds: that compiling took.
+    """
+
+    program: str
+    fits: bool
+    limit: float | int
+    used: float | int
+    weights: int
+    batch: int
+    features: int
+    temporaries: float | int | None
+    flops: float | int | None
+    bytes: float | int | None
+    seconds: float | int
+
+    @property
+    def intensity(self) -> float | int | None:
+        """FLOPs for a byte of memory traffic."""
+        return self.flops / self.bytes if self.flops and self.bytes else None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The programs of a config on a slice.
+
+    Attributes:
+        slice_, mesh: devices, and how many of them along each axis.
+        frames: of a video, None where the config has no such key.
+        batch_size: global.
+        reports: one for each program.
+        tried: numbers of frames that a search compiled for, with whether they fitted.
+    """
+
+    slice_: Slice
+    mesh: dict[str, int]
+    frames: int | None
+    batch_size: int
+    reports: tuple[Report, ...]
+    tried: tuple[tuple[int, bool], ...] = field(default=())
+
+    @property
+    def fits(self) -> bool:
+        return all(report.fits for report in self.reports)
+
+
+class Planner:
+    """Compiles the programs of one config for one slice, for any number of frames.
+
+    Args:
+        config: as main.py has it, overrides included.
+        slice_: what to compile for.
+        batch_size: global; None: the config's.
+        programs: which of PROGRAMS.
+
+    Raises:
+        StoryjaxError: the config, the mesh or the batch does not suit the slice.
+    """
+
+    def __init__(
+        self, config: ConfigDict, slice_: Slice, batch_size: int | None = None, programs: tuple[str, ...] = PROGRAMS
+    ) -> None:
+        self.config, self.slice_, self.programs = complete(config), slice_, programs
+        settings = read_settings(self.config)
+        shape = mesh_shape(settings.mesh, len(slice_.devices))
+        self.mesh = Mesh(np.array(slice_.devices).reshape(shape), AXES)
+        self.batch_size = batch_size or settings.train.batch_size
+        try:
+            check_batch_size(self.mesh, self.batch_size, settings.train.accumulate, "the batch size")
+        except StoryjaxError as error:
+            raise StoryjaxError(f"{error} {self._another_mesh()}".rstrip()) from error
+
+    def _another_mesh(self) -> str:
+        devices = len(self.slice_.devices)
+        data = math.gcd(self.batch_size, devices)
+        hint = f" --mesh data={data},seq={devices // data} divides it." if data < devices else ""
+        return f"This one has {dict(self.mesh.shape)}.{hint}"
+
+    @property
+    def frames(self) -> int | None:
+        return self.config.data.get("frames")
+
+    @property
+    def unit(self) -> int:
+        """Frames that every device of a video gets are even in number (storyjax/tcr/frame_stream.py)."""
+        return 2 * self.mesh.shape["seq"]
+
+    def plan(self, frames: int | None = None, say: Callable[[str], None] = lambda line: None) -> Plan:
+        """Compiles every program; `say` gets a line before each."""
+        config = self.config.copy_and_resolve_references()
+        if frames is not None:
+            if self.frames is None:
+                raise StoryjaxError("this config has no config.data.frames to change.")
+            config.data.frames = frames
+        reports, experiment = [], build_experiment(config)
+        of = "" if config.data.get("frames") is None else f", {config.data.frames} frames"
+        for program in self.programs:
+            say(f"compiling {program} for {self.slice_.name}{of} ...")
+            reports.append(self._report(read_settings(config), experiment, program))
+        mesh = dict(self.mesh.shape)
+        return Plan(self.slice_, mesh, config.data.get("frames"), self.batch_size, tuple(reports))
+
+    def _report(self, settings: Settings, experiment: Experiment, program: str) -> Report:
+        lowered, weights, batch, features = self._lower(settings, experiment, program)
+        began = time.perf_counter()
+        sizes = {"program": program, "weights": weights, "batch": batch, "features": features}
+        nominal = self.slice_.chip.memory_gib * GIB / self.slice_.devices_per_chip
+        try:
+            compiled = lowered.compile()
+        except jax.errors.JaxRuntimeError as error:
+            used, limit = _overrun(str(error))
+            seconds = time.perf_counter() - began
+            return Report(
+                fits=False,
+                limit=limit or nominal,
+                used=used,
+                temporaries=max(used - weights - batch, 0.0) if used < math.inf else None,
+                flops=None,
+                bytes=None,
+                seconds=seconds,
+                **sizes,
+            )
+        memory, (flops, traffic) = compiled.memory_analysis(), counted(compiled)
+        arguments = memory.argument_size_in_bytes
+        used = float(
+            arguments
+            + memory.output_size_in_bytes
+            - memory.alias_size_in_bytes
+            + memory.temp_size_in_bytes
+            + memory.generated_code_size_in_bytes
+        )
+        return Report(
+            fits=True,
+            limit=nominal,
+            used=used,
+            temporaries=used - arguments,
+            flops=flops,
+            bytes=traffic,
+            seconds=time.perf_counter() - began,
+            **sizes,
+        )
+
+    def _lower(self, settings: Settings, experiment: Experiment, program: str) -> tuple[Any, int, int, int]:
+        """(the lowered program; bytes of weights, of the batch and of features on a device)."""
+        mesh, key = self.mesh, jax.random.key(0)
+        with jax.set_mesh(mesh):
+            policy = get_policy(settings.precision)
+            trainable, frozen = abstract_parameters(experiment.init, key, experiment.trainable, policy, mesh)
+            if program == "inference":
+                in_batches = tuple(each for each in experiment.evaluators if isinstance(each, Evaluator))
+                evaluator = _first(in_batches, experiment.name, "evaluator")
+                batch = self._batch(evaluator.planned, evaluator.sequences)
+                lowered = make_measure(evaluator, mesh).lower(trainable, frozen, batch)
+                held, batches, planned = (trainable, frozen), (batch,), [evaluator.planned]
+            else:
+                _first(experiment.tasks, experiment.name, "task")
+                optimizer = make_optimizer(settings.optim, settings.train.steps or 1)
+                state = abstract_state(trainable, optimizer, mesh)
+                batches = tuple(self._batch(task.planned, task.sequences) for task in experiment.tasks)
+                step = make_step(experiment.tasks, optimizer, state, frozen, mesh, settings.train.accumulate)
+                abstract_key = jax.ShapeDtypeStruct(key.shape, key.dtype, sharding=replicated(mesh))
+                lowered = step.lower(state, frozen, batches, abstract_key)
+                held, planned = (state, frozen), [task.planned for task in experiment.tasks]
+        features = sum(each.features(self.batch_size) for each in planned) // len(self.slice_.devices)
+        return lowered, _bytes(held), _bytes(batches), features
+
+    def _batch(self, planned: Planned, sequences: tuple[str, ...]) -> Batch:
+        return {
+            name: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=batch_sharding(self.mesh, name in sequences))
+            for name, leaf in planned.shapes(self.batch_size).items()
+        }
+
+
+def counted(compiled: Any) -> tuple[float | int | None, float | int | None]:
+    """(FLOPs, bytes) of a compiled program; None each where jaxlib cannot read what a newer libtpu has made."""
+    try:
+        cost = program_cost(compiled.as_text())
+    except jax.errors.JaxRuntimeError:
+        return None, None
+    return cost.flops, cost.bytes
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a person asks of `storyjax plan`.
+
+    Attributes:
+        config: a file of configs/, with :variant.
+        topology: as "v5e:4x4".
+        overrides: (dotted key, text) of the config, as main.py takes them.
+        mesh: "data=4,seq=2"; axes left out are 1, and `data` what is left over. None: the config's; for a search over
+            frames, all devices along `seq`.
+        frames: of a video, None: the config's.
+        max_frames: whether to search for the most frames that fit.
+        batch_size: global, None: the config's; for a search, one video for each group of devices that shares one.
+        programs: "train", "inference" or both.
+    """
+
+    config: str
+    topology: str
+    overrides: tuple[tuple[str, str], ...] = ()
+    mesh: str | None = None
+    frames: int | None = None
+    max_frames: bool = False
+    batch_size: int | None = None
+    programs: tuple[str, ...] = PROGRAMS
+
+
+def make_plan(request: Request, say: Callable[[str], None]) -> Plan:
+    """The plan that a person asks for; `say` gets lines of progress.
+
+    Raises:
+        StoryjaxError: anything about the request that a person can mend.
+    """
+    for name, value in (("frames", request.frames), ("batch", request.batch_size)):
+        if value is not None and value < 1:
+            raise StoryjaxError(f"--{name} is {value}; it must be at least 1.")
+    slice_ = find_slice(request.topology)
+    config = complete(load_config(request.config))
+    for key, text in request.overrides:
+        override(config, key, text, open_sections=CHAPTER_SECTIONS)
+    mesh = request.mesh or (f"seq={len(slice_.devices)}" if request.max_frames else None)
+    for axis, size in parse_mesh(mesh).items():
+        config.mesh[axis] = size
+    batch_size = request.batch_size
+    if batch_size is None and request.max_frames:
+        shape = mesh_shape(read_settings(config).mesh, len(slice_.devices))
+        batch_size = shape[AXES.index("data")] * shape[AXES.index("fsdp")]
+    planner = Planner(config, slice_, batch_size, request.programs)
+    return most_frames(planner, say) if request.max_frames else planner.plan(request.frames, say)
+
+
+def parse_mesh(text: str | None) -> dict[str, int]:
+    """{axis: devices} of "data=4,seq=2", all axes; of None, nothing.
+
+    Raises:
+        StoryjaxError: it does not parse, or there is no such axis.
+    """
+    if text is None:
+        return {}
+    sizes = {"data": -1, "fsdp": 1, "seq": 1}
+    for part in text.split(","):
+        axis, _, size = part.strip().partition("=")
+        choose(axis, AXES, "--mesh")
+        if not re.fullmatch(r"[1-9]\d*", size):
+            raise StoryjaxError(f"--mesh: '{part.strip()}' does not say how many devices: for instance {axis}=4.")
+        sizes[axis] = int(size)
+    return sizes
+
+
+def most_frames(planner: Planner, say: Callable[[str], None], precision: float | int = 0.02, most: int = 10) -> Plan:
+    """The plan with the most frames that fit, to within `precision` of them, or with the fewest where none do.
+
+    Memory grows about linearly with frames, so two compilations tell where to look; where the line misleads, the search
+    doubles or halves. At most `most` compilations.
+    """
+    if planner.frames is None:
+        raise StoryjaxError("--max-frames: this config has no config.data.frames to search over.")
+    unit = planner.unit
+    fitting: Plan | None = None
+    refused: Plan | None = None
+    tried: list[tuple[int, bool]] = []
+    points: list[tuple[int, float | int, float | int]] = []
+    frames = max(1, math.ceil(planner.frames / unit)) * unit
+    while len(tried) < most:
+        plan = planner.plan(frames, say)
+        tried.append((frames, plan.fits))
+        tightest = max(plan.reports, key=lambda report: report.used / report.limit)
+        points.append((frames, tightest.used, tightest.limit))
+        verdict = "fits" if plan.fits else "does not fit"
+        say(f"  {tightest.used / GIB:.2f} of {tightest.limit / GIB:.2f} GiB: {verdict}")
+        if plan.fits:
+            fitting = plan
+        else:
+            refused = plan
+        low, high = (fitting.frames if fitting else 0), (refused.frames if refused else None)
+        if high is not None and high - low <= max(unit, precision * low):
+            break
+        frames = _next_frames(points, low, high, unit)
+    best = fitting or refused
+    return Plan(best.slice_, best.mesh, best.frames, best.batch_size, best.reports, tuple(tried))
+
+
+def _next_frames(points: list[tuple[int, float | int, float | int]], low: int, high: int | None, unit: int) -> int:
+    """Strictly between what fits (`low`) and what does not (`high`), in units: where a line says, or half-way."""
+    middle = (low + high) / 2 if high is not None else 2 * low
+    known = [point for point in points if point[1] < math.inf]
+    if len(known) >= 2:
+        (frames_a, used_a, limit), (frames_b, used_b, _) = sorted(known, key=lambda point: abs(point[1] - point[2]))[:2]
+        if frames_a != frames_b and used_a != used_b and (slope := (used_b - used_a) / (frames_b - frames_a)) > 0:
+            crossing = frames_a + (limit - used_a) / slope
+            # A little less the first time, a little more once that fitted, so that both ends close in.
+            guess = crossing * (0.995 if low < 0.98 * crossing else 1.01)
+            # A line through few points is not trusted further than 64 times what is known to fit.
+            middle = min(guess, 64 * low) if high is None else (guess if low < guess < high else middle)
+    units = max(int(middle // unit), low // unit + 1)
+    return unit * (units if high is None else min(units, high // unit - 1))
+
+
+def _first(members: tuple[Any, ...], name: str, kind: str) -> Any:
+    missing = [member.name for member in members if member.planned is None]
+    if not members or missing:
+        raise StoryjaxError(f"{name} does not say what a batch of {kind} {', '.join(missing) or '(none)'} looks like.")
+    return members[0]
+
+
+def _bytes(tree: Any) -> int:
+    """On one device."""
+    return sum(math.prod(leaf.sharding.shard_shape(leaf.shape)) * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
+
+
+_SIZES = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
+
+
+def _overrun(message: str) -> tuple[float | int, float | int | None]:
+    """(what a program would use, what it may) from the compiler's refusal for want of memory.
+
+    Raises:
+        StoryjaxError: the program does not compile for another reason.
+    """
+    if "RESOURCE_EXHAUSTED" not in message and "hbm" not in message.lower():
+        raise StoryjaxError(f"the compiler refused the program: {message.splitlines()[0]}")
+    found = re.search(r"Used ([\d.]+)([KMGT]?) of ([\d.]+)([KMGT]?) hbm", message)
+    if found is None:
+        return math.inf, None
+    return float(found[1]) * _SIZES[found[2]], float(found[3]) * _SIZES[found[4]]

@@ -1,0 +1,41 @@
+"""The claims ledger: which runs stand for which table of the thesis, and whether what the thesis claims holds in them.
+
+A table is data (entries.py says of what): one file for each chapter, listed here. runs.py makes the runs of a table, or
+finds them made; report.py writes what came out beside the thesis's numbers.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+
+from storyjax.core.config import choose
+from storyjax.reproduce.schema import Table
+from storyjax.reproduce.tables import clip_pad, mqt, mqt_supplement, pi_map, subtitles, tcr, tcr_standalone, tcr_tasks
+
+_CHAPTER_2 = sorted(mqt.TABLES + mqt_supplement.TABLES, key=lambda table: int(table.number.partition(".")[2]))
+_CHAPTER_3 = tcr.TABLES + tcr_tasks.TABLES + tcr_standalone.TABLES
+TABLES = tuple(_CHAPTER_2) + _CHAPTER_3 + clip_pad.TABLES + pi_map.TABLES + subtitles.TABLES
+
+
+def find(name: str, tables: Sequence[Table] = TABLES) -> Table:
+    """The table of that number ("3.6"), or one panel of it alone ("3.6a"); StoryjaxError names the nearest."""
+    known = {table.number: table for table in tables}
+    for table in tables:
+        for panel in table.panels:
+            number = f"{table.number}{panel.key}"
+            known[number] = dataclasses.replace(table, number=number, panels=(panel,))
+    return known[choose(name, known, "table")]
+
+
+def listing(tables: Sequence[Table] = TABLES) -> str:
+    """All that the ledger knows, for people."""
+    lines = []
+    for table in tables:
+        variants = table.variants()
+        configs = ", ".join(dict.fromkeys(variant.config for variant in variants))
+        starts = {variant.start.name for variant in variants if variant.start is not None}
+        more = f", and {len(starts)} that they start from" if starts else ""
+        lines.append(f"{table.number:5}  {table.title}; {len(variants)} runs of {configs} for each seed{more}")
+        for panel in table.panels:
+            labels = ", ".join(row.label for row in panel.rows)
+            lines.append(f"{table.number + panel.key:5}  {panel.title}: {labels}")
+    return "\n".join(lines)

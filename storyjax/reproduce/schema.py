@@ -1,0 +1,147 @@
+"""What the ledger is made of: tables of panels of rows, each the metric of a run, and claims that compare rows."""
+
+import itertools
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from storyjax.core.errors import StoryjaxError
+
+Overrides = tuple[tuple[str, Any], ...]
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A config with changes; its runs, one for each seed, lie under its name.
+
+    `start` is a variant that is run once (seed 0), for all seeds of this one to start from. `real` are the changes of
+    the config's full-size variant that make the same row on the real data; None where there is no such row.
+    `real_start` is the start there, where StoryWorld's needs no run of its own; `real_size` names the config's variant
+    there.
+    """
+
+    name: str
+    config: str
+    overrides: Overrides = ()
+    start: "Variant | None" = None
+    real: Overrides | None = None
+    real_start: "Variant | None" = None
+    real_size: str = "paper"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One number. `thesis_label` says what the thesis measured where that is not what `label` says."""
+
+    label: str
+    variant: Variant
+    metric: str
+    thesis: float | None = None
+    thesis_label: str | None = None
+
+
+@dataclass(frozen=True)
+class Above:
+    """`high` exceeds `low` by at least `by`. Either is the label of a row, or a number in the table's unit.
+
+    `by` 0 means by anything at all; a negative one allows `high` to be that much lower.
+    """
+
+    high: str | float
+    low: str | float
+    by: float = 0.0
+
+    def holds(self, values: Mapping[str, float]) -> bool:
+        high, low = (values[side] if isinstance(side, str) else side for side in (self.high, self.low))
+        return high - low >= self.by if self.by else high > low
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A sentence about a panel, and the comparisons that must all be true for it to hold."""
+
+    text: str
+    needs: tuple[Above, ...]
+
+    def holds(self, values: Mapping[str, float]) -> bool:
+        return all(need.holds(values) for need in self.needs)
+
+
+@dataclass(frozen=True)
+class Panel:
+    """A part of a table. `head` is what its rows vary."""
+
+    key: str
+    title: str
+    head: str
+    rows: tuple[Row, ...]
+    claims: tuple[Claim, ...] = ()
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of the thesis.
+
+    Attributes:
+        number, title: the thesis's number; what it shows and where it stands.
+        ours, theirs: what the two columns of numbers were measured on.
+        panels: its parts.
+        quick: by config, overrides that make a run so small that it only shows that everything runs.
+        scale: from a metric to the thesis's unit.
+        world: what the runs' data is, for the head of the table.
+        plot: whether the panels are also drawn, as curves over their rows' labels, which are numbers then.
+    """
+
+    number: str
+    title: str
+    ours: str
+    theirs: str
+    panels: tuple[Panel, ...]
+    quick: Mapping[str, Overrides] = field(default_factory=dict)
+    scale: float = 100.0
+    plot: bool = False
+    world: str = "StoryWorld"
+
+    def variants(self) -> list[Variant]:
+        """Every variant of the table once; a name stands for one variant."""
+        found: dict[str, Variant] = {}
+        for row in (row for panel in self.panels for row in panel.rows):
+            if found.setdefault(row.variant.name, row.variant) != row.variant:
+                raise ValueError(f"two variants are called {row.variant.name}")
+        return list(found.values())
+
+
+def rising(*labels: str) -> tuple[Above, ...]:
+    """Each row above the one before."""
+    return tuple(Above(high, low) for low, high in itertools.pairwise(labels))
+
+
+def on_real_data(table: Table) -> Table:
+    """The table as it is made on the real data: full-size configs, and the rows and claims that there are of them.
+
+    Raises StoryjaxError where there are none.
+    """
+    panels = []
+    for panel in table.panels:
+        rows = tuple(
+            replace(row, variant=_full_size(row.variant)) for row in panel.rows if row.variant.real is not None
+        )
+        labels = {row.label for row in rows}
+        sides = {claim: {side for need in claim.needs for side in (need.high, need.low)} for claim in panel.claims}
+        claims = tuple(
+            claim for claim in panel.claims if {side for side in sides[claim] if isinstance(side, str)} <= labels
+        )
+        if rows:
+            panels.append(replace(panel, rows=rows, claims=claims))
+    if not panels:
+        raise StoryjaxError(f"table {table.number} has no rows on real data; it is made on StoryWorld alone")
+    return replace(table, panels=tuple(panels), ours=table.theirs, world="real data")
+
+
+def _full_size(variant: Variant) -> Variant:
+    """The variant on real data; its config's "embedded" becomes `real_size`, "standalone_embedded" "standalone"."""
+    path, _, name = variant.config.partition(":")
+    config = f"{path}:{name.replace('_embedded', '').replace('embedded', variant.real_size)}"
+    start = variant.real_start or variant.start
+    start = None if start is None else _full_size(start)
+    return Variant(variant.name, config, variant.real or (), start)

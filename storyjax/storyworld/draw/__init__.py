@@ -1,0 +1,1 @@
+"""Drawing: people, objects, vehicles and scenery as pixels."""

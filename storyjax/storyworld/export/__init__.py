@@ -1,0 +1,1 @@
+"""StoryWorld in the official file layouts of real data sets."""

@@ -1,0 +1,1 @@
+"""From stories to media files: frames, sound and speech."""

@@ -1,0 +1,343 @@
+"""Evaluators of the recipes: what a model answers, and the metric of its data set (storyjax/metrics/)."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from einops import rearrange
+from jaxtyping import Array, Float
+
+from storyjax.data.prompts import action_pair
+from storyjax.data.streams import StreamSpec
+from storyjax.data.text import Tokenizer, pad
+from storyjax.metrics.anticipation import complete, edit_distances
+from storyjax.metrics.captioning import cider
+from storyjax.metrics.choices import choice_sums
+from storyjax.metrics.grounding import (
+    Detection,
+    Span,
+    constant_answers,
+    moment_queries,
+    query_recall,
+    temporal_iou,
+    tiles,
+)
+from storyjax.models.answer_scoring import score_answers
+from storyjax.models.t5 import T5, generate
+from storyjax.tcr.decoding import parse_actions, reduced_vocabulary, sample, sample_in_turn, spell
+from storyjax.tcr.loader import FRAME_ARRAYS, GROUPS, TYPES
+from storyjax.tcr.objective import QuestionAnswering
+from storyjax.tcr.tasks import Options, queried, spans_of, window
+from storyjax.train.experiment import Batch, Evaluator, Params, summing_evaluator
+
+# The temporal questions that turn on a word which can be swapped for its opposite (§3.3.5).
+ORDER = ("TN", "TP")
+
+
+def accuracies(sums: dict[str, Any], prefix: str = "nextqa") -> dict[str, float]:
+    """`sums` of `QuestionAnswering.measure` to "nextqa/acc", "nextqa/acc_causal" ... "nextqa/acc_TN", and of the
+    questions for what came before or after, "nextqa/acc_order".
+
+    The overall accuracy is over questions, not over types (Table 3.2, caption).
+    """
+    asked = dict(zip(TYPES, sums["asked"], strict=True))
+    right = dict(zip(TYPES, sums["right"], strict=True))
+    groups = {**GROUPS, "order": ORDER}
+    cells = {"": TYPES, **{f"_{group}": types for group, types in groups.items()}, **{f"_{t}": (t,) for t in TYPES}}
+    results = {}
+    for suffix, types in cells.items():
+        count = sum(asked[t] for t in types)
+        if count:
+            results[f"{prefix}/acc{suffix}"] = float(sum(right[t] for t in types) / count)
+    # A model that has collapsed to one letter shows here: 1 / options is even, 1 is a collapse.
+    results[f"{prefix}/most_chosen"] = float(sums["chosen"].max() / max(sums["chosen"].sum(), 1))
+    return results
+
+
+Data = Callable[[StreamSpec], Iterable[Batch]]
+# (index of an item) -> (columns of its film, numbers of its exercises): what was asked, for scores made on the host.
+Asked = Callable[[int], tuple[dict[str, list], Sequence[int]]]
+
+
+def closed_vocabulary(tokenizer: Tokenizer, answers: Sequence[str]) -> np.ndarray:
+    """Token ids of each answer with the end token, padded to one length: (a, m) int32."""
+    rows = [[*tokenizer.encode(answer), tokenizer.eos_id] for answer in answers]
+    longest = max(map(len, rows))
+    return np.stack([pad(row, longest) for row in rows])
+
+
+@dataclass(frozen=True)
+class Timestamps:
+    """The timestamps 1 to n of a film as a language model begins to say them.
+
+    A target lists several in no order (recipes.py), so where the moments are is told by the first alone, whatever
+    follows it, and no end token belongs to it.
+
+    Attributes:
+        words: token ids of each, padded (n, m).
+        within: which are the beginning of a longer one, as "1" may be of "1 20" (n, n): [longer, shorter].
+    """
+
+    words: np.ndarray
+    within: np.ndarray
+
+    @classmethod
+    def of(cls, tokenizer: Tokenizer, bins: int) -> "Timestamps":
+        rows = [tuple(tokenizer.encode(str(number))) for number in range(1, bins + 1)]
+        longest, place = max(map(len, rows)), {row: index for index, row in enumerate(rows)}
+        within = np.zeros((bins, bins), np.float32)
+        for index, row in enumerate(rows):
+            shorter = next((row[:size] for size in range(len(row) - 1, 0, -1) if row[:size] in place), None)
+            if shorter is not None:
+                within[index, place[shorter]] = 1.0
+        return cls(np.stack([pad(list(row), longest) for row in rows]), within)
+
+    def first(self, scores: Float[Array, "r n"]) -> Float[Array, "r n"]:
+        """How likely each is the first number said (they sum to one), of `score_answers` of the words."""
+        said = jnp.exp(scores)
+        alone = jnp.maximum(said - said @ jnp.asarray(self.within), 0.0)
+        return alone / jnp.sum(alone, axis=-1, keepdims=True)
+
+
+def choice(name: str, data: Data, qa: QuestionAnswering) -> Evaluator:
+    """Accuracy over a closed vocabulary; `qa` knows the answers."""
+
+    def measure(params: Params, batch: Batch) -> dict[str, Array]:
+        scores, _ = qa.scores(params, batch, attention=False)
+        return choice_sums(scores, batch["answer"], batch["valid"] & batch["record_valid"][:, None])
+
+    def finish(sums: dict[str, Any]) -> dict[str, float]:
+        return {
+            f"{name}/acc": float(sums["right"] / max(sums["asked"], 1)),
+            f"{name}/most_chosen": float(sums["chosen"].max() / max(sums["chosen"].sum(), 1)),
+        }
+
+    return summing_evaluator(name, data, measure, finish, sequences=FRAME_ARRAYS)
+
+
+def _rows(batch: Batch, asked: Asked) -> Iterable[tuple[int, int, dict[str, list], int]]:
+    """(place in the batch, place among its exercises, the film's columns, number of the exercise) of what is real."""
+    for place, (index, real) in enumerate(zip(batch["index"], batch["record_valid"], strict=True)):
+        if real:
+            columns, numbers = asked(int(index))
+            for column, number in enumerate(numbers):
+                if batch["valid"][place, column]:
+                    yield place, column, columns, number
+
+
+def captions(
+    name: str, data: Data, qa: QuestionAnswering, tokenizer: Callable[[], Tokenizer], asked: Asked, length: int
+) -> Evaluator:
+    """CIDEr-D of greedy captions; the references are all of the film's captions, or the exercise's own sentence."""
+
+    def measure(params: Params, batch: Batch) -> Array:
+        encoded, mask, _ = qa.encode(params, batch, None, attention=False)
+        ids = generate(qa.model.llm, params["llm"], encoded, mask, length)
+        return rearrange(ids, "(b k) m -> b k m", b=batch["task"].shape[0])
+
+    def accumulate(acc: Any, ids: np.ndarray, batch: Batch) -> Any:
+        acc = acc or []
+        for place, column, columns, number in _rows(batch, asked):
+            references = columns["caption"] if "caption" in columns else [columns["sentence"][number]]
+            acc.append((spell(tokenizer(), ids[place, column]), list(references)))
+        return acc
+
+    def finish(acc: Any) -> dict[str, float]:
+        said, references = zip(*acc, strict=True)
+        return {
+            f"{name}/cider": cider(said, references)[0],
+            f"{name}/different": len(set(said)) / len(said),
+        }
+
+    return Evaluator(name, data, measure, accumulate, finish, sequences=FRAME_ARRAYS)
+
+
+@dataclass(frozen=True)
+class Actions:
+    """The label space of anticipation, and how candidates are drawn."""
+
+    verbs: tuple[str, ...]
+    nouns: tuple[str, ...]
+    candidates: int
+    temperature: float
+    text_only: bool = False
+    iterative: bool = False
+
+
+def anticipation(
+    name: str,
+    data: Data,
+    qa: QuestionAnswering,
+    tokenizer: Callable[[], Tokenizer],
+    asked: Asked,
+    length: int,
+    options: Options,
+    space: Callable[[], Actions],
+) -> Evaluator:
+    """Edit distances of the best of several candidates: the likeliest sequence, and drawn ones.
+
+    "repeated_*" is what saying the last observed action over and over reaches, "cycled_*" all observed ones in turn.
+
+    With `iterative` actions are asked for one by one (the starred rows of Table 3.4). With `text_only` the language
+    model reads the actions so far and nothing of the film (the baseline of §3.3.4).
+    """
+    llm = qa.model.llm
+
+    def allowed() -> np.ndarray:
+        verbs, nouns = space().verbs, space().nouns
+        said = [action_pair(verb, nouns[0], options.brackets) for verb in verbs]
+        said += [action_pair(verbs[0], noun, options.brackets) for noun in nouns]
+        return reduced_vocabulary(tokenizer(), [*said, f"{said[0]}, {said[0]}"], llm.config.vocab_size)
+
+    def closing() -> np.ndarray:
+        """Tokens that end an action."""
+        mark = ")" if options.brackets else ","
+        ends = np.zeros(llm.config.vocab_size, bool)
+        kept = np.flatnonzero(allowed())
+        ends[[token for token in kept if mark in tokenizer().decode([int(token)])]] = True
+        return ends
+
+    def measure(params: Params, batch: Batch) -> Array:
+        actions, words_allowed = space(), jnp.asarray(allowed())
+        prompt, prompt_mask = (rearrange(batch[key], "b k p -> (b k) p") for key in ("prompt", "prompt_mask"))
+        seen = None if actions.text_only else qa.watch(params, batch, None, attention=False).queries
+
+        def encode(words: Array, mask: Array) -> tuple[Array, Array]:
+            if seen is not None:
+                shape = {"b": batch["task"].shape[0]}
+                each = (rearrange(x, "(b k) p -> b k p", **shape) for x in (words, mask))
+                return qa.model.encode(params, seen, *each)
+            embedded = llm.apply({"params": params["llm"]}, words, method=T5.embed)
+            return llm.apply({"params": params["llm"]}, embedded, mask, method=T5.encode), mask
+
+        def draw(key: Array, temperature: float) -> Array:
+            if not actions.iterative:
+                return sample(llm, params["llm"], *encode(prompt, prompt_mask), length, words_allowed, key, temperature)
+            piece, stops = max(1, length // options.future), jnp.asarray(closing())
+            asked = (encode, llm, params["llm"], prompt, prompt_mask, options.future, piece)
+            return sample_in_turn(*asked, words_allowed, stops, key, temperature)
+
+        keys = jax.random.split(jax.random.key(0), actions.candidates)
+        drawn = [draw(key, actions.temperature * (number > 0)) for number, key in enumerate(keys)]
+        return rearrange(jnp.stack(drawn), "c (b k) m -> b k c m", b=batch["task"].shape[0])
+
+    def accumulate(acc: Any, ids: np.ndarray, batch: Batch) -> Any:
+        acc = acc or []
+        for place, column, columns, number in _rows(batch, asked):
+            every = list(zip(columns["verb"], columns["noun"], strict=True))
+            seen, truth = ([every[i] for i in part] for part in window(columns, number, options))
+            actions = space()
+            drawn = [parse_actions(spell(tokenizer(), row), actions.verbs, actions.nouns) for row in ids[place, column]]
+            # Where nothing that was said is an action, the last one that was seen goes on.
+            candidates = [complete(one, options.future, seen[-1]) for one in drawn]
+            plain = edit_distances(candidates, truth, transpositions=False)
+            again = edit_distances([complete([], options.future, seen[-1])], truth)
+            cycled = edit_distances([complete(seen * options.future, options.future)], truth)
+            acc.append(
+                {
+                    **{f"repeated_{key}_ed": value for key, value in again.items()},
+                    **{f"cycled_{key}_ed": value for key, value in cycled.items()},
+                    **{f"{key}_ed": value for key, value in edit_distances(candidates, truth).items()},
+                    **{f"{key}_ed_levenshtein": value for key, value in plain.items()},
+                    "unparsed": float(np.mean([not one for one in drawn])),
+                }
+            )
+        return acc
+
+    def finish(acc: Any) -> dict[str, float]:
+        return {f"{name}/{key}": float(np.mean([one[key] for one in acc])) for key in acc[0]}
+
+    return Evaluator(name, data, measure, accumulate, finish, sequences=FRAME_ARRAYS)
+
+
+def first_numbers(
+    qa: QuestionAnswering, stamps: Timestamps, params: Params, batch: Batch, attention: bool = True
+) -> tuple[Float[Array, "b k n"], Float[Array, "b k t"] | None]:
+    """How likely each timestamp is the first that is said, and the attention each frame got, if wanted."""
+    encoded, mask, seen = qa.encode(params, batch, None, attention)
+    scores = score_answers(qa.model.llm, params["llm"], encoded, mask, jnp.asarray(stamps.words))
+    return rearrange(stamps.first(scores), "(b k) n -> b k n", b=batch["task"].shape[0]), seen
+
+
+def detections(likely: Float[np.ndarray, " n"], duration: float, most: int = 20) -> list[Detection]:
+    """Segments of a distribution over timestamps 1 to n of a film, the surest first.
+
+    Stamps that get at least a share of the most likely one's probability are joined where they are neighbours, for
+    several such shares; a segment is as sure as its mean probability, and of two that overlap by more than half the
+    surer stays.
+    """
+    found: list[Detection] = []
+    step = duration / len(likely)
+    for share in (0.75, 0.5, 0.25, 0.1):
+        strong = np.concatenate([[False], likely >= share * likely.max(), [False]])
+        edges = np.flatnonzero(np.diff(strong.astype(int)))
+        for first, end in zip(edges[::2], edges[1::2], strict=True):
+            found.append(Detection(float(first * step), float(end * step), float(likely[first:end].mean())))
+    kept: list[Detection] = []
+    for one in sorted(found, key=lambda d: -d.score):
+        spans = np.array([(other.start, other.end) for other in kept]).reshape(-1, 2)
+        if temporal_iou(np.array([(one.start, one.end)]), spans).max(initial=0.0) <= 0.5:
+            kept.append(one)
+    return kept[:most]
+
+
+def moments(
+    name: str, data: Data, qa: QuestionAnswering, stamps: Callable[[], Timestamps], asked: Asked, kind: str
+) -> Evaluator:
+    """Moment queries (`kind` "mq") or language queries ("nlq") by the distribution over timestamps (§3.3.4)."""
+
+    def measure(params: Params, batch: Batch) -> Array:
+        likely, _ = first_numbers(qa, stamps(), params, batch, attention=False)
+        return likely
+
+    return timed(name, data, measure, asked, kind)
+
+
+# What chance level is told of.
+_HEADLINES = {"mq": ("avg_map", "recall_1x_0.5"), "nlq": ("mr@1", "mr@5")}
+
+
+def timed(
+    name: str,
+    data: Data,
+    measure: Callable[[Params, Batch], Array],
+    asked: Asked,
+    kind: str,
+    detect: Callable[[np.ndarray, float], list[Detection]] = detections,
+) -> Evaluator:
+    """An evaluator of moments: `detect` makes detections of what was measured of an exercise and the film's seconds.
+
+    "unseen_*" is what the best constant answers reach, or a film cut into equal pieces: chance level.
+    """
+
+    def accumulate(acc: Any, measured: np.ndarray, batch: Batch) -> Any:
+        acc = acc or []
+        for place, column, columns, number in _rows(batch, asked):
+            duration = float(batch["duration"][place])
+            found = detect(measured[place, column], duration)
+            label = queried(columns)[number] if kind == "mq" else ""
+            spans = spans_of(columns, number, duration, moments=kind == "mq")
+            acc.append((f"{int(batch['index'][place])}", label, found, spans, duration))
+        return acc
+
+    def finish(acc: Any) -> dict[str, float]:
+        if kind == "nlq":
+            answers: list[list[Span]] = [[(d.start, d.end) for d in found] for _, _, found, _, _ in acc]
+            wanted = [spans[0] for _, _, _, spans, _ in acc]
+            results = query_recall(answers, wanted)
+            unseen = query_recall([constant_answers(wanted)] * len(wanted), wanted)
+        else:
+            found, truth, cut = {}, {}, {}
+            length = float(np.mean([end - start for *_, spans, _ in acc for start, end in spans]))
+            for film, label, detected, spans, duration in acc:
+                found.setdefault(label, {})[film] = detected
+                truth.setdefault(label, {})[film] = spans
+                cut.setdefault(label, {})[film] = tiles(duration, length)
+            results, unseen = moment_queries(found, truth), moment_queries(cut, truth)
+        results |= {f"unseen_{key}": unseen[key] for key in _HEADLINES[kind]}
+        return {f"{name}/{key}": value for key, value in results.items()}
+
+    return Evaluator(name, data, measure, accumulate, finish, sequences=FRAME_ARRAYS)

@@ -1,0 +1,225 @@
+"""What a TCR can be asked beside questions: a caption of a stretch, when something happens, what comes next, how often.
+
+All give a `predict.Answer` without options; the words to the model are those of training (data/prompts.py).
+"""
+
+import functools
+import os
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from ml_collections import ConfigDict
+
+from storyjax.core.config import from_config
+from storyjax.core.errors import StoryjaxError
+from storyjax.core.params_io import flatten, unflatten, weights_folder
+from storyjax.data.prompts import anticipation_prompt, caption_prompt, moments_prompt
+from storyjax.data.text import WordTokenizer, pad
+from storyjax.data.video import decode_frames, probe, sample_times
+from storyjax.metrics.anticipation import ACTIONS_AHEAD
+from storyjax.tcr.config import frozen_towers, make_model, make_tokenizer
+from storyjax.tcr.evaluators import Timestamps, detections, first_numbers
+from storyjax.tcr.heads.experiment import HeadData, Standalone, make_head
+from storyjax.tcr.loader import last_that_fit
+from storyjax.tcr.predict import PROMPT_STEP, Answer, Predictor, clock, find_moments, read_config
+from storyjax.tcr.qformer_baseline import answering
+from storyjax.tcr.resampler import TASK_TOKENS, time_tokens
+from storyjax.train.checkpoint import load_trainable
+from storyjax.train.experiment import Batch
+from storyjax.train.params import check_given
+
+BINS = 1000  # timestamps of a film (§3.3.4)
+# Shipped weights that know what the default ones of questions do not.
+SHIPPED_AHEAD = "shipped:tcr_storyworld_practised"
+SHIPPED_COUNTER = "shipped:tcr_countix_storyworld"
+
+
+def parse_stretch(text: str) -> tuple[float, float]:
+    """ "6-8" as (6.0, 8.0) seconds. Raises StoryjaxError where it is no stretch of time."""
+    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*-\s*(\d+(?:\.\d+)?)\s*", text)
+    if not found or float(found[1]) >= float(found[2]):
+        raise StoryjaxError(f"--caption '{text}': give a stretch in seconds, start before end, for instance 6-8")
+    return float(found[1]), float(found[2])
+
+
+class _Look:
+    """A video decoded for a predictor, and the batches that ask it."""
+
+    def __init__(self, predictor: Predictor, video: str | os.PathLike[str], frames: int | None):
+        count = predictor.frames if frames is None else frames
+        if count < 1:
+            raise StoryjaxError(f"{count} frames asked for: at least one must be looked at")
+        self.predictor, self.video = predictor, str(video)
+        self.duration = probe(self.video).duration_s
+        size = predictor.model.vision.config.image_size
+        self.images, self.seconds = decode_frames(self.video, sample_times(self.duration, count), size)
+
+    def batch(self, task: str, condition: list[int], prompt: str) -> Batch:
+        own = self.predictor
+        words = own.tokenizer.encode(prompt)
+        length, room = -(-len(words) // PROMPT_STEP) * PROMPT_STEP, own.condition_length
+        batch = {
+            "frames": self.images,
+            "seconds": self.seconds,
+            "frame_mask": np.ones(len(self.images), bool),
+            "task": np.array([TASK_TOKENS.index(task)], np.int32),
+            "condition": pad(condition, room)[None],
+            "condition_mask": np.arange(room)[None] < len(condition),
+            "prompt": pad(words, length)[None],
+            "prompt_mask": np.arange(length)[None] < len(words),
+        }
+        return {name: value[None] for name, value in batch.items()}
+
+    def answer(self, asked: str, text: str, probability: float, attention: np.ndarray) -> Answer:
+        shares = tuple(map(float, attention))
+        return Answer(
+            video=self.video,
+            question=asked,
+            options=(),
+            text=text,
+            option=None,
+            probabilities=(probability,),
+            moments=find_moments(shares, self.duration),
+            attention=shares,
+            seconds=tuple(map(float, self.seconds)),
+            duration_s=self.duration,
+        )
+
+    def say(self, asked: str, batch: Batch) -> Answer:
+        ids, probability, seen = self.predictor.say(batch)
+        return self.answer(asked, self.predictor.spell(ids), probability, seen)
+
+
+def caption(
+    predictor: Predictor, video: str | os.PathLike[str], start: float, end: float, frames: int | None = None
+) -> Answer:
+    """What happens from `start` to `end` seconds (Fig. 3.5, task 1). A StoryjaxError where the video is shorter."""
+    look = _Look(predictor, video, frames)
+    if end > look.duration + 0.5:
+        last = clock(look.duration, look.duration)
+        raise StoryjaxError(f"{video} ends at {last}: the stretch {start:g} to {end:g} s is past its end")
+    condition = time_tokens([start, end], predictor.model.tcr.config)
+    return look.say(
+        f"what happens from {start:g} to {end:g} s", look.batch("CPN", condition, caption_prompt(start, end))
+    )
+
+
+def when(predictor: Predictor, video: str | os.PathLike[str], sentence: str, frames: int | None = None) -> Answer:
+    """When something happens.
+
+    A published language model is asked for timestamps (§3.3.4), the likeliest of which are joined to a moment. A
+    word-list one was never taught numbers of time: what is told then is where its resampler looks under the sentence,
+    which is what it was aligned by (align.py).
+    """
+    if not sentence.strip():
+        raise StoryjaxError("--when is empty: say what to look for, for instance 'ana danced'")
+    look, own = _Look(predictor, video, frames), predictor
+    if isinstance(own.tokenizer, WordTokenizer):
+        batch = look.batch("CPN", own.tokenizer.encode(sentence), caption_prompt(0.0, look.duration))
+        _, _, seen = own.say(batch)
+        best = find_moments(tuple(map(float, seen)), look.duration)[0]
+        return look.answer(f"when {sentence}", _span(best.start_s, best.end_s, look.duration), best.share, seen)
+    batch = look.batch("TRG", own.tokenizer.encode(sentence), moments_prompt(sentence, BINS))
+    stamps = Timestamps.of(own.tokenizer, BINS)
+    qa = answering(own.model, len(look.images), lambda: stamps.words, choices=False)
+    likely, seen = jax.jit(functools.partial(first_numbers, qa, stamps))(own.params, batch)
+    best = detections(np.asarray(likely, np.float64)[0, 0], look.duration)[0]
+    return look.answer(
+        f"when {sentence}", _span(best.start, best.end, look.duration), best.score, np.asarray(seen)[0, 0]
+    )
+
+
+def _span(start: float, end: float, duration: float) -> str:
+    return f"{clock(start, duration)} to {clock(end, duration)}"
+
+
+def parse_actions_so_far(text: str) -> list[tuple[str, float | None]]:
+    """ "take cup@3.5, wash cup" as actions with the second that each began at, where it is said.
+
+    Actions may also be written as Ego4D's models are taught them, "(take, cup)@3.5, (wash, cup)".
+
+    Raises StoryjaxError where what stands behind an @ is no time.
+    """
+    seen: list[tuple[str, float | None]] = []
+    for part in filter(None, (part.strip() for part in re.split(r",(?![^(]*\))", text))):
+        action, at, second = part.partition("@")
+        if at and not re.fullmatch(r"\s*\d+(\.\d+)?\s*", second):
+            raise StoryjaxError(f"--anticipate '{part}': behind @ stands the second it began at, as in 'wash cup@3.5'")
+        seen.append((" ".join(action.split()), float(second) if at else None))
+    return seen
+
+
+def anticipate(
+    predictor: Predictor, video: str | os.PathLike[str], actions: str = "", frames: int | None = None
+) -> Answer:
+    """What comes next (§3.3.4), after `actions` so far: "take cup@0, wash cup@1.5" (`parse_actions_so_far`), or none.
+
+    The times are what the TCR looks by; only as many of the last actions as its prompt has room for are told to it.
+    """
+    seen = parse_actions_so_far(actions)
+    look, own = _Look(predictor, video, frames), predictor
+    times = ([] if second is None else time_tokens([second], own.model.tcr.config) for _, second in seen)
+    told = [[*time, *own.tokenizer.encode(action)] for time, (action, _) in zip(times, seen, strict=True)]
+    condition = [token for part in last_that_fit(told, own.condition_length) for token in part]
+    prompt = anticipation_prompt([action for action, _ in seen], len(seen) + ACTIONS_AHEAD)
+    ids, probability, attention = own.say(look.batch("LTA", condition, prompt))
+    text = own.spell(ids)
+    if own.tokenizer.eos_id not in ids:
+        text = whole_actions(text)
+    answer = look.answer("what comes next", text, probability, attention)
+    return answer if seen else replace(answer, warnings=("no action so far was given to go on from: this is a guess",))
+
+
+def whole_actions(text: str) -> str:
+    """Actions that were cut off somewhere, without the last one: "take cup, wash" is "take cup"."""
+    end = text.rfind(")") + 1 if "(" in text else text.rfind(",")
+    return text[:end] if end > 0 else text
+
+
+def count(checkpoint: str | None, video: str | os.PathLike[str], action: str = "") -> Answer:
+    """How often a movement is repeated, by a checkpoint of configs/tcr_countix.py (§3.6.3).
+
+    Args:
+        checkpoint: None: the one that ships, which knows StoryWorld alone.
+        action: the prompt, for instance "kicking the ball"; empty: whatever is repeated.
+
+    Raises StoryjaxError where it is of another task.
+    """
+    advice = "train configs/tcr_countix.py and give its workdir with --checkpoint"
+    checkpoint = SHIPPED_COUNTER if checkpoint is None else checkpoint
+    place = weights_folder(checkpoint)
+    config = read_config(place, checkpoint)
+    data = config.get("data", ConfigDict())
+    if config.get("experiment") != "tcr.heads" or data.get("task") != "counting":
+        raise StoryjaxError(f"{checkpoint} does not count: {advice}")
+    section = from_config(HeadData, data, "config.data")
+    model = make_model(config.model)
+    head = Standalone(model, make_head(section, model), section)
+    abstract = flatten(jax.eval_shape(head.init, jax.random.key(0)))
+    flat = frozen_towers(config.model, ("vision",)) | load_trainable(Path(place))
+    check_given(flat, abstract, set(abstract), checkpoint)
+    params = unflatten({name: jnp.asarray(np.asarray(flat[name]), jnp.float32) for name in abstract})
+    duration = probe(str(video)).duration_s
+    times = sample_times(duration, section.frames)
+    images, seconds = decode_frames(str(video), times, model.vision.config.image_size)
+    length = section.condition_length
+    words = make_tokenizer(config.model).encode(action)[:length]
+    asked = {"prompt": pad(words, length)[None], "prompt_mask": np.arange(length)[None] < len(words)}
+    counted = float(jax.jit(head.out)(params, {"frames": images[None], **asked})[0])
+    even = tuple([1 / len(images)] * len(images))
+    return Answer(
+        video=str(video),
+        question=f"how many repetitions of {action}" if action else "how many repetitions",
+        options=(),
+        text=f"{round(counted)} times ({counted:.2f})",
+        option=None,
+        probabilities=(1.0,),
+        moments=find_moments(even, duration),
+        attention=even,
+        seconds=tuple(map(float, seconds)),
+        duration_s=duration,
+    )

@@ -1,0 +1,243 @@
+"""How each data set of thesis Ch. 3 becomes exercises: task token, condition, prompt and target.
+
+| recipe | data set | condition | asks the language model |
+|---|---|---|---|
+| matching | YT-Temporal | [TRG] sentence | nothing: stage (i) has no language model (pretrain.py) |
+| captioning | YT-Temporal | [CPN] times | what happens from when to when (Fig. 3.5, task 1) |
+| grounding | YT-Temporal | [TRG] sentence | when that was said (task 2) |
+| denoising | YT-Temporal | [CPN] times | the sentence, which comes with holes (task 3) |
+| narration | Ego4D narrations | [CPN] times | what somebody does from when to when (§3.6.2) |
+| egoschema | EgoSchema | [QA] question | which of five options (§3.3.3) |
+| lta | Ego4D LTA | [LTA] times and actions | the actions to come (§3.3.4) |
+| mq, nlq | Ego4D MQ, NLQ | [TRG] what | timestamps at which it happens (§3.3.4) |
+| msrvtt | MSR-VTT | [CPN] times | what happens in the clip |
+"""
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from storyjax.core.errors import StoryjaxError
+from storyjax.data.builders.ego4d import Ego4dLta, Ego4dMq, Ego4dNlq
+from storyjax.data.builders.ego4d_narrations import Ego4dNarrations
+from storyjax.data.builders.egoschema import EgoSchema
+from storyjax.data.builders.msrvtt import MsrVtt
+from storyjax.data.builders.segments import SegmentBuilder
+from storyjax.data.builders.yttemporal import YtTemporal
+from storyjax.data.prompts import (
+    action_pair,
+    anticipation_prompt,
+    caption_prompt,
+    grounding_prompt,
+    grounding_target,
+    mask,
+    moments_prompt,
+    narration_prompt,
+    option_names,
+    question_prompt,
+    spread,
+    timestamps,
+)
+from storyjax.tcr.loader import Exercise
+
+Record = dict[str, Any]
+Rng = np.random.Generator | None
+
+
+@dataclass(frozen=True)
+class Options:
+    """What recipes may be told.
+
+    Attributes:
+        bins: timestamps of moment and language queries (§3.3.4: 1000 of a film).
+        listed: timestamps in a training target of these.
+        observed, future: actions seen and to come in anticipation; the prompt says their sum, 28.
+        stride: of a film's actions every so many are taken for the first one observed.
+        conditioned: the last so many observed actions stand in the TCR's prompt, which has limited room.
+        video: Table 3.4: the film before the last observed action ends, or the whole.
+        brackets: actions are said "(take, cup)"; without, "take cup".
+        who: of narrations, whom "the templ" of §3.6.2 stands for.
+    """
+
+    bins: int = 1000
+    listed: int = 8
+    observed: int = 8
+    future: int = 20
+    stride: int = 1
+    conditioned: int = 8
+    video: Literal["before", "whole"] = "whole"
+    brackets: bool = True
+    who: str = "templ"
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a data set is asked about.
+
+    Attributes:
+        builder: of its records.
+        world: the StoryWorld writer of its layout (storyworld/long_videos.py).
+        count: (columns of a film, options) -> how many exercises it has in training.
+        make: (record, number, film's seconds, generator or None, options) -> Exercise.
+        scored: how answers are judged in evaluation; None where the data set is for training alone.
+        once: in evaluation the film's first exercise stands for all (captions of one clip).
+    """
+
+    builder: type[SegmentBuilder]
+    world: str
+    count: Callable[[Mapping[str, Any], Options], int]
+    make: Callable[[Record, int, float, Rng, Options], Exercise]
+    scored: Literal["choice", "times", "actions", "caption"] | None = None
+    once: bool = False
+
+
+def inside(spans: Iterable[tuple[Any, Any]], duration: float) -> list[tuple[float, float]]:
+    """What begins before its film ends, cut there: how long a film is need not be known before it is decoded."""
+    return [(float(start), min(float(end), duration)) for start, end in spans if start < duration]
+
+
+def spans_of(columns: Mapping[str, Any], row: int, duration: float, moments: bool = False) -> list[tuple[float, float]]:
+    """When an annotation begins and ends, in its film; with `moments`, all those of a label, the `row`th `queried`."""
+    rows = [row]
+    if moments:
+        label = queried(columns)[row]
+        rows = [place for place, name in enumerate(columns["label"]) if name == label]
+    return inside([(columns["start"][place], columns["end"][place]) for place in rows], duration)
+
+
+def _spans(record: Record, row: int, duration: float, moments: bool = False) -> list[tuple[float, float]]:
+    """`spans_of` what is asked for, of which there is one at least."""
+    found = spans_of(record, row, duration, moments)
+    if not found:
+        start = min(start for start, _ in spans_of(record, row, math.inf, moments))
+        raise StoryjaxError(f"film {record['video_id']} ends at {duration:.1f} s, and this is of {start:g} s")
+    return found
+
+
+def _span(record: Record, row: int, duration: float) -> tuple[float, float]:
+    (found,) = _spans(record, row, duration)
+    return found
+
+
+def _captioning(record: Record, row: int, duration: float, rng: Rng, options: Options) -> Exercise:
+    start, end = _span(record, row, duration)
+    return Exercise("CPN", (start, end), caption_prompt(start, end), record["sentence"][row])
+
+
+def _matching(record: Record, row: int, duration: float, rng: Rng, options: Options) -> Exercise:
+    _span(record, row, duration)
+    return Exercise("TRG", (record["sentence"][row],), "", "")
+
+
+def _grounding(record: Record, row: int, duration: float, rng: Rng, options: Options) -> Exercise:
+    sentence = record["sentence"][row]
+    target = grounding_target(*_span(record, row, duration))
+    return Exercise("TRG", (sentence,), grounding_prompt(sentence), target)
+
+
+def _denoising(record: Record, row: int, duration: float, rng: Rng, options: Options) -> Exercise:
+    """One of the two corruptions of Fig. 3.5: a) a time and some words in the middle, b) the words at the end."""
+    rng = np.random.default_rng(row) if rng is None else rng
+    start, end = _span(record, row, duration)
+    words = record["sentence"][row].split()
+    hole = max(1, round(0.4 * len(words)))
+    if rng.random() < 0.5 and len(words) > 2:
+        first = int(rng.integers(1, max(2, len(words) - hole)))
+        kept = " ".join([*words[:first], mask(1), *words[first + hole :]])
+        prompt = f"{mask(0)} {round(end)} {kept}"
+        target = f"{mask(0)} {round(start)} {mask(1)} {' '.join(words[first : first + hole])}"
+    else:
+        prompt = f"{round(start)} {round(end)} {' '.join([*words[:-hole], mask(0)])}"
+        target = f"{mask(0)} {' '.join(words[-hole:])}"
+    return Exercise("CPN", (start, end), prompt, target)
+
+
+def _narration(record: Record, row: int, duration: float, rng: Rng, options: Options) -> Exercise:
+    start, end = _span(record, row, duration)
+    prompt = narration_prompt(start, end, record["kind"][row] == "summary", options.who)
+    return Exercise("CPN", (start, end), prompt, record["sentence"][row])
+
+
+def _egoschema(record: Record, row: int, duration: float, rng: Rng, options: Options) -> Exercise:
+    asked, choices, answer = record["question"][row], record["options"][row], int(record["answer"][row])
+    target = option_names(len(choices))[max(answer, 0)]
+    return Exercise("QA", (asked,), question_prompt(asked, choices), target, answer)
+
+
+def _lta_windows(columns: Mapping[str, Any], options: Options) -> int:
+    return max(0, (len(columns["verb"]) - options.observed - options.future) // options.stride + 1)
+
+
+def window(record: Mapping[str, Any], row: int, options: Options) -> tuple[range, range]:
+    """The numbers of the actions that are observed, and of those that are to come."""
+    first = row * options.stride
+    then = first + options.observed
+    return range(first, then), range(then, min(then + options.future, len(record["verb"])))
+
+
+def _lta(record: Record, row: int, duration: float, rng: Rng, options: Options) -> Exercise:
+    actions = list(zip(record["verb"], record["noun"], strict=True))
+    seen, ahead = window(record, row, options)
+    _span(record, seen[-1], duration)
+    said = {i: action_pair(*actions[i], options.brackets) for i in (*seen, *ahead)}
+    conditioned = list(seen)[-options.conditioned :] if options.conditioned else []
+    condition = tuple(part for i in conditioned for part in (float(record["start"][i]), said[i]))
+    until = float(record["end"][seen[-1]]) if options.video == "before" else None
+    prompt = anticipation_prompt([said[i] for i in seen], options.observed + options.future)
+    return Exercise("LTA", condition, prompt, ", ".join(said[i] for i in ahead), until=until)
+
+
+def queried(columns: Mapping[str, Any]) -> list[str]:
+    """The different labels of a film's moments, in the order in which they are met."""
+    return list(dict.fromkeys(columns["label"]))
+
+
+def _timestamps(spans: list[tuple[float, float]], duration: float, rng: Rng, options: Options) -> str:
+    """Timestamps inside the spans: a random draw of them in training, in no order; evenly taken ones in evaluation.
+
+    The first of a random row is equally likely to be any of them, so that the distribution which the language model
+    learns for it *is* where the moments are; evaluation reads it there.
+    """
+    inside = timestamps(spans, duration, options.bins)
+    if rng is None:
+        chosen = spread(inside, options.listed)
+    else:
+        chosen = [inside[i] for i in rng.permutation(len(inside))[: options.listed]]
+    return " ".join(map(str, chosen))
+
+
+def _mq(record: Record, row: int, duration: float, rng: Rng, options: Options) -> Exercise:
+    label = queried(record)[row]
+    stamps = _timestamps(_spans(record, row, duration, moments=True), duration, rng, options)
+    return Exercise("TRG", (label,), moments_prompt(label, options.bins), stamps)
+
+
+def _nlq(record: Record, row: int, duration: float, rng: Rng, options: Options) -> Exercise:
+    query = record["query"][row]
+    stamps = _timestamps(_spans(record, row, duration), duration, rng, options)
+    return Exercise("TRG", (query,), moments_prompt(query, options.bins), stamps)
+
+
+def _msrvtt(record: Record, row: int, duration: float, rng: Rng, options: Options) -> Exercise:
+    return Exercise("CPN", (0.0, duration), caption_prompt(0.0, duration), record["caption"][row])
+
+
+def _length(column: str) -> Callable[[Mapping[str, Any], Options], int]:
+    return lambda columns, options: len(columns[column])
+
+
+RECIPES: dict[str, Recipe] = {
+    "matching": Recipe(YtTemporal, "yttemporal", _length("sentence"), _matching, once=True),
+    "captioning": Recipe(YtTemporal, "yttemporal", _length("sentence"), _captioning, "caption"),
+    "grounding": Recipe(YtTemporal, "yttemporal", _length("sentence"), _grounding),
+    "denoising": Recipe(YtTemporal, "yttemporal", _length("sentence"), _denoising),
+    "narration": Recipe(Ego4dNarrations, "egoschema", _length("sentence"), _narration),
+    "egoschema": Recipe(EgoSchema, "egoschema", _length("question"), _egoschema, "choice"),
+    "lta": Recipe(Ego4dLta, "ego4d", _lta_windows, _lta, "actions"),
+    "mq": Recipe(Ego4dMq, "ego4d", lambda columns, options: len(queried(columns)), _mq, "times"),
+    "nlq": Recipe(Ego4dNlq, "ego4d", _length("query"), _nlq, "times"),
+    "msrvtt": Recipe(MsrVtt, "msrvtt", _length("caption"), _msrvtt, "caption", once=True),
+}

@@ -1,0 +1,77 @@
+"""Where a run starts from, in this order: its own checkpoint, `config.init`, imported weights, scratch."""
+
+import pathlib
+import re
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+from jax.sharding import Mesh
+
+from storyjax.core.errors import StoryjaxError
+from storyjax.core.params_io import flatten
+from storyjax.train.checkpoint import Checkpoints, load_trainable
+from storyjax.train.experiment import Experiment, Params
+from storyjax.train.params import check_given, initialise, partition
+from storyjax.train.precision import get_policy
+from storyjax.train.settings import InitSettings, Settings
+
+
+@dataclass(frozen=True)
+class Start:
+    """Parameters on the mesh.
+
+    Attributes:
+        step: of the run's own checkpoint, where `trainable` is from it.
+        init_gave_frozen: whether frozen parameters are from `config.init.checkpoint`; a resumption then needs it too.
+    """
+
+    trainable: Params
+    frozen: Params
+    step: int | None
+    init_gave_frozen: bool
+
+
+def starting_point(settings: Settings, experiment: Experiment, workdir: pathlib.Path, mesh: Mesh) -> Start:
+    """The parameters that a run in `workdir` starts, goes on, or is evaluated with.
+
+    Raises:
+        StoryjaxError: a source holds another model's parameters (naming them), or is not there.
+    """
+    key = jax.random.key(settings.seed)
+    tree = jax.eval_shape(experiment.init, key)
+    train_paths = set(flatten(partition(tree, experiment.trainable)[0]))
+    checkpoints = Checkpoints(workdir, read_only=True)
+    try:
+        step = checkpoints.latest()
+        given: dict[str, Any] = {}
+        if experiment.pretrained is not None:
+            given = dict(experiment.pretrained())
+            check_given(given, flatten(tree), set(), f"the pretrained weights of {experiment.name}")
+        # The run's own checkpoint has the trainable parameters; the frozen ones are those that it was started with.
+        init_gave_frozen = step is not None and checkpoints.meta(step)["init_gave_frozen"]
+        if settings.init.checkpoint is not None and (step is None or init_gave_frozen):
+            loaded = _load_init(settings.init, flatten(tree), train_paths)
+            init_gave_frozen = not loaded.keys() <= train_paths
+            given |= loaded
+        trainable, frozen = initialise(
+            experiment.init, key, experiment.trainable, given, get_policy(settings.precision), mesh
+        )
+        if step is not None:
+            trainable = checkpoints.restore_trainable(step, trainable)
+    finally:
+        checkpoints.close()
+    return Start(trainable, frozen, step, init_gave_frozen)
+
+
+def _load_init(settings: InitSettings, abstract: dict[str, Any], train_paths: set[str]) -> dict[str, Any]:
+    """What `config.init` names: all of it must be the model's, and all trainable parameters must be in it."""
+    try:
+        skip = re.compile(settings.skip or "(?!)")
+    except re.error as error:
+        raise StoryjaxError(f"config.init.skip '{settings.skip}' does not parse: {error}.") from error
+    loaded = load_trainable(settings.checkpoint)
+    loaded = {path: array for path, array in loaded.items() if not skip.fullmatch(path)}
+    needed = {path for path in train_paths if not skip.fullmatch(path)}
+    check_given(loaded, abstract, needed, settings.checkpoint)
+    return loaded

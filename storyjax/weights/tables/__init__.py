@@ -1,0 +1,1 @@
+"""Rules from published parameter names to ours, a file for each kind of source."""

@@ -1,0 +1,243 @@
+"""The claims ledger: its tables can be run, its runs are made once, and what it tells is what came out."""
+
+import dataclasses
+import json
+import pathlib
+from xml.etree import ElementTree
+
+import pytest
+
+from storyjax.core.config import from_config
+from storyjax.core.errors import StoryjaxError
+from storyjax.reproduce import TABLES, find, listing
+from storyjax.reproduce.report import Report, judge, markdown
+from storyjax.reproduce.runner import make_config, reproduce
+from storyjax.reproduce.schema import Above, Claim, Panel, Row, Table, Variant, on_real_data, rising
+from storyjax.tcr.nextqa import ABLATIONS, QaData
+from storyjax.tcr.resampler import TcrConfig
+from storyjax.train import loop
+from storyjax.train.settings import read_settings
+from storyjax.train.workdir import write_config, write_results
+
+TOY = f"{pathlib.Path(__file__).parent / 'train' / 'toy.py'}:embedded"
+SMALL, LARGE = Variant("small", TOY), Variant("large", TOY, (("optim.learning_rate", 0.05), ("model.width", 64)))
+TABLE = Table(
+    number="9.9",
+    title="toys",
+    ours="StoryWorld",
+    theirs="the real world",
+    panels=(
+        Panel(
+            "a",
+            "width of the toy",
+            "width",
+            (Row("48", SMALL, "toy/acc", 61.0), Row("64", LARGE, "toy/acc", 66.2, "128")),
+            (Claim("wider is better", rising("48", "64")), Claim("by a lot", (Above("64", "48", by=30.0),))),
+        ),
+        Panel("b", "noise", "noise", (Row("none", SMALL, "toy/acc"), Row("much", SMALL, "toy_noise/acc"))),
+    ),
+    quick={TOY: (("train.steps", 1),)},
+)
+
+
+class FakeLoop:
+    """Stands for `loop.run`: wide toys do better, later seeds worse; writes what a run leaves behind."""
+
+    def __init__(self) -> None:
+        self.made: list[pathlib.Path] = []
+
+    def __call__(self, config, workdir, progress):
+        self.made.append(workdir)
+        acc = 0.5 + 0.2 * (config.model.width == 64) - 0.01 * config.seed
+        workdir.mkdir(parents=True, exist_ok=True)
+        write_config(workdir, config)
+        write_results(workdir, {"toy/acc": acc, "toy_noise/acc": 0.25})
+        return {"toy/acc": acc, "toy_noise/acc": 0.25}
+
+
+@pytest.fixture
+def fake(monkeypatch: pytest.MonkeyPatch) -> FakeLoop:
+    fake = FakeLoop()
+    monkeypatch.setattr(loop, "run", fake)
+    return fake
+
+
+@pytest.mark.parametrize("table", TABLES, ids=lambda table: table.number)
+def test_every_entry_can_be_run_and_judged(table: Table) -> None:
+    variants = table.variants()
+    for variant in [*variants, *(variant.start for variant in variants if variant.start is not None)]:
+        for more in ((), table.quick[variant.config]):
+            config = make_config(variant, 1, more)
+            settings = read_settings(config)
+            assert settings.seed == 1
+            if settings.experiment == "tcr.nextqa":
+                data = from_config(QaData, config.data, "data")
+                assert set(data.ablations) <= set(ABLATIONS)
+                from_config(TcrConfig, {**config.model.tcr, "vocab_size": 9, "llm_width": 9}, "tcr")
+                given = {"nextqa", *(f"nextqa_{name}" for name in data.ablations)}
+                rows = (row for panel in table.panels for row in panel.rows if row.variant == variant)
+                assert {row.metric.partition("/")[0] for row in rows} <= given
+    for panel in table.panels:
+        labels = {row.label: 50.0 for row in panel.rows}
+        assert len(labels) == len(panel.rows)
+        for claim in panel.claims:
+            claim.holds(labels)  # names no row that is not there
+    assert all(f"{table.number}{panel.key}" in listing() for panel in table.panels)
+
+
+@pytest.mark.parametrize("number", [table.number for table in TABLES if table.number.startswith(("3.", "fig3"))])
+def test_chapter_three_can_be_made_on_real_data(number: str) -> None:
+    table = on_real_data(find(number))
+    assert table.world == "real data"
+    for variant in table.variants():
+        while variant is not None:
+            assert "embedded" not in variant.config
+            config = make_config(variant, 0)
+            read_settings(config)
+            assert config.precision == "bfloat16"
+            assert "storyworld" not in config.data or config.data.storyworld is None
+            variant = variant.start
+    with pytest.raises(StoryjaxError, match="has no rows on real data"):
+        on_real_data(TABLE)
+
+
+def test_on_real_data_ablations_have_their_own_schedule_and_what_came_before() -> None:
+    for number, size in (("3.1a", "short"), ("3.2", "paper"), ("3.6a", "short"), ("3.6b", "short")):
+        for variant in on_real_data(find(number)).variants():
+            assert variant.config == f"configs/tcr_nextqa.py:{size}"
+            if number != "3.1a" and not variant.name.startswith("qformer"):
+                assert make_config(variant, 0).init.checkpoint == "runs/tcr_ytt_pretrain"
+
+
+def test_table_3_6_is_the_thesiss() -> None:
+    thesis = {panel.key: [row.thesis for row in panel.rows if row.thesis] for panel in find("3.6").panels}
+    assert thesis["a"] == [64.9, 61.1, 55.3]
+    assert thesis["b"] == [64.4, 66.2, 65.9]
+    assert thesis["c"] == [62.7, 65.8, 66.2, 64.3]
+    assert [panel.key for panel in find("3.6a").panels] == ["a"]
+    with pytest.raises(StoryjaxError, match=r"unknown '3\.6x'"):
+        find("3.6x")
+
+
+def test_makes_each_run_once(fake: FakeLoop, tmp_path: pathlib.Path) -> None:
+    first = reproduce(TABLE, tmp_path, seeds=2, progress=False)
+    places = [str(path.relative_to(tmp_path / "toy_embedded")) for path in fake.made]
+    assert places == ["small/seed_0", "large/seed_0", "small/seed_1", "large/seed_1"]
+    assert first.values["a", "64"] == pytest.approx([70.0, 69.0])
+    assert reproduce(TABLE, tmp_path, seeds=2, progress=False) == first
+    reproduce(TABLE, tmp_path, seeds=3, progress=False)
+    assert len(fake.made) == 6
+    # One that was not finished is made again; one of another config is not touched.
+    (fake.made[0] / "results.json").unlink()
+    reproduce(TABLE, tmp_path, seeds=1, progress=False)
+    assert len(fake.made) == 7
+    other = dataclasses.replace(LARGE, overrides=(("model.width", 32),))
+    panels = (Panel("a", "", "", (Row("32", other, "toy/acc"),)),)
+    with pytest.raises(StoryjaxError, match=r"another config: model\.width was 64, is 32"):
+        reproduce(dataclasses.replace(TABLE, panels=panels), tmp_path, seeds=1, progress=False)
+    assert len(fake.made) == 7
+
+
+def test_a_longer_run_replaces_a_shorter_one(fake: FakeLoop, tmp_path: pathlib.Path) -> None:
+    reproduce(find("9.9b", (TABLE,)), tmp_path, seeds=1, progress=False)
+    longer = dataclasses.replace(SMALL, overrides=(("train.steps", 99),))
+    panels = (Panel("b", "", "", (Row("long", longer, "toy/acc"),)),)
+    reproduce(dataclasses.replace(TABLE, panels=panels), tmp_path, seeds=1, progress=False)
+    assert len(fake.made) == 2
+
+
+def test_a_variant_may_start_from_another(fake: FakeLoop, tmp_path: pathlib.Path) -> None:
+    first = Variant("first", TOY, (("train.steps", 3),))
+    started = dataclasses.replace(SMALL, start=first)
+    table = dataclasses.replace(TABLE, panels=(Panel("a", "", "", (Row("1", started, "toy/acc"),)),))
+    reproduce(table, tmp_path, seeds=2, progress=False)
+    assert [str(path.relative_to(tmp_path / "toy_embedded")) for path in fake.made] == [
+        "first/seed_0",
+        "small/seed_0",
+        "small/seed_1",
+    ]
+    config = json.loads((fake.made[2] / "config.json").read_text())
+    assert config["init"]["checkpoint"] == str(fake.made[0])
+    # What only led to runs that are there is not made again.
+    (fake.made[0] / "results.json").unlink()
+    reproduce(table, tmp_path, seeds=2, progress=False)
+    assert len(fake.made) == 3
+
+
+def test_quick_runs_lie_apart(fake: FakeLoop, tmp_path: pathlib.Path) -> None:
+    report = reproduce(TABLE, tmp_path, seeds=1, quick=True, progress=False)
+    assert all((tmp_path / "quick") in path.parents for path in fake.made)
+    assert "the numbers mean nothing" in markdown(report)
+    assert "wider is better" not in markdown(report)
+    assert json.loads((fake.made[0] / "config.json").read_text())["train"]["steps"] == 1
+
+
+def test_a_metric_that_is_not_there_is_named(fake: FakeLoop, tmp_path: pathlib.Path) -> None:
+    panels = (Panel("a", "", "", (Row("1", SMALL, "toy/wer"),)),)
+    with pytest.raises(StoryjaxError, match=r"'small' .* give no toy/wer, only toy/acc"):
+        reproduce(dataclasses.replace(TABLE, panels=panels), tmp_path, seeds=1, progress=False)
+
+
+def test_says_how_far_it_is(fake: FakeLoop, tmp_path: pathlib.Path, capsys) -> None:
+    reproduce(TABLE, tmp_path, seeds=1)
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0] == "storyjax: run 1 of 2: toy_embedded small, seed 0 (2 to be made)"
+    assert lines[1] == "storyjax: run 2 of 2: toy_embedded large, seed 0 (1 to be made, about 1 min left)"
+
+
+def test_tells_numbers_and_verdicts(fake: FakeLoop, tmp_path: pathlib.Path) -> None:
+    report = reproduce(TABLE, tmp_path, seeds=3, progress=False)
+    text = markdown(report)
+    assert text == (tmp_path / "9.9.md").read_text()
+    assert "| width | ours (StoryWorld) | thesis     |" in text
+    assert "| 48    | 49.0 ± 1.0        | 61.0       |" in text
+    assert "| 64    | 69.0 ± 1.0        | 66.2 (128) |" in text
+    assert "- holds (3 of 3 seeds): wider is better" in text
+    assert "- DOES NOT HOLD (0 of 3 seeds): by a lot" in text
+    told = json.loads((tmp_path / "9.9.json").read_text())
+    assert told["rows"][1]["mean"] == pytest.approx(69.0)
+    assert told["rows"][1]["thesis_label"] == "128"
+    assert [claim["holds"] for claim in told["claims"]] == [True, False]
+
+
+def test_a_figure_is_drawn_of_means_and_spreads(fake: FakeLoop, tmp_path: pathlib.Path) -> None:
+    table = dataclasses.replace(TABLE, panels=TABLE.panels[:1], plot=True)
+    reproduce(table, tmp_path, seeds=2, progress=False)
+    drawn = ElementTree.parse(tmp_path / "9.9.svg").getroot()
+    kinds = [element.tag.rpartition("}")[2] for element in drawn.iter()]
+    assert kinds.count("circle") == 2
+    heights = [float(element.get("cy")) for element in drawn.iter() if element.tag.endswith("circle")]
+    assert heights[1] < heights[0]  # wider is better, and up is more
+    assert {"48", "64"} <= {element.text for element in drawn.iter()}
+    reproduce(TABLE, tmp_path / "other", seeds=1, progress=False)
+    assert not (tmp_path / "other" / "9.9.svg").exists()
+
+
+def test_claims_are_judged_by_means_and_by_seed() -> None:
+    values = {("a", "48"): [50.0, 50.0, 50.0], ("a", "64"): [60.0, 49.0, 60.0]}
+    report = Report(TABLE, 3, values)
+    panel = TABLE.panels[0]
+    assert judge(report, panel, panel.claims[0]) == (True, 2)
+    near = {"x": 60.0, "y": 59.0}
+    assert Above("x", "y", by=1.0).holds(near)
+    assert not Above("x", "y", by=1.1).holds(near)
+    assert Above("y", "x", by=-1.0).holds(near)
+    assert not Above("x", 60.0).holds(near)
+
+
+def test_a_real_run_gives_its_row(tmp_path: pathlib.Path, monkeypatch) -> None:
+    monkeypatch.syspath_prepend(pathlib.Path(TOY).parent)
+    import toy
+
+    monkeypatch.setattr(loop, "build_experiment", lambda config: toy.experiment())
+    panels = (Panel("a", "", "", (Row("toy", SMALL, "toy/mse"),)),)
+    table = dataclasses.replace(TABLE, panels=panels)
+    report = reproduce(table, tmp_path, seeds=1, quick=True, progress=False)
+    monkeypatch.setattr(loop, "run", None)  # found made
+    assert reproduce(table, tmp_path, seeds=1, quick=True, progress=False) == report
+
+
+def test_shares_have_two_decimals_and_percentages_one(fake: FakeLoop, tmp_path: pathlib.Path) -> None:
+    shares = dataclasses.replace(TABLE, scale=1.0)
+    assert "| none  | 0.49 ± 0.01 " in markdown(reproduce(shares, tmp_path, seeds=3))
+    assert "| none  | 49.0 ± 1.0 " in markdown(reproduce(TABLE, tmp_path, seeds=3))
