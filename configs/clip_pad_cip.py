@@ -36,6 +36,6 @@ def get_config(variant: str = "paper") -> ConfigDict:
         # Gently: photos of people alone teach nothing of places, and a high rate forgets them. Names are learnt in the
         # token embeddings; the rest of the text tower is what knows places.
         config.optim.learning_rate = 3e-4
-        config.optim.slow, config.optim.slow_scale = r"clip/text(/(encoder|norm|position)|_projection).*", 0.3
+        config.optim.lr_multipliers = ((r"clip/text(/(encoder|norm|position)|_projection).*", 0.3),)
         config.eval = ConfigDict({"every": 300, "batch_size": 100})
     return config

@@ -155,7 +155,7 @@ def _storyworld(arguments: argparse.Namespace) -> int:
         folder = EXPORTS[arguments.layout](arguments.out, stories)
         print(f"{sum(stories.values())} stories in {folder}, in the layout of {arguments.layout}")
         return 0
-    folder = export_nextqa(arguments.out, stories, arguments.seed, processes=None)
+    folder = export_nextqa(arguments.out, stories, arguments.seed)
     print(f"{sum(stories.values())} stories in {folder}; train on them with config.data.manual_dir={folder}")
     return 0
 

@@ -80,7 +80,7 @@ class PadData:
     season_action: str = "entering the room"
     season_minute: float = 60.0
     detector: Literal["frontal_faces"] | None = None
-    max_broken_share: float = 0.05
+    max_broken_fraction: float = 0.05
     workers: int = 0
 
     def __post_init__(self) -> None:
@@ -115,8 +115,8 @@ class Sources:
                 _EXPORTS[kind](folder, **self.data.storyworld[kind])
             except TypeError as error:
                 raise StoryjaxError(f"config.data.storyworld.{kind}: {error}") from error
-        share = self.data.max_broken_share
-        return prepare(builders[kind], folder, self.data.data_dir, split, max_broken_share=share)
+        share = self.data.max_broken_fraction
+        return prepare(builders[kind], folder, self.data.data_dir, split, max_broken_fraction=share)
 
     @functools.cache  # noqa: B019
     def people(self) -> People:
@@ -173,14 +173,18 @@ def build(config: ConfigDict) -> Experiment:
         people = sources.people()
         seen = seen_photos() if data.embed_once else None
         load = PhotoLoader(people, sizes, tokenizer(), data.mix, seen, data.unknown_names)
-        return train_stream(people.train, load, spec, workers=data.workers, max_broken_share=data.max_broken_share)
+        return train_stream(
+            people.train, load, spec, workers=data.workers, max_broken_fraction=data.max_broken_fraction
+        )
 
     def clips(spec: StreamSpec) -> Stream:
         index = sources.clips("train")
         seen = seen_clips() if data.embed_once else None
         albums = sources.albums("cia")
         load = ClipLoader(index, albums, sizes, tokenizer(), data.mix, seen, data.unknown_names)
-        return train_stream(index.usable, load, spec, workers=data.workers, max_broken_share=data.max_broken_share)
+        return train_stream(
+            index.usable, load, spec, workers=data.workers, max_broken_fraction=data.max_broken_fraction
+        )
 
     tasks = {"photos": Task("photos", photos, loss), "clips": Task("clips", clips, loss, weight=data.clip_weight)}
     evaluators = {
@@ -225,7 +229,7 @@ def _late(name: str, make: Any) -> Evaluator:
     return Evaluator(
         name,
         lambda spec: made().data(spec),
-        lambda params, batch: made().measure(params, batch),
+        lambda params, batch: made().eval_step(params, batch),
         lambda acc, measured, batch: made().accumulate(acc, measured, batch),
-        lambda acc: made().finish(acc),
+        lambda acc: made().compute(acc),
     )

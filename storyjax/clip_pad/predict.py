@@ -28,7 +28,7 @@ from storyjax.data.text import Tokenizer
 from storyjax.search.protocol import PERSON, PhotoError, fingerprint, replace_names
 from storyjax.train.checkpoint import load_trainable
 from storyjax.train.experiment import Params
-from storyjax.train.params import check_given
+from storyjax.train.params import validate_params
 
 DEFAULT = "shipped:clip_pad_storyworld"
 _BATCH = 32  # images that are embedded at a time; the last batch is filled up, so that one program does for all
@@ -95,7 +95,7 @@ class PersonFinder:
         model = make_model(config.model, config.get("precision", "float32"))
         abstract = flatten(jax.eval_shape(model.init, jax.random.key(0)))
         flat = pretrained(config.model, model) | load_trainable(folder)
-        check_given(flat, abstract, set(abstract), where)
+        validate_params(flat, abstract, set(abstract), where)
         params = {name: jnp.asarray(flat[name], leaf.dtype) for name, leaf in abstract.items()}
         sizes = from_config(
             Sizes,

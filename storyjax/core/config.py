@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 from ml_collections import ConfigDict
 
 from storyjax.core.errors import StoryjaxError, nearest
+from storyjax.core.renames import new_name
 
 T = TypeVar("T")
 
@@ -150,6 +151,8 @@ def override(config: ConfigDict, key: str, text: str, open_sections: Collection[
     Raises:
         StoryjaxError: for an unknown key, naming the nearest, or a text that is not of the key's type.
     """
+    if key not in _dotted_keys(config) and (today := new_name(key, str(config.get("experiment", "")))):
+        raise StoryjaxError(f"config.{key} is called config.{today} now.")
     names = key.split(".")
     is_open = len(names) > 1 and names[0] in open_sections and names[0] in config
     section, where = config, "config"

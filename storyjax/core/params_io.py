@@ -159,7 +159,7 @@ def shipped(name: str) -> Path:
 
     Raises StoryjaxError naming those that exist if there is no such folder.
     """
-    root = Path(__file__).parent / "shipped"
+    root = Path(__file__).parents[1] / "weights" / "shipped"
     if not (root / name / "model.safetensors").is_file():
         known = sorted(folder.parent.name for folder in root.glob("*/model.safetensors"))
         raise StoryjaxError(f"no weights named '{name}' come with storyjax: there are {', '.join(known) or 'none'}")

@@ -8,7 +8,7 @@ and processes, and a run may go on at any step on another machine.
 
 A broken record (one whose loading raises StoryjaxError or OSError) never stops a stream: training puts another in its
 place, drawn from (seed, position, attempt); evaluation leaves it out. It is named in the log once and counted, and when
-more than `max_broken_share` of the source is found broken, the stream ends with a StoryjaxError.
+more than `max_broken_fraction` of the source is found broken, the stream ends with a StoryjaxError.
 """
 
 import logging
@@ -49,8 +49,8 @@ class Stream:
     Iterate over it once. Besides the loader's arrays every batch has "index" (b,) int32: each row's record number.
     """
 
-    def __init__(self, dataset: grain.IterDataset, records: int, max_broken_share: float):
-        self._records, self._max_broken_share = records, max_broken_share
+    def __init__(self, dataset: grain.IterDataset, records: int, max_broken_fraction: float):
+        self._records, self._max_broken_fraction = records, max_broken_fraction
         self._seen = self._broken = 0
         self._named: dict[int, str] = {}
         self._open = [iter(dataset)]
@@ -84,10 +84,10 @@ class Stream:
             return  # said before: it comes again every epoch
         self._named[index] = why
         _LOG.warning("record %d is broken and left out: %s", index, why)
-        if len(self._named) > self._max_broken_share * self._records:
+        if len(self._named) > self._max_broken_fraction * self._records:
             raise StoryjaxError(
                 f"{len(self._named)} of {self._records} records are broken, more than the allowed share of"
-                f" {self._max_broken_share:g}; mend or remove them (the log names each); the last: {why}"
+                f" {self._max_broken_fraction:g}; mend or remove them (the log names each); the last: {why}"
             )
 
     def report(self) -> dict[str, Any]:
@@ -119,7 +119,7 @@ def train_stream(
     workers: int = 0,
     threads: int | None = None,
     prefetch: int = 2,
-    max_broken_share: float = 0.05,
+    max_broken_fraction: float = 0.05,
 ) -> Stream:
     """Batches for training: every epoch has each record once, in an order of its own; endless, or to `spec.steps`.
 
@@ -131,17 +131,17 @@ def train_stream(
             GIL (video does); loaders in pure Python profit from workers. Source and load must then be picklable.
         threads: loading at once in each process; None: one a core, at most 16.
         prefetch: batches held ready.
-        max_broken_share: see above.
+        max_broken_fraction: see above.
 
     Raises:
         StoryjaxError: no records, or a batch size that the processes cannot share.
     """
     size = len(source)
     local = _local_batch(spec, size)
-    loader = _TrainLoader(source, load, spec, local, _attempts(max_broken_share))
+    loader = _TrainLoader(source, load, spec, local, _attempts(max_broken_fraction))
     stop = sys.maxsize if spec.steps is None else max(spec.steps, spec.start_step) * local
     return _stream(
-        loader, _collate, spec.start_step * local, stop, local, size, workers, threads, prefetch, max_broken_share
+        loader, _collate, spec.start_step * local, stop, local, size, workers, threads, prefetch, max_broken_fraction
     )
 
 
@@ -153,7 +153,7 @@ def eval_stream(
     workers: int = 0,
     threads: int | None = None,
     prefetch: int = 2,
-    max_broken_share: float = 0.05,
+    max_broken_fraction: float = 0.05,
 ) -> Stream:
     """Batches for evaluation: each record once, in order, and the last batch filled up.
 
@@ -164,14 +164,14 @@ def eval_stream(
     size = len(source)
     local = _local_batch(spec, size)
     loader = _EvalLoader(source, load, spec, local)
-    collate = _FilledUp(loader, size, _attempts(max_broken_share))
+    collate = _FilledUp(loader, size, _attempts(max_broken_fraction))
     stop = math.ceil(size / spec.batch_size) * local
     return _stream(
-        loader, collate, spec.start_step * local, stop, local, size, workers, threads, prefetch, max_broken_share
+        loader, collate, spec.start_step * local, stop, local, size, workers, threads, prefetch, max_broken_fraction
     )
 
 
-def _stream(loader, collate, start, stop, local, records, workers, threads, prefetch, max_broken_share) -> Stream:
+def _stream(loader, collate, start, stop, local, records, workers, threads, prefetch, max_broken_fraction) -> Stream:
     """The Grain pipeline over this process's places, `start` to `stop`.
 
     Records, not batches, are what threads and workers take turns at: the first batch is ready soonest so, and the order
@@ -184,7 +184,7 @@ def _stream(loader, collate, start, stop, local, records, workers, threads, pref
         options = grain.MultiprocessingOptions(num_workers=workers, per_worker_buffer_size=2 * threads)
         dataset = dataset.mp_prefetch(options)
     dataset = dataset.batch(local, batch_fn=collate)
-    return Stream(ThreadPrefetchIterDataset(dataset, prefetch_buffer_size=prefetch), records, max_broken_share)
+    return Stream(ThreadPrefetchIterDataset(dataset, prefetch_buffer_size=prefetch), records, max_broken_fraction)
 
 
 def _local_batch(spec: StreamSpec, records: int) -> int:
@@ -198,9 +198,9 @@ def _local_batch(spec: StreamSpec, records: int) -> int:
     return spec.batch_size // spec.process_count
 
 
-def _attempts(max_broken_share: float) -> int:
+def _attempts(max_broken_fraction: float) -> int:
     """Records to try for one place. With no more than the allowed share broken, all fail once in e^20 times at most."""
-    return math.ceil(20 / (1 - min(max_broken_share, 0.99)))
+    return math.ceil(20 / (1 - min(max_broken_fraction, 0.99)))
 
 
 class _Loader:

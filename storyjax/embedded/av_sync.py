@@ -187,7 +187,7 @@ class SyncTraining:
 
         return sync_loss(own, others, right, to_logits)
 
-    def measure(self, params: Params, batch: Batch) -> dict[str, Array]:
+    def eval_step(self, params: Params, batch: Batch) -> dict[str, Array]:
         own, _, heat = self.scores(params, batch)
         as_probability = self.network.apply({"params": params["lwtnet"]}, heat, method="logits")
         return {"own": own, "heat": jax.nn.sigmoid(as_probability)}
@@ -249,7 +249,7 @@ def build(config: ConfigDict) -> Experiment:
             Evaluator(
                 "unseen people",
                 lambda s: eval_stream(training.lines("test"), training.loader("test"), s),
-                training.measure,
+                training.eval_step,
                 accumulate,
                 finish,
             ),

@@ -193,7 +193,7 @@ class Contrast:
         of_parts, right_parts = _info_nce(parts, alike_parts, _somebody(batch).astype(jnp.float32))
         return of_frames + self.data.parts * of_parts, {"r1": right, "parts": of_parts, "parts_r1": right_parts}
 
-    def measure(self, params: Params, batch: Batch) -> dict[str, Array]:
+    def eval_step(self, params: Params, batch: Batch) -> dict[str, Array]:
         """Sums: frames whose own sentence beats its rewrites, and the cosine margins."""
         valid = jnp.repeat(batch["record_valid"], batch["texts"].shape[1]).astype(jnp.float32)
         rewrites = batch["rewrites"].shape[2]
@@ -284,7 +284,7 @@ def build(config: ConfigDict) -> Experiment:
         "contrast", lambda spec: train_stream(footage["train"], load, spec, workers=data.workers), contrast.loss
     )
     evaluator = summing_evaluator(
-        "frames", lambda spec: eval_stream(footage["val"], load, spec), contrast.measure, _finish
+        "frames", lambda spec: eval_stream(footage["val"], load, spec), contrast.eval_step, _finish
     )
     return Experiment(
         name="embedded.clip",

@@ -118,7 +118,7 @@ def build(config: ConfigDict) -> Experiment:
         nll = jax.nn.softplus(jnp.where(truth > 0.5, -logits, logits)).mean()
         return nll, {"acc": ((logits > 0) == (truth > 0.5)).astype(jnp.float32).mean()}
 
-    def measure(params: Params, batch: Batch) -> Array:
+    def eval_step(params: Params, batch: Batch) -> Array:
         return jax.nn.sigmoid(network.apply({"params": params["laughter"]}, batch["windows"]))
 
     def evenly(place: int, rng: np.random.Generator) -> Batch:
@@ -155,7 +155,7 @@ def build(config: ConfigDict) -> Experiment:
             Evaluator(
                 "unheard episodes",
                 lambda s: eval_stream(range(data.test * data.windows), evenly, s),
-                measure,
+                eval_step,
                 accumulate,
                 finish,
             ),

@@ -144,7 +144,7 @@ def _evaluator(reader: Reader, data: ReadingData, tokenizer: Tokenizer) -> Evalu
 
     source = StorySeeds(data.first_validation_story, data.validation_stories)
     return summing_evaluator(
-        "reading", lambda spec: eval_stream(source, load, spec), reader.measure, lambda sums: _finish(sums, kinds)
+        "reading", lambda spec: eval_stream(source, load, spec), reader.eval_step, lambda sums: _finish(sums, kinds)
     )
 
 

@@ -152,7 +152,7 @@ class Reader:
         at_letter = jnp.take_along_axis(states, letter[..., None], axis=1)
         return {"words": words, "letter": jnp.einsum("iod,d->io", at_letter, params["pointer"]["letter"])}
 
-    def measure(self, params: Params, batch: Batch) -> dict[str, Array]:
+    def eval_step(self, params: Params, batch: Batch) -> dict[str, Array]:
         """Sums over a batch: right and asked, by way of reading and question type."""
         valid = batch["valid"] & batch["record_valid"][:, None]
         batch = rows_of({**{name: batch[name] for name in batch if name != "record_valid"}, "valid": valid})

@@ -159,7 +159,7 @@ def repeated(batch: Batch, ignored: list[int]) -> Bool[Array, "i m s"]:
     return (target[:, :, None] == words[:, None]) & there[:, None] & said[:, :, None]
 
 
-def measure(reader: Reader, params: Params, batch: Batch) -> dict[str, Array]:
+def eval_step(reader: Reader, params: Params, batch: Batch) -> dict[str, Array]:
     """Sums over a batch, by kind: answers, and how much of each is right: the share of its words, each told after the
     true ones before it; of answers without an order, the probability that the first word is one of them."""
     real = jnp.repeat(batch["record_valid"], batch["kind"].shape[1])
@@ -201,7 +201,7 @@ def practice(name: str, data: PracticeData, reader: Reader, tokenizer: Tokenizer
         return total + data.copying * missed, {"words": parts["words"], "copying": missed}
 
     def measured(params: Params, batch: Batch) -> dict[str, Array]:
-        return measure(reader, params, batch)
+        return eval_step(reader, params, batch)
 
     task = Task(name, train_data, loss, weight=data.weight, batch_size=data.batch_size)
     return task, summing_evaluator(

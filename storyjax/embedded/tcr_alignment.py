@@ -209,7 +209,7 @@ class Alignment:
         """Sums by kind of exercise (practice.sums)."""
         return sums(self.right(params, batch), batch["note_mask"], batch["kind"], batch["record_valid"])
 
-    def measure(self, params: Params, batch: Batch) -> dict[str, Array]:
+    def eval_step(self, params: Params, batch: Batch) -> dict[str, Array]:
         """Sums by kind of request: words right, notes right to the last word, requests."""
         inside, right = batch["note_mask"], self.right(params, batch)
         valid = batch["record_valid"][:, None].astype(jnp.float32)
@@ -308,7 +308,7 @@ def build(config: ConfigDict) -> Experiment:
         )
 
     more = [further(name) for name in data.practice]
-    evaluator = summing_evaluator("align", lambda spec: eval_stream(*films("val"), spec), alignment.measure, _finish)
+    evaluator = summing_evaluator("align", lambda spec: eval_stream(*films("val"), spec), alignment.eval_step, _finish)
     return Experiment(
         name="embedded.tcr_alignment",
         init=model.init,

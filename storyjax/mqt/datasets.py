@@ -79,7 +79,7 @@ class MqtData:
     keep_all: bool = True
     perturb: float = 0.1
     least_visible: float = 0.3
-    max_broken_share: float = 0.05
+    max_broken_fraction: float = 0.05
     workers: int = 0
 
     @property
@@ -121,7 +121,7 @@ class Sources:
                 _EXPORTS[dataset](folder, **data.storyworld.get(dataset, {}))
             except TypeError as error:
                 raise StoryjaxError(f"config.data.storyworld.{dataset}: {error}") from error
-        shared: dict[str, Any] = {"max_broken_share": data.max_broken_share}
+        shared: dict[str, Any] = {"max_broken_fraction": data.max_broken_fraction}
         if dataset in ("mot17", "mot20"):
             shared |= {"held_out": tuple(data.held_out), "unseen": tuple(data.unseen)}
             return mot.prepare(mot.Mot17 if dataset == "mot17" else mot.Mot20, folder, data.data_dir, **shared)
@@ -146,8 +146,8 @@ class Sources:
         pairs = functools.partial(PairLoader, far_share=self.data.far_share, turned_share=self.data.turned_share)
         loaders = {"detection": DetectionLoader, "simulated": SimulatedPairLoader, "pairs": pairs}
         load = loaders[self.data.mode](self.data.view)
-        share, workers = self.data.max_broken_share, self.data.workers
-        return train_stream(self._records(), load, spec, workers=workers, max_broken_share=share)
+        share, workers = self.data.max_broken_fraction, self.data.workers
+        return train_stream(self._records(), load, spec, workers=workers, max_broken_fraction=share)
 
     def steps_per_epoch(self, batch_size: int) -> int:
         return len(self._records()) // batch_size

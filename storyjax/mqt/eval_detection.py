@@ -30,7 +30,7 @@ def detection_evaluator(model: Mqt, sources: Sources, data: MqtData) -> Evaluato
     def stream(spec: StreamSpec) -> Stream:
         return eval_stream(sources.split(data.measure, "val"), DetectionLoader(plain_view(data)), spec)
 
-    def measure(params: Params, batch: Batch) -> dict[str, Any]:
+    def eval_step(params: Params, batch: Batch) -> dict[str, Any]:
         def see(model: Mqt) -> dict[str, Any]:
             seen = model.encode(batch["images0"])
             found = model.decode(seen, batch["prior"], batch["prior_mask"])
@@ -56,7 +56,7 @@ def detection_evaluator(model: Mqt, sources: Sources, data: MqtData) -> Evaluato
         scores = {name: average_precision(acc["truth"], acc[name]) for name in ("det", "pos", "true")}
         return {f"{data.measure}/{name}_{key}": value for name, each in scores.items() for key, value in each.items()}
 
-    return Evaluator("detection", stream, measure, accumulate, finish)
+    return Evaluator("detection", stream, eval_step, accumulate, finish)
 
 
 def search_evaluator(name: str, measures: Sequence[tuple[float, HostEvaluator]], metric: str) -> HostEvaluator:

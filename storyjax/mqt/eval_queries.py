@@ -32,7 +32,7 @@ def queries_evaluator(model: Mqt, sources: Sources, data: MqtData) -> Evaluator:
     def stream(spec: StreamSpec) -> Stream:
         return eval_stream(sources.split(data.measure, "val"), SimulatedPairLoader(plain_view(data)), spec)
 
-    def measure(params: Params, batch: Batch) -> dict[str, Any]:
+    def eval_step(params: Params, batch: Batch) -> dict[str, Any]:
         def start(model: Mqt) -> Any:
             return model.decode(model.encode(batch["images0"]), batch["boxes0"], batch["present0"])
 
@@ -79,4 +79,4 @@ def queries_evaluator(model: Mqt, sources: Sources, data: MqtData) -> Evaluator:
             for key, name in names.items()
         }
 
-    return Evaluator("queries", stream, measure, accumulate, finish)
+    return Evaluator("queries", stream, eval_step, accumulate, finish)

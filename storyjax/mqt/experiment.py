@@ -20,7 +20,7 @@ from storyjax.mqt.eval_tracking import offline_evaluator, tracking_evaluator, us
 from storyjax.mqt.losses import Losses
 from storyjax.mqt.model import Mqt
 from storyjax.mqt.sequences import Sequence, prepared_sequences
-from storyjax.train.experiment import Batch, Evaluator, Experiment, HostEvaluator, Params, Planned, Task
+from storyjax.train.experiment import Batch, BatchSpec, Evaluator, Experiment, HostEvaluator, Params, Task
 
 
 def swept(model: Mqt, tracker: TrackerConfig, options: Mapping[str, Any]) -> tuple[Mqt, TrackerConfig]:
@@ -111,14 +111,14 @@ def build(config: ConfigDict) -> Experiment:
     model, section = make_model(config.model, config.precision)
     losses, sources = Losses(model, section.loss), Sources(data)
     loss = losses.detection if data.mode == "detection" else losses.tracking
-    planned = Planned(functools.partial(planned_batch, data))
+    batch_spec = BatchSpec(functools.partial(planned_batch, data))
     evaluators = tuple(make_evaluators(losses, sources, data, section))
     weights = section.weights
     return Experiment(
         name="mqt",
         init=functools.partial(init_parameters, model, tuple(data.size)),
         trainable=trainable(model),
-        tasks=(Task(f"{data.dataset}_{data.mode}", sources.stream, loss, planned=planned),),
+        tasks=(Task(f"{data.dataset}_{data.mode}", sources.stream, loss, batch_spec=batch_spec),),
         evaluators=evaluators,
         pretrained=None if weights is None else functools.partial(pretrained, weights),
         units="pictures" if data.mode == "detection" else "pairs",

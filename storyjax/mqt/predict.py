@@ -26,7 +26,7 @@ from storyjax.mqt.memory import Candidates, suppressed, unit
 from storyjax.mqt.model import Found, Mqt, Tracks
 from storyjax.train.checkpoint import load_trainable
 from storyjax.train.experiment import Params
-from storyjax.train.params import check_given
+from storyjax.train.params import validate_params
 
 DEFAULT = "shipped:mqt_storyworld"
 
@@ -81,7 +81,7 @@ class Tracker:
         flat = load_trainable(folder)
         if section.weights is not None:
             flat = pretrained(section.weights) | flat
-        check_given(flat, abstract, set(abstract), where)
+        validate_params(flat, abstract, set(abstract), where)
         params = unflatten({name: jnp.asarray(flat[name], leaf.dtype) for name, leaf in abstract.items()})
         return cls(model, params, size, tracker_config(section.tracker, options))
 

@@ -17,8 +17,7 @@ def paper_optim(boundaries: tuple[float, ...], backbone: float = 0.1) -> dict[st
         "boundaries": boundaries,
         "weight_decay": 1e-4,
         "clip_norm": 0.1,
-        "slow": "pyramid/backbone/.*",
-        "slow_scale": backbone,
+        "lr_multipliers": (("pyramid/backbone/.*", backbone),),
     }
 
 

@@ -64,10 +64,12 @@ class Known(ActorClips):
         return self.record(self.kept[index])
 
 
-def prepare(manual_dir: str | Path, data_dir: str | Path, *, max_broken_share: float = 0.05) -> dict[str, ActorClips]:
+def prepare(
+    manual_dir: str | Path, data_dir: str | Path, *, max_broken_fraction: float = 0.05
+) -> dict[str, ActorClips]:
     """The splits "train" and "test"; learnt are the actors who are in both. Errors as of the builder."""
     sources = {
-        split: prepare_media(CelebritiesInAction, manual_dir, data_dir, split, max_broken_share=max_broken_share)
+        split: prepare_media(CelebritiesInAction, manual_dir, data_dir, split, max_broken_fraction=max_broken_fraction)
         for split in ("train", "test")
     }
     # The first actor is the one that a clip is about: others may be with them.

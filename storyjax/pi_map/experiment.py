@@ -50,7 +50,7 @@ class PersonalData(CollectionConfig):
     unseen_dir: str | None = None
     unseen_storyworld: dict[str, int] | None = None
     pools: tuple[str, ...] = ("test",)
-    max_broken_share: float = 0.05
+    max_broken_fraction: float = 0.05
 
 
 EXPORTS: Mapping[str, Callable[[str, dict[str, int]], Path]] = {
@@ -175,4 +175,4 @@ def open_collection(data: PersonalData, embed: Embed, size: int, seed: int) -> C
 def _splits(data: PersonalData, manual_dir: str, storyworld: dict[str, int] | None) -> Mapping[str, RandomAccess]:
     if storyworld is not None:
         EXPORTS[data.dataset](manual_dir, storyworld)
-    return PREPARES[data.dataset](manual_dir, data.data_dir, max_broken_share=data.max_broken_share)
+    return PREPARES[data.dataset](manual_dir, data.data_dir, max_broken_fraction=data.max_broken_fraction)

@@ -26,7 +26,7 @@ from storyjax.pi_map.model import PersonalClip, embed_in_batches
 from storyjax.pi_map.towers import FrozenClip
 from storyjax.search.protocol import THING, fingerprint, names_in, replace_names
 from storyjax.train.checkpoint import load_trainable
-from storyjax.train.params import check_given
+from storyjax.train.params import validate_params
 
 SHIPPED = "shipped:pi_map_storyworld"
 
@@ -95,7 +95,7 @@ class ThingFinder:
         model, section = make_model(described)
         weights = {**section.clip.parameters(), **load_trainable(checkpoint)}
         abstract = flatten(jax.eval_shape(model.init, jax.random.key(0)))
-        check_given(weights, abstract, set(abstract), str(folder))
+        validate_params(weights, abstract, set(abstract), str(folder))
         bank = Bank.load(folder / Bank.FILE) if (folder / Bank.FILE).exists() else None
         enrolment = from_config(EnrolmentConfig, config.get("enrolment", {}), f"{folder}/config.json enrolment")
         options = {"bank": bank, "attributes": config.get("attributes", ()), "ending": config.get("ending", "")}

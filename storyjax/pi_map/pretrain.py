@@ -41,7 +41,7 @@ class PretrainData:
     prompt: str = "a photo of *"
     start_images: int = 256
     text_length: int = 77
-    max_broken_share: float = 0.05
+    max_broken_fraction: float = 0.05
     workers: int = 0
 
 
@@ -72,7 +72,7 @@ def build(config: ConfigDict) -> Experiment:
         value, found = symmetric_cross_entropy(*both(params, batch), section.loss.temperature)
         return value, {"r1": found}
 
-    def measure(params: Params, batch: Batch) -> dict[str, Array]:
+    def eval_step(params: Params, batch: Batch) -> dict[str, Array]:
         valid = batch["record_valid"].astype(np.float32)
         images, texts = both(params, batch)
         best = (images @ texts.T).argmax(axis=1) == np.arange(images.shape[0])
@@ -92,7 +92,7 @@ def build(config: ConfigDict) -> Experiment:
         starts = conditioning_start(images, np.repeat(text, len(images), axis=0))
         return {**weights(), **{f"pi/condition_{layer}": vector for layer, vector in enumerate(starts)}}
 
-    streams = {"max_broken_share": data.max_broken_share, "workers": data.workers}
+    streams = {"max_broken_fraction": data.max_broken_fraction, "workers": data.workers}
     return Experiment(
         name="pi_map.pretrain",
         init=model.init,
@@ -103,7 +103,7 @@ def build(config: ConfigDict) -> Experiment:
             summing_evaluator(
                 "imagenet",
                 lambda spec: eval_stream(records("validation"), load, spec, **streams),
-                measure,
+                eval_step,
                 lambda sums: {
                     "imagenet/r1_in_batch": float(sums["found"] / sums["n"]),
                     "imagenet/cosine": float(sums["cosine"] / sums["n"]),

@@ -22,7 +22,7 @@ from storyjax.core.errors import StoryjaxError
 from storyjax.plan.hlo_cost import program_cost
 from storyjax.plan.tpu import Slice, find_slice
 from storyjax.train.evaluation import make_measure
-from storyjax.train.experiment import Batch, Evaluator, Experiment, Planned, build_experiment
+from storyjax.train.experiment import Batch, BatchSpec, Evaluator, Experiment, build_experiment
 from storyjax.train.mesh import AXES, batch_sharding, check_batch_size, mesh_shape, replicated
 from storyjax.train.optim import make_optimizer
 from storyjax.train.params import abstract_parameters
@@ -198,25 +198,25 @@ class Planner:
             if program == "inference":
                 in_batches = tuple(each for each in experiment.evaluators if isinstance(each, Evaluator))
                 evaluator = _first(in_batches, experiment.name, "evaluator")
-                batch = self._batch(evaluator.planned, evaluator.sequences)
+                batch = self._batch(evaluator.batch_spec, evaluator.sequences)
                 lowered = make_measure(evaluator, mesh).lower(trainable, frozen, batch)
-                held, batches, planned = (trainable, frozen), (batch,), [evaluator.planned]
+                held, batches, specs = (trainable, frozen), (batch,), [evaluator.batch_spec]
             else:
                 _first(experiment.tasks, experiment.name, "task")
                 optimizer = make_optimizer(settings.optim, settings.train.steps or 1)
                 state = abstract_state(trainable, optimizer, mesh)
-                batches = tuple(self._batch(task.planned, task.sequences) for task in experiment.tasks)
+                batches = tuple(self._batch(task.batch_spec, task.sequences) for task in experiment.tasks)
                 step = make_step(experiment.tasks, optimizer, state, frozen, mesh, settings.train.accumulate)
                 abstract_key = jax.ShapeDtypeStruct(key.shape, key.dtype, sharding=replicated(mesh))
                 lowered = step.lower(state, frozen, batches, abstract_key)
-                held, planned = (state, frozen), [task.planned for task in experiment.tasks]
-        features = sum(each.features(self.batch_size) for each in planned) // len(self.slice_.devices)
+                held, specs = (state, frozen), [task.batch_spec for task in experiment.tasks]
+        features = sum(each.features(self.batch_size) for each in specs) // len(self.slice_.devices)
         return lowered, _bytes(held), _bytes(batches), features
 
-    def _batch(self, planned: Planned, sequences: tuple[str, ...]) -> Batch:
+    def _batch(self, spec: BatchSpec, sequences: tuple[str, ...]) -> Batch:
         return {
             name: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=batch_sharding(self.mesh, name in sequences))
-            for name, leaf in planned.shapes(self.batch_size).items()
+            for name, leaf in spec.shapes(self.batch_size).items()
         }
 
 
@@ -347,7 +347,7 @@ def _next_frames(points: list[tuple[int, float | int, float | int]], low: int, h
 
 
 def _first(members: tuple[Any, ...], name: str, kind: str) -> Any:
-    missing = [member.name for member in members if member.planned is None]
+    missing = [member.name for member in members if member.batch_spec is None]
     if not members or missing:
         raise StoryjaxError(f"{name} does not say what a batch of {kind} {', '.join(missing) or '(none)'} looks like.")
     return members[0]

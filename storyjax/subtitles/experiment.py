@@ -194,7 +194,7 @@ def evaluator(show: Show) -> Evaluator:
     def batches(spec: StreamSpec) -> Iterable[Batch]:
         yield {"show": np.zeros(spec.batch_size // spec.process_count, np.int32)}
 
-    def measure(params: Params, batch: Batch) -> dict[str, Array]:
+    def eval_step(params: Params, batch: Batch) -> dict[str, Array]:
         return {"distance": params["subtitles"]["distance"] + 0.0 * batch["show"].sum()}
 
     def accumulate(acc: Any, measured: Mapping[str, Any], batch: Batch) -> float:
@@ -207,4 +207,4 @@ def evaluator(show: Show) -> Evaluator:
         draw_curves({show.data.show: curves}, show.work / "curves.svg")
         return numbers | {f"{show.data.name}/distance": distance}
 
-    return Evaluator("tv", batches, measure, accumulate, finish, reads_batch=False)
+    return Evaluator("tv", batches, eval_step, accumulate, finish, reads_batch=False)

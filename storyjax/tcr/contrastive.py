@@ -124,7 +124,7 @@ class Initialisation:
         parts = {name: jnp.mean(value) for name, value in self.parts(params, batch, key, train=True).items()}
         return parts["contrastive"] + parts["matching"], parts
 
-    def measure(self, params: Params, batch: Batch) -> dict[str, Array]:
+    def eval_step(self, params: Params, batch: Batch) -> dict[str, Array]:
         real = batch["record_valid"] & batch["valid"][:, 0]
         parts = self.parts(params, batch, jax.random.key(0), train=False, real=real)
         sums = {name: jnp.sum(value * real) for name, value in parts.items()}
@@ -159,7 +159,7 @@ def build(config: ConfigDict) -> Experiment:
         pretrained=lambda: frozen_towers(config.model, ("vision",)),
         trainable="(tcr|head)/.*",
         tasks=(Task(name, source.train_data, objective.loss, sequences=FRAME_ARRAYS),),
-        evaluators=(summing_evaluator(name, held_out, objective.measure, finish, sequences=FRAME_ARRAYS),),
+        evaluators=(summing_evaluator(name, held_out, objective.eval_step, finish, sequences=FRAME_ARRAYS),),
         units="videos",
         steps_per_epoch=lambda: len(source.groups(data.train or "train", config.seed)) // config.train.batch_size,
     )

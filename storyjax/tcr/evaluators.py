@@ -38,7 +38,7 @@ ORDER = ("TN", "TP")
 
 
 def accuracies(sums: dict[str, Any], prefix: str = "nextqa") -> dict[str, float]:
-    """`sums` of `QuestionAnswering.measure` to "nextqa/acc", "nextqa/acc_causal" ... "nextqa/acc_TN", and of the
+    """`sums` of `QuestionAnswering.eval_step` to "nextqa/acc", "nextqa/acc_causal" ... "nextqa/acc_TN", and of the
     questions for what came before or after, "nextqa/acc_order".
 
     The overall accuracy is over questions, not over types (Table 3.2, caption).
@@ -105,7 +105,7 @@ class Timestamps:
 def choice(name: str, data: Data, qa: QuestionAnswering) -> Evaluator:
     """Accuracy over a closed vocabulary; `qa` knows the answers."""
 
-    def measure(params: Params, batch: Batch) -> dict[str, Array]:
+    def eval_step(params: Params, batch: Batch) -> dict[str, Array]:
         scores, _ = qa.scores(params, batch, attention=False)
         return choice_sums(scores, batch["answer"], batch["valid"] & batch["record_valid"][:, None])
 
@@ -115,7 +115,7 @@ def choice(name: str, data: Data, qa: QuestionAnswering) -> Evaluator:
             f"{name}/most_chosen": float(sums["chosen"].max() / max(sums["chosen"].sum(), 1)),
         }
 
-    return summing_evaluator(name, data, measure, finish, sequences=FRAME_ARRAYS)
+    return summing_evaluator(name, data, eval_step, finish, sequences=FRAME_ARRAYS)
 
 
 def _rows(batch: Batch, asked: Asked) -> Iterable[tuple[int, int, dict[str, list], int]]:
@@ -133,7 +133,7 @@ def captions(
 ) -> Evaluator:
     """CIDEr-D of greedy captions; the references are all of the film's captions, or the exercise's own sentence."""
 
-    def measure(params: Params, batch: Batch) -> Array:
+    def eval_step(params: Params, batch: Batch) -> Array:
         encoded, mask, _ = qa.encode(params, batch, None, attention=False)
         ids = generate(qa.model.llm, params["llm"], encoded, mask, length)
         return rearrange(ids, "(b k) m -> b k m", b=batch["task"].shape[0])
@@ -152,7 +152,7 @@ def captions(
             f"{name}/different": len(set(said)) / len(said),
         }
 
-    return Evaluator(name, data, measure, accumulate, finish, sequences=FRAME_ARRAYS)
+    return Evaluator(name, data, eval_step, accumulate, finish, sequences=FRAME_ARRAYS)
 
 
 @dataclass(frozen=True)
@@ -200,7 +200,7 @@ def anticipation(
         ends[[token for token in kept if mark in tokenizer().decode([int(token)])]] = True
         return ends
 
-    def measure(params: Params, batch: Batch) -> Array:
+    def eval_step(params: Params, batch: Batch) -> Array:
         actions, words_allowed = space(), jnp.asarray(allowed())
         prompt, prompt_mask = (rearrange(batch[key], "b k p -> (b k) p") for key in ("prompt", "prompt_mask"))
         seen = None if actions.text_only else qa.watch(params, batch, None, attention=False).queries
@@ -250,7 +250,7 @@ def anticipation(
     def finish(acc: Any) -> dict[str, float]:
         return {f"{name}/{key}": float(np.mean([one[key] for one in acc])) for key in acc[0]}
 
-    return Evaluator(name, data, measure, accumulate, finish, sequences=FRAME_ARRAYS)
+    return Evaluator(name, data, eval_step, accumulate, finish, sequences=FRAME_ARRAYS)
 
 
 def first_numbers(
@@ -289,11 +289,11 @@ def moments(
 ) -> Evaluator:
     """Moment queries (`kind` "mq") or language queries ("nlq") by the distribution over timestamps (§3.3.4)."""
 
-    def measure(params: Params, batch: Batch) -> Array:
+    def eval_step(params: Params, batch: Batch) -> Array:
         likely, _ = first_numbers(qa, stamps(), params, batch, attention=False)
         return likely
 
-    return timed(name, data, measure, asked, kind)
+    return timed(name, data, eval_step, asked, kind)
 
 
 # What chance level is told of.
@@ -340,4 +340,4 @@ def timed(
         results |= {f"unseen_{key}": unseen[key] for key in _HEADLINES[kind]}
         return {f"{name}/{key}": value for key, value in results.items()}
 
-    return Evaluator(name, data, measure, accumulate, finish, sequences=FRAME_ARRAYS)
+    return Evaluator(name, data, eval_step, accumulate, finish, sequences=FRAME_ARRAYS)

@@ -57,7 +57,7 @@ class Dataset:
         shots: worked examples in the prompt (Table 3.8), of the training split; a data set that has none gives films of
             its first split, which are then left out where that is evaluated on.
         ablations: further evaluations, by the names of config.ABLATIONS and, of anticipation, VARIATIONS.
-        max_broken_share: None: what the data set's builder allows.
+        max_broken_fraction: None: what the data set's builder allows.
     """
 
     recipe: str
@@ -79,7 +79,7 @@ class Dataset:
     temperature: float = 0.7
     shots: int = 0
     ablations: tuple[str, ...] = ()
-    max_broken_share: float | None = None
+    max_broken_fraction: float | None = None
     workers: int = 0
 
 
@@ -163,9 +163,9 @@ class Source:
         return QuestionGroups(source, counts, d.eval_exercises if seed is None else d.exercises_per_video, seed)
 
     def streams(self) -> dict[str, Any]:
-        share = self.data.max_broken_share
+        share = self.data.max_broken_fraction
         allowed = self.recipe.builder.BROKEN_SHARE if share is None else share
-        return {"max_broken_share": allowed, "workers": self.data.workers}
+        return {"max_broken_fraction": allowed, "workers": self.data.workers}
 
     def train_data(self, spec: StreamSpec) -> Stream:
         groups = self.groups(self.data.train or "train", spec.seed)
@@ -236,7 +236,7 @@ def records(data: Dataset, split: str) -> SegmentSource:
     recipe = RECIPES[choose(data.recipe, RECIPES, "config.data.tasks recipe")]
     if data.storyworld is not None:
         EXPORTS[recipe.world](data.manual_dir, data.storyworld)
-    return prepare_segments(recipe.builder, data.manual_dir, data.data_dir, split, data.max_broken_share)
+    return prepare_segments(recipe.builder, data.manual_dir, data.data_dir, split, data.max_broken_fraction)
 
 
 def build(config: ConfigDict) -> Experiment:

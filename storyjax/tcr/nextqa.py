@@ -21,7 +21,7 @@ from storyjax.tcr.export import exports
 from storyjax.tcr.frame_stream import Chunks
 from storyjax.tcr.loader import FRAME_ARRAYS, Ablation, QaConfig, QaLoader, QuestionGroups, answer_ids, batch_shapes
 from storyjax.tcr.qformer_baseline import answering
-from storyjax.train.experiment import Batch, Evaluator, Experiment, Planned, Task, summing_evaluator
+from storyjax.train.experiment import Batch, BatchSpec, Evaluator, Experiment, Task, summing_evaluator
 
 ANSWER_TOKENS = 3  # of "Option A" and the end token, to a published T5
 
@@ -36,7 +36,7 @@ class QaData(QaConfig):
         storyworld: stories in each split of a StoryWorld to be written into manual_dir; None for the real data set.
         eval_split: what results are measured on; Table 3.2 uses the validation set.
         ablations: further evaluations, by the names of ABLATIONS; "none" gives "nextqa_none/acc" and so on.
-        max_broken_share: more broken videos or questions than this stop the run.
+        max_broken_fraction: more broken videos or questions than this stop the run.
         features: where `storyjax data features` has put the frozen vision tower's tokens of these videos; they are
             trained and evaluated on instead of pixels, and the tower is not loaded.
     """
@@ -46,7 +46,7 @@ class QaData(QaConfig):
     storyworld: dict[str, int] | None = None
     eval_split: Literal["val", "test"] = "val"
     ablations: tuple[str, ...] = ()
-    max_broken_share: float = 0.05
+    max_broken_fraction: float = 0.05
     workers: int = 0
     features: str | None = None
 
@@ -68,7 +68,7 @@ def build(config: ConfigDict) -> Experiment:
         Chunks.of(data.frames, parts, 1, paired=bool(model.streaming.chunk_frames and model.tcr.config.drop_patches))
     records = functools.cache(lambda split: _records(data, split))
     tokenizer = functools.cache(lambda: make_tokenizer(config.model))
-    streams = {"max_broken_share": data.max_broken_share, "workers": data.workers}
+    streams = {"max_broken_fraction": data.max_broken_fraction, "workers": data.workers}
 
     @functools.cache
     def features(split: str) -> FeatureStore | None:
@@ -93,20 +93,20 @@ def build(config: ConfigDict) -> Experiment:
             lambda spec: eval_stream(
                 groups(data.eval_split, None), loader(data.eval_split, False, ablation), spec, **streams
             ),
-            qa.measure,
+            qa.eval_step,
             lambda sums: accuracies(sums, name),
             sequences=FRAME_ARRAYS,
-            planned=planned(data.eval_questions, train=False),
+            batch_spec=batch_spec(data.eval_questions, train=False),
         )
 
-    def planned(questions: int, train: bool) -> Planned | None:
+    def batch_spec(questions: int, train: bool) -> BatchSpec | None:
         if data.features is not None:  # what a run takes is planned from pixels
             return None
 
         def shapes(videos: int) -> Batch:
             return batch_shapes(data, model.vision.config.image_size, videos, questions, answers().shape[1])
 
-        return Planned(shapes, lambda videos: videos * model.kept_bytes(data.frames, train))
+        return BatchSpec(shapes, lambda videos: videos * model.kept_bytes(data.frames, train))
 
     @functools.cache
     def answers() -> np.ndarray:
@@ -130,7 +130,7 @@ def build(config: ConfigDict) -> Experiment:
                 train_data,
                 qa.loss,
                 sequences=FRAME_ARRAYS,
-                planned=planned(data.questions_per_video, train=True),
+                batch_spec=batch_spec(data.questions_per_video, train=True),
             ),
         ),
         evaluators=(
@@ -151,5 +151,5 @@ def nextqa_records(config: ConfigDict, split: str) -> NextQASource:
 def _records(data: QaData, split: str) -> NextQASource:
     """The prepared split; a StoryWorld is written first where the config asks for one."""
     if data.storyworld is not None:
-        export_nextqa(data.manual_dir, data.storyworld, processes=None)
-    return prepare(data.manual_dir, data.data_dir, split, max_broken_share=data.max_broken_share)
+        export_nextqa(data.manual_dir, data.storyworld)
+    return prepare(data.manual_dir, data.data_dir, split, max_broken_fraction=data.max_broken_fraction)

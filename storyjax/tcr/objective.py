@@ -62,7 +62,7 @@ class QuestionAnswering:
         scores = score_answers(self.model.llm, params["llm"], encoded, mask, jnp.asarray(self.answers()))
         return rearrange(scores, "(b k) a -> b k a", b=batch["task"].shape[0]), seen
 
-    def measure(self, params: Params, batch: Batch) -> dict[str, Array]:
+    def eval_step(self, params: Params, batch: Batch) -> dict[str, Array]:
         """Sums over the batch's real questions: asked and right by type, and how often each option was chosen."""
         scores, _ = self.scores(params, batch, attention=False)
         chosen = jnp.argmax(scores, axis=-1)

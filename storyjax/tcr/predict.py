@@ -35,7 +35,7 @@ from storyjax.tcr.qformer_baseline import answering
 from storyjax.tcr.resampler import TASK_TOKENS
 from storyjax.train.checkpoint import load_trainable
 from storyjax.train.experiment import Batch, Params
-from storyjax.train.params import check_given
+from storyjax.train.params import validate_params
 from storyjax.train.precision import get_policy
 
 DEFAULT = "shipped:tcr_nextqa_storyworld"
@@ -204,7 +204,7 @@ class Predictor:
         model = make_model(config.model, policy.name)
         abstract = flatten(jax.eval_shape(model.init, jax.random.key(0)))
         flat = frozen_towers(config.model) | load_trainable(place)
-        check_given(flat, abstract, set(abstract), where)
+        validate_params(flat, abstract, set(abstract), where)
         params = {
             name: jnp.asarray(
                 np.asarray(flat[name]), policy.parameter_dtype(leaf.dtype, trains=name.startswith("tcr/"), path=name)

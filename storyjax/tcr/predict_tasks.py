@@ -30,7 +30,7 @@ from storyjax.tcr.qformer_baseline import answering
 from storyjax.tcr.resampler import TASK_TOKENS, time_tokens
 from storyjax.train.checkpoint import load_trainable
 from storyjax.train.experiment import Batch
-from storyjax.train.params import check_given
+from storyjax.train.params import validate_params
 
 BINS = 1000  # timestamps of a film (§3.3.4)
 # Shipped weights that know what the default ones of questions do not.
@@ -201,7 +201,7 @@ def count(checkpoint: str | None, video: str | os.PathLike[str], action: str = "
     head = Standalone(model, make_head(section, model), section)
     abstract = flatten(jax.eval_shape(head.init, jax.random.key(0)))
     flat = frozen_towers(config.model, ("vision",)) | load_trainable(Path(place))
-    check_given(flat, abstract, set(abstract), checkpoint)
+    validate_params(flat, abstract, set(abstract), checkpoint)
     params = unflatten({name: jnp.asarray(np.asarray(flat[name]), jnp.float32) for name in abstract})
     duration = probe(str(video)).duration_s
     times = sample_times(duration, section.frames)

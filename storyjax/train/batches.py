@@ -17,7 +17,7 @@ from storyjax.train.mesh import batch_sharding, data_share, put_batch
 COUNTERS = {"seen", "broken"}
 
 
-class Feed:
+class TaskBatches:
     """All tasks' streams, opened at `start_step`.
 
     Args:

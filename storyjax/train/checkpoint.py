@@ -18,7 +18,7 @@ import orbax.checkpoint as ocp
 from storyjax.core.errors import StoryjaxError
 from storyjax.core.params_io import SHIPPED, flatten, load_flat, weights_folder
 from storyjax.train.experiment import Params
-from storyjax.train.params import check_given
+from storyjax.train.params import validate_params
 from storyjax.train.step import TrainState
 
 FOLDER = "checkpoints"
@@ -104,7 +104,7 @@ class Checkpoints:
         """
         saved = flatten(self._manager.item_metadata(step)["trainable"].tree)
         wanted = flatten(like)
-        check_given(saved, wanted, set(wanted), str(self._folder))
+        validate_params(saved, wanted, set(wanted), str(self._folder))
         items = ocp.args.Composite(trainable=ocp.args.StandardRestore(_abstract(like)))
         return self._manager.restore(step, args=items)["trainable"]
 

@@ -16,10 +16,10 @@ from storyjax.train.params import merge
 def make_measure(evaluator: Evaluator, mesh: Mesh) -> Callable[[Params, Params, Batch], Any]:
     """The jitted measurement: (trainable, frozen, batch) -> what it measures, whole on every device."""
 
-    def measure(trainable: Params, frozen: Params, batch: Batch) -> Any:
-        return evaluator.measure(merge(trainable, frozen), batch)
+    def eval_step(trainable: Params, frozen: Params, batch: Batch) -> Any:
+        return evaluator.eval_step(merge(trainable, frozen), batch)
 
-    return jax.jit(measure, out_shardings=replicated(mesh))
+    return jax.jit(eval_step, out_shardings=replicated(mesh))
 
 
 class Evaluation:
@@ -64,13 +64,13 @@ class Evaluation:
     def _in_batches(
         self, evaluator: Evaluator, trainable: Params, frozen: Params, after_batch: Callable[[str], None]
     ) -> dict[str, Any]:
-        measure, stream, accumulated = self._measures[evaluator.name], evaluator.data(self._spec), None
+        eval_step, stream, accumulated = self._measures[evaluator.name], evaluator.data(self._spec), None
         try:
             for batch in stream:
                 on_devices = put_batch(
                     batch, self._spec.batch_size, self._sharding, evaluator.name, evaluator.sequences
                 )
-                measured = jax.device_get(measure(trainable, frozen, on_devices))
+                measured = jax.device_get(eval_step(trainable, frozen, on_devices))
                 if jax.process_count() > 1 and evaluator.reads_batch:
                     # The measurements are those of the global batch, and so must the batch beside them be.
                     batch = jax.device_get(self._gather(on_devices))
@@ -82,7 +82,7 @@ class Evaluation:
                 close()
         if accumulated is None:
             raise StoryjaxError(f"evaluator '{evaluator.name}' was given no data.")
-        return evaluator.finish(accumulated)
+        return evaluator.compute(accumulated)
 
     def _on_host(
         self, evaluator: HostEvaluator, trainable: Params, frozen: Params, after_batch: Callable[[str], None]

@@ -29,11 +29,11 @@ LossFn = Callable[[Params, Batch, jax.Array], tuple[Float[Array, ""], dict[str, 
 
 
 @dataclass(frozen=True)
-class Planned:
+class BatchSpec:
     """What `storyjax plan` needs to know of a batch before there is any data. Both are functions of its examples.
 
     Attributes:
-        shapes: the arrays that the loss or measurement takes, as jax.ShapeDtypeStructs.
+        shapes: the arrays that the loss or evaluation takes, as jax.ShapeDtypeStructs.
         features: bytes of features that are kept of the batch from one pass over it to the next, on all devices.
     """
 
@@ -51,7 +51,7 @@ class Task:
     weight: float = 1.0
     batch_size: int | None = None  # None: config.train.batch_size
     sequences: tuple[str, ...] = ()  # entries of a batch whose second dimension is cut along the mesh axis `seq`
-    planned: "Planned | None" = None
+    batch_spec: "BatchSpec | None" = None
 
 
 @dataclass(frozen=True)
@@ -61,20 +61,20 @@ class Evaluator:
     Attributes:
         name: for messages and the progress bar.
         data: finite batches; the last one is padded and carries its own mask.
-        measure: (params, batch) -> pytree of arrays; runs under `jit` over the global batch.
-        accumulate: (acc or None, measure's result as numpy, batch) -> acc.
-        finish: acc -> {"dataset/metric": number}.
-        sequences, planned: as those of a Task.
+        eval_step: (params, batch) -> pytree of arrays; runs under `jit` over the global batch.
+        accumulate: (acc or None, eval_step's result as numpy, batch) -> acc.
+        compute: acc -> {"dataset/metric": number}.
+        sequences, batch_spec: as those of a Task.
         reads_batch: whether `accumulate` looks at the batch; if not, many processes need not send it to each other.
     """
 
     name: str
     data: Callable[[StreamSpec], Iterable[Batch]]
-    measure: Callable[[Params, Batch], Any]
+    eval_step: Callable[[Params, Batch], Any]
     accumulate: Callable[[Any, Any, Batch], Any]
-    finish: Callable[[Any], dict[str, float]]
+    compute: Callable[[Any], dict[str, float]]
     sequences: tuple[str, ...] = ()
-    planned: "Planned | None" = None
+    batch_spec: "BatchSpec | None" = None
     reads_batch: bool = True
 
 
@@ -97,11 +97,11 @@ class HostEvaluator:
 def summing_evaluator(
     name: str,
     data: Callable[[StreamSpec], Iterable[Batch]],
-    measure: Callable[[Params, Batch], dict[str, Array]],
-    finish: Callable[[dict[str, Any]], dict[str, float]],
+    eval_step: Callable[[Params, Batch], dict[str, Array]],
+    compute: Callable[[dict[str, Any]], dict[str, float]],
     **further: Any,
 ) -> Evaluator:
-    """An evaluator whose measurements are (masked) sums: they are added up in float64 and given to `finish`.
+    """An evaluator whose measurements are (masked) sums: they are added up in float64 and given to `compute`.
 
     `further` are fields of Evaluator.
     """
@@ -111,7 +111,7 @@ def summing_evaluator(
         measured = {key: np.asarray(value, np.float64) for key, value in measured.items()}
         return measured if acc is None else {key: acc[key] + measured[key] for key in measured}
 
-    return Evaluator(name, data, measure, accumulate, finish, reads_batch=False, **further)
+    return Evaluator(name, data, eval_step, accumulate, compute, reads_batch=False, **further)
 
 
 @dataclass(frozen=True)
@@ -186,7 +186,7 @@ class Experiment:
 
 
 def build_experiment(config: ConfigDict) -> Experiment:
-    """Returns the experiment that `config.experiment` names: "tcr" (storyjax.tcr.experiment), "embedded.clip" and so on.
+    """Returns the experiment that `config.experiment` names: "tcr" is storyjax.tcr.experiment, for instance.
 
     Raises:
         StoryjaxError: there is no such module; the nearest is named.

@@ -12,13 +12,13 @@ from storyjax.core.errors import StoryjaxError
 from storyjax.core.params_io import flatten
 from storyjax.train.checkpoint import Checkpoints, load_trainable
 from storyjax.train.experiment import Experiment, Params
-from storyjax.train.params import check_given, initialise, partition
+from storyjax.train.params import initialise, partition, validate_params
 from storyjax.train.precision import get_policy
 from storyjax.train.settings import InitSettings, Settings
 
 
 @dataclass(frozen=True)
-class Start:
+class InitialState:
     """Parameters on the mesh.
 
     Attributes:
@@ -32,7 +32,7 @@ class Start:
     init_gave_frozen: bool
 
 
-def starting_point(settings: Settings, experiment: Experiment, workdir: pathlib.Path, mesh: Mesh) -> Start:
+def restore_or_init(settings: Settings, experiment: Experiment, workdir: pathlib.Path, mesh: Mesh) -> InitialState:
     """The parameters that a run in `workdir` starts, goes on, or is evaluated with.
 
     Raises:
@@ -47,7 +47,7 @@ def starting_point(settings: Settings, experiment: Experiment, workdir: pathlib.
         given: dict[str, Any] = {}
         if experiment.pretrained is not None:
             given = dict(experiment.pretrained())
-            check_given(given, flatten(tree), set(), f"the pretrained weights of {experiment.name}")
+            validate_params(given, flatten(tree), set(), f"the pretrained weights of {experiment.name}")
         # The run's own checkpoint has the trainable parameters; the frozen ones are those that it was started with.
         init_gave_frozen = step is not None and checkpoints.meta(step)["init_gave_frozen"]
         if settings.init.checkpoint is not None and (step is None or init_gave_frozen):
@@ -61,7 +61,7 @@ def starting_point(settings: Settings, experiment: Experiment, workdir: pathlib.
             trainable = checkpoints.restore_trainable(step, trainable)
     finally:
         checkpoints.close()
-    return Start(trainable, frozen, step, init_gave_frozen)
+    return InitialState(trainable, frozen, step, init_gave_frozen)
 
 
 def _load_init(settings: InitSettings, abstract: dict[str, Any], train_paths: set[str]) -> dict[str, Any]:
@@ -73,5 +73,5 @@ def _load_init(settings: InitSettings, abstract: dict[str, Any], train_paths: se
     loaded = load_trainable(settings.checkpoint)
     loaded = {path: array for path, array in loaded.items() if not skip.fullmatch(path)}
     needed = {path for path in train_paths if not skip.fullmatch(path)}
-    check_given(loaded, abstract, needed, settings.checkpoint)
+    validate_params(loaded, abstract, needed, settings.checkpoint)
     return loaded

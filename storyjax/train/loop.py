@@ -21,12 +21,12 @@ from ml_collections import ConfigDict
 from storyjax.core.config import choose
 from storyjax.core.errors import StoryjaxError
 from storyjax.train import mesh as mesh_lib
-from storyjax.train.batches import Feed
+from storyjax.train.batches import TaskBatches
 from storyjax.train.checkpoint import Checkpoints
 from storyjax.train.distributed import check_shared, peers, start_distributed
 from storyjax.train.evaluation import Evaluation
 from storyjax.train.experiment import Experiment, Params, build_experiment
-from storyjax.train.initial_state import Start, starting_point
+from storyjax.train.initial_state import InitialState, restore_or_init
 from storyjax.train.logging import RunLog, progress_bar
 from storyjax.train.optim import make_optimizer, make_schedule
 from storyjax.train.params import merge
@@ -87,7 +87,7 @@ def load_params(config: ConfigDict, workdir: str | pathlib.Path, experiment: Exp
     config = complete(config)
     settings = read_settings(config)
     experiment = experiment or build_experiment(config)
-    start = starting_point(settings, experiment, pathlib.Path(workdir), mesh_lib.make_mesh(settings.mesh))
+    start = restore_or_init(settings, experiment, pathlib.Path(workdir), mesh_lib.make_mesh(settings.mesh))
     return merge(start.trainable, start.frozen)
 
 
@@ -141,7 +141,7 @@ class _Run:
 
     def evaluate(self) -> dict[str, float]:
         """The results of the parameters that are there."""
-        start = starting_point(self.settings, self.experiment, self.workdir, self.mesh)
+        start = restore_or_init(self.settings, self.experiment, self.workdir, self.mesh)
         return self.measure(start.trainable, start.frozen)
 
     def measure(self, trainable: Params, frozen: Params) -> dict[str, float]:
@@ -169,7 +169,7 @@ class _Run:
                 raise StoryjaxError(
                     f"the run in {self.workdir} is at step {done} already, past config.train.steps ({total})."
                 )
-            start = starting_point(settings, experiment, self.workdir, self.mesh)
+            start = restore_or_init(settings, experiment, self.workdir, self.mesh)
             log = RunLog(self.workdir, done, total, experiment.units, settings.log.tensorboard, self.progress)
             stack.enter_context(contextlib.closing(log))
             if start.step is not None:
@@ -177,7 +177,7 @@ class _Run:
             if jax.process_index() == 0:
                 write_config(self.workdir, self.config)
             before = checkpoints.meta(done)["streams"] if start.step is not None else None
-            feed = Feed(experiment.tasks, self.batch_sizes, settings.seed, done, total, self.mesh, before)
+            feed = TaskBatches(experiment.tasks, self.batch_sizes, settings.seed, done, total, self.mesh, before)
             stack.enter_context(contextlib.closing(feed))
             return _Training(self, checkpoints, log, feed, start, total).results()
 
@@ -196,7 +196,7 @@ class _Training:
     """The steps of a run, from where it starts to its end."""
 
     def __init__(
-        self, parent: _Run, checkpoints: Checkpoints, log: RunLog, feed: Feed, start: Start, total: int
+        self, parent: _Run, checkpoints: Checkpoints, log: RunLog, feed: TaskBatches, start: InitialState, total: int
     ) -> None:
         self.run, self.checkpoints, self.log, self.feed = parent, checkpoints, log, feed
         self.settings, self.total, self.start = parent.settings, total, start

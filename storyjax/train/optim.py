@@ -16,12 +16,12 @@ def make_schedule(settings: OptimSettings, total_steps: int) -> optax.Schedule:
     """The learning rate of each step, counted from 0.
 
     The first `warmup_steps` steps rise linearly: step t has (t + 1) / warmup_steps of the peak, so that no step is
-    spent at rate zero. After them, with p the share of the remaining run that has passed:
+    spent at rate zero. After them, with p the fraction of the remaining run that has passed:
 
     - constant: the peak;
     - cosine: from the peak to peak * final_scale along half a cosine of p;
     - linear: the same along a line;
-    - step: the peak times `decay` for each of `boundaries` (shares of the whole run) that has been reached.
+    - step: the peak times `decay` for each of `boundaries` (fractions of the whole run) that has been reached.
     """
     warmup, total = settings.warmup_steps, max(total_steps, 1)
 
@@ -56,21 +56,26 @@ def make_optimizer(settings: OptimSettings, total_steps: int) -> optax.GradientT
     )
     chain = [] if settings.clip_norm is None else [optax.clip_by_global_norm(settings.clip_norm)]
     chain.append(adamw)
-    if settings.slow is not None:
-        chain.append(_slowed(settings.slow, settings.slow_scale))
+    if settings.lr_multipliers:
+        chain.append(_scaled(settings.lr_multipliers))
     return chain[0] if len(chain) == 1 else optax.chain(*chain)
 
 
-def _slowed(pattern: str, scale: float) -> optax.GradientTransformation:
-    """Scales the updates of the parameters whose whole path matches: a learning rate of their own."""
-    try:
-        slow = re.compile(pattern)
-    except re.error as error:
-        raise StoryjaxError(f"config.optim.slow '{pattern}' does not parse: {error}.") from error
+def _scaled(multipliers: tuple[tuple[str, float], ...]) -> optax.GradientTransformation:
+    """Scales the updates of the parameters whose whole path matches a pattern: a learning rate of their own."""
+    patterns = []
+    for pattern, factor in multipliers:
+        try:
+            patterns.append((re.compile(pattern), factor))
+        except re.error as error:
+            raise StoryjaxError(f"config.optim.lr_multipliers '{pattern}' does not parse: {error}.") from error
+
+    def scale(path: str, leaf: Any) -> Any:
+        factors = [factor for pattern, factor in patterns if pattern.fullmatch(path)]
+        return leaf * factors[0] if factors else leaf
 
     def update(updates: Any, params: Any = None) -> Any:
         del params
-        flat = flatten(updates)
-        return unflatten({path: leaf * scale if slow.fullmatch(path) else leaf for path, leaf in flat.items()})
+        return unflatten({path: scale(path, leaf) for path, leaf in flatten(updates).items()})
 
     return optax.stateless(update)

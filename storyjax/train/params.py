@@ -42,7 +42,7 @@ def merge(trainable: Params, frozen: Params) -> Params:
     return unflatten({**flatten(frozen), **flatten(trainable)})
 
 
-def check_given(given: Mapping[str, Any], abstract: Mapping[str, Any], needed: set[str], where: str) -> None:
+def validate_params(given: Mapping[str, Any], abstract: Mapping[str, Any], needed: set[str], where: str) -> None:
     """Refuses parameters that are not this model's.
 
     Args:

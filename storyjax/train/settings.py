@@ -36,8 +36,9 @@ class OptimSettings:
     b2: float = 0.999
     eps: float = 1e-8
     clip_norm: float | None = 1.0  # of the gradient over all trainable parameters; None: no clipping
-    slow: str | None = None  # a regular expression: parameters whose path matches learn at the rate times `slow_scale`
-    slow_scale: float = 0.1
+    # (regular expression, factor): a parameter whose whole path matches learns at the rate times the factor; the first
+    # that matches counts.
+    lr_multipliers: tuple[tuple[str, float], ...] = ()
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from storyjax.core.errors import StoryjaxError
+from storyjax.core.renames import modernise
 
 # What may change between a run and its resumption without making it another run.
 FREE_KEYS = ("train.steps", "train.epochs", "mesh.", "distributed.", "checkpoint.", "eval.", "log.")
@@ -107,7 +108,7 @@ def check_same_run(workdir: pathlib.Path, config: ConfigDict) -> None:
     path = workdir / "config.json"
     if not path.exists():
         return
-    old, new = _dotted(json.loads(path.read_text())), _dotted(plain(config))
+    old, new = _dotted(modernise(json.loads(path.read_text()))), _dotted(plain(config))
     differing = [
         f"{key} was {old.get(key, 'not set')!r}, is {new.get(key, 'not set')!r}"
         for key in sorted({*old, *new})

@@ -22,7 +22,7 @@ from storyjax.core.errors import StoryjaxError
 from storyjax.core.params_io import flatten, unflatten
 from storyjax.train.checkpoint import EXPORTED, Checkpoints, load_trainable
 from storyjax.train.experiment import Experiment, Export, build_experiment
-from storyjax.train.initial_state import starting_point
+from storyjax.train.initial_state import restore_or_init
 from storyjax.train.mesh import make_mesh
 from storyjax.train.params import merge, partition
 from storyjax.train.settings import MeshSettings, Settings, complete, read_settings
@@ -45,7 +45,7 @@ class _Run:
 
     def parameters(self) -> dict[str, jax.Array]:
         """All of them, flat, as the run has them in memory."""
-        start = starting_point(self.settings, self.experiment, self.folder, make_mesh(MeshSettings()))
+        start = restore_or_init(self.settings, self.experiment, self.folder, make_mesh(MeshSettings()))
         return flatten(merge(start.trainable, start.frozen))
 
     def own(self) -> dict[str, np.ndarray]:

@@ -157,7 +157,7 @@ def test_lines_that_make_no_sense_are_left_out_and_counted(world, tmp_path):
     assert len(reading.items) == 11
     assert "seen is 'maybe'" in reading.broken[0]
     assert "of 12 items cannot be used" in refusal(prepare, CelebritiesInPlaces, copy, tmp_path / "p", "test")
-    assert len(prepare(CelebritiesInPlaces, copy, tmp_path / "p", "test", max_broken_share=0.1)) == 11
+    assert len(prepare(CelebritiesInPlaces, copy, tmp_path / "p", "test", max_broken_fraction=0.1)) == 11
     reading.items[0].path.write_bytes(b"")
     name = reading.items[0].path.name
     assert any(f"{name} is empty" in line for line in read_places(copy, "test").broken)

@@ -159,7 +159,7 @@ def test_what_is_broken_is_counted_and_named(copy, tmp_path: Path, caplog: pytes
     assert "its verb or noun is empty" in caplog.text
     assert "past the end of the film" in caplog.text
     with pytest.raises(StoryjaxError, match=r"1\.3% of the annotations cannot be used, more than the allowed 1\.0%"):
-        prepare_segments(Ego4dLta, folder, tmp_path, "train", max_broken_share=0.01)
+        prepare_segments(Ego4dLta, folder, tmp_path, "train", max_broken_fraction=0.01)
     next((folder / "clips").iterdir()).unlink()
     with pytest.raises(StoryjaxError, match=r"2\d\.\d% of the annotations"):
         prepare_segments(Ego4dLta, folder, tmp_path, "train")

@@ -134,7 +134,7 @@ def test_what_is_broken_is_left_out_named_and_counted(dataset, tmp_path, caplog)
     (dataset / "NExTVideo" / "1164" / "773.mp4").write_bytes(b"")
     (dataset / "NExTVideo" / "1164" / "774.mp4").unlink()
     with caplog.at_level(logging.WARNING):
-        source = prepare(dataset, tmp_path / "prepared", "val", max_broken_share=0.9)
+        source = prepare(dataset, tmp_path / "prepared", "val", max_broken_fraction=0.9)
     assert set(source.summary.video_ids) == {"4001", "4002"}
     text = "\n".join(source.summary.broken)
     for said in ("773.mp4 is empty", "774.mp4 cannot be read", "val.csv line 2 (video 4000): answer '5'", "answer ''"):
@@ -143,7 +143,7 @@ def test_what_is_broken_is_left_out_named_and_counted(dataset, tmp_path, caplog)
     assert sum(source.question_counts) < 6
     # The share counts questions, those of missing videos too; it holds for data prepared earlier as well.
     with pytest.raises(StoryjaxError, match=r"val.*% of the questions cannot be used.*allowed 50\.0%") as caught:
-        prepare(dataset, tmp_path / "prepared", "val", max_broken_share=0.5)
+        prepare(dataset, tmp_path / "prepared", "val", max_broken_fraction=0.5)
     assert "\n" not in str(caught.value)
 
 

@@ -40,7 +40,7 @@ class Loader:
 
 
 SPEC = StreamSpec(batch_size=4, seed=7)
-LENIENT = {"max_broken_share": 0.3}
+LENIENT = {"max_broken_fraction": 0.3}
 
 
 def take(spec: StreamSpec, batches: int, load=None, **options):
@@ -121,11 +121,11 @@ def none_loads(record: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
 
 def test_too_many_broken_records_end_the_stream():
     for start in (train_stream, eval_stream):
-        stream = start(Records(), Loader(broken=(2, 3, 5)), SPEC, max_broken_share=0.2)
+        stream = start(Records(), Loader(broken=(2, 3, 5)), SPEC, max_broken_fraction=0.2)
         with pytest.raises(StoryjaxError, match=r"3 of 10 records are broken.*0\.2.*the log names each.*film\d"):
             [next(stream) for _ in range(10)]
         stream.close()
-        stream = start(Records(), none_loads, SPEC, max_broken_share=1.0)
+        stream = start(Records(), none_loads, SPEC, max_broken_fraction=1.0)
         with pytest.raises(StoryjaxError, match=r"records.*; the last: film\d"):
             next(stream)
         stream.close()

@@ -84,7 +84,7 @@ def test_missing_segments_are_left_out_up_to_a_share(copy: Path, tmp_path: Path)
     lost.path.unlink()
     assert len(prepare(copy, tmp_path / "data")["eval"]) == 4
     with pytest.raises(StoryjaxError, match="1 of 25 segments"):
-        prepare(copy, tmp_path / "data", max_broken_share=0.01)
+        prepare(copy, tmp_path / "data", max_broken_fraction=0.01)
 
 
 def test_what_a_person_can_mend_is_said_in_one_line(copy: Path, tmp_path: Path) -> None:

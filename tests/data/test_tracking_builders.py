@@ -97,7 +97,7 @@ def test_missing_frames_and_broken_rows_are_named_and_the_rest_is_used(changed) 
         assert part in text
     assert [bool(source[i]["image"]) for i in range(5)] == [True, True, False, True, False]
     with pytest.raises(StoryjaxError, match=r"cannot be used, more than the allowed 1\.0%"):
-        mot.prepare(mot.Mot17, world, prepared, max_broken_share=0.01)
+        mot.prepare(mot.Mot17, world, prepared, max_broken_fraction=0.01)
 
 
 def test_gmot_counts_frames_from_zero_on_disk(worlds: Path, tmp_path: Path) -> None:
@@ -158,7 +158,7 @@ def test_unknown_ids_and_boxes_without_area_are_named_and_left_out(changed) -> N
     (world / "train2017" / "000000000005.jpg").unlink()
     with pytest.raises(StoryjaxError, match=r"COCO .* 4 of .*no image 4711"):
         coco.prepare(world, prepared)
-    source = coco.prepare(world, prepared, max_broken_share=0.5)["train"]
+    source = coco.prepare(world, prepared, max_broken_fraction=0.5)["train"]
     assert len(source) == 4
     last = sum(a["image_id"] == 5 for a in content["annotations"])
     assert sum(len(source[i]["boxes"]) for i in range(4)) == count - 3 - last
@@ -173,7 +173,7 @@ def test_unknown_tracks_of_tao_are_named(changed) -> None:
     content = json.loads(path.read_text())
     content["annotations"][0]["track_id"] = 999
     path.write_text(json.dumps(content))
-    source = tao.prepare(world, prepared, max_broken_share=0.5)["train"]
+    source = tao.prepare(world, prepared, max_broken_fraction=0.5)["train"]
     assert source.broken == ("train.json annotation 1: there is no track 999",)
 
 

@@ -13,7 +13,7 @@ from storyjax.core.params_io import flatten, save_tree
 from storyjax.models.deformable_detr import DeformableDetr
 from storyjax.mqt.association import TrackerConfig
 from storyjax.mqt.config import init_parameters, make_model, pretrained, tracker_config, trainable
-from storyjax.train.params import check_given, partition
+from storyjax.train.params import partition, validate_params
 
 FROZEN = dataclasses.replace(DETR, backbone=dataclasses.replace(DETR.backbone, norm="batch"))
 
@@ -36,7 +36,7 @@ def test_a_detector_gives_what_both_have(tmp_path: Path) -> None:
     )
     given = pretrained(str(tmp_path))
     own = flatten(shapes(model))
-    check_given(given, own, set(), "the detector")
+    validate_params(given, own, set(), "the detector")
     missing = {path.split("/")[0] for path in own if path not in given}
     assert missing == {
         "queries", "kind", "box_query", "box_position", "id_position", "appearance", "nothing", "nothing_scale",

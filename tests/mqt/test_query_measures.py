@@ -57,7 +57,7 @@ def made():
 def test_every_kind_of_query_is_measured_by_itself(made) -> None:
     model, params = made
     evaluator = queries_evaluator(model, Few(DATA), DATA)
-    measure = jax.jit(evaluator.measure)
+    measure = jax.jit(evaluator.eval_step)
     stream = evaluator.data(StreamSpec(2, 0))
     accumulated = None
     for batch in stream:
@@ -70,11 +70,11 @@ def test_every_kind_of_query_is_measured_by_itself(made) -> None:
     stream.close()
     assert len(accumulated["truth"]) == 3
     kinds = {f"coco/{kind}_tracking_ap" for kind in ("pos", "id", "both", "det")}
-    results = evaluator.finish(accumulated)
+    results = evaluator.compute(accumulated)
     assert set(results) == {"coco/init_ap", "coco/aggregated_ap", *kinds}
     # Whoever gives the truth is right.
     perfect = {**accumulated, "pos": accumulated["truth"], "init": accumulated["truth_init"]}
-    results = evaluator.finish(perfect)
+    results = evaluator.compute(perfect)
     assert results["coco/pos_tracking_ap"] == results["coco/init_ap"] == pytest.approx(1)
 
 

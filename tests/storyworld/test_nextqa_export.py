@@ -19,7 +19,7 @@ _COUNTS = {"train": 3, "val": 2, "test": 1}
 
 
 def _export(directory, **changes):
-    settings = {"stories": _COUNTS, "style": _STYLE, "size": 32, "fps": 2, "processes": 1, "progress": False}
+    settings = {"counts": _COUNTS, "style": _STYLE, "size": 32, "fps": 2, "processes": 1, "progress": False}
     return export_nextqa(directory, **{**settings, **changes})
 
 
@@ -112,12 +112,12 @@ def test_an_unfinished_world_is_completed(tmp_path):
 
 
 def test_a_world_drawn_in_another_way_is_made_anew(world, tmp_path):
-    directory = _export(tmp_path / "world", stories={"train": 1})
+    directory = _export(tmp_path / "world", counts={"train": 1})
     manifest = json.loads((directory / "manifest.json").read_text())
     (directory / "manifest.json").write_text(json.dumps({**manifest, "fingerprint": "older"}))
     (video,) = directory.rglob("*.mp4")
     video.write_bytes(b"an older picture")
-    _export(directory, stories={"train": 1})
+    _export(directory, counts={"train": 1})
     assert len(video.read_bytes()) > 1000
 
 
@@ -130,9 +130,9 @@ def test_it_never_writes_over_something_else(world, tmp_path):
     with pytest.raises(StoryjaxError, match=r"can't make the folder|holds something else"):
         _export(tmp_path / "train.csv" / "world")
     with pytest.raises(StoryjaxError, match="Did you mean 'train'"):
-        _export(tmp_path / "new", stories={"trian": 1})
+        _export(tmp_path / "new", counts={"trian": 1})
     with pytest.raises(StoryjaxError, match="1 to 1000000 stories, not 0"):
-        _export(tmp_path / "new", stories={"train": 0})
+        _export(tmp_path / "new", counts={"train": 0})
 
 
 def test_processes_render_what_one_renders(tmp_path):

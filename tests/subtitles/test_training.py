@@ -54,11 +54,11 @@ def test_a_step_goes_downhill_and_the_evaluation_gives_numbers(name: str, tmp_pa
     better = jax.jit(loss)(jax.tree.map(lambda leaf, slope: leaf - step * slope, params, gradient))
     assert 0.3e-3 * length < float(value - better) < 3e-3 * length
     evaluator = made.evaluators[0]
-    rows, measure = None, jax.jit(evaluator.measure)
+    rows, measure = None, jax.jit(evaluator.eval_step)
     for part in evaluator.data(StreamSpec(batch_size=4, seed=0)):
         shown = jax.tree.map(jnp.asarray, part)
         rows = evaluator.accumulate(rows, jax.tree.map(np.asarray, measure(params, shown)), part)
-    numbers = evaluator.finish(rows)
+    numbers = evaluator.compute(rows)
     assert all(np.isfinite(number) for number in numbers.values())
     assert all(key.split("/")[0] == name.removeprefix("subtitles_") for key in numbers)
 

@@ -74,7 +74,7 @@ def test_sums_count_requests_by_kind_and_leave_out_padding(
     alignment = Alignment(model, AlignLoss(), MARK)
     batch["record_valid"] = jnp.array([True, False])
     batch["kind"] = jnp.zeros((B, K), jnp.int32).at[0, 2].set(3)
-    sums = jax.jit(alignment.measure)(params, batch)
+    sums = jax.jit(alignment.eval_step)(params, batch)
     expected = np.zeros(len(KINDS))
     expected[[0, 3]] = 2, 1
     np.testing.assert_allclose(sums["requests"], expected)

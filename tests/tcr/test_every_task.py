@@ -188,7 +188,7 @@ def test_what_is_past_the_end_is_not_scored(kind: str) -> None:
         "duration": np.array([10.0]),
     }
     found = np.array([[[Detection(1.0, 2.0, 1.0)], [Detection(0.0, 9.0, 1.0)]]], object)
-    results = evaluator.finish(evaluator.accumulate(None, found, batch))
+    results = evaluator.compute(evaluator.accumulate(None, found, batch))
     assert results["mq/avg_map" if kind == "mq" else "nlq/mr@1"] == 1.0
     assert inside([(1.0, 2.0), (8.0, 12.0), (10.0, 11.0)], 10.0) == [(1.0, 2.0), (8.0, 10.0)]
 
@@ -287,7 +287,7 @@ def score(evaluator, answer) -> dict[str, float]:
         places = range(len(batch["record_valid"]))
         measured = np.stack([np.stack([answer(batch, place)]) for place in places])
         acc = evaluator.accumulate(acc, measured, batch)
-    return evaluator.finish(acc)
+    return evaluator.compute(acc)
 
 
 def test_the_truth_scores_best_and_silence_worst(root: Path, model) -> None:
@@ -367,7 +367,7 @@ def test_moments_are_read_of_the_first_number_whatever_follows(root: Path, model
         QuestionAnswering, "encode", lambda self, *rest, **more: (jnp.zeros((2, 1, 4)), jnp.ones((2, 1), bool), None)
     )
     (evaluator,) = make_source(root, model, "nlq").evaluators()
-    likely = evaluator.measure({"llm": {}}, {"task": jnp.zeros((2, 1), jnp.int32)})
+    likely = evaluator.eval_step({"llm": {}}, {"task": jnp.zeros((2, 1), jnp.int32)})
     assert likely.shape == (2, 1, 20)
     assert (jnp.argmax(likely, axis=-1) == 7).all()
 

@@ -64,7 +64,7 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> ConfigDict:
             "condition_length": 8,
             "prompt_length": 40,
             "eval_questions": 2,
-            "max_broken_share": 0.6,
+            "max_broken_fraction": 0.6,
         }
     )
     config.train = ConfigDict({"steps": 1, "batch_size": 2})

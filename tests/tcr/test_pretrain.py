@@ -32,7 +32,7 @@ def step(objective: Initialisation) -> Callable:
 
 @pytest.fixture(scope="module")
 def measure(objective: Initialisation) -> Callable:
-    return jax.jit(objective.measure)
+    return jax.jit(objective.eval_step)
 
 
 def make_batch(seed: int = 0, b: int = 3, t: int = 2) -> dict:

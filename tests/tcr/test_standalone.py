@@ -248,7 +248,7 @@ def make_config(root: Path, task: str, **more) -> ConfigDict:
         "bins": 16,
         "most_moments": 4,
         "hidden": 16,
-        "max_broken_share": 1.0,
+        "max_broken_fraction": 1.0,
         **more,
     }
     train = {"steps": 2, "batch_size": 2}
@@ -290,8 +290,8 @@ def test_every_head_trains_and_is_scored(root: Path, task: str, more: dict, metr
     (evaluator,) = experiment.evaluators
     acc, stream = None, evaluator.data(spec)
     for batch in stream:
-        out = jax.eval_shape(evaluator.measure, shapes, batch)
+        out = jax.eval_shape(evaluator.eval_step, shapes, batch)
         zeros = jax.tree.map(lambda leaf: np.full(leaf.shape, 0.5, np.float32), out)
         acc = evaluator.accumulate(acc, zeros, batch)
     stream.close()
-    assert metric in evaluator.finish(acc)
+    assert metric in evaluator.compute(acc)

@@ -50,14 +50,14 @@ def test_only_matrices_decay():
 def test_some_parameters_learn_at_a_rate_of_their_own():
     params = {"backbone": {"kernel": jnp.ones((2, 2))}, "head": {"kernel": jnp.ones((2, 2))}}
     updates = []
-    for slow in (None, "backbone/.*"):
-        settings = OptimSettings(learning_rate=0.1, schedule="constant", slow=slow, slow_scale=0.25)
+    for slow in ((), (("backbone/.*", 0.25),)):
+        settings = OptimSettings(learning_rate=0.1, schedule="constant", lr_multipliers=slow)
         optimizer = make_optimizer(settings, 10)
         updates.append(optimizer.update(params, optimizer.init(params), params)[0])
     np.testing.assert_allclose(updates[1]["backbone"]["kernel"], 0.25 * updates[0]["backbone"]["kernel"], rtol=1e-6)
     np.testing.assert_array_equal(updates[1]["head"]["kernel"], updates[0]["head"]["kernel"])
-    with pytest.raises(StoryjaxError, match="slow"):
-        make_optimizer(OptimSettings(slow="("), 10)
+    with pytest.raises(StoryjaxError, match="lr_multipliers"):
+        make_optimizer(OptimSettings(lr_multipliers=(("(", 0.5),)), 10)
 
 
 def test_the_gradient_is_clipped_as_a_whole():

@@ -10,7 +10,7 @@ from jax.sharding import AbstractMesh, PartitionSpec
 from storyjax.core.errors import StoryjaxError
 from storyjax.core.params_io import flatten
 from storyjax.train.mesh import AXES, check_batch_size, make_mesh, parameter_sharding
-from storyjax.train.params import check_given, initialise, merge, partition
+from storyjax.train.params import initialise, merge, partition, validate_params
 from storyjax.train.precision import get_policy
 from storyjax.train.settings import MeshSettings
 
@@ -42,7 +42,7 @@ def test_parameters_of_another_model_are_named():
     abstract = flatten(jax.eval_shape(toy.init, jax.random.key(0)))
     given = {"teacher/kernel": np.zeros((4, 3)), "tutor/kernel": np.zeros(1)}
     with pytest.raises(StoryjaxError) as caught:
-        check_given(given, abstract, {"student/out/kernel"}, "runs/other")
+        validate_params(given, abstract, {"student/out/kernel"}, "runs/other")
     for part in (
         "runs/other",
         "missing: student/out/kernel",

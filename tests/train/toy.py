@@ -94,12 +94,12 @@ def evaluator(hook: Hook | None = None) -> Evaluator:
             share = part(spec)
             yield {"x": x[share], "valid": valid[share]}
 
-    def measure(params: dict[str, Any], batch: dict[str, Any]) -> dict[str, jax.Array]:
+    def eval_step(params: dict[str, Any], batch: dict[str, Any]) -> dict[str, jax.Array]:
         y, target = outputs(params, batch["x"])
         error = jnp.mean(jnp.square(y - target), axis=1) * batch["valid"]
         return {"error": error.sum(), "count": batch["valid"].sum()}
 
-    return summing_evaluator("toy", data, measure, lambda sums: {"toy/mse": sums["error"] / sums["count"]})
+    return summing_evaluator("toy", data, eval_step, lambda sums: {"toy/mse": sums["error"] / sums["count"]})
 
 
 def experiment(

@@ -40,7 +40,7 @@ def say(*words: object) -> None:
 
 
 def install_digests() -> None:
-    save, restore, starting_point = Checkpoints.save, Checkpoints.restore_state, loop.starting_point
+    save, restore, restore_or_init = Checkpoints.save, Checkpoints.restore_state, loop.restore_or_init
 
     def saved(self: Checkpoints, state: object, meta: dict[str, object]) -> None:
         say("saved", int(state.step), digest(state))
@@ -52,7 +52,7 @@ def install_digests() -> None:
         return state
 
     def started(*arguments: object) -> object:
-        start = starting_point(*arguments)
+        start = restore_or_init(*arguments)
         for name, leaf in (
             ("frozen", start.frozen["teacher"]["memory"]),
             ("trainable", start.trainable["student"]["middle"]["kernel"]),
@@ -60,7 +60,7 @@ def install_digests() -> None:
             say(name, [shard.data.shape for shard in leaf.addressable_shards])
         return start
 
-    Checkpoints.save, Checkpoints.restore_state, loop.starting_point = saved, restored, started
+    Checkpoints.save, Checkpoints.restore_state, loop.restore_or_init = saved, restored, started
 
 
 def install(event: str) -> None:

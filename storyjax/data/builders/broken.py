@@ -19,7 +19,13 @@ def name_broken(broken: Sequence[str]) -> None:
 
 
 def report_broken(
-    broken: Sequence[str], total: int, usable: bool, max_broken_share: float, title: str, where: str | Path, what: str
+    broken: Sequence[str],
+    total: int,
+    usable: bool,
+    max_broken_fraction: float,
+    title: str,
+    where: str | Path,
+    what: str,
 ) -> None:
     """Names what is broken.
 
@@ -30,12 +36,12 @@ def report_broken(
         title, where: of the data set, for the message.
 
     Raises:
-        StoryjaxError: nothing is usable, or more than `max_broken_share` of all is broken.
+        StoryjaxError: nothing is usable, or more than `max_broken_fraction` of all is broken.
     """
     name_broken(broken)
-    if not usable or len(broken) / max(1, total) > max_broken_share:
+    if not usable or len(broken) / max(1, total) > max_broken_fraction:
         first = f"; the first: {broken[0]}" if broken else ""
         raise StoryjaxError(
             f"{title} in {where}: {len(broken)} of {total} {what} cannot be used, more than the"
-            f" allowed {max_broken_share:.1%}; complete or mend the data{first}"
+            f" allowed {max_broken_fraction:.1%}; complete or mend the data{first}"
         )

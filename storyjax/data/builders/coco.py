@@ -23,6 +23,7 @@ from storyjax.data.builders.pictures import (
     prepare_pictures,
     usable_box,
 )
+from storyjax.data.builders.prepared import one_split
 
 _NAME = re.compile(r"instances_((train|val|test)\w*)\.json")
 
@@ -33,12 +34,17 @@ class Coco(PicturesBuilder):
     TITLE = "COCO"
     SPLITS = ("train", "val", "test")
 
+    @classmethod
+    def prepare(cls, root: str | Path, cache_dir: str | Path, split: str, **options: Any) -> PictureSource:
+        """Returns a split as a source of records; see `prepare` for the options and errors."""
+        return one_split(prepare(root, cache_dir, **options), split, cls.TITLE)
+
 
 def prepare(
-    manual_dir: str | Path, data_dir: str | Path, *, max_broken_share: float = 0.05
+    manual_dir: str | Path, data_dir: str | Path, *, max_broken_fraction: float = 0.05
 ) -> dict[str, PictureSource]:
     """The splits that are there; see `prepare_pictures`. StoryjaxError says what to get where nothing is."""
-    return prepare_pictures(Coco, read_coco(manual_dir), manual_dir, data_dir, max_broken_share=max_broken_share)
+    return prepare_pictures(Coco, read_coco(manual_dir), manual_dir, data_dir, max_broken_fraction=max_broken_fraction)
 
 
 def read_coco(manual_dir: str | Path) -> PicturesRead:

@@ -23,6 +23,7 @@ from storyjax.data.builders.pictures import (
     prepare_pictures,
     usable_box,
 )
+from storyjax.data.builders.prepared import one_split
 
 
 class CrowdHuman(PicturesBuilder):
@@ -31,13 +32,18 @@ class CrowdHuman(PicturesBuilder):
     TITLE = "CrowdHuman"
     SPLITS = ("train", "val")
 
+    @classmethod
+    def prepare(cls, root: str | Path, cache_dir: str | Path, split: str, **options: Any) -> PictureSource:
+        """Returns a split as a source of records; see `prepare` for the options and errors."""
+        return one_split(prepare(root, cache_dir, **options), split, cls.TITLE)
+
 
 def prepare(
-    manual_dir: str | Path, data_dir: str | Path, *, max_broken_share: float = 0.05
+    manual_dir: str | Path, data_dir: str | Path, *, max_broken_fraction: float = 0.05
 ) -> dict[str, PictureSource]:
     """The splits that are there; see `prepare_pictures`. StoryjaxError says what to get where nothing is."""
     found = read_crowdhuman(manual_dir)
-    return prepare_pictures(CrowdHuman, found, manual_dir, data_dir, max_broken_share=max_broken_share)
+    return prepare_pictures(CrowdHuman, found, manual_dir, data_dir, max_broken_fraction=max_broken_fraction)
 
 
 def read_crowdhuman(manual_dir: str | Path) -> PicturesRead:

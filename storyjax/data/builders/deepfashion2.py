@@ -25,7 +25,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from storyjax.core.errors import StoryjaxError
-from storyjax.data.builders.prepared import PreparedSource, files_fingerprint, prepare_once
+from storyjax.data.builders.prepared import PreparedSource, files_fingerprint, one_split, prepare_once
 from storyjax.data.builders.tables import finite, read_rows
 from storyjax.data.images import read_image
 
@@ -186,9 +186,14 @@ class DeepFashion2(tfds.core.GeneratorBasedBuilder):
                 },
             )
 
+    @classmethod
+    def prepare(cls, root: str | Path, cache_dir: str | Path, split: str, **options: Any) -> PreparedSource:
+        """Returns a split as a source of records; see `prepare` for the options and errors."""
+        return one_split(prepare(root, cache_dir, **options), split, "PerVL-DeepFashion2")
+
 
 def prepare(
-    manual_dir: str | Path, data_dir: str | Path, *, max_broken_share: float = 0.05, captions: str = "short"
+    manual_dir: str | Path, data_dir: str | Path, *, max_broken_fraction: float = 0.05, captions: str = "short"
 ) -> dict[str, PreparedSource]:
     """Both splits as records under `data_dir`: made now, or found there if the files in `manual_dir` are the same.
 
@@ -202,10 +207,10 @@ def prepare(
     root = Path(manual_dir)
     found = read_photographs(root, captions)
     missing = [p for p in found if not p.path.is_file()]
-    if len(missing) > max_broken_share * len(found):
+    if len(missing) > max_broken_fraction * len(found):
         raise StoryjaxError(
             f"{len(missing)} of {len(found)} photographs of PerVL-DeepFashion2 are missing, more than the allowed"
-            f" {max_broken_share:.1%}; the first: {missing[0].path}; {_INSTRUCTIONS}"
+            f" {max_broken_fraction:.1%}; the first: {missing[0].path}; {_INSTRUCTIONS}"
         )
     files = [p.path for p in found if p.path.is_file()]
     version = f"{DeepFashion2.VERSION} {captions}"

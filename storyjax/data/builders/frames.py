@@ -174,7 +174,7 @@ def prepare_frames(
     manual_dir: str | Path,
     data_dir: str | Path,
     *,
-    max_broken_share: float = 0.05,
+    max_broken_fraction: float = 0.05,
 ) -> dict[str, FrameSource]:
     """The splits as records under `data_dir`: made now, or found there if the files are the same. See `prepare_once`.
 
@@ -184,7 +184,7 @@ def prepare_frames(
     frames = sum(len(sequence.images) for sequence in found.sequences)
     total = frames + sum(len(sequence.truth) for sequence in found.sequences) + len(found.broken)
     title, what = builder.TITLE, "frames and rows"
-    report_broken(found.broken, total, frames > 0, max_broken_share, title, manual_dir, what)
+    report_broken(found.broken, total, frames > 0, max_broken_fraction, title, manual_dir, what)
     detectors = tuple(dict.fromkeys(name for sequence in found.sequences for name in sequence.detections))
     folder = prepare_once(
         lambda data: builder(found=found, detectors=detectors, data_dir=data),

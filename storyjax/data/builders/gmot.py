@@ -10,12 +10,14 @@ the model trains on pairs simulated from COCO), and no frame rate in the files: 
 
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from storyjax.core.errors import StoryjaxError
 from storyjax.data.builders.frames import FramesBuilder, FrameSource, SequenceFiles, SequencesRead, prepare_frames
+from storyjax.data.builders.prepared import one_split
 from storyjax.data.mot_text import Rows, rows
 
 FPS = 25.0
@@ -27,10 +29,17 @@ class Gmot40(FramesBuilder):
     TITLE = "GMOT-40"
     SPLITS = ("test",)
 
+    @classmethod
+    def prepare(cls, root: str | Path, cache_dir: str | Path, split: str, **options: Any) -> FrameSource:
+        """Returns a split as a source of records; see `prepare` for the options and errors."""
+        return one_split(prepare(root, cache_dir, **options), split, cls.TITLE)
 
-def prepare(manual_dir: str | Path, data_dir: str | Path, *, max_broken_share: float = 0.05) -> dict[str, FrameSource]:
+
+def prepare(
+    manual_dir: str | Path, data_dir: str | Path, *, max_broken_fraction: float = 0.05
+) -> dict[str, FrameSource]:
     """The split "test", by frame; see `prepare_frames`. StoryjaxError says what to get where nothing is."""
-    return prepare_frames(Gmot40, read_gmot(manual_dir), manual_dir, data_dir, max_broken_share=max_broken_share)
+    return prepare_frames(Gmot40, read_gmot(manual_dir), manual_dir, data_dir, max_broken_fraction=max_broken_fraction)
 
 
 def read_gmot(manual_dir: str | Path) -> SequencesRead:

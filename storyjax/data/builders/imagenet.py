@@ -73,6 +73,11 @@ class Imagenet2012(tfds.core.GeneratorBasedBuilder):
         for name, label, data in pictures:
             yield name, {"file_name": name, "image": io.BytesIO(data), "label": label}
 
+    @classmethod
+    def prepare(cls, root: str | Path, cache_dir: str | Path, split: str, **options: Any) -> "ImagenetSource":
+        """Returns a split as a source of records; see `prepare` for the options and errors."""
+        return prepare(root, cache_dir, split, **options)
+
 
 def train_pictures(path: Path) -> Iterator[tuple[str, str, bytes]]:
     """(file name, class, encoded picture) of the tar of tars. Raises StoryjaxError for one that is cut short."""

@@ -112,6 +112,11 @@ class MediaBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
             path = str(item.path.relative_to(manual_dir))
             yield index, {"media": item.path.read_bytes(), "path": path, **item.labels}
 
+    @classmethod
+    def prepare(cls, root: str | Path, cache_dir: str | Path, split: str, **options: Any) -> "MediaSource":
+        """Returns a split as a source of records; see `prepare` for the options and errors."""
+        return prepare(cls, root, cache_dir, split, **options)
+
 
 class MediaSource:
     """A prepared split, by record: {"media": bytes, "path": str} and the labels, texts or lists of texts.
@@ -161,7 +166,7 @@ def prepare(
     data_dir: str | Path,
     split: str,
     *,
-    max_broken_share: float = 0.05,
+    max_broken_fraction: float = 0.05,
 ) -> MediaSource:
     """The split as records under `data_dir`: made now, or found there if the files in `manual_dir` are the same.
 
@@ -178,7 +183,7 @@ def prepare(
     reading = builder.read(manual_dir, split)
     total = len(reading.items) + len(reading.broken)
     title = f"{builder.TITLE} {split}"
-    report_broken(reading.broken, total, bool(reading.items), max_broken_share, title, manual_dir, "items")
+    report_broken(reading.broken, total, bool(reading.items), max_broken_fraction, title, manual_dir, "items")
     fingerprint = _fingerprint(builder, manual_dir, split, reading)
     summary = Summary(split, fingerprint, len(reading.items), tuple(reading.broken))
     beside = {"labels.json": [item.labels for item in reading.items], "summary.json": asdict(summary)}

@@ -18,6 +18,7 @@ import math
 import re
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -29,6 +30,7 @@ from storyjax.data.builders.frames import (
     SequencesRead,
     prepare_frames,
 )
+from storyjax.data.builders.prepared import one_split
 from storyjax.data.mot_text import Rows, no_rows, read_rows
 
 DETECTORS = ("DPM", "FRCNN", "SDP")
@@ -41,12 +43,22 @@ class Mot17(FramesBuilder):
     TITLE = "MOT17"
     SPLITS = ("train", "held_out", "unseen", "test")
 
+    @classmethod
+    def prepare(cls, root: str | Path, cache_dir: str | Path, split: str, **options: Any) -> FrameSource:
+        """Returns a split as a source of records; see `prepare` for the options and errors."""
+        return one_split(prepare(cls, root, cache_dir, **options), split, cls.TITLE)
+
 
 class Mot20(FramesBuilder):
     """MOT20, one record a frame."""
 
     TITLE = "MOT20"
     SPLITS = ("train", "held_out", "unseen", "test")
+
+    @classmethod
+    def prepare(cls, root: str | Path, cache_dir: str | Path, split: str, **options: Any) -> FrameSource:
+        """Returns a split as a source of records; see `prepare` for the options and errors."""
+        return one_split(prepare(cls, root, cache_dir, **options), split, cls.TITLE)
 
 
 def prepare(
@@ -56,7 +68,7 @@ def prepare(
     *,
     held_out: Iterable[str] = (),
     unseen: Iterable[str] = (),
-    max_broken_share: float = 0.05,
+    max_broken_fraction: float = 0.05,
 ) -> dict[str, FrameSource]:
     """The splits that are there, by frame. `held_out` and `unseen` are patterns as of a shell: "MOT17-09".
 
@@ -65,7 +77,7 @@ def prepare(
             pattern fits nothing, or `data_dir` cannot be written.
     """
     found = read_mot(manual_dir, builder.TITLE, tuple(held_out), tuple(unseen))
-    return prepare_frames(builder, found, manual_dir, data_dir, max_broken_share=max_broken_share)
+    return prepare_frames(builder, found, manual_dir, data_dir, max_broken_fraction=max_broken_fraction)
 
 
 def read_mot(

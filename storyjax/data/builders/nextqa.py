@@ -154,7 +154,7 @@ class NextQA(tfds.core.GeneratorBasedBuilder):
     """The TFDS builder; `prepare` below is the usual way to it.
 
     Splits are those whose table is in manual_dir, or `only`. Records keep the order of the table. What cannot be used
-    is left out and, unless `quiet`, named in the log and held against `max_broken_share`.
+    is left out and, unless `quiet`, named in the log and held against `max_broken_fraction`.
     """
 
     VERSION = tfds.core.Version("1.0.0")
@@ -167,11 +167,11 @@ class NextQA(tfds.core.GeneratorBasedBuilder):
         self,
         *,
         only: tuple[str, ...] | None = None,
-        max_broken_share: float = 0.05,
+        max_broken_fraction: float = 0.05,
         quiet: bool = False,
         **kwargs: Any,
     ):
-        self.only, self.max_broken_share, self.quiet = only, max_broken_share, quiet
+        self.only, self.max_broken_fraction, self.quiet = only, max_broken_fraction, quiet
         super().__init__(**{"file_format": "array_record", **kwargs})
 
     def _info(self) -> tfds.core.DatasetInfo:
@@ -201,7 +201,7 @@ class NextQA(tfds.core.GeneratorBasedBuilder):
     def _generate_examples(self, manual_dir: Path, split: str) -> Iterator[tuple[int, dict[str, Any]]]:
         videos, broken, share = read_annotations(manual_dir, split)
         if not self.quiet:
-            report_broken(broken, share, self.max_broken_share, f"NExT-QA {split} in {manual_dir}")
+            report_broken(broken, share, self.max_broken_fraction, f"NExT-QA {split} in {manual_dir}")
         for index, video in enumerate(videos):
             yield (
                 index,
@@ -216,17 +216,22 @@ class NextQA(tfds.core.GeneratorBasedBuilder):
                 },
             )
 
+    @classmethod
+    def prepare(cls, root: str | Path, cache_dir: str | Path, split: str, **options: Any) -> "NextQASource":
+        """Returns a split as a source of records; see `prepare` for the options and errors."""
+        return prepare(root, cache_dir, split, **options)
 
-def report_broken(broken: list[str], share: float, max_broken_share: float, where: str) -> None:
+
+def report_broken(broken: list[str], share: float, max_broken_fraction: float, where: str) -> None:
     """Names what is left out in the log.
 
     Raises:
-        StoryjaxError: it is more than `max_broken_share` of the questions.
+        StoryjaxError: it is more than `max_broken_fraction` of the questions.
     """
     name_broken(broken)
-    if share > max_broken_share:
+    if share > max_broken_fraction:
         raise StoryjaxError(
-            f"{where}: {share:.1%} of the questions cannot be used, more than the allowed {max_broken_share:.1%};"
+            f"{where}: {share:.1%} of the questions cannot be used, more than the allowed {max_broken_fraction:.1%};"
             f" complete or mend the data; the first of {len(broken)}: {broken[0]}"
         )
 
@@ -283,7 +288,7 @@ class NextQASource:
 
 
 def prepare(
-    manual_dir: str | Path, data_dir: str | Path, split: str, *, max_broken_share: float = 0.05
+    manual_dir: str | Path, data_dir: str | Path, split: str, *, max_broken_fraction: float = 0.05
 ) -> NextQASource:
     """The split as records under `data_dir`: made now, or found there if the files in `manual_dir` are the same.
 
@@ -295,13 +300,13 @@ def prepare(
     """
     manual_dir, root = Path(manual_dir), Path(data_dir) / "nextqa"
     videos, broken, share = read_annotations(manual_dir, split)
-    report_broken(broken, share, max_broken_share, f"NExT-QA {split} in {manual_dir}")
+    report_broken(broken, share, max_broken_fraction, f"NExT-QA {split} in {manual_dir}")
     fingerprint = _fingerprint(manual_dir, split, videos, broken)
     counts = tuple(len(video.answer) for video in videos)
     summary = Summary(split, fingerprint, tuple(video.video_id for video in videos), counts, tuple(broken))
     folder = prepare_once(
         # What cannot be used has been reported already, with its share.
-        lambda data: NextQA(data_dir=data, only=(split,), max_broken_share=1.0, quiet=True),
+        lambda data: NextQA(data_dir=data, only=(split,), max_broken_fraction=1.0, quiet=True),
         manual_dir,
         root,
         fingerprint,

@@ -125,7 +125,7 @@ def prepare_pictures(
     manual_dir: str | Path,
     data_dir: str | Path,
     *,
-    max_broken_share: float = 0.05,
+    max_broken_fraction: float = 0.05,
 ) -> dict[str, PictureSource]:
     """The splits as records under `data_dir`: made now, or found there if the files are the same. See `prepare_once`.
 
@@ -134,7 +134,7 @@ def prepare_pictures(
     """
     total = len(found.pictures) + sum(len(p.boxes) for p in found.pictures) + len(found.broken)
     title, what = builder.TITLE, "pictures and boxes"
-    report_broken(found.broken, total, bool(found.pictures), max_broken_share, title, manual_dir, what)
+    report_broken(found.broken, total, bool(found.pictures), max_broken_fraction, title, manual_dir, what)
     root = Path(manual_dir)
     digest = hashlib.sha256(f"{builder.__name__} {builder.VERSION} {found.categories}".encode())
     for picture in found.pictures:

@@ -18,6 +18,7 @@ from typing import Any
 
 import tensorflow_datasets as tfds
 
+from storyjax.core.config import choose
 from storyjax.core.errors import StoryjaxError
 
 _LOG = logging.getLogger(__name__)
@@ -144,3 +145,8 @@ def decoded(record: dict[str, Any]) -> dict[str, Any]:
     return {
         key: value.decode() if isinstance(value, bytes) and key not in MEDIA else value for key, value in record.items()
     }
+
+
+def one_split(splits: Mapping[str, Any], split: str, title: str) -> Any:
+    """Returns one of the prepared splits of a data set; StoryjaxError, naming those there are, where it is not one."""
+    return splits[choose(split, splits, f"the split of {title}")]

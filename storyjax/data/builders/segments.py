@@ -261,6 +261,11 @@ class SegmentBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
                 },
             )
 
+    @classmethod
+    def prepare(cls, root: str | Path, cache_dir: str | Path, split: str, **options: Any) -> "SegmentSource":
+        """Returns a split as a source of records; see `prepare_segments` for the options and errors."""
+        return prepare_segments(cls, root, cache_dir, split, **options)
+
 
 def usable(found: Found) -> list[Film]:
     """The films that have any annotation left, in the order in which they were met."""
@@ -309,7 +314,7 @@ def prepare_segments(
     manual_dir: str | Path,
     data_dir: str | Path,
     split: str,
-    max_broken_share: float | None = None,
+    max_broken_fraction: float | None = None,
     **options: Any,
 ) -> SegmentSource:
     """The split as records under `data_dir`: made now, or found there if the files in `manual_dir` are the same.
@@ -329,7 +334,7 @@ def prepare_segments(
         _LOG.warning("left out: %s", line)
     if len(found.broken) > _SHOWN:
         _LOG.warning("left out: %d more", len(found.broken) - _SHOWN)
-    allowed = builder.BROKEN_SHARE if max_broken_share is None else max_broken_share
+    allowed = builder.BROKEN_SHARE if max_broken_fraction is None else max_broken_fraction
     share = found.lost / max(found.rows, 1)
     if found.broken and share > allowed:
         raise StoryjaxError(

@@ -16,6 +16,7 @@ from storyjax.core.errors import StoryjaxError
 from storyjax.data.builders.coco import read_json
 from storyjax.data.builders.frames import FramesBuilder, FrameSource, SequenceFiles, SequencesRead, prepare_frames
 from storyjax.data.builders.pictures import usable_box
+from storyjax.data.builders.prepared import one_split
 from storyjax.data.mot_text import rows
 
 FPS = 1.0
@@ -28,9 +29,14 @@ class Tao(FramesBuilder):
     TITLE = "TAO"
     SPLITS = ("train", "validation")
 
+    @classmethod
+    def prepare(cls, root: str | Path, cache_dir: str | Path, split: str, **options: Any) -> FrameSource:
+        """Returns a split as a source of records; see `prepare` for the options and errors."""
+        return one_split(prepare(root, cache_dir, **options), split, cls.TITLE)
+
 
 def prepare(
-    manual_dir: str | Path, data_dir: str | Path, *, only: str | None = None, max_broken_share: float = 0.05
+    manual_dir: str | Path, data_dir: str | Path, *, only: str | None = None, max_broken_fraction: float = 0.05
 ) -> dict[str, FrameSource]:
     """The splits that are there, by frame; see `prepare_frames`. `only` keeps one category ("person": TAO-person).
 
@@ -38,7 +44,9 @@ def prepare(
         StoryjaxError: the data set is not there (what to get and where to put it), has no such category, too much of it
             is unusable, or `data_dir` cannot be written.
     """
-    return prepare_frames(Tao, read_tao(manual_dir, only), manual_dir, data_dir, max_broken_share=max_broken_share)
+    return prepare_frames(
+        Tao, read_tao(manual_dir, only), manual_dir, data_dir, max_broken_fraction=max_broken_fraction
+    )
 
 
 def read_tao(manual_dir: str | Path, only: str | None = None) -> SequencesRead:

@@ -23,7 +23,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from storyjax.core.errors import StoryjaxError
-from storyjax.data.builders.prepared import PreparedSource, files_fingerprint, prepare_once
+from storyjax.data.builders.prepared import PreparedSource, files_fingerprint, one_split, prepare_once
 from storyjax.data.builders.tables import read_rows
 
 SEGMENT_COLUMNS = ("segment_id", "is_anchor", "instance_name", "video_id", "query")
@@ -148,6 +148,11 @@ class ThisIsMy(tfds.core.GeneratorBasedBuilder):
                 },
             )
 
+    @classmethod
+    def prepare(cls, root: str | Path, cache_dir: str | Path, split: str, **options: Any) -> PreparedSource:
+        """Returns a split as a source of records; see `prepare` for the options and errors."""
+        return one_split(prepare(root, cache_dir, **options), split, "this-is-my")
+
 
 def read_boxes(path: Path) -> dict[str, list[list[float]]]:
     """{key: [[left, top, right, bottom], ...]}, shares of the picture; empty where there is no such file.
@@ -168,7 +173,7 @@ def read_boxes(path: Path) -> dict[str, list[list[float]]]:
 
 
 def prepare(
-    manual_dir: str | Path, data_dir: str | Path, *, max_broken_share: float = 0.05
+    manual_dir: str | Path, data_dir: str | Path, *, max_broken_fraction: float = 0.05
 ) -> dict[str, PreparedSource]:
     """All splits as records under `data_dir`: made now, or found there if the files in `manual_dir` are the same.
 
@@ -181,10 +186,10 @@ def prepare(
     root = Path(manual_dir)
     segments = read_segments(root)
     missing = [s for s in segments if not s.path.is_file()]
-    if len(missing) > max_broken_share * len(segments):
+    if len(missing) > max_broken_fraction * len(segments):
         raise StoryjaxError(
             f"{len(missing)} of {len(segments)} segments of this-is-my have no file, more than the allowed"
-            f" {max_broken_share:.1%}; the first: {missing[0].path}; {_INSTRUCTIONS}"
+            f" {max_broken_fraction:.1%}; the first: {missing[0].path}; {_INSTRUCTIONS}"
         )
     read = [path for path in (*annotation_files(root), root / "boxes.json") if path.exists()]
     files = [s.path for s in segments if s.path.is_file()]

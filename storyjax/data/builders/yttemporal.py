@@ -12,7 +12,7 @@ The ids are the published ones; sentences come from YouTube's own recognition or
 published, so the plain one above is read. With a `duration` sentences past the video's end are left out; without it
 that end is found out when the video is decoded. Of a corpus so large many videos cannot be had any more: videos,
 sentences and lines that are missing or broken are counted and named, and half of all may be missing unless
-`max_broken_share` says otherwise.
+`max_broken_fraction` says otherwise.
 """
 
 import json

@@ -34,22 +34,22 @@ _FIRST_SEED = 100_000_000  # beyond the seeds of the footage that towers are tra
 
 def export_nextqa(
     directory: str | Path,
-    stories: Mapping[str, int] | None = None,
+    counts: Mapping[str, int] | None = None,
     seed: int = 0,
     style: StoryStyle | None = None,
     size: int = 96,
     fps: int = 4,
-    processes: int | None = 2,
+    processes: int | None = None,
     progress: bool = True,
 ) -> Path:
-    """Writes a world of `stories` (split -> how many) into a directory, and returns the directory.
+    """Writes a world of `counts` (split -> how many stories) into a directory, and returns the directory.
 
     Splits and seeds have no story in common. A world that is there already is left as it is; one whose making was cut
     short is completed; one that this version would tell or draw in another way is made anew. Raises StoryjaxError where
     the directory holds something else.
     """
     directory = Path(directory)
-    counts = dict(STORIES if stories is None else stories)
+    counts = dict(STORIES if counts is None else counts)
     _check(counts)
     style = style or StoryStyle()
     parameters = {"stories": counts, "seed": seed, "style": asdict(style), "size": size, "fps": fps}

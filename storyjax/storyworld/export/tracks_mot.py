@@ -18,6 +18,7 @@ import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -175,6 +176,16 @@ def imitate(
 def _detection_lines(sequence: Sequence, truths: list[Truth], detector: str) -> Iterator[str]:
     for number, (left, top, width, height), score in imitate(detector, sequence, truths):
         yield f"{number},-1,{left + 1:.2f},{top + 1:.2f},{width:.2f},{height:.2f},{score:.4f}\n"
+
+
+def export_mot17(directory: str | Path, **arguments: Any) -> Path:
+    """`export_mot` as MOT17 is laid out: every sequence with the detections of three detectors."""
+    return export_mot(directory, **arguments)
+
+
+def export_mot20(directory: str | Path, **arguments: Any) -> Path:
+    """`export_mot` as MOT20 is laid out: one detector."""
+    return export_mot(directory, **{"detectors": ("FRCNN",), "name": "StoryWorld20", **arguments})
 
 
 def export_gmot(directory: str | Path, counts: Mapping[str, int] | None = None, seed: int = 0) -> Path:

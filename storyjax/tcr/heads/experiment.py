@@ -103,7 +103,7 @@ class HeadData:
     tune: bool = False
     classes: int = 400
     hidden: int = 512
-    max_broken_share: float | None = None
+    max_broken_fraction: float | None = None
     workers: int = 0
 
 
@@ -187,7 +187,7 @@ class Standalone:
         real = batch["valid"].reshape(-1) if self.pretrained else jnp.ones(losses.shape, bool)
         return jnp.sum(losses * real) / jnp.maximum(jnp.sum(real), 1), {}
 
-    def measure(self, params: Params, batch: Batch) -> Any:
+    def eval_step(self, params: Params, batch: Batch) -> Any:
         """Sums of the task's metric; of moments and queries, what `detect` makes detections of."""
         out = self.out(params, batch)
         if self.data.task == "recognition":
@@ -250,7 +250,7 @@ def _span_experiment(config: ConfigDict, data: HeadData, model: VideoLanguageMod
         condition_length=data.condition_length,
         prompt_length=1,
         target_length=1,
-        max_broken_share=data.max_broken_share,
+        max_broken_fraction=data.max_broken_fraction,
         workers=data.workers,
     )
     tokenizer = functools.cache(lambda: make_tokenizer(config.model))
@@ -270,7 +270,7 @@ def _span_experiment(config: ConfigDict, data: HeadData, model: VideoLanguageMod
     evaluator = timed(
         name,
         lambda spec: eval_stream(groups(), load(False), spec, **source.streams()),
-        head.measure,
+        head.eval_step,
         asked,
         kind,
         detect,
@@ -337,7 +337,7 @@ def build(config: ConfigDict) -> Experiment:
             place, stories, of, kind = data.clips_dir or data.manual_dir, data.clips_storyworld, Kinetics400, "kinetics"
         if stories is not None:
             EXPORTS[kind](place, stories)
-        return prepare_segments(of, place, data.data_dir, split, data.max_broken_share)
+        return prepare_segments(of, place, data.data_dir, split, data.max_broken_fraction)
 
     @functools.cache
     def tower() -> Tower:
@@ -368,7 +368,7 @@ def build(config: ConfigDict) -> Experiment:
             return RepetitionLoader(clips(data.train, True), data.frames, data.most_count, data.fps, data.movement)
         return CountLoader(clips(split), data.frames)
 
-    streams = {"max_broken_share": 0.05 if data.max_broken_share is None else data.max_broken_share}
+    streams = {"max_broken_fraction": 0.05 if data.max_broken_fraction is None else data.max_broken_fraction}
     streams["workers"] = data.workers
 
     def train_data(spec: StreamSpec) -> Stream:
@@ -391,7 +391,7 @@ def build(config: ConfigDict) -> Experiment:
         config,
         head,
         Task(name, train_data, head.loss),
-        summing_evaluator(name, eval_data, head.measure, finish),
+        summing_evaluator(name, eval_data, head.eval_step, finish),
         "head/.*" if head.reads_frames else "(tcr|head)/.*",
         lambda: len(records(data.train, data.task == "counting")),
     )

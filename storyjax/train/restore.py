@@ -1,0 +1,110 @@
+"""From the name of a trained model to its config and parameters: what every predictor loads with.
+
+A place is a run's workdir, a folder with config.json and model.safetensors, or "shipped:NAME", a model that comes with
+the package. Its config may have been written by an earlier version (storyjax/core/renames.py).
+"""
+
+import json
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from ml_collections import ConfigDict
+
+from storyjax.core.errors import StoryjaxError
+from storyjax.core.params_io import flatten, unflatten, weights_folder
+from storyjax.core.renames import modernise
+from storyjax.train.checkpoint import load_trainable
+from storyjax.train.experiment import Params
+from storyjax.train.params import partition, validate_params
+from storyjax.train.precision import Policy, get_policy
+
+
+@dataclass(frozen=True)
+class TrainedModel:
+    """A trained model on disk.
+
+    Attributes:
+        source: what it was asked for by, for messages.
+        folder: where it lies.
+        config: of the run, with today's names; sections that a shipped model leaves out are empty.
+        policy: the precision that it computes and lies in memory with.
+    """
+
+    source: str
+    folder: Path
+    config: ConfigDict
+    policy: Policy
+
+    def parameters(self, init: Callable[[jax.Array], Params], trainable: str, pretrained: Mapping[str, Any]) -> Params:
+        """Returns the whole parameter tree, on the default device.
+
+        Args:
+            init: of the model, traced only.
+            trainable: the pattern of the parameters that training changes; they stay float32 under every policy.
+            pretrained: the frozen networks' parameters by path ("vision/..."), read where they are needed.
+
+        Raises:
+            StoryjaxError: parameters are missing, unknown or of another shape; the message lists them.
+        """
+        tree = jax.eval_shape(init, jax.random.key(0))
+        abstract, trains = flatten(tree), flatten(partition(tree, trainable)[0])
+        given = dict(pretrained) | load_trainable(self.folder)
+        validate_params(given, abstract, set(abstract), self.source)
+        return unflatten(
+            {
+                path: jnp.asarray(
+                    np.asarray(given[path]), self.policy.parameter_dtype(leaf.dtype, trains=path in trains, path=path)
+                )
+                for path, leaf in abstract.items()
+            }
+        )
+
+
+def open_trained(
+    place: str | os.PathLike[str] | None,
+    *,
+    default: str,
+    chapter: str,
+    experiments: tuple[str, ...],
+    parts: tuple[str, ...],
+    precision: str | None = None,
+) -> TrainedModel:
+    """Returns the trained model at `place`; nothing but its config is read.
+
+    Args:
+        place: see the module; None stands for `default`.
+        default: the model that comes with the package.
+        chapter: what the model should be, for messages: "TCR".
+        experiments: the values of `config.experiment` that the caller can use.
+        parts: keys that the model's section has; a config without `experiment` is known by them.
+        precision: the name of a policy instead of the config's own.
+
+    Raises:
+        StoryjaxError: there is no config.json at `place`, it cannot be read, or it is of another experiment.
+    """
+    source = str(default if place is None else place)
+    folder = weights_folder(source)
+    folder = folder.parent if folder.suffix == ".safetensors" else folder
+    path = folder / "config.json"
+    try:
+        stored = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise StoryjaxError(
+            f"{source} is no trained {chapter}: {path} cannot be read ({error}); name a run's workdir or '{default}'"
+        ) from error
+    stored = modernise(stored)
+    if isinstance(stored, dict) and "model" not in stored:  # some shipped models say the model alone
+        stored = {"model": stored}
+    model = stored.get("model") if isinstance(stored, dict) else None
+    named = stored.get("experiment", experiments[0]) if isinstance(stored, dict) else None
+    if not isinstance(model, dict) or named not in experiments or not set(parts) <= set(model):
+        what = named if named not in experiments else "a model of " + (", ".join(model or ()) or "no parts")
+        raise StoryjaxError(f"{source} holds {what}, which is not a {chapter}; name a run's workdir or '{default}'")
+    config = ConfigDict({"data": {}, **stored})
+    return TrainedModel(source, folder, config, get_policy(precision or config.get("precision", "float32")))
