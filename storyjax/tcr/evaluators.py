@@ -303,7 +303,7 @@ _HEADLINES = {"mq": ("avg_map", "recall_1x_0.5"), "nlq": ("mr@1", "mr@5")}
 def timed(
     name: str,
     data: Data,
-    measure: Callable[[Params, Batch], Array],
+    eval_step: Callable[[Params, Batch], Array],
     asked: Asked,
     kind: str,
     detect: Callable[[np.ndarray, float], list[Detection]] = detections,
