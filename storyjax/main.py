@@ -1,4 +1,7 @@
-"""Trains and evaluates: `python -m storyjax.main --config=configs/X.py[:variant] --workdir=DIR`. `--help` tells."""
+"""Training and evaluation: `python -m storyjax.main --config=configs/X.py[:variant] --workdir=DIR`.
+
+`storyjax train` and `storyjax eval` are the same thing.
+"""
 
 import os
 import sys
@@ -6,48 +9,52 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from storyjax.core.errors import StoryjaxError, nearest
+from storyjax.core.runtime import prepare_runtime
 
+PROGRAM = "python -m storyjax.main"
 HELP = """\
-usage: python -m storyjax.main --config=FILE[:VARIANT] --workdir=DIR [--mode=MODE] [--config.KEY=VALUE ...]
+usage: {program} --config=CONFIG[:VARIANT] --workdir=DIR [--config.KEY=VALUE ...]
 
 Trains an experiment, evaluates it and writes the results to DIR/results.json.
 
-  --config=FILE[:VARIANT]  a file of configs/; variants are "paper" (the default: the thesis's recipe at full size) and
-                           "embedded" (the same code, small, on StoryWorld), and what else its docstring names
-  --workdir=DIR            the run's folder, made if need be: config.json, checkpoints/, metrics.jsonl (one line per
-                           logged step), TensorBoard event files, results.json
-  --mode=train             trains, then evaluates (the default)
-  --mode=eval              evaluates DIR's latest checkpoint, or where there is none, the weights that a run starts from
-  --config.KEY=VALUE       changes one value of the config: --config.train.steps=100 --config.optim.learning_rate=3e-4
-  --progress=false         shows no progress bar
-  --help                   shows this; with --config, also every key of that config and its value
+  --config=CONFIG[:VARIANT]  the name of a config ("tcr_nextqa") or the path of a file; variants are "paper" (the
+                             default: the thesis's recipe at full size), "embedded" (the same code, small, on
+                             StoryWorld), and others that its docstring names
+  --workdir=DIR              the run's folder, made if need be: config.json, checkpoints/, metrics.jsonl (one line per
+                             logged step), TensorBoard event files, results.json
+  --mode=train               trains, then evaluates (the default)
+  --mode=eval                evaluates DIR's latest checkpoint; without one, the weights that a run starts from
+  --config.KEY=VALUE         sets a value of the config: --config.train.steps=100 --config.optim.learning_rate=3e-4
+  --progress=false           shows no progress bar
+  --help                     shows this; with --config, also every key of that config and its value
 
-A run that is stopped, in whatever way, goes on where it was when the same command is given again; the parameters at the
-end are bit for bit those of a run that was never stopped. SIGTERM saves the state first.
+A run that is stopped, in whatever way, resumes when the same command is given again; the parameters at the end are bit
+for bit those of a run that was never stopped. SIGTERM saves the state first.
 
 A run starts from its own latest checkpoint; else from config.init.checkpoint (another run's workdir, or safetensors);
 else from the weights that its config imports; else from scratch.
 
 Example, two CPU cores:
-  python -m storyjax.main --config=configs/tcr_nextqa.py:embedded --workdir=runs/tcr --config.train.steps=20
+  {program} --config=tcr_nextqa:embedded --workdir=runs/tcr --config.train.steps=20
 """
 FLAGS = ("config", "workdir", "mode", "progress")
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None, program: str = PROGRAM) -> int:
     """Runs the command line `argv` (default: the process's) and returns its exit code.
 
-    0: done, or stopped by SIGTERM with the state saved. 2: something a person can mend, told in one line. 130: Ctrl-C.
+    0: done, or stopped by SIGTERM with the state saved. 2: an error that a person can fix, in one line. 130: Ctrl-C.
+    `program` is what the command is called in help and messages.
     """
     try:
-        return _main(list(sys.argv[1:] if argv is None else argv))
+        return _main(list(sys.argv[1:] if argv is None else argv), program)
     except StoryjaxError as error:
         return _fail(str(error), error.exit_code)
     except OSError as error:
         where = f": {error.filename}" if error.filename else ""
         return _fail(f"{error.strerror or error}{where}", StoryjaxError.exit_code)
     except KeyboardInterrupt:
-        return _fail("interrupted; the same command goes on from the latest checkpoint", 130)
+        return _fail("interrupted; the same command resumes from the latest checkpoint", 130)
 
 
 def _fail(line: str, code: int) -> int:
@@ -66,16 +73,17 @@ def leave(code: int) -> NoReturn:
     sys.exit(0)
 
 
-def _main(argv: list[str]) -> int:
+def _main(argv: list[str], program: str) -> int:
     flags, overrides, wants_help = _parse(argv)
     if wants_help:
-        print(HELP, end="")
+        print(HELP.format(program=program), end="")
         if "config" not in flags:
             return 0
     for name in ("config", "workdir"):
         if name not in flags and not wants_help:
-            raise StoryjaxError(f"--{name} is missing; --help tells what it is.")
+            raise StoryjaxError(f"--{name} is missing; see --help.")
 
+    prepare_runtime()
     # From here on the imports take a second or two, which neither --help nor a slip in the command should wait for.
     from storyjax.core.config import load_config, override
     from storyjax.train.settings import CHAPTER_SECTIONS, complete, read_settings

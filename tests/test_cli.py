@@ -12,6 +12,7 @@ import tiny_tcr
 from PIL import Image
 
 from storyjax.cli.main import run
+from storyjax.core.config import load_config
 from storyjax.storyworld.export.nextqa import COLUMNS
 from storyjax.tcr import predict
 
@@ -82,7 +83,7 @@ def test_every_command_has_examples(command: str, capsys) -> None:
 
 def test_version_and_list(capsys) -> None:
     assert run(["--version"]) == 0
-    assert capsys.readouterr().out == "storyjax 0.1.0\n"
+    assert capsys.readouterr().out == "storyjax 0.2.0\n"
     assert run(["reproduce", "--list"]) == 0
     assert "3.6a" in capsys.readouterr().out
 
@@ -171,3 +172,24 @@ def test_writes_storyworld(tmp_path: pathlib.Path, capsys) -> None:
     assert f"3 stories in {out}" in capsys.readouterr().out
     assert (out / "test.csv").read_text().splitlines()[0] == ",".join(COLUMNS)
     assert len(list(out.glob("NExTVideo/*/*.mp4"))) == 3
+
+
+def test_train_and_eval_are_the_main_program(capsys, tmp_path) -> None:
+    assert run(["train", "tcr_nextqa:embedded", "--help"]) == 0
+    out = capsys.readouterr().out
+    assert "usage: storyjax train --config" in out
+    assert "The keys of tcr_nextqa:embedded" in out
+    assert run(["eval", "tcr_nextqa:embedded", f"--workdir={tmp_path}", "--config.optim.slow=x"]) == 2
+    assert "config.optim.slow is called config.optim.lr_multipliers now" in capsys.readouterr().err
+    assert run(["train", "tcr_nextq", f"--workdir={tmp_path}"]) == 2
+    assert "no file tcr_nextq. Did you mean 'tcr_nextqa'?" in capsys.readouterr().err
+
+
+def test_a_config_is_found_by_its_name_anywhere(tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    by_name, by_path = load_config("tcr_nextqa:embedded"), load_config("configs/tcr_nextqa.py:embedded")
+    assert by_name.to_dict() == by_path.to_dict()
+    (tmp_path / "tcr_nextqa.py").write_text(
+        "from ml_collections import ConfigDict\ndef get_config(): return ConfigDict({'a': 1})"
+    )
+    assert load_config("tcr_nextqa.py").to_dict() == {"a": 1}  # a file that is there goes first

@@ -1,4 +1,4 @@
-"""The `storyjax` command, for people: `storyjax --help` tells what it can do.
+"""The `storyjax` command: `storyjax --help` lists what it can do.
 
 Whatever takes long to import is imported by the subcommand that needs it, so that help and slips answer at once.
 """
@@ -11,25 +11,31 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 import storyjax
-from storyjax.cli import ask, data, find, plan, reproduce, subtitle, track, weights
+from storyjax.cli import ask, data, find, plan, reproduce, subtitle, track, train, weights
 from storyjax.core.errors import StoryjaxError, nearest
+from storyjax.core.runtime import prepare_runtime
 from storyjax.main import leave
 
 ABOUT = """\
-Understands stories in videos: ask questions about them, find people and things in them, and check what the thesis
-claims.
+Understands stories in videos: answers questions about them, tracks, finds people and things, and writes subtitles that
+name the speaker. Trains and measures the systems that do so.
 
-  storyjax ask VIDEO "question"        answers a question about a video
-  storyjax track VIDEO_OR_FOLDER       follows everything that moves, of whatever kind
-  storyjax find "An image of <NAME>"   finds whom or what you enrolled from photos in a folder of videos and images
-  storyjax subtitle VIDEO --cast FILE  writes subtitles that name who speaks
-  storyjax reproduce TABLE             makes a table of the thesis on StoryWorld and tells which claims hold
-  storyjax data storyworld --out DIR   writes a world of small videos with questions, to train and test on
-  storyjax import MODEL --from PLACE   makes published weights (BLIP-2, T5, CLIP, SigLIP) ours
-  storyjax export RUN --to FORMAT      makes a trained model a file for other programs
-  storyjax plan --topology TPU ...     tells, without any TPU, whether a run fits one and how many frames do
+  storyjax ask VIDEO "question"          answers a question about a video
+  storyjax track VIDEO_OR_FOLDER         tracks everything that moves, of whatever kind
+  storyjax find "An image of <NAME>"     finds people and things that were enrolled from photos, in videos and images
+  storyjax subtitle VIDEO --cast FILE    writes subtitles that name who speaks
 
-`storyjax COMMAND --help` explains each with examples. Training is `python -m storyjax.main --help`.
+  storyjax train CONFIG --workdir DIR    trains an experiment and evaluates it
+  storyjax eval CONFIG --workdir DIR     evaluates a run
+  storyjax plan --topology TPU ...       shows, without any TPU, whether a run fits one, and how many frames do
+  storyjax reproduce TABLE               measures a table of the thesis on StoryWorld, and whether its claims hold
+
+  storyjax data storyworld --out DIR     writes a world of small videos with questions, to train and test on
+  storyjax import MODEL --from PLACE     imports published weights (BLIP-2, T5, CLIP, SigLIP ...)
+  storyjax export RUN --to FORMAT        exports a trained model for other programs
+
+`storyjax COMMAND --help` explains each with examples. Compiled programs are kept in the user's cache folder, so that a
+command starts faster the second time: STORYJAX_CACHE=DIR moves them, STORYJAX_CACHE=off keeps none.
 """
 
 
@@ -44,7 +50,7 @@ def main() -> NoReturn:
 def run(argv: Sequence[str]) -> int:
     """Runs a command line and returns its exit code.
 
-    0: done, or stopped by SIGTERM with the state saved. 2: something a person can mend, told in one line. 130: Ctrl-C.
+    0: done, or stopped by SIGTERM with the state saved. 2: an error that a person can fix, in one line. 130: Ctrl-C.
     """
     try:
         return _run(list(argv))
@@ -91,7 +97,7 @@ def _parser() -> tuple[_Parser, dict[str, _Parser]]:
     commands = parser.add_subparsers(dest="command", prog="storyjax", metavar="COMMAND", help=argparse.SUPPRESS)
     made: dict[str, _Parser] = {}
 
-    for module in (ask, track, find, subtitle, reproduce, plan, data, weights):
+    for module in (ask, track, find, subtitle, train, plan, reproduce, data, weights):
         module.add(commands, made)
     return parser, made
 
@@ -114,6 +120,8 @@ def _run(argv: list[str]) -> int:
     names = [name for name in made if " " not in name]
     if argv and not argv[0].startswith("-") and argv[0] not in made:
         raise StoryjaxError(f"there is no command '{argv[0]}'.{nearest(argv[0], names)} Known: {', '.join(names)}.")
+    if argv and argv[0] in train.COMMANDS:
+        return train.run(argv)
     try:
         arguments, extra = parser.parse_known_args(argv)
     except SystemExit as done:  # --help and --version
@@ -127,6 +135,7 @@ def _run(argv: list[str]) -> int:
     if arguments.command is None:
         parser.print_help()
         return 0
+    prepare_runtime()
     return arguments.act(arguments)
 
 

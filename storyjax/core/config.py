@@ -119,14 +119,16 @@ def _spell(hint: Any) -> str:
 
 
 def load_config(spec: str) -> ConfigDict:
-    """The config that `path/to/config.py[:variant]` names: the file's `get_config(variant)`.
+    """Returns the config that `FILE[:VARIANT]` or `NAME[:VARIANT]` names: that of the file's `get_config(variant)`.
 
-    A file may list its variants in `VARIANTS`; an unknown one is then named before `get_config` is called.
+    NAME is that of a config of storyjax ("tcr_nextqa"). A file may list its variants in `VARIANTS`; an unknown one is
+    then named before `get_config` is called.
+
+    Raises:
+        StoryjaxError: there is no such file, name or variant, or the file is no config.
     """
-    path, _, variant = spec.partition(":")
-    if not pathlib.Path(path).is_file():
-        siblings = [str(other) for other in pathlib.Path(path).parent.glob("*.py")]
-        raise StoryjaxError(f"--config: there is no file {path}.{nearest(path, siblings)}")
+    named, _, variant = spec.partition(":")
+    path = _config_file(named)
     module_spec = importlib.util.spec_from_file_location(f"storyjax_config_{pathlib.Path(path).stem}", path)
     if module_spec is None or module_spec.loader is None:
         raise StoryjaxError(f"--config: {path} is not a Python file.")
@@ -139,6 +141,25 @@ def load_config(spec: str) -> ConfigDict:
     if hasattr(module, "VARIANTS"):
         choose(variant, module.VARIANTS, f"variant of {path}")
     return module.get_config(variant)
+
+
+def config_folder() -> pathlib.Path:
+    """Returns the folder of the configs that come with storyjax: in the package, or beside it in a clone."""
+    package = pathlib.Path(__file__).parents[1]
+    inside = package / "configs"
+    return inside if inside.is_dir() else package.parent / "configs"
+
+
+def _config_file(named: str) -> str:
+    """The path of a config that is named by its path or by its name alone."""
+    if pathlib.Path(named).is_file():
+        return named
+    folder, name = str(pathlib.PurePath(named).parent), pathlib.PurePath(named).stem
+    if folder in (".", "configs") and (known := config_folder() / f"{name}.py").is_file():
+        return str(known)
+    siblings = [str(other) for other in pathlib.Path(named).parent.glob("*.py")]
+    known_names = [other.stem for other in config_folder().glob("*.py")]
+    raise StoryjaxError(f"--config: there is no file {named}.{nearest(named, siblings) or nearest(name, known_names)}")
 
 
 def override(config: ConfigDict, key: str, text: str, open_sections: Collection[str] = ()) -> None:

@@ -120,9 +120,7 @@ def _run_missing(jobs: list[_Job], progress: bool) -> None:
 
 def make_config(variant: Variant, seed: int, more: Overrides = ()) -> ConfigDict:
     """The config of a run, every key of the loop spelt out."""
-    path = Path(variant.config.partition(":")[0])
-    spec = variant.config if path.exists() else str(Path(__file__).parents[2] / variant.config)
-    config = complete(load_config(spec))
+    config = complete(load_config(variant.config))
     for key, value in (*variant.overrides, *more, ("seed", seed)):
         *sections, last = key.split(".")
         section = config

@@ -6,7 +6,7 @@ the package. Its config may have been written by an earlier version (storyjax/co
 
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -89,22 +89,60 @@ def open_trained(
         StoryjaxError: there is no config.json at `place`, it cannot be read, or it is of another experiment.
     """
     source = str(default if place is None else place)
-    folder = weights_folder(source)
-    folder = folder.parent if folder.suffix == ".safetensors" else folder
-    path = folder / "config.json"
-    try:
-        stored = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError) as error:
-        raise StoryjaxError(
-            f"{source} is no trained {chapter}: {path} cannot be read ({error}); name a run's workdir or '{default}'"
-        ) from error
-    stored = modernise(stored)
-    if isinstance(stored, dict) and "model" not in stored:  # some shipped models say the model alone
-        stored = {"model": stored}
-    model = stored.get("model") if isinstance(stored, dict) else None
-    named = stored.get("experiment", experiments[0]) if isinstance(stored, dict) else None
+    stored = read_config(source, chapter, f"'{default}'")
+    model, named = stored["model"], stored.get("experiment", experiments[0])
     if not isinstance(model, dict) or named not in experiments or not set(parts) <= set(model):
         what = named if named not in experiments else "a model of " + (", ".join(model or ()) or "no parts")
         raise StoryjaxError(f"{source} holds {what}, which is not a {chapter}; name a run's workdir or '{default}'")
     config = ConfigDict({"data": {}, **stored})
-    return TrainedModel(source, folder, config, get_policy(precision or config.get("precision", "float32")))
+    return TrainedModel(source, _folder(source), config, get_policy(precision or config.get("precision", "float32")))
+
+
+def _folder(source: str) -> Path:
+    folder = weights_folder(source)
+    return folder.parent if folder.suffix == ".safetensors" else folder
+
+
+def read_config(source: str, what: str, others: str) -> dict[str, Any]:
+    """Returns the config of the trained model that `source` names, with today's names and a section "model".
+
+    Args:
+        what, others: for the message: what was looked for, and what else could be named.
+
+    Raises:
+        StoryjaxError: there is no config.json, or it is no JSON object.
+    """
+    path = _folder(source) / "config.json"
+    try:
+        stored = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise StoryjaxError(
+            f"{source} is no trained {what}: {path} cannot be read ({error}); name a run's workdir or {others}"
+        ) from error
+    if not isinstance(stored, dict):
+        raise StoryjaxError(f"{source} is no trained {what}: {path} holds no JSON object")
+    stored = modernise(stored)
+    return stored if "model" in stored else {"model": stored}
+
+
+def chapter_of(place: str | os.PathLike[str], chapters: Collection[str]) -> str:
+    """Returns which of `chapters` the trained model at `place` is of: the first part of its `config.experiment`.
+
+    Raises:
+        StoryjaxError: there is no model, or it is of none of them.
+    """
+    source = os.fspath(place)
+    stored = read_config(source, "model", " or ".join(chapters))
+    name = str(stored.get("experiment", "")).partition(".")[0]
+    parts = set(stored.get("model", ()))
+    if not name:  # some shipped models say the model alone
+        known = {
+            "tcr": {"vision", "llm", "tcr"},
+            "clip_pad": {"clip", "face"},
+            "pi_map": {"clip", "pi"},
+            "mqt": {"mqt"},
+        }
+        name = next((chapter for chapter, keys in known.items() if keys <= parts), "")
+    if name not in chapters:
+        raise StoryjaxError(f"{source} holds {name or 'another model'}, none of {', '.join(chapters)}")
+    return name

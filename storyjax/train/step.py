@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import optax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from storyjax.core.params_io import flatten
 from storyjax.train.experiment import Batch, Params, Task
 from storyjax.train.mesh import batch_sharding, replicated
 from storyjax.train.params import merge
@@ -48,16 +49,22 @@ def new_state(trainable: Params, optimizer: optax.GradientTransformation, mesh: 
 
 
 def abstract_state(trainable: Params, optimizer: optax.GradientTransformation, mesh: Mesh) -> TrainState:
-    """Shapes, types and shardings of a state; each optimiser slot lies on the mesh as its parameter does."""
-    sharding_of = {leaf.shape: leaf.sharding for leaf in jax.tree.leaves(trainable)}
+    """Returns shapes, types and shardings of a state; each optimiser slot lies on the mesh as its parameter does.
 
-    def laid_out(leaf: Any) -> jax.ShapeDtypeStruct:
-        return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding_of.get(leaf.shape, replicated(mesh)))
+    A slot is known by its path: optax keeps the moments of "tcr/block_0/kernel" under these same names.
+    """
+    parameters = flatten(trainable)
 
-    slots = jax.tree.map(laid_out, jax.eval_shape(optimizer.init, trainable))
-    parameters = jax.tree.map(laid_out, trainable)
-    scalars = (jax.ShapeDtypeStruct((), kind, sharding=replicated(mesh)) for kind in (jnp.int32, jnp.bool_))
-    return TrainState(*scalars, parameters, slots)
+    def laid_out(path: tuple[Any, ...], leaf: Any) -> jax.ShapeDtypeStruct:
+        names = [str(key.key) for key in path if isinstance(key, jax.tree_util.DictKey)]
+        parameter = parameters.get("/".join(names))
+        same = parameter is not None and parameter.shape == leaf.shape
+        sharding = parameter.sharding if same else replicated(mesh)
+        return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding)
+
+    slots = jax.tree_util.tree_map_with_path(laid_out, jax.eval_shape(optimizer.init, trainable))
+    step, healthy = (jax.ShapeDtypeStruct((), kind, sharding=replicated(mesh)) for kind in (jnp.int32, jnp.bool_))
+    return TrainState(step, healthy, jax.tree_util.tree_map_with_path(laid_out, trainable), slots)
 
 
 def task_gradients(

@@ -20,6 +20,7 @@ from ml_collections import ConfigDict
 from storyjax.core.config import choose
 from storyjax.core.errors import StoryjaxError
 from storyjax.core.params_io import flatten, unflatten
+from storyjax.core.renames import modernise
 from storyjax.train.checkpoint import EXPORTED, Checkpoints, load_trainable
 from storyjax.train.experiment import Experiment, Export, build_experiment
 from storyjax.train.initial_state import restore_or_init
@@ -69,7 +70,7 @@ def _open_run(folder: Path) -> _Run:
         raise StoryjaxError(f"{folder} is not the workdir of a run: it has no config.json that can be read") from error
     if not isinstance(stored, dict) or "experiment" not in stored:
         raise StoryjaxError(f"{path} names no experiment: give the workdir of a run")
-    config = complete(ConfigDict(stored))
+    config = complete(ConfigDict(modernise(stored)))
     checkpoints = Checkpoints(folder, read_only=True)
     try:
         step = checkpoints.latest()

@@ -5,6 +5,7 @@ import numpy as np
 import optax
 import pytest
 import toy
+from jax.sharding import NamedSharding, PartitionSpec
 
 from storyjax.data.streams import StreamSpec
 from storyjax.train.experiment import Task
@@ -13,7 +14,7 @@ from storyjax.train.optim import make_optimizer
 from storyjax.train.params import initialise
 from storyjax.train.precision import get_policy
 from storyjax.train.settings import MeshSettings, OptimSettings
-from storyjax.train.step import make_step, new_state
+from storyjax.train.step import abstract_state, make_step, new_state
 
 pytestmark = pytest.mark.usefixtures("compile_once")
 
@@ -93,3 +94,19 @@ def test_nothing_changes_from_the_first_step_that_is_not_finite():
     state, _ = setting.step(state, setting.frozen, put(batch(), batch()), KEY)
     assert (int(state.step), bool(state.healthy)) == (0, False)
     jax.tree.map(np.testing.assert_array_equal, setting.before, state.trainable)
+
+
+def test_an_optimiser_slot_lies_as_the_parameter_of_its_path_not_one_of_its_shape():
+    mesh = make_mesh(MeshSettings())
+    rows, columns = (NamedSharding(mesh, PartitionSpec(*axes)) for axes in (("data", None), (None, "fsdp")))
+    trainable = {
+        "a": {"kernel": jax.ShapeDtypeStruct((4, 4), np.float32, sharding=rows)},
+        "b": {"kernel": jax.ShapeDtypeStruct((4, 4), np.float32, sharding=columns)},
+    }
+    state = abstract_state(trainable, make_optimizer(OptimSettings(), 5), mesh)
+    found = {}
+    for path, leaf in jax.tree_util.tree_leaves_with_path(state.opt_state):
+        found.setdefault(jax.tree_util.keystr(path)[-15:], []).append(leaf.sharding)
+    assert found["['a']['kernel']"] == [rows, rows]  # Adam's two moments
+    assert found["['b']['kernel']"] == [columns, columns]
+    assert state.trainable["b"]["kernel"].sharding == columns
