@@ -26,7 +26,7 @@ def _people():
 
 def get_config(variant: str = "paper") -> ConfigDict:
     config = _people().get_config("paper")
-    config.data.tasks, config.data.measure = ("clips",), ("cia",)
+    config.data.tasks, config.data.eval_splits = ("clips",), ("cia:test",)
     config.train = ConfigDict({"epochs": 5, "batch_size": 64})
     config.optim.warmup_steps = 0
     config.eval = ConfigDict({"every": 0, "batch_size": 64})

@@ -26,15 +26,15 @@ def _people():
 
 def get_config(variant: str = "paper") -> ConfigDict:
     config = _people().get_config("paper")
-    config.data.people, config.data.measure = "vggface", ("cip", "faces")
+    config.data.dataset, config.data.eval_splits = "vggface", ("cip:test", "val")
     config.train.stop_value = 0.85
-    # An epoch of 2.6 M pictures.
+    # An epoch has 2.6 M images.
     config.eval.every = 10000
     if variant == "embedded":
         _people().use_storyworld(config)
         config.train = ConfigDict({"steps": 300, "batch_size": 64, "stop_metric": "faces/acc", "stop_value": 0.85})
-        # Gently: photos of people alone teach nothing of places, and a high rate forgets them. Names are learnt in the
-        # token embeddings; the rest of the text tower is what knows places.
+        # Photos of people alone do not train places, and a high rate forgets them. Names are learned in the token
+        # embeddings; the rest of the text tower holds the places.
         config.optim.learning_rate = 3e-4
         config.optim.lr_multipliers = ((r"clip/text(/(encoder|norm|position)|_projection).*", 0.3),)
         config.eval = ConfigDict({"every": 300, "batch_size": 100})

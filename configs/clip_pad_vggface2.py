@@ -1,10 +1,10 @@
-"""CLIP-PAD learns people by face and by name, on VGGFace2 (thesis §4.3.1).
+"""CLIP-PAD on VGGFace2: people by face and by name (thesis §4.3.1).
 
     python -m storyjax.main --config=configs/clip_pad_vggface2.py --workdir=runs/clip_pad_vggface2
     python -m storyjax.main --config=configs/clip_pad_vggface2.py:embedded --workdir=runs/pad_people
 
 `paper`: CLIP ViT-B/32 and VGGFace2's SE-ResNet-50-128D, both frozen but for the text tower; 10 epochs, stopped at 95 %
-of held-out photos right; for 8 TPU v4 chips or one GPU of 40 GB, and not run by us. `embedded`: the small networks that
+accuracy on held-out photos; for 8 TPU v4 chips or one GPU of 40 GB; not run. `embedded`: the small networks that
 come with storyjax, on StoryWorld; minutes on two CPU cores.
 """
 
@@ -25,12 +25,12 @@ def get_config(variant: str = "paper") -> ConfigDict:
         }
     )
     config.data = ConfigDict(
-        {"people": "vggface2", "tasks": ("photos",), "measure": ("faces",), "detector": "frontal_faces"}
+        {"dataset": "vggface2", "tasks": ("photos",), "eval_splits": ("val",), "detector": "frontal_faces"}
     )
     config.train = ConfigDict({"epochs": 10, "batch_size": 256, "stop_metric": "faces/acc", "stop_value": 0.95})
     # The thesis gives no rate for this training; its Seinfeld fine-tuning takes 2e-5 (§4.7.2).
     config.optim = ConfigDict({"learning_rate": 2e-5, "schedule": "cosine", "warmup_steps": 500, "weight_decay": 0.01})
-    # An epoch of 3.1 M pictures.
+    # An epoch has 3.1 M images.
     config.eval = ConfigDict({"every": 12000, "batch_size": 256})
     config.checkpoint = ConfigDict({"every": 2000})
     if variant == "embedded":
@@ -46,22 +46,24 @@ def use_storyworld(config: ConfigDict) -> None:
     config.model.face = ConfigDict({"weights": "shipped:storyworld_faces", "preset": None})
     config.data.update(
         {
-            "vggface_dir": "runs/storyworld/vggface",
-            "vggface2_dir": "runs/storyworld/vggface2_learn",
-            "cip_dir": "runs/storyworld/cip",
-            "cia_dir": "runs/storyworld/cia",
-            "season_dir": "runs/storyworld/season",
-            "season_person": "ivy",
-            "season_action": "dancing",
-            "season_minute": 12.0,
-            "data_dir": "runs/storyworld/prepared",
-            "storyworld": {
+            "root": {
+                "vggface": "runs/storyworld/vggface",
+                "vggface2": "runs/storyworld/vggface2_learn",
+                "cip": "runs/storyworld/cip",
+                "cia": "runs/storyworld/cia",
+                "season": "runs/storyworld/season",
+            },
+            "cache_dir": "runs/storyworld/prepared",
+            "synthetic": {
                 "vggface": {"photos": 24},
                 "vggface2": {"photos": 24, "test_people": 8},
                 "cip": {"pictures": 400, "distractors": 80},
                 "cia": {"train": 900, "val": 50, "test": 500, "faces": 8},
                 "season": {"episodes": 60, "photos": 60},
             },
+            "season_person": "ivy",
+            "season_action": "dancing",
+            "season_minute": 12.0,
             "val_photos": 2,
             "unknown_names": 0.5,
             "text_length": 20,

@@ -7,9 +7,9 @@
 | variant | what | hardware | expected |
 |---|---|---|---|
 | paper | ResNet-50, 4 levels, 6 + 6 layers, 50 epochs of detection | TPU or GPU, batch 32 | Table 2.8a |
-| pairs | then pairs simulated from COCO, none of whose objects is lost, 50 epochs | the same | Table 2.8b |
-| embedded | detection with the same code on StoryWorld's pictures, a small MQT from scratch; the first stage of the \
-weights that ship | two CPU cores, minutes | see storyjax/mqt/README.md |
+| pairs | then pairs simulated from COCO, without losing objects, 50 epochs | the same | Table 2.8b |
+| embedded | detection with the same code on StoryWorld's images, a small MQT from scratch; the first stage of the \
+shipped weights | two CPU cores, minutes | see storyjax/mqt/README.md |
 """
 
 from ml_collections import ConfigDict
@@ -20,13 +20,16 @@ VARIANTS = ("paper", "pairs", "embedded")
 
 
 def get_config(variant: str = "paper") -> ConfigDict:
+    """Returns the config of a variant."""
     config = ConfigDict()
     config.experiment = "mqt"
     config.seed = 0
     config.precision = "bfloat16"
-    config.model = ConfigDict({"mqt": {}, "loss": {}, "tracker": {"confirm": 0.85, "agree": 0.2}})
+    config.model = ConfigDict({"mqt": {}, "loss": {}, "tracker": {"match_threshold": 0.85, "agreement_threshold": 0.2}})
     config.model.weights = "weights/resnet-50"
-    config.data = ConfigDict({"dataset": "coco", "mode": "detection", "measure": "coco", "coco_dir": "data/coco"})
+    config.data = ConfigDict(
+        {"dataset": "coco", "mode": "detection", "eval_splits": ("coco:val",), "root": {"coco": "data/coco"}}
+    )
     config.train = ConfigDict({"epochs": 50, "batch_size": 32})
     config.optim = ConfigDict(paper_optim(boundaries=(0.8,)))
     config.eval = ConfigDict({"every": 5000})
@@ -39,7 +42,7 @@ def get_config(variant: str = "paper") -> ConfigDict:
         config.precision = "float32"
         config.model = ConfigDict(storyworld_model())
         counts = {"counts": {"train": 2000, "val": 100}}
-        config.data = ConfigDict(storyworld_data("coco", "detection", measure="coco", coco=counts))
+        config.data = ConfigDict(storyworld_data("coco", "detection", ("coco:val",), coco=counts))
         config.train = ConfigDict({"steps": 3000, "batch_size": 16})
         config.optim = ConfigDict(
             {"learning_rate": 1e-3, "schedule": "constant", "warmup_steps": 50, "weight_decay": 1e-4}

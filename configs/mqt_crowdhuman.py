@@ -7,8 +7,8 @@ and the run of configs/mqt_coco.py)
 | variant | what | hardware | expected |
 |---|---|---|---|
 | paper | from `configs/mqt_coco.py`, 50 epochs, 1e-4 (the backbone 1e-5), a tenth after the 40th | 6 V100 GPUs, \
-8 days, the thesis says (§2.6.5) | the start of Tables 2.1 and 2.5 |
-| embedded | the same code on StoryWorld's pictures of people | two CPU cores, minutes | see storyjax/mqt/README.md |
+8 days, the thesis says (§2.6.5) | the starting point of Tables 2.1 and 2.5 |
+| embedded | the same code on StoryWorld's images of people | two CPU cores, minutes | see storyjax/mqt/README.md |
 """
 
 from ml_collections import ConfigDict
@@ -19,13 +19,16 @@ VARIANTS = ("paper", "embedded")
 
 
 def get_config(variant: str = "paper") -> ConfigDict:
+    """Returns the config of a variant."""
     config = ConfigDict()
     config.experiment = "mqt"
     config.seed = 0
     config.precision = "bfloat16"
-    config.model = ConfigDict({"mqt": {}, "loss": {}, "tracker": {"confirm": 0.75, "agree": 0.1}})
-    # Objects may leave a view here; only of COCO the thesis says that none may be lost (§2.3.2).
-    config.data = ConfigDict({"dataset": "crowdhuman", "mode": "simulated", "measure": "mot17", "keep_all": False})
+    config.model = ConfigDict({"mqt": {}, "loss": {}, "tracker": {"match_threshold": 0.75, "agreement_threshold": 0.1}})
+    # Objects may be lost between views here; the thesis excludes this only for COCO (§2.3.2).
+    config.data = ConfigDict(
+        {"dataset": "crowdhuman", "mode": "simulated", "eval_splits": ("mot17:held_out",), "keep_all": False}
+    )
     config.data.held_out = ("MOT17-09",)
     config.init = ConfigDict({"checkpoint": "runs/mqt_coco"})
     config.train = ConfigDict({"epochs": 50, "batch_size": 32})

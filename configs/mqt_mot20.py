@@ -7,7 +7,7 @@
 |---|---|---|---|
 | paper | from `configs/mqt_crowdhuman.py`, 20 epochs, the rate a tenth after half of them; τ_conf 0.65, \
 τ_agree 0.05 | TPU or GPU, batch 32 | Table 2.2 |
-| embedded | the same code on StoryWorld's sequences, from the weights that ship (mqt_storyworld) | two CPU cores, \
+| embedded | the same code on StoryWorld's sequences, from the shipped weights (mqt_storyworld) | two CPU cores, \
 minutes | see storyjax/mqt/README.md |
 """
 
@@ -19,16 +19,19 @@ VARIANTS = ("paper", "embedded")
 
 
 def get_config(variant: str = "paper") -> ConfigDict:
+    """Returns the config of a variant."""
     config = ConfigDict()
     config.experiment = "mqt"
     config.seed = 0
     config.precision = "bfloat16"
-    tracker = {"confirm": 0.65, "agree": 0.05, "capacity": 200, "given": 300}
+    tracker = {"match_threshold": 0.65, "agreement_threshold": 0.05, "max_tracks": 200, "max_detections": 300}
     config.model = ConfigDict({"mqt": {}, "loss": {}, "tracker": tracker})
-    config.data = ConfigDict({"dataset": "mot20", "mode": "pairs", "measure": "mot20", "held_out": ("MOT20-01",)})
+    config.data = ConfigDict(
+        {"dataset": "mot20", "mode": "pairs", "eval_splits": ("mot20:held_out",), "held_out": ("MOT20-01",)}
+    )
     config.data.max_objects = 250
-    # MOT20 shows up to 246 people in a frame: 100 det queries, the thesis's number, would leave most of them out. It
-    # does not say what it did; with more queries det's weights of the earlier stages are not taken over.
+    # MOT20 has up to 246 people in a frame: the thesis's 100 det queries would miss most of them, and it does not say
+    # what it did. With more queries the weights of det queries of the earlier stages cannot be used.
     config.init = ConfigDict({"checkpoint": "runs/mqt_crowdhuman", "skip": "queries"})
     config.model.mqt = ConfigDict({"detr": {"mlp_width": 2048, "queries": 300, "classes": 0, "size_bias": 0.0}})
     config.train = ConfigDict({"epochs": 20, "batch_size": 32})
@@ -38,7 +41,7 @@ def get_config(variant: str = "paper") -> ConfigDict:
         config.precision = "float32"
         config.model = ConfigDict(storyworld_model())
         counts = {"counts": {"train": 20, "held_out": 4, "unseen": 2}}
-        config.data = ConfigDict(storyworld_data("mot20", "pairs", measure="mot20", mot20=counts))
+        config.data = ConfigDict(storyworld_data("mot20", "pairs", ("mot20:held_out", "mot20:unseen"), mot20=counts))
         config.init = ConfigDict({"checkpoint": "shipped:mqt_storyworld"})
         config.train = ConfigDict({"steps": 200, "batch_size": 8})
         config.optim = ConfigDict({"learning_rate": 2e-4, "warmup_steps": 20, "weight_decay": 1e-4})

@@ -30,8 +30,8 @@ def get_config(variant: str = "paper") -> ConfigDict:
     config.data = ConfigDict(
         {
             "dataset": "cia",
-            "manual_dir": "data/cia",
-            "data_dir": "data/prepared",
+            "root": "data/cia",
+            "cache_dir": "data/prepared",
             "localise": "weights/grounding_dino",
             "captions": "data/cia/captions.json",
         }
@@ -46,9 +46,9 @@ def get_config(variant: str = "paper") -> ConfigDict:
         config.init.checkpoint = "shipped:pi_map_storyworld"
         config.data.update(
             {
-                "manual_dir": "runs/storyworld/cia_pi",
-                "data_dir": "runs/storyworld/prepared",
-                "storyworld": {"train": 200, "val": 1, "test": 200, "faces": 1},
+                "root": "runs/storyworld/cia_pi",
+                "cache_dir": "runs/storyworld/prepared",
+                "synthetic": {"train": 200, "val": 1, "test": 200, "faces": 1},
                 "localise": "none",
                 "captions": "none",
                 "prompt": "a photo of * .",

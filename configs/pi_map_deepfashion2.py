@@ -30,8 +30,8 @@ def get_config(variant: str = "paper") -> ConfigDict:
     config.data = ConfigDict(
         {
             "dataset": "deepfashion2",
-            "manual_dir": "data/deepfashion2",
-            "data_dir": "data/prepared",
+            "root": "data/deepfashion2",
+            "cache_dir": "data/prepared",
             "templates": 5,
             "localise": "weights/grounding_dino",
             "captions": "data/deepfashion2/captions.json",
@@ -47,9 +47,9 @@ def get_config(variant: str = "paper") -> ConfigDict:
         config.init.checkpoint = "shipped:pi_map_storyworld"
         config.data.update(
             {
-                "manual_dir": "runs/storyworld/deepfashion2",
-                "data_dir": "runs/storyworld/prepared",
-                "storyworld": {"garments": 20, "train": 8, "eval": 5},
+                "root": "runs/storyworld/deepfashion2",
+                "cache_dir": "runs/storyworld/prepared",
+                "synthetic": {"counts": {"garments": 20, "train": 8, "eval": 5}},
                 "localise": "data",
                 "point": "crop",  # as in configs/pi_map_thisismy.py
                 "captions": "data",

@@ -27,7 +27,7 @@ def get_config(variant: str = "paper") -> ConfigDict:
             "init_scheme": True,
         }
     )
-    config.data = ConfigDict({"manual_dir": "data/imagenet", "data_dir": "data/prepared"})
+    config.data = ConfigDict({"dataset": "imagenet", "root": "data/imagenet", "cache_dir": "data/prepared"})
     config.train = ConfigDict({"epochs": 10, "batch_size": 256})
     config.optim = ConfigDict({"learning_rate": 3e-4, "schedule": "cosine"})
     if variant == "embedded":
@@ -36,9 +36,10 @@ def get_config(variant: str = "paper") -> ConfigDict:
         config.model.pi.width = 128
         config.data = ConfigDict(
             {
-                "manual_dir": "runs/storyworld/imagenet",
-                "data_dir": "runs/storyworld/prepared_imagenet",
-                "storyworld": {"train": 2000, "val": 100},
+                "dataset": "imagenet",
+                "root": "runs/storyworld/imagenet",
+                "cache_dir": "runs/storyworld/prepared_imagenet",
+                "synthetic": {"counts": {"train": 2000, "val": 100}},
                 "prompt": "a photo of * .",
                 "text_length": 12,
             }

@@ -6,7 +6,7 @@
 | variant | what | hardware | expected |
 |---|---|---|---|
 | paper | CLIP ViT-B/16, 50 epochs, 1e-4 (§5.3.5), from a run of pi_map_imagenet | TPU or GPU | Table 5.3 |
-| embedded | the same code on StoryWorld's films of things | two CPU cores, minutes | storyjax/pi_map/README.md |
+| embedded | the same code on StoryWorld's videos of things | two CPU cores, minutes | storyjax/pi_map/README.md |
 """
 
 from ml_collections import ConfigDict
@@ -30,12 +30,12 @@ def get_config(variant: str = "paper") -> ConfigDict:
     config.data = ConfigDict(
         {
             "dataset": "thisismy",
-            "manual_dir": "data/thisismy",
-            "data_dir": "data/prepared",
+            "root": "data/thisismy",
+            "cache_dir": "data/prepared",
             "frames": 10,
             "localise": "weights/grounding_dino",
             "captions": "data/thisismy/captions.json",
-            "pools": ("test", "eval"),
+            "eval_splits": ("test", "eval"),
         }
     )
     config.init = ConfigDict({"checkpoint": "runs/pi_map_imagenet"})
@@ -47,18 +47,18 @@ def get_config(variant: str = "paper") -> ConfigDict:
 
 
 def embed(config: ConfigDict) -> None:
-    """The small CLIP and the small π that ship, StoryWorld's films; everything else is the paper's."""
+    """Changes a config to the small CLIP and π that ship, and StoryWorld's videos; all else stays the paper's."""
     config.precision = "float32"
     config.model.clip = ConfigDict({"weights": "shipped:storyworld_clip_generic"})
     config.model.pi.width = 128
     config.init.checkpoint = "shipped:pi_map_storyworld"
     config.data.update(
         {
-            "manual_dir": "runs/storyworld/thisismy",
-            "data_dir": "runs/storyworld/prepared",
-            "storyworld": {"instances": 15, "train": 12, "eval": 8, "test": 4},
+            "root": "runs/storyworld/thisismy",
+            "cache_dir": "runs/storyworld/prepared",
+            "synthetic": {"counts": {"instances": 15, "train": 12, "eval": 8, "test": 4}},
             "localise": "data",
-            # This image tower never saw a red ellipse mean anything, as CLIP did on the web.
+            # This image tower was not trained on red ellipses, as CLIP was on the web.
             "point": "crop",
             "captions": "data",
             "templates": 5,

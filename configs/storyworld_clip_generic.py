@@ -1,9 +1,10 @@
-"""The small general CLIP of StoryWorld (storyjax/embedded/clip_generic.py): knows nobody by name.
+"""The small general CLIP of StoryWorld (storyjax/embedded/clip_generic.py), which knows no names.
 
     python -m storyjax.main --config=configs/storyworld_clip_generic.py --workdir=runs/generic_clip
 
-Ships as storyjax/weights/shipped/storyworld_clip_generic. `paper` is the recipe of the shipped weights; the image
-tower is that of storyworld_clip. `embedded` is the same at a size for two CPU cores.
+Ships as storyjax/weights/shipped/storyworld_clip_generic. `paper` is the recipe of the shipped weights (on two CPU
+cores; events/rewrite_acc 0.848, chance 0.5); the image encoder is that of storyworld_clip. `embedded` is the same at a
+size for tests.
 """
 
 from ml_collections import ConfigDict
@@ -12,6 +13,7 @@ VARIANTS = ("paper", "embedded")
 
 
 def get_config(variant: str = "paper") -> ConfigDict:
+    """Returns the config of a variant of VARIANTS."""
     config = ConfigDict()
     config.experiment = "embedded.clip_generic"
     config.seed = 0
@@ -29,7 +31,7 @@ def get_config(variant: str = "paper") -> ConfigDict:
             "projection_dim": 128,
         }
     )
-    config.data = ConfigDict({"folder": "runs/storyworld/stills", "stories": 800, "things": 300, "val": 40})
+    config.data = ConfigDict({"root": "runs/storyworld/stills", "stories": 800, "things": 300, "val": 40})
     config.train = ConfigDict({"steps": 800, "batch_size": 8})
     config.optim = ConfigDict({"learning_rate": 2e-3, "schedule": "cosine", "warmup_steps": 100, "weight_decay": 0.02})
     config.eval = ConfigDict({"every": 0, "batch_size": 8})

@@ -12,11 +12,12 @@ VARIANTS = ("paper", "embedded")
 
 
 def get_config(variant: str = "paper") -> ConfigDict:
+    """Returns the config of a variant."""
     config = ConfigDict()
     config.experiment = "embedded.laughter_detector"
     config.seed = 0
     config.model = ConfigDict({"widths": (128, 64, 32, 32), "norm": "group"})
-    config.data = ConfigDict({"train": 500})
+    config.data = ConfigDict({"train_episodes": 500})
     config.train = ConfigDict({"steps": 20_000, "batch_size": 32})
     config.optim = ConfigDict({"learning_rate": 3e-4, "schedule": "cosine", "warmup_steps": 200})
     config.eval = ConfigDict({"every": 2000, "batch_size": 64})
@@ -25,7 +26,7 @@ def get_config(variant: str = "paper") -> ConfigDict:
         config.model = ConfigDict(
             {"mels": 64, "stem_width": 8, "stem_stride": 2, "widths": (8, 16, 16), "hidden": 16, "norm": "group"}
         )
-        config.data = ConfigDict({"train": 6, "test": 2, "windows": 150})
+        config.data = ConfigDict({"train_episodes": 6, "test_episodes": 2, "windows_per_episode": 150})
         config.train = ConfigDict({"steps": 90, "batch_size": 24})
         config.optim = ConfigDict({"learning_rate": 3e-3, "schedule": "cosine", "warmup_steps": 10})
         config.eval = ConfigDict({"every": 0, "batch_size": 24})

@@ -1,9 +1,9 @@
-"""Which place of a picture makes the sound (LWTNet, §6.1.5); ships as storyjax/weights/shipped/storyworld_sync.
+"""Which place of an image makes the sound (LWTNet, §6.1.5); ships as storyjax/weights/shipped/storyworld_sync.
 
     python -m storyjax.main --config=configs/subtitles_sync.py:embedded --workdir=runs/subtitles_sync
 
 `embedded` is the recipe of the shipped weights: a small LWTNet on seven minutes of StoryWorld. `paper` is the
-network at its published size with 15 pictures' shift either way, as it is published; the thesis takes it as it is.
+network at its published size with 15 images' shift either way, as it is published; the thesis takes it as it is.
 """
 
 from ml_collections import ConfigDict
@@ -37,20 +37,23 @@ SMALL = {
 
 
 def get_config(variant: str = "paper") -> ConfigDict:
+    """Returns the config of a variant."""
     config = ConfigDict()
     config.experiment = "embedded.av_sync"
     config.seed = 0
     config.model = ConfigDict({"norm": "group", "heat": "probability", "short_side": 256})
-    config.data = ConfigDict({"moments": 20, "shift": 15, "shift_step": 1})
-    config.data.episodes = ConfigDict({"folder": "runs/storyworld/episodes_256", "train": 200, "side": 256})
+    config.data = ConfigDict({"moments": 20, "max_shift": 15, "shift_step": 1})
+    config.data.episodes = ConfigDict(
+        {"cache_dir": "runs/storyworld/episodes_256", "train_episodes": 200, "image_size": 256}
+    )
     config.train = ConfigDict({"steps": 50_000, "batch_size": 16})
     config.optim = ConfigDict({"learning_rate": 1e-4, "schedule": "cosine", "warmup_steps": 500})
     config.eval = ConfigDict({"every": 5000, "batch_size": 16})
     config.checkpoint = ConfigDict({"every": 1000})
     if variant == "embedded":
         config.model = ConfigDict(SMALL)
-        config.data = ConfigDict({"moments": 16, "shift": 12, "shift_step": 6})
-        config.data.episodes = ConfigDict({"train": 5, "test": 1})
+        config.data = ConfigDict({"moments": 16, "max_shift": 12, "shift_step": 6})
+        config.data.episodes = ConfigDict({"train_episodes": 5, "test_episodes": 1})
         config.train = ConfigDict({"steps": 120, "batch_size": 6})
         config.optim = ConfigDict(
             {"learning_rate": 5e-3, "schedule": "cosine", "warmup_steps": 10, "weight_decay": 0.01}

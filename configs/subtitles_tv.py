@@ -1,62 +1,66 @@
 """Named subtitles of a TV series (thesis Ch. 6; Tables 6.2 to 6.5, Fig. 6.3).
 
-    python -m storyjax.main --config=configs/subtitles_tv.py:embedded --workdir=runs/tv --mode=eval
-    python -m storyjax.main --config=configs/subtitles_tv.py --workdir=runs/seinfeld --mode=eval
+    python -m storyjax.main --config=configs/subtitles_tv.py:embedded --workdir=runs/tv
 
 `paper`: five episodes of Seinfeld, Frasier or Scrubs (config.data.show), annotated as the authors publish it, with
-config.data.cast naming photos of everybody; large networks are given as config.data.pipeline.voices and so on.
+config.data.cast naming photos of everybody; large networks are given as config.model.speaker_encoder.weights and so on.
 `embedded`: five held-out episodes of StoryWorld of two minutes, recognised by Whisper tiny.en, with the small networks
-that come with storyjax. About 10 minutes on two CPU cores; what was run is kept in config.data.work.
+that come with storyjax. About 10 minutes on two CPU cores, and twice as much again for the ten validation episodes; the
+results of all stages are kept in config.data.cache_dir.
 
-`--mode=train` chooses the distance beyond which a voice is unknown on validation episodes, as §6.1.4 does by a search,
-and then evaluates. These are the sixth episode of a published show, and whole seasons of StoryWorld that are never
-tested (config.data.storyworld.validation: their seeds). `--mode=eval` takes the distance that was found there.
+Nothing is trained. The distance beyond which a voice is unknown is searched for on the validation episodes (§6.1.4):
+the sixth episode of a published show, or seasons of StoryWorld that are never tested (config.data.validation_seeds).
+`--config.data.train_split=None` takes config.model.distance instead, without looking at them.
 
 Results are tv/accuracy, tv/der, tv/der_overlap, tv/exemplar_precision, tv/exemplar_yield, tv/wer, tv/extra_unknown,
-tv/steps/STEP/{count,yield,precision}, tv/curve_*; curves.svg in config.data.work (of StoryWorld in the seed's folder
-there) is Fig. 6.3.
+tv/distance, tv/steps/STEP/{count,yield,precision}, tv/curve_*; curves.svg in config.data.cache_dir (of StoryWorld in
+the seed's folder there) is Fig. 6.3.
 """
 
 from ml_collections import ConfigDict
 
-from storyjax.subtitles.command import BY_PHOTOS
+from storyjax.subtitles.config import BY_PHOTOS
 
 VARIANTS = ("paper", "embedded")
 
 
 def get_config(variant: str = "paper") -> ConfigDict:
+    """Returns the config of a variant."""
     if variant not in VARIANTS:
         raise ValueError(f"variants are {', '.join(VARIANTS)}, not {variant}")
     config = ConfigDict(
         {
             "experiment": "subtitles",
             "seed": 0,
-            "train": {"steps": 300, "batch_size": 64},
-            "optim": {"learning_rate": 0.01, "warmup_steps": 0, "weight_decay": 0.0},
-            "eval": {"every": 300, "batch_size": 1},
-            "checkpoint": {"every": 300},
+            "model": {"recognition": {"model": "medium.en"}},
             "data": {
+                "dataset": "look_listen_recognise",
                 "root": "data/look-listen-recognise",
                 "show": "Seinfeld",
                 "cast": "cast_Seinfeld.json",
-                "name": "tv",
-                "work": "runs/subtitles_tv",
-                "pipeline": {"recognition": {"model": "medium.en"}},
+                "cache_dir": "runs/subtitles_tv",
+                "train_split": "val",
+                "eval_splits": ("test",),
+                "synthetic": None,
+                "validation_seeds": (),
             },
         }
     )
     if variant == "embedded":
+        # Two people in a shot are half of it apart, faces distinguish people better than clothes, and a character has a
+        # handful of exemplars, not dozens (docs/results/subtitles.md).
+        config.model = ConfigDict({"recognition": {"model": "tiny.en"}, **BY_PHOTOS})
         config.data = ConfigDict(
             {
+                "dataset": "look_listen_recognise",
                 "root": "runs/storyworld/series",
                 "show": "StoryWorld",
                 "cast": "cast.json",
-                "name": "tv",
-                "work": "runs/subtitles_tv_storyworld",
-                "storyworld": {"episodes": 5, "seconds": 120.0, "validation": (1000, 1001)},
-                # Two people in a shot are half of it apart, people are told apart by faces rather than by what they
-                # wear, and a character has a handful of exemplars, not dozens (storyjax/subtitles/README.md).
-                "pipeline": {"recognition": {"model": "tiny.en"}, **BY_PHOTOS},
+                "cache_dir": "runs/subtitles_tv_storyworld",
+                "train_split": "val",
+                "eval_splits": ("test",),
+                "synthetic": {"episodes": 5, "seconds": 120.0},
+                "validation_seeds": (1000, 1001),
             }
         )
     return config

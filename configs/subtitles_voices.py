@@ -1,4 +1,4 @@
-"""Telling voices apart (ECAPA-TDNN, §6.1.6); ships as storyjax/weights/shipped/storyworld_voices.
+"""Distinguishing voices (ECAPA-TDNN, §6.1.6); ships as storyjax/weights/shipped/storyworld_voices.
 
     python -m storyjax.main --config=configs/subtitles_voices.py:embedded --workdir=runs/subtitles_voices
 
@@ -12,11 +12,14 @@ VARIANTS = ("paper", "embedded")
 
 
 def get_config(variant: str = "paper") -> ConfigDict:
+    """Returns the config of a variant."""
     config = ConfigDict()
     config.experiment = "embedded.speaker_encoder"
     config.seed = 0
     config.model = ConfigDict({"norm": "group", "channels_in_group": 32})
-    config.data = ConfigDict({"scales": 48, "sayings": 40, "seconds": 3.0, "scale": 30.0, "margin": 0.2})
+    config.data = ConfigDict(
+        {"voices_per_base": 48, "sentences_per_voice": 40, "seconds": 3.0, "scale": 30.0, "margin": 0.2}
+    )
     config.train = ConfigDict({"steps": 20_000, "batch_size": 128})
     config.optim = ConfigDict({"learning_rate": 1e-3, "schedule": "cosine", "warmup_steps": 1000})
     config.eval = ConfigDict({"every": 2000, "batch_size": 32})
@@ -36,7 +39,7 @@ def get_config(variant: str = "paper") -> ConfigDict:
                 "channels_in_group": 12,
             }
         )
-        config.data = ConfigDict({"scales": 10, "seconds": 1.2})
+        config.data = ConfigDict({"voices_per_base": 10, "seconds": 1.2})
         config.train = ConfigDict({"steps": 100, "batch_size": 24})
         config.optim = ConfigDict({"learning_rate": 5e-3, "schedule": "cosine", "warmup_steps": 15})
         config.eval = ConfigDict({"every": 0, "batch_size": 24})

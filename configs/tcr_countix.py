@@ -23,8 +23,7 @@ def get_config(variant: str = "paper") -> ConfigDict:
     config.model.tcr.queries = 32
     data = {
         "task": "counting",
-        "manual_dir": "data/countix",
-        "clips_dir": "data/kinetics400",
+        "root": {"countix": "data/countix", "kinetics400": "data/kinetics400"},
         "frames": 250,
         "most_count": 20,
         "fps": 25.0,
@@ -36,16 +35,17 @@ def get_config(variant: str = "paper") -> ConfigDict:
         config.optim.learning_rate = 1e-3
         config.optim.warmup_steps = 50
         data |= {
-            "manual_dir": "runs/storyworld/countix",
-            "data_dir": "runs/storyworld/prepared",
-            "storyworld": {"train": 4, "val": 60},
-            "clips_dir": "runs/storyworld/kinetics",
-            "clips_storyworld": {"train": 400, "val": 100},
+            "root": {"countix": "runs/storyworld/countix", "kinetics400": "runs/storyworld/kinetics"},
+            "cache_dir": "runs/storyworld/prepared",
+            "synthetic": {
+                "countix": {"counts": {"train": 4, "val": 60}},
+                "kinetics400": {"counts": {"train": 400, "val": 100}},
+            },
             "frames": 64,
             "fps": 8.0,
             "most_count": 8,
             "movement": 1.0,  # a movement of StoryWorld takes a second and comes again by itself
-            "changes": True,
+            "temporal_difference": True,
             "cached": True,
             "condition_length": 4,
             "hidden": 128,

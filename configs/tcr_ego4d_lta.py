@@ -3,7 +3,7 @@
     python -m storyjax.main --config=configs/tcr_ego4d_lta.py:embedded --workdir=runs/tcr_ego4d_lta
     python -m storyjax.main --config=configs/tcr_ego4d_lta.py --workdir=DIR (the paper's; needs data and weights)
 
-`--config.data.tasks.lta.options.video=before` shows the film up to the last observed action only.
+`--config.data.tasks.lta.options.video=before` shows the video up to the last observed action only.
 
 | variant | what | hardware | expected |
 |---|---|---|---|
@@ -20,18 +20,18 @@ VARIANTS = ("paper", "embedded")
 
 def get_config(variant: str = "paper") -> ConfigDict:
     section = {
-        "manual_dir": "data/ego4d/v2",
+        "root": "data/ego4d/v2",
         "frames": 96,
         "condition_length": 64,
         "prompt_length": 160,
         "target_length": 240,
-        "eval_exercises": 1,  # under "before" each sees another part of the film
+        "eval_examples": 1,  # under "before" each sees another part of the video
         "options": {"video": "whole"},
     }
     if variant == "embedded":
         section = small("ego4d", ROUTINES, options=SHORT_SIGHT, prompt_length=64, target_length=62)
-        section |= {"exercises_per_video": 1, "eval_exercises": 1}
-    lta = {**section, "recipe": "lta", "eval": "val", "ablations": ("text_only", "iterative")}
+        section |= {"examples_per_video": 1, "eval_examples": 1}
+    lta = {**section, "task": "lta", "eval_splits": ("val",), "ablations": ("text_only", "iterative")}
     config = paper("tcr", {"lta": lta}, batch_size=64, epochs=20, learning_rate=1e-5, warmup_steps=1000)
     config.init = ConfigDict({"checkpoint": "runs/tcr_ytt_pretrain"})
     return embed(config, weights=PRACTISED) if variant == "embedded" else config

@@ -18,4 +18,4 @@ VARIANTS = ("paper", "embedded", "standalone", "standalone_embedded")
 
 
 def get_config(variant: str = "paper") -> ConfigDict:
-    return ego4d_spans(recipe="mq", task="moments", variant=variant)
+    return ego4d_spans(task="mq", head="moments", variant=variant)

@@ -20,4 +20,4 @@ VARIANTS = ("paper", "embedded", "standalone", "standalone_embedded")
 
 
 def get_config(variant: str = "paper") -> ConfigDict:
-    return ego4d_spans(recipe="nlq", task="queries", variant=variant)
+    return ego4d_spans(task="nlq", head="queries", variant=variant)

@@ -11,20 +11,20 @@
 
 from ml_collections import ConfigDict
 
-from storyjax.tcr.presets import TOLD, embed, paper, small
+from storyjax.tcr.presets import ANNOTATED, embed, paper, small
 
 VARIANTS = ("paper", "embedded")
 
 
 def get_config(variant: str = "paper") -> ConfigDict:
-    ego, schema = {"manual_dir": "data/ego4d/v2", "frames": 92}, {"manual_dir": "data/egoschema", "frames": 92}
+    ego, schema = {"root": "data/ego4d/v2", "frames": 92}, {"root": "data/egoschema", "frames": 92}
     schema["prompt_length"] = 512  # five options, each a sentence
     if variant == "embedded":
-        ego = small("egoschema", TOLD, options={"who": "person"}, prompt_length=16)
-        schema = small("egoschema", TOLD, prompt_length=62)
+        ego = small("egoschema", ANNOTATED, options={"who": "person"}, prompt_length=16)
+        schema = small("egoschema", ANNOTATED, prompt_length=62)
     tasks = {
-        "narration": {**ego, "recipe": "narration", "eval": None},
-        "egoschema": {**schema, "recipe": "egoschema", "train": None, "eval": "subset"},
+        "narration": {**ego, "task": "narration"},
+        "egoschema": {**schema, "task": "egoschema", "train_split": None, "eval_splits": ("subset",)},
     }
     config = paper("tcr", tasks, batch_size=64, epochs=20, learning_rate=1e-5, warmup_steps=1000)
     config.init = ConfigDict({"checkpoint": "runs/tcr_ytt_pretrain"})

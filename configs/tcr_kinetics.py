@@ -19,12 +19,13 @@ from ml_collections import ConfigDict
 from storyjax.tcr.presets import embed, paper
 
 VARIANTS = ("paper", "selection", "embedded", "selection_embedded")
+CLIP_INIT = "storyjax.embedded.tcr_clip_init:start_from_clip"
 
 
 def get_config(variant: str = "paper") -> ConfigDict:
     config = paper("tcr.heads", {}, batch_size=128, epochs=10, learning_rate=1e-4, warmup_steps=1000)
     config.model.tcr.queries = 32
-    data = {"task": "recognition", "manual_dir": "data/kinetics400", "frames": 300, "classes": 400}
+    data = {"task": "recognition", "root": "data/kinetics400", "frames": 300, "classes": 400}
     if variant.startswith("selection"):
         data |= {"task": "selection", "frames": 128}
     if variant.endswith("embedded"):
@@ -32,11 +33,13 @@ def get_config(variant: str = "paper") -> ConfigDict:
         config.init = ConfigDict({"checkpoint": None})
         config.model.tcr = ConfigDict({"width": 128, "heads": 4, "queries": 8, "max_prompt": 8})
         config.optim.learning_rate = 1e-3
-        places = {"manual_dir": "runs/storyworld/kinetics", "data_dir": "runs/storyworld/prepared"}
-        data |= {**places, "storyworld": {"train": 400, "val": 100}, "frames": 12, "kept": 4, "condition_length": 4}
-        data |= {"classes": 40, "hidden": 128, "cached": True}
-        if data["task"] == "selection":
-            data |= {"frames": 24, "videos": 6, "most_frames": 12, "words": True}
+        places = {"root": "runs/storyworld/kinetics", "cache_dir": "runs/storyworld/prepared"}
+        data |= {**places, "synthetic": {"counts": {"train": 400, "val": 100}}, "condition_length": 4}
+        data |= {"classes": 40, "cached": True}
+        if data["task"] == "recognition":
+            data |= {"frames": 12, "kept": 4, "hidden": 128}
+        else:
+            data |= {"frames": 24, "videos": 6, "most_frames": 12, "clip_init": CLIP_INIT}
             config.train = ConfigDict({"steps": 1500, "batch_size": 32})
     config.data = ConfigDict(data)
     return config

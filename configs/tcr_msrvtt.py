@@ -19,10 +19,10 @@ VARIANTS = ("paper", "embedded")
 
 
 def get_config(variant: str = "paper") -> ConfigDict:
-    section = {"manual_dir": "data/msrvtt", "frames": 32, "target_length": 32}
+    section = {"root": "data/msrvtt", "frames": 32, "target_length": 32}
     if variant == "embedded":
         section = small("msrvtt", {"train": 80, "test": 40}, prompt_length=16, target_length=18)
-    msrvtt = {**section, "recipe": "msrvtt", "eval": "test"}
+    msrvtt = {**section, "task": "msrvtt", "eval_splits": ("test",)}
     config = paper("tcr", {"msrvtt": msrvtt}, batch_size=128, epochs=20, learning_rate=1e-5, warmup_steps=2000)
     config.init = ConfigDict({"checkpoint": "runs/tcr_ytt_pretrain"})
     return embed(config) if variant == "embedded" else config

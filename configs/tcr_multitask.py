@@ -14,51 +14,57 @@ Gradients are accumulated over the data sets with equal weight. Zero- and k-shot
 
 from ml_collections import ConfigDict
 
-from storyjax.tcr.presets import PRACTISED, ROUTINES, SHORT_SIGHT, TOLD, embed, paper, small
+from storyjax.tcr.presets import ANNOTATED, PRACTISED, ROUTINES, SHORT_SIGHT, embed, paper, small
 
 VARIANTS = ("paper", "embedded")
 
 
 def get_config(variant: str = "paper") -> ConfigDict:
-    ego = {"manual_dir": "data/ego4d/v2", "frames": 92}
+    ego = {"root": "data/ego4d/v2", "frames": 92}
     tasks = {
-        "narration": {**ego, "recipe": "narration"},
+        "narration": {**ego, "task": "narration"},
         "egoschema": {
             **ego,
-            "manual_dir": "data/egoschema",
-            "recipe": "egoschema",
-            "train": None,
-            "eval": "subset",
+            "root": "data/egoschema",
+            "task": "egoschema",
+            "train_split": None,
+            "eval_splits": ("subset",),
             "prompt_length": 512,  # five options, each a sentence
         },
-        "lta": {**ego, "recipe": "lta", "eval": "val", "prompt_length": 160, "target_length": 240},
-        "mq": {**ego, "recipe": "mq", "eval": "val", "target_length": 48},
+        "lta": {**ego, "task": "lta", "eval_splits": ("val",), "prompt_length": 160, "target_length": 240},
+        "mq": {**ego, "task": "mq", "eval_splits": ("val",), "target_length": 48},
     }
-    nextqa = {"manual_dir": "data/nextqa", "data_dir": "data/prepared", "frames": 92}
+    nextqa = {"root": "data/nextqa", "frames": 92, "eval_splits": ("val",), "eval_examples": 16}
     if variant == "embedded":
-        once = {"exercises_per_video": 1, "eval_exercises": 1}
+        once = {"examples_per_video": 1, "eval_examples": 1}
         tasks = {
-            "narration": {**small("egoschema", TOLD, options={"who": "person"}, prompt_length=16)},
-            "egoschema": {**small("egoschema", TOLD, prompt_length=62), "train": None, "eval": "subset"},
+            "narration": {**small("egoschema", ANNOTATED, options={"who": "person"}, prompt_length=16)},
+            "egoschema": {
+                **small("egoschema", ANNOTATED, prompt_length=62),
+                "train_split": None,
+                "eval_splits": ("subset",),
+            },
             "lta": {
                 **small("ego4d", ROUTINES, options=SHORT_SIGHT, prompt_length=64, target_length=62),
                 **once,
-                "eval": "val",
+                "eval_splits": ("val",),
             },
-            "mq": {**small("ego4d", ROUTINES, options={"bins": 50}, target_length=10), "eval": "val"},
+            "mq": {**small("ego4d", ROUTINES, options={"bins": 50}, target_length=10), "eval_splits": ("val",)},
         }
-        tasks = {name: {**section, "recipe": name} for name, section in tasks.items()}
+        tasks = {name: {**section, "task": name} for name, section in tasks.items()}
         nextqa = {
-            "manual_dir": "runs/storyworld/nextqa_small",
-            "data_dir": "runs/storyworld/prepared",
-            "storyworld": {"train": 40, "val": 10, "test": 40},
-            "eval_split": "test",
+            "root": "runs/storyworld/nextqa_small",
+            "cache_dir": "runs/storyworld/prepared",
+            "synthetic": {"counts": {"train": 40, "val": 10, "test": 40}},
+            "eval_splits": ("test",),
             "frames": 32,
-            "questions_per_video": 4,
+            "examples_per_video": 4,
+            "eval_examples": 16,
             "condition_length": 12,
             "prompt_length": 62,
         }
+    tasks["nextqa"] = {**nextqa, "task": "nextqa"}
     config = paper("tcr", tasks, batch_size=64, epochs=20, learning_rate=1e-5, warmup_steps=1000)
-    config.data.nextqa = ConfigDict(nextqa)
+    config.data.epochs_of = "lta"
     config.init = ConfigDict({"checkpoint": "runs/tcr_ytt_pretrain"})
     return embed(config, weights=PRACTISED) if variant == "embedded" else config

@@ -20,7 +20,7 @@ VARIANTS = ("paper", "short", "embedded")
 
 def get_config(variant: str = "paper") -> ConfigDict:
     config = ConfigDict()
-    config.experiment = "tcr.nextqa"
+    config.experiment = "tcr"
     config.seed = 0
     config.precision = "bfloat16"
     config.model = ConfigDict(
@@ -31,17 +31,18 @@ def get_config(variant: str = "paper") -> ConfigDict:
             "streaming": {"chunk_frames": 16},
         }
     )
-    config.data = ConfigDict(
-        {
-            "manual_dir": "data/nextqa",
-            "data_dir": "data/prepared",
-            "eval_split": "val",
-            "frames": 92,
-            "questions_per_video": 1,
-            "condition_length": 64,
-            "prompt_length": 256,
-        }
-    )
+    nextqa = {
+        "task": "nextqa",
+        "root": "data/nextqa",
+        "cache_dir": "data/prepared",
+        "eval_splits": ("val",),
+        "frames": 92,
+        "examples_per_video": 1,
+        "eval_examples": 16,
+        "condition_length": 64,
+        "prompt_length": 256,
+    }
+    config.data = ConfigDict({"tasks": {"nextqa": nextqa}})
     config.init = ConfigDict({"checkpoint": "runs/tcr_ytt_pretrain"})
     config.train = ConfigDict({"epochs": 40, "batch_size": 128})
     config.optim = ConfigDict({"learning_rate": 1e-5, "schedule": "cosine", "warmup_steps": 2000, "clip_norm": 1.0})
@@ -60,18 +61,19 @@ def embed(config: ConfigDict) -> None:
     config.precision = "float32"
     config.model = ConfigDict(embedded_model())
     config.init = ConfigDict({"checkpoint": "shipped:tcr_storyworld"})
-    config.data = ConfigDict(
-        {
-            "manual_dir": "runs/storyworld/nextqa",
-            "data_dir": "runs/storyworld/prepared",
-            "storyworld": {"train": 400, "val": 100, "test": 100},
-            "eval_split": "test",
-            "frames": 32,
-            "questions_per_video": 4,
-            "condition_length": 12,
-            "prompt_length": 62,
-        }
-    )
+    nextqa = {
+        "task": "nextqa",
+        "root": "runs/storyworld/nextqa",
+        "cache_dir": "runs/storyworld/prepared",
+        "synthetic": {"counts": {"train": 400, "val": 100, "test": 100}},
+        "eval_splits": ("test",),
+        "frames": 32,
+        "examples_per_video": 4,
+        "eval_examples": 16,
+        "condition_length": 12,
+        "prompt_length": 62,
+    }
+    config.data = ConfigDict({"tasks": {"nextqa": nextqa}})
     config.train = ConfigDict({"steps": 200, "batch_size": 8})
     config.optim = ConfigDict({"learning_rate": 5e-5, "schedule": "cosine", "warmup_steps": 20})
     config.eval = ConfigDict({"every": 0, "batch_size": 4})

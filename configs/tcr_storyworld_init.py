@@ -11,7 +11,7 @@ tcr_storyworld_practised.
 from ml_collections import ConfigDict
 
 VARIANTS = ("paper", "embedded", "practised")
-PRACTICE = {
+AUXILIARY_TASKS = {
     "telling": {
         "shares": {"moments": 0.1, "queries": 0.25, "grounding": 0.25, "actions": 0.4},
         "batch_size": 3,
@@ -55,7 +55,7 @@ def get_config(variant: str = "paper") -> ConfigDict:
         config.model.llm.weights = "shipped:storyworld_t5_practised"
         config.init = ConfigDict({"checkpoint": "shipped:tcr_storyworld"})
         config.data.requests = 8
-        config.data.practice = ConfigDict(PRACTICE)
+        config.data.auxiliary_tasks = ConfigDict(AUXILIARY_TASKS)
         config.train = ConfigDict({"steps": 700, "batch_size": 2})
         config.optim.learning_rate = 8e-4
         config.optim.warmup_steps = 60

@@ -19,12 +19,12 @@ VARIANTS = ("paper", "embedded")
 
 
 def get_config(variant: str = "paper") -> ConfigDict:
-    section = {"manual_dir": "data/yttemporal", "frames": 92}
+    section = {"root": "data/yttemporal", "frames": 92}
     if variant == "embedded":
         section = small("yttemporal", {"train": 60, "val": 12})
-    # One sentence a film: two of one film would be negatives of each other.
-    section |= {"exercises_per_video": 1, "eval_exercises": 1, "prompt_length": 1, "target_length": 1}
-    ytt = {**section, "recipe": "matching", "eval": "val"}
+    # One sentence a video: two of one video would be negatives of each other.
+    section |= {"examples_per_video": 1, "eval_examples": 1, "prompt_length": 1, "target_length": 1}
+    ytt = {**section, "task": "matching", "eval_splits": ("val",)}
     config = paper("tcr.contrastive", {"ytt": ytt}, batch_size=256, epochs=10, learning_rate=1e-4, warmup_steps=1000)
     if variant == "embedded":
         embed(config, batch_size=8)

@@ -20,11 +20,11 @@ WEIGHTS = {"captioning": 1.0, "grounding": 0.5, "denoising": 0.5}
 
 
 def get_config(variant: str = "paper") -> ConfigDict:
-    section = {"manual_dir": "data/yttemporal", "frames": 92}
+    section = {"root": "data/yttemporal", "frames": 92}
     if variant == "embedded":
         section = small("yttemporal", {"train": 60, "val": 12})
     tasks = {
-        name: {**section, "recipe": name, "weight": weight, "eval": "val" if name == "captioning" else None}
+        name: {**section, "task": name, "weight": weight, "eval_splits": ("val",) if name == "captioning" else ()}
         for name, weight in WEIGHTS.items()
     }
     config = paper("tcr", tasks, batch_size=256, epochs=10, learning_rate=1e-4, warmup_steps=1000)

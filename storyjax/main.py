@@ -5,7 +5,7 @@
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NoReturn
 
 from storyjax.core.errors import StoryjaxError, nearest
@@ -46,15 +46,30 @@ def main(argv: Sequence[str] | None = None, program: str = PROGRAM) -> int:
     0: done, or stopped by SIGTERM with the state saved. 2: an error that a person can fix, in one line. 130: Ctrl-C.
     `program` is what the command is called in help and messages.
     """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    return report_errors(
+        lambda: _main(arguments, program), "interrupted; the same command resumes from the latest checkpoint"
+    )
+
+
+def report_errors(action: Callable[[], int], interrupted: str) -> int:
+    """Returns the exit code of `action`, or of the error that it ends with, whose one line goes to standard error.
+
+    `interrupted` is the line for Ctrl-C.
+    """
     try:
-        return _main(list(sys.argv[1:] if argv is None else argv), program)
+        return action()
     except StoryjaxError as error:
         return _fail(str(error), error.exit_code)
+    except BrokenPipeError:
+        # The reader of our output (`| head`) has closed it; nothing more can be written, not even at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except OSError as error:
         where = f": {error.filename}" if error.filename else ""
         return _fail(f"{error.strerror or error}{where}", StoryjaxError.exit_code)
     except KeyboardInterrupt:
-        return _fail("interrupted; the same command resumes from the latest checkpoint", 130)
+        return _fail(interrupted, 130)
 
 
 def _fail(line: str, code: int) -> int:
@@ -84,7 +99,7 @@ def _main(argv: list[str], program: str) -> int:
             raise StoryjaxError(f"--{name} is missing; see --help.")
 
     prepare_runtime()
-    # From here on the imports take a second or two, which neither --help nor a slip in the command should wait for.
+    # From here on the imports take a second or two, which neither --help nor a wrong argument should wait for.
     from storyjax.core.config import load_config, override
     from storyjax.train.settings import CHAPTER_SECTIONS, complete, read_settings
 

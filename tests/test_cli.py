@@ -130,7 +130,7 @@ def test_a_slip_is_one_line_and_exit_code_2(arguments: list[str], message: str, 
 
 def test_asks(here: pathlib.Path, tmp_path: pathlib.Path, monkeypatch, capsys) -> None:
     # One predictor for both times, because most of its time goes into compiling.
-    monkeypatch.setattr(predict.Predictor, "from_checkpoint", functools.cache(predict.Predictor.from_checkpoint))
+    monkeypatch.setattr(predict.Predictor, "from_pretrained", functools.cache(predict.Predictor.from_pretrained))
     figure = tmp_path / "looked.png"
     asked = ["ask", "film.mp4", tiny_tcr.QUESTION, "--checkpoint", "model/tcr", "--frames", "3"]
     asked += ["--options", *tiny_tcr.OPTIONS, "zebra"]
@@ -154,14 +154,14 @@ def test_interrupted_and_out_of_reach(here: pathlib.Path, monkeypatch, capsys) -
     def stop(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(predict.Predictor, "from_checkpoint", stop)
+    monkeypatch.setattr(predict.Predictor, "from_pretrained", stop)
     assert run(["ask", "film.mp4", "who ?"]) == 130
     assert capsys.readouterr().err == "storyjax: error: interrupted\n"
 
     def refuse(*_: object) -> None:
         raise PermissionError(13, "Permission denied", "model/tcr")
 
-    monkeypatch.setattr(predict.Predictor, "from_checkpoint", refuse)
+    monkeypatch.setattr(predict.Predictor, "from_pretrained", refuse)
     assert run(["ask", "film.mp4", "who ?"]) == 2
     assert capsys.readouterr().err == "storyjax: error: Permission denied: model/tcr\n"
 
@@ -189,7 +189,6 @@ def test_a_config_is_found_by_its_name_anywhere(tmp_path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
     by_name, by_path = load_config("tcr_nextqa:embedded"), load_config("configs/tcr_nextqa.py:embedded")
     assert by_name.to_dict() == by_path.to_dict()
-    (tmp_path / "tcr_nextqa.py").write_text(
-        "from ml_collections import ConfigDict\ndef get_config(): return ConfigDict({'a': 1})"
-    )
+    text = "from ml_collections import ConfigDict\ndef get_config(): return ConfigDict({'a': 1})"
+    (tmp_path / "tcr_nextqa.py").write_text(text)
     assert load_config("tcr_nextqa.py").to_dict() == {"a": 1}  # a file that is there goes first

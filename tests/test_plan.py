@@ -146,8 +146,9 @@ def test_a_small_run_is_planned_by_the_tpus_compiler(tmp_path, capsys):
         f"    text = pathlib.Path({str(tmp_path / 'tcr' / 'config.json')!r}).read_text()\n"
         "    config = ConfigDict(json.loads(text))\n"
         "    config.model.streaming = {'chunk_frames': 4}\n"
-        "    config.data.prompt_length = 8\n"
-        "    config.data.questions_per_video = config.data.eval_questions = 1\n"
+        "    nextqa = config.data.tasks.nextqa\n"
+        "    nextqa.eval_splits, nextqa.prompt_length = ('val',), 8\n"
+        "    nextqa.examples_per_video = nextqa.eval_examples = 1\n"
         "    config.train = {'steps': 1, 'batch_size': 2}\n"
         "    return config\n"
     )

@@ -13,7 +13,8 @@ from storyjax.reproduce import TABLES, find, listing
 from storyjax.reproduce.report import Report, judge, markdown
 from storyjax.reproduce.runner import make_config, reproduce
 from storyjax.reproduce.schema import Above, Claim, Panel, Row, Table, Variant, on_real_data, rising
-from storyjax.tcr.nextqa import ABLATIONS, QaData
+from storyjax.tcr.config import TasksData
+from storyjax.tcr.evaluators import ABLATIONS
 from storyjax.tcr.resampler import TcrConfig
 from storyjax.train import loop
 from storyjax.train.settings import read_settings
@@ -70,8 +71,8 @@ def test_every_entry_can_be_run_and_judged(table: Table) -> None:
             config = make_config(variant, 1, more)
             settings = read_settings(config)
             assert settings.seed == 1
-            if settings.experiment == "tcr.nextqa":
-                data = from_config(QaData, config.data, "data")
+            if settings.experiment == "tcr" and set(config.data.tasks) == {"nextqa"}:
+                data = from_config(TasksData, config.data, "data").tasks["nextqa"]
                 assert set(data.ablations) <= set(ABLATIONS)
                 from_config(TcrConfig, {**config.model.tcr, "vocab_size": 9, "llm_width": 9}, "tcr")
                 given = {"nextqa", *(f"nextqa_{name}" for name in data.ablations)}
@@ -95,7 +96,8 @@ def test_chapter_three_can_be_made_on_real_data(number: str) -> None:
             config = make_config(variant, 0)
             read_settings(config)
             assert config.precision == "bfloat16"
-            assert "storyworld" not in config.data or config.data.storyworld is None
+            sections = (config.data, *config.data.get("tasks", {}).values())
+            assert all(section.get("synthetic") is None for section in sections)
             variant = variant.start
     with pytest.raises(StoryjaxError, match="has no rows on real data"):
         on_real_data(TABLE)

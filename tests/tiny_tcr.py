@@ -33,14 +33,16 @@ def write_checkpoint(folder: Path, seed: int = 0, tcr: dict | None = None) -> Pa
     tokenizer.save(folder / "llm" / "tokenizer.json")
     config = ConfigDict(
         {
-            "experiment": "tcr.nextqa",
+            "experiment": "tcr",
             "precision": "float32",
             "model": {
                 "vision": {"weights": str(folder / "vision")},
                 "llm": {"weights": str(folder / "llm")},
                 "tcr": {"width": 32, "heads": 4, "queries": 6, "max_prompt": 16, **(tcr or {})},
             },
-            "data": {"frames": 6, "condition_length": 12},
+            "data": {
+                "tasks": {"nextqa": {"task": "nextqa", "root": "data/nextqa", "frames": 6, "condition_length": 12}}
+            },
         }
     )
     rng = np.random.default_rng(seed)  # not the model's own initialisation, which takes seconds to compile

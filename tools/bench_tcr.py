@@ -86,14 +86,16 @@ def ours(arguments: argparse.Namespace, frames: int, dtype: str = "float32", bat
     from storyjax.models.t5 import T5, T5Config
     from storyjax.models.vit import ViT, ViTConfig
     from storyjax.tcr.frame_stream import Streaming
+    from storyjax.tcr.interface import Prompt, Video
     from storyjax.tcr.model import VideoLanguageModel
-    from storyjax.tcr.resampler import Tcr
+    from storyjax.tcr.resampler import Tcr, TcrResampler
 
     config = tcr_config(arguments)
     # The towers are never run; the vision tower's width is what the resampler is made for.
     tower = ViTConfig(image_size=2, patch_size=2, width=arguments.width, depth=1, heads=1, mlp_width=2)
     reader = T5Config(vocab_size=2, d_model=LLM_WIDTH, d_kv=1, d_ff=1, num_heads=1, num_layers=1, num_decoder_layers=1)
-    model = VideoLanguageModel(ViT(tower), Tcr(config, dtype=jnp.dtype(dtype)), T5(reader), Streaming(arguments.chunk))
+    resampler = TcrResampler(Tcr(config, dtype=jnp.dtype(dtype)))
+    model = VideoLanguageModel(ViT(tower), resampler, T5(reader), Streaming(arguments.chunk))
     params = jax.jit(lambda key: model.init(key)["tcr"])(jax.random.key(0))
     keys = jax.random.split(jax.random.key(1))
     tokens = jax.random.normal(keys[0], (batch, frames, arguments.tokens, arguments.width), jnp.dtype(dtype))
@@ -101,9 +103,9 @@ def ours(arguments: argparse.Namespace, frames: int, dtype: str = "float32", bat
     prompt = jax.random.randint(keys[1], (batch, 1, PROMPT), 0, config.vocab_size)
 
     def forward(params: Any, tokens: Any) -> Any:
-        mask, words = jnp.ones((batch, frames), bool), jnp.ones(prompt.shape, bool)
-        task = jnp.zeros((batch, 1), jnp.int32)
-        return model.resample({"tcr": params}, tokens, seconds, mask, task, prompt, words, attention=False).queries
+        video = Video(seconds, jnp.ones((batch, frames), bool), tokens=tokens)
+        asked = Prompt(jnp.zeros((batch, 1), jnp.int32), prompt, jnp.ones(prompt.shape, bool))
+        return model.encode_video({"tcr": params}, video, asked, attention=False).queries
 
     def loss(params: Any, tokens: Any) -> Any:
         return jnp.mean(jnp.square(forward(params, tokens).astype(jnp.float32)))

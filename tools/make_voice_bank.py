@@ -1,4 +1,4 @@
-"""Has a free synthesiser speak StoryWorld's sentences: storyjax/storyworld/voice_bank/*.opus and index.json.
+"""Synthesises StoryWorld's sentences with free voices: storyjax/storyworld/voice_bank/*.opus and index.json.
 
     python tools/make_voice_bank.py [--flite flite] [--out storyjax/storyworld/voice_bank]
 
@@ -25,7 +25,7 @@ GAP_S = 0.12  # between sentences, so that the codec does not smear one into the
 
 
 def speak(flite: str, voice: str, text: str, path: Path) -> np.ndarray:
-    """A sentence as float64 samples at 16 kHz, cut to where it sounds, at a loudness of its own."""
+    """Returns a sentence as float64 samples at 16 kHz, without the silence around it, at a fixed loudness."""
     subprocess.run([flite, "-voice", voice, "-t", text, "-o", str(path)], check=True)
     with wave.open(str(path)) as file:
         if file.getframerate() != RATE or file.getnchannels() != 1:
@@ -39,6 +39,7 @@ def speak(flite: str, voice: str, text: str, path: Path) -> np.ndarray:
 
 
 def encode(wav: np.ndarray, path: Path) -> None:
+    """Writes samples in −1..1 at 16 kHz as Opus."""
     samples = np.clip(np.round(wav * 32767), -32768, 32767).astype(np.int16)
     with av.open(str(path), "w", format="ogg") as container:
         stream = container.add_stream("libopus", rate=RATE, layout="mono", options={"application": "voip"})
@@ -50,6 +51,7 @@ def encode(wav: np.ndarray, path: Path) -> None:
 
 
 def main() -> None:
+    """Runs the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--flite", default="flite")
     parser.add_argument("--out", type=Path, default=Path(__file__).parents[1] / "storyjax/storyworld/voice_bank")

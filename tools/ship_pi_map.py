@@ -17,11 +17,11 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from storyjax.core.params_io import save_tree
-from storyjax.pi_map.config import frozen_embed, make_model
+from storyjax.pi_map.config import frozen_embed, frozen_parameters, make_model
 from storyjax.pi_map.data import resize
-from storyjax.pi_map.enrolment import Bank
+from storyjax.pi_map.enrolment import NegativeBank
 from storyjax.pi_map.localise import draw_ellipse
-from storyjax.storyworld.draw.personal_objects import COLOURS, MARKINGS, draw_belongings, draw_scene, render_scene
+from storyjax.storyworld.draw.personal_objects import COLOURS, MARKINGS, draw_personal_objects, draw_scene, render_scene
 from storyjax.storyworld.export.thisismy import describe_fully
 from storyjax.train.checkpoint import load_trainable
 
@@ -31,12 +31,12 @@ PROMPT = "a photo of * ."
 ENROLMENT = {"prompt": PROMPT, "steps": 200, "learning_rate": 1e-3, "warmup_steps": 20, "negatives": 15}
 
 
-def make_bank(model: dict) -> Bank:
+def make_bank(model: dict) -> NegativeBank:
     """Photographs of things, embedded as they are and with the thing ringed."""
     built, section = make_model(model)
-    embed, size = frozen_embed(built, section.clip.parameters()), built.config.vision.image_size
+    embed, size = frozen_embed(built, frozen_parameters(section.clip)), built.config.vision.image_size
     rng = np.random.default_rng(SEED)
-    things = draw_belongings(THINGS, SEED)
+    things = draw_personal_objects(THINGS, SEED)
     plain, ringed = [], []
     for thing in things:
         for _ in range(PHOTOGRAPHS):
@@ -48,7 +48,7 @@ def make_bank(model: dict) -> Bank:
         for thing in things
     )
     objects = np.repeat(np.arange(THINGS, dtype=np.int32), PHOTOGRAPHS)
-    return Bank(embed(np.stack(plain)), embed(np.stack(ringed)), objects, captions)
+    return NegativeBank(embed(np.stack(plain)), embed(np.stack(ringed)), objects, captions)
 
 
 def attributes() -> list[str]:
@@ -67,7 +67,7 @@ def main() -> None:
     folder.mkdir(parents=True, exist_ok=True)
     weights = {path: array for path, array in load_trainable(arguments.run).items() if path.startswith("pi/")}
     save_tree(folder / "model.safetensors", weights, {"experiment": config.experiment}, dtype=np.float16)
-    make_bank(config.model).save(folder / Bank.FILE)
+    make_bank(config.model).save(folder / NegativeBank.FILE)
     stored = {"model": config.model.to_dict(), "attributes": attributes(), "enrolment": ENROLMENT, "ending": " ."}
     (folder / "config.json").write_text(json.dumps(stored, indent=1) + "\n")
     if (arguments.run / "results.json").exists():

@@ -2,8 +2,8 @@
 
     python tools/ship_weights.py RUN NAME      e.g. runs/t5 storyworld_t5
 
-Writes storyjax/weights/shipped/NAME/{model.safetensors,config.json,results.json} and, for a tower that reads,
-tokenizer.json. The NAME's README is written by hand. Weights are stored in half precision.
+Writes storyjax/weights/shipped/NAME/{model.safetensors,config.json,results.json} and, for a network that reads text,
+tokenizer.json. The README of NAME is written by hand. Weights are stored in half precision.
 """
 
 import argparse
@@ -18,6 +18,7 @@ from ml_collections import ConfigDict
 
 from storyjax.core.config import from_config
 from storyjax.core.params_io import flatten, save_tree
+from storyjax.core.renames import modernise
 from storyjax.data.text import WordTokenizer
 from storyjax.models.clip import ClipConfig
 from storyjax.models.ecapa import EcapaConfig
@@ -33,15 +34,15 @@ from storyjax.train.experiment import build_experiment
 SHIPPED = Path(__file__).resolve().parents[1] / "storyjax" / "weights" / "shipped"
 
 
-# What a PersonFinder needs to know of its data.
+# The keys of config.data that a PersonFinder needs.
 _PAD_DATA = ("frames", "text_length", "face_crop", "ending", "detector")
 
-# What a head of the TCR without a language model needs to know of its data.
+# The keys of config.data that a head of the TCR without a language model needs.
 _HEAD_DATA = ("task", "frames", "condition_length", "classes", "hidden", "changes")
 
 
-# The networks of the subtitles: their config's class, and where they are in the parameters; what else there is helped
-# in training only.
+# The networks that subtitles need: the class of their config, and the prefix of their parameters; a run has others
+# that are for training only.
 _NETWORKS = {
     "embedded.speaker_encoder": (EcapaConfig, "voice/"),
     "embedded.laughter_detector": (LaughterConfig, "laughter/"),
@@ -49,14 +50,19 @@ _NETWORKS = {
 }
 
 
+# The networks of storyjax/embedded that config.model describes alone, and those of them that read text.
+_TEXT_NETWORKS = ("embedded.clip", "embedded.clip_generic", "embedded.t5")
+_FROZEN_NETWORKS = (*_TEXT_NETWORKS, "embedded.face_encoder")
+
+
 def make_tokenizer(config: dict) -> WordTokenizer:
-    """The words of a tower."""
+    """Returns the tokenizer that the network was trained with."""
     generic = config["experiment"] == "embedded.clip_generic"
     return WordTokenizer.from_words(generic_vocabulary() if generic else vocabulary())
 
 
 def architecture(config: dict) -> dict:
-    """What config.json says of the model, so that it can be built without the run's config."""
+    """Returns the config.json to ship, from which the model can be built without the run's config."""
     if config["experiment"] in _NETWORKS:
         return dataclasses.asdict(from_config(_NETWORKS[config["experiment"]][0], config["model"]))
     tokenizer = WordTokenizer.from_words(vocabulary())
@@ -84,22 +90,23 @@ def architecture(config: dict) -> dict:
 
 
 def main() -> None:
+    """Ships the run that the command line names."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path, help="workdir of a finished run")
     parser.add_argument("name", help="folder name under storyjax/weights/shipped")
     arguments = parser.parse_args()
-    config = json.loads((arguments.run / "config.json").read_text())
+    config = modernise(json.loads((arguments.run / "config.json").read_text()))
     folder = SHIPPED / arguments.name
     folder.mkdir(parents=True, exist_ok=True)
     weights = load_trainable(arguments.run)
-    if config["experiment"].startswith("towers."):
-        # A tower's own frozen part (the reader's embedding) is as its seed drew it.
+    if config["experiment"] in _FROZEN_NETWORKS:
+        # Parameters that the run kept frozen (the T5's embedding) are as its seed drew them.
         drawn = jax.jit(build_experiment(ConfigDict(config)).init)(jax.random.key(config["seed"]))
         experiment = build_experiment(ConfigDict(config))
         given = experiment.pretrained() if experiment.pretrained is not None else {}
         weights = {**flatten(drawn), **given, **weights}
         weights = {path: array for path, array in weights.items() if not path.startswith(("pointer/", "people/"))}
-        # A face encoder ships by itself, without the classes that it was trained on.
+        # A face encoder ships without the classifier that it was trained with.
         weights = {path.removeprefix("face/"): array for path, array in weights.items()}
     if config["experiment"] in _NETWORKS:
         prefix = _NETWORKS[config["experiment"]][1]
@@ -109,7 +116,7 @@ def main() -> None:
     (folder / "config.json").write_text(json.dumps(architecture(config), indent=2) + "\n")
     if (arguments.run / "results.json").exists():
         shutil.copy(arguments.run / "results.json", folder / "results.json")
-    if config["experiment"].startswith("towers.") and config["experiment"] != "embedded.face_encoder":
+    if config["experiment"] in _TEXT_NETWORKS:
         make_tokenizer(config).save(folder / "tokenizer.json")
 
 

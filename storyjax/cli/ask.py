@@ -80,7 +80,7 @@ def _ask(arguments: argparse.Namespace) -> int:
         answer = count(arguments.checkpoint, arguments.video, arguments.count)
         source = str(arguments.checkpoint or SHIPPED_COUNTER)
     else:
-        predictor = Predictor.from_checkpoint(_checkpoint(arguments))
+        predictor = Predictor.from_pretrained(_checkpoint(arguments))
         answer, source = _answer(predictor, arguments), predictor.source
     for warning in answer.warnings:
         print(f"storyjax: note: {warning}", file=sys.stderr)

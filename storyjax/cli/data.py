@@ -54,7 +54,7 @@ and so on; training then reads it instead of decoding films: --config.data.featu
   storyjax data features --config=configs/tcr_nextqa.py:embedded --out runs/features
   storyjax data features --config=configs/tcr_nextqa.py --out features --splits train val --dtype int8 \\
       --beam="--runner=FlinkRunner --flink_master=localhost:8081"
-  python -m storyjax.main --config=configs/tcr_nextqa.py:embedded --workdir=DIR --config.data.features=runs/features
+  storyjax train tcr_nextqa:embedded --workdir=DIR --config.data.tasks.nextqa.features=runs/features
 
 The work is cut into shards, which Apache Beam (pip install 'storyjax[beam]') spreads over this machine or a cluster
 whose workers see the same paths. Stopped in whatever way and given again, the command keeps the shards that are whole.
@@ -217,18 +217,17 @@ def _features(arguments: argparse.Namespace) -> int:
     from storyjax.data.beam import run_shards
     from storyjax.data.builders.nextqa import SPLITS
     from storyjax.data.features import DTYPES
-    from storyjax.tcr.features import compute_features
+    from storyjax.tcr.features import compute_features, questions_task
     from storyjax.train.settings import CHAPTER_SECTIONS, complete
 
     config = complete(load_config(arguments.config))
     for pair in arguments.set:
         key, _, value = pair.partition("=")
         override(config, key, value, open_sections=CHAPTER_SECTIONS)
-    if config.experiment not in ("tcr", "tcr.nextqa"):
-        raise StoryjaxError(f"{arguments.config} is no config of NExT-QA fine-tuning, such as configs/tcr_nextqa.py.")
+    name, data = questions_task(config)
     if arguments.shard_films < 1:
         raise StoryjaxError(f"--shard-films is {arguments.shard_films}; it must be at least 1.")
-    splits = arguments.splits or ["train", config.data.get("eval_split", "val")]
+    splits = arguments.splits or ["train", *data.eval_splits]
     made = compute_features(
         config,
         arguments.out,
@@ -240,5 +239,5 @@ def _features(arguments: argparse.Namespace) -> int:
     )
     for split, (new, total) in made.items():
         print(f"{split}: {total} shards in {arguments.out}/{split}, {new} of them made now")
-    print(f"train on them with --config.data.features={arguments.out}")
+    print(f"train on them with --config.data.tasks.{name}.features={arguments.out}")
     return 0

@@ -1,4 +1,4 @@
-"""`storyjax find`: people and things that were enrolled; the work is `storyjax/search/command.py`'s."""
+"""`storyjax find`: searches for enrolled people and things; see `storyjax/search/command.py`."""
 
 import argparse
 import json
@@ -8,25 +8,25 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from storyjax.search.command import Load
-    from storyjax.search.protocol import Personaliser
+    from storyjax.search.protocol import ConceptEncoder
 
 FIND = """\
 Finds particular people, and particular things, in your videos and images: enrol them from a few photos, index a folder
-once, and name them between < and > in what you look for.
+once, and name them between < and > in the query.
 
-  storyjax find enrol ana photos/ana                     learns a person from photos of her face
-  storyjax find enrol chia photos/chia --thing dog       learns a thing, here a dog; takes a minute or so
-  storyjax find list                                     shows who and what is enrolled
-  storyjax find forget ana                               forgets her, pictures and all
-  storyjax find index films --out runs/index             indexes a folder; again, and it takes what is new
+  storyjax find enrol ana photos/ana                     enrols a person from photos of her face
+  storyjax find enrol chia photos/chia --thing dog       enrols a thing, here a dog; takes about a minute
+  storyjax find list                                     lists the enrolled people and things
+  storyjax find forget ana                               removes her with her pictures
+  storyjax find index videos --out runs/index            indexes a folder, or updates its index
   storyjax find "An image of <ana> entering the room" --index runs/index --html found.html
   storyjax find "An image of <x> in the park" --index runs/index --face stranger.jpg
 
-A prompt can name several people, or several things. The models that come with storyjax are small and have seen nothing
-but StoryWorld (`storyjax data storyworld --help`). `storyjax find enrol --help` and the like tell more.
+A prompt can name several people, or several things. The models that come with storyjax are small and trained on
+StoryWorld alone (`storyjax data storyworld --help`). `storyjax find enrol --help` and so on say more.
 """
 ENROL = """\
-Learns a person from photos of the face (loose crops, one face in each), or with --thing a particular thing from photos
+Enrols a person from photos of the face (loose crops, one face in each), or with --thing a particular thing from photos
 of it, so that prompts can name it. No model is retrained.
 
   storyjax find enrol ana photos/ana
@@ -39,22 +39,22 @@ Removes an enrolled name from the gallery, with its token and its pictures.
   storyjax find forget ana
 """
 LIST = """\
-Shows who and what is enrolled in the gallery.
+Lists the people and things that are enrolled in the gallery.
 
   storyjax find list --gallery runs/gallery
 """
 INDEX = """\
-Indexes the images and videos of a folder and of those in it: videos as clips of 2 s (16 frames at 8 a second). Given
-again, it takes what is new or changed, drops what is gone, and goes on where it was stopped. Files that cannot be read
-are skipped and named.
+Indexes the images and videos of a folder and of the folders in it: videos as clips of 2 s (16 frames at 8 per second).
+Run again, it adds new and changed files, drops removed ones, and continues where it was stopped. Files that cannot be
+read are skipped and named.
 
-  storyjax find index films --out runs/index
-  storyjax find index seinfeld --out runs/index --every 30    two clips a minute, as the thesis does (§4.7.2)
+  storyjax find index videos --out runs/index
+  storyjax find index seinfeld --out runs/index --every 30    two clips a minute, as in the thesis (§4.7.2)
 """
 
 
 def add(commands: argparse._SubParsersAction, made: dict[str, argparse.ArgumentParser]) -> None:
-    """Adds `find` and `find enrol` and so on, each a command of its own; `made` gets their parsers by name."""
+    """Adds `find`, `find enrol` and so on, each a command of its own; `made` gets their parsers by name."""
 
     def command(name: str, about: str, act: Callable[[argparse.Namespace], int]) -> argparse.ArgumentParser:
         made[name] = commands.add_parser(name, description=about)
@@ -63,15 +63,15 @@ def add(commands: argparse._SubParsersAction, made: dict[str, argparse.ArgumentP
 
     find = command("find", FIND, _find)
     find.add_argument("prompt", metavar="PROMPT", help='in quotes, with a name, as in "An image of <ana> dancing"')
-    find.add_argument("--index", required=True, metavar="DIR", help="what 'storyjax find index' made")
-    find.add_argument("--face", metavar="PHOTO", help="a photo of somebody who is named in the prompt, for this once")
-    find.add_argument("--top", type=int, default=25, metavar="N", help="how many to show (default: 25)")
-    find.add_argument("--html", metavar="FILE", help="also writes a page with their pictures, which needs no network")
-    find.add_argument("--json", action="store_true", help="prints everything as one JSON object")
+    find.add_argument("--index", required=True, metavar="DIR", help="an index made by 'storyjax find index'")
+    find.add_argument("--face", metavar="PHOTO", help="a photo of a person in the prompt who is not enrolled")
+    find.add_argument("--top", type=int, default=25, metavar="N", help="number of results (default: 25)")
+    find.add_argument("--html", metavar="FILE", help="also writes a self-contained HTML report with images")
+    find.add_argument("--json", action="store_true", help="prints the result as one JSON object")
     enrol = command("find enrol", ENROL, _enrol)
-    enrol.add_argument("name", metavar="NAME", help="what prompts shall call it")
+    enrol.add_argument("name", metavar="NAME", help="the name in prompts")
     enrol.add_argument("photos", nargs="+", metavar="PHOTOS", help="image files, or folders of them")
-    enrol.add_argument("--thing", metavar="CATEGORY", help="it is a thing, and this the general word for it: dog, mug")
+    enrol.add_argument("--thing", metavar="CATEGORY", help="enrols a thing of this category: dog, mug")
     forget = command("find forget", FORGET, _forget)
     forget.add_argument("name", metavar="NAME")
     listing = command("find list", LIST, _list)
@@ -79,7 +79,7 @@ def add(commands: argparse._SubParsersAction, made: dict[str, argparse.ArgumentP
     index.add_argument("folder", metavar="FOLDER")
     index.add_argument("--out", required=True, metavar="DIR", help="where the index goes: a new folder, or an index")
     index.add_argument(
-        "--every", type=float, metavar="SECONDS", help="from the start of a clip to the next's (default: 2, all of it)"
+        "--every", type=float, metavar="SECONDS", help="seconds between the starts of clips (default: 2, back to back)"
     )
     for parser in (find, enrol, forget, listing):
         parser.add_argument("--gallery", default="runs/gallery", metavar="DIR", help="(default: runs/gallery)")
@@ -89,18 +89,17 @@ def add(commands: argparse._SubParsersAction, made: dict[str, argparse.ArgumentP
         )
 
 
-def finder(checkpoint: str | None) -> "Load":
-    """What loads the model for a kind of what can be enrolled ("person", "thing"): search itself knows no chapter."""
+def model_loader(checkpoint: str | None) -> "Load":
+    """Returns a function that loads the model of a kind ("person", "thing"); search itself imports no chapter."""
 
-    def load(kind: str) -> "Personaliser":
-        given = (checkpoint,) if checkpoint else ()
+    def load(kind: str) -> "ConceptEncoder":
         if kind == "person":
             from storyjax.clip_pad.predict import PersonFinder
 
-            return PersonFinder.from_checkpoint(*given)
+            return PersonFinder.from_pretrained(checkpoint)
         from storyjax.pi_map.predict import ThingFinder
 
-        return ThingFinder.from_checkpoint(*given)
+        return ThingFinder.from_pretrained(checkpoint)
 
     return load
 
@@ -108,7 +107,7 @@ def finder(checkpoint: str | None) -> "Load":
 def _enrol(given: argparse.Namespace) -> int:
     from storyjax.search import command
 
-    print(command.enrol(given.gallery, given.name, given.photos, given.thing, finder(given.checkpoint)))
+    print(command.enrol(given.gallery, given.name, given.photos, given.thing, model_loader(given.checkpoint)))
     return 0
 
 
@@ -129,16 +128,16 @@ def _list(given: argparse.Namespace) -> int:
 def _index(given: argparse.Namespace) -> int:
     from storyjax.search import command
 
-    print(command.index(given.folder, given.out, given.every, finder(given.checkpoint)))
+    print(command.index(given.folder, given.out, given.every, model_loader(given.checkpoint)))
     return 0
 
 
 def _find(given: argparse.Namespace) -> int:
     from storyjax.search import command
 
-    asked = command.Request(given.prompt, given.index, given.gallery, given.face, given.top, given.html)
-    found = command.find(asked, finder(given.checkpoint))
-    if found.unfinished:
-        print("storyjax: note: the index is unfinished: 'storyjax find index' goes on with it", file=sys.stderr)
-    print(json.dumps(command.to_json(asked, found), indent=2) if given.json else command.in_words(found))
+    request = command.Request(given.prompt, given.index, given.gallery, given.face, given.top, given.html)
+    result = command.find(request, model_loader(given.checkpoint))
+    if result.unfinished:
+        print("storyjax: note: the index is unfinished: 'storyjax find index' continues it", file=sys.stderr)
+    print(json.dumps(command.to_json(request, result), indent=2) if given.json else command.format_hits(result))
     return 0

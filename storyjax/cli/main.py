@@ -1,20 +1,19 @@
 """The `storyjax` command: `storyjax --help` lists what it can do.
 
-Whatever takes long to import is imported by the subcommand that needs it, so that help and slips answer at once.
+Whatever takes long to import is imported by the subcommand that needs it, so that help comes at once.
 """
 
 import argparse
-import os
 import re
 import sys
 from collections.abc import Sequence
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import storyjax
 from storyjax.cli import ask, data, find, plan, reproduce, subtitle, track, train, weights
 from storyjax.core.errors import StoryjaxError, nearest
 from storyjax.core.runtime import prepare_runtime
-from storyjax.main import leave
+from storyjax.main import leave, report_errors
 
 ABOUT = """\
 Understands stories in videos: answers questions about them, tracks, finds people and things, and writes subtitles that
@@ -52,30 +51,13 @@ def run(argv: Sequence[str]) -> int:
 
     0: done, or stopped by SIGTERM with the state saved. 2: an error that a person can fix, in one line. 130: Ctrl-C.
     """
-    try:
-        return _run(list(argv))
-    except StoryjaxError as error:
-        return _fail(str(error), error.exit_code)
-    except BrokenPipeError:
-        # Whoever read our output (`| head`) has seen enough; nothing more can be told, not even at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
-    except OSError as error:
-        where = f": {error.filename}" if error.filename else ""
-        return _fail(f"{error.strerror or error}{where}", StoryjaxError.exit_code)
-    except KeyboardInterrupt:
-        return _fail("interrupted", 130)
-
-
-def _fail(line: str, code: int) -> int:
-    print(f"storyjax: error: {' '.join(line.split())}", file=sys.stderr)
-    return code
+    return report_errors(lambda: _run(list(argv)), "interrupted")
 
 
 class _Parser(argparse.ArgumentParser):
-    """Slips become errors of one line that name the nearest known spelling."""
+    """Errors are one line that names the nearest known spelling."""
 
-    def __init__(self, **settings: object):
+    def __init__(self, **settings: Any):
         super().__init__(formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False, **settings)
 
     def error(self, message: str) -> NoReturn:

@@ -6,7 +6,7 @@ import sys
 
 PLAN = """\
 Compiles the training step and the inference step of a config with the TPU's own compiler, on a machine without any TPU,
-and tells what they take of each chip: memory, FLOPs, bytes, and whether they fit. Needs pip install 'storyjax[plan]'.
+and shows what they take of each chip: memory, FLOPs, bytes, and whether they fit. Needs pip install 'storyjax[plan]'.
 A full-size step takes about a minute.
 
   storyjax plan --config=configs/tcr_nextqa.py --topology=v4:4x4x4
@@ -15,7 +15,7 @@ A full-size step takes about a minute.
   storyjax plan --config=configs/tcr_nextqa.py --topology=v5e:1x1 --max-frames --program train
 
 Any key of the config can be set as in training: --config.model.streaming.features=int8. Exit code 0: it fits; 1: it
-does not, and what to change is told; 2: an error.
+does not, and what to change is printed; 2: an error.
 """
 
 

@@ -7,10 +7,10 @@ from storyjax.core.errors import StoryjaxError
 
 REPRODUCE = """\
 Trains and evaluates every variant that a table of the thesis compares, on StoryWorld, and prints its numbers beside the
-thesis's and which of its claims hold. Runs that are there already are used again, and ones cut short are gone on with,
-so the same command can be given at any time. Run it in the folder of the repository.
+thesis's and which of its claims hold. Runs that are there already are used again, and interrupted ones are resumed, so
+the same command can be given at any time.
 
-  storyjax reproduce --list            all tables that the ledger knows
+  storyjax reproduce --list            all tables
   storyjax reproduce 3.6               all of Table 3.6, three seeds
   storyjax reproduce 3.6a --seeds 1    one part of it, one seed
   storyjax reproduce 3.6 --quick       a few steps of each run: numbers that mean nothing, to see that all runs
@@ -24,7 +24,7 @@ def add(commands: argparse._SubParsersAction, made: dict[str, argparse.ArgumentP
     """Adds the parsers to `commands`, and to `made` by name."""
     reproduce = made["reproduce"] = commands.add_parser("reproduce", description=REPRODUCE)
     reproduce.add_argument("table", nargs="?", metavar="TABLE", help="the thesis's number, for instance 3.6 or 3.6a")
-    reproduce.add_argument("--list", action="store_true", help="shows all tables that the ledger knows")
+    reproduce.add_argument("--list", action="store_true", help="lists all tables")
     reproduce.add_argument("--seeds", type=int, default=3, metavar="N", help="runs of each variant (default: 3)")
     reproduce.add_argument(
         "--workdir", default="runs/reproduce", metavar="DIR", help="where the runs go (default: runs/reproduce)"

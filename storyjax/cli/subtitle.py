@@ -1,61 +1,79 @@
-"""`storyjax subtitle`: who says what and when; the work is `storyjax/subtitles/command.py`'s."""
+"""`storyjax subtitle`: writes subtitles that name the speakers; the work is done by `storyjax/subtitles/command.py`."""
 
 import argparse
 
 SUBTITLE = """\
-Writes subtitles that name who speaks, from a video and a cast list with 1 to 10 photos of everybody. Episodes that are
-given together share what is learnt of the voices, which names lines of those who are not seen, too.
+Writes subtitles that name the speaker of every line, from a video and a cast list with 1 to 10 photos of each person.
+Speech is recognised, faces are matched with the photos where one person is seen speaking, and the voices heard there
+then name all other lines, also those spoken off-screen. Episodes that are given together share these voices. A speaker
+who matches nobody in the cast list is called Unknown.
 
   storyjax subtitle episode.mp4 --cast cast.json
   storyjax subtitle s01e*.mp4 --cast cast.json --out subtitles --sdh --why why.json
-  storyjax subtitle film.mkv --cast cast.json --transcript film.srt --out named.vtt
+  storyjax subtitle video.mkv --cast cast.json --transcript video.srt --out named.vtt
   storyjax subtitle talk.mp3 --cast cast.json --voices voices --out talk.json
 
-cast.json: {"cast": [{"name": "Ana", "photos": ["ana/1.jpg"], "voices": ["ana.wav"]}]}; "actor" may name whom the photos
-show, and "episodes": {"s01e01": ["Ana"]} say who is in which. With samples of voices (also --voices DIR, with
-DIR/NAME/*.wav) sound alone is enough. Whom the system does not know is Unknown.
+cast.json: {"cast": [{"name": "Ana", "photos": ["ana/1.jpg"], "voices": ["ana.wav"]}]}. Optional keys: "actor", the name
+of the person in the photos, if it is not the character's; and "episodes": {"s01e01": ["Ana"]}, who is in which episode.
+With samples of voices (in the cast list, or with --voices) sound without video is enough.
 
-A run that was stopped goes on where it was. `storyjax data series --out DIR` writes a series to try this with.
+A run that was stopped continues where it was. `storyjax data series --out DIR` writes a synthetic series to try it on;
+use --match photos with it.
 """
 
 
 def add(commands: argparse._SubParsersAction, made: dict[str, argparse.ArgumentParser]) -> None:
     """Adds the parser to `commands`, and to `made` by name."""
     parser = made["subtitle"] = commands.add_parser("subtitle", description=SUBTITLE)
-    parser.add_argument("videos", nargs="+", metavar="VIDEO", help="videos, or sound files where voices are given")
-    parser.add_argument("--cast", required=True, metavar="FILE", help="the cast list, JSON")
-    parser.add_argument("--voices", metavar="DIR", help="samples of voices: DIR/NAME/*.wav or DIR/NAME.wav")
+    parser.add_argument("videos", nargs="+", metavar="VIDEO", help="video files, or sound files where voices are given")
+    parser.add_argument("--cast", required=True, metavar="FILE", help="the cast list, a JSON file as described above")
+    parser.add_argument(
+        "--voices",
+        metavar="DIR",
+        help="samples of the cast's voices: DIR/NAME/*.wav or DIR/NAME.wav, other formats too",
+    )
     parser.add_argument(
         "--transcript",
         nargs="+",
         default=[],
         metavar="FILE",
-        help="SRT, VTT or JSON for each video; nothing is recognised",
+        help="an SRT, VTT or JSON file for each video, in their order; speech is then not recognised",
     )
     parser.add_argument(
         "--out",
         metavar="PATH",
-        help="a file ending in .srt, .vtt, .ass, .rttm or .json; with {} for the video's name, or a folder, for several"
-        " (default: beside the video, as .srt)",
+        help="where to write: a file ending in .srt, .vtt, .ass, .rttm or .json; for several videos a folder, or a file"
+        " name with {} in place of the video's name (default: beside each video, as .srt)",
     )
-    parser.add_argument("--sdh", action="store_true", help="for the deaf: names in capitals, [laughter]")
-    parser.add_argument("--why", metavar="FILE", help="also writes the evidence for every line, JSON")
-    parser.add_argument("--engine", metavar="NAME", help="faster-whisper (default) or whisperx")
-    parser.add_argument("--model", metavar="NAME", help="the speech model, by name or folder (default: tiny.en)")
-    parser.add_argument("--language", metavar="CODE", help="en (default), or auto to have it guessed")
+    parser.add_argument(
+        "--sdh",
+        action="store_true",
+        help="subtitles for the deaf and hard of hearing: names in capitals, and [laughter]",
+    )
+    parser.add_argument(
+        "--why", metavar="FILE", help="also write the evidence for every name (face, voice distances), as JSON"
+    )
+    parser.add_argument("--engine", metavar="NAME", help="speech recogniser: faster-whisper (default) or whisperx")
+    parser.add_argument("--model", metavar="NAME", help="speech model, a name or a folder (default: tiny.en)")
+    parser.add_argument("--language", metavar="CODE", help="language of the speech: en (default), or auto to detect it")
     parser.add_argument(
         "--match",
         choices=("query", "photos"),
         default="query",
-        help="tell faces by CLIP-PAD's query on whole frames (default), or by the photos alone, around the speaker's"
-        " mouth: for series of StoryWorld, or where faces fill half of the picture",
+        help="how faces are matched: by CLIP-PAD's query on whole frames (default), or by the photos alone, around the"
+        " speaker's mouth: for StoryWorld's series, or where faces fill half of the image",
     )
-    parser.add_argument("--distance", type=float, metavar="D", help="beyond this distance a voice is Unknown")
+    parser.add_argument(
+        "--distance",
+        type=float,
+        metavar="D",
+        help="cosine distance (0 to 2) beyond which a voice is Unknown (default: 0.23); lower: more lines are Unknown",
+    )
     parser.add_argument(
         "--work",
         default="runs/subtitles",
         metavar="DIR",
-        help="where stages leave their work (default: runs/subtitles)",
+        help="folder for the results of each stage, from which a stopped run continues (default: runs/subtitles)",
     )
     parser.set_defaults(act=_subtitle)
 
@@ -66,11 +84,11 @@ def _subtitle(given: argparse.Namespace) -> int:
 
     from storyjax.core.errors import StoryjaxError
     from storyjax.subtitles import command
-    from storyjax.subtitles.pipeline import SubtitleConfig
+    from storyjax.subtitles.config import BY_PHOTOS, SubtitleConfig
 
     config = command.with_recognition(SubtitleConfig(), given.engine, given.model, given.language)
     if given.match == "photos":
-        config = dataclasses.replace(config, **command.BY_PHOTOS)
+        config = dataclasses.replace(config, **BY_PHOTOS)
     if given.distance is not None:
         if not (math.isfinite(given.distance) and 0 <= given.distance <= 2):
             raise StoryjaxError(f"--distance is {given.distance:g}: cosine distances are from 0 to 2")
@@ -78,5 +96,5 @@ def _subtitle(given: argparse.Namespace) -> int:
     request = command.Request(
         given.videos, given.cast, given.out, given.voices, given.transcript, given.sdh, given.why, given.work
     )
-    print(command.in_words(command.run(request, config)))
+    print(command.summary(command.run(request, config)))
     return 0

@@ -1,43 +1,45 @@
-"""`storyjax track`: everything that moves in a video, followed."""
+"""`storyjax track`: tracks all objects of a video."""
 
 import argparse
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 TRACK = """\
-Finds what there is in a video, of whatever kind, and follows each thing from frame to frame: a file of tracks and, if
-you like, a video with boxes, numbers and trails.
+Tracks all objects in a video, of whatever class, and writes a file of tracks and, optionally, a video with boxes,
+numbers and trails.
 
   storyjax track street.mp4 --render tracked.mp4
-  storyjax track MOT17/train/MOT17-09-SDP --out tracks.txt   a folder of pictures, in MOTChallenge's layout or any
-  storyjax track street.mp4 --init boxes.json                follows what you point at, and nothing else
+  storyjax track MOT17/train/MOT17-09-SDP --out tracks.txt   a folder of images, in MOTChallenge's layout or any
+  storyjax track street.mp4 --init boxes.json                tracks the objects in these boxes, and nothing else
   storyjax track street.mp4 --detections det.txt             uses the boxes of another detector (MOTChallenge's text)
   storyjax track street.mp4 --detections det.txt --detect    uses both
 
-boxes.json holds left, top, width and height in pixels (from 0), and may say from which frame on (from 1):
+boxes.json has left, top, width and height in pixels (from 0), and optionally the first frame (from 1):
 
   [{"box": [57, 53, 20, 24], "id": 1}, {"box": [120, 30, 18, 32], "id": 2, "frame": 25}]
 
 The tracks are MOTChallenge's text, a line for each box: frame, id, left, top, width, height, score, -1, -1, -1, frames
-and pixels counted from 1. A frame that is missing or broken is reported, and tracking goes on; frames of another size
-are brought to that of the first. Boxes are cut to the picture. The files appear when all is done, or not at all. A
-video may be of any length: memory and speed do not depend on it.
+and pixels counted from 1. A frame that is missing or broken is reported, and tracking continues; frames of another size
+are resized to that of the first. Boxes are clipped to the image. The files appear when tracking is done, or not at all.
+A video may be of any length: memory and speed do not depend on it.
 
-The model that comes with storyjax is small and has seen nothing but StoryWorld (`storyjax data tracks --help` writes
-some to try it on): what it finds in other videos is a guess.
+The model that comes with storyjax is small and was trained on StoryWorld alone (`storyjax data tracks --help` writes
+examples): its tracks in other videos are not reliable.
 """
-_NOTES = 20  # what is wrong with frames is told so many times; then only counted
+_MAX_NOTES = 20  # faults of frames that are reported; further ones are only counted
 
 
 def add(commands: argparse._SubParsersAction, made: dict[str, argparse.ArgumentParser]) -> None:
     """Adds the parsers to `commands`, and to `made` by name."""
     track = made["track"] = commands.add_parser("track", description=TRACK)
-    track.add_argument("source", metavar="VIDEO_OR_FOLDER", help="a video file, or a folder of pictures")
-    track.add_argument("--init", metavar="JSON", help="boxes to follow, and nothing else")
+    track.add_argument("source", metavar="VIDEO_OR_FOLDER", help="a video file, or a folder of images")
+    track.add_argument("--init", metavar="JSON", help="boxes of the objects to track, and nothing else")
     track.add_argument("--detections", metavar="TXT", help="boxes of each frame, from another detector")
-    track.add_argument("--detect", action="store_true", help="with --detections: the model also detects by itself")
-    track.add_argument("--out", metavar="TXT", help="where the tracks go (default: NAME.tracks.txt, here)")
-    track.add_argument("--render", metavar="MP4", help="where a video with the tracks drawn into it goes")
+    track.add_argument("--detect", action="store_true", help="with --detections: the model detects too")
+    track.add_argument("--out", metavar="TXT", help="file of the tracks (default: NAME.tracks.txt, here)")
+    track.add_argument("--render", metavar="MP4", help="file of a video with the tracks drawn into it")
     track.add_argument(
         "--checkpoint", metavar="DIR", help="a run's workdir, or shipped:NAME (default: what comes with storyjax)"
     )
@@ -50,29 +52,29 @@ def _track(given: argparse.Namespace) -> int:
     from storyjax.core.errors import StoryjaxError
     from storyjax.mqt.render import check_writable
     from storyjax.mqt.sequences import open_sequence
-    from storyjax.mqt.track_files import cut_to_picture, read_initial, track_to_files
+    from storyjax.mqt.track_files import clip_detections, read_initial, track_to_files
 
     if given.init and (given.detections or given.detect):
-        raise StoryjaxError("--init follows what it is given and nothing else: leave --detections and --detect out.")
+        raise StoryjaxError("--init tracks the given boxes and nothing else: leave --detections and --detect out.")
     if given.detect and not given.detections:
-        raise StoryjaxError("--detect says that the model detects besides --detections; without these it does anyway.")
+        raise StoryjaxError("--detect makes the model detect besides --detections; without these it always does.")
     notes = _Notes()
-    film = open_sequence(given.source, given.detections)
+    video = open_sequence(given.source, given.detections)
     out = Path(given.out or f"{Path(given.source).resolve().stem}.tracks.txt")
     check_writable(out)
     if given.render:
         check_writable(given.render, (".mp4",))
-    initial = read_initial(given.init, film) if given.init else None
+    initial = read_initial(given.init, video) if given.init else None
     detections = None
     if given.detections:
-        detections = cut_to_picture(film.detections["given"], film, given.detections, notes)
+        detections = clip_detections(video.detections["given"], video, given.detections, notes)
     protocol = "user" if given.init else "private"
     if given.detections:
         protocol = "private_public" if given.detect else "public"
     tracker = load_tracker(given.checkpoint, protocol)
-    with tqdm(total=film.length or None, desc="tracking", unit="frame", disable=None) as bar:
+    with tqdm(total=video.length or None, desc="tracking", unit="frame", disable=None) as bar:
         notes.write = bar.write
-        done = track_to_files(tracker, film, out, given.render, detections, initial, notes, bar.update)
+        done = track_to_files(tracker, video, out, given.render, detections, initial, notes, bar.update)
     notes.finish()
     rate = done.frames / max(done.seconds, 1e-9)
     also = f" and {given.render}" if given.render else ""
@@ -80,25 +82,26 @@ def _track(given: argparse.Namespace) -> int:
     return 0
 
 
-def load_tracker(checkpoint: str | None, protocol: str):
-    """The tracker of a checkpoint; JAX is first imported here, when all else is known to be well."""
+def load_tracker(checkpoint: str | None, protocol: str) -> Any:
+    """Returns the tracker of a checkpoint (None: the default); imports JAX, once all other input is checked."""
     from storyjax.mqt.predict import Tracker
 
-    return Tracker.from_checkpoint(*((checkpoint,) if checkpoint else ()), protocol=protocol)
+    return Tracker.from_pretrained(checkpoint, protocol=protocol)
 
 
 class _Notes:
-    """Tells on standard error what is wrong with frames, the first few of them."""
+    """Reports faults of frames on standard error, up to _MAX_NOTES of them."""
 
     def __init__(self) -> None:
         self.count = 0
-        self.write = lambda line, file: print(line, file=file)
+        self.write: Callable[..., Any] = print
 
     def __call__(self, line: str) -> None:
         self.count += 1
-        if self.count <= _NOTES:
+        if self.count <= _MAX_NOTES:
             self.write(f"storyjax: note: {line}", file=sys.stderr)
 
     def finish(self) -> None:
-        if self.count > _NOTES:
-            print(f"storyjax: note: and {self.count - _NOTES} more such frames", file=sys.stderr)
+        """Reports how many more there were."""
+        if self.count > _MAX_NOTES:
+            print(f"storyjax: note: and {self.count - _MAX_NOTES} more such frames", file=sys.stderr)

@@ -1,110 +1,168 @@
-"""From a config to CLIP-PAD's models and experiment (thesis §4.3.1).
+"""`config.model` and `config.data` of CLIP-PAD, and the model that they describe (thesis §4.3.1).
 
-`config.model` names two frozen networks and the size of the adaptor between them:
-
-    clip.weights, face.weights    a folder with config.json and model.safetensors (CLIP's also with its tokenizer), or
-                                  "shipped:NAME" for one of the small ones that come with storyjax
-    clip.preset, face.preset      the published architecture; the weights are then the published ones, as safetensors
-                                  with their own names (transformers' CLIPModel; VGGFace2's senet50_128)
-    adaptor_width                 §4.3.1: 256
-
-`config.data` is `PadData`: which data sets, where they lie, what is trained on and what is measured.
+model.clip, model.face    storyjax.weights.pretrained.Pretrained: the two frozen networks
+model.adaptor_width       hidden width of the adaptor between them; §4.3.1: 256
+data                      DataConfig
 """
 
-import json
 from collections.abc import Mapping
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass, field, fields
+from typing import Any, Literal
 
-import jax
 import numpy as np
 from ml_collections import ConfigDict
 
+from storyjax.clip_pad.data import Sizes
 from storyjax.clip_pad.model import ClipPad, PadConfig
 from storyjax.core.config import choose, from_config
 from storyjax.core.errors import StoryjaxError
-from storyjax.core.params_io import flatten, load_flat, weights_folder
-from storyjax.data.text import HubTokenizer, Tokenizer, WordTokenizer
-from storyjax.models.clip import CLIP_VIT_B32, ClipConfig
-from storyjax.models.seresnet import SE_RESNET_50_128D, SEResNetConfig
+from storyjax.data.registry import split_names
+from storyjax.data.text import Tokenizer
 from storyjax.train.precision import get_policy
-from storyjax.weights.rules import CLIP, import_weights
-from storyjax.weights.tables.face import seresnet_rules
-
-CLIP_PRESETS = {"clip_vit_b32": CLIP_VIT_B32}
-FACE_PRESETS = {"senet50_128": SE_RESNET_50_128D}
-_WANTED = {
-    "clip": "the weights and tokenizer of openai/clip-vit-base-patch32 (model.safetensors, tokenizer.json ... of the"
-    " Hugging Face hub)",
-    "face": "VGGFace2's senet50_128.pth (Visual Geometry Group, Oxford), saved as model.safetensors",
-}
-
-
-@dataclass(frozen=True)
-class Part:
-    """Where a frozen network's weights lie and, for a published one, which architecture it has."""
-
-    weights: str
-    preset: str | None = None
+from storyjax.weights.pretrained import Pretrained
 
 
 @dataclass(frozen=True)
 class ModelConfig:
-    clip: Part
-    face: Part
+    """`config.model`.
+
+    Attributes:
+        clip: CLIP, with its tokenizer.
+        face: the face encoder.
+        adaptor_width: of the adaptor's hidden layer.
+    """
+
+    clip: Pretrained
+    face: Pretrained
     adaptor_width: int = 256
 
 
-def part_file(part: Part, name: str, kind: str) -> Path:
-    """A file of a network's folder.
+@dataclass(frozen=True)
+class Roots:
+    """`config.data.root`: the folder of the official files of each data set (storyjax/data/builders)."""
+
+    vggface: str = "data/vggface"
+    vggface2: str = "data/vggface2"
+    cip: str = "data/celebrities_in_places"
+    cia: str = "data/celebrities_in_action"
+    season: str = "data/season"
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """`config.data`; the common keys are explained in storyjax/data/registry.py.
+
+    Attributes:
+        dataset: the data set of photos that people are learned from: VGGFace for Celebrities in Places, VGGFace2
+            otherwise (§4.3.1).
+        root: a folder for each data set that is read.
+        cache_dir: where the prepared records go.
+        train_split: of `dataset`, and of Celebrities in Action where `tasks` has "clips".
+        eval_splits: any of "val" (the photos of `dataset` that `val_photos` holds out of training), "cip:test"
+            (Celebrities in Places), "cia:test" (Celebrities in Action) and "season:episodes" (a season of a show).
+        synthetic: the exporter's arguments by data set; a data set that is not named is read from its folder.
+        tasks: "photos" (person recognition), "clips" (Celebrities in Action), or both at once.
+        mix: relative frequencies of queries by face, by name and by both.
+        unknown_names: fraction of the training queries by name and face whose name is a vector drawn at random, a new
+            one each time, so that the model relies on the face where it does not know the name (Table 4.5).
+        val_photos: photos of each person that are held out for validation.
+        classes: people that validation distinguishes, at most.
+        frames: of a clip.
+        text_length: tokens of a query.
+        face_crop, query_photos, ending: see storyjax.clip_pad.data.Sizes.
+        embed_once: whether all training data pass the frozen networks once, before training (feature_cache.py).
+        clip_weight: weight of the loss on clips where both tasks train.
+        season_person, season_action: the query of the season (§4.7.2).
+        season_minute: seconds that count as a minute there; StoryWorld's stories are five times as fast as life.
+        detector: what finds the face in a photo at enrolment (detect.py); None takes each photo as a loose crop.
+        max_broken_fraction: of the records of a data set that may be unusable.
+        workers: processes that load training data; 0: threads of this one.
 
     Raises:
-        StoryjaxError: it is not there; the message says what to get and where to put it.
+        StoryjaxError: `unknown_names` is no fraction, or `synthetic` names another data set.
     """
-    path = weights_folder(part.weights) / name
-    if not path.exists():
-        raise StoryjaxError(
-            f"config.model.{kind}.weights: {path} is not there; get {_WANTED[kind]} and put it into {path.parent}, or"
-            " use the config's ':embedded' variant"
-        )
-    return path
 
+    dataset: Literal["vggface", "vggface2"] = "vggface2"
+    root: Roots = field(default_factory=Roots)
+    cache_dir: str = "data/prepared"
+    train_split: str = "train"
+    eval_splits: tuple[str, ...] = ("val",)
+    synthetic: dict[str, dict[str, Any]] | None = None
+    tasks: tuple[str, ...] = ("photos",)
+    mix: tuple[float, float, float] = (0.6, 0.2, 0.2)
+    unknown_names: float = 0.0
+    val_photos: int = 10
+    classes: int = 1000
+    frames: int = 4
+    text_length: int = 77
+    face_crop: float = 0.875
+    query_photos: int = 1
+    ending: str = ""
+    embed_once: bool = False
+    clip_weight: float = 1.0
+    season_person: str = "Michael Richards"
+    season_action: str = "entering the room"
+    season_minute: float = 60.0
+    detector: Literal["frontal_faces"] | None = None
+    max_broken_fraction: float = 0.05
+    workers: int = 0
 
-def _shape(part: Part, cls: type, presets: Mapping[str, Any], kind: str) -> Any:
-    if part.preset is not None:
-        return presets[choose(part.preset, presets, f"config.model.{kind}.preset")]
-    stored = json.loads(part_file(part, "config.json", kind).read_text())
-    return from_config(cls, stored.get(kind, stored), f"{part.weights}/config.json")
+    def __post_init__(self) -> None:
+        if not 0 <= self.unknown_names <= 1:
+            raise StoryjaxError(f"config.data.unknown_names is {self.unknown_names}: give a fraction from 0 to 1")
+        for dataset in self.synthetic or {}:
+            choose(dataset, [each.name for each in fields(Roots)], "config.data.synthetic")
+
+    def evaluations(self) -> list[str]:
+        """Returns the names of `eval_splits`' evaluations ("faces", "cip", "cia", "season"), which results start with.
+
+        Raises:
+            StoryjaxError: there is no evaluation on one of the splits.
+        """
+        known = {f"{self.dataset}:val": "faces", "cip:test": "cip", "cia:test": "cia", "season:episodes": "season"}
+        splits = [f"{dataset}:{split}" for dataset, split in split_names(self.eval_splits, self.dataset)]
+        return [known[choose(split, known, "config.data.eval_splits")] for split in splits]
 
 
 def make_model(config: ConfigDict | Mapping[str, Any], precision: str = "float32") -> ClipPad:
-    """The model that `config.model` describes; nothing is loaded but the architectures."""
+    """Returns the model that `config.model` describes; only the architectures are read.
+
+    Raises:
+        StoryjaxError: an unknown key, or no config.json in a network's folder.
+    """
     section = from_config(ModelConfig, config, "config.model")
-    clip = _shape(section.clip, ClipConfig, CLIP_PRESETS, "clip")
-    face = _shape(section.face, SEResNetConfig, FACE_PRESETS, "face")
-    return ClipPad(PadConfig(clip, face, section.adaptor_width), get_policy(precision).compute)
+    shapes = PadConfig(section.clip.architecture("clip"), section.face.architecture("face"), section.adaptor_width)
+    return ClipPad(shapes, get_policy(precision).compute)
 
 
 def make_tokenizer(config: ConfigDict | Mapping[str, Any]) -> Tokenizer:
-    """CLIP's tokenizer: a word list of ours (tokenizer.json alone), or the published one."""
-    section = from_config(ModelConfig, config, "config.model")
-    path = part_file(section.clip, "tokenizer.json", "clip")
-    return WordTokenizer.load(path) if section.clip.preset is None else HubTokenizer(path.parent)
+    """Returns CLIP's tokenizer: the one in the folder that `config.model.clip` names."""
+    return from_config(ModelConfig, config, "config.model").clip.tokenizer("clip")
 
 
-def pretrained(config: ConfigDict | Mapping[str, Any], model: ClipPad) -> dict[str, np.ndarray]:
-    """All weights that training starts from, flat: "clip/...", "face/..." and, the text tower again, "original/..."."""
+_SIZE_KEYS = ("frames", "text_length", "face_crop", "query_photos", "ending")
+
+
+def make_sizes(model: ClipPad, data: ConfigDict | Mapping[str, Any], where: str = "config.data") -> Sizes:
+    """Returns the sizes of a batch: those of the networks, and what `data`, a `config.data`, says of the others."""
+    networks = {"clip": model.config.clip.vision.image_size, "face": model.config.face.image_size}
+    return from_config(Sizes, networks | {key: data[key] for key in _SIZE_KEYS if key in data}, where)
+
+
+def frozen_parameters(config: ConfigDict | Mapping[str, Any]) -> dict[str, np.ndarray]:
+    """Returns all parameters that training starts from, float32, by path: "clip/...", "face/...", "original/...".
+
+    "original" is CLIP's text tower again, which stays as it is while the one in "clip" trains.
+
+    Raises:
+        StoryjaxError: a network's weights are not there, or are of another architecture.
+    """
     section = from_config(ModelConfig, config, "config.model")
-    tree = jax.eval_shape(model.init, jax.random.key(0))
-    tables = {"clip": CLIP, "face": seresnet_rules(model.config.face)}
-    flat = {}
-    for kind, table in tables.items():
-        part = getattr(section, kind)
-        path = part_file(part, "model.safetensors", kind)
-        weights = load_flat(path)
-        if part.preset is not None:
-            weights = flatten(import_weights(table, weights, tree[kind], str(path)))
-        flat |= {f"{kind}/{name}": array for name, array in weights.items()}
+    networks = {"clip": section.clip, "face": section.face}
+    flat = {
+        f"{kind}/{name}": np.asarray(array, np.float32)
+        for kind, network in networks.items()
+        for name, array in network.parameters(kind).items()
+    }
     text = {name: array for name, array in flat.items() if name.startswith(("clip/text/", "clip/text_projection/"))}
     return flat | {name.replace("clip/", "original/", 1): array for name, array in text.items()}

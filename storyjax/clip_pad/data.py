@@ -1,4 +1,4 @@
-"""What CLIP-PAD learns from and is asked: queries by name, by face and by both (§4.3, §4.4)."""
+"""CLIP-PAD's training examples and queries: by name, by face and by both (§4.3, §4.4)."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,10 +16,10 @@ from storyjax.data.video import decode_frames, probe, sample_times
 from storyjax.train.experiment import Batch
 
 MARKER = "*TOK*"
-# How a person is asked for: by the name, by the face, by both.
+# How a query names a person: by the name, by the face, by both.
 MODES = ("text", "face", "text_face")
 FACE, WORD = 0, 1  # slots of a training query
-PERFORMERS = 4  # people of one clip that are looked at; further ones are left out
+PERFORMERS = 4  # people of one clip that count; further ones are left out
 _NOBODY, _ANY = -2, -1
 
 # §4.4 gives three forms; photographs take the first line, as CLIP's own zero-shot protocol does.
@@ -31,16 +31,16 @@ ACTION_PLACE = "{who} in the {place} {action}"
 
 @dataclass(frozen=True)
 class Sizes:
-    """What a batch holds.
+    """Sizes of a batch.
 
     Attributes:
-        clip, face: sides of the pictures that CLIP and the face encoder take, in pixels.
+        clip, face: sides of the images that CLIP and the face encoder take, in pixels.
         frames: of a clip.
         text_length: tokens of a query.
-        face_crop: the middle share of a loose crop that the face encoder looks at; VGGFace2's networks were published
-            for the middle 224 of 256 pixels.
+        face_crop: the central fraction of a loose crop that the face encoder gets; VGGFace2's networks were published
+            for the central 224 of 256 pixels.
         query_photos: photos of a person that make one query.
-        ending: what every query ends with, as the sentences did from which CLIP learnt.
+        ending: the end of every query, the same as of the sentences that CLIP was trained on.
     """
 
     clip: int
@@ -52,51 +52,55 @@ class Sizes:
     ending: str = ""
 
 
-def who(name: str, mode: str) -> str:
-    """A person's place in a query: the name, the face's marker, or both (§4.3: "Tom Cruise *TOK*")."""
+def mention(name: str, mode: str) -> str:
+    """Returns the words for a person in a query: the name, the face's marker, or both (§4.3: "Tom Cruise *TOK*")."""
     return {"text": name, "face": MARKER, "text_face": f"{name} {MARKER}"}[mode]
 
 
 def encode(tokenizer: Tokenizer, prompt: str, sizes: Sizes) -> tuple[Int32[np.ndarray, " l"], Int32[np.ndarray, " l"]]:
-    """Ids and slots of a query with MARKER where a face stands."""
+    """Returns the ids and slots of a query that has MARKER where a face stands; errors as of `encode_spliced`."""
     return encode_spliced(tokenizer, prompt.rstrip(" .") + sizes.ending, sizes.text_length, MARKER)
 
 
 def encode_example(
     tokenizer: Tokenizer, form: str, name: str, mode: str, unknown_name: bool, sizes: Sizes, **words: str
 ) -> tuple[Int32[np.ndarray, " l"], Int32[np.ndarray, " l"]]:
-    """Ids and slots of a training query: slot FACE is the face; with `unknown_name`, slot WORD takes the name's place.
+    """Returns the ids and slots of a training query: slot FACE is the face; with `unknown_name`, slot WORD is the name.
 
     Args:
-        form: with {who} for the person, and a place for each of `words`.
-        unknown_name: whether a word that nothing is known of stands for the name (losses.py draws it).
+        form: with {who} for the person, and a field for each of `words`.
+        unknown_name: whether a random vector stands for the name (losses.py draws it).
     """
-    person = f"{MARKER} {MARKER}" if unknown_name else who(name, mode)
+    person = f"{MARKER} {MARKER}" if unknown_name else mention(name, mode)
     ids, slots = encode(tokenizer, form.format(who=person, **words), sizes)
     # Markers are numbered from the left, where the name stands.
     return ids, np.where(slots >= 0, WORD - slots, slots) if unknown_name else slots
 
 
 def draw_mode(mix: Sequence[float], rng: np.random.Generator) -> str:
-    """60 % of queries hold the image token, 20 % the name, the rest both (`mix`: face, text, both)."""
-    shares = np.asarray(mix, np.float64) / sum(mix)
-    return ("face", "text", "text_face")[int(rng.choice(3, p=shares))]
+    """Returns a mode; `mix` are relative frequencies of face, text and both (§4.3.1: 0.6, 0.2, 0.2)."""
+    probabilities = np.asarray(mix, np.float64) / sum(mix)
+    return ("face", "text", "text_face")[int(rng.choice(3, p=probabilities))]
 
 
-def draw_unknown(mode: str, share: float, rng: np.random.Generator) -> bool:
-    """Whether the name of a query is one that nobody has told the model of: `share` of those by name and face."""
-    return mode == "text_face" and share > 0 and bool(rng.random() < share)
+def draw_unknown_name(mode: str, fraction: float, rng: np.random.Generator) -> bool:
+    """Returns whether a random vector stands for the name of a query: for `fraction` of those by name and face."""
+    return mode == "text_face" and fraction > 0 and bool(rng.random() < fraction)
 
 
 def resize(image: UInt8[np.ndarray, "y x 3"], size: int, crop: float = 1.0) -> UInt8[np.ndarray, "{size} {size} 3"]:
-    """The middle share of an image as a square; like frames of videos, it does not keep its aspect ratio."""
+    """Returns the central fraction `crop` of an image as a square; like video frames, without its aspect ratio."""
     height, width = image.shape[:2]
     box = ((1 - crop) / 2 * width, (1 - crop) / 2 * height, (1 + crop) / 2 * width, (1 + crop) / 2 * height)
     return np.asarray(Image.fromarray(image).resize((size, size), Image.Resampling.BICUBIC, box=box))
 
 
 def read_photo(record: Mapping[str, Any]) -> UInt8[np.ndarray, "y x 3"]:
-    """The photo of a record, cut to its loose crop where the data set does not cut it itself."""
+    """Returns the photo of a record, cropped to its loose crop where the data set has not done so already.
+
+    Raises:
+        StoryjaxError: the image cannot be decoded.
+    """
     image = decode_image(record["media"], record["path"])
     if not record.get("crop"):
         return image
@@ -108,13 +112,24 @@ def read_photo(record: Mapping[str, Any]) -> UInt8[np.ndarray, "y x 3"]:
 
 
 def read_clip(record: Mapping[str, Any], frames: int, size: int, rng: np.random.Generator | None) -> np.ndarray:
-    """Frames (t, y, x, 3) of a record's clip, spread evenly, jittered where there is a generator."""
+    """Returns evenly spaced frames (t, y, x, 3) of a record's clip, with jittered times if there is a generator.
+
+    Raises:
+        StoryjaxError: the video cannot be decoded.
+    """
     times = sample_times(probe(record["media"], record["path"]).duration_s, frames, rng)
     return decode_frames(record["media"], times, size, record["path"])[0]
 
 
 class People:
-    """A data set of photographs, by person: which are to learn from, and which (`val` of each) to validate on."""
+    """A data set of photos, by person.
+
+    Attributes:
+        names: lower-case, by person number.
+        person: person number of each record.
+        train, val: record numbers to train and to validate on; `val` photos of each person, at most half.
+        photos: record numbers to train on by person number.
+    """
 
     def __init__(self, source: MediaSource, val: int):
         self.source = source
@@ -135,17 +150,18 @@ class People:
         self.train = [record for group in self.photos.values() for record in group]
 
     def read(self, record: int) -> UInt8[np.ndarray, "y x 3"]:
+        """Returns a photo, as `read_photo`."""
         return read_photo(self.source[record])
 
     def photos_of(self, person: int, count: int, rng: np.random.Generator | None, but: int = -1) -> list[int]:
-        """`count` of a person's photos to learn from (fewer where there are no more), not `but`."""
+        """Returns up to `count` record numbers of a person's training photos, other than `but` if there are others."""
         others = [record for record in self.photos[person] if record != but] or self.photos[person]
         order = np.arange(len(others)) if rng is None else rng.permutation(len(others))
         return [others[i] for i in order[:count]]
 
 
-class Albums:
-    """The photos to ask with, by lower-case name (the split "faces" of the celebrities' data sets)."""
+class PhotoIndex:
+    """The photos that queries are made of, by lower-case name (the split "faces" of the celebrities' data sets)."""
 
     def __init__(self, source: MediaSource):
         self.source = source
@@ -154,9 +170,11 @@ class Albums:
             self.photos.setdefault(labels["celebrity"].lower(), []).append(record)
 
     def read(self, record: int) -> UInt8[np.ndarray, "y x 3"]:
+        """Returns a photo, as `read_photo`."""
         return read_photo(self.source[record])
 
     def photos_of(self, name: str, count: int, rng: np.random.Generator | None) -> list[int]:
+        """Returns up to `count` record numbers of a person's photos: the first, or random ones."""
         photos = self.photos[name]
         order = np.arange(len(photos)) if rng is None else rng.permutation(len(photos))
         return [photos[i] for i in order[:count]]
@@ -164,10 +182,10 @@ class Albums:
 
 @dataclass(frozen=True)
 class Query:
-    """A question for somebody: the person's lower-case name, a template, and how the person is given.
+    """A query.
 
     Attributes:
-        person: whose face is spliced in; "" for questions about nobody in particular.
+        person: lower-case name of the person whose face is spliced in; "" for queries about no particular person.
         prompt: with MARKER where the face stands.
     """
 
@@ -175,8 +193,8 @@ class Query:
     prompt: str
 
 
-class Faces:
-    """Loads the photos of queries: (k, y, x, 3) and which of the k are there."""
+class FaceLoader:
+    """Resizes and pads the photos of a query; returns "faces" (k, y, x, 3) and "face_valid" (k,)."""
 
     def __init__(self, sizes: Sizes):
         self.sizes = sizes
@@ -190,17 +208,20 @@ class Faces:
 
 
 @dataclass(frozen=True)
-class Seen:
-    """What the frozen networks saw of a training set: embeddings of clips (or photos) and of faces by record number;
-    an error stands for a record that is broken."""
+class CachedFeatures:
+    """The frozen networks' embeddings of a training set: of clips (or photos) and of faces, by record number.
+
+    An error stands for a broken record.
+    """
 
     clips: Mapping[int, np.ndarray | StoryjaxError]
     faces: Mapping[int, np.ndarray | StoryjaxError]
 
     def __call__(self, record: int, photos: Sequence[int], count: int) -> Batch:
-        """The record's embedding, and the descriptions of `count` photos and which of them are there.
+        """Returns "clips" (p,) of the record, and "descriptions" (k, e) and "face_valid" (k,) of `count` photos.
 
-        Raises StoryjaxError where one of them is broken.
+        Raises:
+            StoryjaxError: one of the records is broken.
         """
         described = [_whole(self.faces[photo]) for photo in photos[:count]]
         filled = np.zeros((count, len(described[0])), np.float32)
@@ -219,7 +240,7 @@ def _whole(value: np.ndarray | StoryjaxError) -> np.ndarray:
 
 
 class PhotoLoader:
-    """A record number of `People` to a training example: the photo, and a query by name, another photo, or both."""
+    """Returns the training example of a record of `People`: the photo, and a query by name, another photo, or both."""
 
     def __init__(
         self,
@@ -227,30 +248,30 @@ class PhotoLoader:
         sizes: Sizes,
         tokenizer: Tokenizer,
         mix: Sequence[float],
-        seen: Seen | None = None,
+        cached: CachedFeatures | None = None,
         unknown_names: float = 0.0,
     ):
-        self.people, self.sizes, self.tokenizer, self.mix, self.seen = people, sizes, tokenizer, mix, seen
-        self.faces, self.unknown_names = Faces(sizes), unknown_names
+        self.people, self.sizes, self.tokenizer, self.mix, self.cached = people, sizes, tokenizer, mix, cached
+        self.faces, self.unknown_names = FaceLoader(sizes), unknown_names
 
     def __call__(self, record: int, rng: np.random.Generator) -> Batch:
         person = self.people.person[record]
         mode = draw_mode(self.mix, rng)
         photos = self.people.photos_of(person, self.sizes.query_photos, rng, but=record)
-        unknown = draw_unknown(mode, self.unknown_names, rng)
+        unknown = draw_unknown_name(mode, self.unknown_names, rng)
         ids, slots = encode_example(self.tokenizer, PERSON, self.people.names[person], mode, unknown, self.sizes)
         facts = np.full((PERFORMERS, 2), _NOBODY, np.int32)
         facts[0] = (person, _NOBODY)
-        if self.seen is None:
+        if self.cached is None:
             # A photo is a clip of one frame.
-            looks = {
+            inputs = {
                 "frames": resize(self.people.read(record), self.sizes.clip)[None],
                 **self.faces([self.people.read(photo) for photo in photos]),
             }
         else:
-            looks = self.seen(record, photos, self.sizes.query_photos)
+            inputs = self.cached(record, photos, self.sizes.query_photos)
         return {
-            **looks,
+            **inputs,
             "ids": ids,
             "slots": slots,
             "query_facts": np.array([person, _ANY], np.int32),
@@ -261,12 +282,19 @@ class PhotoLoader:
 
 
 class ClipIndex:
-    """What is known of a split of Celebrities in Action, with numbers for names: actors, actions, places."""
+    """The labels of a split of Celebrities in Action, with numbers for names.
 
-    def __init__(self, source: MediaSource, albums: Albums):
+    Attributes:
+        actors, actions, places: sorted names; actors are lower-case and have photos to make queries of.
+        pairs: (actor, action) numbers of each record's performers.
+        place: place number of each record.
+        usable: records with at least one performer.
+    """
+
+    def __init__(self, source: MediaSource, photos: PhotoIndex):
         self.source = source
         labels = source.labels
-        self.actors = sorted({actor.lower() for row in labels for actor in row["actors"]} & set(albums.photos))
+        self.actors = sorted({actor.lower() for row in labels for actor in row["actors"]} & set(photos.photos))
         self.actions = sorted({action for row in labels for action in row["actions"] if action})
         self.places = sorted({row["scene"] for row in labels if row["scene"]})
         self.pairs = [self._pairs(row) for row in labels]
@@ -274,7 +302,7 @@ class ClipIndex:
         self.usable = [record for record, pairs in enumerate(self.pairs) if pairs]
 
     def _pairs(self, row: Mapping[str, Any]) -> list[tuple[int, int]]:
-        """(actor, action) of a clip; only of actors of whom there are photos to ask with."""
+        """(actor, action) of a clip; only of actors that have photos to make queries of."""
         return [
             (self.actors.index(actor.lower()), self.actions.index(action) if action else _NOBODY)
             for actor, action in zip(row["actors"], row["actions"], strict=True)
@@ -282,6 +310,7 @@ class ClipIndex:
         ][:PERFORMERS]
 
     def facts(self, record: int) -> Int32[np.ndarray, "p 2"]:
+        """Returns (actor, action) of a clip's performers, padded with -2."""
         facts = np.full((PERFORMERS, 2), _NOBODY, np.int32)
         for row, pair in enumerate(self.pairs[record]):
             facts[row] = pair
@@ -289,20 +318,20 @@ class ClipIndex:
 
 
 class ClipLoader:
-    """A record number of Celebrities in Action to a training example: the clip, and a query that it answers."""
+    """Returns the training example of a record of Celebrities in Action: the clip, and a query that it matches."""
 
     def __init__(
         self,
         index: ClipIndex,
-        albums: Albums,
+        photos: PhotoIndex,
         sizes: Sizes,
         tokenizer: Tokenizer,
         mix: Sequence[float],
-        seen: Seen | None = None,
+        cached: CachedFeatures | None = None,
         unknown_names: float = 0.0,
     ):
-        self.index, self.albums, self.sizes, self.tokenizer, self.mix = index, albums, sizes, tokenizer, mix
-        self.faces, self.seen, self.unknown_names = Faces(sizes), seen, unknown_names
+        self.index, self.photos, self.sizes, self.tokenizer, self.mix = index, photos, sizes, tokenizer, mix
+        self.faces, self.cached, self.unknown_names = FaceLoader(sizes), cached, unknown_names
 
     def __call__(self, record: int, rng: np.random.Generator) -> Batch:
         actor, action = self.index.pairs[record][int(rng.integers(len(self.index.pairs[record])))]
@@ -317,21 +346,21 @@ class ClipLoader:
             form,
             name,
             mode,
-            draw_unknown(mode, self.unknown_names, rng),
+            draw_unknown_name(mode, self.unknown_names, rng),
             self.sizes,
             action=self.index.actions[action] if asks_action else "",
             place=self.index.places[place] if asks_place else "",
         )
-        photos = self.albums.photos_of(name, self.sizes.query_photos, rng)
-        if self.seen is None:
-            looks = {
+        photos = self.photos.photos_of(name, self.sizes.query_photos, rng)
+        if self.cached is None:
+            inputs = {
                 "frames": read_clip(self.index.source[record], self.sizes.frames, self.sizes.clip, rng),
-                **self.faces([self.albums.read(photo) for photo in photos]),
+                **self.faces([self.photos.read(photo) for photo in photos]),
             }
         else:
-            looks = self.seen(record, photos, self.sizes.query_photos)
+            inputs = self.cached(record, photos, self.sizes.query_photos)
         return {
-            **looks,
+            **inputs,
             "ids": ids,
             "slots": slots,
             "query_facts": np.array([actor, action if asks_action else _ANY], np.int32),
@@ -342,6 +371,11 @@ class ClipLoader:
 
     @staticmethod
     def _forms(action: int, place: int) -> dict[str, bool]:
-        """The forms of §4.4, and whether what is known of a clip is enough for each."""
-        acts, stands = action >= 0, place >= 0
-        return {PERSON: not (acts or stands), ACTION: acts, PLACE: stands, ACTION_PLACE: acts and stands}
+        """The forms of §4.4, and whether a clip's labels are enough for each."""
+        has_action, has_place = action >= 0, place >= 0
+        return {
+            PERSON: not (has_action or has_place),
+            ACTION: has_action,
+            PLACE: has_place,
+            ACTION_PLACE: has_action and has_place,
+        }

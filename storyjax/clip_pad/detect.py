@@ -1,4 +1,4 @@
-"""Finding the face in a photo that shows more than one face and little else."""
+"""Face detection, for photos that are no loose crops of one face."""
 
 from collections.abc import Sequence
 from functools import cached_property
@@ -11,15 +11,18 @@ from PIL import Image
 from storyjax.core.errors import StoryjaxError
 
 Box = tuple[float, float, float, float]
-_LONGER_SIDE = 480  # pixels: the cascade looks at photos at this size, or smaller
+_LONGER_SIDE = 480  # pixels: photos are reduced to this size
 _SMALLEST_FACE = 40  # pixels at that size
 
 
 class FrontalFaces:
     """Faces that look at the camera, by the cascade of local binary patterns that comes with scikit-image (BSD).
 
-    It is small, needs no network and runs on any CPU; faces in profile, very dark or under 40 pixels it does not see.
-    Needs the extra `faces`: pip install "storyjax[faces]".
+    It is small and runs on any CPU; it misses faces in profile, very dark ones and those under 40 pixels. Needs the
+    extra `faces`: pip install "storyjax[faces]".
+
+    Raises:
+        StoryjaxError: scikit-image is not installed.
     """
 
     def __init__(self) -> None:
@@ -38,7 +41,7 @@ class FrontalFaces:
         return Cascade(data.lbp_frontal_face_cascade_filename())
 
     def __call__(self, photo: UInt8[np.ndarray, "y x 3"]) -> Sequence[Box]:
-        """Boxes around the faces (left, top, right, bottom in pixels), the largest first."""
+        """Returns boxes around the faces (left, top, right, bottom in pixels), the largest first."""
         scale = min(1.0, _LONGER_SIDE / max(photo.shape[:2]))
         width, height = (max(1, round(side * scale)) for side in (photo.shape[1], photo.shape[0]))
         if min(width, height) < _SMALLEST_FACE:

@@ -1,4 +1,4 @@
-"""The three things that are measured: who is in a photo; Celebrities in Places; Celebrities in Action (§4.5)."""
+"""The evaluations of §4.5: who is in a photo; Celebrities in Places; Celebrities in Action."""
 
 from collections.abc import Callable, Sequence
 
@@ -11,22 +11,22 @@ from storyjax.clip_pad.data import (
     MODES,
     PERSON,
     PLACE,
-    Albums,
     ClipIndex,
     People,
+    PhotoIndex,
     Query,
     Sizes,
+    mention,
     read_clip,
     resize,
-    who,
 )
 from storyjax.clip_pad.evaluate import (
     ZERO_SHOT,
-    Asked,
-    Embedded,
-    Lookup,
+    Embeddings,
+    QueryGroup,
     QueryList,
-    classified,
+    RetrievalEvaluator,
+    classification_accuracy,
     precision,
     recalls,
     scores,
@@ -42,77 +42,85 @@ _SOMEBODY_DOES = "an image of a person {action}"
 _SOMEWHERE = "an image of the {place}"
 _ALL = (ZERO_SHOT, *MODES)
 
-Tokenizing = Callable[[], Tokenizer]
+LazyTokenizer = Callable[[], Tokenizer]
 
 
-def _rows(queries: QueryList, asked: Sequence[tuple[str, dict[str, str]]], form: str) -> dict[str, list[int]]:
-    """The rows of the queries of each mode; `asked` has (person, the form's other words)."""
+def _rows(queries: QueryList, people: Sequence[tuple[str, dict[str, str]]], form: str) -> dict[str, list[int]]:
+    """The rows of the queries of each mode; `people` has (name, the form's other words)."""
     return {
-        mode: [queries.row(Query(name, form.format(who=who(name, mode), **words))) for name, words in asked]
+        mode: [queries.row(Query(name, form.format(who=mention(name, mode), **words))) for name, words in people]
         for mode in MODES
     }
 
 
-def faces_lookup(model: ClipPad, people: People, sizes: Sizes, tokenizer: Tokenizing, classes: int) -> Lookup:
-    """Who is in a photo, among the people of training: "faces/text_face/acc" and so on; "faces/acc" is their mean.
+def faces_evaluator(
+    model: ClipPad, people: People, sizes: Sizes, tokenizer: LazyTokenizer, classes: int
+) -> RetrievalEvaluator:
+    """Returns the evaluator of who is in a photo, among the people of training.
 
-    At most `classes` people are told apart, the first: all of VGGFace2's would be 8,631 queries for each mode.
+    Its metrics are "faces/MODE/acc" for each way to ask, and "faces/acc", the mean of those of the trained model. At
+    most `classes` people are distinguished, the first: all of VGGFace2's would be 8,631 queries for each mode.
     """
     queries = QueryList()
     names = people.names[:classes]
     number = {name: person for person, name in enumerate(people.names)}
     records = [record for record in people.val if people.person[record] < len(names)]
     answers = np.array([[people.person[record] == person for record in records] for person in range(len(names))])
-    asked = Asked(_rows(queries, [(name, {}) for name in names], PERSON), answers)
+    group = QueryGroup(_rows(queries, [(name, {}) for name in names], PERSON), answers)
 
     def photos_of(name: str) -> list[np.ndarray]:
         return [people.read(r) for r in people.photos_of(number[name], sizes.query_photos, None)]
 
-    def finish(embedded: Embedded) -> dict[str, float]:
-        right = answers & embedded.found[None]
-        each = {f"faces/{mode}/acc": classified(scores(embedded, asked, mode), right) for mode in _ALL}
-        return {**each, "faces/acc": float(np.mean([each[f"faces/{mode}/acc"] for mode in MODES]))}
+    def compute(embeddings: Embeddings) -> dict[str, float]:
+        found = answers & embeddings.found[None]
+        accuracy = {mode: classification_accuracy(scores(embeddings, group, mode), found) for mode in _ALL}
+        mean = float(np.mean([accuracy[mode] for mode in MODES]))
+        return {**{f"faces/{mode}/acc": value for mode, value in accuracy.items()}, "faces/acc": mean}
 
     def load(record: int) -> np.ndarray:
         return resize(people.read(record), sizes.clip)[None]
 
-    return Lookup("faces", model, sizes, tokenizer, records, load, queries.queries, photos_of, finish)
+    return RetrievalEvaluator("faces", model, sizes, tokenizer, records, load, queries.queries, photos_of, compute)
 
 
-def _ask_album(albums: Albums, sizes: Sizes) -> Callable[[str], list[np.ndarray]]:
-    return lambda name: [albums.read(r) for r in albums.photos_of(name, sizes.query_photos, None)]
+def _photo_reader(photos: PhotoIndex, sizes: Sizes) -> Callable[[str], list[np.ndarray]]:
+    return lambda name: [photos.read(r) for r in photos.photos_of(name, sizes.query_photos, None)]
 
 
-def cip_lookup(
-    model: ClipPad, source: MediaSource, albums: Albums, manual_dir: str, sizes: Sizes, tokenizer: Tokenizing
-) -> Lookup:
-    """Celebrities in Places (Tables 4.2a, 4.2b): somebody, somewhere, and somebody somewhere, among distractors."""
+def cip_evaluator(
+    model: ClipPad, source: MediaSource, photos: PhotoIndex, root: str, sizes: Sizes, tokenizer: LazyTokenizer
+) -> RetrievalEvaluator:
+    """Returns the evaluator of Celebrities in Places (Tables 4.2a, 4.2b), whose official files are in `root`.
+
+    Its metrics are "cip/{face_seen,face_unseen,places,compound}/MODE/map", and r1 and r5 of compound queries; images
+    of nobody known are distractors.
+    """
     labels = source.labels
     celebrity = np.array([row["celebrity"].lower() for row in labels])
     place, seen = np.array([row["place"] for row in labels]), np.array([row["seen"] for row in labels])
     queries = QueryList()
-    kinds: dict[str, Asked] = {}
+    groups: dict[str, QueryGroup] = {}
     for kind, flag in (("face_seen", "1"), ("face_unseen", "0")):
-        names = sorted(set(celebrity[seen == flag]) & set(albums.photos))
+        names = sorted(set(celebrity[seen == flag]) & set(photos.photos))
         if names:
             answers = np.stack([celebrity == name for name in names])
-            kinds[kind] = Asked(_rows(queries, [(name, {}) for name in names], PERSON), answers)
+            groups[kind] = QueryGroup(_rows(queries, [(name, {}) for name in names], PERSON), answers)
     places = sorted(set(place) - {""})
-    there = [queries.row(Query("", _SOMEWHERE.format(place=name))) for name in places]
-    kinds["places"] = Asked({"text": there}, np.stack([place == name for name in places]))
-    pairs = read_place_queries(manual_dir)
+    place_rows = [queries.row(Query("", _SOMEWHERE.format(place=name))) for name in places]
+    groups["places"] = QueryGroup({"text": place_rows}, np.stack([place == name for name in places]))
+    pairs = read_place_queries(root)
     if pairs is None:
         pairs = sorted({(c, p) for c, p in zip(celebrity, place, strict=True) if c})
-    pairs = [(c.lower(), p) for c, p in pairs if c.lower() in albums.photos]
+    pairs = [(c.lower(), p) for c, p in pairs if c.lower() in photos.photos]
     answers = np.stack([(celebrity == c) & (place == p) for c, p in pairs])
-    kinds["compound"] = Asked(_rows(queries, [(c, {"place": p}) for c, p in pairs], PLACE), answers)
+    groups["compound"] = QueryGroup(_rows(queries, [(c, {"place": p}) for c, p in pairs], PLACE), answers)
 
-    def finish(embedded: Embedded) -> dict[str, float]:
-        results = {}
-        for kind, asked in kinds.items():
-            answers = asked.answers & embedded.found[None]
-            for mode in (ZERO_SHOT, *asked.rows):
-                matrix = scores(embedded, asked, mode)
+    def compute(embeddings: Embeddings) -> dict[str, float]:
+        results: dict[str, float] = {}
+        for kind, group in groups.items():
+            answers = group.answers & embeddings.found[None]
+            for mode in (ZERO_SHOT, *group.rows):
+                matrix = scores(embeddings, group, mode)
                 results |= precision(f"cip/{kind}/{mode}", matrix, answers)
                 if kind == "compound":
                     results |= recalls(f"cip/{kind}/{mode}", matrix, answers)
@@ -122,113 +130,122 @@ def cip_lookup(
         item = source[record]
         return resize(decode_image(item["media"], item["path"]), sizes.clip)[None]
 
-    return Lookup(
-        "cip", model, sizes, tokenizer, range(len(source)), load, queries.queries, _ask_album(albums, sizes), finish
-    )
+    read = _photo_reader(photos, sizes)
+    return RetrievalEvaluator("cip", model, sizes, tokenizer, range(len(source)), load, queries.queries, read, compute)
 
 
-class _Actions:
-    """The kinds of queries of Celebrities in Action, and which clips answer them."""
+class _CiaQueries:
+    """The queries of Celebrities in Action by kind, and which clips match them."""
 
-    def __init__(self, index: ClipIndex, albums: Albums, known: frozenset[str]):
+    def __init__(self, index: ClipIndex, known: frozenset[str]):
         self.index, self.queries = index, QueryList()
         self.records = index.usable
-        pairs = [index.pairs[record] for record in self.records]
+        self.pairs = [index.pairs[record] for record in self.records]
         self.place = np.array([index.place[record] for record in self.records])
-        self.kinds = {
-            "action": self._kind(ACTION, self._asked(pairs, True, False)),
-            "place": self._kind(PLACE, self._asked(pairs, False, True)),
-            "action_place": self._kind(ACTION_PLACE, self._asked(pairs, True, True)),
+        self.groups = {
+            "action": self._group(ACTION, self._combinations(with_action=True, with_place=False)),
+            "place": self._group(PLACE, self._combinations(with_action=False, with_place=True)),
+            "action_place": self._group(ACTION_PLACE, self._combinations(with_action=True, with_place=True)),
         }
-        actors = [(name, {}) for name in index.actors]
-        answers = np.array([[any(a == actor for a, _ in found) for found in pairs] for actor in range(len(actors))])
-        self.actors = Asked(_rows(self.queries, actors, PERSON), answers)
+        names: list[tuple[str, dict[str, str]]] = [(name, {}) for name in index.actors]
+        answers = np.array([[any(a == actor for a, _ in pairs) for pairs in self.pairs] for actor in range(len(names))])
+        self.actors = QueryGroup(_rows(self.queries, names, PERSON), answers)
         self.known = np.array([name in known for name in index.actors])
         self.action_classes = self._classes(
-            _SOMEBODY_DOES, "action", index.actions, [{action for _, action in found} for found in pairs]
+            _SOMEBODY_DOES, "action", index.actions, [{action for _, action in pairs} for pairs in self.pairs]
         )
         self.scene_classes = self._classes(_SOMEWHERE, "place", index.places, [{int(place)} for place in self.place])
-        self.pairs = pairs
 
-    def _asked(self, pairs: list, with_action: bool, with_place: bool) -> list[tuple[int, int, int]]:
-        """All (actor, action, place) that occur and say as much as they should; -1 for what is not asked."""
-        found = set()
-        for clip, place in zip(pairs, self.place, strict=True):
-            for actor, action in clip:
+    def _combinations(self, with_action: bool, with_place: bool) -> list[tuple[int, int, int]]:
+        """All (actor, action, place) of the clips that have the labels; -1 for what is not part of the query."""
+        combinations = set()
+        for pairs, place in zip(self.pairs, self.place, strict=True):
+            for actor, action in pairs:
                 if (action >= 0 or not with_action) and (place >= 0 or not with_place):
-                    found.add((actor, action if with_action else -1, int(place) if with_place else -1))
-        return sorted(found)
+                    combinations.add((actor, action if with_action else -1, int(place) if with_place else -1))
+        return sorted(combinations)
 
-    def _kind(self, form: str, asked: list[tuple[int, int, int]]) -> Asked:
+    def _group(self, form: str, combinations: list[tuple[int, int, int]]) -> QueryGroup:
         index = self.index
-        words = [
+        people = [
             (
                 index.actors[a],
                 {"action": index.actions[d] if d >= 0 else "", "place": index.places[p] if p >= 0 else ""},
             )
-            for a, d, p in asked
+            for a, d, p in combinations
         ]
-        answers = np.array([[self._answers(record, *query) for record in self.records] for query in asked], bool)
-        return Asked(_rows(self.queries, words, form), answers.reshape(len(asked), len(self.records)))
+        answers = np.array([[self._matches(record, *query) for record in self.records] for query in combinations], bool)
+        return QueryGroup(_rows(self.queries, people, form), answers.reshape(len(combinations), len(self.records)))
 
-    def _answers(self, record: int, actor: int, action: int, place: int) -> bool:
+    def _matches(self, record: int, actor: int, action: int, place: int) -> bool:
         if place >= 0 and self.index.place[record] != place:
             return False
         return any(a == actor and action in (-1, d) for a, d in self.index.pairs[record])
 
-    def _classes(self, form: str, word: str, names: list[str], right: list[set[int]]) -> Asked:
+    def _classes(self, form: str, word: str, names: list[str], correct: list[set[int]]) -> QueryGroup:
         rows = [self.queries.row(Query("", form.format(**{word: name}))) for name in names]
-        answers = np.array([[number in true for true in right] for number in range(len(names))], bool)
-        return Asked({"text": rows}, answers.reshape(len(names), len(right)))
+        answers = np.array([[number in true for true in correct] for number in range(len(names))], bool)
+        return QueryGroup({"text": rows}, answers.reshape(len(names), len(correct)))
 
-    def finish(self, embedded: Embedded) -> dict[str, float]:
+    def compute(self, embeddings: Embeddings) -> dict[str, float]:
+        """Returns all metrics of the benchmark."""
         results: dict[str, float] = {}
-        found = embedded.found[None]
-        for kind, asked in self.kinds.items():
-            answers = asked.answers & found
+        found = embeddings.found[None]
+        for kind, group in self.groups.items():
+            answers = group.answers & found
             for mode in _ALL:
-                results |= recalls(f"cia/{kind}/{mode}", scores(embedded, asked, mode), answers)
-            # The face ranks by itself; the sentence, name and all, is the other list.
-            faces = self._person_scores(embedded, asked)
-            walked = two_stage(scores(embedded, asked, "text"), faces)
-            results |= recalls(f"cia/{kind}/two_stage", walked, answers)
-        return results | self._classification(embedded, found)
+                results |= recalls(f"cia/{kind}/{mode}", scores(embeddings, group, mode), answers)
+            # One list is ranked by the face alone, the other by the sentence with the name.
+            merged = two_stage(scores(embeddings, group, "text"), self._face_scores(embeddings, group))
+            results |= recalls(f"cia/{kind}/two_stage", merged, answers)
+        return results | self._classification(embeddings, found)
 
-    def _person_scores(self, embedded: Embedded, asked: Asked) -> np.ndarray:
+    def _face_scores(self, embeddings: Embeddings, group: QueryGroup) -> np.ndarray:
+        """The scores of "an image of FACE" for the person of each query."""
         person = {self.queries.queries[row].person: row for row in self.actors.rows["face"]}
-        rows = [person[self.queries.queries[row].person] for row in asked.rows["face"]]
-        return embedded.queries[rows] @ embedded.clips.T
+        rows = [person[self.queries.queries[row].person] for row in group.rows["face"]]
+        return embeddings.queries[rows] @ embeddings.clips.T
 
-    def _classification(self, embedded: Embedded, found: Bool[np.ndarray, "1 n"]) -> dict[str, float]:
-        results = {}
+    def _classification(self, embeddings: Embeddings, found: Bool[np.ndarray, "1 n"]) -> dict[str, float]:
+        results: dict[str, float] = {}
         groups = {"actor": np.ones_like(self.known), "actor_seen": self.known, "actor_unseen": ~self.known}
-        for group, kept in groups.items():
+        for name, kept in groups.items():
             if not kept.any():
                 continue
             answers = (self.actors.answers & found)[kept]
             for mode in _ALL:
-                results[f"cia/{group}/{mode}/acc"] = classified(scores(embedded, self.actors, mode)[kept], answers)
-            results[f"cia/{group}/chance"] = 1 / int(kept.sum())
-            by_name, by_both = (results[f"cia/{group}/{mode}/acc"] for mode in ("text", "text_face"))
-            results[f"cia/{group}/gain"] = by_both - by_name
-        for kind, asked in (("action_class", self.action_classes), ("scene_class", self.scene_classes)):
+                matrix = scores(embeddings, self.actors, mode)[kept]
+                results[f"cia/{name}/{mode}/acc"] = classification_accuracy(matrix, answers)
+            results[f"cia/{name}/chance"] = 1 / int(kept.sum())
+            by_name, by_both = (results[f"cia/{name}/{mode}/acc"] for mode in ("text", "text_face"))
+            results[f"cia/{name}/gain"] = by_both - by_name
+        for name, group in (("action_class", self.action_classes), ("scene_class", self.scene_classes)):
             for mode in (ZERO_SHOT, "text"):
-                right = asked.answers & found
-                results[f"cia/{kind}/{mode}/acc"] = classified(scores(embedded, asked, mode), right)
-            results[f"cia/{kind}/chance"] = 1 / len(asked.answers)
+                accuracy = classification_accuracy(scores(embeddings, group, mode), group.answers & found)
+                results[f"cia/{name}/{mode}/acc"] = accuracy
+            results[f"cia/{name}/chance"] = 1 / len(group.answers)
         return results
 
 
-def cia_lookup(
-    model: ClipPad, index: ClipIndex, albums: Albums, known: frozenset[str], sizes: Sizes, tokenizer: Tokenizing
-) -> Lookup:
-    """Celebrities in Action (Tables 4.3, 4.4, 4.5, 4.7). `known`: the lower-case names of all that training showed."""
-    actions = _Actions(index, albums, known)
+def cia_evaluator(
+    model: ClipPad,
+    index: ClipIndex,
+    photos: PhotoIndex,
+    known: frozenset[str],
+    sizes: Sizes,
+    tokenizer: LazyTokenizer,
+) -> RetrievalEvaluator:
+    """Returns the evaluator of Celebrities in Action (Tables 4.3, 4.4, 4.5, 4.7).
+
+    Its metrics are "cia/{action,place,action_place}/MODE/{r1,r5}" and accuracies of actors, actions and scenes.
+
+    Args:
+        known: lower-case names of the people in the training data.
+    """
+    benchmark = _CiaQueries(index, known)
 
     def load(record: int) -> np.ndarray:
         return read_clip(index.source[record], sizes.frames, sizes.clip, None)
 
-    queries = actions.queries.queries
-    return Lookup(
-        "cia", model, sizes, tokenizer, actions.records, load, queries, _ask_album(albums, sizes), actions.finish
-    )
+    queries, read = benchmark.queries.queries, _photo_reader(photos, sizes)
+    return RetrievalEvaluator("cia", model, sizes, tokenizer, benchmark.records, load, queries, read, benchmark.compute)

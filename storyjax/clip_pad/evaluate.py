@@ -1,8 +1,7 @@
-"""The measurements of thesis §4.5: what is embedded, and what is made of the embeddings.
+"""Evaluation by retrieval (thesis §4.5).
 
-An evaluation embeds every picture or clip, and every query, once; rankings and accuracies are then a matter of matrices
-on the host. Queries are embedded by the trained text tower and, where they hold no face, also by the one that training
-began with: zero-shot CLIP.
+An evaluation embeds every image or clip, and every query, once; rankings and accuracies are then computed from matrices
+on the host. Queries are embedded by the trained text tower, and also by the one before training: zero-shot CLIP.
 """
 
 import math
@@ -14,7 +13,7 @@ import jax
 import numpy as np
 from jaxtyping import Bool, Float
 
-from storyjax.clip_pad.data import MARKER, Faces, Query, Sizes, encode
+from storyjax.clip_pad.data import MARKER, FaceLoader, Query, Sizes, encode
 from storyjax.clip_pad.model import ClipPad
 from storyjax.data.pipeline import Stream, eval_stream
 from storyjax.data.streams import StreamSpec
@@ -26,8 +25,8 @@ Matrix = Float[np.ndarray, "q n"]
 ZERO_SHOT = "zero_shot"
 
 
-class Chain:
-    """Streams one after another."""
+class ChainedStreams:
+    """Streams one after another, each opened when it is reached."""
 
     def __init__(self, streams: Sequence[Callable[[], Stream]]):
         self._streams = list(streams)
@@ -39,13 +38,20 @@ class Chain:
             yield from self._open[-1]
 
     def close(self) -> None:
+        """Closes the streams that were opened."""
         for stream in self._open:
             stream.close()
 
 
 @dataclass
-class Embedded:
-    """What an evaluation has embedded: rows by record number; missing ones (broken records) are zeros."""
+class Embeddings:
+    """The embeddings of an evaluation.
+
+    Attributes:
+        clips: (n, p) by position in the evaluator's records; zeros for broken records.
+        queries, zero_shot: (q, p) by the trained text tower, and by the one before training.
+        found: (n,) whether the record is there, not broken.
+    """
 
     clips: np.ndarray
     queries: np.ndarray
@@ -53,17 +59,19 @@ class Embedded:
     found: np.ndarray
 
 
-class Lookup:
-    """Embeds the pictures or clips of an evaluation and its queries, and hands both to `finish`.
+class RetrievalEvaluator:
+    """Embeds the images or clips of an evaluation and its queries, and computes metrics of both.
 
     Args:
         name: of the evaluator.
-        model: whose functions embed.
-        records: of the clips, for `load`.
+        model: CLIP-PAD.
+        sizes: of the inputs.
+        tokenizer: returns CLIP's tokenizer.
+        records: record numbers of the clips, for `load`.
         load: record number -> frames (t, y, x, 3).
-        queries: all that will be asked.
-        photo_of: a person's name -> photos to ask with (y, x, 3).
-        finish: of what was embedded, the metrics.
+        queries: all queries.
+        photos_of: a person's name -> photos (y, x, 3) to make a query of.
+        compute: the embeddings -> metrics.
     """
 
     def __init__(
@@ -76,14 +84,15 @@ class Lookup:
         load: Callable[[int], np.ndarray],
         queries: Sequence[Query],
         photos_of: Callable[[str], Sequence[np.ndarray]],
-        finish: Callable[[Embedded], dict[str, float]],
+        compute: Callable[[Embeddings], dict[str, float]],
     ):
         self.name, self.model, self.sizes, self.records, self.load = name, model, sizes, list(records), load
-        self.queries, self.photos_of, self.finish_with = list(queries), photos_of, finish
-        self.tokenizer, self.faces = tokenizer, Faces(sizes)
+        self.queries, self.photos_of, self.compute = list(queries), photos_of, compute
+        self.tokenizer, self.faces = tokenizer, FaceLoader(sizes)
 
     def evaluator(self) -> Evaluator:
-        return Evaluator(self.name, self._data, self._measure, self._accumulate, self.finish_with)
+        """Returns the evaluator that the training loop runs."""
+        return Evaluator(self.name, self._data, self._eval_step, self._accumulate, self.compute)
 
     def _data(self, spec: StreamSpec) -> Iterable[Batch]:
         tokenizer = self.tokenizer()
@@ -94,14 +103,14 @@ class Lookup:
             faces = self.photos_of(query.person) if MARKER in query.prompt else ()
             return {"ids": ids, "slots": slots, **self.faces(list(faces))}
 
-        return Chain(
+        return ChainedStreams(
             [
                 lambda: eval_stream(self.records, lambda record, rng: {"frames": self.load(record)}, spec),
                 lambda: eval_stream(range(len(self.queries)), load_query, spec),
             ]
         )
 
-    def _measure(self, params: Params, batch: Batch) -> dict[str, jax.Array]:
+    def _eval_step(self, params: Params, batch: Batch) -> dict[str, jax.Array]:
         if "frames" in batch:
             return {"clips": self.model.embed_clips(params, batch["frames"])}
         faces = self.model.mean_description(params, batch["faces"], batch["face_valid"])
@@ -111,11 +120,11 @@ class Lookup:
             "zero_shot": self.model.embed_texts_zero_shot(params, batch["ids"]),
         }
 
-    def _accumulate(self, acc: Embedded | None, measured: Mapping[str, Any], batch: Batch) -> Embedded:
+    def _accumulate(self, acc: Embeddings | None, embedded: Mapping[str, Any], batch: Batch) -> Embeddings:
         if acc is None:
             width = self.model.config.clip.projection_dim
             clips, queries = len(self.records), len(self.queries)
-            acc = Embedded(
+            acc = Embeddings(
                 np.zeros((clips, width), np.float32),
                 np.zeros((queries, width), np.float32),
                 np.zeros((queries, width), np.float32),
@@ -123,18 +132,20 @@ class Lookup:
             )
         valid = np.asarray(batch["record_valid"])
         rows = np.asarray(batch["index"])[valid]
-        for name, values in measured.items():
+        for name, values in embedded.items():
             getattr(acc, name)[rows] = np.asarray(values)[valid]
-        if "clips" in measured:
+        if "clips" in embedded:
             acc.found[rows] = True
         return acc
 
 
 @dataclass(frozen=True)
-class Asked:
-    """Queries of one kind: their rows in the list of all queries for each mode, and which clips answer each.
+class QueryGroup:
+    """Queries of one kind.
 
-    `answers` is (queries, clips).
+    Attributes:
+        rows: for each mode, the queries' rows in the list of all queries.
+        answers: (queries, clips), which clips match each.
     """
 
     rows: Mapping[str, Sequence[int]]
@@ -143,29 +154,31 @@ class Asked:
 
 @dataclass
 class QueryList:
-    """Collects queries, each once."""
+    """Distinct queries with their rows."""
 
     queries: list[Query] = field(default_factory=list)
     _row: dict[Query, int] = field(default_factory=dict)
 
     def row(self, query: Query) -> int:
+        """Returns the row of a query, which is added if it is new."""
         if query not in self._row:
             self._row[query] = len(self.queries)
             self.queries.append(query)
         return self._row[query]
 
 
-def scores(embedded: Embedded, asked: Asked, mode: str) -> Matrix:
-    """Cosine similarities of a kind of queries with all clips; zero-shot CLIP is asked by name."""
-    side = embedded.zero_shot if mode == ZERO_SHOT else embedded.queries
-    return side[np.asarray(asked.rows["text" if mode == ZERO_SHOT else mode])] @ embedded.clips.T
+def scores(embeddings: Embeddings, group: QueryGroup, mode: str) -> Matrix:
+    """Returns the cosine similarities of a group's queries with all clips; zero-shot CLIP gets queries by name."""
+    queries = embeddings.zero_shot if mode == ZERO_SHOT else embeddings.queries
+    return queries[np.asarray(group.rows["text" if mode == ZERO_SHOT else mode])] @ embeddings.clips.T
 
 
 def two_stage(first: Matrix, second: Matrix) -> Matrix:
-    """Scores of the walk down two ranked lists (§4.7.6, CLIP-PAD*): an item is met where both lists have shown it.
+    """Returns scores that merge two ranked lists (§4.7.6, CLIP-PAD*).
 
-    The first k common elements of the lists' first n, with n growing until there are k, come first; of those that
-    become common at the same n the one with the smaller sum of places.
+    An item's rank is the depth at which both lists have shown it: the first k common elements of the lists' first n,
+    with n growing until there are k, come first; of those that become common at the same n, the one with the smaller
+    sum of ranks.
     """
     nothing = np.zeros(first.shape, bool)
     places = np.stack([ranks(first, nothing), ranks(second, nothing)])
@@ -174,15 +187,17 @@ def two_stage(first: Matrix, second: Matrix) -> Matrix:
 
 
 def recalls(prefix: str, matrix: Matrix, answers: Bool[np.ndarray, "q n"]) -> dict[str, float]:
+    """Returns the fractions of queries with a matching clip among the first one and five."""
     return {f"{prefix}/r{k}": hit_at(matrix, answers, k) for k in (1, 5)}
 
 
 def precision(prefix: str, matrix: Matrix, answers: Bool[np.ndarray, "q n"]) -> dict[str, float]:
+    """Returns the mean average precision of the queries."""
     return {f"{prefix}/map": mean_average_precision(matrix, answers)}
 
 
-def classified(matrix: Matrix, answers: Bool[np.ndarray, "q n"]) -> float:
-    """The share of clips, of those that some class is right for, whose most similar class is right; NaN without any."""
+def classification_accuracy(matrix: Matrix, answers: Bool[np.ndarray, "q n"]) -> float:
+    """Returns the accuracy of the most similar class, over the clips that have a correct class; NaN without any."""
     kept = answers.any(axis=0)
     if not kept.any():
         return math.nan

@@ -1,8 +1,8 @@
-"""What the frozen networks see, computed once: for training sets small enough to be looked at before training.
+"""The frozen networks' embeddings of a training set, computed once before training.
 
-Image tower and face encoder give the same numbers every epoch. Where `config.data.embed_once` says so, every photo and
-clip is decoded and embedded before the first step; a step then is the text tower's and the adaptor's alone. Frames are
-taken at the same times in each epoch.
+Image tower and face encoder give the same numbers every epoch. With `config.data.embed_once`, every photo and clip is
+decoded and embedded before the first step, so that a step runs the text tower and the adaptor alone; frames then have
+the same times in each epoch.
 """
 
 import threading
@@ -21,13 +21,13 @@ from storyjax.train.experiment import Params
 _CHUNK = 32
 
 
-class Bank:
-    """Embeddings by record number, made when they are first asked for.
+class FeatureCache:
+    """Computes embeddings by record number.
 
     Args:
-        model: whose frozen parts look.
-        params: gives all parameters of these parts, as a tree.
-        sizes: of what they look at.
+        model: with the frozen networks.
+        params: returns all parameters of these networks, as a tree; called at the first use.
+        sizes: of their inputs.
     """
 
     def __init__(self, model: ClipPad, params: Callable[[], Params], sizes: Sizes):
@@ -45,21 +45,36 @@ class Bank:
     def clips(
         self, what: str, records: Sequence[int], read: Callable[[int], np.ndarray]
     ) -> dict[int, np.ndarray | StoryjaxError]:
-        """The embedding (p,) of each record's frames (t, y, x, 3), or why the record is broken."""
-        return self._look(what, records, read, lambda frames: self._clips(self._weights(), frames))
+        """Returns the embedding (p,) of each record's frames (t, y, x, 3), or the error of a broken record.
+
+        Args:
+            what: the records' name, for the progress bar.
+            read: record number -> frames.
+        """
+        return self._embed(what, records, read, lambda frames: self._clips(self._weights(), frames))
 
     def faces(
         self, what: str, records: Sequence[int], read: Callable[[int], np.ndarray]
     ) -> dict[int, np.ndarray | StoryjaxError]:
-        """The description (e,) of each record's face (y, x, 3), of unit length, or why the record is broken."""
+        """Returns the description (e,) of each record's face (y, x, 3), of unit length, or the record's error.
 
-        def fitted(record: int) -> np.ndarray:
+        Args:
+            what: the records' name, for the progress bar.
+            read: record number -> photo.
+        """
+
+        def resized(record: int) -> np.ndarray:
             return resize(read(record), self.sizes.face, self.sizes.face_crop)
 
-        return self._look(what, records, fitted, lambda faces: self._faces(self._weights(), faces))
+        return self._embed(what, records, resized, lambda faces: self._faces(self._weights(), faces))
 
     @staticmethod
-    def _look(what: str, records: Sequence[int], read: Callable, look: Callable) -> dict:
+    def _embed(
+        what: str,
+        records: Sequence[int],
+        read: Callable[[int], np.ndarray],
+        embed: Callable[[np.ndarray], jax.Array],
+    ) -> dict[int, np.ndarray | StoryjaxError]:
         def attempt(record: int) -> np.ndarray | StoryjaxError:
             try:
                 return read(record)
@@ -69,7 +84,7 @@ class Bank:
         found: dict[int, np.ndarray | StoryjaxError] = {}
         firsts = range(0, len(records), _CHUNK)
         with ThreadPoolExecutor() as pool:
-            for first in tqdm(firsts, desc=f"looking at {what}", unit=f"{_CHUNK} of them"):
+            for first in tqdm(firsts, desc=f"embedding {what}", unit=f"{_CHUNK} of them"):
                 part = list(records[first : first + _CHUNK])
                 read_ones = list(pool.map(attempt, part))
                 whole = [(r, image) for r, image in zip(part, read_ones, strict=True) if isinstance(image, np.ndarray)]
@@ -77,6 +92,6 @@ class Bank:
                 if whole:
                     images = np.stack([image for _, image in whole])
                     filled = np.pad(images, [(0, _CHUNK - len(images)), *[(0, 0)] * (images.ndim - 1)])
-                    seen = np.asarray(look(filled))
-                    found.update({r: seen[row] for row, (r, _) in enumerate(whole)})
+                    embedded = np.asarray(embed(filled))
+                    found.update({r: embedded[row] for row, (r, _) in enumerate(whole)})
         return found

@@ -1,6 +1,8 @@
-"""CLIP with a word for a face: face encoder, adaptor, and CLIP's two towers (thesis §4.3, Fig. 4.1)."""
+"""CLIP with a token for a face: face encoder, adaptor, and CLIP's two towers (thesis §4.3, Fig. 4.1)."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -8,7 +10,8 @@ from flax import linen as nn
 from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, Int, UInt8
 
-from storyjax.models.clip import CLIP_VIT_B32, Clip, ClipConfig, unit_norm
+from storyjax.core.arrays import unit_norm
+from storyjax.models.clip import CLIP_VIT_B32, Clip, ClipConfig
 from storyjax.models.seresnet import SE_RESNET_50_128D, SEResNet, SEResNetConfig, centre
 from storyjax.nn.image_normalisation import normalise
 from storyjax.train.experiment import Params
@@ -32,7 +35,7 @@ class PadConfig:
 
 
 class Adaptor(nn.Module):
-    """The two-layer perceptron that makes a word of a face."""
+    """The two-layer perceptron from a face's description to a token embedding."""
 
     hidden: int
     width: int
@@ -41,16 +44,16 @@ class Adaptor(nn.Module):
 
     @nn.compact
     def __call__(self, faces: Float[Array, "b e"]) -> Float[Array, "b w"]:
-        """Descriptions of faces, of unit length, to token embeddings; they start about as long as those of words."""
+        """Returns token embeddings, float32, of descriptions of unit length; initially about as long as CLIP's own."""
         h = nn.relu(nn.Dense(self.hidden, dtype=self.dtype, name="hidden")(faces.astype(self.dtype)))
         init = nn.initializers.variance_scaling(self.scale**2 * self.width, "fan_in", "normal")
         return nn.Dense(self.width, kernel_init=init, dtype=self.dtype, name="out")(h).astype(jnp.float32)
 
 
 class ClipPad:
-    """CLIP-PAD's parts, as pure functions of a tree {"clip", "face", "adaptor", "original"}.
+    """CLIP-PAD as pure functions of a parameter tree {"clip", "face", "adaptor", "original"}.
 
-    "original" is the text tower as it was before training: zero-shot CLIP, which every table compares with.
+    "original" is the text tower before training: zero-shot CLIP, which every table compares with.
     """
 
     def __init__(self, config: PadConfig, dtype: DTypeLike = jnp.float32):
@@ -62,6 +65,7 @@ class ClipPad:
         self.adaptor = Adaptor(config.adaptor_width, text.width, text.init_std, dtype)
 
     def init(self, key: jax.Array) -> Params:
+        """Returns random parameters."""
         c = self.config
         ids = jnp.full((1, 2), c.clip.text.eos_id, jnp.int32)
         keys = jax.random.split(key, 3)
@@ -74,52 +78,57 @@ class ClipPad:
             "original": {name: clip[name] for name in ("text", "text_projection")},
         }
 
+    def _apply_clip(self, params: Params, method: Callable[..., Any], *inputs: Any) -> Array:
+        return cast(Array, self.clip.apply({"params": params}, *inputs, method=method))
+
     def scale(self, params: Params) -> Float[Array, ""]:
-        """The inverse temperature."""
+        """Returns CLIP's inverse temperature."""
         return jnp.exp(params["clip"]["logit_scale"].astype(jnp.float32))
 
     def describe_faces(self, params: Params, faces: UInt8[Array, "b y x 3"]) -> Float[Array, "b e"]:
-        """Descriptions of loose crops, of unit length."""
-        return unit_norm(self.face.apply({"params": params["face"]}, centre(faces, self.config.face)))
+        """Returns the descriptions, of unit length, of loose crops."""
+        described = self.face.apply({"params": params["face"]}, centre(faces, self.config.face))
+        return unit_norm(cast(Array, described))
 
     def mean_description(
         self, params: Params, faces: UInt8[Array, "b k y x 3"], valid: Bool[Array, "b k"]
     ) -> Float[Array, "b e"]:
-        """The mean description of each person's photos: several photos of one person make one query."""
+        """Returns the mean description, of unit length, of each person's `valid` photos."""
         b, k = faces.shape[:2]
         each = self.describe_faces(params, faces.reshape(b * k, *faces.shape[2:])).reshape(b, k, -1)
         return mean_of_descriptions(each, valid)
 
     def tokens(self, params: Params, descriptions: Float[Array, "b e"]) -> Float[Array, "b 1 w"]:
-        """The word of each face."""
-        return self.adaptor.apply({"params": params["adaptor"]}, descriptions)[:, None, :]
+        """Returns the token embedding of each face."""
+        return cast(Array, self.adaptor.apply({"params": params["adaptor"]}, descriptions))[:, None, :]
 
     def unknown_words(self, key: jax.Array, count: int) -> Float[Array, "b 1 w"]:
-        """Token embeddings as words have before anything is learnt of them: names that tell the model nothing."""
+        """Returns random token embeddings, as CLIP's are at initialisation: names that carry no information."""
         text = self.config.clip.text
         return nn.initializers.truncated_normal(text.init_std)(key, (count, 1, text.width))
 
     def embed_texts(
         self, params: Params, ids: Int[Array, "b l"], tokens: Float[Array, "b c w"], slots: Int[Array, "b l"]
     ) -> Float[Array, "b p"]:
-        """Embeddings of queries in which tokens stand where `slots` says."""
-        return self.clip.apply({"params": params["clip"]}, ids, tokens, slots, method=Clip.embed_texts)
+        """Returns the embeddings, of unit length, of queries with token embeddings at the given slots."""
+        return self._apply_clip(params["clip"], Clip.embed_texts, ids, tokens, slots)
 
     def embed_texts_zero_shot(self, params: Params, ids: Int[Array, "b l"]) -> Float[Array, "b p"]:
-        """The same by the text tower as it was; it knows no faces."""
-        return self.clip.apply({"params": {**params["clip"], **params["original"]}}, ids, method=Clip.embed_texts)
+        """Returns the embeddings, of unit length, by the text tower before training; it takes no faces."""
+        return self._apply_clip({**params["clip"], **params["original"]}, Clip.embed_texts, ids)
 
     def embed_images(self, params: Params, images: UInt8[Array, "b y x 3"]) -> Float[Array, "b p"]:
-        return self.clip.apply({"params": params["clip"]}, normalise(images), method=Clip.embed_images)
+        """Returns the embeddings, of unit length, of RGB images of CLIP's size."""
+        return self._apply_clip(params["clip"], Clip.embed_images, normalise(images))
 
     def embed_clips(self, params: Params, frames: UInt8[Array, "b t y x 3"]) -> Float[Array, "b p"]:
-        """The mean of the embeddings of a clip's frames, of unit length (§4.3.1); a picture is a clip of one frame."""
+        """Returns the mean, of unit length, of the embeddings of each clip's frames (§4.3.1)."""
         b, t = frames.shape[:2]
         each = self.embed_images(params, frames.reshape(b * t, *frames.shape[2:]))
         return unit_norm(each.reshape(b, t, -1).mean(axis=1))
 
 
 def mean_of_descriptions(each: Float[Array, "b k e"], valid: Bool[Array, "b k"]) -> Float[Array, "b e"]:
-    """The mean, of unit length, of those descriptions that are there."""
+    """Returns the mean, of unit length, of the valid descriptions of each row."""
     weight = valid.astype(jnp.float32)[..., None]
     return unit_norm((each * weight).sum(axis=1) / jnp.maximum(weight.sum(axis=1), 1.0))

@@ -1,56 +1,58 @@
-"""Enrolling people from photos and asking for them: `PersonFinder`, what `storyjax find` needs of CLIP-PAD.
+"""Enrolling people from photos and embedding queries for them: `PersonFinder`, which `storyjax find` uses.
 
-A photo is expected to be a loose crop: one face with some of what is around it. Where it is more than that, a
-`Detector` cuts the face out; without one the whole photo is the crop.
+finder = PersonFinder.from_pretrained()
+token = finder.enrol(photos)
+query = finder.embed_query("an image of <ana> in the park", {"ana": token})
+
+A photo should be a loose crop: one face with some of what is around it. A `Detector` crops other photos to the face;
+without one the whole photo is the crop.
 """
 
-import json
 import os
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
-from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float32, UInt8
-from ml_collections import ConfigDict
 
-from storyjax.clip_pad.config import make_model, make_tokenizer, pretrained
+from storyjax.clip_pad.config import frozen_parameters, make_model, make_sizes, make_tokenizer
 from storyjax.clip_pad.data import MARKER, Sizes, encode, resize
 from storyjax.clip_pad.detect import DETECTORS, Box
-from storyjax.clip_pad.model import ClipPad
-from storyjax.core.config import choose, from_config
+from storyjax.clip_pad.model import TRAINABLE, ClipPad
+from storyjax.core.config import choose
 from storyjax.core.errors import StoryjaxError
-from storyjax.core.params_io import flatten, unflatten, weights_folder
+from storyjax.core.params_io import flatten
 from storyjax.data.text import Tokenizer
 from storyjax.search.protocol import PERSON, PhotoError, fingerprint, replace_names
-from storyjax.train.checkpoint import load_trainable
 from storyjax.train.experiment import Params
-from storyjax.train.params import validate_params
+from storyjax.train.restore import open_trained
 
 DEFAULT = "shipped:clip_pad_storyworld"
-_BATCH = 32  # images that are embedded at a time; the last batch is filled up, so that one program does for all
-_SMALLEST = 8  # pixels: less of a face says nothing
+_BATCH = 32  # images embedded at a time; the last batch is padded, so that one program serves all
+_SMALLEST = 8  # pixels: smaller faces cannot be told apart
 
 
 @runtime_checkable
 class Detector(Protocol):
-    """Finds faces: a photo to their boxes, left, top, right, bottom in pixels, the surest first."""
+    """Finds faces."""
 
-    def __call__(self, photo: UInt8[np.ndarray, "y x 3"]) -> Sequence[Box]: ...
+    def __call__(self, photo: UInt8[np.ndarray, "y x 3"]) -> Sequence[Box]:
+        """Returns the faces' boxes: left, top, right, bottom in pixels, the most certain first."""
+        ...
 
 
 class PersonFinder:
-    """A `storyjax.search.protocol.Personaliser` for people.
+    """A `storyjax.search.protocol.ConceptEncoder` for people.
 
     Args:
         model, params: CLIP-PAD and all its parameters.
         tokenizer: CLIP's.
         sizes: as in training.
-        detector: cuts faces out of photos; None takes each photo as the loose crop of one face.
-        loose: how much a found box grows, as a share of its size (VGGFace2's loose crops: 1).
+        detector: finds faces in photos; None takes each photo as the loose crop of one face.
+        loose: how much a face's box is enlarged, as a fraction of its size (VGGFace2's loose crops: 1).
+        source: where the model came from.
     """
 
     kind = PERSON
@@ -75,66 +77,61 @@ class PersonFinder:
         self._embed_texts = jax.jit(model.embed_texts)
 
     @classmethod
-    def from_checkpoint(
-        cls, path: str | os.PathLike[str] | None = None, detector: Detector | None = None
+    def from_pretrained(
+        cls,
+        place: str | os.PathLike[str] | None = None,
+        *,
+        precision: str | None = None,
+        detector: Detector | None = None,
     ) -> "PersonFinder":
-        """Loads a model.
+        """Returns the finder of a trained model.
 
         Args:
-            path: a run's workdir, a folder with model.safetensors and config.json, "shipped:NAME" for weights that come
-                with storyjax, or None for the small CLIP-PAD of StoryWorld among those.
-            detector: see the class; None takes the one that the checkpoint's config names, if any.
+            place: a run's workdir, a folder with config.json and model.safetensors, "shipped:NAME", or None for the
+                small model of StoryWorld that comes with storyjax.
+            precision: the name of a policy instead of the model's own.
+            detector: see the class; None takes the one that the model's config names, if any.
 
         Raises:
-            StoryjaxError: there is nothing at `path`, it is of another model, or the frozen networks' weights are not
-                there.
+            StoryjaxError: there is no model at `place`, it is of another kind, or its frozen networks are not there.
         """
-        where = str(DEFAULT if path is None else path)
-        folder = weights_folder(where)
-        config = _read_config(folder, where)
-        model = make_model(config.model, config.get("precision", "float32"))
-        abstract = flatten(jax.eval_shape(model.init, jax.random.key(0)))
-        flat = pretrained(config.model, model) | load_trainable(folder)
-        validate_params(flat, abstract, set(abstract), where)
-        params = {name: jnp.asarray(flat[name], leaf.dtype) for name, leaf in abstract.items()}
-        sizes = from_config(
-            Sizes,
-            {
-                "clip": model.config.clip.vision.image_size,
-                "face": model.config.face.image_size,
-                **{
-                    key: config.data[key]
-                    for key in ("frames", "text_length", "face_crop", "ending")
-                    if key in config.data
-                },
-            },
-            f"{where}: config.data",
+        trained = open_trained(
+            place,
+            default=DEFAULT,
+            chapter="CLIP-PAD",
+            experiments=("clip_pad",),
+            parts=("clip", "face"),
+            precision=precision,
         )
+        config, source = trained.config, trained.source
+        model = make_model(config.model, trained.policy.name)
+        params = trained.parameters(model.init, TRAINABLE, frozen_parameters(config.model))
+        sizes = make_sizes(model, config.data, f"{source}: config.data")
         named = config.data.get("detector")
         if detector is None and named is not None:
-            detector = DETECTORS[choose(named, DETECTORS, f"{where}: config.data.detector")]()
-        return cls(model, unflatten(params), make_tokenizer(config.model), sizes, detector, source=where)
+            detector = DETECTORS[choose(named, DETECTORS, f"{source}: config.data.detector")]()
+        return cls(model, params, make_tokenizer(config.model), sizes, detector, source=source)
 
     @cached_property
     def vision_fingerprint(self) -> str:
-        """Hash of the image tower and its projection."""
+        """The hash of the image tower and its projection."""
         return fingerprint(
             {name: np.asarray(leaf) for name, leaf in flatten(self.params["clip"]).items() if name.startswith("vision")}
         )
 
     @cached_property
     def fingerprint(self) -> str:
-        """Hash of all weights that a word or a query depends on."""
+        """The hash of all weights that a token or a query depends on."""
         return fingerprint(
             {n: np.asarray(leaf) for n, leaf in flatten(self.params).items() if not n.startswith("original/")}
         )
 
     def embed_images(self, images: UInt8[np.ndarray, "n y x 3"]) -> Float32[np.ndarray, "n d"]:
-        """Embeddings of unit length of square RGB images of `image_size` pixels."""
+        """Returns the embeddings, of unit length, of square RGB images of `image_size` pixels."""
         return self._batched(lambda part: self._embed_images(self.params, part), np.asarray(images), self.dim)
 
     def describe_faces(self, faces: UInt8[np.ndarray, "n y x 3"]) -> Float32[np.ndarray, "n e"]:
-        """Descriptions of unit length of loose crops at the face encoder's size."""
+        """Returns the descriptions, of unit length, of loose crops at the face encoder's size."""
         width = self.model.config.face.embedding_dim
         return self._batched(lambda part: self._describe(self.params, part), np.asarray(faces), width)
 
@@ -153,9 +150,16 @@ class PersonFinder:
         category: str | None = None,
         progress: Callable[[int, int], None] | None = None,
     ) -> Float32[np.ndarray, "1 w"]:
-        """The word for a person: photos are loose crops of one face; their descriptions are averaged (§4.3.1).
+        """Returns the token of a person: the photos' descriptions are averaged (§4.3.1).
 
-        Raises PhotoError for a photo that cannot serve, StoryjaxError without photos or with a category.
+        Args:
+            photos: RGB, of any size, of one face each.
+            category: None; people have no category.
+            progress: called with (photos done, of how many).
+
+        Raises:
+            PhotoError: a photo cannot be used: too small, no face or several.
+            StoryjaxError: there are no photos, or a category is given.
         """
         if category is not None:
             raise StoryjaxError(f"a person is enrolled from faces and has no category: leave out '{category}'")
@@ -165,7 +169,7 @@ class PersonFinder:
     def describe_photos(
         self, photos: Sequence[UInt8[np.ndarray, "_ _ 3"]], progress: Callable[[int, int], None] | None = None
     ) -> Float32[np.ndarray, " e"]:
-        """The mean description of somebody's photos, of unit length. Raises as `enrol` does."""
+        """Returns the mean description, of unit length, of a person's photos; errors as of `enrol`."""
         if not len(photos):
             raise StoryjaxError("give at least one photo of the person's face")
         faces = []
@@ -177,7 +181,7 @@ class PersonFinder:
         return mean / max(float(np.linalg.norm(mean)), 1e-12)
 
     def as_face(self, crop: UInt8[np.ndarray, "y x 3"]) -> UInt8[np.ndarray, "s s 3"]:
-        """A loose crop at the face encoder's size."""
+        """Returns a loose crop at the face encoder's size."""
         return resize(crop, self.sizes.face, self.sizes.face_crop)
 
     def _crop(self, index: int, photo: np.ndarray) -> np.ndarray:
@@ -202,9 +206,10 @@ class PersonFinder:
         return crop
 
     def embed_query(self, prompt: str, tokens: Mapping[str, Float32[np.ndarray, "c w"]]) -> Float32[np.ndarray, " d"]:
-        """The embedding of unit length of a prompt in which every `<name>` is a key of `tokens`.
+        """Returns the embedding, of unit length, of a prompt in which every `<name>` is a key of `tokens`.
 
-        Raises StoryjaxError for a name without a token, or a prompt longer than the text tower takes.
+        Raises:
+            StoryjaxError: a name has no token, or the prompt is longer than the text tower takes.
         """
         rows: list[np.ndarray] = []
 
@@ -221,16 +226,3 @@ class PersonFinder:
         continuous = np.stack(rows) if rows else np.zeros((1, self.width), np.float32)
         embedded = self._embed_texts(self.params, ids[None], continuous[None], slots[None])
         return np.asarray(embedded)[0]
-
-
-def _read_config(folder: Path, where: str) -> ConfigDict:
-    """What a checkpoint says of itself."""
-    path = folder / "config.json"
-    try:
-        config = ConfigDict(json.loads(path.read_text("utf-8")))
-    except (OSError, ValueError) as error:
-        raise StoryjaxError(f"{where} is no CLIP-PAD: {path} cannot be read ({error})") from error
-    model = config.get("model")
-    if model is None or not {"clip", "face", "adaptor_width"} <= set(model):
-        raise StoryjaxError(f"{where} is no CLIP-PAD: its config.json describes another model; give another checkpoint")
-    return ConfigDict({"data": {}, **config})

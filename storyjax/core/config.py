@@ -12,7 +12,7 @@ import pathlib
 import types
 import typing
 from collections.abc import Collection, Iterable, Mapping
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from ml_collections import ConfigDict
 
@@ -23,7 +23,11 @@ T = TypeVar("T")
 
 
 def choose(name: str, known: Iterable[str], where: str) -> str:
-    """`name` itself if it is one of `known`; otherwise a StoryjaxError that names the nearest and lists them all."""
+    """Returns `name` if it is one of `known`.
+
+    Raises:
+        StoryjaxError: it is not; the message names the nearest and lists them all.
+    """
     known = list(known)
     if name not in known:
         raise StoryjaxError(f"{where}: unknown '{name}'.{nearest(str(name), known)} Known: {', '.join(known)}.")
@@ -31,7 +35,7 @@ def choose(name: str, known: Iterable[str], where: str) -> str:
 
 
 def from_config(cls: type[T], config: Any, where: str = "config") -> T:
-    """The frozen dataclass `cls` filled from a ConfigDict or mapping, recursively.
+    """Returns the frozen dataclass `cls` filled from a ConfigDict or mapping, recursively.
 
     Args:
         cls: a dataclass; its fields may be nested dataclasses, tuples, Optional, Literal, or plain types.
@@ -46,7 +50,7 @@ def from_config(cls: type[T], config: Any, where: str = "config") -> T:
     if not isinstance(config, Mapping | ConfigDict):
         raise StoryjaxError(f"{where} must be a group of keys, not {config!r}.")
     hints = typing.get_type_hints(cls)
-    fields = {field.name: field for field in dataclasses.fields(cls) if field.init}
+    fields = {field.name: field for field in dataclasses.fields(cast(Any, cls)) if field.init}
     for key in config:
         if key not in fields:
             hint = nearest(str(key), fields)
@@ -70,7 +74,7 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
             known = [str(argument) for argument in arguments]
             raise StoryjaxError(f"{where} is {value!r}.{nearest(str(value), known)} Known: {', '.join(known)}.")
         return value
-    if dataclasses.is_dataclass(hint):
+    if isinstance(hint, type) and dataclasses.is_dataclass(hint):
         return from_config(hint, value, where)
     if origin is tuple and isinstance(value, tuple | list):
         return _convert_tuple(arguments, value, where)

@@ -1,4 +1,4 @@
-"""Errors that a person can cause, and the one line that each of them gives.
+"""Errors that a user can cause, each of which is one line of output.
 
 Every entry point prints `storyjax: error: <line>` to standard error and exits with code 2 for a `StoryjaxError`; a
 traceback means a defect of the program, never of its input.
@@ -9,13 +9,13 @@ from collections.abc import Iterable
 
 
 class StoryjaxError(Exception):
-    """Something a person can mend: the message says what, where and what to do, in one line."""
+    """An error that a user can fix: the message says what, where and what to do, in one line."""
 
     exit_code = 2
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """A hint naming the known spelling closest to `name`, or an empty string when none is close.
+    """Returns a hint that names the known spelling closest to `name`, or "" when none is close.
 
     >>> nearest("stpes", ["steps", "seed"])
     " Did you mean 'steps'?"

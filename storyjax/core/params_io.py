@@ -1,10 +1,9 @@
 """Parameter trees in safetensors files.
 
 A tree is a nested dict of arrays; its flat form maps paths such as "encoder/block_0/mlp/up/kernel" to arrays. Files
-are written beside their place and renamed into it, so a reader sees the old file or the new one, never half of one.
+are written atomically (core/files.py).
 """
 
-import contextlib
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -18,6 +17,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from storyjax.core.errors import StoryjaxError
+from storyjax.core.files import write_atomically
 
 # How many keys an error lists before it says how many more there are.
 LISTED_KEYS = 8
@@ -25,12 +25,12 @@ SHIPPED = "shipped:"  # before the name of weights that come with the package
 
 
 def flatten(tree: Mapping[str, Any]) -> dict[str, Any]:
-    """The leaves of a nested dict by path."""
+    """Returns the leaves of a nested dict by path."""
     return traverse_util.flatten_dict(dict(tree), sep="/")
 
 
 def unflatten(flat: Mapping[str, Any]) -> dict[str, Any]:
-    """The nested dict of leaves given by path."""
+    """Returns the nested dict of leaves that are given by path."""
     return traverse_util.unflatten_dict(dict(flat), sep="/")
 
 
@@ -42,8 +42,14 @@ def save_tree(
 ) -> None:
     """Writes a tree of arrays, nested or flat, to a safetensors file.
 
-    `dtype` (for instance bfloat16, to halve the file) applies to floating-point leaves; None keeps each leaf's own.
-    Raises StoryjaxError where the file cannot be written; what was there before is then untouched.
+    Args:
+        path: the file's place; its folder is made if it is not there.
+        tree: of arrays.
+        metadata: text that is stored in the file.
+        dtype: of floating-point leaves, for instance bfloat16, to halve the file; None keeps each leaf's own.
+
+    Raises:
+        StoryjaxError: the file cannot be written; what was there before is then untouched.
     """
     path = Path(path)
     tensors = {}
@@ -51,32 +57,23 @@ def save_tree(
         array = np.asarray(leaf)
         if dtype is not None and jax.numpy.issubdtype(array.dtype, jax.numpy.floating):
             array = array.astype(dtype)
-        # safetensors writes memory as it lies: a transposed view would be written in the wrong order.
+        # safetensors writes memory as it is: a transposed view would be written in the wrong order.
         tensors[key] = np.asarray(array, order="C")
-    # Beside its final place, for a rename is atomic only within one file system.
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        save_file(tensors, temporary, metadata=dict(metadata or {}))
-        _flush_to_disk(temporary)
-        os.replace(temporary, path)
+        write_atomically(path, lambda file: save_file(tensors, file, metadata=dict(metadata or {})), durable=True)
     except (OSError, SafetensorError) as error:
         raise StoryjaxError(f"cannot write weights to {path}: {error}; check space and permissions there") from error
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
-
-
-def _flush_to_disk(path: Path) -> None:
-    with open(path, "rb") as file:
-        os.fsync(file.fileno())
 
 
 def load_flat(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
-    """Arrays by name from a safetensors file, or from all those of a folder (a model in shards).
+    """Returns arrays by name from a safetensors file, or from all those of a folder (a model in shards).
 
-    bfloat16 and float16 become float32. Raises StoryjaxError for a path that is not there, a folder without
-    safetensors files, a file that is not whole, or a name that two shards hold.
+    bfloat16 and float16 become float32.
+
+    Raises:
+        StoryjaxError: the path is not there, a folder has no safetensors files, a file is not whole, or two shards hold
+            the same name.
     """
     flat: dict[str, np.ndarray] = {}
     for file in _safetensors_files(Path(path)):
@@ -97,7 +94,7 @@ def _widen(array: np.ndarray) -> np.ndarray:
 
 
 def load_metadata(path: str | os.PathLike[str]) -> dict[str, str]:
-    """The text metadata of a safetensors file. Raises StoryjaxError as `load_flat` does."""
+    """Returns the text metadata of a safetensors file. Raises StoryjaxError as `load_flat` does."""
     try:
         with safe_open(path, framework="np") as tensors:
             return dict(tensors.metadata() or {})
@@ -117,10 +114,11 @@ def _safetensors_files(path: Path) -> Sequence[Path]:
 
 
 def fit(abstract_tree: Mapping[str, Any], flat: Mapping[str, np.ndarray | jax.Array], where: str) -> dict[str, Any]:
-    """The tree of `abstract_tree`'s structure, shapes and dtypes (as of `jax.eval_shape`) with `flat`'s values.
+    """Returns a tree with `abstract_tree`'s structure, shapes and dtypes (of `jax.eval_shape`) and `flat`'s values.
 
-    Strict both ways: raises StoryjaxError listing keys that `flat` lacks, that the model does not have, and whose
-    shapes differ. `where` names the source of the weights in that error.
+    Raises:
+        StoryjaxError: listing keys that `flat` lacks, that the model does not have, and whose shapes differ; `where`
+            names the source of the weights.
     """
     wanted = flatten(abstract_tree)
     missing = [key for key in wanted if key not in flat]
@@ -144,9 +142,9 @@ def refuse_mismatch(
 ) -> None:
     """Raises StoryjaxError unless all lists are empty; `mistyped` keys are of a type that weights cannot be."""
     kinds = {"missing": missing, "unused": unused, "misshapen": misshapen, "mistyped": mistyped}
-    faults = [f"{len(keys)} {kind}: {_listed(keys)}" for kind, keys in kinds.items() if keys]
-    if faults:
-        raise StoryjaxError(f"the weights in {where} are of another model: {'; '.join(faults)}")
+    problems = [f"{len(keys)} {kind}: {_listed(keys)}" for kind, keys in kinds.items() if keys]
+    if problems:
+        raise StoryjaxError(f"the weights in {where} are of another model: {'; '.join(problems)}")
 
 
 def _listed(keys: Sequence[str]) -> str:
@@ -155,9 +153,10 @@ def _listed(keys: Sequence[str]) -> str:
 
 
 def shipped(name: str) -> Path:
-    """The folder of weights `name` that came with the package: model.safetensors, config.json and so on.
+    """Returns the folder of weights that ship with the package: model.safetensors, config.json and so on.
 
-    Raises StoryjaxError naming those that exist if there is no such folder.
+    Raises:
+        StoryjaxError: there is no such folder; the message names those that exist.
     """
     root = Path(__file__).parents[1] / "weights" / "shipped"
     if not (root / name / "model.safetensors").is_file():
@@ -167,5 +166,9 @@ def shipped(name: str) -> Path:
 
 
 def weights_folder(place: str) -> Path:
-    """The folder that a place names: "shipped:NAME", weights that come with the package, or the folder itself."""
+    """Returns the folder that a place names: "shipped:NAME", weights that ship with the package, or a folder.
+
+    Raises:
+        StoryjaxError: no weights of that name ship with the package.
+    """
     return shipped(place.removeprefix(SHIPPED)) if place.startswith(SHIPPED) else Path(place)

@@ -1,7 +1,7 @@
-"""Sound of any file as mono float32 at 16 kHz, on the host: whole, or in blocks for films of hours.
+"""Sound of any file as mono float32 at 16 kHz, on the host: whole, or in blocks for videos of hours.
 
 Sound lies on the file's clock: sample i is heard at i / 16000 s after the moment that players call 0:00, also where a
-track starts late, has holes, or ends before the pictures do.
+track starts late, has holes, or ends before the images do.
 """
 
 import math
@@ -157,11 +157,15 @@ def _samples(part: av.AudioFrame) -> np.ndarray:
 
 
 def _origin(container: av.container.InputContainer) -> float:
-    """The second on the container's clock that players call 0:00: that of the first picture, or of the first sound."""
+    """The second on the container's clock that players call 0:00: that of the first image, or of the first sound."""
     cover = av.stream.Disposition.attached_pic
     starts = []
     for stream in (*container.streams.video, *container.streams.audio):
-        if stream.start_time is None or (stream.type == "video" and stream.disposition & cover):
+        if (
+            stream.start_time is None
+            or stream.time_base is None
+            or (stream.type == "video" and stream.disposition & cover)
+        ):
             continue
         starts.append(float(stream.start_time * stream.time_base))
         if stream.type == "video":

@@ -35,7 +35,7 @@ def _mel_power(
     power: float = 2.0,
     emphasise: bool = False,
 ) -> Float64[np.ndarray, "t m"]:
-    """Filtered |spectrum|^power of the first `count` stretches as long as `window`, one every `hop` samples."""
+    """Filtered |spectrum|^power of the first `count` segments as long as `window`, one every `hop` samples."""
     filters = filters.astype(np.float64)
     energies = np.empty((count, filters.shape[1]))
     stretches = np.lib.stride_tricks.sliding_window_view(wave, len(window))[::hop] if count else np.empty((0, 1))
@@ -82,7 +82,7 @@ def centred(features: Float32[np.ndarray, "t m"]) -> Float32[np.ndarray, "t m"]:
 def log_mel_magnitude(
     wave: Float[np.ndarray, " n"], bins: int = 80, floor: float = 1e-20
 ) -> Float32[np.ndarray, "t {bins}"]:
-    """LWTNet's: 20 ms windows every 10 ms, centred; n // 160 frames, which are four for a picture at 25 a second.
+    """LWTNet's: 20 ms windows every 10 ms, centred; n // 160 frames, which are four for an image at 25 a second.
 
     The wave is taken in the range of 16-bit samples; `floor` is added before the logarithm.
     """
@@ -131,8 +131,8 @@ def kaldi_filters(bins: int, size: int, rate: int, low: float = 20.0) -> Float32
     """Triangles in Kaldi's mel, 1127 ln(1 + Hz / 700), in float32; the highest frequency of a transform is in none."""
     one = np.float32
 
-    def mel(hertz: np.ndarray | np.float32) -> np.ndarray | np.float32:
-        return one(1127) * np.log(one(1) + hertz / one(700))
+    def mel(hertz: np.ndarray | np.float32) -> np.ndarray:
+        return np.asarray(one(1127) * np.log(one(1) + hertz / one(700)))
 
     first, last = mel(one(low)), mel(one(rate / 2))
     points = first + np.arange(bins + 2, dtype=one) * ((last - first) / one(bins + 1))

@@ -53,5 +53,5 @@ def _reason(error: BaseException) -> str:
         seen.append(cause)
         cause = cause.__cause__ or cause.__context__
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    told = [line for line in lines if "StoryjaxError: " in line]
-    return told[-1].partition("StoryjaxError: ")[2] if told else (lines or [type(error).__name__])[-1]
+    reported = [line for line in lines if "StoryjaxError: " in line]
+    return reported[-1].partition("StoryjaxError: ")[2] if reported else (lines or [type(error).__name__])[-1]

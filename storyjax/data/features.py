@@ -1,11 +1,11 @@
-"""A frozen tower's tokens of every film, on disk: computed once, trained on for many epochs.
+"""A frozen tower's tokens of every video, on disk: computed once, trained on for many epochs.
 
 A folder holds one data set's split:
 
-    features.json                         what was stored, of which films, by which tower (`FeatureSpec`)
-    features-00003-of-00016.array_record  the frames of some films, one record a frame
+    features.json                         what was stored, of which videos, by which tower (`FeatureSpec`)
+    features-00003-of-00016.array_record  the frames of some videos, one record a frame
 
-A frame is a record of its own, so that a batch reads no more than the frames that it draws. Films are cut evenly into
+A frame is a record of its own, so that a batch reads no more than the frames that it draws. Videos are cut evenly into
 `frames` segments, and `draws` frames are stored of each, evenly spread: training takes a random one of each segment, as
 it takes a random time of each when it reads pixels; evaluation takes the middle one, at exactly the time that it would
 decode. `draws` is odd for that, and 1 is enough for what is only evaluated on.
@@ -39,9 +39,9 @@ from storyjax.data.video import sample_times
 Dtype = Literal["bfloat16", "float16", "int8"]
 DTYPES = get_args(Dtype)
 _NUMPY = {"bfloat16": ml_dtypes.bfloat16, "float16": np.float16, "int8": np.int8}
-# Before a frame's tokens: what the record is, the frame's time (seconds), the checksum of the film it is from.
+# Before a frame's tokens: what the record is, the frame's time (seconds), the checksum of the video it is from.
 _HEAD = struct.Struct("<cdI")
-_FRAME, _BROKEN = b"F", b"B"  # a record of a broken film says why, in words
+_FRAME, _BROKEN = b"F", b"B"  # a record of a broken video says why, in words
 _SPEC = "features.json"
 
 
@@ -51,11 +51,11 @@ class FeatureSpec:
 
     Attributes:
         tower: fingerprint of the frozen tower (`fingerprint`).
-        frames: segments that a film is cut into: the frames of an example.
+        frames: segments that a video is cut into: the frames of an example.
         draws: frames stored of each segment; odd.
         tokens, width: of one frame.
         dtype: the type in which tokens lie on disk; int8 has a scale for each token beside it.
-        films: what the films are called, in order.
+        films: the names of the videos, in order.
         shards: files that they are in.
     """
 
@@ -74,23 +74,26 @@ class FeatureSpec:
 
     @property
     def stored(self) -> int:
-        """Frames stored of a film."""
+        """Frames stored of a video."""
         return self.frames * self.draws
 
     @property
     def record_bytes(self) -> int:
+        """Bytes of a record: its head, scales and tokens."""
         scales = 4 * self.tokens if self.dtype == "int8" else 0
         return _HEAD.size + scales + self.tokens * self.width * np.dtype(_NUMPY[self.dtype]).itemsize
 
     def films_of(self, shard: int) -> range:
-        """The films of a shard, by their place in `films`; sizes differ by one at most."""
+        """The videos of a shard, by their index in `films`; sizes differ by one at most."""
         bounds = [len(self.films) * edge // self.shards for edge in (shard, shard + 1)]
         return range(*bounds)
 
     def shard_of(self, film: int) -> int:
+        """Returns the number of the shard that a video, by its index, is in."""
         return next(shard for shard in range(self.shards) if film in self.films_of(shard))
 
     def path(self, folder: Path, shard: int) -> Path:
+        """Returns the path of a shard."""
         return folder / f"features-{shard:05d}-of-{self.shards:05d}.array_record"
 
 
@@ -104,7 +107,7 @@ def fingerprint(tower: Mapping[str, np.ndarray], *also: object) -> str:
 
 
 def stored_times(duration_s: float, frames: int, draws: int) -> Float64[np.ndarray, "m"]:
-    """The times (seconds) of a film's stored frames: each of `frames` segments cut into `draws` parts, at the middle
+    """The times (seconds) of a video's stored frames: each of `frames` segments cut into `draws` parts, at the middle
     of each part; the middle part's is bit for bit what `sample_times` gives for evaluation."""
     inside = (np.arange(draws) + 0.5) / draws
     times = (np.arange(frames)[:, None] + inside[None]) * (duration_s / frames)
@@ -131,12 +134,12 @@ def restore(
     return (tokens.astype(jnp.float32) * scale[..., None]).astype(dtype)
 
 
-# A film's place in `films` -> (seconds (m,), tokens (m, n, e), checksum of the film). StoryjaxError: it is broken.
+# A video's place in `films` -> (seconds (m,), tokens (m, n, e), checksum of the video). StoryjaxError: it is broken.
 Look = Callable[[int], tuple[Float32[np.ndarray, "m"], Num[np.ndarray, "m n e"], int]]
 
 
 def write_shard(folder: Path, spec: FeatureSpec, shard: int, look: Look) -> int:
-    """Writes a shard, beside its place and then renamed; returns how many of its films are broken.
+    """Writes a shard, beside its place and then renamed; returns how many of its videos are broken.
 
     Raises:
         StoryjaxError: the folder cannot be written.
@@ -145,7 +148,7 @@ def write_shard(folder: Path, spec: FeatureSpec, shard: int, look: Look) -> int:
     unfinished = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.partial")
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        # Groups of one: a reader that wants some frames of a film reads and unpacks no others.
+        # Groups of one: a reader that wants some frames of a video reads and unpacks no others.
         writer = ArrayRecordWriter(str(unfinished), "group_size:1")
         for film in spec.films_of(shard):
             try:
@@ -221,24 +224,24 @@ def read_spec(folder: Path) -> FeatureSpec:
         return FeatureSpec(**{**stored, "films": tuple(stored["films"])})
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise StoryjaxError(
-            f"there are no features in {folder} ({error}); 'storyjax data features --help' tells how to make them."
+            f"there are no features in {folder} ({error}); 'storyjax data features --help' says how to make them."
         ) from error
 
 
 def _refuse_other(folder: Path, found: FeatureSpec, wanted: FeatureSpec) -> None:
     for name, words in (
         ("tower", "were computed by another vision tower"),
-        ("frames", "cut films into another number of segments"),
+        ("frames", "cut videos into another number of segments"),
         ("draws", "have another number of frames of a segment"),
         ("dtype", "are of another type"),
-        ("films", "are of other films"),
+        ("films", "are of other videos"),
         ("shards", "are in another number of shards"),
         ("tokens", "have another number of tokens"),
         ("width", "have another width"),
     ):
         old, new = getattr(found, name), getattr(wanted, name)
         if old != new:
-            what = f"{len(old)} films, not these {len(new)}" if name == "films" else f"{name} is {old}, not {new}"
+            what = f"{len(old)} videos, not these {len(new)}" if name == "films" else f"{name} is {old}, not {new}"
             raise StoryjaxError(f"the features in {folder} {words} ({what}); choose another folder.")
 
 
@@ -256,7 +259,7 @@ def write_missing(folder: Path, spec: FeatureSpec, look: Look) -> Iterator[int]:
 
 
 class FeatureStore:
-    """Stored features, by film. Safe to read from many threads, and picklable.
+    """Stored features, by video. Safe to read from many threads, and picklable.
 
     Args:
         folder: as `write_missing`, or `storyjax data features`, made it.
@@ -300,7 +303,7 @@ class FeatureStore:
             return self._readers[shard]
 
     def number(self, name: str) -> int:
-        """A film's place. Raises StoryjaxError where its features are not stored."""
+        """A video's place. Raises StoryjaxError where its features are not stored."""
         if name not in self._numbers:
             raise StoryjaxError(f"{self.folder} has no features of {name}; make them of the data as it is now")
         return self._numbers[name]
@@ -309,21 +312,21 @@ class FeatureStore:
         """An example's frames: the middle one of each segment, or with a generator any.
 
         Args:
-            source: the encoded film, where it is at hand: its features must be of these very bytes.
+            source: the encoded video, where it is at hand: its features must be of these very bytes.
 
         Returns:
             "visual_tokens" (t, n, e) in the type they are stored in, "seconds" (t,), and with int8 "visual_scale"
             (t, n); `restore` puts them together.
 
         Raises:
-            StoryjaxError: the film was broken when its features were made, or is another one now.
+            StoryjaxError: the video was broken when its features were made, or is another one now.
         """
         spec = self.spec
         drawn = np.full(spec.frames, spec.draws // 2) if rng is None else rng.integers(spec.draws, size=spec.frames)
         return self.read(film, np.arange(spec.frames) * spec.draws + drawn, source)
 
     def read(self, film: int, frames: Sequence[int] | np.ndarray, source: bytes | None = None) -> dict[str, Any]:
-        """Chosen ones of a film's stored frames; otherwise as `draw`."""
+        """Chosen ones of a video's stored frames; otherwise as `draw`."""
         spec, shard = self.spec, self.spec.shard_of(film)
         first = (film - spec.films_of(shard).start) * spec.stored
         records = self._reader(shard).read([first + int(frame) for frame in frames])

@@ -1,7 +1,7 @@
 """Photographs from files, as people's phones, cameras and scanners leave them: always upright 8-bit RGB.
 
 Cameras note the turn of a photo in EXIF; printers' files are CMYK; scanners give 16 bits; cuttings are transparent;
-animations have many pictures, of which the first counts. A file that is cut short is refused, never filled with grey.
+animations have many images, of which the first counts. A file that is cut short is refused, never filled with grey.
 """
 
 import io
@@ -27,7 +27,7 @@ class ImageError(StoryjaxError):
 
 
 def read_image(path: str | os.PathLike[str]) -> UInt8[np.ndarray, "y x 3"]:
-    """The image in a file as upright RGB, transparency laid on white, the first picture of an animation.
+    """The image in a file as upright RGB, transparency laid on white, the first image of an animation.
 
     Raises ImageError, in one line that names the file.
     """

@@ -1,7 +1,7 @@
 """Tracks and detections as rows, and MOTChallenge's text files of them.
 
 A line of such a file is `frame,id,left,top,width,height,score,...`, of tracks found also `-1,-1,-1`, of ground truth
-`considered,class,visibility` after the height. Frames count from 1, as do pixels: a box of the whole picture starts at
+`considered,class,visibility` after the height. Frames count from 1, as do pixels: a box of the whole image starts at
 (1, 1). In memory pixels count from 0.
 """
 
@@ -28,7 +28,7 @@ class Rows:
 
     `frame` counts from 1; `id` is -1 where there is none (detections); `xywh_px` are left, top, width, height in
     pixels, 0-based; `score` is the confidence of what was found, and of ground truth whether it is considered (0 or 1);
-    `kind` is the class, -1 where unknown; `visibility` is the share that shows, 1 where unknown.
+    `kind` is the class, -1 where unknown; `visibility` is the fraction that shows, 1 where unknown.
     """
 
     frame: Int32[np.ndarray, " m"]

@@ -54,7 +54,7 @@ class Stream:
         self._seen = self._broken = 0
         self._named: dict[int, str] = {}
         self._open = [iter(dataset)]
-        # Also at exit: Grain's own clean-up comes too late then, and says so on the terminal.
+        # Also at exit: Grain's own clean-up comes too late then, and prints warnings.
         self._close = weakref.finalize(self, _close_all, self._open)
         self._open[0].start_prefetch()  # the first batches load while the training step is being compiled
 
@@ -86,8 +86,8 @@ class Stream:
         _LOG.warning("record %d is broken and left out: %s", index, why)
         if len(self._named) > self._max_broken_fraction * self._records:
             raise StoryjaxError(
-                f"{len(self._named)} of {self._records} records are broken, more than the allowed share of"
-                f" {self._max_broken_fraction:g}; mend or remove them (the log names each); the last: {why}"
+                f"{len(self._named)} of {self._records} records are broken, more than the allowed fraction of"
+                f" {self._max_broken_fraction:g}; fix or remove them (the log names each); the last: {why}"
             )
 
     def report(self) -> dict[str, Any]:
@@ -211,6 +211,7 @@ class _Loader:
         self.seed = spec.seed % 2**32
 
     def position(self, place: int) -> int:
+        """Returns the position in the run of the `place`-th record of this process."""
         step, row = divmod(int(place), self.local)
         return step * self.spec.batch_size + self.spec.process_index * self.local + row
 
@@ -229,7 +230,8 @@ class _TrainLoader(_Loader):
         self.order = grain.MapDataset.range(len(source)).seed(self.seed).shuffle().repeat()
 
     def __call__(self, place: int) -> dict[str, Any]:
-        position, broken = self.position(place), []
+        position = self.position(place)
+        broken: list[str] = []
         index = int(self.order[position])
         others = np.random.default_rng([self.seed, position])
         for attempt in range(self.attempts):

@@ -6,7 +6,7 @@ LETTERS = "ABCDEFGH"
 
 
 def question_prompt(question: str, options: Sequence[str]) -> str:
-    """ "[question] [options] Considering information in frames, select the correct answer" (§3.3.2, after SeViLA)."""
+    """Returns a multiple-choice question as the language model is asked it (§3.3.2, after SeViLA)."""
     listed = " ".join(f"Option {letter}: {option}." for letter, option in zip(LETTERS, options, strict=False))
     return f"{question} {listed} Considering information in frames, select the correct answer."
 
@@ -42,7 +42,7 @@ def moments_prompt(what: str, bins: int) -> str:
 
 
 def time_bin(second: float, duration: float, bins: int) -> int:
-    """A time of a film of `duration` seconds as a timestamp, 1 to `bins` (§3.3.4)."""
+    """A time of a video of `duration` seconds as a timestamp, 1 to `bins` (§3.3.4)."""
     return min(bins, 1 + int(bins * second / duration))
 
 
@@ -82,7 +82,7 @@ def anticipation_prompt(seen: Sequence[str], total: int) -> str:
 def narration_prompt(start: float, end: float, summary: bool, who: str = "templ") -> str:
     """What EgoSchema's models are fine-tuned with (§3.6.2); times in seconds, said as whole seconds.
 
-    The thesis prints "What does the templ do from start to end?"; `templ` stands for whom the narration is about.
+    The thesis prints "What does the templ do from start to end?"; `templ` stands for the narrated person.
     """
     when = f"from {round(start)} to {round(end)}"
     return f"What happens {when}?" if summary else f"What does the {who} do {when}?"

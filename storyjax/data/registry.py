@@ -11,12 +11,23 @@ A config names a data set with the same keys in every chapter:
     data.synthetic    arguments of the exporter that first writes a StoryWorld into the root, in the official layout,
                       such as {"counts": {"train": 400, "val": 100}}; None for the real data set
 
-Readers and exporters are named as text and imported when a config asks for them, so that no method imports the
+Builders and exporters are named as text and imported when a config asks for them, so that no method imports the
 synthetic world.
+
+To add a data set:
+
+1. Write a builder in storyjax/data/builders/: a subclass of the kind of its records, MediaBuilder (media with labels),
+   SegmentBuilder (annotated videos), FramesBuilder (tracked sequences), DetectionBuilder (images with boxes) or
+   InstanceBuilder (named instances). It says what it is called (TITLE), its SPLITS and columns, and `read`s the
+   official files, naming what cannot be used; preparation and reading are those of `builders/base.py`.
+2. Write an exporter in storyjax/storyworld/export/ that writes a StoryWorld in the same official layout, if the
+   data set is to be tried without its real files: a function (directory, **arguments).
+3. Name both in DATASETS below, and test that the one reads what the other writes (tests/data).
 """
 
 import importlib
-from collections.abc import Mapping
+import inspect
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,14 +38,14 @@ from storyjax.core.errors import StoryjaxError
 
 @dataclass(frozen=True)
 class DatasetEntry:
-    """How a data set is read and made up.
+    """How a data set is read, and how a synthetic one like it is written.
 
     Attributes:
-        builder: "module:class" of the TFDS builder, whose `prepare(root, cache_dir, split, **options)` gives a source.
+        builder: "module:class" of the `OfficialBuilder`; None where a chapter reads the official files itself.
         exporter: "module:function" that writes a StoryWorld in its layout: (root, **arguments); None where none does.
     """
 
-    builder: str
+    builder: str | None
     exporter: str | None = None
 
 
@@ -68,6 +79,8 @@ DATASETS: dict[str, DatasetEntry] = {
         ("deepfashion2", "deepfashion2:DeepFashion2", "deepfashion2:export_deepfashion2"),
     )
 }
+# Annotated episodes of TV series, which the subtitles read as they are (storyjax/subtitles/annotations.py).
+DATASETS["look_listen_recognise"] = DatasetEntry(None, f"{_EXPORT}.series:export_series")
 
 
 def split_names(eval_splits: str | tuple[str, ...], dataset: str) -> list[tuple[str, str]]:
@@ -85,8 +98,9 @@ def resolve(name: str) -> Any:
     module, _, attribute = name.partition(":")
     try:
         return getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError) as error:
-        raise StoryjaxError(f"the data registry names '{name}', which cannot be imported: {error}") from error
+    except (ImportError, AttributeError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise StoryjaxError(f"the data registry names '{name}', which cannot be imported: {reason}") from error
 
 
 def prepare_split(
@@ -106,16 +120,45 @@ def prepare_split(
         cache_dir: where the prepared records go.
         split: a name that the data set's own files have for it.
         synthetic: arguments of the exporter that first writes a StoryWorld into `root`; None reads what lies there.
-        options: of the reader, such as max_broken_fraction.
+        options: of the builder's `prepare` and `read`, such as max_broken_fraction.
 
     Raises:
         StoryjaxError: an unknown data set or split, the files are not there (what to get and where to put it), or too
             many records cannot be used.
     """
+    return _builder(dataset, root, synthetic).prepare(root, cache_dir, split, **options)
+
+
+def prepare_splits(
+    dataset: str,
+    root: str | Path,
+    cache_dir: str | Path,
+    splits: Sequence[str] | None = None,
+    *,
+    synthetic: Mapping[str, Any] | None = None,
+    **options: Any,
+) -> dict[str, Any]:
+    """Returns the source of each split that is there, by name.
+
+    Data sets of tracking, detection and instances are read once for all splits, where `prepare_split` would read them
+    for each.
+
+    Args:
+        dataset, root, cache_dir, synthetic, options: as for `prepare_split`, whose errors are raised.
+        splits: those wanted of a data set whose splits are read one by one; None: all.
+    """
+    return _builder(dataset, root, synthetic).prepare_splits(root, cache_dir, splits, **options)
+
+
+def _builder(dataset: str, root: str | Path, synthetic: Mapping[str, Any] | None) -> Any:
+    """The builder of a data set, after its StoryWorld was written if one is asked for."""
     entry = DATASETS[choose(dataset, DATASETS, "config.data.dataset")]
+    if entry.builder is None:
+        raise StoryjaxError(f"config.data.dataset: {dataset} has no records to prepare; its chapter reads it.")
+    builder = resolve(entry.builder)
     if synthetic is not None:
         write_synthetic(dataset, root, synthetic)
-    return resolve(entry.builder).prepare(root, cache_dir, split, **options)
+    return builder
 
 
 def write_synthetic(dataset: str, root: str | Path, arguments: Mapping[str, Any]) -> None:
@@ -128,7 +171,9 @@ def write_synthetic(dataset: str, root: str | Path, arguments: Mapping[str, Any]
     if entry.exporter is None:
         known = ", ".join(name for name, each in DATASETS.items() if each.exporter is not None)
         raise StoryjaxError(f"config.data.synthetic: there is no synthetic {dataset}, only {known}.")
+    export = resolve(entry.exporter)
     try:
-        resolve(entry.exporter)(root, **arguments)
+        inspect.signature(export).bind(root, **arguments)
     except TypeError as error:
         raise StoryjaxError(f"config.data.synthetic: {dataset}: {error}.") from error
+    export(root, **arguments)

@@ -1,7 +1,7 @@
-"""Frames of long videos one after another, so that an hour of film needs the memory of one frame.
+"""Frames of long videos one after another, so that an hour of video needs the memory of one frame.
 
 `storyjax.data.video.decode_frames` gives all asked frames at once, which is right for a training example and too much
-for a film; this gives the same frames, by the same rules, one at a time and at the sizes asked for.
+for a video; this gives the same frames, by the same rules, one at a time and at the sizes asked for.
 """
 
 from collections.abc import Iterator, Sequence
@@ -38,7 +38,7 @@ class Still:
 def stream_stills(source: Source, times_s: Sequence[float] | np.ndarray, name: str | None = None) -> Iterator[Still]:
     """The frame on screen at each asked time (seconds, ascending), one at a time, as `decode_frames` chooses them.
 
-    What lies before the first asked time is jumped over, so a film can be gone on with in its middle. Raises VideoError
+    What lies before the first asked time is skipped, so a video can be continued in its middle. Raises VideoError
     where `decode_frames` would, when it comes to the damage: what was given before is good.
     """
     times = np.asarray(times_s, np.float64)

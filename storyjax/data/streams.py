@@ -15,7 +15,7 @@ class StreamSpec:
         batch_size: examples of a global batch, over all processes.
         seed: with the step, the only source of randomness.
         start_step: the first batch to give is the one of this step (0-based).
-        process_index, process_count: which share of each global batch is this process's (mesh.data_share).
+        process_index, process_count: which part of each global batch is this process's (mesh.data_share).
         steps: how many batches will be asked for from the start of the run, or None if that is not known.
     """
 
@@ -36,4 +36,5 @@ class Stream(Protocol):
         """Counters so far, e.g. {"seen": 512, "broken": 3, "last_broken": "a/b.mp4: ..."}."""
         ...
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Ends the background threads and worker processes."""

@@ -23,14 +23,23 @@ class Tokenizer(Protocol):
     `bos_id` is the token that the published model's texts start with, None where there is none.
     """
 
-    pad_id: int
-    eos_id: int
-    bos_id: int | None
-    vocab_size: int
+    @property
+    def pad_id(self) -> int: ...
 
-    def encode(self, text: str) -> list[int]: ...
+    @property
+    def eos_id(self) -> int: ...
 
-    def decode(self, ids: Sequence[int] | np.ndarray) -> str: ...
+    @property
+    def bos_id(self) -> int | None: ...
+
+    @property
+    def vocab_size(self) -> int: ...
+
+    def encode(self, text: str) -> list[int]:
+        """Returns the ids of the text's tokens, without special ones."""
+
+    def decode(self, ids: Sequence[int] | np.ndarray) -> str:
+        """Returns the text of token ids, special ones left out."""
 
 
 class WordTokenizer:
@@ -44,6 +53,7 @@ class WordTokenizer:
 
     @classmethod
     def from_words(cls, words: Sequence[str]) -> "WordTokenizer":
+        """Returns the tokenizer of these words, ids in their order."""
         vocabulary = {word: index for index, word in enumerate(dict.fromkeys([PAD, EOS, UNK, *words]))}
         backend = Backend(models.WordLevel(vocabulary, unk_token=UNK))
         backend.normalizer = normalizers.Lowercase()
@@ -63,18 +73,22 @@ class WordTokenizer:
             raise StoryjaxError(f"cannot read the tokenizer {path}: {error}; export or fetch it again") from error
 
     def save(self, path: str | os.PathLike[str]) -> None:
+        """Writes the tokenizer as a tokenizer.json of the tokenizers package."""
         self._backend.save(str(path))
 
     @property
     def vocab_size(self) -> int:
+        """The number of ids."""
         return self._backend.get_vocab_size()
 
     def encode(self, text: str) -> list[int]:
+        """Returns the ids of the text's tokens, without special ones."""
         return self._backend.encode(text, add_special_tokens=False).ids
 
     def decode(self, ids: Sequence[int] | np.ndarray) -> str:
+        """Returns the text of token ids, special ones left out."""
         words = [self._backend.id_to_token(int(index)) for index in ids if int(index) not in (self.pad_id, self.eos_id)]
-        return " ".join(words)
+        return " ".join(word or "" for word in words)
 
 
 class HubTokenizer:
@@ -101,24 +115,30 @@ class HubTokenizer:
 
     @property
     def pad_id(self) -> int:
+        """The id of padding."""
         return self._backend.pad_token_id
 
     @property
     def eos_id(self) -> int:
+        """The id of the end."""
         return self._backend.eos_token_id
 
     @property
     def bos_id(self) -> int | None:
+        """The id of the beginning."""
         return self._backend.bos_token_id
 
     @property
     def vocab_size(self) -> int:
+        """The number of ids."""
         return len(self._backend)
 
     def encode(self, text: str) -> list[int]:
+        """Returns the ids of the text's tokens, without special ones."""
         return self._backend.encode(text, add_special_tokens=False)
 
     def decode(self, ids: Sequence[int] | np.ndarray) -> str:
+        """Returns the text of token ids, special ones left out."""
         return self._backend.decode(list(ids), skip_special_tokens=True)
 
 
@@ -149,7 +169,7 @@ def encode_spliced(
         `ids` and `slots` of `length`; `slots` is -1 wherever a word or padding stands.
 
     Raises:
-        StoryjaxError: the prompt has more tokens than `length`. Nothing is cut off in silence.
+        StoryjaxError: the prompt has more tokens than `length`. Nothing is truncated.
     """
     ids = [] if tokenizer.bos_id is None else [tokenizer.bos_id]
     slots = [-1] * len(ids)

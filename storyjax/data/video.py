@@ -30,6 +30,8 @@ _FAR_S = 4.0
 _SLACK_S = 0.5
 # Containers that keep no presentation times, so that a frame is known only by its place in decoding order.
 _WITHOUT_TIMES = {"avi"}
+# Endings of files that are taken for videos.
+VIDEO_SUFFIXES = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".flv", ".wmv", ".3gp")
 
 
 class VideoError(StoryjaxError):
@@ -191,8 +193,8 @@ class _Video:
         if kind == "tty":  # FFmpeg draws any text file as a terminal would show it
             raise self.error("is text, not a video", "give a video file")
         if kind.startswith("image2") or kind.endswith("_pipe"):
-            raise self.error("is a picture, not a video", "give a video file")
-        cover = av.stream.Disposition.attached_pic  # the picture on a song is no video
+            raise self.error("is an image, not a video", "give a video file")
+        cover = av.stream.Disposition.attached_pic  # the image on a song is no video
         tracks = [stream for stream in container.streams.video if not stream.disposition & cover]
         if not tracks:
             has_sound = "holds sound but no video" if container.streams.audio else "holds no video track"
@@ -209,6 +211,7 @@ class _Video:
         self._check_index()
 
     def error(self, what: str, remedy: str) -> VideoError:
+        """Returns a VideoError that names the file."""
         return VideoError(f"{self.where} {what}: {remedy}")
 
     def _origin(self) -> int:
@@ -237,6 +240,7 @@ class _Video:
         return [self.origin + math.floor(t / self.base) for t in times_s + rounding]
 
     def seconds(self, ticks: int) -> float:
+        """Returns the seconds from 0:00 of a tick."""
         return float((ticks - self.origin) * self.base)
 
     def declared_end(self) -> float | None:

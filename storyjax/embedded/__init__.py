@@ -1,1 +1,4 @@
-"""Small towers (a CLIP, a T5) trained on StoryWorld, which the embedded runs keep frozen."""
+"""Training of the small networks that ship with the package: CLIPs, T5s, face, voice and laughter encoders, resamplers.
+
+They are trained on StoryWorld, and the embedded variants of the configs keep them frozen.
+"""

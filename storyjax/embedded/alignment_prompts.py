@@ -1,7 +1,6 @@
-"""What one may ask to have told of a story, with the words that tell it: the exercises that align a resampler.
+"""Requests about a story, with the words that answer them: the examples that a resampler is aligned on.
 
-A request is a conditioning text, or a time span, and the story's own note and sentence about the moment that it singles
-out.
+A request is a conditioning text, or a time span, and a note and a sentence about the moment that it selects.
 """
 
 from dataclasses import dataclass, replace
@@ -17,10 +16,14 @@ KINDS = ("time", "people", "after", "before", "while", "that", "reason", "trip",
 
 @dataclass(frozen=True)
 class Request:
-    """`text` singles out a moment, for kind "time" together with `span`; `note` and `sentence` tell it.
+    """A request.
 
-    `span` is the moment's start and end in seconds, `named` that of the moment which the words name: "after ana danced"
-    names the dance and singles out what follows. Both are None for the whole story.
+    Attributes:
+        kind: one of KINDS.
+        text: the words that select a moment, for kind "time" together with `span`.
+        note, sentence: about the moment.
+        span: the moment's start and end in seconds; None for the whole story.
+        named: the same of the moment that the words name: "after ana danced" names the dance and selects what follows.
     """
 
     kind: str
@@ -32,11 +35,11 @@ class Request:
 
 
 def requests(story: Story) -> list[Request]:
-    """Everything that may be requested of a story, the questions of `questions.py` last.
+    """Returns all requests about a story, the questions of `questions.py` last.
 
-    Two may act in a moment. The one whom the words ask about comes first in the note: who leads a moment is nowhere to
-    be seen, so a note in that order could only be guessed. What answers a question is that one's part alone: whose
-    part is which is then told by the eye, and not left to a reader of notes.
+    Two people may act in a moment. The one that the words ask about comes first in the note: nothing in the video shows
+    who leads a moment, so a note in that order could only be guessed. What answers a question is that person's part
+    alone, so that it is read from the video who does what, and not left to a reader of notes.
     """
     made = [_about_everybody(story, "people", "the people")]
     for index, event in enumerate(story.events):
@@ -60,15 +63,15 @@ def requests(story: Story) -> list[Request]:
 
 
 def _answering(question: Question, event: Event, named: Event) -> Request:
-    """The request that is a question, which names one event and is answered by (perhaps) another."""
+    """The request that is a question, which names one event and may be answered by another."""
     request = _request("question", question.question, event, question.about, named)
     return request if question.about is None else replace(request, note=part_note(event, question.about))
 
 
 def _request(kind: str, text: str, event: Event, first: str | None, named: Event | None = None) -> Request:
     named = named or event
-    told = (note(event, first), sentence(event, first))
-    return Request(kind, text, *told, (event.start, event.end), (named.start, named.end))
+    span = (event.start, event.end)
+    return Request(kind, text, note(event, first), sentence(event, first), span, (named.start, named.end))
 
 
 def _about_everybody(story: Story, kind: str, text: str) -> Request:
@@ -76,7 +79,7 @@ def _about_everybody(story: Story, kind: str, text: str) -> Request:
 
 
 def _of_moment(event: Event) -> list[Request]:
-    """Requests for an event by its time and, in a time, by who is seen in it; and by what is done in it."""
+    """Requests for an event by its time, by its time and a person in it, and by the actions in it."""
     if event.role == "travel":
         return [
             _request("time", "", event, None),
@@ -97,7 +100,7 @@ def _of_moment(event: Event) -> list[Request]:
 
 
 def _of_neighbours(event: Event, before: tuple[Event, ...], after: tuple[Event, ...]) -> list[Request]:
-    """Requests for what somebody did right before and after an event, which they name by what is done in it."""
+    """Requests for what a person did right before and after an event, which they name by its actions."""
     return [
         _request(kind, f"{performance.person} right {kind} {clause(named)}", neighbour, performance.person, event)
         for kind, neighbours in (("before", before), ("after", after))
@@ -107,12 +110,12 @@ def _of_neighbours(event: Event, before: tuple[Event, ...], after: tuple[Event, 
     ]
 
 
-def draw(story: Story, shares: dict[str, float], count: int, rng: np.random.Generator) -> list[Request]:
-    """`count` requests, their kinds drawn by `shares` among the kinds that the story has."""
+def draw(story: Story, mix: dict[str, float], count: int, rng: np.random.Generator) -> list[Request]:
+    """Returns `count` requests, their kinds drawn by the frequencies `mix` among the kinds that the story has."""
     by_kind: dict[str, list[Request]] = {}
     for request in requests(story):
         by_kind.setdefault(request.kind, []).append(request)
-    kinds = [kind for kind in KINDS if shares.get(kind, 0) > 0 and kind in by_kind]
-    share = np.array([shares[kind] for kind in kinds])
-    drawn = rng.choice(len(kinds), size=count, p=share / share.sum())
+    kinds = [kind for kind in KINDS if mix.get(kind, 0) > 0 and kind in by_kind]
+    weights = np.array([mix[kind] for kind in kinds])
+    drawn = rng.choice(len(kinds), size=count, p=weights / weights.sum())
     return [by_kind[kinds[i]][int(rng.integers(len(by_kind[kinds[i]])))] for i in drawn]

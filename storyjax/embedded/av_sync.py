@@ -1,6 +1,6 @@
-"""The experiment `subtitles.sync`: an LWTNet learns which place of a picture makes the sound (Afouras et al. 2020).
+"""The experiment `embedded.av_sync`: an LWTNet learns which place of an image makes the sound (Afouras et al. 2020).
 
-Nobody says where the speaker is. A clip's score with a sound is that of its best place (multi-instance); the sound of
+No label says where the speaker is. A clip's score with a sound is that of its best place (multi-instance); the sound of
 its own moment must score higher than the same sound earlier or later, and than that of other clips (contrastive). The
 same scores are taught to be probabilities, which is what a threshold of the heat map needs.
 """
@@ -20,7 +20,7 @@ from storyjax.core.config import from_config
 from storyjax.data.audio_features import HOP
 from storyjax.data.pipeline import eval_stream, train_stream
 from storyjax.embedded.episode_arrays import EpisodeData, Episodes
-from storyjax.models.lwtnet import LwtConfig, LwtNet, prepared, reach
+from storyjax.models.lwtnet import LwtConfig, LwtNet, reach
 from storyjax.subtitles.av_sync import MEL_PER_FRAME, QUIET, heard, peaks
 from storyjax.train.experiment import Batch, Evaluator, Experiment, Params, Task
 
@@ -33,16 +33,16 @@ class SyncData:
 
     Attributes:
         episodes: which.
-        moments: of a clip that are compared; it has `frames` − 1 more pictures than that.
-        shift: pictures that the sound is moved by at most, either way, for sounds that do not belong.
-        shift_step: by how many pictures these differ.
+        moments: of a clip that are compared; it has `frames` − 1 more images than that.
+        max_shift: images that the sound is shifted by at most, either way, for negatives.
+        shift_step: by how many images these differ.
         threshold: above which a peak counts in evaluation.
         workers: processes that load.
     """
 
     episodes: EpisodeData = field(default_factory=EpisodeData)
     moments: int = 12
-    shift: int = 12
+    max_shift: int = 12
     shift_step: int = 4
     threshold: float = 0.7
     workers: int = 0
@@ -73,8 +73,11 @@ def _lines(episodes: Episodes, seconds: float, visible_only: bool) -> list[_Line
 def agreements(
     seen: Float[Array, "b t y x d"], sounds: Float[Array, "b k t d"], kind: str
 ) -> Float[Array, "b k s y x"]:
-    """How well each place of a clip goes with k sounds: at each moment by the cosine (s = t), or for the whole clip by
-    the correlation in time (s = 1); see LwtConfig.agreement."""
+    """Returns how well each place of a clip goes with k sounds.
+
+    It is the cosine at each moment (s = t), or the correlation in time over the whole clip (s = 1); see
+    LwtConfig.agreement.
+    """
     if kind == "cosine":
         return jnp.einsum("btyxd,bktd->bktyx", seen, sounds)
     seen = seen - seen.mean(axis=1, keepdims=True)
@@ -86,7 +89,7 @@ def agreements(
 
 
 def best_place(agreement: Float[Array, "b k s y x"]) -> Float[Array, "b k"]:
-    """The best place of each moment, averaged over time: a soft maximum, from which more than one place learns."""
+    """Returns the score of the best place, averaged over time: a soft maximum, so that more than one has a gradient."""
     flat = einops.rearrange(agreement, "b k s y x -> b k s (y x)")
     return (flat * jax.nn.softmax(_SHARPNESS * flat, axis=-1)).sum(axis=-1).mean(axis=-1)
 
@@ -94,7 +97,7 @@ def best_place(agreement: Float[Array, "b k s y x"]) -> Float[Array, "b k"]:
 def sync_loss(
     own: Float[Array, "b k"], others: Float[Array, "b c"], right: int, to_logits: Callable[[Array], Array]
 ) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
-    """Contrastive, and that of the probabilities.
+    """Returns the contrastive loss plus that of the probabilities, and accuracy, misses and false alarms.
 
     Args:
         own: scores of each clip with its sound at k shifts, of which number `right` is none.
@@ -116,16 +119,17 @@ def sync_loss(
 
 
 class SyncTraining:
-    """The network under "lwtnet", its loss and its measurements."""
+    """The network under "lwtnet", its loss and its evaluation."""
 
     def __init__(self, config: LwtConfig, data: SyncData):
         self.config, self.data, self.network = config, data, LwtNet(config)
         self._sources: dict[str, Episodes] = {}
 
     def init(self, key: jax.Array) -> Params:
+        """Returns random parameters."""
         side, frames = 2 * reach(self.config)[1] + 1, self.config.frames
-        pictures = jnp.zeros((1, frames, side, side, 3))
-        return {"lwtnet": self.network.init(key, pictures, jnp.zeros((1, 4 * frames, self.config.mels)))["params"]}
+        images = jnp.zeros((1, frames, side, side, 3))
+        return {"lwtnet": self.network.init(key, images, jnp.zeros((1, 4 * frames, self.config.mels)))["params"]}
 
     def _episodes(self, split: str) -> Episodes:
         if split not in self._sources:
@@ -133,27 +137,28 @@ class SyncTraining:
         return self._sources[split]
 
     def lines(self, split: str) -> list[_Line]:
+        """Returns the lines of a split that are long enough; of "train" those with a visible speaker."""
         seconds = (self.data.moments + self.config.frames - 1) / self.config.fps
         return _lines(self._episodes(split), seconds, visible_only=split == "train")
 
     def loader(self, split: str) -> Callable[[_Line, np.random.Generator], Batch]:
-        """A clip at a random place of a line, with so much more sound on either side as it may be shifted by."""
+        """Returns what loads a clip at a random place of a line, with the sound on either side that shifts need."""
         episodes, config, data = self._episodes(split), self.config, self.data
 
         def load(line: _Line, rng: np.random.Generator) -> Batch:
             count = data.moments + config.frames - 1
             first, last = (round(seconds * config.fps) for seconds in (line.start, line.end))
             begin = int(rng.integers(first, max(first, last - count) + 1))
-            pictures = episodes.pictures(line.episode)
-            begin = max(0, min(begin, len(pictures) - count))
+            images = episodes.images(line.episode)
+            begin = max(0, min(begin, len(images) - count))
             step = MEL_PER_FRAME * HOP
-            # A picture more on either side, so that no frame of sound is mirrored at an end.
-            around = data.shift + 1
+            # An image more on either side, so that no frame of sound is mirrored at an end.
+            around = data.max_shift + 1
             wave = episodes.sound(line.episode, (begin - around) * step, (begin + count + around) * step)
             mel = heard(wave, config)[MEL_PER_FRAME:-MEL_PER_FRAME]
             row, column, unit = line.head or (-1.0, -1.0, 0.0)
             return {
-                "frames": np.array(pictures[begin : begin + count]),
+                "frames": np.array(images[begin : begin + count]),
                 "mel": mel,
                 "head": np.array([row, column, unit], np.float32),
             }
@@ -161,13 +166,13 @@ class SyncTraining:
         return load
 
     def _streams(self, params: Params, batch: Batch) -> tuple[Float[Array, "b t y x d"], Float[Array, "b s d"]]:
-        frames = prepared(batch["frames"].astype(jnp.float32), self.config)
+        frames = prepare_frames(batch["frames"].astype(jnp.float32), self.config)
         return self.network.apply({"params": params["lwtnet"]}, frames, batch["mel"])
 
     def scores(self, params: Params, batch: Batch) -> tuple[Float[Array, "b k"], Float[Array, "b b"], Array]:
-        """Scores at all shifts, with the sounds of all clips, and the averaged agreement of every place."""
+        """Returns scores at all shifts, scores with the sounds of all clips, and each place's mean agreement."""
         seen, sounds = self._streams(params, batch)
-        moments, shift = self.data.moments, self.data.shift
+        moments, shift = self.data.moments, self.data.max_shift
         shifts = range(0, 2 * shift + 1, self.data.shift_step)
         shifted = jnp.stack([sounds[:, first : first + moments] for first in shifts], axis=1)
         now = sounds[:, shift : shift + moments]
@@ -178,9 +183,10 @@ class SyncTraining:
         return best_place(own), best_place(others), heat
 
     def loss(self, params: Params, batch: Batch, key: jax.Array) -> tuple[Float[Array, ""], dict[str, Array]]:
+        """Returns `sync_loss` of a batch of clips."""
         del key
         own, others, _ = self.scores(params, batch)
-        right = self.data.shift // self.data.shift_step
+        right = self.data.max_shift // self.data.shift_step
 
         def to_logits(scores: Array) -> Array:
             return self.network.apply({"params": params["lwtnet"]}, scores, method="logits")
@@ -188,6 +194,7 @@ class SyncTraining:
         return sync_loss(own, others, right, to_logits)
 
     def eval_step(self, params: Params, batch: Batch) -> dict[str, Array]:
+        """Returns the scores at all shifts and the heat map of each clip, as probabilities."""
         own, _, heat = self.scores(params, batch)
         as_probability = self.network.apply({"params": params["lwtnet"]}, heat, method="logits")
         return {"own": own, "heat": jax.nn.sigmoid(as_probability)}
@@ -196,7 +203,7 @@ class SyncTraining:
 def judge(
     heat: Float32[np.ndarray, "h w"], head: Float32[np.ndarray, "3"], threshold: float, config: LwtConfig, side: int
 ) -> tuple[bool, bool, bool]:
-    """Whether somebody who speaks is seen, whether one peak says so, and whether the highest peak is on their head."""
+    """Returns whether the speaker is visible, whether there is one peak, and whether the highest is on their head."""
     found = peaks(heat, threshold)
     step, _ = reach(config)
     on_head = False
@@ -208,7 +215,7 @@ def judge(
 
 
 def build(config: ConfigDict) -> Experiment:
-    """The experiment of `configs/subtitles_sync.py`."""
+    """Returns the experiment of `configs/subtitles_sync.py`."""
     data = from_config(SyncData, config.data, "config.data")
     shape = from_config(LwtConfig, config.model, "config.model")
     training = SyncTraining(shape, data)
@@ -216,15 +223,15 @@ def build(config: ConfigDict) -> Experiment:
     def accumulate(rows: Any, measured: Any, batch: Batch) -> Any:
         valid = np.flatnonzero(np.asarray(batch["record_valid"]))
         heads = np.asarray(batch["head"])
-        right = data.shift // data.shift_step
+        right = data.max_shift // data.shift_step
         made = []
         for row in valid:
             own, heat = np.asarray(measured["own"][row]), np.asarray(measured["heat"][row])
-            judged = judge(heat, heads[row], data.threshold, shape, data.episodes.side)
+            judged = judge(heat, heads[row], data.threshold, shape, data.episodes.image_size)
             made.append((*judged, bool(own.argmax() == right)))
         return made if rows is None else rows + made
 
-    def finish(rows: list[tuple[bool, bool, bool, bool]]) -> dict[str, float]:
+    def compute(rows: list[tuple[bool, bool, bool, bool]]) -> dict[str, float]:
         seen, one, on_head, in_time = (np.array(column) for column in zip(*rows, strict=True))
         both = max(1, int((one & seen).sum()))
         return {
@@ -235,7 +242,7 @@ def build(config: ConfigDict) -> Experiment:
         }
 
     return Experiment(
-        name="subtitles.sync",
+        name="embedded.av_sync",
         init=training.init,
         trainable=".*",
         tasks=(
@@ -251,7 +258,7 @@ def build(config: ConfigDict) -> Experiment:
                 lambda s: eval_stream(training.lines("test"), training.loader("test"), s),
                 training.eval_step,
                 accumulate,
-                finish,
+                compute,
             ),
         ),
         units="clips",

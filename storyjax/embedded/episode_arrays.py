@@ -1,4 +1,4 @@
-"""Episodes of StoryWorld as arrays to train on: filmed once into a folder, then mapped from there.
+"""Episodes of StoryWorld as arrays to train on: rendered once into a folder, then memory-mapped from there.
 
 sound_0000.npy     int16 (n,), 16 kHz
 pictures_0000.npy  uint8 (t, y, x, 3), 25 a second
@@ -23,20 +23,24 @@ from storyjax.storyworld.story.episodes import Episode
 
 @dataclass(frozen=True)
 class EpisodeData:
-    """Which episodes, and where they are filmed to.
+    """Which episodes, and where they are rendered to.
 
     Attributes:
-        folder: of "train" and "test".
-        train, test: how many episodes of each; those of "test" have other people, voices and sentences.
-        seconds: about how long each is.
-        side: of the pictures, in pixels.
+        cache_dir: the folder of "train" and "test".
+        train_episodes, test_episodes: how many of each; those of "test" have other people, voices and sentences.
+        episode_seconds: about how long each is.
+        image_size: of the images, in pixels.
     """
 
-    folder: str = "runs/storyworld/episodes"
-    train: int = 24
-    test: int = 4
-    seconds: float = 60.0
-    side: int = 64
+    cache_dir: str = "runs/storyworld/episodes"
+    train_episodes: int = 24
+    test_episodes: int = 4
+    episode_seconds: float = 60.0
+    image_size: int = 64
+
+    def count(self, split: str) -> int:
+        """Returns the number of episodes of a split, "train" or "test"."""
+        return self.train_episodes if split == "train" else self.test_episodes
 
 
 def _episode(split: str, number: int, seconds: float) -> Episode:
@@ -58,7 +62,7 @@ def _facts(episode: Episode) -> dict[str, Any]:
                 "end": line.end,
                 "speaker": line.speaker,
                 "shot": [shot.start, shot.end] if shot else None,
-                # Shares of the picture: where the head is (row, column), and how large a person's unit.
+                # Fractions of the image: where the head is (row, column), and how large a person's unit is.
                 "head": [figure.y, figure.x, figure.unit] if figure else None,
             }
         )
@@ -66,33 +70,40 @@ def _facts(episode: Episode) -> dict[str, Any]:
 
 
 def _write(folder: Path, split: str, data: EpisodeData) -> None:
-    for number in tqdm(range(getattr(data, split)), desc=f"filming {split} episodes", unit="episode"):
-        episode = _episode(split, number, data.seconds)
+    for number in tqdm(range(data.count(split)), desc=f"rendering {split} episodes", unit="episode"):
+        episode = _episode(split, number, data.episode_seconds)
         sound = np.clip(np.round(episode_sound(episode) * 32767), -32768, 32767).astype(np.int16)
         np.save(folder / f"sound_{number:04d}.npy", sound)
-        pictures = np.stack(list(episode_frames(episode, size=data.side)))
-        np.save(folder / f"pictures_{number:04d}.npy", pictures)
+        images = np.stack(list(episode_frames(episode, size=data.image_size)))
+        np.save(folder / f"pictures_{number:04d}.npy", images)
         (folder / f"facts_{number:04d}.json").write_text(json.dumps(_facts(episode)))
 
 
 class Episodes:
-    """The episodes of a split, "train" or "test". Raises StoryjaxError where the folder cannot be written."""
+    """The episodes of a split, "train" or "test", rendered when they are first asked for.
 
-    def __init__(self, data: EpisodeData, split: str):
-        parameters = {"split": split, "episodes": getattr(data, split), "seconds": data.seconds, "side": data.side}
-        first = _episode(split, 0, data.seconds)
-        shown = b"".join(frame.tobytes() for frame in episode_frames(first, (60, 300), data.side))
+    Raises:
+        StoryjaxError: the folder cannot be written, or holds something else.
+    """
+
+    def __init__(self, data: EpisodeData, split: str) -> None:
+        count, seconds, size = data.count(split), data.episode_seconds, data.image_size
+        # The names of version 0.1: what it rendered is found again.
+        parameters = {"split": split, "episodes": count, "seconds": seconds, "side": size}
+        first = _episode(split, 0, seconds)
+        shown = b"".join(frame.tobytes() for frame in episode_frames(first, (60, 300), size))
         looks = shown + np.round(episode_sound(first)[::64_000] * 1000).tobytes()
         self._folder = export_once(
-            Path(data.folder) / split, parameters, looks, lambda folder: _write(folder, split, data)
+            Path(data.cache_dir) / split, parameters, looks, lambda folder: _write(folder, split, data)
         )
-        self._count = getattr(data, split)
+        self._count = count
 
     def __len__(self) -> int:
         return self._count
 
     @functools.lru_cache(maxsize=256)  # noqa: B019 (a data set lives as long as its run)
     def facts(self, number: int) -> dict[str, Any]:
+        """Returns what is known of an episode, as the module describes facts_0000.json."""
         return json.loads((self._folder / f"facts_{number:04d}.json").read_text())
 
     @functools.lru_cache(maxsize=256)  # noqa: B019
@@ -100,16 +111,16 @@ class Episodes:
         return np.load(self._folder / f"{name}_{number:04d}.npy", mmap_mode="r")
 
     def sound(self, number: int, first: int, last: int) -> Float32[np.ndarray, " n"]:
-        """Samples `first` to `last` of an episode in −1..1; silence where there are none."""
+        """Returns samples `first` to `last` of an episode in −1..1, at 16 kHz; silence where there are none."""
         samples: Int16[np.ndarray, " n"] = self._mapped("sound", number)
         inside = np.asarray(samples[max(0, first) : max(0, last)], np.float32) / 32767
         inside = np.pad(inside, (max(0, -first), 0))
         return np.pad(inside, (0, max(0, last - first - len(inside))))
 
     def length(self, number: int) -> int:
-        """Samples of an episode's sound."""
+        """Returns the number of samples of an episode's sound."""
         return len(self._mapped("sound", number))
 
-    def pictures(self, number: int) -> UInt8[np.ndarray, "t y x 3"]:
-        """All pictures of an episode, mapped from its file."""
+    def images(self, number: int) -> UInt8[np.ndarray, "t y x 3"]:
+        """Returns all images of an episode, 25 a second, mapped from its file."""
         return self._mapped("pictures", number)

@@ -1,4 +1,4 @@
-"""The experiment `subtitles.laughter`: a small detector learns laughter from what is no laughter, on StoryWorld."""
+"""The experiment `embedded.laughter_detector`: a small network learns to detect laughter in StoryWorld's sound."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -26,17 +26,17 @@ class LaughterData:
     """Seconds of the sound of StoryWorld's episodes, half of them in a laugh.
 
     Attributes:
-        train, test: episodes of each split; those of "test" have other voices, sentences and laughs.
-        seconds: about how long an episode is.
-        windows: of each test episode, evenly spaced.
+        train_episodes, test_episodes: how many of each; those of "test" have other voices, sentences and laughs.
+        episode_seconds: about how long each is.
+        windows_per_episode: of each test episode, evenly spaced.
         threshold: above which the detector counts as having heard laughter (§6.1.3: 0.8).
         workers: processes that load.
     """
 
-    train: int = 24
-    test: int = 3
-    seconds: float = 60.0
-    windows: int = 200
+    train_episodes: int = 24
+    test_episodes: int = 3
+    episode_seconds: float = 60.0
+    windows_per_episode: int = 200
     threshold: float = 0.8
     workers: int = 0
 
@@ -50,12 +50,12 @@ class LaughterWindows:
 
     def _episode(self, number: int) -> Episode:
         if self.split == "train":
-            return training_episode(number, self.data.seconds)
+            return training_episode(number, self.data.episode_seconds)
         # Of a seed of their own, so that they are not the episodes that the pipeline is measured on.
-        return held_out_episode(number + 1, self.data.seconds, seed=7)
+        return held_out_episode(number + 1, self.data.episode_seconds, seed=7)
 
     def episode(self, number: int) -> tuple[np.ndarray, tuple[tuple[float, float], ...], float]:
-        """Sound at the network's rate, laughs in seconds, and decibels of the loudest frame."""
+        """Returns an episode's sound at the network's rate, laughs in seconds, and decibels of the loudest frame."""
         if number not in self._ready:
             episode = self._episode(number)
             sound = resampled(episode_sound(episode), self.config.rate)
@@ -65,7 +65,7 @@ class LaughterWindows:
         return self._ready[number]
 
     def window(self, number: int, middle: float, gain_db: float = 0.0) -> Batch:
-        """The window around a moment (seconds) of an episode; `gain_db` makes it louder against the loudest."""
+        """Returns the window around a moment (seconds) of an episode; `gain_db` makes it louder against the loudest."""
         sound, laughs, loudest = self.episode(number)
         config = self.config
         first = round(middle * config.rate) - config.window // 2 * config.hop - SIZE // 2
@@ -78,7 +78,7 @@ class LaughterWindows:
         return {"windows": heard, "laughs": np.float32(inside)}
 
     def random(self, number: int, rng: np.random.Generator) -> Batch:
-        """A window in a laugh, or, as often, one that is in none."""
+        """Returns a window in a laugh, or, as often, one that is in none."""
         sound, laughs, _ = self.episode(number)
         length = len(sound) / self.config.rate
         if laughs and rng.random() < 0.5:
@@ -92,15 +92,27 @@ class LaughterWindows:
 
 
 def average_precision(scores: np.ndarray, truth: np.ndarray) -> float:
-    """The area under the curve of precision over recall."""
+    """Returns the area under the curve of precision over recall."""
     order = np.argsort(-scores, kind="stable")
     right = np.cumsum(truth[order])
     precision = right / np.arange(1, len(order) + 1)
     return float((precision * truth[order]).sum() / max(1, truth.sum()))
 
 
+def laughter_metrics(scores: np.ndarray, truth: np.ndarray, threshold: float) -> dict[str, float]:
+    """Returns precision and recall at a threshold, average precision and the fraction of laughter, by metric."""
+    heard = scores > threshold
+    both = float((heard & truth).sum())
+    return {
+        "laughter/precision": both / max(1, int(heard.sum())),
+        "laughter/recall": both / max(1, int(truth.sum())),
+        "laughter/average_precision": average_precision(scores, truth),
+        "laughter/share": float(truth.mean()),
+    }
+
+
 def build(config: ConfigDict) -> Experiment:
-    """The experiment of `configs/subtitles_laughter.py`."""
+    """Returns the experiment of `configs/subtitles_laughter.py`."""
     data = from_config(LaughterData, config.data, "config.data")
     shape = from_config(LaughterConfig, config.model, "config.model")
     network = LaughterNet(shape)
@@ -123,9 +135,9 @@ def build(config: ConfigDict) -> Experiment:
 
     def evenly(place: int, rng: np.random.Generator) -> Batch:
         del rng
-        number, window = divmod(place, data.windows)
+        number, window = divmod(place, data.windows_per_episode)
         length = len(source("test").episode(number)[0]) / shape.rate
-        return source("test").window(number, (window + 0.5) * length / data.windows)
+        return source("test").window(number, (window + 0.5) * length / data.windows_per_episode)
 
     def drawn() -> Callable[[int, np.random.Generator], Batch]:
         return lambda number, rng: source("train").random(number, rng)
@@ -135,31 +147,26 @@ def build(config: ConfigDict) -> Experiment:
         made = [(np.asarray(measured)[valid], np.asarray(batch["laughs"])[valid] > 0.5)]
         return made if rows is None else rows + made
 
-    def finish(rows: Any) -> dict[str, float]:
+    def compute(rows: Any) -> dict[str, float]:
         scores, truth = (np.concatenate(part) for part in zip(*rows, strict=True))
-        heard = scores > data.threshold
-        both = float((heard & truth).sum())
-        return {
-            "laughter/precision": both / max(1, int(heard.sum())),
-            "laughter/recall": both / max(1, int(truth.sum())),
-            "laughter/average_precision": average_precision(scores, truth),
-            "laughter/share": float(truth.mean()),
-        }
+        return laughter_metrics(scores, truth, data.threshold)
 
     return Experiment(
-        name="subtitles.laughter",
+        name="embedded.laughter_detector",
         init=init,
         trainable=".*",
-        tasks=(Task("windows", lambda s: train_stream(range(data.train), drawn(), s, workers=data.workers), loss),),
+        tasks=(
+            Task("windows", lambda s: train_stream(range(data.train_episodes), drawn(), s, workers=data.workers), loss),
+        ),
         evaluators=(
             Evaluator(
                 "unheard episodes",
-                lambda s: eval_stream(range(data.test * data.windows), evenly, s),
+                lambda s: eval_stream(range(data.test_episodes * data.windows_per_episode), evenly, s),
                 eval_step,
                 accumulate,
-                finish,
+                compute,
             ),
         ),
         units="windows",
-        steps_per_epoch=lambda: max(1, data.train * data.windows // config.train.batch_size),
+        steps_per_epoch=lambda: max(1, data.train_episodes * data.windows_per_episode // config.train.batch_size),
     )

@@ -1,8 +1,8 @@
-"""The experiment `subtitles.voices`: a small ECAPA-TDNN learns to tell StoryWorld's voices apart.
+"""The experiment `embedded.speaker_encoder`: a small ECAPA-TDNN learns to distinguish StoryWorld's voices.
 
-As speaker encoders are trained (Desplanques et al. 2020): additive angular margin softmax over the voices of training.
-It is measured on voices and sentences that it has never heard: whether the recording nearest to one is of the same
-voice, and how often it errs where it errs equally in both directions.
+As speaker encoders are trained (Desplanques et al. 2020): additive angular margin softmax over the training voices. It
+is evaluated on voices and sentences that it has never heard: whether the recording nearest to one is of the same voice,
+and the equal error rate.
 """
 
 import functools
@@ -16,15 +16,15 @@ from flax import linen as nn
 from jaxtyping import Array, Float, Float32, Int
 from ml_collections import ConfigDict
 
+from storyjax.core.arrays import unit_norm
 from storyjax.core.config import from_config
 from storyjax.data.audio_features import RATE
 from storyjax.data.pipeline import eval_stream, train_stream
-from storyjax.models.clip import unit_norm
 from storyjax.models.ecapa import Ecapa, EcapaConfig
 from storyjax.storyworld.export.series import CAST, EXTRAS
 from storyjax.storyworld.render.sounds import laughter, music, room
-from storyjax.storyworld.render.speech import BASES, SCALES, Speaker, say
-from storyjax.storyworld.story.dialogue import sayings
+from storyjax.storyworld.render.speech import BASES, SCALES, Speaker, speak
+from storyjax.storyworld.story.dialogue import text_numbers
 from storyjax.subtitles.speaker_encoder import features
 from storyjax.train.experiment import Batch, Evaluator, Experiment, Params, Task
 
@@ -34,29 +34,31 @@ class VoiceData:
     """StoryWorld's voices, one recording at a time.
 
     Attributes:
-        scales: voices of training for each of the four of the bank, from SCALES' lowest to its highest.
-        sayings: that each voice of training says.
+        voices_per_base: training voices made of each of the four of the bank, from SCALES' lowest to its highest.
+        sentences_per_voice: that each training voice says.
         seconds: of a recording; longer ones are cut at random, shorter ones are padded and masked.
-        test_sayings: sentences that each held-out voice says.
-        noise: share of the recordings of training with music or laughter behind them.
+        test_sentences: that each held-out voice says.
+        noise_prob: of music or laughter behind a recording of training.
         scale, margin: of the cosines before the softmax, and the angle (radians) that is added to the right voice's.
         workers: processes that load.
     """
 
-    scales: int = 12
-    sayings: int = 10
+    voices_per_base: int = 12
+    sentences_per_voice: int = 10
     seconds: float = 2.0
-    test_sayings: int = 8
-    noise: float = 0.3
+    test_sentences: int = 8
+    noise_prob: float = 0.3
     scale: float = 20.0
     margin: float = 0.15
     workers: int = 0
 
     @property
     def speakers(self) -> tuple[Speaker, ...]:
-        """Those of training."""
+        """The training voices."""
         return tuple(
-            Speaker(base, float(scale)) for base in BASES for scale in np.linspace(*SCALES, self.scales).round(3)
+            Speaker(base, float(scale))
+            for base in BASES
+            for scale in np.linspace(*SCALES, self.voices_per_base).round(3)
         )
 
 
@@ -64,7 +66,7 @@ HELD_OUT: tuple[Speaker, ...] = tuple(character.voice for character in (*CAST, *
 
 
 def equal_error_rate(same: Float[np.ndarray, " n"], different: Float[np.ndarray, " m"]) -> float:
-    """Where as large a share of the pairs of one voice is below a threshold as of those of two is above it."""
+    """Returns the error rate at the threshold where pairs of one voice are rejected as often as others are accepted."""
     scores = np.concatenate([same, different])
     order = np.argsort(scores, kind="stable")
     truth = np.concatenate([np.ones(len(same)), np.zeros(len(different))])[order]
@@ -75,7 +77,7 @@ def equal_error_rate(same: Float[np.ndarray, " n"], different: Float[np.ndarray,
 
 
 def voice_scores(vectors: Float32[np.ndarray, "n d"], voice: Int[np.ndarray, " n"]) -> dict[str, float]:
-    """Nearest neighbour and equal error rate of unit vectors whose voices are known."""
+    """Returns nearest-neighbour accuracy and equal error rate, by metric name, of unit vectors with their voices."""
     cosines = vectors @ vectors.T
     upper = np.triu_indices(len(vectors), 1)
     same = (voice[:, None] == voice[None])[upper]
@@ -88,7 +90,7 @@ def voice_scores(vectors: Float32[np.ndarray, "n d"], voice: Int[np.ndarray, " n
 
 
 class VoiceClassifier:
-    """The encoder under "voice", and a direction for each voice of training under "speakers"."""
+    """The encoder under "voice", and a direction for each training voice under "speakers"."""
 
     def __init__(self, config: EcapaConfig, data: VoiceData):
         self.config, self.data, self.encoder = config, data, Ecapa(config)
@@ -96,6 +98,7 @@ class VoiceClassifier:
         self.frames = len(features(np.zeros(round(data.seconds * RATE), np.float32), config))
 
     def init(self, key: jax.Array) -> Params:
+        """Returns random parameters."""
         keys = jax.random.split(key)
         heard = jnp.zeros((1, self.frames, self.config.mels))
         return {
@@ -104,10 +107,11 @@ class VoiceClassifier:
         }
 
     def describe(self, params: Params, batch: Batch) -> Float[Array, "b e"]:
+        """Returns the embeddings of a batch of recordings, of unit length."""
         return unit_norm(self.encoder.apply({"params": params["voice"]}, batch["features"], batch["length"]))
 
     def loss(self, params: Params, batch: Batch, key: jax.Array) -> tuple[Float[Array, ""], dict[str, Array]]:
-        """Cross-entropy of whose voice it is, whose angle is taken to be wider by the margin."""
+        """Returns the cross-entropy of the voices, the right one's angle widened by the margin, and the accuracy."""
         del key
         directions = unit_norm(params["speakers"]["kernel"].T)
         cosines = jnp.einsum("be,se->bs", self.describe(params, batch), directions).clip(-0.9999, 0.9999)
@@ -119,7 +123,7 @@ class VoiceClassifier:
         return nll.mean(), {"acc": acc.mean()}
 
     def example(self, wave: Float32[np.ndarray, " n"], speaker: int) -> Batch:
-        """Features of a recording, cut or padded to the same number of frames."""
+        """Returns the features of a recording, cut or padded to the same number of frames, with its voice's number."""
         heard = features(wave, self.config)[: self.frames]
         length = len(heard)
         padded = np.pad(heard, ((0, self.frames - length), (0, 0)))
@@ -132,32 +136,34 @@ class VoiceClassifier:
         return [make(2 * self.data.seconds, rng) for make in (music, laughter) for _ in range(6)]
 
     def random(self, speaker: int, rng: np.random.Generator) -> Batch:
-        """Something that a voice of training says, in part, perhaps over other sounds."""
-        sentences, shouts = sayings(held_out=False)
-        texts = np.random.default_rng([speaker, 0x0151]).permutation([*sentences, *shouts])[: self.data.sayings]
-        spoken = say(self.data.speakers[speaker], int(rng.choice(texts)))
+        """Returns an example of a training voice: a part of a sentence, perhaps with other sounds behind it."""
+        sentences, shouts = text_numbers(held_out=False)
+        texts = np.random.default_rng([speaker, 0x0151]).permutation([*sentences, *shouts])[
+            : self.data.sentences_per_voice
+        ]
+        spoken = speak(self.data.speakers[speaker], int(rng.choice(texts)))
         longest = round(self.data.seconds * RATE)
         if len(spoken) > longest:
             first = int(rng.integers(len(spoken) - longest))
             spoken = spoken[first : first + longest]
         wave = spoken * np.float32(rng.uniform(0.5, 1.2)) + room(len(spoken), rng)
-        if rng.random() < self.data.noise:
+        if rng.random() < self.data.noise_prob:
             behind = self._behind[int(rng.integers(len(self._behind)))]
             first = int(rng.integers(len(behind) - len(wave) + 1))
             wave = wave + behind[first : first + len(wave)] * np.float32(rng.uniform(0.05, 0.4))
         return self.example(wave, speaker)
 
     def held_out(self, place: int, rng: np.random.Generator) -> Batch:
-        """A sentence that is in no training, said by a voice that is in none."""
+        """Returns an example of a held-out sentence, said by a held-out voice."""
         del rng
-        voice, number = divmod(place, self.data.test_sayings)
-        sentences = sayings(held_out=True)[0]
+        voice, number = divmod(place, self.data.test_sentences)
+        sentences = text_numbers(held_out=True)[0]
         saying = sentences[(3 * voice + 5 * number) % len(sentences)]
-        return self.example(np.array(say(HELD_OUT[voice], saying)), voice)
+        return self.example(np.array(speak(HELD_OUT[voice], saying)), voice)
 
 
 def build(config: ConfigDict) -> Experiment:
-    """The experiment of `configs/subtitles_voices.py`."""
+    """Returns the experiment of `configs/subtitles_voices.py`."""
     data = from_config(VoiceData, config.data, "config.data")
     classifier = VoiceClassifier(from_config(EcapaConfig, config.model, "config.model"), data)
 
@@ -166,13 +172,13 @@ def build(config: ConfigDict) -> Experiment:
         made = [(np.asarray(measured)[valid], np.asarray(batch["speaker"])[valid])]
         return made if rows is None else rows + made
 
-    def finish(rows: Any) -> dict[str, float]:
+    def compute(rows: Any) -> dict[str, float]:
         vectors, voice = (np.concatenate(part) for part in zip(*rows, strict=True))
         return voice_scores(vectors, voice)
 
     count = len(data.speakers)
     return Experiment(
-        name="subtitles.voices",
+        name="embedded.speaker_encoder",
         init=classifier.init,
         trainable=".*",
         tasks=(
@@ -185,10 +191,10 @@ def build(config: ConfigDict) -> Experiment:
         evaluators=(
             Evaluator(
                 "unheard voices",
-                lambda s: eval_stream(range(len(HELD_OUT) * data.test_sayings), classifier.held_out, s),
+                lambda s: eval_stream(range(len(HELD_OUT) * data.test_sentences), classifier.held_out, s),
                 classifier.describe,
                 accumulate,
-                finish,
+                compute,
             ),
         ),
         units="recordings",

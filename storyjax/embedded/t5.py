@@ -1,18 +1,19 @@
-"""A small T5 that reads StoryWorld: story text and a question with options in, the answer out.
+"""A small T5 of StoryWorld: story text and a question with options in, the answer out.
 
-It learns on text alone, from stories told on the fly, in notes of eight words an event. Later it is frozen and reads
-the outputs of a resampler in the place of a note's words, so it mostly reads single notes, with noise on them.
+It is trained on text alone, on stories generated on the fly, as notes of eight words per event. Later it is frozen and
+reads the outputs of a resampler in the place of a note's words, so most examples are single notes, with noise added.
 
-Five things make a model of this size learn to answer with option letters in minutes instead of hours: words of a note
-carry a mark, so that they are not mistaken for the same words in a prompt (T5 has no absolute positions); the
-encoder starts by looking for equal words and for near ones (`Reader.init`); half of the answers go
-on with the option's words, which the decoder learns to find first; linear pointers, not part of the T5, have the
-encoder mark the words and the letter of the right option; and the input embeddings stay as they were drawn, which also
-lets a resampler be aligned to them before the reading is learnt.
+Five measures let a model of this size learn to answer with option letters in minutes instead of hours. Words of a note
+carry a mark, so that they differ from the same words in a prompt (T5 has no absolute positions). The encoder starts by
+attending to equal words and to near ones (`Reader.init`). Half of the answers continue with the option's words, which
+the decoder learns to find first. Linear pointers, not part of the T5, train the encoder to mark the words and the
+letter of the right option. And the input embeddings stay at their initial values, which also allows a resampler to be
+aligned to them before the T5 is trained.
 """
 
 import functools
 from collections import defaultdict
+from dataclasses import dataclass, field
 from typing import Any
 
 import jax.numpy as jnp
@@ -26,35 +27,37 @@ from storyjax.data.prompts import caption_prompt, option_names, question_prompt
 from storyjax.data.streams import StreamSpec
 from storyjax.data.text import Tokenizer, WordTokenizer, pad
 from storyjax.embedded.t5_reader import Reader, ReadingData, StorySeeds
+from storyjax.embedded.t5_sequences import SequenceData, sequence_task, with_induction_head
 from storyjax.models.t5 import T5, T5Config
 from storyjax.storyworld.story.language import cast_note, cast_sentence, note, notes, part_note, sentence
 from storyjax.storyworld.story.questions import OPTIONS, TYPES, Question, questions
-from storyjax.storyworld.story.story import Story, tell
+from storyjax.storyworld.story.story import Story, make_story
 from storyjax.storyworld.story.vocabulary import vocabulary
 from storyjax.train.checkpoint import load_trainable
 from storyjax.train.experiment import Evaluator, Experiment, Export, Input, Params, Task, summing_evaluator
 
 
-def load_exercises(
+def load_examples(
     seed: int, rng: np.random.Generator, data: ReadingData, tokenizer: Tokenizer, kinds: tuple[str, ...] | None = None
 ) -> dict[str, np.ndarray]:
-    """One story's exercises, padded: story (k, l), story_mask, prompt, prompt_mask, target, answer, type, valid.
+    """Returns one story's examples, padded: story (k, l), story_mask, prompt, prompt_mask, target, answer, type, valid.
 
-    With `kinds` every question of the story is asked in each of these ways (for evaluation), else a mix is drawn.
+    With `kinds` every question of the story is asked with each of these kinds of text (for evaluation), else a mix of
+    kinds is drawn.
     """
-    story = tell(seed)
+    story = make_story(seed)
     asked = questions(story)
     if kinds is None:
         mix = {name: getattr(data.mix, name) for name in ("full", "evidence", "window", "caption", "find")}
-        share = np.array(list(mix.values())) / sum(mix.values())
-        drawn = rng.choice(list(mix), size=data.per_story, p=share)
+        fractions = np.array(list(mix.values())) / sum(mix.values())
+        drawn = rng.choice(list(mix), size=data.per_story, p=fractions)
         plan = [(str(kind), asked[int(rng.integers(len(asked)))]) for kind in drawn]
     else:
         plan = [(kind, question) for kind in kinds for question in asked]
         plan = plan[: 2 * len(TYPES) * len(kinds)]
-    rows = defaultdict(list)
+    rows: defaultdict[str, list[Any]] = defaultdict(list)
     for kind, question in plan:
-        text, prompt, target, answer = _exercise(kind, story, question, rng)
+        text, prompt, target, answer = _example(kind, story, question, rng)
         words = tokenizer.encode(text)[: data.story_length]
         rows["story"].append(pad(words, data.story_length))
         rows["story_mask"].append(np.arange(data.story_length) < len(words))
@@ -74,17 +77,17 @@ def load_exercises(
 
 
 def _option_of(prompt: list[int], length: int, tokenizer: Tokenizer) -> np.ndarray:
-    """For each place of a padded prompt the option (0-based) whose letter and words stand there; -1 for none (l,)."""
+    """The option (0-based) whose letter or words are at each position of a padded prompt; -1 for none (l,)."""
     (option,), (end,) = tokenizer.encode("option"), tokenizer.encode("considering")
     starts = [index for index, word in enumerate(prompt) if word == option]
     stop = prompt.index(end) if end in prompt else len(prompt)
-    places = np.full(length, -1, np.int32)
+    positions = np.full(length, -1, np.int32)
     for index, start in enumerate(starts if len(starts) == OPTIONS else []):
-        places[start:stop] = index
-    return places
+        positions[start:stop] = index
+    return positions
 
 
-def _exercise(kind: str, story: Story, question: Question, rng: np.random.Generator) -> tuple[str, str, str, int]:
+def _example(kind: str, story: Story, question: Question, rng: np.random.Generator) -> tuple[str, str, str, int]:
     """(story text, prompt, target text, index of the right option or -1)."""
     prompt = question_prompt(question.question, question.options)
     right = question.options[question.answer]
@@ -105,30 +108,30 @@ def _exercise(kind: str, story: Story, question: Question, rng: np.random.Genera
 
 
 def _evidence(story: Story, question: Question) -> str:
-    """The note that answers it, as a resampler is taught to write it: the part of whom the question asks about."""
-    told = [note(event) for event in story.events]
-    if question.about is None or question.evidence not in told:
+    """The note that answers the question, as a resampler is trained to write it: the part of the person asked about."""
+    all_notes = [note(event) for event in story.events]
+    if question.about is None or question.evidence not in all_notes:
         return question.evidence
-    return part_note(story.events[told.index(question.evidence)], question.about)
+    return part_note(story.events[all_notes.index(question.evidence)], question.about)
 
 
 def _window(story: Story, question: Question, rng: np.random.Generator) -> str:
-    """The event that holds the answer and those next to it; for a count, the list of people."""
-    told = [note(event) for event in story.events]
-    if question.evidence not in told:
+    """Notes of the event that answers the question and of those next to it; for a count, the list of people."""
+    all_notes = [note(event) for event in story.events]
+    if question.evidence not in all_notes:
         return question.evidence
-    centre = told.index(question.evidence)
-    return " ".join(told[max(0, centre - 1) : centre + 2])
+    centre = all_notes.index(question.evidence)
+    return " ".join(all_notes[max(0, centre - 1) : centre + 2])
 
 
 def _finish(sums: dict[str, Any], kinds: tuple[str, ...]) -> dict[str, float]:
-    """Accuracy by way of reading, over all questions and by type."""
+    """Accuracy by kind of text, over all questions and by type of question."""
     right, asked = sums["right"], sums["asked"]
     results = {}
     for index, kind in enumerate(kinds):
         results[f"reading/{kind}_acc"] = float(right[index].sum() / asked[index].sum())
-        for place, name in enumerate(TYPES):
-            results[f"reading/{kind}_acc_{name}"] = float(right[index, place] / max(asked[index, place], 1))
+        for column, name in enumerate(TYPES):
+            results[f"reading/{kind}_acc_{name}"] = float(right[index, column] / max(asked[index, column], 1))
     return results
 
 
@@ -136,8 +139,8 @@ def _evaluator(reader: Reader, data: ReadingData, tokenizer: Tokenizer) -> Evalu
     kinds = data.mix.asked()
 
     def load(seed: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
-        batch = load_exercises(seed, rng, data, tokenizer, kinds=kinds)
-        # Rows of the first kind come first, padding last: a row's kind is where it stands among the valid ones.
+        batch = load_examples(seed, rng, data, tokenizer, kinds=kinds)
+        # Rows of the first kind come first, padding last, so a row's kind follows from its index.
         asked = int(batch["valid"].sum()) // len(kinds)
         kind = np.minimum(np.arange(len(batch["type"])) // asked, len(kinds) - 1)
         return {**batch, "kind": kind.astype(np.int32)}
@@ -149,60 +152,64 @@ def _evaluator(reader: Reader, data: ReadingData, tokenizer: Tokenizer) -> Evalu
 
 
 def exports(llm: T5, input_length: int, target_length: int) -> dict[str, Export]:
-    """The language model on padded texts: its distances between words are those of a fixed length."""
+    """Returns the language model as a function of padded texts of a fixed length."""
 
     def logits(params: Params, ids: Int[Array, "b l"], decoder_ids: Int[Array, "b m"]) -> dict[str, Array]:
-        return {"logits": llm.apply({"params": params["llm"]}, ids, ids != llm.config.pad_id, decoder_ids)}
+        found: Any = llm.apply({"params": params["llm"]}, ids, ids != llm.config.pad_id, decoder_ids)
+        return {"logits": found}
 
     inputs = {
         "ids": Input(f"b, {input_length}", jnp.int32, "token ids of the text, padded behind with 0"),
         "decoder_ids": Input(f"b, {target_length}", jnp.int32, "the start token, then the answer's token ids so far"),
     }
     outputs = {"logits": "of the token after each of decoder_ids (b, m, vocabulary)"}
-    about = "Tells how likely each token is to come next in an answer."
+    about = "Scores each token as the next one of an answer."
     return {"logits": Export(logits, about, inputs, outputs, uses="llm/.*")}
 
 
-def build(config: ConfigDict) -> Experiment:
-    """The experiment of `configs/storyworld_t5.py`.
+@dataclass(frozen=True)
+class T5Data(ReadingData):
+    """Reading, and what is trained beside it or instead of it.
 
-    `config.data.practice` names further exercises, and `config.data.begin` weights to go on from that are made ready to
-    copy first (t5_practice.py).
+    Attributes:
+        auxiliary_tasks: more tasks, of sequences, by name.
+        copy_checkpoint: a run to start from, whose decoder is first given an induction head; None starts as the
+            config's `init` says.
     """
-    # It reads notes by this module's Reader.
-    from storyjax.embedded.t5_sequences import PracticeData, practice, ready_to_copy
 
+    auxiliary_tasks: dict[str, SequenceData] = field(default_factory=dict)
+    copy_checkpoint: str | None = None
+
+
+def build(config: ConfigDict) -> Experiment:
+    """Returns the experiment of `configs/storyworld_t5.py`."""
     tokenizer = WordTokenizer.from_words(vocabulary())
     model = from_config(T5Config, {**config.model, "vocab_size": tokenizer.vocab_size}, "config.model")
-    data = from_config(
-        ReadingData, {k: v for k, v in config.data.items() if k not in ("practice", "begin")}, "config.data"
-    )
+    data = from_config(T5Data, config.data, "config.data")
     reader = Reader(model, data, tokenizer)
-    load = functools.partial(load_exercises, data=data, tokenizer=tokenizer)
+    load = functools.partial(load_examples, data=data, tokenizer=tokenizer)
     source = StorySeeds(data.first_story, data.stories)
 
     def stories(spec: StreamSpec) -> Stream:
         return train_stream(source, load, spec, workers=data.workers)
 
     reading = [Task("reading", stories, reader.loss, weight=data.weight)] if data.weight else []
-    further = [
-        practice(name, from_config(PracticeData, section, f"config.data.practice.{name}"), reader, tokenizer)
-        for name, section in config.data.get("practice", {}).items()
-    ]
-    begin = config.data.get("begin")
+    auxiliary = [sequence_task(name, section, reader, tokenizer) for name, section in data.auxiliary_tasks.items()]
+    checkpoint = data.copy_checkpoint
 
-    def begun() -> dict[str, np.ndarray]:
-        loaded = load_trainable(begin)
-        return ready_to_copy({path: array for path, array in loaded.items() if path.startswith("llm/")}, model)
+    def pretrained() -> dict[str, np.ndarray]:
+        assert checkpoint is not None
+        loaded = load_trainable(checkpoint)
+        return with_induction_head({path: array for path, array in loaded.items() if path.startswith("llm/")}, model)
 
     return Experiment(
         name="embedded.t5",
         init=reader.init,
-        pretrained=begun if begin else None,
-        # The embedding that words share with a resampler's outputs stays as it was drawn.
+        pretrained=pretrained if checkpoint else None,
+        # The embedding that words share with a resampler's outputs stays at its initial values.
         trainable="(llm/(?!shared/)|pointer/).*",
-        tasks=(*reading, *(one for one, _ in further)),
-        evaluators=(_evaluator(reader, data, tokenizer), *(one for _, one in further)),
+        tasks=(*reading, *(task for task, _ in auxiliary)),
+        evaluators=(_evaluator(reader, data, tokenizer), *(evaluator for _, evaluator in auxiliary)),
         units="stories",
         steps_per_epoch=lambda: data.stories // config.train.batch_size,
         exports=exports(reader.llm, data.story_length + data.prompt_length, data.target_length),

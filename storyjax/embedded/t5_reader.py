@@ -2,6 +2,7 @@
 
 import functools
 from dataclasses import dataclass, field
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -21,10 +22,14 @@ from storyjax.train.experiment import Batch, Params
 
 @dataclass(frozen=True)
 class ReadingMix:
-    """How often each exercise comes up.
+    """Relative frequencies of the kinds of examples.
 
-    full: the whole story and a question. evidence: the one note that answers it. window: the events around it.
-    caption: one note, to be told as a sentence. find: no story, the option that the question spells out.
+    Attributes:
+        full: the whole story and a question.
+        evidence: the one note that answers it.
+        window: notes of the events around it.
+        caption: one note; the target is a sentence about it.
+        find: no story; the question spells out an option.
     """
 
     full: float = 0.0
@@ -34,19 +39,23 @@ class ReadingMix:
     find: float = 0.0
 
     def asked(self) -> tuple[str, ...]:
-        """The ways of reading a story that are trained, in the order of validation's rows."""
+        """Returns the kinds of text that questions are trained with, in the order of validation's rows."""
         return tuple(kind for kind in ("evidence", "window", "full") if getattr(self, kind))
 
 
 @dataclass(frozen=True)
 class ReadingData:
-    """Stories and how they are read; lengths in tokens.
+    """Stories and the examples drawn from them; lengths in tokens.
 
     Attributes:
-        first_story: seed of the first training story; validation uses seeds from `first_validation_story` on.
-        per_story: exercises drawn from one story.
+        stories: number of training stories.
+        first_story: seed of the first one; validation uses `validation_stories` seeds from `first_validation_story` on.
+        per_story: examples drawn from one story.
+        story_length, prompt_length, target_length: of the text, the question and the answer.
         noise: largest standard deviation of the noise on story embeddings, relative to theirs.
-        weight: of the loss on these exercises; 0: only those of `config.data.practice` are trained.
+        weight: of the loss on these examples; 0 trains auxiliary tasks alone.
+        workers: processes that load data.
+        mix: relative frequencies of the kinds of examples.
     """
 
     stories: int = 2_000_000
@@ -64,7 +73,7 @@ class ReadingData:
 
 
 class StorySeeds:
-    """A random-access source whose records are story seeds."""
+    """A random-access source whose records are the seeds of `count` stories."""
 
     def __init__(self, first: int, count: int):
         self.first, self.count = first, count
@@ -77,7 +86,7 @@ class StorySeeds:
 
 
 class Reader:
-    """The T5 with its loss and its scores on exercises."""
+    """The T5 with its loss and its scores on examples."""
 
     def __init__(self, config: T5Config, data: ReadingData, tokenizer: Tokenizer):
         self.llm = T5(config)
@@ -88,10 +97,10 @@ class Reader:
         ).astype(np.int32)
 
     def init(self, key: jax.Array) -> Params:
-        """Random parameters, but for what the encoder attends to at first.
+        """Returns random parameters with two changes to the encoder's attention.
 
-        Its queries start as its keys, so equal words attend to each other; and its first two heads start by looking at
-        the few words before and behind, which biases of the usual size would take thousands of steps to learn.
+        Its queries start equal to its keys, so that equal words attend to each other; and its first two heads start
+        with biases towards the few words before and after, which would take thousands of steps to learn.
         """
         ids = jnp.zeros((1, 2), jnp.int32)
         params = self.llm.init(key, ids, ids == 0, ids)["params"]
@@ -106,9 +115,9 @@ class Reader:
         return {"llm": params, "pointer": {"words": jnp.zeros((width,)), "letter": jnp.zeros((width,))}}
 
     def encode(self, params: Params, batch: Batch, key: jax.Array | None) -> tuple[Array, Array]:
-        """Encoder states of [story; prompt] and their mask; with a key, noise is laid over the story."""
+        """Returns encoder states of [story; prompt] and their mask; with a key, noise is added to the story."""
         variables = {"params": params["llm"]}
-        embed = functools.partial(self.llm.apply, variables, method=T5.embed)
+        embed: Any = functools.partial(self.llm.apply, variables, method=T5.embed)
         story = embed(batch["story"]) + embed(jnp.full((1, 1), self.mark))
         prompt = embed(batch["prompt"])
         if key is not None:
@@ -117,45 +126,49 @@ class Reader:
             story = story + spread * jax.random.normal(direction, story.shape)
         mask = jnp.concatenate([batch["story_mask"], batch["prompt_mask"]], axis=1)
         inputs = jnp.concatenate([story, prompt], axis=1)
-        return self.llm.apply(variables, inputs, mask, method=T5.encode), mask
+        states: Any = self.llm.apply(variables, inputs, mask, method=T5.encode)
+        return states, mask
 
     def loss(self, params: Params, batch: Batch, key: jax.Array) -> tuple[Float[Array, ""], dict[str, Array]]:
-        """Mean negative log-likelihood of the target's tokens, and of the right option where the encoder points."""
-        batch = rows_of(batch)
+        """Returns the mean negative log-likelihood of the target's tokens, plus that of the pointed option."""
+        batch = flatten_examples(batch)
         encoded, mask = self.encode(params, batch, key)
         likelihood, tokens = sequence_log_likelihood(self.llm, params["llm"], encoded, mask, batch["target"])
         asks = batch["answer"] >= 0
         answer = jnp.maximum(batch["answer"], 0)
         count = jnp.maximum(jnp.sum(asks), 1)
         parts = {"words": -jnp.sum(likelihood) / jnp.sum(tokens)}
-        for name, pointed in self.pointed(params, batch, encoded).items():
-            pointing = optax.softmax_cross_entropy_with_integer_labels(pointed, answer)
+        for name, logits in self.pointer_logits(params, batch, encoded).items():
+            pointing = optax.softmax_cross_entropy_with_integer_labels(logits, answer)
             parts[f"pointing_{name}"] = jnp.sum(pointing * asks) / count
-            parts[f"pointed_{name}"] = jnp.sum((jnp.argmax(pointed, axis=-1) == answer) & asks) / count
+            parts[f"pointed_{name}"] = jnp.sum((jnp.argmax(logits, axis=-1) == answer) & asks) / count
         return parts["words"] + parts["pointing_words"] + parts["pointing_letter"], parts
 
     def decode(
         self, params: Params, target: Int[Array, "i m"], encoded: Float[Array, "i s d"], mask: Bool[Array, "i s"]
     ) -> Float[Array, "i m v"]:
-        """Logits of each word of the targets, after the true ones before it."""
+        """Returns logits of each token of the targets, given the true ones before it."""
         ids = shift_right(target, self.llm.config)
-        return self.llm.apply({"params": params["llm"]}, ids, encoded, mask, method=T5.decode)
+        logits: Any = self.llm.apply({"params": params["llm"]}, ids, encoded, mask, method=T5.decode)
+        return logits
 
-    def pointed(self, params: Params, batch: Batch, encoded: Float[Array, "i s d"]) -> dict[str, Float[Array, "i o"]]:
-        """Where the encoder points among the options: by the mean of an option's words, and by its letter alone."""
+    def pointer_logits(
+        self, params: Params, batch: Batch, encoded: Float[Array, "i s d"]
+    ) -> dict[str, Float[Array, "i o"]]:
+        """Returns logits over the options, by the mean state of an option's words, and by that of its letter alone."""
         states = encoded[:, batch["story"].shape[1] :]
         member = jax.nn.one_hot(batch["option_of"], OPTIONS, axis=1)
-        share = member / jnp.maximum(jnp.sum(member, axis=-1, keepdims=True), 1)
-        # An option's places start at the word "option"; its letter is the second.
+        weights = member / jnp.maximum(jnp.sum(member, axis=-1, keepdims=True), 1)
+        # An option's positions start at the word "option"; its letter is the second.
         letter = jnp.argmax(member, axis=-1) + 1
-        words = jnp.einsum("iol,ild,d->io", share, states, params["pointer"]["words"])
+        words = jnp.einsum("iol,ild,d->io", weights, states, params["pointer"]["words"])
         at_letter = jnp.take_along_axis(states, letter[..., None], axis=1)
         return {"words": words, "letter": jnp.einsum("iod,d->io", at_letter, params["pointer"]["letter"])}
 
     def eval_step(self, params: Params, batch: Batch) -> dict[str, Array]:
-        """Sums over a batch: right and asked, by way of reading and question type."""
+        """Returns sums over a batch, right answers and questions, by kind of text and type of question."""
         valid = batch["valid"] & batch["record_valid"][:, None]
-        batch = rows_of({**{name: batch[name] for name in batch if name != "record_valid"}, "valid": valid})
+        batch = flatten_examples({**{name: batch[name] for name in batch if name != "record_valid"}, "valid": valid})
         encoded, mask = self.encode(params, batch, None)
         scores = score_answers(self.llm, params["llm"], encoded, mask, jnp.asarray(self.answers))
         right = (jnp.argmax(scores, axis=-1) == batch["answer"]) & batch["valid"]
@@ -169,8 +182,8 @@ class Reader:
         }
 
 
-def rows_of(batch: Batch) -> Batch:
-    """Stories' exercises as one axis."""
+def flatten_examples(batch: Batch) -> Batch:
+    """Returns the batch with stories and their examples as one axis, without "index"."""
     return {
         name: rearrange(jnp.asarray(value), "b k ... -> (b k) ...") for name, value in batch.items() if name != "index"
     }

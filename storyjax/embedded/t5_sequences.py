@@ -1,12 +1,12 @@
-"""What else the small T5 may learn to read: times, sequences of actions, holes in sentences (storyworld/practice.py).
+"""Auxiliary tasks of the small T5: times, sequences of actions, masked words (sequence_tasks.py).
 
-The T5 that ships first tells events and answers questions. Under these exercises, beside the old ones, it learns to
-turn a note of timestamps into a list of them, one of the next few actions into the twenty that follow, and so on. Its
-embeddings stay as they are, so what a resampler was aligned to stays where it was.
+The first T5 that ships captions events and answers questions. Trained on these tasks too, it learns to turn a note of
+timestamps into a list of them, a note of the next few actions into the twenty that follow, and so on. Its embeddings
+stay frozen, so resamplers that were aligned to them remain valid.
 
-A decoder finds out by itself how to repeat words in order only after very many sequences. Two things help. It starts
-with what that takes (`ready_to_copy`); and with `PracticeData.copying` one head of its last cross-attention is drawn to
-the words, in the note and in the prompt, that are to be said next.
+A decoder learns to repeat words in order only after very many sequences. Two things help: it starts with an induction
+head (`with_induction_head`), and with `SequenceData.copy_weight` one head of its last cross-attention is trained to
+attend to those words of the note and the prompt that come next in the answer.
 """
 
 from collections import defaultdict
@@ -22,33 +22,35 @@ from jaxtyping import Array, Bool, Float
 from storyjax.data.pipeline import Stream, eval_stream, train_stream
 from storyjax.data.streams import StreamSpec
 from storyjax.data.text import Tokenizer, pad
-from storyjax.embedded.sequence_tasks import KINDS, UNORDERED, by_kind, practise
-from storyjax.embedded.t5_reader import Reader, StorySeeds, rows_of
+from storyjax.embedded.sequence_tasks import KINDS, UNORDERED, by_kind, draw_examples
+from storyjax.embedded.t5_reader import Reader, StorySeeds, flatten_examples
 from storyjax.models.t5 import T5Config
 from storyjax.nn.attention import MultiHeadAttention
 from storyjax.storyworld.story.routines import routine
-from storyjax.storyworld.story.story import tell
+from storyjax.storyworld.story.story import make_story
 from storyjax.train.experiment import Batch, Evaluator, Params, Task, summing_evaluator
 
-WINDOW = 4  # words before a place that `Reader.init` has the encoder's first head look at
-SHARPNESS = 0.1  # of the comparison at first: small enough for other places to be found where it is wrong
+WINDOW = 4  # words before a position that `Reader.init` biases the encoder's first head to
+SHARPNESS = 0.1  # initial scale of the comparison: small enough for training to correct it
 
 
 @dataclass(frozen=True)
-class PracticeData:
-    """Exercises of one length of answer; lengths in tokens.
+class SequenceData:
+    """Examples with one length of answers; lengths in tokens.
 
     Attributes:
-        shares: how often each kind comes up (practice.KINDS).
-        routines: stories are routines.
+        mix: relative frequencies of the kinds (sequence_tasks.KINDS).
+        routines: whether stories are routines.
+        batch_size: stories of a batch.
         stories, first_story: seeds of training; validation uses `validation_stories` from `first_validation_story` on.
-        per_story: exercises drawn from one story.
-        blind: the share of exercises without a note, to be answered by the prompt alone.
-        weight: of the loss on these exercises, beside those of reading.
-        copying: within it, weight of the loss on where the decoder looks for the words that it is to repeat.
+        per_story: examples drawn from one story.
+        no_note_prob: probability that an example has no note and must be answered by the prompt alone.
+        weight: of the loss on these examples, beside that of reading.
+        copy_weight: within it, weight of the loss of the decoder's attention to the words that it repeats.
+        story_length, prompt_length, target_length: of the note, the prompt and the answer.
     """
 
-    shares: dict[str, float] = field(default_factory=dict)
+    mix: dict[str, float] = field(default_factory=dict)
     routines: bool = True
     batch_size: int = 8
     stories: int = 2_000_000
@@ -56,34 +58,35 @@ class PracticeData:
     validation_stories: int = 50
     first_validation_story: int = 69_000_000
     per_story: int = 4
-    blind: float = 0.0
+    no_note_prob: float = 0.0
     weight: float = 1.0
-    copying: float = 0.0
+    copy_weight: float = 0.0
     story_length: int = 8
     prompt_length: int = 62
     target_length: int = 15
 
 
 @dataclass(frozen=True)
-class PracticeLoader:
-    """A story's exercises as the reader's arrays (`t5.load_exercises`), with `kind` beside them."""
+class SequenceLoader:
+    """Loads a story's examples as the reader's arrays (`t5.load_examples`), and their `kind`."""
 
-    data: PracticeData
+    data: SequenceData
     tokenizer: Tokenizer
     train: bool
 
     def __call__(self, seed: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
+        """Returns padded examples of the story of this seed; those of validation do not depend on `rng`."""
         data = self.data
         rng = rng if self.train else np.random.default_rng(seed)
-        story = routine(seed) if data.routines else tell(seed)
-        rows = defaultdict(list)
-        for one in practise(story, data.shares, data.per_story, rng):
+        story = routine(seed) if data.routines else make_story(seed)
+        rows: defaultdict[str, list[Any]] = defaultdict(list)
+        for one in draw_examples(story, data.mix, data.per_story, rng):
             words = self.tokenizer.encode(one.note)[: data.story_length]
-            shown = not (self.train and rng.random() < data.blind)
+            shown = not (self.train and rng.random() < data.no_note_prob)
             asks = self.tokenizer.encode(one.prompt)[: data.prompt_length]
             target = [*self.tokenizer.encode(one.target)[: data.target_length - 1], self.tokenizer.eos_id]
             rows["story"].append(pad(words, data.story_length))
-            # A resampler hands over all its queries: those behind the note's words come as padding, and are read.
+            # A resampler passes on all its queries: those beyond the note's words are padding, and are attended to.
             rows["story_mask"].append(np.full(data.story_length, shown))
             rows["prompt"].append(pad(asks, data.prompt_length))
             rows["prompt_mask"].append(np.arange(data.prompt_length) < len(asks))
@@ -94,13 +97,13 @@ class PracticeLoader:
         return {name: np.stack([np.asarray(value) for value in column]) for name, column in rows.items()}
 
 
-def ready_to_copy(weights: dict[str, np.ndarray], config: T5Config) -> dict[str, np.ndarray]:
-    """The weights of a T5 ("llm/...") whose decoder looks for the place in its input where what it just said stands.
+def with_induction_head(weights: dict[str, np.ndarray], config: T5Config) -> dict[str, np.ndarray]:
+    """Returns the weights of a T5 ("llm/...") with an induction head in its decoder (Olsson et al. 2022).
 
-    The first head of the encoder looks at the few words before each (`Reader.init`), so every place of the input knows
-    what stands before it. The first head of the decoder's first block is made to do the same, through the same values,
-    and the first of its last cross-attention to compare the two: the word that follows there is the next to be said
-    (an induction head, Olsson et al. 2022, https://arxiv.org/abs/2209.11895).
+    The first head of the encoder attends to the few words before each (`Reader.init`), so every state of the input
+    encodes what precedes it. The first head of the decoder's first block is set to do the same, with the same values,
+    and the first head of its last cross-attention to compare the two: it attends to words that are preceded by what the
+    decoder wrote last (https://arxiv.org/abs/2209.11895).
     """
     weights = dict(weights)
     k, block = config.d_kv, f"llm/decoder/block_{config.num_decoder_layers - 1}"
@@ -109,7 +112,7 @@ def ready_to_copy(weights: dict[str, np.ndarray], config: T5Config) -> dict[str,
         weights[path] = np.array(weights[path], np.float32)
         weights[path][rows, columns] = values
 
-    # What a projection gets is normalised with a scale of its own, which is to make no difference.
+    # The inputs of the two projections are normalised with different scales, which is undone here.
     before, after = (weights[f"llm/{side}/block_0/attention_norm/scale"] for side in ("encoder", "decoder"))
     out = np.array(weights["llm/encoder/block_0/attention/out/kernel"], np.float32)[:k]
     values = np.array(weights["llm/encoder/block_0/attention/value/kernel"], np.float32)[:, :k]
@@ -129,41 +132,44 @@ def ready_to_copy(weights: dict[str, np.ndarray], config: T5Config) -> dict[str,
     return weights
 
 
-def looking(
+def loss_with_attention(
     reader: Reader, params: Params, batch: Batch, key: jax.Array
 ) -> tuple[Float[Array, ""], dict[str, Array], Float[Array, "i m s"]]:
-    """`Reader.loss`, and the attention of a head of the last cross-attention to [note; prompt] at each word."""
-    seen = []
+    """Returns `Reader.loss`, and the weights of the first head of the last cross-attention on [note; prompt]."""
+    captured = []
     last = ("decoder", f"block_{reader.llm.config.num_decoder_layers - 1}", "cross_attention")
 
-    def watch(call: Any, args: tuple, kwargs: dict, context: nn.module.InterceptorContext) -> Any:
+    def capture(call: Any, args: tuple, kwargs: dict, context: nn.module.InterceptorContext) -> Any:
         module = context.module
         if not isinstance(module, MultiHeadAttention) or module.path[-3:] != last:
             return call(*args, **kwargs)
         out, weights = call(*args, **kwargs, return_weights=True)
-        seen.append(weights[:, 0])
+        captured.append(weights[:, 0])
         return out
 
-    with nn.intercept_methods(watch):
+    with nn.intercept_methods(capture):
         total, parts = reader.loss(params, batch, key)
-    (attention,) = seen
+    (attention,) = captured
     return total, parts, attention
 
 
-def repeated(batch: Batch, ignored: list[int]) -> Bool[Array, "i m s"]:
-    """Which words of [note; prompt] are the next of the target (i m s); of `ignored` ones, none."""
+def copy_positions(batch: Batch, ignored: list[int]) -> Bool[Array, "i m s"]:
+    """Returns which words of [note; prompt] equal each word of the target; none for words in `ignored`."""
     target = batch["target"]
     words = jnp.concatenate([batch["story"], batch["prompt"]], axis=1)
-    there = jnp.concatenate([batch["story_mask"], batch["prompt_mask"]], axis=1)
-    said = ~jnp.isin(target, jnp.array(ignored))
-    return (target[:, :, None] == words[:, None]) & there[:, None] & said[:, :, None]
+    mask = jnp.concatenate([batch["story_mask"], batch["prompt_mask"]], axis=1)
+    counted = ~jnp.isin(target, jnp.array(ignored))
+    return (target[:, :, None] == words[:, None]) & mask[:, None] & counted[:, :, None]
 
 
 def eval_step(reader: Reader, params: Params, batch: Batch) -> dict[str, Array]:
-    """Sums over a batch, by kind: answers, and how much of each is right: the share of its words, each told after the
-    true ones before it; of answers without an order, the probability that the first word is one of them."""
+    """Returns sums over a batch, by kind: examples, and their accuracies.
+
+    The accuracy of an answer is the fraction of its words that are predicted given the true ones before them; of
+    answers without an order, the probability that the first word is one of theirs.
+    """
     real = jnp.repeat(batch["record_valid"], batch["kind"].shape[1])
-    batch = rows_of({name: value for name, value in batch.items() if name != "record_valid"})
+    batch = flatten_examples({name: value for name, value in batch.items() if name != "record_valid"})
     encoded, mask = reader.encode(params, batch, None)
     logits = reader.decode(params, batch["target"], encoded, mask)
     inside = batch["target"] != reader.llm.config.pad_id
@@ -176,29 +182,29 @@ def eval_step(reader: Reader, params: Params, batch: Batch) -> dict[str, Array]:
     return {"right": jnp.einsum("i,ik->k", right, kind), "asked": jnp.sum(kind, axis=0)}
 
 
-def practice(name: str, data: PracticeData, reader: Reader, tokenizer: Tokenizer) -> tuple[Task, Evaluator]:
-    """A task of these exercises, and how well they are done: "NAME/KIND"."""
+def sequence_task(name: str, data: SequenceData, reader: Reader, tokenizer: Tokenizer) -> tuple[Task, Evaluator]:
+    """Returns the task of these examples, and the evaluator of their accuracies "NAME/KIND"."""
     source = StorySeeds(data.first_story, data.stories)
     unseen = StorySeeds(data.first_validation_story, data.validation_stories)
 
     def train_data(spec: StreamSpec) -> Stream:
-        return train_stream(source, PracticeLoader(data, tokenizer, True), spec)
+        return train_stream(source, SequenceLoader(data, tokenizer, True), spec)
 
     def eval_data(spec: StreamSpec) -> Any:
-        return eval_stream(unseen, PracticeLoader(data, tokenizer, False), spec)
+        return eval_stream(unseen, SequenceLoader(data, tokenizer, False), spec)
 
     ignored = [reader.llm.config.pad_id, tokenizer.eos_id, *tokenizer.encode(",")]
 
     def loss(params: Params, batch: Batch, key: jax.Array) -> tuple[Array, dict[str, Array]]:
-        if not data.copying:
+        if not data.copy_weight:
             total, parts = reader.loss(params, batch, key)
             return total, {"words": parts["words"]}
-        total, parts, attention = looking(reader, params, batch, key)
-        right = repeated(rows_of(batch), ignored)
-        share = jnp.sum(attention * right, axis=-1)
+        total, parts, attention = loss_with_attention(reader, params, batch, key)
+        right = copy_positions(flatten_examples(batch), ignored)
+        mass = jnp.sum(attention * right, axis=-1)
         asked = jnp.any(right, axis=-1)
-        missed = -jnp.sum(jnp.log(share + 1e-4) * asked) / jnp.maximum(jnp.sum(asked), 1)
-        return total + data.copying * missed, {"words": parts["words"], "copying": missed}
+        missed = -jnp.sum(jnp.log(mass + 1e-4) * asked) / jnp.maximum(jnp.sum(asked), 1)
+        return total + data.copy_weight * missed, {"words": parts["words"], "copying": missed}
 
     def measured(params: Params, batch: Batch) -> dict[str, Array]:
         return eval_step(reader, params, batch)

@@ -28,21 +28,22 @@ from storyjax.data.text import Tokenizer, pad
 from storyjax.embedded.alignment_prompts import KINDS, Request, draw
 from storyjax.embedded.sequence_tasks import by_kind
 from storyjax.embedded.tcr_clip_init import start_from_clip
-from storyjax.embedded.tcr_sequences import PracticeFilms, PracticeShares, sums
+from storyjax.embedded.tcr_sequences import AuxiliaryLoader, AuxiliaryTask, sums
 from storyjax.models.answer_scoring import sequence_log_likelihood
-from storyjax.storyworld.render.video_cache import Footage, RoutineFootage, Take
+from storyjax.storyworld.render.video_cache import RoutineVideoCache, StoryVideo, StoryVideoCache
 from storyjax.storyworld.story.vocabulary import NOTE_MARK
 from storyjax.tcr.config import frozen_towers, make_model, make_tokenizer, make_tower
 from storyjax.tcr.export import exports
 from storyjax.tcr.features import footage_features
-from storyjax.tcr.model import Resampled, VideoLanguageModel
+from storyjax.tcr.interface import Prompt, Resampled, Video
+from storyjax.tcr.model import VideoLanguageModel
 from storyjax.tcr.resampler import TASK_TOKENS, TcrConfig, time_tokens
 from storyjax.train.experiment import Batch, Evaluator, Experiment, Params, Task, summing_evaluator
 
 # Frames stored of each stretch of a training film, of which an example has one.
 DRAWS = 3
 
-# How often each kind of request comes up in training (storyworld/requests.py tells what they are).
+# How often each kind of request comes up in training (alignment_prompts.py says what they are).
 SHARES = {
     "time": 0.8,
     "people": 1.2,
@@ -58,12 +59,12 @@ SHARES = {
 
 @dataclass(frozen=True)
 class AlignData:
-    """Footage and requests; lengths in tokens.
+    """StoryVideoCache and requests; lengths in tokens.
 
     Attributes:
         requests: requests drawn for one video.
         loss: `AlignLoss`, where it differs from the defaults.
-        practice: further exercises, of these films or of routines (practice.py).
+        auxiliary_tasks: further tasks, on these videos or on routines (tcr_sequences.py).
         shares: how often each kind of request comes up; kinds left out never do.
     """
 
@@ -78,7 +79,7 @@ class AlignData:
     target_length: int = 18
     workers: int = 0
     loss: dict[str, float] = field(default_factory=dict)
-    practice: dict[str, PracticeShares] = field(default_factory=dict)
+    auxiliary_tasks: dict[str, AuxiliaryTask] = field(default_factory=dict)
     shares: dict[str, float] = field(default_factory=lambda: dict(SHARES))
 
 
@@ -108,7 +109,7 @@ class RequestLoader:
     def queries(self) -> int:
         return self.sizes.queries
 
-    def __call__(self, film: tuple[int, Take], rng: np.random.Generator) -> Batch:
+    def __call__(self, film: tuple[int, StoryVideo], rng: np.random.Generator) -> Batch:
         """Visual tokens of one video and `data.requests` requests about it, padded."""
         index, take = film
         data = self.data
@@ -151,17 +152,11 @@ class Alignment:
         self.model, self.weights, self.mark = model, weights, mark
 
     def resample(self, params: Params, batch: Batch, key: jax.Array | None) -> Resampled:
-        """The TCR under each request; the query outputs in float32, for they meet the LLM's embeddings."""
-        resampled = self.model.resample(
-            params,
-            batch["visual_tokens"].astype(jnp.float32),
-            batch["seconds"],
-            batch["frame_mask"],
-            batch["task"],
-            batch["condition"],
-            batch["condition_mask"],
-            key,
-        )
+        """Returns the TCR's outputs under each prompt; queries in float32, for they meet the LLM's embeddings."""
+        tokens = batch["visual_tokens"].astype(jnp.float32)
+        video = Video(batch["seconds"], batch["frame_mask"], tokens=tokens)
+        prompt = Prompt(batch["task"], batch["condition"], batch["condition_mask"])
+        resampled = self.model.encode_video(params, video, prompt, key)
         return resampled._replace(queries=resampled.queries.astype(jnp.float32))
 
     def token_logits(self, params: Params, queries: Array) -> tuple[Float[Array, "b k q v"], Float[Array, "v w"]]:
@@ -189,8 +184,8 @@ class Alignment:
         }
         # Where a moment is, attention is to fall: learnt before the words are, and what the words are learnt from.
         # Likewise the words of a request are to fall on the moment that they name.
-        parts["looking"], parts["looked_right"] = _falls_on(resampled.seen, batch["moment"])
-        parts["recognising"], parts["recognised_right"] = _falls_on(resampled.recognised, batch["named"])
+        parts["looking"], parts["looked_right"] = _falls_on(resampled.query_attention, batch["moment"])
+        parts["recognising"], parts["recognised_right"] = _falls_on(resampled.prompt_attention, batch["named"])
         if self.weights.caption:
             encoded, mask = self.model.encode(params, queries, batch["prompt"], batch["prompt_mask"])
             labels = rearrange(batch["target"], "b k m -> (b k) m")
@@ -205,8 +200,8 @@ class Alignment:
         queries = self.resample(params, batch, None).queries
         return jnp.argmax(self.token_logits(params, queries)[0], -1) == batch["note"]
 
-    def measure_practice(self, params: Params, batch: Batch) -> dict[str, Array]:
-        """Sums by kind of exercise (practice.sums)."""
+    def auxiliary_eval_step(self, params: Params, batch: Batch) -> dict[str, Array]:
+        """Returns sums by kind of example (tcr_sequences.sums)."""
         return sums(self.right(params, batch), batch["note_mask"], batch["kind"], batch["record_valid"])
 
     def eval_step(self, params: Params, batch: Batch) -> dict[str, Array]:
@@ -248,13 +243,13 @@ def _finish(sums: dict[str, Any]) -> dict[str, float]:
 class _Numbered:
     """A source whose items carry their number."""
 
-    def __init__(self, source: Footage | RoutineFootage):
+    def __init__(self, source: StoryVideoCache | RoutineVideoCache):
         self.source = source
 
     def __len__(self) -> int:
         return len(self.source)
 
-    def __getitem__(self, index: int) -> tuple[int, Take]:
+    def __getitem__(self, index: int) -> tuple[int, StoryVideo]:
         return int(index), self.source[index]
 
 
@@ -265,30 +260,32 @@ def build(config: ConfigDict) -> Experiment:
     (mark,) = tokenizer.encode(NOTE_MARK)
     alignment = Alignment(model, from_config(AlignLoss, data.loss, "config.data.loss"), mark)
     counts = {"train": data.train, "val": data.val}
-    for name, section in data.practice.items():
+    for name, section in data.auxiliary_tasks.items():
         kinds = {kind for kind, share in section.shares.items() if share}
         if section.cut and (not section.routines or kinds != {"actions"}):
-            raise StoryjaxError(f"config.data.practice.{name}.cut: only routines break off, and only for actions")
+            raise StoryjaxError(
+                f"config.data.auxiliary_tasks.{name}.cut: only routines break off, and only for actions"
+            )
 
     @functools.cache
     def films(split: str) -> tuple[_Numbered, RequestLoader]:
-        footage = Footage(data.world, split, counts)
+        footage = StoryVideoCache(data.world, split, counts)
         videos = [footage[index].video for index in range(len(footage))]
         draws = DRAWS if split == "train" else 1
         features = footage_features(data.features, videos, data.frames, draws, make_tower(config))
-        return _Numbered(footage), RequestLoader(data, model.tcr.config, tokenizer, split == "train", features)
+        return _Numbered(footage), RequestLoader(data, model.resampler.sizes, tokenizer, split == "train", features)
 
     @functools.cache
-    def practised(name: str, split: str) -> tuple[_Numbered, PracticeFilms]:
-        section, loader = data.practice[name], films(split)[1]
-        parts = (section, data, model.tcr.config, tokenizer, split == "train")
+    def auxiliary_data(name: str, split: str) -> tuple[_Numbered, AuxiliaryLoader]:
+        section, loader = data.auxiliary_tasks[name], films(split)[1]
+        parts = (section, data, model.resampler.sizes, tokenizer, split == "train")
         if not section.routines:
-            return films(split)[0], PracticeFilms(*parts, loader.features)
-        footage = RoutineFootage(data.world, split, section.routines if split == "train" else section.val)
+            return films(split)[0], AuxiliaryLoader(*parts, loader.features)
+        footage = RoutineVideoCache(data.world, split, section.routines if split == "train" else section.val)
         videos = [footage[index].video for index in range(len(footage))]
         draws = DRAWS if split == "train" else 1
         features = footage_features(data.features, videos, data.frames, draws, make_tower(config))
-        return _Numbered(footage), PracticeFilms(*parts, features)
+        return _Numbered(footage), AuxiliaryLoader(*parts, features)
 
     def stream(spec: StreamSpec) -> Stream:
         return train_stream(*films("train"), spec, workers=data.workers)
@@ -296,25 +293,25 @@ def build(config: ConfigDict) -> Experiment:
     def further(name: str) -> tuple[Task, Evaluator]:
         task = Task(
             name,
-            lambda spec: train_stream(*practised(name, "train"), spec, workers=data.workers),
+            lambda spec: train_stream(*auxiliary_data(name, "train"), spec, workers=data.workers),
             alignment.loss,
-            batch_size=data.practice[name].batch_size,
+            batch_size=data.auxiliary_tasks[name].batch_size,
         )
         return task, summing_evaluator(
             name,
-            lambda spec: eval_stream(*practised(name, "val"), spec),
-            alignment.measure_practice,
+            lambda spec: eval_stream(*auxiliary_data(name, "val"), spec),
+            alignment.auxiliary_eval_step,
             lambda total: by_kind(total["words"], total["asked"], f"{name}/words_"),
         )
 
-    more = [further(name) for name in data.practice]
+    more = [further(name) for name in data.auxiliary_tasks]
     evaluator = summing_evaluator("align", lambda spec: eval_stream(*films("val"), spec), alignment.eval_step, _finish)
     return Experiment(
         name="embedded.tcr_alignment",
         init=model.init,
         pretrained=lambda: {
             **frozen_towers(config.model),
-            **start_from_clip(weights_folder(config.model.vision.weights), tokenizer, model.tcr.config),
+            **start_from_clip(weights_folder(config.model.vision.weights), tokenizer, model.resampler.sizes),
         },
         trainable="tcr/.*",
         tasks=(Task("align", stream, alignment.loss), *(task for task, _ in more)),

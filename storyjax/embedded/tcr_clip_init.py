@@ -21,7 +21,7 @@ from storyjax.data.text import Tokenizer, pad
 from storyjax.models.clip import Clip, ClipConfig
 from storyjax.storyworld.story.cast import ACTIONS
 from storyjax.storyworld.story.language import sentence
-from storyjax.storyworld.story.story import tell
+from storyjax.storyworld.story.story import make_story
 from storyjax.tcr.resampler import TcrConfig
 
 _STORIES = range(60_000_000, 60_000_400)
@@ -55,7 +55,7 @@ def _word_directions(
     """A row for each word; words that no sentence has get small random ones."""
     stored = json.loads((folder / "config.json").read_text())
     clip = Clip(from_config(ClipConfig, stored, f"{folder}/config.json"))
-    sentences = [tokenizer.encode(sentence(event)) for seed in _STORIES for event in tell(seed).events]
+    sentences = [tokenizer.encode(sentence(event)) for seed in _STORIES for event in make_story(seed).events]
     ids = np.stack([pad([*words, tokenizer.eos_id], 16) for words in sentences])
     embed = jax.jit(lambda ids: clip.apply({"params": unflatten(flat)}, ids, method=Clip.embed_texts))
     embedded = np.asarray(embed(jnp.asarray(ids)))

@@ -15,14 +15,14 @@ from jaxtyping import Array
 
 from storyjax.data.features import FeatureStore
 from storyjax.data.text import Tokenizer, pad
-from storyjax.embedded.sequence_tasks import KINDS, Practice, break_off, practise
-from storyjax.storyworld.render.video_cache import Take
+from storyjax.embedded.sequence_tasks import KINDS, SequenceExample, draw_cut, draw_examples
+from storyjax.storyworld.render.video_cache import StoryVideo
 from storyjax.tcr.resampler import TASK_TOKENS, TcrConfig, time_tokens
 from storyjax.train.experiment import Batch
 
 
 @dataclass(frozen=True)
-class PracticeShares:
+class AuxiliaryTask:
     """Exercises of a film.
 
     Attributes:
@@ -42,29 +42,29 @@ class PracticeShares:
 
 
 @dataclass(frozen=True)
-class PracticeFilms:
+class AuxiliaryLoader:
     """Loads the tokens of a film with exercises about it, as `align.RequestLoader` does with requests."""
 
-    data: PracticeShares
+    data: AuxiliaryTask
     lengths: Any  # align.AlignData
     sizes: TcrConfig
     tokenizer: Tokenizer
     train: bool
     features: FeatureStore
 
-    def __call__(self, film: tuple[int, Take], rng: np.random.Generator) -> Batch:
+    def __call__(self, film: tuple[int, StoryVideo], rng: np.random.Generator) -> Batch:
         index, take = film
         rng = rng if self.train else np.random.default_rng(index)
         seen = self.features.draw(index, rng if self.train else None)
         seconds = seen["seconds"]
         story, data = take.story, self.data
-        shown = break_off(story, rng) if data.cut and rng.random() < data.cut else None
-        rows = [self.encode(one, seconds) for one in practise(story, data.shares, data.count, rng, shown)]
+        shown = draw_cut(story, rng) if data.cut and rng.random() < data.cut else None
+        rows = [self.encode(one, seconds) for one in draw_examples(story, data.shares, data.count, rng, shown)]
         stacked = {name: np.stack([row[name] for row in rows]) for name in rows[0]}
         mask = seconds < (np.inf if shown is None else story.events[shown - 1].end)
         return {**seen, "frame_mask": mask, **stacked}
 
-    def encode(self, one: Practice, seconds: np.ndarray) -> Batch:
+    def encode(self, one: SequenceExample, seconds: np.ndarray) -> Batch:
         lengths, tokenizer = self.lengths, self.tokenizer
         condition: list[int] = []
         for part in one.condition:

@@ -24,7 +24,7 @@ def counting_sums(
 
 
 def counting(sums: Mapping[str, float]) -> dict[str, float]:
-    """{"mae": mean of |count - truth| / truth, "obo": share of counts that are off by more than one}; 0 is perfect.
+    """{"mae": mean of |count - truth| / truth, "obo": fraction of counts that are off by more than one}; 0 is perfect.
 
     The thesis prints OBO with an arrow down: it is the error, one minus the off-by-one accuracy of other papers.
     """

@@ -5,6 +5,7 @@ import importlib
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -14,9 +15,9 @@ from storyjax.core.errors import StoryjaxError
 
 @dataclass(frozen=True)
 class Detections:
-    """The boxes of a picture (left, top, width, height in pixels): what is there, or what was found, with scores.
+    """The boxes of an image (left, top, width, height in pixels): what is there, or what was found, with scores.
 
-    `kinds` are left out where a detector does not tell them; `crowd` says which true boxes count neither way.
+    `kinds` are left out where a detector has no classes; `crowd`: which true boxes count neither way.
     """
 
     xywh_px: Float[np.ndarray, "m 4"]
@@ -39,14 +40,15 @@ def average_precision(truth: Sequence[Detections], found: Sequence[Detections]) 
     except ImportError as error:
         raise StoryjaxError(f"measuring AP needs pycocotools ({error}): pip install 'storyjax[track]'") from error
     with_kinds = all(each.kinds is not None for each in (*truth, *found))
-    annotations, results = [], []
+    annotations: list[dict[str, Any]] = []
+    results: list[dict[str, Any]] = []
     for image, (there, seen) in enumerate(zip(truth, found, strict=True), 1):
-        kinds = there.kinds if with_kinds else np.zeros(len(there.xywh_px), int)
+        kinds = there.kinds if with_kinds and there.kinds is not None else np.zeros(len(there.xywh_px), int)
         crowd = np.zeros(len(there.xywh_px), bool) if there.crowd is None else there.crowd
         for box, kind, many in zip(there.xywh_px.tolist(), kinds, crowd, strict=True):
             one = {"id": len(annotations) + 1, "image_id": image, "category_id": int(kind) + 1, "bbox": box}
             annotations.append({**one, "area": box[2] * box[3], "iscrowd": int(many)})
-        kinds = seen.kinds if with_kinds else np.zeros(len(seen.xywh_px), int)
+        kinds = seen.kinds if with_kinds and seen.kinds is not None else np.zeros(len(seen.xywh_px), int)
         scores = np.ones(len(seen.xywh_px)) if seen.scores is None else seen.scores
         for box, kind, score in zip(seen.xywh_px.tolist(), kinds, scores, strict=True):
             results.append({"image_id": image, "category_id": int(kind) + 1, "bbox": box, "score": float(score)})

@@ -1,6 +1,6 @@
 """Who spoke when, and was what was said understood: diarisation and word error rates, behind them pyannote and jiwer.
 
-Both libraries are in the extra `diarisation`. Rates are shares, not percent.
+Both libraries are in the extra `diarisation`. Rates are fractions, not percent.
 """
 
 from collections.abc import Iterable, Sequence
@@ -23,7 +23,7 @@ class Turn:
 
 
 class DiarisationErrorRate:
-    """The share of speaking time that is missed, falsely heard or given to somebody else, over all that is added.
+    """The fraction of speaking time that is missed, falsely heard or given to somebody else, over all that is added.
 
     Speakers of the hypothesis are matched with those of the reference so that as much as possible is right, as
     diarisation is always measured; with `names` they must be called the same.

@@ -4,9 +4,9 @@ Moment queries (thesis Table 3.5): detections of all videos compete in one ranki
 if it overlaps an instance that none before it has taken, by a temporal IoU of at least the threshold; AP is the area
 under the interpolated precision–recall curve (as ActivityNet measures it), mAP its mean over classes, average mAP the
 mean of that over tIoU 0.1 to 0.5. R@1x: where a video has k instances of a class, those that its first k detections of
-it overlap by more than the threshold; their share of the instances of all classes together, not a mean over classes.
+it overlap by more than the threshold; their fraction of the instances of all classes together, not a mean over classes.
 
-Language queries (Table 3.11): R@k at tIoU m is the share of queries with one of the first k answers overlapping the
+Language queries (Table 3.11): R@k at tIoU m is the fraction of queries with one of the first k answers overlapping the
 truth by more than m; MR@k is the mean over m = 0.3 and 0.5.
 
 That AP takes an overlap of exactly the threshold and both recalls do not is so in the challenges' own code (GitHub,
@@ -104,7 +104,7 @@ def recall_at(
 
 
 def tiles(duration: float, length: float) -> list[Detection]:
-    """What needs no look at a film: it is cut into pieces of `length` seconds, each as likely as the others."""
+    """What needs no look at a video: it is cut into pieces of `length` seconds, each as likely as the others."""
     count = max(1, round(duration / max(length, 1e-6)))
     return [Detection(duration * i / count, duration * (i + 1) / count, 1.0) for i in range(count)]
 
@@ -112,7 +112,7 @@ def tiles(duration: float, length: float) -> list[Detection]:
 def constant_answers(truth: Sequence[Span], most: int = 5) -> list[Span]:
     """The best answers that are the same for every query: `most` of the true spans themselves, each the one that raises
     the recall at QUERY_TIOU most beyond those before it. Chosen on what is measured, so nothing constant does better
-    first; what needs no look at a film."""
+    first; what needs no look at a video."""
     spans = _array(truth)
     overlap = temporal_iou(spans, spans)
     hits = np.stack([overlap > m for m in QUERY_TIOU])  # (thresholds, candidate, query)
@@ -132,9 +132,9 @@ def moment_queries(
 
     Classes without any instance are left out, as they have no AP.
 
-    A detection in a video without its class is wrong, but TCR's evaluators never make one: they ask a film only for the
+    A detection in a video without its class is wrong, but TCR's evaluators make none: they query a video only for the
     labels that it has (tcr.recipes.queried), as the challenge's retrieval does. The challenge's detection looks for
-    every class in every film, so our mAP is higher than that would be.
+    every class in every video, so our mAP is higher than that would be.
     """
     classes = [name for name, videos in truth.items() if any(map(len, videos.values()))]
     if not classes:

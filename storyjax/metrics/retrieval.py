@@ -21,7 +21,8 @@ def ranks(scores: Scores, relevant: Relevant) -> Int[np.ndarray, "q n"]:
 
 
 def answerable(relevant: Relevant) -> Bool[np.ndarray, " q"]:
-    return relevant.any(axis=1)
+    """Returns, for each query, whether any item is relevant to it."""
+    return np.any(relevant, axis=1)
 
 
 def _mean(values: np.ndarray, relevant: Relevant) -> float:
@@ -42,7 +43,7 @@ def mean_reciprocal_rank(scores: Scores, relevant: Relevant) -> float:
 
 
 def hit_at(scores: Scores, relevant: Relevant, k: int) -> float:
-    """R@k as retrieval papers count it (thesis §5.4.2): the share of queries with any relevant item in the first k."""
+    """Returns R@k (thesis §5.4.2): the fraction of queries with any relevant item in the first k."""
     return _mean((first_ranks(scores, relevant) <= k).astype(np.float64), relevant)
 
 

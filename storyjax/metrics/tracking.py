@@ -44,7 +44,7 @@ def tracking_scores(truth: Sequence[Rows], found: Sequence[Rows]) -> dict[str, f
         found: the tracks of each.
 
     Returns:
-        mota, motp, idf1, hota, deta, assa, recall and precision as shares; mt, ml, id_switches, misses and
+        mota, motp, idf1, hota, deta, assa, recall and precision as fractions; mt, ml, id_switches, misses and
         false_alarms as counts.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Answers from a closed vocabulary: the most probable of a few given strings (thesis §3.3.2, evaluation procedure)."""
+"""Scores of given answers under a language model (thesis §3.3.2, evaluation procedure)."""
 
 import jax
 import jax.numpy as jnp
@@ -16,7 +16,15 @@ def sequence_log_likelihood(
     encoded_mask: Bool[Array, "b s"],
     labels: Int[Array, "b m"],
 ) -> tuple[Float[Array, "b"], Float[Array, "b"]]:
-    """Teacher-forced log-likelihood of `labels` (padded behind the end token) and their number of tokens, both sums."""
+    """Returns the teacher-forced log-likelihood of each row of `labels`, and its number of tokens.
+
+    Args:
+        llm: the language model.
+        params: its parameters.
+        encoded: encoder states.
+        encoded_mask: True where a state is not padding.
+        labels: token ids, padded behind the end token.
+    """
     decoder_ids = shift_right(labels, llm.config)
     logits = llm.apply({"params": params}, decoder_ids, encoded, encoded_mask, method=T5.decode)
     mask = (labels != llm.config.pad_id).astype(jnp.float32)
@@ -32,7 +40,15 @@ def score_answers(
     encoded_mask: Bool[Array, "b s"],
     answers: Int[Array, "a m"],
 ) -> Float[Array, "b a"]:
-    """Log-probability of each answer, normalised over the closed vocabulary (softmax over a)."""
+    """Returns the log-probability of each answer, normalised over all a answers.
+
+    Args:
+        llm: the language model.
+        params: its parameters.
+        encoded: encoder states.
+        encoded_mask: True where a state is not padding.
+        answers: token ids of the answers, the same for all rows of `encoded`, padded behind the end token.
+    """
     a = answers.shape[0]
     each = repeat(encoded, "b s w -> (b a) s w", a=a)
     each_mask = repeat(encoded_mask, "b s -> (b a) s", a=a)

@@ -3,8 +3,8 @@
 As 3D-Speaker publishes it: a small convolutional front over time and frequency halves the frequencies three times, then
 blocks of time-delay layers, each reading everything before it, and statistics over time. Batch norms are constants.
 
-Recordings of a batch have lengths of their own. Wherever a layer looks beyond one, what it sees there is zero, as it
-would be if the recording were alone; so an embedding does not depend on what it is batched with.
+Recordings of a batch have different lengths. Beyond the end of one every layer reads zeros, as it would if the
+recording were alone; so an embedding does not depend on what it is batched with.
 """
 
 import dataclasses
@@ -29,10 +29,10 @@ class CamPlusConfig:
       mels: bands of Kaldi's log-mel filter bank; a multiple of 8.
       front_width: channels of the convolutional front.
       stem_width: channels of the first time-delay layer, which halves the rate of frames.
-      depths, dilations: layers of each dense block, and how far apart the frames are that their kernels of three read.
+      depths, dilations: layers of each dense block, and the distance of the frames that their kernels of three read.
       growth: channels that each layer adds; `bottleneck` times as many are read by its kernel.
       segment: frames of the local context.
-      embedding_dim: numbers that describe a voice.
+      embedding_dim: width of the embedding.
     """
 
     architecture: Literal["campplus"] = "campplus"
@@ -53,7 +53,7 @@ CAMPPLUS = CamPlusConfig()
 
 
 class _ResBlock(nn.Module):
-    """Two 3 × 3 convolutions over (frequency, time), added to what came in; a stride is of the frequencies."""
+    """Two 3 × 3 convolutions over (frequency, time), added to the input; a stride is of the frequencies."""
 
     width: int
     stride: int
@@ -109,7 +109,7 @@ class _Affine(nn.Module):
 class _DenseLayer(nn.Module):
     """The parameters of one layer of a dense block that reads `into` channels.
 
-    A bottleneck, a kernel of three frames, and a gate that knows the recording and the segment (its Eq. 4–6).
+    A bottleneck, a kernel of three frames, and a gate computed from the recording and the segment (its Eq. 4–6).
     """
 
     config: CamPlusConfig
@@ -144,8 +144,9 @@ def _dense_block(
 ) -> Float[Array, "b t d"]:
     """All layers of a block, one after another in a loop, so that a compiler sees one of them.
 
-    Each reads the channels that were made before it: a buffer holds all that there will be, and the weights on those
-    that are not there yet are zero.
+    Each reads the channels that the layers before it added: a buffer holds the channels of all layers, and the weights
+        on
+    those that are not there yet are zero.
     """
     before, growth, dtype = x.shape[-1], config.growth, x.dtype
     full = before + growth * len(layers)
@@ -175,7 +176,7 @@ def _dense_block(
 
 
 def _stack(leaves: tuple[Array, ...], full: int) -> Array:
-    """One array of all layers; what grows from layer to layer along its first axis is filled up with zeros."""
+    """One array of all layers; what grows from layer to layer along its first axis is padded with zeros."""
     if all(leaf.shape == leaves[0].shape for leaf in leaves):
         return jnp.stack(leaves)
     return jnp.stack([jnp.pad(leaf, ((0, full - leaf.shape[0]),) + ((0, 0),) * (leaf.ndim - 1)) for leaf in leaves])
@@ -193,14 +194,19 @@ def _means(x: Float[Array, "b t c"], valid: Bool[Array, "b t"], segment: int) ->
 
 
 class CamPlus(nn.Module):
-    """CAM++ that describes voices."""
+    """CAM++: recordings to embeddings of their speaker's voice."""
 
     config: CamPlusConfig
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
     def __call__(self, features: Float[Array, "b t f"], lengths: Int[Array, " b"]) -> Float[Array, "b e"]:
-        """Kaldi's features less their mean, and how many frames each recording has, to float32 embeddings."""
+        """Returns float32 embeddings, not of unit length.
+
+        Args:
+            features: Kaldi's log-mel filter bank less its mean over time, padded at the end.
+            lengths: number of frames of each recording.
+        """
         cfg = self.config
         valid = jnp.arange(features.shape[1])[None] < lengths[:, None]
         x = self._front(features * valid[..., None], valid[:, None, :, None])
@@ -235,7 +241,7 @@ class CamPlus(nn.Module):
 
 
 def _statistics(x: Float[Array, "b t c"], valid: Bool[Array, "b t"]) -> Float[Array, "b d"]:
-    """Mean and (unbiased) standard deviation over the valid frames, in float32; of one frame the deviation is 0.01."""
+    """Mean and (unbiased) standard deviation over the valid frames, in float32; it is 0.01 for one frame."""
     x, mask = x.astype(jnp.float32), valid[..., None].astype(jnp.float32)
     count = mask.sum(axis=1)
     mean = (x * mask).sum(axis=1) / jnp.maximum(count, 1.0)

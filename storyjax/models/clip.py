@@ -1,4 +1,4 @@
-"""CLIP: an image tower and a text tower that share a space (Radford et al. 2021)."""
+"""CLIP: an image encoder and a text encoder with a common space (Radford et al. 2021)."""
 
 import dataclasses
 
@@ -7,13 +7,14 @@ from flax import linen as nn
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int
 
+from storyjax.core.arrays import unit_norm
 from storyjax.models.vit import VIT_B16_CLIP, VIT_B32_CLIP, VIT_H14_CLIP, VIT_L14_CLIP, ViT, ViTConfig
 from storyjax.nn.transformer import Encoder, layer_norm
 
 
 @dataclasses.dataclass(frozen=True)
 class ClipTextConfig:
-    """The shape of a CLIP text tower. `max_length` counts the start and end tokens."""
+    """The shape of a CLIP text encoder. `max_length` counts the start and end tokens."""
 
     vocab_size: int = 49408
     max_length: int = 77
@@ -29,7 +30,7 @@ class ClipTextConfig:
 
 @dataclasses.dataclass(frozen=True)
 class ClipConfig:
-    """Two towers, the width of their common space, and the logarithm of the first inverse temperature (1 / 0.07)."""
+    """Both encoders, the width of their common space, and the logarithm of the initial logit scale (1 / 0.07)."""
 
     vision: ViTConfig = VIT_B32_CLIP
     text: ClipTextConfig = ClipTextConfig()
@@ -50,7 +51,7 @@ CLIP_VIT_H14 = ClipConfig(
 
 
 class ClipText(nn.Module):
-    """CLIP's causal text transformer. Vectors of another origin may stand in the place of words (§4.3.1)."""
+    """CLIP's causal text transformer. Continuous vectors may take the place of token embeddings (§4.3.1)."""
 
     config: ClipTextConfig
     remat: bool = False
@@ -63,26 +64,29 @@ class ClipText(nn.Module):
         continuous: Float[Array, "b c w"] | None = None,
         slots: Int[Array, "b l"] | None = None,
     ) -> tuple[Float[Array, "b d"], Float[Array, "b l d"]]:
-        """The state of the first end token of each text, and the states of all tokens, both after the last norm.
+        """Returns the state of each text's first end token, and the states of all tokens, both after the last norm.
 
-        Every text must contain the end token. What stands after it is padding: causality keeps it out of the result.
+        Every text must contain the end token. What follows it is padding: causality keeps it out of the result.
 
         Args:
             ids: token ids.
             continuous: vectors to take the place of token embeddings, before position embeddings are added (§4.3.1).
             slots: which of its text's `continuous` stands at a position, or -1 for the token in `ids`
                 (`storyjax.data.text.encode_spliced` makes both). Given if and only if `continuous` is.
+
+        Raises:
+            ValueError: too many tokens, or `continuous` without `slots` or the reverse.
         """
         cfg = self.config
         length = ids.shape[1]
         if length > cfg.max_length:
-            raise ValueError(f"{length} tokens are more than this text tower's {cfg.max_length}")
+            raise ValueError(f"{length} tokens are more than this text encoder's {cfg.max_length}")
         init = nn.initializers.truncated_normal(cfg.init_std)
-        if (continuous is None) != (slots is None):
-            raise ValueError("continuous and slots belong together: give both or neither")
         x = nn.Embed(cfg.vocab_size, cfg.width, embedding_init=init, dtype=self.dtype, name="token")(ids)
-        if continuous is not None:
+        if continuous is not None and slots is not None:
             x = splice(x, continuous, slots)
+        elif continuous is not None or slots is not None:
+            raise ValueError("continuous and slots belong together: give both or neither")
         x = x + self.param("position", init, (1, cfg.max_length, cfg.width))[:, :length].astype(self.dtype)
         x = Encoder(
             depth=cfg.depth,
@@ -96,14 +100,14 @@ class ClipText(nn.Module):
             name="encoder",
         )(x, jnp.tri(length, dtype=bool)[None, None])
         x = layer_norm(cfg.eps, self.dtype, "norm")(x)
-        # Published CLIPs pad with the end token, so that a vector's place may hold it too.
+        # Published CLIPs pad with the end token, and so may the position of a vector in `ids`.
         ended = ids == cfg.eos_id if slots is None else (ids == cfg.eos_id) & (slots < 0)
         end = jnp.argmax(ended, axis=1)
         return jnp.take_along_axis(x, end[:, None, None], axis=1)[:, 0], x
 
 
 class Clip(nn.Module):
-    """Both towers with their projections to the common space."""
+    """Both encoders with their projections to the common space."""
 
     config: ClipConfig
     remat: bool = False
@@ -122,11 +126,11 @@ class Clip(nn.Module):
         return nn.Dense(self.config.projection_dim, use_bias=False, kernel_init=init, dtype=self.dtype)
 
     def image_tokens(self, images: Float[Array, "b y x 3"]) -> Float[Array, "b n d"]:
-        """All tokens of the image tower after its last norm, the class token first, before projection."""
+        """Returns all tokens of the image encoder after its last norm, the class token first, before projection."""
         return self.vision(images)
 
     def embed_images(self, images: Float[Array, "b y x 3"]) -> Float[Array, "b p"]:
-        """Image embeddings of unit length, float32: of the class token, or of the mean token where there is none."""
+        """Returns float32 embeddings of unit length: of the class token or, without one, of the mean of all tokens."""
         tokens = self.vision(images)
         pooled = tokens[:, 0] if self.config.vision.cls_token else tokens.mean(axis=1)
         return unit_norm(self.vision_projection(pooled))
@@ -134,7 +138,7 @@ class Clip(nn.Module):
     def embed_with_parts(
         self, images: Float[Array, "b y x 3"], parts: Float[Array, "b r n"]
     ) -> tuple[Float[Array, "b p"], Float[Array, "b r p"]]:
-        """As `embed_images`, and embeddings of parts of the images: of the mean of the tokens, weighted by `parts`."""
+        """Returns `embed_images`, and embeddings of parts of the images: of the mean of tokens weighted by `parts`."""
         tokens = self.vision(images)
         pooled = tokens[:, 0] if self.config.vision.cls_token else tokens.mean(axis=1)
         weights = parts / jnp.maximum(parts.sum(axis=-1, keepdims=True), 1e-6)
@@ -147,12 +151,12 @@ class Clip(nn.Module):
         continuous: Float[Array, "b c w"] | None = None,
         slots: Int[Array, "b l"] | None = None,
     ) -> Float[Array, "b p"]:
-        """Text embeddings of unit length, float32; `continuous` and `slots` as in `ClipText`."""
+        """Returns float32 embeddings of unit length; `continuous` and `slots` as in `ClipText`."""
         pooled, _ = self.text(ids, continuous, slots)
         return unit_norm(self.text_projection(pooled))
 
     def __call__(self, images: Float[Array, "i y x 3"], ids: Int[Array, "t l"]) -> Float[Array, "i t"]:
-        """Cosine similarity of every image with every text, times the learned scale, float32."""
+        """Returns the cosine similarity of every image with every text, times the learned scale, float32."""
         similarity = jnp.einsum("ip,tp->it", self.embed_images(images), self.embed_texts(ids))
         return jnp.exp(self.logit_scale.astype(jnp.float32)) * similarity
 
@@ -160,13 +164,6 @@ class Clip(nn.Module):
 def splice(
     embeddings: Float[Array, "b l w"], continuous: Float[Array, "b c w"], slots: Int[Array, "b l"]
 ) -> Float[Array, "b l w"]:
-    """`embeddings` with `continuous[b, slots[b, l]]` wherever `slots[b, l]` is not negative, in their precision."""
+    """Returns `embeddings` with `continuous[b, slots[b, l]]` where `slots[b, l]` >= 0, in their precision."""
     chosen = jnp.take_along_axis(continuous.astype(embeddings.dtype), jnp.maximum(slots, 0)[..., None], axis=1)
     return jnp.where(slots[..., None] >= 0, chosen, embeddings)
-
-
-def unit_norm(x: Float[Array, "... p"]) -> Float[Array, "... p"]:
-    """`x` scaled to unit length along its last axis, float32; zeros stay zeros, with a finite gradient."""
-    x = x.astype(jnp.float32)
-    square = jnp.sum(x * x, axis=-1, keepdims=True)
-    return x / jnp.sqrt(jnp.maximum(square, 1e-24))

@@ -1,4 +1,4 @@
-"""Deformable DETR (Zhu et al. 2021): a detector whose transformer looks at a few places of a feature pyramid.
+"""Deformable DETR (Zhu et al. 2021): a detector whose transformer attends to a few positions of a feature pyramid.
 
 Its parts, `FeaturePyramid`, `Encoder` and `Decoder`, take any queries; `DeformableDetr` joins them as published,
 with learnt queries, or with proposals of the encoder (`two_stage`), whose boxes each layer refines (`box_refine`).
@@ -57,14 +57,15 @@ class DeformableDetrConfig:
 
 
 @struct.dataclass
-class Decoded:
-    """What every decoder layer gives: states (k, b, q, d) and logits of boxes (k, b, q, 4)."""
+class DecoderOutputs:
+    """The outputs of all k decoder layers: states (k, b, q, d) and logits of boxes (k, b, q, 4)."""
 
     states: Any
     box_logits: Any
 
     @property
     def boxes(self) -> Float[Array, "k b q 4"]:
+        """(cx, cy, w, h), normalised to the image."""
         return jax.nn.sigmoid(self.box_logits)
 
 
@@ -75,14 +76,14 @@ def _shrink(mask: Bool[Array, "b y x"], shape: tuple[int, int]) -> Bool[Array, "
 
 
 class FeaturePyramid(nn.Module):
-    """Images to the flattened levels that the transformer reads."""
+    """The flattened levels that the transformer reads, of images."""
 
     config: DeformableDetrConfig
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
     def __call__(self, images: Float[Array, "b y x 3"], mask: Bool[Array, "b y x"] | None = None) -> Pyramid:
-        """`mask` is true where an image is not padding; an image fills the upper left of its frame."""
+        """Returns the pyramid; `mask` is True where an image is not padding, which is to the right and below only."""
         cfg = self.config
         if mask is None:
             mask = jnp.ones(images.shape[:3], bool)
@@ -123,7 +124,7 @@ def _flat(level: Float[Array, "b y x d"]) -> Float[Array, "b n d"]:
 
 
 def _positions(mask: Bool[Array, "b y x"], width: int) -> Float[Array, "b n d"]:
-    """Sines of where each pixel is within the image, the row's before the column's."""
+    """Sine embeddings of the position of each pixel within the image, the row's before the column's."""
     counted = mask.astype(jnp.float32)
     y, x = counted.cumsum(axis=1), counted.cumsum(axis=2)
     y = (y - 0.5) / (y[:, -1:, :] + 1e-6)
@@ -132,13 +133,13 @@ def _positions(mask: Bool[Array, "b y x"], width: int) -> Float[Array, "b n d"]:
 
 
 def _grid(height: int, width: int) -> Float[np.ndarray, "n 2"]:
-    """Middles (x, y) of the pixels of a level, in pixels."""
+    """Centres (x, y) of the pixels of a level, in pixels."""
     x, y = np.meshgrid(np.arange(width) + 0.5, np.arange(height) + 0.5)
     return np.stack([x.reshape(-1), y.reshape(-1)], axis=-1).astype(np.float32)
 
 
 def pixel_centres(shapes: Shapes, valid: Float[Array, "b l 2"]) -> Float[Array, "b n 2"]:
-    """Where in the image the middle of each token is, normalised; beyond 1 in the padding."""
+    """Returns the centre (x, y) of each token, normalised to the image; beyond 1 in the padding."""
     levels = [
         jnp.asarray(_grid(y, x))[None] / (valid[:, level, None] * jnp.array([x, y], jnp.float32)[None, None])
         for level, (y, x) in enumerate(shapes)
@@ -147,13 +148,14 @@ def pixel_centres(shapes: Shapes, valid: Float[Array, "b l 2"]) -> Float[Array, 
 
 
 class Encoder(nn.Module):
-    """Tokens of a pyramid to tokens that know what is around them."""
+    """The encoder: tokens of a pyramid attend to each other."""
 
     config: DeformableDetrConfig
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
     def __call__(self, pyramid: Pyramid, deterministic: bool = True) -> Float[Array, "b n d"]:
+        """Returns the tokens after the last layer; dropout is applied unless `deterministic`."""
         cfg = self.config
         centre = pixel_centres(pyramid.shapes, pyramid.valid)[:, :, None] * pyramid.valid[:, None]
         x = pyramid.tokens
@@ -166,7 +168,7 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Queries and their references to states and boxes, of every layer."""
+    """The decoder: from queries and their references to states and boxes."""
 
     config: DeformableDetrConfig
     dtype: DTypeLike = jnp.float32
@@ -181,7 +183,7 @@ class Decoder(nn.Module):
         self.box_heads = [Head(cfg.width, 4, size_bias=cfg.size_bias, dtype=self.dtype) for _ in range(heads)]
 
     def propose(self, x: Float[Array, "b n d"]) -> Float[Array, "b n 4"]:
-        """What the encoder's tokens add to the logits of their proposals; for two stages."""
+        """Returns what is added to the logits of the encoder tokens' proposals; for two stages."""
         return self.box_heads[-1](x)
 
     def __call__(
@@ -194,12 +196,16 @@ class Decoder(nn.Module):
         pyramid: Pyramid,
         mask: Bool[Array, "#b 1 #q q"] | None = None,
         deterministic: bool = True,
-    ) -> Decoded:
-        """
+    ) -> DecoderOutputs:
+        """Returns the outputs of every layer.
+
         Args:
-          reference, sized: see deformable_layers.
-          memory: of the encoder.
-          mask: which queries may attend to which.
+          content, position: of the queries.
+          reference, sized: see `storyjax.nn.deformable_layers`.
+          memory: tokens of the encoder.
+          pyramid: their mask and shapes.
+          mask: which queries may attend to which; None for all.
+          deterministic: whether dropout is left out.
         """
         x, states, logits = content.astype(self.dtype), [], []
         reference = reference.astype(jnp.float32)
@@ -210,12 +216,12 @@ class Decoder(nn.Module):
             logits.append(logit)
             if self.config.box_refine:
                 reference, sized = lax.stop_gradient(jax.nn.sigmoid(logit)), jnp.ones_like(sized)
-        return Decoded(jnp.stack(states), jnp.stack(logits))
+        return DecoderOutputs(jnp.stack(states), jnp.stack(logits))
 
 
 @struct.dataclass
 class Detections:
-    """What Deformable DETR finds, of every decoder layer, and the encoder's proposals where there are two stages.
+    """The detections of every decoder layer, and the encoder's proposals where there are two stages.
 
     Attributes:
       logits: (k, b, q, classes).
@@ -231,7 +237,7 @@ class Detections:
 
 
 class DeformableDetr(nn.Module):
-    """Images to boxes and classes, as published."""
+    """The whole detector, as published."""
 
     config: DeformableDetrConfig
     dtype: DTypeLike = jnp.float32
@@ -256,10 +262,17 @@ class DeformableDetr(nn.Module):
     def __call__(
         self, images: Float[Array, "b y x 3"], mask: Bool[Array, "b y x"] | None = None, deterministic: bool = True
     ) -> Detections:
+        """Returns boxes and classes of normalised images.
+
+        Args:
+          images: as `storyjax.models.resnet.standardise` returns them.
+          mask: True where an image is not padding; None for images without any.
+          deterministic: whether dropout is left out.
+        """
         cfg, batch = self.config, images.shape[0]
         pyramid = self.pyramid(images, mask)
         memory = self.encoder(pyramid, deterministic)
-        proposals = None, None
+        proposals: tuple[Array | None, Array | None] = (None, None)
         if cfg.two_stage:
             logits, box_logits = self._proposals(memory, pyramid)
             proposals = logits, jax.nn.sigmoid(box_logits)
@@ -272,9 +285,9 @@ class DeformableDetr(nn.Module):
             queries = jnp.broadcast_to(self.queries[None], (batch, *self.queries.shape))
         position, content = jnp.split(queries, 2, axis=-1)
         if not cfg.two_stage:
-            # The width and height of a place without a size: logits of zero.
-            place = jax.nn.sigmoid(self.reference(position))
-            reference = jnp.concatenate([place, jnp.full_like(place, 0.5)], axis=-1)
+            # The width and height of a position without a size: logits of zero.
+            centre = jax.nn.sigmoid(self.reference(position))
+            reference = jnp.concatenate([centre, jnp.full_like(centre, 0.5)], axis=-1)
         sized = jnp.full(reference.shape[:2], cfg.two_stage)
         decoded = self.decoder(content, position, reference, sized, memory, pyramid, deterministic=deterministic)
         own = self.class_heads if cfg.box_refine else [self.class_heads[0]] * cfg.decoder_layers
@@ -284,13 +297,13 @@ class DeformableDetr(nn.Module):
     def _proposals(
         self, memory: Float[Array, "b n d"], pyramid: Pyramid
     ) -> tuple[Float[Array, "b n c"], Float[Array, "b n 4"]]:
-        """A guess of every token: logits of classes and of boxes."""
+        """A proposal of every token: logits of classes and of boxes."""
         centres = pixel_centres(pyramid.shapes, pyramid.valid)
         sizes = np.concatenate([np.full((y * x, 2), 0.05 * 2.0**i) for i, (y, x) in enumerate(pyramid.shapes)])
-        sizes = jnp.broadcast_to(jnp.asarray(sizes, jnp.float32)[None], centres.shape)
-        boxes = jnp.concatenate([centres, sizes], axis=-1)
+        all_sizes = jnp.broadcast_to(jnp.asarray(sizes, jnp.float32)[None], centres.shape)
+        boxes = jnp.concatenate([centres, all_sizes], axis=-1)
         usable = jnp.all((boxes > 0.01) & (boxes < 0.99), axis=-1) & pyramid.mask
-        # What is outside the image is never chosen; the logit of a box there is that of everything.
+        # What is outside the image is never chosen; a box there has a logit of infinity.
         start = jnp.where(usable[..., None], jnp.log(boxes / jnp.maximum(1.0 - boxes, 1e-6)), jnp.inf)
         x = self.proposal_norm(self.proposal(jnp.where(usable[..., None], memory, 0)))
         return self.class_heads[-1](x), self.decoder.propose(x) + start

@@ -1,11 +1,11 @@
 """ECAPA-TDNN, the speaker encoder of §6.1.6 (Desplanques et al. 2020), as SpeechBrain publishes it.
 
-Time-delay layers of several scales with squeeze and excitation, whose outputs are all read by one that attends, channel
-by channel, to the frames that say most about the voice. Batch norms are constants; a network that is trained from
+Time-delay layers of several scales with squeeze and excitation; a last one reads the outputs of all of them, and pools
+the frames by attention, channel by channel. Batch norms are constants; a network that is trained from
 scratch takes group norms.
 
-At the ends of a recording a kernel sees it mirrored, as SpeechBrain pads; also in a batch of several lengths, where
-SpeechBrain itself would see the padding: here an embedding does not depend on what it is batched with.
+Recordings are padded by reflection at both ends, as in SpeechBrain; also in a batch of several lengths, where
+SpeechBrain itself would read the padding: here an embedding does not depend on what it is batched with.
 """
 
 import dataclasses
@@ -31,7 +31,7 @@ class EcapaConfig:
       channels, kernels, dilations: of the layers; the first and the last are plain, all others SE-Res2Net blocks.
       scale: groups of channels in a Res2Net block, each of which reads the one before.
       squeeze_width, attention_width: of the two bottlenecks.
-      embedding_dim: numbers that describe a voice.
+      embedding_dim: width of the embedding.
       norm: "batch", constants as published, or "group", trainable: over frames and `channels_in_group` channels.
     """
 
@@ -74,7 +74,7 @@ class _GroupNorm(nn.Module):
 
 
 def _mirrored(x: Float[Array, "b t c"], lengths: Int[Array, " b"], reach: int) -> Float[Array, "b s c"]:
-    """`reach` further frames on either side of each recording: its own, mirrored at its first and last frame."""
+    """Each recording with `reach` more frames on either side: its own, reflected at its first and last frame."""
     place = jnp.abs(jnp.arange(-reach, x.shape[1] + reach))[None]
     last = lengths[:, None] - 1
     place = jnp.clip(jnp.where(place > last, 2 * last - place, place), 0, x.shape[1] - 1)
@@ -94,6 +94,13 @@ class TimeDelay(nn.Module):
     def __call__(
         self, x: Float[Array, "b t c"], lengths: Int[Array, " b"], valid: Bool[Array, "b t"]
     ) -> Float[Array, "b t d"]:
+        """Returns the layer's output.
+
+        Args:
+            x: a batch of recordings.
+            lengths: number of frames of each.
+            valid: True where a frame is not padding.
+        """
         reach = self.dilation * (self.kernel - 1) // 2
         if reach:
             x = _mirrored(x, lengths, reach)
@@ -107,7 +114,7 @@ class TimeDelay(nn.Module):
 
 
 class _Block(nn.Module):
-    """SE-Res2Net: two plain layers around one of several scales; channels weighed by what the recording holds."""
+    """SE-Res2Net: two plain layers around one of several scales; channels weighted by the mean of the recording."""
 
     config: EcapaConfig
     width: int
@@ -123,12 +130,12 @@ class _Block(nn.Module):
         h = TimeDelay(cfg, self.width, dtype=self.dtype, name="before")(x, lengths, valid)
         parts = jnp.split(h, cfg.scale, axis=-1)
         for group in range(1, cfg.scale):
-            # The second group is read as it is, each one after it together with what the one before became.
-            heard = parts[group] + parts[group - 1] if group > 1 else parts[group]
+            # The second group is read as it is, each one after it with the output of the one before added.
+            joined = parts[group] + parts[group - 1] if group > 1 else parts[group]
             layer = TimeDelay(
                 cfg, self.width // cfg.scale, self.kernel, self.dilation, self.dtype, name=f"scale_{group}"
             )
-            parts[group] = layer(heard, lengths, valid)
+            parts[group] = layer(joined, lengths, valid)
         h = TimeDelay(cfg, self.width, dtype=self.dtype, name="after")(jnp.concatenate(parts, -1), lengths, valid)
         mask = valid[..., None].astype(jnp.float32)
         mean = (h.astype(jnp.float32) * mask).sum(axis=1) / jnp.maximum(mask.sum(axis=1), 1.0)
@@ -147,16 +154,19 @@ def _moments(x: Float[Array, "b t c"], weights: Float[Array, "b t d"]) -> tuple[
 
 
 class Ecapa(nn.Module):
-    """ECAPA-TDNN that describes voices."""
+    """ECAPA-TDNN: recordings to embeddings of their speaker's voice."""
 
     config: EcapaConfig
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
     def __call__(self, features: Float[Array, "b t f"], lengths: Int[Array, " b"]) -> Float[Array, "b e"]:
-        """SpeechBrain's features less their mean, and how many frames each recording has, to float32 embeddings.
+        """Returns float32 embeddings, not of unit length.
 
-        A recording needs more frames than a kernel reaches, or its mirror image would leave it: 5 as published.
+        Args:
+            features: SpeechBrain's log-mel filter bank less its mean over time, padded at the end.
+            lengths: number of frames of each recording, more than half a kernel, by which it is reflected: at least 5
+                as published.
         """
         cfg = self.config
         valid = jnp.arange(features.shape[1])[None] < lengths[:, None]
@@ -183,7 +193,7 @@ class Ecapa(nn.Module):
     def _attend(
         self, x: Float[Array, "b t c"], lengths: Int[Array, " b"], valid: Bool[Array, "b t"]
     ) -> Float[Array, "b d"]:
-        """Mean and deviation of each channel over the frames that it attends to, in float32."""
+        """Mean and deviation of each channel over the frames, weighted by attention, in float32."""
         cfg, mask = self.config, valid[..., None].astype(jnp.float32)
         mean, deviation = _moments(x, mask / jnp.maximum(mask.sum(axis=1, keepdims=True), 1.0))
         context = [jnp.broadcast_to(part[:, None], x.shape) for part in (mean, deviation)]

@@ -18,15 +18,15 @@ from storyjax.models.seresnet import ConstantBatchNorm
 
 @dataclasses.dataclass(frozen=True)
 class LaughterConfig:
-    """The shape of a laughter detector, and of what it hears.
+    """The shape of a laughter detector, and of its input.
 
     Attributes:
       architecture: which network this is a config of.
-      rate, hop: samples a second, and from frame to frame.
-      mels: bands of a frame.
-      window: frames that one answer is about, which is the middle one's.
+      rate, hop: samples per second, and from frame to frame.
+      mels: mel bands of a frame.
+      window: frames of one input; the output is about the middle one.
       stem_width: channels after the first convolution, which strides by `stem_stride`.
-      widths: of the four stages; all but the first halve the picture.
+      widths: of the four stages; all but the first halve the feature map.
       hidden: width of the layer before the last.
       norm: "batch", constants as published, or "group", trainable.
     """
@@ -45,7 +45,7 @@ class LaughterConfig:
 
 
 RESNET_BASE = LaughterConfig()
-# The one that its authors recommend, trained with augmentation.
+# The one that the authors recommend, trained with augmentation.
 RESNET_WITH_AUGMENTATION = LaughterConfig(widths=(128, 64, 32, 32))
 
 
@@ -56,7 +56,7 @@ def _norm(config: LaughterConfig, width: int, dtype: DTypeLike, name: str) -> nn
 
 
 class _Residual(nn.Module):
-    """Two 3 × 3 convolutions, added to what came in."""
+    """Two 3 × 3 convolutions, added to the input."""
 
     config: LaughterConfig
     width: int
@@ -77,17 +77,21 @@ class _Residual(nn.Module):
 
 
 class LaughterNet(nn.Module):
-    """Windows of decibels against a recording's loudest (`audio_features.relative`) to logits of laughter."""
+    """The laughter detector: windows of a spectrogram to logits."""
 
     config: LaughterConfig
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
     def __call__(self, windows: Float[Array, "b t m"]) -> Float[Array, " b"]:
+        """Returns the logit that there is laughter in each window.
+
+        `windows` are decibels relative to the recording's loudest (`audio_features.relative`).
+        """
         cfg, dtype = self.config, self.dtype
         x = windows.astype(dtype)[..., None]
         if cfg.norm == "group":
-            x = x / 40.0 + 1.0  # −80..0 to −1..1; the published network's first norm does as much
+            x = x / 40.0 + 1.0  # −80..0 to −1..1, as the published network's first norm does
         x = nn.Conv(
             cfg.stem_width, (3, 3), cfg.stem_stride, padding=((1, 1),) * 2, use_bias=False, dtype=dtype, name="stem"
         )(x)

@@ -1,7 +1,7 @@
-"""LWTNet (§6.1.5): which places of a picture move with the sound (Afouras et al. 2020).
+"""LWTNet (§6.1.5): which positions of an image move with the sound (Afouras et al. 2020).
 
-An image stream sees five frames at a time and gives a vector for each place; a sound stream gives one for the same
-fifth of a second. Where the two agree, somebody who is heard is seen. As published, batch norms are constants; a
+An image stream encodes five frames at a time as a vector for each position; a sound stream encodes the same fifth of a
+second as one vector. Where the two agree, the speaker is visible. As published, batch norms are constants; a
 network that is trained from scratch takes group norms.
 """
 
@@ -14,6 +14,7 @@ from flax import linen as nn
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
+from storyjax.core.arrays import unit_norm
 from storyjax.models.seresnet import ConstantBatchNorm
 
 Pair = tuple[int, int]
@@ -21,9 +22,9 @@ Pair = tuple[int, int]
 
 @dataclasses.dataclass(frozen=True)
 class Layer:
-    """A convolution, norm and ReLU, and a maximum over what is near; all pairs are (rows, columns).
+    """A convolution, norm, ReLU and max pooling; all pairs are (rows, columns).
 
-    Of the sound stream rows are bands and columns are frames. `pool` (0, 0) stands for none.
+    In the sound stream rows are bands and columns are frames. `pool` (0, 0) stands for none.
     """
 
     width: int
@@ -54,23 +55,23 @@ _AUDIO = (
 
 @dataclasses.dataclass(frozen=True)
 class LwtConfig:
-    """The shape of an LWTNet, and of what it sees and hears.
+    """The shape of an LWTNet, and of its inputs.
 
     Attributes:
       architecture: which network this is a config of.
       video, audio: the layers of the streams. The sound stream must leave one row, and a column for every four frames
         of sound, less `frames` − 1.
-      frames: pictures that one vector is about; the first layer of the image stream reads them together.
+      frames: images that one vector is about; the first layer of the image stream reads them together.
       hidden, embedding_dim: widths of the two layers after each stream.
-      fps: pictures a second.
-      short_side: pixels of the shorter side of a picture; None takes pictures as they are.
-      pixel_mean, pixel_scale: taken off, and divided by.
+      fps: images per second.
+      short_side: pixels of the shorter side of an image; None leaves images as they are.
+      pixel_mean, pixel_scale: subtracted, and divided by.
       mels: bands of `log_mel_magnitude`, with its `mel_floor`; centred by `mel_mean` and divided by `mel_scale`.
-      heat: what the heat map is: the "cosine" of the two vectors, or the "probability" that they belong together, which
-        a network knows that was trained to tell (`bias`).
-      agreement: how two vectors are compared: by the "cosine" of each moment, as published, or by their "correlation"
-        in time, to which nothing that stands still contributes.
-      smooth: moments that cosines are averaged over (0 and 1: none), or that correlate.
+      heat: what the heat map is: the "cosine" of the two vectors, or the "probability" that they belong together, of
+        networks that were trained as classifiers (`bias`).
+      agreement: how two vectors are compared: by the "cosine" at each moment, as published, or by their "correlation"
+        over time, to which nothing that is still contributes.
+      smooth: moments that cosines are averaged over (0 and 1: none), or that the correlation is of.
       norm: "batch", constants as published, or "group", trainable.
     """
 
@@ -99,9 +100,9 @@ LWTNET = LwtConfig()
 
 
 def reach(config: LwtConfig) -> tuple[int, int]:
-    """Pixels between two places of the image stream's output, and from the edge of the picture to the first one.
+    """Returns the stride of the image stream in pixels, and the pixels from the edge of an image to its first position.
 
-    A picture with as many black pixels around it as the second number says gets a vector for all that is in it.
+    An image padded with as many pixels as the second number has a vector for every part of it.
     """
     step, first = 1, 0.0
     for layer in config.video:
@@ -140,7 +141,7 @@ def _norm(config: LwtConfig, dtype: DTypeLike, name: str) -> nn.Module:
 
 
 class _Head(nn.Module):
-    """Two layers on each vector by itself."""
+    """Two dense layers on each vector by itself."""
 
     config: LwtConfig
     dtype: DTypeLike
@@ -155,14 +156,8 @@ class _Head(nn.Module):
         return nn.Dense(self.config.embedding_dim, dtype=self.dtype, name="last")(nn.relu(x))
 
 
-def _unit(x: Float[Array, "*b d"]) -> Float[Array, "*b d"]:
-    """Vectors of unit length, in float32."""
-    x = x.astype(jnp.float32)
-    return x / jnp.maximum(jnp.linalg.norm(x, axis=-1, keepdims=True), 1e-12)
-
-
 class LwtNet(nn.Module):
-    """The two streams, the scale of their agreement, and a bias that the published network does without."""
+    """The two streams, the scale of their agreement, and a bias that the published network has not."""
 
     config: LwtConfig
     dtype: DTypeLike = jnp.float32
@@ -178,31 +173,31 @@ class LwtNet(nn.Module):
     def __call__(
         self, frames: Float[Array, "b t y x 3"], mel: Float[Array, "b s m"]
     ) -> tuple[Float[Array, "b u v w d"], Float[Array, "b r d"]]:
-        """What `see` and `hear` give of both."""
-        return self.see(frames), self.hear(mel)
+        """Returns `encode_frames` and `encode_audio` of both."""
+        return self.encode_frames(frames), self.encode_audio(mel)
 
-    def see(self, frames: Float[Array, "b t y x 3"]) -> Float[Array, "b u v w d"]:
-        """Pictures (as `prepared`) to vectors of unit length: `frames` − 1 fewer in time than pictures."""
+    def encode_frames(self, frames: Float[Array, "b t y x 3"]) -> Float[Array, "b u v w d"]:
+        """Returns vectors of unit length of images from `prepare_frames`, `config.frames` − 1 fewer in time."""
         together, batch = self.config.frames, frames.shape[0]
         count = frames.shape[1] - together + 1
         stacked = jnp.concatenate([frames[:, k : k + count] for k in range(together)], axis=-1)
         flat = einops.rearrange(stacked, "b t y x c -> (b t) y x c").astype(self.dtype)
-        vectors = _unit(self.video_head(self.video(flat)))
+        vectors = unit_norm(self.video_head(self.video(flat)), safe_gradient=False)
         return einops.rearrange(vectors, "(b t) y x d -> b t y x d", b=batch)
 
-    def hear(self, mel: Float[Array, "b s m"]) -> Float[Array, "b r d"]:
-        """Log-mel features, four frames a picture, to vectors of unit length, one for each that `see` gives."""
+    def encode_audio(self, mel: Float[Array, "b s m"]) -> Float[Array, "b r d"]:
+        """Returns vectors of unit length of log-mel features, four frames per image; as many as `encode_frames`."""
         centred = (mel - self.config.mel_mean) / self.config.mel_scale
         x = self.audio(einops.rearrange(centred, "b s m -> b m s 1").astype(self.dtype))
-        return _unit(self.audio_head(einops.rearrange(x, "b 1 t c -> b t c")))
+        return unit_norm(self.audio_head(einops.rearrange(x, "b 1 t c -> b t c")), safe_gradient=False)
 
     def logits(self, agreement: Float[Array, "*b"]) -> Float[Array, "*b"]:
-        """Cosines to logits."""
+        """Returns the logits that belong to cosines."""
         return agreement * self.scale + self.bias
 
 
-def prepared(frames: Float[Array, "*b y x 3"], config: LwtConfig) -> Float[Array, "*b v u 3"]:
-    """Pixels 0..255 with black around them, so that there is a vector for all of a picture; centred and scaled."""
+def prepare_frames(frames: Float[Array, "*b y x 3"], config: LwtConfig) -> Float[Array, "*b v u 3"]:
+    """Returns pixels 0..255 centred and scaled, padded with black so that every part of an image has a vector."""
     pad = reach(config)[1]
     around = ((0, 0),) * (frames.ndim - 3) + ((pad, pad), (pad, pad), (0, 0))
     return (jnp.pad(frames, around) - config.pixel_mean) / config.pixel_scale

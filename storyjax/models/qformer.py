@@ -1,7 +1,7 @@
-"""BLIP-2's Q-Former (Li et al. 2023): learnt queries over the tokens of an image, the baseline of thesis §3.3.
+"""BLIP-2's Q-Former (Li et al. 2023): learnt queries that attend to the tokens of an image, a baseline of §3.3.
 
 A BERT whose every other block also attends to the image: unlike the other transformers here it normalises after each
-residual, not before. Queries know nothing of any text: what they take from an image is the same for every question.
+residual, not before. Queries do not depend on any text: their outputs for an image are the same for every question.
 """
 
 import dataclasses
@@ -44,10 +44,10 @@ class QFormerConfig:
 
 
 class QFormerBlock(nn.Module):
-    """Self-attention of the queries, attention to the image if it `looks`, an MLP; a norm after each."""
+    """Self-attention of the queries, attention to the image if it is a `cross` block, an MLP; a norm after each."""
 
     config: QFormerConfig
-    looks: bool
+    cross: bool
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
@@ -57,6 +57,7 @@ class QFormerBlock(nn.Module):
         visual_tokens: Float[Array, "b s e"],
         visual_mask: Bool[Array, "b s"] | None = None,
     ) -> Float[Array, "b q d"]:
+        """Returns the queries' states after the block; `visual_mask` is False for padding."""
         cfg = self.config
         init = nn.initializers.truncated_normal(cfg.init_std)
 
@@ -64,7 +65,7 @@ class QFormerBlock(nn.Module):
             return MultiHeadAttention(cfg.heads, features=cfg.width, kernel_init=init, dtype=self.dtype, name=name)
 
         x = layer_norm(cfg.eps, self.dtype, "attention_norm")(x + attention("attention")(x))
-        if self.looks:
+        if self.cross:
             mask = None if visual_mask is None else visual_mask[:, None, None, :]
             x = layer_norm(cfg.eps, self.dtype, "cross_norm")(
                 x + attention("cross_attention")(x, visual_tokens, mask=mask)
@@ -90,9 +91,9 @@ class QFormer(nn.Module):
     def states(
         self, visual_tokens: Float[Array, "b s e"], visual_mask: Bool[Array, "b s"] | None = None
     ) -> Float[Array, "b q d"]:
-        """The queries' states after the last block, before the projection.
+        """Returns the queries' states after the last block, before the projection.
 
-        `visual_tokens` are the vision tower's, of one frame or of several one after another; the mask is False for
+        `visual_tokens` are the vision encoder's, of one frame or of several one after another; the mask is False for
         padding.
         """
         queries = einops.repeat(self.queries.astype(self.dtype), "q d -> b q d", b=visual_tokens.shape[0])
@@ -105,5 +106,5 @@ class QFormer(nn.Module):
     def __call__(
         self, visual_tokens: Float[Array, "b s e"], visual_mask: Bool[Array, "b s"] | None = None
     ) -> Float[Array, "b q w"]:
-        """The query outputs as the language model reads them: the projection of `states`."""
+        """Returns the query outputs as the language model reads them: the projection of `states`."""
         return self.llm_projection(self.states(visual_tokens, visual_mask))

@@ -1,4 +1,4 @@
-"""ResNets that give feature maps (He et al. 2016), the backbone of detectors.
+"""ResNets that return feature maps (He et al. 2016), the backbone of detectors.
 
 As published for detection, their batch norms are constants: batches of a detector are too small for statistics. A
 network that is trained from scratch takes group norms, which need none.
@@ -25,9 +25,10 @@ class ResNetConfig:
 
     Attributes:
       stem_width: channels after the first convolution, which is 7 × 7 and halves the image; a pooling halves it again.
-      widths, depths: of the stages, what their blocks put out and how many there are; every stage but the first halves.
+      widths, depths: of the stages, the channels and the number of their blocks; every stage but the first halves the
+        map.
       block: "bottleneck" (1 × 1, 3 × 3, 1 × 1, a quarter as wide inside) or "basic" (3 × 3, 3 × 3).
-      outputs: the stages whose feature maps are given, counted from 0; stage i has a stride of 4 * 2**i.
+      outputs: the stages whose feature maps are returned, counted from 0; stage i has a stride of 4 * 2**i.
       norm: "batch", constants as published, or "group", trainable.
     """
 
@@ -45,7 +46,7 @@ RESNET_18 = ResNetConfig(widths=(64, 128, 256, 512), depths=(2, 2, 2, 2), block=
 
 
 def standardise(images: UInt8[Array, "b y x 3"], dtype: DTypeLike = jnp.float32) -> Float[Array, "b y x 3"]:
-    """Pixels as networks trained on ImageNet expect them."""
+    """Returns pixels 0..255 as networks trained on ImageNet expect them."""
     row = (1, 1, 1, 3)
     mean, deviation = jnp.array(IMAGENET_MEAN).reshape(row), jnp.array(IMAGENET_DEVIATION).reshape(row)
     return ((images.astype(jnp.float32) / 255.0 - mean) / deviation).astype(dtype)
@@ -62,6 +63,7 @@ class NormedConv(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "b y x c"]) -> Float[Array, "b v u d"]:
+        """Returns the normalised feature map."""
         pad = self.kernel // 2
         x = nn.Conv(
             self.width,
@@ -80,7 +82,7 @@ class NormedConv(nn.Module):
 
 
 class Block(nn.Module):
-    """A residual block. Where its width or stride changes, what comes in is projected."""
+    """A residual block. Where its width or stride changes, the input is projected (`project`)."""
 
     config: ResNetConfig
     width: int
@@ -93,6 +95,7 @@ class Block(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "b y x c"]) -> Float[Array, "b v u d"]:
+        """Returns the feature map after the block."""
         if self.config.block == "bottleneck":
             inner = self.width // 4
             h = nn.relu(self._conv(inner, 1, 1, "conv_0")(x))
@@ -107,16 +110,17 @@ class Block(nn.Module):
 
 
 class ResNet(nn.Module):
-    """Images to the feature maps of `config.outputs`, the finest first."""
+    """A ResNet without its classifier."""
 
     config: ResNetConfig
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
     def __call__(self, images: Float[Array, "b y x 3"]) -> tuple[Float[Array, "b _ _ _"], ...]:
+        """Returns the feature maps of `config.outputs` of standardised images, the finest first."""
         cfg = self.config
         x = nn.relu(NormedConv(cfg, cfg.stem_width, 7, 2, self.dtype, name="stem")(images.astype(self.dtype)))
-        # Padding by nothing at all would be -inf, and so it is: a maximum never is outside the picture.
+        # Padded with minus infinity, so that the maximum is always of the image.
         x = nn.max_pool(x, (3, 3), (2, 2), padding=((1, 1), (1, 1)))
         maps = []
         for stage, (width, depth) in enumerate(zip(cfg.widths, cfg.depths, strict=True)):

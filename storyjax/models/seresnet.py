@@ -1,4 +1,4 @@
-"""ResNets with squeeze and excitation, as VGGFace2 trained them to tell faces apart (Hu et al. 2018, Cao et al. 2018).
+"""ResNets with squeeze and excitation, as VGGFace2 trained them to distinguish faces (Hu et al. 2018, Cao et al. 2018).
 
 The published networks keep Caffe's habits: the first 1 × 1 convolution of a stage strides, not the 3 × 3, and the first
 pooling rounds up. Their batch norms are constants here, for nobody trains them further (§4.3: the face encoder is
@@ -13,7 +13,7 @@ from flax import linen as nn
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, UInt8
 
-# Of VGGFace2, red, green and blue, on pixels of 0..255; no deviation is divided by.
+# Of VGGFace2, red, green and blue, of pixels 0..255; they are not divided by a deviation.
 VGGFACE2_MEAN = (131.0912, 103.8827, 91.4953)
 
 
@@ -23,10 +23,10 @@ class SEResNetConfig:
 
     Attributes:
       image_size: side of the square faces in pixels.
-      stem_width: channels after the first convolution, which is `stem_kernel` wide and halves the picture.
-      widths, depths: of the stages; a block puts out `expansion` times its stage's width.
+      stem_width: channels after the first convolution, which is `stem_kernel` wide and halves the image.
+      widths, depths: of the stages; the output of a block has `expansion` times its stage's width.
       reduction: how much narrower the squeezed vector is.
-      embedding_dim: numbers that describe a face.
+      embedding_dim: width of the embedding.
       norm: "batch", constants as published, or "group", trainable.
       pixel_scale: what centred pixels are divided by.
     """
@@ -60,17 +60,19 @@ class ConstantBatchNorm(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "*b c"]) -> Float[Array, "*b c"]:
+        """Returns the normalised `x`."""
         ones, zeros = nn.initializers.ones_init(), nn.initializers.zeros_init()
         shape, row = (x.shape[-1],), (1,) * (x.ndim - 1) + (-1,)
         mean, variance = self.param("mean", zeros, shape), self.param("variance", ones, shape)
-        factor, shift = 1.0 / jnp.sqrt(variance.astype(jnp.float32) + self.eps), 0.0
+        factor = 1.0 / jnp.sqrt(variance.astype(jnp.float32) + self.eps)
+        shift: Array | float = 0.0
         if self.affine:
             factor, shift = self.param("scale", ones, shape) * factor, self.param("bias", zeros, shape)
         return (x * factor.reshape(row) + (shift - mean * factor).reshape(row)).astype(self.dtype)
 
 
 class SEBottleneck(nn.Module):
-    """1 × 1, 3 × 3, 1 × 1; each channel weighed by what the whole picture holds; added to what came in."""
+    """1 × 1, 3 × 3, 1 × 1; each channel weighted by the mean of the whole map; added to the input."""
 
     config: SEResNetConfig
     width: int
@@ -89,6 +91,7 @@ class SEBottleneck(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "b y x c"]) -> Float[Array, "b v u d"]:
+        """Returns the feature map after the block."""
         out = self.width * self.config.expansion
         h = nn.relu(self._norm(self.width, "reduce_norm")(self._conv(self.width, 1, self.stride, "reduce")(x)))
         h = nn.relu(self._norm(self.width, "middle_norm")(self._conv(self.width, 3, 1, "middle")(h)))
@@ -102,20 +105,21 @@ class SEBottleneck(nn.Module):
 
 
 def make_norm(config: SEResNetConfig, width: int, dtype: DTypeLike, name: str) -> nn.Module:
+    """Returns the norm that a config asks for, of `width` channels."""
     if config.norm == "batch":
         return ConstantBatchNorm(config.eps, dtype, name=name)
     return nn.GroupNorm(num_groups=max(1, width // 8), epsilon=config.eps, dtype=dtype, name=name)
 
 
 class SEResNet(nn.Module):
-    """An SE-ResNet that describes faces."""
+    """An SE-ResNet: faces to embeddings."""
 
     config: SEResNetConfig
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
     def __call__(self, faces: Float[Array, "b y x 3"]) -> Float[Array, "b e"]:
-        """Faces as `centre` gives them, to float32 descriptions, as the last layer gives them (of no set length)."""
+        """Returns float32 embeddings, not of unit length, of faces as `centre` returns them."""
         cfg = self.config
         pad = cfg.stem_kernel // 2
         x = nn.Conv(
@@ -143,6 +147,6 @@ class SEResNet(nn.Module):
 def centre(
     faces: UInt8[Array, "*b y x 3"], config: SEResNetConfig, dtype: DTypeLike = jnp.float32
 ) -> Float[Array, "*b y x 3"]:
-    """Pixels 0..255 less VGGFace2's mean, over the config's scale."""
+    """Returns pixels 0..255 less VGGFace2's mean, over the config's scale."""
     mean = jnp.asarray(VGGFACE2_MEAN, jnp.float32).reshape((1,) * (faces.ndim - 1) + (3,))
     return ((faces.astype(jnp.float32) - mean) / config.pixel_scale).astype(dtype)

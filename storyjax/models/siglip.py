@@ -1,8 +1,9 @@
-"""SigLIP: an image and a text tower trained with a sigmoid for each pair (Zhai et al. 2023).
+"""SigLIP: an image and a text encoder trained with a sigmoid for each pair (Zhai et al. 2023).
 
-Three things set it apart from CLIP: the image tower has no class token (a learnt probe attends to all patches instead),
-the text tower is not causal (and is read at its last token, padding included), and similarities have a bias, because
-each is the logit of its own yes or no.
+It differs from CLIP in three ways: the image encoder has no class token (a learnt probe attends to all patches
+    instead),
+the text encoder is not causal (and is read at its last token, padding included), and similarities have a bias, because
+each is the logit of a binary decision.
 """
 
 import dataclasses
@@ -14,7 +15,7 @@ from jax.nn.initializers import Initializer
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int
 
-from storyjax.models.clip import unit_norm
+from storyjax.core.arrays import unit_norm
 from storyjax.models.vit import VIT_SO400M14_SIGLIP, ViT, ViTConfig
 from storyjax.nn.attention import MultiHeadAttention
 from storyjax.nn.transformer import Encoder, Mlp, layer_norm
@@ -22,7 +23,7 @@ from storyjax.nn.transformer import Encoder, Mlp, layer_norm
 
 @dataclasses.dataclass(frozen=True)
 class SiglipTextConfig:
-    """The shape of a SigLIP text tower. Texts are padded to `max_length` with `pad_id`, as they were in training."""
+    """The shape of a SigLIP text encoder. Texts are padded to `max_length` with `pad_id`, as they were in training."""
 
     vocab_size: int = 32000
     max_length: int = 64
@@ -38,7 +39,7 @@ class SiglipTextConfig:
 
 @dataclasses.dataclass(frozen=True)
 class SiglipConfig:
-    """Two towers, whose common space is as wide as the image tower, and the first scale and bias of the logits."""
+    """Both encoders, whose common space is as wide as the image encoder, and the logits' initial scale and bias."""
 
     vision: ViTConfig = VIT_SO400M14_SIGLIP
     text: SiglipTextConfig = SiglipTextConfig()
@@ -61,6 +62,7 @@ class AttentionPool(nn.Module):
 
     @nn.compact
     def __call__(self, tokens: Float[Array, "b n d"]) -> Float[Array, "b d"]:
+        """Returns the pooled vector of each set."""
         probe = self.param("probe", self.kernel_init, (1, tokens.shape[-1])).astype(self.dtype)
         query = einops.repeat(probe, "q d -> b q d", b=tokens.shape[0])
         attention = MultiHeadAttention(self.num_heads, kernel_init=self.kernel_init, dtype=self.dtype, name="attention")
@@ -70,7 +72,7 @@ class AttentionPool(nn.Module):
 
 
 class SiglipText(nn.Module):
-    """SigLIP's text transformer, in which every token sees every other, padding too."""
+    """SigLIP's text transformer, in which every token attends to every other, padding too."""
 
     config: SiglipTextConfig
     remat: bool = False
@@ -78,14 +80,14 @@ class SiglipText(nn.Module):
 
     @nn.compact
     def __call__(self, ids: Int[Array, "b l"]) -> tuple[Float[Array, "b d"], Float[Array, "b l d"]]:
-        """The state of the last token, and the states of all tokens, both after the last norm.
+        """Returns the state of the last token, and the states of all tokens, both after the last norm.
 
-        Published towers expect texts that are padded to `config.max_length`. Raises ValueError for longer ones.
+        Published encoders expect texts that are padded to `config.max_length`. Raises ValueError for longer ones.
         """
         cfg = self.config
         length = ids.shape[1]
         if length > cfg.max_length:
-            raise ValueError(f"{length} tokens are more than this text tower's {cfg.max_length}")
+            raise ValueError(f"{length} tokens are more than this text encoder's {cfg.max_length}")
         init = nn.initializers.truncated_normal(cfg.init_std)
         x = nn.Embed(cfg.vocab_size, cfg.width, embedding_init=init, dtype=self.dtype, name="token")(ids)
         x = x + self.param("position", init, (1, cfg.max_length, cfg.width))[:, :length].astype(self.dtype)
@@ -105,7 +107,7 @@ class SiglipText(nn.Module):
 
 
 class Siglip(nn.Module):
-    """Both towers with their heads."""
+    """Both encoders with their heads."""
 
     config: SiglipConfig
     remat: bool = False
@@ -129,19 +131,19 @@ class Siglip(nn.Module):
         self.logit_bias = self.param("logit_bias", nn.initializers.constant(cfg.logit_bias_init), (1,))
 
     def image_tokens(self, images: Float[Array, "b y x 3"]) -> Float[Array, "b n d"]:
-        """All patch tokens after the last norm, before the head. Images are normalised by 0.5 and 0.5."""
+        """Returns all patch tokens after the last norm, before the head. Images are normalised by 0.5 and 0.5."""
         return self.vision(images)
 
     def embed_images(self, images: Float[Array, "b y x 3"]) -> Float[Array, "b d"]:
-        """Image embeddings of unit length, float32."""
+        """Returns image embeddings of unit length, float32."""
         return unit_norm(self.vision_head(self.vision(images)))
 
     def embed_texts(self, ids: Int[Array, "b l"]) -> Float[Array, "b d"]:
-        """Text embeddings of unit length, float32."""
+        """Returns text embeddings of unit length, float32."""
         return unit_norm(self.text_head(self.text(ids)[0]))
 
     def __call__(self, images: Float[Array, "i y x 3"], ids: Int[Array, "t l"]) -> Float[Array, "i t"]:
-        """The logit that a text belongs to an image, for every pair, float32: its sigmoid is the probability."""
+        """Returns the logit that a text belongs to an image, for every pair, float32; the sigmoid is a probability."""
         similarity = jnp.einsum("id,td->it", self.embed_images(images), self.embed_texts(ids))
         scale, bias = self.logit_scale.astype(jnp.float32)[0], self.logit_bias.astype(jnp.float32)[0]
         return jnp.exp(scale) * similarity + bias

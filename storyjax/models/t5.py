@@ -1,12 +1,13 @@
 """T5, the text-to-text transformer, with the variants that Flan-T5 uses (the frozen language model of thesis § 3.3).
 
-Three things set it apart from other transformers: attention logits are not scaled, positions enter as a learned bias
+It differs from other transformers in three ways: attention logits are not scaled, positions enter as a learned bias
 of bucketed distances that all layers share, and its norms neither subtract a mean nor add a bias.
 """
 
 import dataclasses
 import functools
 import math
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -71,13 +72,13 @@ T5_11B = dataclasses.replace(T5_3B, d_ff=65536, num_heads=128)
 def relative_position_buckets(
     relative_position: Int[np.ndarray, "q k"], *, bidirectional: bool, num_buckets: int, max_distance: int
 ) -> Int[np.ndarray, "q k"]:
-    """Bucket of each distance (key position minus query position, in tokens).
+    """Returns the bucket of each distance (key position minus query position, in tokens).
 
     Half of the buckets are single distances, the rest grow logarithmically up to `max_distance`, beyond which all
     distances share the last one. With `bidirectional` half of the buckets are for keys after the query; otherwise
     those all share bucket 0.
 
-    Runs in NumPy, while tracing: the logarithm of an accelerator may round the limits of a bucket differently.
+    Runs in NumPy, while tracing: the logarithm of an accelerator may round the bounds of a bucket differently.
     """
     offset = np.zeros_like(relative_position)
     if bidirectional:
@@ -101,6 +102,7 @@ class RelativeBias(nn.Module):
 
     @nn.compact
     def __call__(self, length: int) -> Float[Array, "1 h l l"]:
+        """Returns the float32 bias of every pair of positions of a text of `length` tokens."""
         cfg = self.config
         position = np.arange(length)
         buckets = relative_position_buckets(
@@ -123,6 +125,7 @@ class FeedForward(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "b l d"]) -> Float[Array, "b l d"]:
+        """Returns the output at each position."""
         cfg = self.config
         dense = functools.partial(nn.Dense, use_bias=False, dtype=self.dtype)
         inward, outward = nn.initializers.normal(cfg.d_model**-0.5), nn.initializers.normal(cfg.d_ff**-0.5)
@@ -150,6 +153,14 @@ class T5Block(nn.Module):
         encoded: Float[Array, "b k d"] | None = None,
         encoded_mask: Bool[Array, "b 1 1 k"] | None = None,
     ) -> Float[Array, "b l d"]:
+        """Returns the states after the block.
+
+        Args:
+            x: states before it.
+            mask: True where a token may attend to another.
+            bias: of the self-attention's logits.
+            encoded, encoded_mask: the encoder's states and which of them are not padding; for `cross` blocks.
+        """
         x = x + self._attention("attention")(self._norm("attention_norm")(x), mask=mask, bias=bias)
         if self.cross:
             x = x + self._attention("cross_attention")(self._norm("cross_norm")(x), encoded, mask=encoded_mask)
@@ -176,7 +187,7 @@ class T5Block(nn.Module):
 
 
 class T5Stack(nn.Module):
-    """The encoder (`cross` False: every token sees every unmasked token) or the decoder (causal)."""
+    """The encoder (`cross` False) or the decoder."""
 
     config: T5Config
     cross: bool
@@ -191,6 +202,7 @@ class T5Stack(nn.Module):
         encoded: Float[Array, "b k d"] | None = None,
         encoded_mask: Bool[Array, "b 1 1 k"] | None = None,
     ) -> Float[Array, "b l d"]:
+        """Returns the states after the last block and norm; the arguments are as in `T5Block`."""
         cfg = self.config
         bias = RelativeBias(cfg, bidirectional=not self.cross, name="relative_bias")(x.shape[1])
         block = nn.remat(T5Block) if self.remat else T5Block
@@ -226,27 +238,27 @@ class T5(nn.Module):
             )
 
     def embed(self, ids: Int[Array, "*b"]) -> Float[Array, "*b d"]:
-        """Embeddings of tokens, as `encode` takes them."""
+        """Returns embeddings of tokens, as `encode` takes them."""
         return self.shared(ids)
 
     def encode(self, inputs_embeds: Float[Array, "b l d"], mask: Bool[Array, "b l"]) -> Float[Array, "b l d"]:
-        """Encoder states. `mask` is True where there is a token; states of padding are to be ignored.
+        """Returns encoder states. `mask` is True where there is a token; states of padding are to be ignored.
 
         The inputs may be any vectors in the embedding space, for instance those of a resampler (§ 3.3). Distances
-        between tokens count padding, so padding belongs at the end.
+        between tokens count padding, so padding must be at the end.
         """
         return self.encoder(inputs_embeds.astype(self.dtype), mask[:, None, None, :])
 
     def decode_states(
         self, decoder_ids: Int[Array, "b l"], encoded: Float[Array, "b k d"], encoded_mask: Bool[Array, "b k"]
     ) -> Float[Array, "b l d"]:
-        """Decoder states before the output layer. Causal: what stands after a position does not change it."""
+        """Returns decoder states before the output layer. They are causal: later tokens do not change them."""
         causal = jnp.tri(decoder_ids.shape[1], dtype=bool)[None, None]
         x = self.shared(decoder_ids)
         return self.decoder(x, causal, encoded.astype(self.dtype), encoded_mask[:, None, None, :])
 
     def logits(self, states: Float[Array, "*b d"]) -> Float[Array, "*b v"]:
-        """Unnormalised log-probabilities of the next token, float32 also in accumulation."""
+        """Returns unnormalised log-probabilities of the next token, float32 also in accumulation."""
         if self.config.tie_word_embeddings:
             kernel, states = self.shared.embedding.T, states * self.config.d_model**-0.5
         else:
@@ -256,7 +268,7 @@ class T5(nn.Module):
     def decode(
         self, decoder_ids: Int[Array, "b l"], encoded: Float[Array, "b k d"], encoded_mask: Bool[Array, "b k"]
     ) -> Float[Array, "b l v"]:
-        """Logits of the token after each of `decoder_ids`, which start with the decoder's start token.
+        """Returns logits of the token after each of `decoder_ids`, which start with the decoder's start token.
 
         For several sequences per encoded text repeat the latter, as in `jnp.repeat(encoded, options, axis=0)`.
         """
@@ -265,12 +277,12 @@ class T5(nn.Module):
     def __call__(
         self, input_ids: Int[Array, "b k"], mask: Bool[Array, "b k"], decoder_ids: Int[Array, "b l"]
     ) -> Float[Array, "b l v"]:
-        """Logits of the token after each of `decoder_ids`, given the text `input_ids`."""
+        """Returns logits of the token after each of `decoder_ids`, given the text `input_ids`."""
         return self.decode(decoder_ids, self.encode(self.embed(input_ids), mask), mask)
 
 
 def shift_right(labels: Int[Array, "*b l"], config: T5Config) -> Int[Array, "*b l"]:
-    """The decoder's input for teacher forcing: the start token, then all labels but the last."""
+    """Returns the decoder's input for teacher forcing: the start token, then all labels but the last."""
     start = jnp.full_like(labels[..., :1], config.decoder_start_id)
     return jnp.concatenate([start, labels[..., :-1]], axis=-1)
 
@@ -282,21 +294,22 @@ def generate(
     encoded_mask: Bool[Array, "b k"],
     max_length: int,
 ) -> Int[Array, "b {max_length}"]:
-    """Greedy decoding from encoder states: the likeliest token at each step, to the end token or `max_length`.
+    """Returns the token ids of greedy decoding from encoder states, up to the end token or `max_length`.
 
-    Returns token ids without the start token; the end token is included where it was reached, padding follows it.
-    Shapes are static, so it runs under `jit` (with `max_length` static); it stops when all texts have ended.
-    Every step decodes the whole buffer: causality makes that right, and only `step` would change with a cache.
+    They are without the start token; the end token is included where it was reached, and padding follows it. Shapes are
+    static, so it runs under `jit` (with `max_length` static); it stops when all texts have ended. Every step decodes
+    the whole buffer: causality makes that right, and only `step` would change with a cache.
     """
     cfg = model.config
-    # One place before the buffer for the start token; places not yet written hold padding, which nothing looks at.
+    # One position more for the start token; positions not yet written hold padding, which nothing attends to.
     ids = jnp.full((encoded.shape[0], max_length + 1), cfg.pad_id, jnp.int32).at[:, 0].set(cfg.decoder_start_id)
 
     def step(ids: Int[Array, "b m"], position: Int[Array, ""]) -> Int[Array, "b"]:
         variables = {"params": params}
-        states = model.apply(variables, ids[:, :-1], encoded, encoded_mask, method=T5.decode_states)
+        states: Any = model.apply(variables, ids[:, :-1], encoded, encoded_mask, method=T5.decode_states)
         state = jax.lax.dynamic_index_in_dim(states, position, axis=1, keepdims=False)
-        return jnp.argmax(model.apply(variables, state, method=T5.logits), axis=-1).astype(jnp.int32)
+        logits: Any = model.apply(variables, state, method=T5.logits)
+        return jnp.argmax(logits, axis=-1).astype(jnp.int32)
 
     def unfinished(carry: tuple[Array, Array, Array]) -> Bool[Array, ""]:
         position, _, ended = carry

@@ -1,4 +1,4 @@
-"""Vision transformers: BLIP-2's ViT-g/14 (the frozen tower of thesis § 3.3), CLIP's and SigLIP's image towers."""
+"""Vision transformers: BLIP-2's ViT-g/14 (the frozen encoder of thesis § 3.3), CLIP's and SigLIP's image encoders."""
 
 import dataclasses
 
@@ -17,7 +17,7 @@ class ViTConfig:
 
     Attributes:
       image_size, patch_size: in pixels; images are square. Where patches do not divide them, the last pixels to the
-        right and below are not looked at.
+        right and below are ignored.
       width, depth, heads, mlp_width: of the transformer.
       activation: "gelu", "gelu_tanh" or "quick_gelu".
       qkv_bias: whether queries, keys and values have biases.
@@ -46,7 +46,7 @@ class ViTConfig:
 
     @property
     def num_tokens(self) -> int:
-        """Number of tokens of one image: the patches, and the class token if there is one."""
+        """The number of tokens of one image: the patches, and the class token if there is one."""
         return (self.image_size // self.patch_size) ** 2 + self.cls_token
 
 
@@ -75,7 +75,7 @@ class ViT(nn.Module):
 
     Attributes:
       config: its shape.
-      remat: recompute blocks in the backward pass, for towers that train.
+      remat: recompute blocks in the backward pass, for encoders that are trained.
       dtype: of the computation; parameters are float32.
     """
 
@@ -85,13 +85,16 @@ class ViT(nn.Module):
 
     @nn.compact
     def __call__(self, images: Float[Array, "b y x 3"]) -> Float[Array, "b n d"]:
-        """Tokens of images already normalised by the tower's mean and deviation; the class token is the first.
+        """Returns tokens of images already normalised by the encoder's mean and deviation.
 
-        Patches follow in rows, from the top left. Raises ValueError for images of another size than the config's.
+        The class token is the first; patches follow in rows, from the top left.
+
+        Raises:
+            ValueError: images are of another size than the config's.
         """
         cfg = self.config
         if images.shape[1:3] != (cfg.image_size, cfg.image_size):
-            raise ValueError(f"this tower takes images of {cfg.image_size} pixels squared, not {images.shape[1:3]}")
+            raise ValueError(f"this encoder takes images of {cfg.image_size} pixels squared, not {images.shape[1:3]}")
         init = nn.initializers.truncated_normal(cfg.init_std)
         # A convolution whose stride is its kernel is one matrix product of flattened patches.
         side = cfg.image_size // cfg.patch_size * cfg.patch_size

@@ -1,6 +1,6 @@
-"""One result for an object out of those of its queries (thesis §2.3.1 "Query aggregation", Tables 2.5b, 2.8c, 2.10).
+"""The aggregation of the outputs of an object's queries (thesis §2.3.1 "Query aggregation", Tables 2.5b, 2.8c, 2.10).
 
-Every scheme takes a mask of the kinds that there are; with one kind alone, all but "concat" return it unchanged.
+Every scheme takes a mask of the kinds that are present; all but "concat" return a single present kind unchanged.
 """
 
 from typing import Literal, NamedTuple
@@ -16,9 +16,12 @@ SCHEMES: tuple[Scheme, ...] = ("gating", "heuristic", "average", "max", "concat"
 
 
 class Outputs(NamedTuple):
-    """What queries give: the decoder's state V, the logits of a box b (before the sigmoid), the appearance a.
+    """The outputs of queries, which may have any leading dimensions.
 
-    Queries have any leading dimensions; logits of boxes are float32.
+    Attributes:
+        state: V, the decoder's state.
+        box_logits: b, (cx, cy, w, h) before the sigmoid, float32.
+        appearance: a, the output of the appearance head.
     """
 
     state: Array
@@ -27,11 +30,12 @@ class Outputs(NamedTuple):
 
     @property
     def boxes(self) -> Float[Array, "*b 4"]:
+        """(cx, cy, w, h), normalised."""
         return jax.nn.sigmoid(self.box_logits)
 
 
 def masked_softmax(logits: Float[Array, "*b k"], mask: Bool[Array, "*b k"]) -> Float[Array, "*b k"]:
-    """Weights of the kinds that there are; they sum to one, or are all zero where there is none."""
+    """Returns weights of the kinds of `mask`; they sum to one, or are all zero where the mask is empty."""
     weights = jax.nn.softmax(jnp.where(mask, logits, jnp.finfo(jnp.float32).min), axis=-1)
     return jnp.where(mask, weights, 0.0)
 
@@ -41,10 +45,13 @@ def _mix(x: Float[Array, "*b k d"], weights: Float[Array, "*b k"]) -> Float[Arra
 
 
 class CollaborativeGating(nn.Module):
-    """Liu et al. 2019: each kind is gated by what it and the others say together.
+    """Collaborative gating (Liu et al. 2019): each kind is gated by a function of it and all the others.
 
-    The gate of kind i is 2 σ(h(Σ_j g(x_i, x_j))) over the other kinds j, and 1 where there are none: twice
-    a sigmoid, so that nothing is gated at the start of training.
+    The gate of kind i is 2 σ(h(Σ_j g(x_i, x_j))) over the other kinds j, and 1 without others: twice a sigmoid, so that
+    gates are 1 at the start of training.
+
+    Attributes:
+        dtype: of activations.
     """
 
     dtype: DTypeLike = jnp.float32
@@ -53,9 +60,9 @@ class CollaborativeGating(nn.Module):
     def __call__(
         self, x: Float[Array, "*b k d"], mask: Bool[Array, "*b k"]
     ) -> tuple[Float[Array, "*b k d"], Float[Array, "*b k"]]:
-        """The gated kinds and the weight of each."""
+        """Returns the gated kinds and the weight of each."""
         kinds, width = x.shape[-2:]
-        # g of a pair is one layer over both, which is a sum of two: each is computed once for all partners.
+        # g of a pair is one linear layer over both, a sum of two terms: each is computed once for all partners.
         own = nn.Dense(width, dtype=self.dtype, name="own")(x)
         other = nn.Dense(width, use_bias=False, dtype=self.dtype, name="other")(x)
         pairs = nn.relu(own[..., :, None, :] + other[..., None, :, :])
@@ -73,11 +80,12 @@ class Aggregation(nn.Module):
     """The aggregation function φ over the kinds of queries, for V, b and a.
 
     Attributes:
-      scheme: collaborative gating; a heuristic that takes the box of `box_kind` and all else of `appearance_kind` (or
-        of the first kind that there is); the average; the maximum; a perceptron over all kinds side by side.
-      box_kind, appearance_kind: places of kinds, for the heuristic.
+        scheme: collaborative gating; a heuristic that takes the box of `box_kind` and all else of `appearance_kind` (or
+            of the first kind present); the average; the maximum; a perceptron over the concatenated kinds.
+        box_kind, appearance_kind: indices of kinds, for the heuristic.
+        dtype: of activations.
 
-    Boxes are averaged as logits. Gates would scale coordinates, so of gating they take only the weights, the states'.
+    Boxes are averaged as logits. Gates would scale coordinates, so boxes use only the weights of gating, the states'.
     """
 
     scheme: Scheme = "gating"
@@ -87,15 +95,16 @@ class Aggregation(nn.Module):
 
     @nn.compact
     def __call__(self, kinds: Outputs, mask: Bool[Array, "*b k"]) -> Outputs:
-        """
+        """Returns the aggregated outputs, (*b, d).
+
         Args:
-          kinds: of every kind, (*b, k, d).
-          mask: which kinds there are; an object without any gives zeros.
+            kinds: the outputs of every kind, (*b, k, d).
+            mask: which kinds are present; an object without any gives zeros.
         """
         if self.scheme == "gating":
             state, weights = CollaborativeGating(self.dtype, name="state")(kinds.state, mask)
-            appearance, of_appearance = CollaborativeGating(self.dtype, name="appearance")(kinds.appearance, mask)
-            return Outputs(_mix(state, weights), _mix(kinds.box_logits, weights), _mix(appearance, of_appearance))
+            appearance, appearance_weights = CollaborativeGating(self.dtype, name="appearance")(kinds.appearance, mask)
+            return Outputs(_mix(state, weights), _mix(kinds.box_logits, weights), _mix(appearance, appearance_weights))
         if self.scheme == "heuristic":
             box, appearance = (_prefer(kind, mask) for kind in (self.box_kind, self.appearance_kind))
             return Outputs(
@@ -110,13 +119,13 @@ class Aggregation(nn.Module):
 
     def _concatenate(self, name: str, x: Float[Array, "*b k d"], mask: Bool[Array, "*b k"]) -> Float[Array, "*b d"]:
         joined = jnp.where(mask[..., None], x, 0).reshape(*x.shape[:-2], x.shape[-2] * x.shape[-1])
-        # Boxes have four numbers, in which no layer can hide much.
+        # A hidden layer as narrow as a box, with four numbers, would be a bottleneck.
         hidden = nn.relu(nn.Dense(max(x.shape[-1], 32), dtype=self.dtype, name=f"{name}_hidden")(joined))
         return nn.Dense(x.shape[-1], dtype=x.dtype, name=f"{name}_out")(hidden)
 
 
 def _prefer(kind: int, mask: Bool[Array, "*b k"]) -> Float[Array, "*b k"]:
-    """One for the kind, or for the first that there is if it is missing."""
+    """Returns one-hot weights of the kind, or of the first one present if it is missing."""
     order = jnp.arange(mask.shape[-1]) != kind
     rank = jnp.where(mask, jnp.broadcast_to(order * (1 + jnp.arange(mask.shape[-1])), mask.shape), mask.shape[-1] + 1)
     chosen = jax.nn.one_hot(rank.argmin(axis=-1), mask.shape[-1])

@@ -1,45 +1,62 @@
-"""From a config to MQT's experiments (thesis §2.3.2, §2.6.1).
+"""The configuration of MQT: `config.model`, `config.data`, and the model that they describe (§2.3.2, §2.6.1).
 
-    model.mqt        storyjax.mqt.model.MqtConfig: the detector and the queries
-    model.loss       storyjax.mqt.losses.LossConfig
-    model.tracker    storyjax.mqt.association.TrackerConfig: protocol, thresholds, memory; what is measured with
-    model.sweep      by name, fields of the tracker or of the queries to measure with besides (Tables 2.6, 2.10)
-    model.offline    whether the enhancements of §2.6.4 are measured (Table 2.11)
-    model.weights    a folder that `storyjax import` wrote (a Deformable DETR of the same sizes, or a ResNet): where the
-                     parts start that it has; None: from scratch
-    model.search     values of τ_conf to be tried on the training set of what is measured, which is then all that is
-                     measured (§2.6.1, TAO-person); none: it is as `tracker` says
-    data             storyjax.mqt.datasets.MqtData: the data set, and how it is trained on
-
-Every stage of §2.6.1 is a config of its own, which starts from the run before through `init.checkpoint`.
+Every stage of §2.6.1 is a config of its own, which starts from the run before it through `init.checkpoint`.
 """
 
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from storyjax.core.config import from_config
+from storyjax.core.config import choose, from_config
 from storyjax.core.errors import StoryjaxError
 from storyjax.core.params_io import load_flat
+from storyjax.data.registry import split_names
 from storyjax.mqt.association import TrackerConfig
+from storyjax.mqt.data import View
 from storyjax.mqt.losses import LossConfig
 from storyjax.mqt.model import Mqt, MqtConfig, Tracks
 from storyjax.train.experiment import Params
 from storyjax.train.precision import get_policy
 
-# Frozen: batch norms, and of a network with these also the first layers, which ImageNet taught (Carion et al. 2020).
+IMAGE_DATASETS, SEQUENCE_DATASETS = ("coco", "crowdhuman"), ("mot17", "mot20", "tao", "gmot40")
+# The folders of the official files, where `data.root` does not name them.
+ROOTS = {
+    "mot17": "data/MOT17",
+    "mot20": "data/MOT20",
+    "gmot40": "data/GMOT40",
+    "tao": "data/TAO",
+    "coco": "data/coco",
+    "crowdhuman": "data/crowdhuman",
+}
+UNSEEN = "unseen"  # the split of kinds that training never shows; measured beside another one
+
+# Frozen: batch norms, and of a network with these also the first layers, as in DETR (Carion et al. 2020).
 _ALL = ".*"
 _WITHOUT_FIRST = r"(?!pyramid/backbone/(stem|stage_0_block_\d+)/)(?!pyramid/backbone/.*/norm/).*"
 
 
 @dataclass(frozen=True)
 class ModelConfig:
+    """`config.model`.
+
+    Attributes:
+        mqt: the detector and the queries.
+        loss: what is trained on.
+        tracker: protocol, thresholds and memory of the tracker that is evaluated.
+        sweep: by name, fields of the tracker or of the queries for further evaluations (Tables 2.6, 2.10).
+        offline: whether the enhancements of §2.6.4 are evaluated too (Table 2.11).
+        weights: a folder that `storyjax import` wrote, with a Deformable DETR of the same sizes or a ResNet, from which
+            the parts that it has are initialised; None: from scratch.
+        search: values of τ_conf (`tracker.match_threshold`) to evaluate on the training split of the evaluated data set
+            instead of everything else (§2.6.1, TAO-person); empty: no search.
+    """
+
     mqt: MqtConfig = field(default_factory=MqtConfig)
     loss: LossConfig = field(default_factory=LossConfig)
     tracker: TrackerConfig = field(default_factory=TrackerConfig)
@@ -49,8 +66,109 @@ class ModelConfig:
     search: tuple[float, ...] = ()
 
 
+@dataclass(frozen=True)
+class MqtData:
+    """`config.data`.
+
+    Attributes:
+        dataset: the data set trained on: mot17, mot20, tao, coco or crowdhuman.
+        mode: "detection" (images with perturbed boxes), "simulated" (pairs made of one image) or "pairs" (two frames of
+            a sequence).
+        train_split: the split trained on.
+        eval_splits: what is evaluated, "SPLIT" of `dataset` or "DATASET:SPLIT": one split of a data set, in whose
+            sequences (mot17, mot20, gmot40, tao) objects are tracked or in whose images (coco, crowdhuman) they are
+            detected; and besides "unseen" of mot17 and mot20.
+        detector: the public detector whose boxes are given, under protocols that take any (§2.6.2).
+        root: by data set, the folder of its official files (storyjax/data/builders says which); ROOTS otherwise.
+        cache_dir: the folder of the prepared records.
+        synthetic: by data set, arguments of the exporter that first writes a StoryWorld into these folders; None: the
+            files there are real.
+        held_out, unseen: patterns of names of training sequences that make up the splits of these names (§2.4.1).
+        only: of TAO, the one category to keep ("person": TAO-person).
+        max_gap: largest distance of the two frames of a pair, in frames.
+        far_prob, far_gap: probability of a far pair, and the largest distance of its frames.
+        mirror_prob: probability that one frame of a pair is mirrored and the other is not.
+        max_objects: rows of boxes in a batch.
+        size: height and width of the images, in pixels.
+        flip, jitter, max_shift, keep_all, min_visibility: see data.View.
+        max_broken_fraction: largest fraction of unusable records.
+        workers: processes that load data; 0: threads of this one.
+    """
+
+    dataset: str = "mot17"
+    mode: Literal["detection", "simulated", "pairs"] = "pairs"
+    train_split: str = "train"
+    eval_splits: tuple[str, ...] = ("mot17:held_out",)
+    detector: str = "FRCNN"
+    root: dict[str, str] = field(default_factory=dict)
+    cache_dir: str = "data/prepared"
+    synthetic: dict[str, dict[str, Any]] | None = None
+    held_out: tuple[str, ...] = ()
+    unseen: tuple[str, ...] = ()
+    only: str | None = None
+    max_gap: int = 3
+    far_prob: float = 0.0
+    far_gap: int = 0
+    mirror_prob: float = 0.0
+    max_objects: int = 100
+    size: tuple[int, int] = (800, 1440)
+    flip: float = 0.5
+    jitter: float = 0.15
+    max_shift: float = 0.05
+    keep_all: bool = True
+    min_visibility: float = 0.3
+    max_broken_fraction: float = 0.05
+    workers: int = 0
+
+    def __post_init__(self) -> None:
+        """Raises StoryjaxError for an unknown data set, and for options that contradict each other."""
+        choose(self.dataset, [name for name in ROOTS if name != "gmot40"], "config.data.dataset")
+        for name in self.root:
+            choose(name, ROOTS, "config.data.root")
+        for dataset, _ in split_names(self.eval_splits, self.dataset):
+            choose(dataset, ROOTS, "config.data.eval_splits")
+        if self.mode == "pairs" and self.dataset in IMAGE_DATASETS:
+            raise StoryjaxError(
+                f"config.data.mode: {self.dataset} has no sequences; 'simulated' makes pairs of single images"
+            )
+        if self.far_prob > 0 and self.far_gap < 1:
+            raise StoryjaxError("config.data.far_prob needs far_gap, the largest distance of the frames of a far pair")
+
+    @property
+    def view(self) -> View:
+        """How records become arrays."""
+        return View(
+            self.size, self.max_objects, self.flip, self.jitter, self.max_shift, self.keep_all, self.min_visibility
+        )
+
+    def folder(self, dataset: str) -> str:
+        """Returns the folder of the official files of a data set."""
+        return self.root.get(dataset, ROOTS[dataset])
+
+    def evaluated(self) -> dict[str, tuple[str, bool]]:
+        """Returns, by data set, the split that is evaluated and whether "unseen" is evaluated beside it.
+
+        Raises:
+            StoryjaxError: two splits of one data set, whose results would have the same names.
+        """
+        splits: dict[str, list[str]] = {}
+        for dataset, split in split_names(self.eval_splits, self.dataset):
+            splits.setdefault(dataset, []).append(split)
+        found = {}
+        for dataset, names in splits.items():
+            main = [name for name in names if name != UNSEEN]
+            if len(main) != 1:
+                raise StoryjaxError(f"config.data.eval_splits: name one split of {dataset}, and '{UNSEEN}' besides it")
+            found[dataset] = (main[0], UNSEEN in names)
+        return found
+
+
 def make_model(config: Any, precision: str = "float32") -> tuple[Mqt, ModelConfig]:
-    """The model that `config.model` describes."""
+    """Returns the model that `config.model` describes, and that section as a dataclass.
+
+    Raises:
+        StoryjaxError: an unknown key, a value that does not fit, or an unknown precision.
+    """
     section = from_config(ModelConfig, config, "config.model")
     if section.mqt.detr.two_stage:
         raise StoryjaxError("config.model.mqt.detr.two_stage: MQT's det queries are learnt (§2.3.1); leave it off.")
@@ -58,12 +176,12 @@ def make_model(config: Any, precision: str = "float32") -> tuple[Mqt, ModelConfi
 
 
 def tracker_config(base: TrackerConfig, options: Mapping[str, Any]) -> TrackerConfig:
-    """`base` with some fields set otherwise; StoryjaxError for one that there is not, or that does not fit."""
+    """Returns `base` with some fields replaced; StoryjaxError for an unknown field or a value that does not fit."""
     return from_config(TrackerConfig, dataclasses.asdict(base) | dict(options), "tracker")
 
 
 def init_parameters(model: Mqt, size: tuple[int, int], key: jax.Array) -> Params:
-    """Parameters as drawn; `size` (height, width) has no influence on them."""
+    """Returns freshly initialised parameters; `size` (height, width) has no influence on them."""
     width = model.config.detr.width
     one = jnp.zeros((1, 1, width))
     tracks = Tracks(jnp.zeros((1, 1, 4)), one, one, jnp.ones((1, 1), bool))
@@ -72,15 +190,15 @@ def init_parameters(model: Mqt, size: tuple[int, int], key: jax.Array) -> Params
 
 
 def trainable(model: Mqt) -> str:
-    """The pattern of parameters that train."""
+    """Returns the pattern of the parameters that are trained."""
     return _WITHOUT_FIRST if model.config.detr.backbone.norm == "batch" else _ALL
 
 
 def pretrained(folder: str) -> dict[str, np.ndarray]:
-    """The parts of an imported detector, or of an imported ResNet, that an MQT has too.
+    """Returns the parameters, by path, of an imported detector or an imported ResNet that an MQT has too.
 
     Raises:
-        StoryjaxError: there is nothing there, or it has none of them.
+        StoryjaxError: nothing is there, or it has none of them.
     """
     path = Path(folder)
     if not path.exists():

@@ -1,8 +1,7 @@
-"""What MQT trains on: pictures with boxes, pairs of adjacent frames, and pairs simulated from one picture (§2.3.2).
+"""MQT's training examples: images with boxes, pairs of frames, and pairs simulated from one image (§2.3.2).
 
-All give fixed shapes: pictures are brought to `size` (height, width), boxes are centre x, centre y, width and height as
-shares of the picture, cut to it, and padded to `objects` rows of zeros whose `present` is False. Of more objects than
-that the largest stay.
+All have fixed shapes: images are resized to `size` (height, width); boxes are (cx, cy, w, h) as fractions of the image,
+clipped to it, and padded to `max_objects` rows of zeros whose `present` is False. Of more objects the largest are kept.
 """
 
 from collections.abc import Callable
@@ -20,7 +19,9 @@ from storyjax.data.pipeline import RandomAccess
 
 Window = tuple[float, float, float, float]
 WHOLE: Window = (0.0, 0.0, 1.0, 1.0)
-_TRIES = 20  # windows to draw before a simulated pair is left as it is
+_TRIES = 20  # windows to draw before a simulated view shows the whole image
+# Standard deviation of a perturbed box, in fractions of its width and height (§2.6.1).
+BOX_NOISE = 0.1
 
 
 @dataclass(frozen=True)
@@ -28,29 +29,33 @@ class View:
     """How records become arrays.
 
     Attributes:
-        size: height and width of the pictures, in pixels.
-        objects: rows of boxes.
-        flip: the chance that a picture, or both of a pair, are mirrored.
-        jitter: how far brightness and contrast may differ, as a share; of both pictures of a pair alike.
-        move: how far the edges of a simulated view may lie from the picture's, as a share of it (§2.3.2: 5 %).
+        size: height and width of the images, in pixels.
+        max_objects: rows of boxes.
+        flip: probability that an image, or both images of a pair, are mirrored.
+        jitter: largest relative change of brightness and contrast; the same for both images of a pair.
+        max_shift: largest distance of the edges of a simulated view from the image's, as a fraction of it (§2.3.2:
+            5 %).
         keep_all: whether no object may be lost between simulated views (§2.3.2: for COCO).
-        perturb: how far a perturbed box is off, in shares of its width and height (standard deviation; §2.6.1).
-        least_visible: objects of which less shows are not trained on.
+        min_visibility: smallest visible fraction of an object that is trained on.
     """
 
     size: tuple[int, int] = (96, 160)
-    objects: int = 12
+    max_objects: int = 12
     flip: float = 0.5
     jitter: float = 0.15
-    move: float = 0.05
+    max_shift: float = 0.05
     keep_all: bool = True
-    perturb: float = 0.1
-    least_visible: float = 0.3
+    min_visibility: float = 0.3
 
 
 @dataclass(frozen=True)
 class Objects:
-    """The objects of a picture: corner boxes (left, top, right, bottom) as shares of it, numbers and kinds."""
+    """The objects of an image.
+
+    Attributes:
+        corners: boxes (left, top, right, bottom) as fractions of the image.
+        ids, kinds: their track numbers and classes.
+    """
 
     corners: Float32[np.ndarray, "m 4"]
     ids: Int32[np.ndarray, " m"]
@@ -59,8 +64,8 @@ class Objects:
     def __getitem__(self, chosen: np.ndarray) -> "Objects":
         return Objects(self.corners[chosen], self.ids[chosen], self.kinds[chosen])
 
-    def seen_in(self, window: Window) -> "Objects":
-        """The same in a view that shows only a window (left, top, right, bottom), the boxes cut to it."""
+    def cropped_to(self, window: Window) -> "Objects":
+        """Returns them in a view that shows only a window (left, top, right, bottom), boxes clipped to it."""
         left, top, right, bottom = window
         scale = np.array([right - left, bottom - top] * 2, np.float32)
         moved = (self.corners - np.array([left, top] * 2, np.float32)) / scale
@@ -68,10 +73,14 @@ class Objects:
 
     @property
     def areas(self) -> Float32[np.ndarray, " m"]:
+        """Areas of the boxes, as fractions of the image."""
         return np.prod(np.maximum(self.corners[:, 2:] - self.corners[:, :2], 0), axis=1)
 
     def mirrored(self) -> "Objects":
-        corners = self.corners[:, [2, 1, 0, 3]] * np.float32((-1, 1, -1, 1)) + np.float32((1, 0, 1, 0))
+        """Returns them in the mirrored image."""
+        corners = self.corners[:, [2, 1, 0, 3]] * np.array((-1, 1, -1, 1), np.float32) + np.array(
+            (1, 0, 1, 0), np.float32
+        )
         return Objects(corners, self.ids, self.kinds)
 
 
@@ -79,43 +88,47 @@ class _Loader:
     def __init__(self, view: View):
         self.view = view
 
-    def _picture(self, record: dict[str, Any]) -> tuple[UInt8[np.ndarray, "y x 3"], Objects]:
-        """A record's picture as it is, and its objects."""
+    def _image(self, record: dict[str, Any]) -> tuple[UInt8[np.ndarray, "y x 3"], Objects]:
+        """Returns a record's image unchanged, and the objects that are trained on."""
         name = record.get("name") or f"{record.get('sequence')} frame {record.get('frame')}"
         if not record["image"]:
-            raise StoryjaxError(f"{name} has no picture")
+            raise StoryjaxError(f"{name} has no image")
         pixels = decode_image(record["image"], str(name))
         height, width = pixels.shape[:2]
         wanted = ~record["crowd"] if "crowd" in record else record["considered"]
         if "visibility" in record:
-            wanted = wanted & (record["visibility"] >= self.view.least_visible)
+            wanted = wanted & (record["visibility"] >= self.view.min_visibility)
         boxes = np.asarray(record["boxes"], np.float32)
-        corners = np.concatenate([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], 1) / np.float32((width, height) * 2)
+        corners = np.concatenate([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], 1) / np.array(
+            (width, height) * 2, np.float32
+        )
         ids = record.get("ids", np.arange(len(boxes), dtype=np.int32))
         objects = Objects(np.clip(corners, 0, 1).astype(np.float32), ids, record["kinds"])
         return pixels, objects[wanted & (objects.areas > 0)]
 
-    def _look(self, rng: np.random.Generator) -> Callable[..., tuple[np.ndarray, Objects]]:
-        """A way of looking, for all pictures of an example alike: mirrored or not, brighter or darker; `turned` is
-        mirrored where the others are not."""
-        mirror = rng.uniform() < self.view.flip
+    def _augment(self, rng: np.random.Generator) -> Callable[..., tuple[np.ndarray, Objects]]:
+        """Returns an augmentation that is the same for all images of an example: mirroring, brightness and contrast.
+
+        Called with `mirrored`, it mirrors an image where it does not mirror the others.
+        """
+        flip = rng.uniform() < self.view.flip
         gain, lift = 1 + self.view.jitter * rng.uniform(-1, 1, 2)
 
-        def look(
-            pixels: np.ndarray, objects: Objects, window: Window = WHOLE, turned: bool = False
+        def augment(
+            pixels: np.ndarray, objects: Objects, window: Window = WHOLE, mirrored: bool = False
         ) -> tuple[np.ndarray, Objects]:
-            shown, objects = cut_out(pixels, window, self.view.size), objects.seen_in(window)
-            if mirror != turned:
-                shown, objects = shown[:, ::-1], objects.mirrored()
+            view, objects = crop(pixels, window, self.view.size), objects.cropped_to(window)
+            if flip != mirrored:
+                view, objects = view[:, ::-1], objects.mirrored()
             if self.view.jitter:
-                shown = np.clip((shown.astype(np.float32) - 128) * gain + 128 * lift, 0, 255).astype(np.uint8)
-            return np.ascontiguousarray(shown), objects
+                view = np.clip((view.astype(np.float32) - 128) * gain + 128 * lift, 0, 255).astype(np.uint8)
+            return np.ascontiguousarray(view), objects
 
-        return look
+        return augment
 
     def _rows(self, objects: Objects, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """(boxes (n, 4), present (n,)) with each object in the row of its number in `ids`."""
-        boxes, present = np.zeros((self.view.objects, 4), np.float32), np.zeros(self.view.objects, bool)
+        """Returns (boxes (n, 4), present (n,)) with each object in the row of its number in `ids`."""
+        boxes, present = np.zeros((self.view.max_objects, 4), np.float32), np.zeros(self.view.max_objects, bool)
         for row, number in enumerate(ids):
             found = np.flatnonzero((objects.ids == number) & (objects.areas > 0))
             if len(found):
@@ -124,10 +137,10 @@ class _Loader:
                 present[row] = True
         return boxes, present
 
-    def _pair(self, shown: list[tuple[np.ndarray, Objects]], rng: np.random.Generator) -> dict[str, np.ndarray]:
-        """The arrays of two pictures: row i is the same object in both."""
-        (image0, objects0), (image1, objects1) = shown
-        ids, kinds = _numbers([objects0, objects1], self.view.objects, rng)
+    def _pair(self, views: list[tuple[np.ndarray, Objects]], rng: np.random.Generator) -> dict[str, np.ndarray]:
+        """Returns the arrays of two images; row i is the same object in both."""
+        (image0, objects0), (image1, objects1) = views
+        ids, kinds = _numbers([objects0, objects1], self.view.max_objects, rng)
         boxes0, present0 = self._rows(objects0, ids)
         boxes1, present1 = self._rows(objects1, ids)
         return {
@@ -137,25 +150,25 @@ class _Loader:
             "boxes1": boxes1,
             "present0": present0,
             "present1": present1,
-            "kind": np.pad(kinds, (0, self.view.objects - len(kinds)), constant_values=-1),
+            "kind": np.pad(kinds, (0, self.view.max_objects - len(kinds)), constant_values=-1),
         }
 
 
-def cut_out(pixels: UInt8[np.ndarray, "y x 3"], window: Window, size: tuple[int, int]) -> UInt8[np.ndarray, "v u 3"]:
-    """A window of a picture (left, top, right, bottom as shares of it), brought to `size` (height, width)."""
+def crop(pixels: UInt8[np.ndarray, "y x 3"], window: Window, size: tuple[int, int]) -> UInt8[np.ndarray, "v u 3"]:
+    """Returns a window of an image (left, top, right, bottom as fractions of it), resized to `size` (height, width)."""
     height, width = pixels.shape[:2]
     if window == WHOLE and (height, width) == size:
         return pixels
     left, top, right, bottom = window
     box = (left * width, top * height, right * width, bottom * height)
-    shrunk = Image.fromarray(pixels).resize(size[::-1], Image.Resampling.BILINEAR, box=box)
-    return np.asarray(shrunk)
+    resized = Image.fromarray(pixels).resize(size[::-1], Image.Resampling.BILINEAR, box=box)
+    return np.asarray(resized)
 
 
 def _numbers(
     views: list[Objects], most: int, rng: np.random.Generator
 ) -> tuple[Int32[np.ndarray, " m"], Int32[np.ndarray, " m"]]:
-    """The numbers and kinds of the objects that any of the views shows: the largest, at most so many, in any order."""
+    """Returns the numbers and kinds of the objects in any of the views: the `most` largest, in random order."""
     areas: dict[int, tuple[float, int]] = {}
     for view in views:
         for number, area, kind in zip(view.ids, view.areas, view.kinds, strict=True):
@@ -168,11 +181,13 @@ def _numbers(
 
 @dataclass(frozen=True)
 class FramePair:
-    """A frame of a sequence, and how many frames of the same sequence follow it, as far as a pair may reach.
+    """The frame of a sequence that a pair starts from.
 
     Attributes:
-        reach: frames to the other one, at most.
-        far: the same of a far pair; 0 where there are none.
+        source: records of frames.
+        index: of the frame there.
+        reach: largest distance to the other frame, within the sequence.
+        far: the same for a far pair; 0 without far pairs.
     """
 
     source: RandomAccess
@@ -182,10 +197,10 @@ class FramePair:
 
 
 class PairSource:
-    """All frames that another follows in their sequence: the records of `PairLoader`."""
+    """The records of `PairLoader`: all frames but the last of each sequence."""
 
     def __init__(self, source: FrameSource, max_gap: int, far_gap: int = 0):
-        """Args: max_gap, far_gap: how many frames apart the two of a pair may be, at most, and those of a far one."""
+        """Args: max_gap, far_gap: largest distance of the frames of a pair, and of a far pair, in frames."""
         self.source = source
         self._places = np.array(
             [
@@ -205,68 +220,73 @@ class PairSource:
 
 
 class PairLoader(_Loader):
-    """Two frames of a sequence, up to `max_gap` apart (PairSource), either of which may come first.
+    """Two frames of a sequence, up to `max_gap` apart (PairSource), in either order.
 
-    A `far_share` of them is up to `far_gap` apart: near pairs alone can be matched by place, and an appearance that is
-    half a place knows nobody again who has been away. In a `turned_share` one of the two is mirrored and the other is
-    not, so that who was left of somebody is now right: not even that tells two look-alikes apart.
+    With a probability of `far_prob` they are up to `far_gap` apart: near pairs alone can be matched by position, and an
+    appearance that encodes the position does not recognise objects that return elsewhere. With a probability of
+    `mirror_prob` one of the two is mirrored and the other is not, so that relative positions do not help either.
     """
 
-    def __init__(self, view: View, far_share: float = 0.0, turned_share: float = 0.0):
+    def __init__(self, view: View, far_prob: float = 0.0, mirror_prob: float = 0.0):
         super().__init__(view)
-        self.far_share, self.turned_share = far_share, turned_share
+        self.far_prob, self.mirror_prob = far_prob, mirror_prob
 
     def __call__(self, record: FramePair, rng: np.random.Generator) -> dict[str, np.ndarray]:
-        far = self.far_share > 0 and rng.uniform() < self.far_share
+        """Returns the arrays of one example of `losses.Losses.tracking`."""
+        far = self.far_prob > 0 and rng.uniform() < self.far_prob
         gap = int(rng.integers(1, max(record.far if far else record.reach, 1) + 1))
-        look = self._look(rng)
+        augment = self._augment(rng)
         frames = [record.source[record.index], record.source[record.index + gap]]
         if rng.uniform() < 0.5:
             frames.reverse()
-        turned = self.turned_share > 0 and bool(rng.uniform() < self.turned_share)
-        first, second = (self._picture(frame) for frame in frames)
-        return self._pair([look(*first), look(*second, turned=turned)], rng)
+        mirrored = self.mirror_prob > 0 and bool(rng.uniform() < self.mirror_prob)
+        first, second = (self._image(frame) for frame in frames)
+        return self._pair([augment(*first), augment(*second, mirrored=mirrored)], rng)
 
 
 class SimulatedPairLoader(_Loader):
-    """Two views of one picture: each view's edges lie up to `move` inside the picture's, so that what they show is
-    shifted and stretched against each other."""
+    """Two views of one image, whose edges lie up to `max_shift` inside the image's.
+
+    They are thereby shifted and stretched against each other.
+    """
 
     def __call__(self, record: dict[str, Any], rng: np.random.Generator) -> dict[str, np.ndarray]:
-        pixels, objects = self._picture(record)
-        look = self._look(rng)
+        """Returns the arrays of one example of `losses.Losses.tracking`."""
+        pixels, objects = self._image(record)
+        augment = self._augment(rng)
         windows = [self._window(objects, rng) for _ in range(2)]
-        return self._pair([look(pixels, objects, window) for window in windows], rng)
+        return self._pair([augment(pixels, objects, window) for window in windows], rng)
 
     def _window(self, objects: Objects, rng: np.random.Generator) -> Window:
         for _ in range(_TRIES):
-            left, top, right, bottom = rng.uniform(0, self.view.move, 4)
+            left, top, right, bottom = rng.uniform(0, self.view.max_shift, 4)
             window = (float(left), float(top), float(1 - right), float(1 - bottom))
-            if not self.view.keep_all or (objects.seen_in(window).areas > 0).all():
+            if not self.view.keep_all or (objects.cropped_to(window).areas > 0).all():
                 return window
         return WHOLE
 
 
 class DetectionLoader(_Loader):
-    """A picture, its boxes, and these boxes perturbed: queries for `pos` when detection is trained (§2.6.1)."""
+    """An image, its boxes, and these boxes perturbed, of which `pos` queries are made in the first stage (§2.6.1)."""
 
     def __call__(self, record: dict[str, Any], rng: np.random.Generator) -> dict[str, np.ndarray]:
-        image, objects = self._look(rng)(*self._picture(record))
-        ids, kinds = _numbers([objects], self.view.objects, rng)
+        """Returns the arrays of one example of `losses.Losses.detection`."""
+        image, objects = self._augment(rng)(*self._image(record))
+        ids, kinds = _numbers([objects], self.view.max_objects, rng)
         boxes, present = self._rows(objects, ids)
         return {
             "images0": image,
             "boxes0": boxes,
             "present0": present,
-            "kind": np.pad(kinds, (0, self.view.objects - len(kinds)), constant_values=-1),
-            "prior": np.where(present[:, None], perturbed(boxes, self.view.perturb, rng), 0).astype(np.float32),
-            "prior_mask": present,
+            "kind": np.pad(kinds, (0, self.view.max_objects - len(kinds)), constant_values=-1),
+            "given_boxes": np.where(present[:, None], perturbed(boxes, BOX_NOISE, rng), 0).astype(np.float32),
+            "given_mask": present,
         }
 
 
-def perturbed(boxes: Float32[np.ndarray, "n 4"], share: float, rng: np.random.Generator) -> Float32[np.ndarray, "n 4"]:
-    """Boxes (centre x, centre y, width, height) moved and stretched by about `share` of their size, in the picture."""
-    noise = rng.normal(0, share, boxes.shape)
+def perturbed(boxes: Float32[np.ndarray, "n 4"], amount: float, rng: np.random.Generator) -> Float32[np.ndarray, "n 4"]:
+    """Returns boxes (cx, cy, w, h) shifted and stretched by about `amount` of their size, centres within the image."""
+    noise = rng.normal(0, amount, boxes.shape)
     centres = boxes[:, :2] + noise[:, :2] * boxes[:, 2:]
     sizes = boxes[:, 2:] * np.exp(noise[:, 2:])
     return np.concatenate([np.clip(centres, 0, 1), np.clip(sizes, 1e-3, 1)], 1).astype(np.float32)

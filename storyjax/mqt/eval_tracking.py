@@ -1,9 +1,9 @@
-"""Measuring a tracker over sequences (thesis §2.4.1): the private setting, kinds never seen, and overlap alone.
+"""Evaluators of trackers over sequences (thesis §2.4.1).
 
 A tracker is whatever has `start`, `step` and `detect` as `predict.Tracker` has them. Results are `NAME/mota`,
-`NAME/idf1`, `NAME/hota` and so on of the sequences held out, `NAME/unseen_...` of those of kinds that training never
-shows, `NAME/crossing_...` of held-out sequences where targets cross or hide each other, and `NAME/iou_baseline_...`
-of a tracker that gets the same detections and knows overlap alone (baseline.py).
+`NAME/idf1`, `NAME/hota` and so on of the evaluated sequences, `NAME/unseen_...` of those with kinds that training never
+shows, `NAME/crossing_...` of the evaluated sequences in which targets cross or occlude each other, and
+`NAME/iou_baseline_...` of a tracker by overlap alone with the same detections (iou_tracker.py).
 """
 
 import dataclasses
@@ -17,80 +17,94 @@ from storyjax.data.mot_text import Rows, by_frame, concatenate, no_rows, rows
 from storyjax.metrics.tracking import box_iou, track_map, tracking_scores
 from storyjax.mqt import offline
 from storyjax.mqt.iou_tracker import IouTracker
-from storyjax.mqt.sequences import Report
-from storyjax.mqt.sequences import Sequence as Film
+from storyjax.mqt.sequences import Report, VideoSequence, silent
 from storyjax.train.experiment import HostEvaluator, Params
 
-Picture = UInt8[np.ndarray, "y x 3"]
-# What of tracking_scores goes into a run's results.
+Image = UInt8[np.ndarray, "y x 3"]
+# The metrics of tracking_scores that become results of a run.
 REPORTED = ("mota", "idf1", "hota", "mt", "ml", "id_switches")
-CROSSED = 0.3  # the IoU of two targets from which they count as crossing
-# How the baseline may wait for a lost track, and how long it may watch a new one: the best of these is reported, so
-# that it is not beaten for want of tuning.
-_PATIENCE, _BIRTHS = (0, 3, 8), (1, 2)
+CROSSING_IOU = 0.3  # two targets with a larger overlap count as crossing
+# The settings of the baseline, the best of which is reported, so that it does not lose for want of tuning.
+_BASELINE_MAX_AGE, _BASELINE_MIN_HITS = (0, 3, 8), (1, 2)
 
 
 @runtime_checkable
-class Tracked(Protocol):
-    """A box of a track: number, left, top, width and height in pixels, and how sure the tracker is."""
+class TrackedBox(Protocol):
+    """The box of a track in a frame."""
 
-    id: int
-    xywh_px: tuple[float, float, float, float]
-    score: float
+    @property
+    def id(self) -> int:
+        """The track's number."""
+        ...
+
+    @property
+    def xywh_px(self) -> tuple[float, float, float, float]:
+        """Left, top, width and height in pixels."""
+        ...
+
+    @property
+    def score(self) -> float:
+        """The probability that the object is there."""
+        ...
 
 
 @runtime_checkable
-class Tracks(Protocol):
-    """An online tracker."""
+class OnlineTracker(Protocol):
+    """A tracker that takes one frame after another."""
 
-    def start(self, width: int, height: int) -> None: ...
+    def start(self, width: int, height: int) -> None:
+        """Starts a sequence of frames of this size in pixels."""
+        ...
 
-    def step(
-        self, image: Picture | None, detections: Float32[np.ndarray, "m 4"] | None = None
-    ) -> Sequence[Tracked]: ...
+    def step(self, image: Image | None, detections: Float32[np.ndarray, "m 4"] | None = None) -> Sequence[Any]:
+        """Returns the tracks in the next frame, each a TrackedBox; see predict.Tracker.step."""
+        ...
 
-    def detect(self, image: Picture) -> tuple[Float32[np.ndarray, "m 4"], Float[np.ndarray, " m"]]: ...
+    def detect(self, image: Image) -> tuple[Float32[np.ndarray, "m 4"], Float[np.ndarray, " m"]]:
+        """Returns the boxes (left, top, width, height in pixels) of single-frame detections, and their scores."""
+        ...
 
 
-def _silent(line: str) -> None:
-    del line
+MakeTracker = Callable[[Params], OnlineTracker]
+FramesTracked = Iterator[tuple[int, Image | None, Sequence[Any]]]
 
 
 def follow(
-    tracker: Tracks, film: Film, detections: Rows | None = None, report: Report = _silent
-) -> Iterator[tuple[int, Picture | None, Sequence[Tracked]]]:
-    """(frame number, picture or None, tracks) one after another; of a frame without a picture no detections are used.
+    tracker: OnlineTracker, video: VideoSequence, detections: Rows | None = None, report: Report = silent
+) -> FramesTracked:
+    """Yields (frame number, image or None, tracked boxes) in order.
 
-    With `detections` the tracker is given the boxes of each frame, none where there are none.
+    With `detections` the tracker is given the boxes of each frame, an empty array where a frame has none; a frame
+    without an image gets no detections.
     """
-    tracker.start(film.width, film.height)
+    tracker.start(video.width, video.height)
     given = None if detections is None else by_frame(detections)
-    for number, image in film.frames(report):
+    for number, image in video.frames(report):
         boxes = None
         if given is not None and image is not None:
             boxes = given[number].xywh_px if number in given else np.zeros((0, 4), np.float32)
         yield number, image, tracker.step(image, boxes)
 
 
-def as_rows(number: int, tracked: Iterable[Tracked]) -> Rows:
-    """The tracks of a frame as rows."""
+def as_rows(number: int, tracked: Iterable[TrackedBox]) -> Rows:
+    """Returns the tracked boxes of frame `number` as rows."""
     tracked = list(tracked)
     boxes = np.array([one.xywh_px for one in tracked], np.float32).reshape(-1, 4)
     return rows([number] * len(tracked), [one.id for one in tracked], boxes, [one.score for one in tracked])
 
 
-def track(tracker: Tracks, film: Film, detections: Rows | None = None) -> Rows:
-    """All tracks of a sequence."""
-    return concatenate(as_rows(number, found) for number, _, found in follow(tracker, film, detections))
+def track(tracker: OnlineTracker, video: VideoSequence, detections: Rows | None = None) -> Rows:
+    """Returns all tracks of a sequence."""
+    return concatenate(as_rows(number, found) for number, _, found in follow(tracker, video, detections))
 
 
-def track_by_overlap(tracker: Tracks, film: Film) -> dict[tuple[int, int], Rows]:
-    """What the baseline makes of the tracker's own detections, by its patience and births."""
-    settings = [(patience, births) for patience in _PATIENCE for births in _BIRTHS]
-    baselines = {each: IouTracker(patience=each[0], births=each[1]) for each in settings}
+def track_by_overlap(tracker: OnlineTracker, video: VideoSequence) -> dict[tuple[int, int], Rows]:
+    """Returns the baseline's tracks from the tracker's own detections, by its (max_age, min_hits)."""
+    settings = [(max_age, min_hits) for max_age in _BASELINE_MAX_AGE for min_hits in _BASELINE_MIN_HITS]
+    baselines = {each: IouTracker(max_age=each[0], min_hits=each[1]) for each in settings}
     parts: dict[tuple[int, int], list[Rows]] = {each: [] for each in settings}
-    tracker.start(film.width, film.height)
-    for number, image in film.frames():
+    tracker.start(video.width, video.height)
+    for number, image in video.frames():
         boxes, scores = np.zeros((0, 4), np.float32), np.zeros(0, np.float32)
         if image is not None:
             boxes, scores = tracker.detect(image)
@@ -100,91 +114,90 @@ def track_by_overlap(tracker: Tracks, film: Film) -> dict[tuple[int, int], Rows]
 
 
 def crosses(truth: Rows) -> bool:
-    """Whether targets overlap somewhere by more than `CROSSED`."""
-    for there in by_frame(truth[truth.targets]).values():
-        overlap = box_iou(there.xywh_px, there.xywh_px)
-        if (np.triu(overlap, 1) > CROSSED).any():
+    """Returns whether targets overlap in some frame by more than CROSSING_IOU."""
+    for frame in by_frame(truth[truth.targets]).values():
+        overlap = box_iou(frame.xywh_px, frame.xywh_px)
+        if (np.triu(overlap, 1) > CROSSING_IOU).any():
             return True
     return False
 
 
-def _scores(prefix: str, films: Sequence[Film], found: Sequence[Rows]) -> dict[str, float]:
-    scores = tracking_scores([film.ground_truth for film in films], found)
+def _scores(prefix: str, videos: Sequence[VideoSequence], found: Sequence[Rows]) -> dict[str, float]:
+    scores = tracking_scores([video.ground_truth for video in videos], found)
     return {f"{prefix}{name}": scores[name] for name in REPORTED}
 
 
 def tracking_evaluator(
     name: str,
-    make_tracker: Callable[[Params], Tracks],
-    held_out: Callable[[], Sequence[Film]],
-    unseen: Callable[[], Sequence[Film]] | None = None,
+    make_tracker: MakeTracker,
+    held_out: Callable[[], Sequence[VideoSequence]],
+    unseen: Callable[[], Sequence[VideoSequence]] | None = None,
     detector: str | None = None,
-    baseline: bool = True,
+    with_baseline: bool = True,
 ) -> HostEvaluator:
-    """The measurements that the module describes, as an evaluator of the loop.
+    """Returns the evaluator that the module describes.
 
     Args:
         name: of the data set in the results: "mot17".
-        make_tracker: from parameters to a tracker; it is used for one sequence after another.
-        held_out, unseen: give the sequences; called when they are first needed.
-        detector: whose public detections the tracker is given, or None: it detects by itself.
-        baseline: whether overlap alone is measured too.
+        make_tracker: returns a tracker with these parameters; it is used for one sequence after another.
+        held_out, unseen: return the sequences; called when they are first needed.
+        detector: the public detector whose boxes the tracker is given; None: none.
+        with_baseline: whether the tracker by overlap alone is evaluated too.
     """
 
     def run(params: Params, after_part: Callable[[], None]) -> dict[str, float]:
-        tracker, films = make_tracker(params), held_out()
+        tracker, videos = make_tracker(params), held_out()
         found, overlap = [], []
-        for film in films:
-            found.append(track(tracker, film, film.detections[detector] if detector else None))
+        for video in videos:
+            found.append(track(tracker, video, video.detections[detector] if detector else None))
             after_part()
-            if baseline:
-                overlap.append(track_by_overlap(tracker, film))
+            if with_baseline:
+                overlap.append(track_by_overlap(tracker, video))
                 after_part()
-        results = _scores(f"{name}/", films, found)
-        crossing = [i for i, film in enumerate(films) if crosses(film.ground_truth)]
-        chosen = [films[i] for i in crossing]
+        results = _scores(f"{name}/", videos, found)
+        crossing = [i for i, video in enumerate(videos) if crosses(video.ground_truth)]
+        chosen = [videos[i] for i in crossing]
         if crossing:
             results |= _scores(f"{name}/crossing_", chosen, [found[i] for i in crossing])
-        if baseline:
-            results |= best_baseline(f"{name}/iou_baseline_", films, overlap)
+        if with_baseline:
+            results |= best_baseline(f"{name}/iou_baseline_", videos, overlap)
             if crossing:
                 results |= best_baseline(f"{name}/iou_baseline_crossing_", chosen, [overlap[i] for i in crossing])
         if unseen is not None:
-            films, found = unseen(), []
-            for film in films:
-                found.append(track(tracker, film, film.detections[detector] if detector else None))
+            videos, found = unseen(), []
+            for video in videos:
+                found.append(track(tracker, video, video.detections[detector] if detector else None))
                 after_part()
-            results |= _scores(f"{name}/unseen_", films, found)
+            results |= _scores(f"{name}/unseen_", videos, found)
         return results
 
     return HostEvaluator(name, run)
 
 
 def best_baseline(
-    prefix: str, films: Sequence[Film], overlap: Sequence[dict[tuple[int, int], Rows]]
+    prefix: str, videos: Sequence[VideoSequence], overlap: Sequence[dict[tuple[int, int], Rows]]
 ) -> dict[str, float]:
-    """The scores of the setting of the baseline that has the best IDF1."""
-    tried = [_scores(prefix, films, [each[setting] for each in overlap]) for setting in overlap[0]]
+    """Returns the scores of the baseline's setting with the best IDF1."""
+    tried = [_scores(prefix, videos, [each[setting] for each in overlap]) for setting in overlap[0]]
     return max(tried, key=lambda scores: scores[f"{prefix}idf1"])
 
 
 def user_initialised_evaluator(
-    name: str, make_tracker: Callable[[Params], Tracks], films: Callable[[], Sequence[Film]]
+    name: str, make_tracker: MakeTracker, videos: Callable[[], Sequence[VideoSequence]]
 ) -> HostEvaluator:
-    """TAO's "init first" (§2.6.2): each object is given where it first appears and tracked from there; Track mAP.
+    """Returns the evaluator of TAO's "init first" (§2.6.2): each object is tracked from its first box on; Track mAP.
 
-    A found track has the number and kind of the object that it was started on (the class oracle of the thesis).
+    A track has the number and category of the object that it was started on (the class oracle of the thesis).
     """
 
     def run(params: Params, after_part: Callable[[], None]) -> dict[str, float]:
         tracker, truth, found = make_tracker(params), [], []
-        for film in films():
-            there = film.ground_truth[film.ground_truth.targets]
-            kinds = np.array([film.categories.get(int(number), 0) for number in there.id], np.int32)
-            truth.append(dataclasses.replace(there, kind=kinds))
-            seen = concatenate(as_rows(number, each) for number, _, each in from_first_boxes(tracker, film, there))
-            kinds = np.array([film.categories.get(int(number), 0) for number in seen.id], np.int32)
-            found.append(dataclasses.replace(seen, kind=kinds))
+        for video in videos():
+            targets = video.ground_truth[video.ground_truth.targets]
+            truth.append(_with_categories(targets, video))
+            frames = from_first_boxes(tracker, video, targets)
+            tracks = concatenate(as_rows(number, tracked) for number, _, tracked in frames)
+            found.append(_with_categories(tracks, video))
             after_part()
         scores = tracking_scores([dataclasses.replace(each, kind=np.ones_like(each.kind)) for each in truth], found)
         return {f"{name}/track_map": track_map(truth, found)} | {f"{name}/{k}": scores[k] for k in ("mota", "idf1")}
@@ -192,9 +205,18 @@ def user_initialised_evaluator(
     return HostEvaluator(name, run)
 
 
+def _with_categories(tracks: Rows, video: VideoSequence) -> Rows:
+    """Returns the rows with the category of the track of their number as their kind; 0 where it is unknown."""
+    return dataclasses.replace(tracks, kind=np.array([video.categories.get(int(i), 0) for i in tracks.id], np.int32))
+
+
 @dataclasses.dataclass(frozen=True)
-class Named:
-    """A box of a track that a user has named."""
+class NamedBox:
+    """The box of a track that has the number of the box it was started on.
+
+    Attributes:
+        id, xywh_px, score: as those of a TrackedBox.
+    """
 
     id: int
     xywh_px: tuple[float, float, float, float]
@@ -202,23 +224,23 @@ class Named:
 
 
 def first_boxes(truth: Rows) -> Rows:
-    """Of each track the row of its first frame."""
+    """Returns the row of the first frame of each track."""
     order = np.lexsort((truth.frame, truth.id))
     _, first = np.unique(truth.id[order], return_index=True)
     return truth[order[first]]
 
 
 def from_first_boxes(
-    tracker: Tracks, film: Film, given: Rows, report: Report = _silent
-) -> Iterator[tuple[int, Picture | None, Sequence[Named]]]:
-    """Tracks what is given, each from the first of its boxes on; tracks have the numbers that are given.
+    tracker: OnlineTracker, video: VideoSequence, given: Rows, report: Report = silent
+) -> FramesTracked:
+    """Yields (frame number, image or None, tracked boxes): each given track from its first box on, under its number.
 
-    What is given in a frame that has no picture starts in the next that has one.
+    A box given for a frame without an image starts in the next frame that has one.
     """
     names: dict[int, int] = {}
     starts, waiting = by_frame(first_boxes(given)), no_rows()
-    tracker.start(film.width, film.height)
-    for number, image in film.frames(report):
+    tracker.start(video.width, video.height)
+    for number, image in video.frames(report):
         waiting = concatenate([waiting, starts.pop(number, no_rows())])
         if image is None:
             tracked = tracker.step(None)
@@ -226,13 +248,13 @@ def from_first_boxes(
             tracked = tracker.step(image, waiting.xywh_px)
             names |= _named(waiting, [one for one in tracked if one.id not in names])
             waiting = no_rows()
-        # What nobody asked for is not told.
-        named = [Named(names[one.id], one.xywh_px, one.score) for one in tracked if one.id in names]
+        # Tracks that were not given are not reported.
+        named = [NamedBox(names[one.id], one.xywh_px, one.score) for one in tracked if one.id in names]
         yield number, image, named
 
 
-def _named(given: Rows, tracked: Sequence[Tracked]) -> dict[int, int]:
-    """The numbers given for tracks that were started on these boxes: the nearest each, by overlap."""
+def _named(given: Rows, tracked: Sequence[TrackedBox]) -> dict[int, int]:
+    """Returns the given number of each track that was started on these boxes, matched by overlap."""
     boxes = np.array([one.xywh_px for one in tracked], np.float32).reshape(-1, 4)
     overlap, names = box_iou(boxes, given.xywh_px), {}
     while overlap.size and overlap.max() > 0:
@@ -244,50 +266,58 @@ def _named(given: Rows, tracked: Sequence[Tracked]) -> dict[int, int]:
 
 def offline_evaluator(
     name: str,
-    make_tracker: Callable[[Params], Tracks],
-    held_out: Callable[[], Sequence[Film]],
+    make_tracker: MakeTracker,
+    held_out: Callable[[], Sequence[VideoSequence]],
     detector: str | None = None,
 ) -> HostEvaluator:
-    """Table 2.11: `NAME/online/...`, `NAME/b2f_track/...`, `b2f_id`, `b2f_id_tf` (all three) and `tf` alone."""
+    """Returns the evaluator of Table 2.11.
+
+    Results are `NAME/online/...`, `NAME/b2f_track/...`, `b2f_id`, `b2f_id_tf` (all three) and `tf` alone.
+    """
 
     def run(params: Params, after_part: Callable[[], None]) -> dict[str, float]:
-        tracker, films = make_tracker(params), held_out()
+        tracker, videos = make_tracker(params), held_out()
         ways: dict[str, list[Rows]] = {}
-        for film in films:
-            given = film.detections[detector] if detector else None
-            forward, looks = with_appearance(tracker, film, given)
+        for video in videos:
+            given = video.detections[detector] if detector else None
+            forward, appearances = with_appearance(tracker, video, given)
             after_part()
-            back = backwards(film)
-            given = None if given is None else offline.reversed_in_time(given, film.length)
-            backward, looks_back = with_appearance(tracker, back, given)
-            backward = offline.reversed_in_time(backward, film.length)
+            back = reverse(video)
+            given = None if given is None else offline.reverse_frames(given, video.length)
+            backward, appearances_backward = with_appearance(tracker, back, given)
+            backward = offline.reverse_frames(backward, video.length)
             after_part()
-            for way, rows_ in enhanced(forward, backward, looks, looks_back).items():
+            for way, rows_ in enhance(forward, backward, appearances, appearances_backward).items():
                 ways.setdefault(way, []).append(rows_)
         results: dict[str, float] = {}
         for way, found in ways.items():
-            results |= _scores(f"{name}/{way}/", films, found)
+            results |= _scores(f"{name}/{way}/", videos, found)
         return results
 
     return HostEvaluator(name, run)
 
 
-def enhanced(forward: Rows, backward: Rows, looks: offline.Vectors, looks_back: offline.Vectors) -> dict[str, Rows]:
-    """The rows of Table 2.11 from two passes and what their tracks look like."""
-    by_look = offline.confirm_by_appearance(forward, backward, looks, looks_back)
+def enhance(
+    forward: Rows, backward: Rows, appearances: offline.Vectors, appearances_backward: offline.Vectors
+) -> dict[str, Rows]:
+    """Returns the rows of Table 2.11, by name, from two passes and the appearances of their tracks."""
+    by_appearance = offline.confirm_by_appearance(forward, backward, appearances, appearances_backward)
     return {
         "online": forward,
         "b2f_track": offline.confirm_by_overlap(forward, backward),
-        "b2f_id": by_look,
-        "b2f_id_tf": offline.fill_gaps(by_look),
+        "b2f_id": by_appearance,
+        "b2f_id_tf": offline.fill_gaps(by_appearance),
         "tf": offline.fill_gaps(forward),
     }
 
 
-def with_appearance(tracker: Tracks, film: Film, detections: Rows | None) -> tuple[Rows, offline.Vectors]:
-    """All tracks of a sequence, and the mean appearance of each (trackers that have none: no vectors)."""
-    parts, sums = [], {}
-    for number, _, found in follow(tracker, film, detections):
+def with_appearance(
+    tracker: OnlineTracker, video: VideoSequence, detections: Rows | None
+) -> tuple[Rows, offline.Vectors]:
+    """Returns all tracks of a sequence, and the summed appearance of each; no vectors from trackers without them."""
+    parts: list[Rows] = []
+    sums: dict[int, Any] = {}
+    for number, _, found in follow(tracker, video, detections):
         parts.append(as_rows(number, found))
         for one in found:
             appearance: Any = getattr(one, "appearance", None)
@@ -297,12 +327,12 @@ def with_appearance(tracker: Tracks, film: Film, detections: Rows | None) -> tup
     return concatenate(parts), sums
 
 
-def backwards(film: Film) -> Film:
-    """The same sequence from its end to its beginning; its frames are held in memory while it is read."""
+def reverse(video: VideoSequence) -> VideoSequence:
+    """Returns the sequence from its end to its beginning; its frames are held in memory while it is read."""
 
-    def read(report: Report) -> Iterator[tuple[int, Picture | None]]:
-        kept = list(film.frames(report))
+    def read(report: Report) -> Iterator[tuple[int, Image | None]]:
+        kept = list(video.frames(report))
         for number, (_, image) in enumerate(reversed(kept), 1):
             yield number, image
 
-    return dataclasses.replace(film, read=read)
+    return dataclasses.replace(video, read=read)

@@ -11,34 +11,54 @@ import jax.numpy as jnp
 from ml_collections import ConfigDict
 
 from storyjax.core.config import from_config
+from storyjax.core.errors import StoryjaxError
 from storyjax.mqt.association import TrackerConfig
-from storyjax.mqt.config import ModelConfig, init_parameters, make_model, pretrained, tracker_config, trainable
-from storyjax.mqt.datasets import PICTURES, MqtData, Sources
+from storyjax.mqt.config import (
+    IMAGE_DATASETS,
+    UNSEEN,
+    ModelConfig,
+    MqtData,
+    init_parameters,
+    make_model,
+    pretrained,
+    tracker_config,
+    trainable,
+)
+from storyjax.mqt.datasets import Sources
 from storyjax.mqt.eval_detection import detection_evaluator, search_evaluator
 from storyjax.mqt.eval_queries import queries_evaluator
 from storyjax.mqt.eval_tracking import offline_evaluator, tracking_evaluator, user_initialised_evaluator
 from storyjax.mqt.losses import Losses
 from storyjax.mqt.model import Mqt
-from storyjax.mqt.sequences import Sequence, prepared_sequences
+from storyjax.mqt.predict import Tracker
+from storyjax.mqt.sequences import VideoSequence
 from storyjax.train.experiment import Batch, BatchSpec, Evaluator, Experiment, HostEvaluator, Params, Task
 
+# Fields of MqtConfig that an evaluation may change, since they need no other parameters; the rest are the tracker's.
+_QUERY_FIELDS = ("kinds", "detect", "aggregation", "box_kind", "appearance_kind")
+_NOTHING: Mapping[str, Any] = MappingProxyType({})
 
-def swept(model: Mqt, tracker: TrackerConfig, options: Mapping[str, Any]) -> tuple[Mqt, TrackerConfig]:
-    """The model and tracker with some fields set otherwise, such as need no other parameters."""
-    of_queries = {"kinds", "detect", "aggregation", "box_kind", "appearance_kind"}
-    queries = {name: options[name] for name in options if name in of_queries}
+
+def variant_of(model: Mqt, tracker: TrackerConfig, options: Mapping[str, Any]) -> tuple[Mqt, TrackerConfig]:
+    """Returns the model and the tracker's config with some fields replaced.
+
+    Raises:
+        StoryjaxError: an unknown field of the tracker, or a value that does not fit.
+    """
+    queries = {name: options[name] for name in options if name in _QUERY_FIELDS}
     if "kinds" in queries:
         queries["kinds"] = tuple(queries["kinds"])
-    rest = {name: options[name] for name in options if name not in of_queries}
+    rest = {name: options[name] for name in options if name not in _QUERY_FIELDS}
     return Mqt(dataclasses.replace(model.config, **queries), model.dtype), tracker_config(tracker, rest)
 
 
-def planned_batch(data: MqtData, examples: int) -> Batch:
-    """The shapes of a training batch."""
+def batch_shapes(data: MqtData, examples: int) -> Batch:
+    """Returns the shapes and types of the arrays of a training batch."""
+    rows: dict[str, tuple[tuple[int, ...], Any]]
     rows = {"boxes0": ((4,), jnp.float32), "present0": ((), bool), "kind": ((), jnp.int32)}
     images = ["images0"]
     if data.mode == "detection":
-        rows |= {"prior": ((4,), jnp.float32), "prior_mask": ((), bool)}
+        rows |= {"given_boxes": ((4,), jnp.float32), "given_mask": ((), bool)}
     else:
         rows |= {"boxes1": ((4,), jnp.float32), "present1": ((), bool)}
         images.append("images1")
@@ -48,79 +68,98 @@ def planned_batch(data: MqtData, examples: int) -> Batch:
     return shapes | {name: jax.ShapeDtypeStruct((examples, *data.size, 3), jnp.uint8) for name in images}
 
 
-def make_evaluators(
-    losses: Losses, sources: Sources, data: MqtData, section: ModelConfig
-) -> Iterator[Evaluator | HostEvaluator]:
-    """Of pictures the detections; of sequences what a tracker makes of them."""
-    # Here, because the tracker reads what this module makes.
-    from storyjax.mqt.predict import Tracker
+@dataclasses.dataclass(frozen=True)
+class Evaluations:
+    """The evaluators of a config: detection in images, tracking in sequences.
 
-    def make_tracker(params: Params, options: Mapping[str, Any] = MappingProxyType({})) -> Tracker:
-        model, tracker = swept(losses.model, section.tracker, options)
-        return Tracker(model, params, tuple(data.size), tracker)
+    Attributes:
+        losses: of the model that is evaluated.
+        sources: the data sets.
+        section: `config.model`.
+    """
 
-    if section.search:
-        films = functools.cache(lambda: prepared_sequences(sources.split(data.measure, "train")))  # type: ignore[arg-type]
-        yield confirm_search(data.measure, losses.model, tuple(data.size), section, films)
-        return
-    if data.measure in PICTURES:
-        if data.mode == "simulated":
-            yield queries_evaluator(losses.model, sources, data)
-        yield detection_evaluator(losses.model, sources, data)
-        return
-    if section.tracker.protocol == "user":
-        yield user_initialised_evaluator(data.measure, make_tracker, sources.sequences)
-        return
-    unseen = functools.partial(sources.sequences, unseen=True) if data.unseen else None
-    detector = None if section.tracker.protocol == "private" else data.detector
-    yield tracking_evaluator(data.measure, make_tracker, sources.sequences, unseen, detector)
-    for name, options in section.sweep.items():
-        swept(losses.model, section.tracker, options)  # a slip is told before training
-        given = None if options.get("protocol", section.tracker.protocol) == "private" else data.detector
-        other = functools.partial(make_tracker, options=options)
-        yield tracking_evaluator(f"{data.measure}_{name}", other, sources.sequences, None, given, baseline=False)
-    if section.offline:
-        yield offline_evaluator(f"{data.measure}_offline", make_tracker, sources.sequences, detector)
+    losses: Losses
+    sources: Sources
+    section: ModelConfig
 
+    def tracker(self, params: Params, options: Mapping[str, Any] = _NOTHING) -> Tracker:
+        """Returns the config's tracker, with some fields of it or of the queries replaced."""
+        model, config = variant_of(self.losses.model, self.section.tracker, options)
+        return Tracker(model, params, self.sources.data.size, config)
 
-def confirm_search(
-    name: str, model: Mqt, size: tuple[int, int], section: ModelConfig, films: Callable[[], list[Sequence]]
-) -> HostEvaluator:
-    """Every threshold of `section.search`, in the tracker's protocol."""
-    from storyjax.mqt.predict import Tracker
+    def all(self) -> Iterator[Evaluator | HostEvaluator]:
+        """Yields those of every data set in `data.eval_splits`.
 
-    user = section.tracker.protocol == "user"
+        Raises:
+            StoryjaxError: a field of `model.sweep` is unknown, or `data.eval_splits` makes no sense.
+        """
+        for dataset, (split, with_unseen) in self.sources.data.evaluated().items():
+            if dataset not in IMAGE_DATASETS:
+                yield from self._of_sequences(dataset, split, with_unseen)
+            elif self.section.search:
+                raise StoryjaxError(f"config.model.search needs sequences to track in, and {dataset} has none")
+            else:
+                yield from self._of_images(dataset, split)
 
-    def measured(threshold: float) -> HostEvaluator:
-        tracker = dataclasses.replace(section.tracker, confirm=threshold)
+    def _of_images(self, dataset: str, split: str) -> Iterator[Evaluator]:
+        if self.sources.data.mode == "simulated":
+            yield queries_evaluator(self.losses.model, self.sources, dataset, split)
+        yield detection_evaluator(self.losses.model, self.sources, dataset, split)
 
-        def make_tracker(params: Params) -> Tracker:
-            return Tracker(model, params, size, tracker)
+    def _of_sequences(self, dataset: str, split: str, with_unseen: bool) -> Iterator[HostEvaluator]:
+        section, data = self.section, self.sources.data
+        sequences = functools.partial(self.sources.sequences, dataset, split)
+        if section.search:
+            train = functools.cache(lambda: self.sources.sequences(dataset, data.train_split))
+            yield self.threshold_search(dataset, train)
+            return
+        if section.tracker.protocol == "user":
+            yield user_initialised_evaluator(dataset, self.tracker, sequences)
+            return
+        unseen = functools.partial(self.sources.sequences, dataset, UNSEEN) if with_unseen else None
+        detector = None if section.tracker.protocol == "private" else data.detector
+        yield tracking_evaluator(dataset, self.tracker, sequences, unseen, detector)
+        for name, options in section.sweep.items():
+            variant_of(self.losses.model, section.tracker, options)  # raises an error for a mistake before training
+            given = None if options.get("protocol", section.tracker.protocol) == "private" else data.detector
+            other = functools.partial(self.tracker, options=options)
+            yield tracking_evaluator(f"{dataset}_{name}", other, sequences, None, given, with_baseline=False)
+        if section.offline:
+            yield offline_evaluator(f"{dataset}_offline", self.tracker, sequences, detector)
 
-        if user:
-            return user_initialised_evaluator(name, make_tracker, films)
-        return tracking_evaluator(name, make_tracker, films, baseline=False)
+    def threshold_search(self, name: str, sequences: Callable[[], list[VideoSequence]]) -> HostEvaluator:
+        """Returns the evaluation of every threshold of `model.search`, in the tracker's protocol."""
+        user = self.section.tracker.protocol == "user"
 
-    measures = [(threshold, measured(threshold)) for threshold in section.search]
-    return search_evaluator(name, measures, "track_map" if user else "mota")
+        def evaluator(threshold: float) -> HostEvaluator:
+            make_tracker = functools.partial(self.tracker, options={"match_threshold": threshold})
+            if user:
+                return user_initialised_evaluator(name, make_tracker, sequences)
+            return tracking_evaluator(name, make_tracker, sequences, with_baseline=False)
+
+        evaluators = [(threshold, evaluator(threshold)) for threshold in self.section.search]
+        return search_evaluator(name, evaluators, "track_map" if user else "mota")
 
 
 def build(config: ConfigDict) -> Experiment:
-    """The experiment of the `configs/mqt_*.py`."""
+    """Returns the experiment of a config of `configs/mqt_*.py`.
+
+    Raises:
+        StoryjaxError: the config has an unknown key, or a value that makes no sense.
+    """
     data = from_config(MqtData, config.data, "config.data")
     model, section = make_model(config.model, config.precision)
     losses, sources = Losses(model, section.loss), Sources(data)
     loss = losses.detection if data.mode == "detection" else losses.tracking
-    batch_spec = BatchSpec(functools.partial(planned_batch, data))
-    evaluators = tuple(make_evaluators(losses, sources, data, section))
+    batch_spec = BatchSpec(functools.partial(batch_shapes, data))
     weights = section.weights
     return Experiment(
         name="mqt",
-        init=functools.partial(init_parameters, model, tuple(data.size)),
+        init=functools.partial(init_parameters, model, data.size),
         trainable=trainable(model),
         tasks=(Task(f"{data.dataset}_{data.mode}", sources.stream, loss, batch_spec=batch_spec),),
-        evaluators=evaluators,
+        evaluators=tuple(Evaluations(losses, sources, section).all()),
         pretrained=None if weights is None else functools.partial(pretrained, weights),
-        units="pictures" if data.mode == "detection" else "pairs",
+        units="images" if data.mode == "detection" else "pairs",
         steps_per_epoch=lambda: max(1, sources.steps_per_epoch(config.train.batch_size)),
     )

@@ -1,6 +1,6 @@
-"""What MQT learns from: boxes, presence and appearance, in detection and over two frames (thesis §2.3.2, §2.6.1).
+"""MQT's losses: boxes, objectness and appearance, for detection and over two frames (thesis §2.3.2, §2.6.1).
 
-Losses are sums over objects divided by the number of objects in the batch, in float32; padding has no part in them.
+A loss is a sum over objects divided by the number of objects in the batch, in float32; padding contributes nothing.
 """
 
 from dataclasses import dataclass
@@ -11,9 +11,9 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
-from storyjax.models.clip import unit_norm
+from storyjax.core.arrays import unit_norm
 from storyjax.mqt.aggregation import Outputs
-from storyjax.mqt.model import Found, Mqt, Seen, Tracks
+from storyjax.mqt.model import DecoderOutput, EncodedImage, Mqt, Tracks
 from storyjax.nn.boxes import giou, iou, pairwise_giou, pairwise_l1
 from storyjax.nn.hungarian import assign_batch, take
 from storyjax.train.experiment import Batch, Params
@@ -21,68 +21,54 @@ from storyjax.train.experiment import Batch, Params
 Scalars = dict[str, Float[Array, ""]]
 
 
+# Weights of the losses and costs of matching: for boxes DETR's, for appearance the thesis's (§2.6.1). The appearance
+# loss takes the place of the class loss; its weight is that of both its parts, contrast and objectness.
+L1_WEIGHT, GIOU_WEIGHT, APPEARANCE_WEIGHT, CLASS_WEIGHT = 5.0, 2.0, 2.0, 2.0
+L1_COST, GIOU_COST, APPEARANCE_COST = 5.0, 2.0, 1.0
+KIND_WEIGHT = 0.5  # of the losses of each kind of query before aggregation
+FOCAL_ALPHA, FOCAL_GAMMA = 0.25, 2.0
+# Of the cosines in the contrast. As printed it has no temperature and dot products, which nothing bounds.
+TEMPERATURE = 0.1
+LOST_SIMILARITY = 0.5  # a track whose appearance is less similar to its first one counts as lost
+NEW_FRACTION = 0.2  # of objects whose track is removed, so that they are new in the second frame
+# The fraction of tracks that start from the output of a det query rather than of a perturbed box, where the det query
+# detected the object with an IoU over START_IOU.
+FROM_DET_FRACTION, START_IOU = 0.5, 0.5
+JITTER = 0.1  # largest shift and change of size of the boxes that tracks start from, as a fraction of their size
+
+
 @dataclass(frozen=True)
 class LossConfig:
-    """Costs of matching and weights of losses; those of boxes are DETR's, those of appearance the thesis's (§2.6.1).
+    """The options of the losses.
 
     Attributes:
-      appearance: of the appearance loss, which takes the place of the class loss: of both its parts, contrast and
-        presence.
-      temperature: of the cosines in the contrast. (As printed it has none and dot products, which nothing bounds.)
-      include_positive: whether the positive is in the denominator too; as printed it is not.
-      negative_weight: of each negative in the denominator.
-      batch_negatives: whether the outputs of all first frames of the batch are an anchor's negatives, not of its own
-        alone. Few things stand in a frame, and where they stand tells these apart.
-      match_similarity: a known track counts as lost where its appearance is less like its own of the first step.
-      det_targets: whether det queries learn only what no track has, as §2.3.2 says, or all objects.
-      new_share: objects whose track is taken away, so that they are new in the second frame.
-      from_det: share of tracks that start from what a det query found rather than from a perturbed box, where it found
-        the object (IoU over `start_iou`).
-      jitter: of the boxes that tracks start from: uniform, as a share of width and height, of the centre and the size.
-      kinds: weight of the losses of each kind of query before aggregation.
-      layers: whether all layers of the decoder are trained on, as in DETR.
-      classes: weight of the class head's loss, where there is one.
+        include_positive: whether the positive is in the denominator of the contrast too; as printed it is not.
+        negative_weight: of each negative in the denominator.
+        batch_negatives: whether the negatives of an anchor are the outputs of all first frames of the batch instead of
+            its own. A frame has few objects, and their positions alone are enough to distinguish them.
+        det_targets: whether det queries learn only objects that no track has, as §2.3.2 says, or all objects.
     """
 
-    l1: float = 5.0
-    giou: float = 2.0
-    appearance: float = 2.0
-    cost_l1: float = 5.0
-    cost_giou: float = 2.0
-    cost_appearance: float = 1.0
-    temperature: float = 0.1
     include_positive: bool = True
     negative_weight: float = 0.1
     batch_negatives: bool = False
-    match_similarity: float = 0.5
     det_targets: Literal["lost_and_new", "all"] = "lost_and_new"
-    new_share: float = 0.2
-    from_det: float = 0.5
-    start_iou: float = 0.5
-    jitter: float = 0.1
-    kinds: float = 0.5
-    layers: bool = True
-    classes: float = 2.0
-    focal_alpha: float = 0.25
-    focal_gamma: float = 2.0
 
 
-def focal_loss(logits: Float[Array, "*b"], target: Bool[Array, "*b"], config: LossConfig) -> Float[Array, "*b"]:
-    """Sigmoid focal loss (Lin et al. 2017)."""
+def focal_loss(logits: Float[Array, "*b"], target: Bool[Array, "*b"]) -> Float[Array, "*b"]:
+    """Returns the sigmoid focal loss (Lin et al. 2017) of each logit."""
     logits = logits.astype(jnp.float32)
     positive = target.astype(jnp.float32)
     nll = jax.nn.softplus(logits) - logits * positive
     right = jnp.where(target, jax.nn.sigmoid(logits), jax.nn.sigmoid(-logits))
-    alpha = jnp.where(target, config.focal_alpha, 1.0 - config.focal_alpha)
-    return alpha * (1.0 - right) ** config.focal_gamma * nll
+    alpha = jnp.where(target, FOCAL_ALPHA, 1.0 - FOCAL_ALPHA)
+    return alpha * (1.0 - right) ** FOCAL_GAMMA * nll
 
 
-def box_loss(
-    found: Float[Array, "*b 4"], truth: Float[Array, "*b 4"], mask: Bool[Array, "*b"], config: LossConfig
-) -> Float[Array, ""]:
-    """Summed over the boxes of `mask`."""
+def box_loss(found: Float[Array, "*b 4"], truth: Float[Array, "*b 4"], mask: Bool[Array, "*b"]) -> Float[Array, ""]:
+    """Returns the loss of boxes (cx, cy, w, h) summed over those of `mask`."""
     l1 = jnp.abs(found - truth).sum(axis=-1)
-    each = config.l1 * l1 + config.giou * (1.0 - giou(found, truth))
+    each = L1_WEIGHT * l1 + GIOU_WEIGHT * (1.0 - giou(found, truth))
     return jnp.where(mask, each, 0.0).sum()
 
 
@@ -94,19 +80,22 @@ def contrast(
     other_mask: Bool[Array, "b q"],
     config: LossConfig,
 ) -> tuple[Float[Array, ""], Float[Array, ""]]:
-    """The appearance loss, of outputs of one frame against all outputs of the frame before.
+    """Returns the appearance loss of outputs of one frame against all outputs of the frame before.
 
-    -log(exp(s⁺) / (exp(s⁺) + w Σ exp(s⁻))) with cosines s over the temperature. An anchor's positives are the outputs
-    for its object (their mean loss, if there are several), its negatives all others.
+    -log(exp(s⁺) / (exp(s⁺) + w Σ exp(s⁻))) with cosines s over the temperature. The positives of an anchor are the
+    outputs of its object (their mean loss, if there are several), its negatives all other outputs.
 
     Args:
-      anchor_object, other_object: which object an output is of; -1 for none. An anchor without one, or whose object has
-        no output in the other frame, is left out.
+        anchors, others: appearances of the two frames.
+        anchor_object, other_object: the index of each output's object; -1 for none. An anchor without an object, or
+            whose object has no output in the other frame, is left out.
+        other_mask: which outputs of the frame before are no padding.
+        config: the options.
 
     Returns:
-      The sum over anchors, and how many there are.
+        The sum over anchors, and their number.
     """
-    cosine = jnp.einsum("bme,bqe->bmq", unit_norm(anchors), unit_norm(others)) / config.temperature
+    cosine = jnp.einsum("bme,bqe->bmq", unit_norm(anchors), unit_norm(others)) / TEMPERATURE
     same = anchor_object[:, :, None] == other_object[:, None, :]
     positive = same & (anchor_object >= 0)[:, :, None] & other_mask[:, None, :]
     negative = ~same & other_mask[:, None, :]
@@ -114,7 +103,7 @@ def contrast(
     against = jnp.where(negative, cosine + jnp.log(config.negative_weight), lowest)
     against = jax.nn.logsumexp(against, axis=-1)[:, :, None]
     bound = jnp.logaddexp(cosine, against) if config.include_positive else jnp.broadcast_to(against, cosine.shape)
-    # Where there is no negative at all, nothing is to be told apart.
+    # Without any negative there is nothing to contrast with.
     each = jnp.where(positive & negative.any(axis=-1, keepdims=True), bound - cosine, 0.0)
     count = positive.sum(axis=-1)
     per_anchor = each.sum(axis=-1) / jnp.maximum(count, 1)
@@ -128,8 +117,7 @@ def as_one_frame(
     other_object: Int[Array, "b q"],
     other_mask: Bool[Array, "b q"],
 ) -> tuple[Array, Array, Array, Array, Array]:
-    """The arguments of `contrast` with all outputs of a batch, (1, b · m, ...) and (1, b · q, ...), in one frame, where
-    objects of different frames have different numbers."""
+    """Returns the arguments of `contrast` with all outputs of the batch in one frame; its objects get other indices."""
     first = other_object.shape[1] * jnp.arange(len(anchors), dtype=jnp.int32)[:, None]
     numbers = [jnp.where(row >= 0, row + first, -1) for row in (anchor_object, other_object)]
     arrays = (anchors, numbers[0], others, numbers[1], other_mask)
@@ -138,83 +126,105 @@ def as_one_frame(
 
 def match(
     det: Outputs,
-    presence: Float[Array, "k b q"],
+    objectness: Float[Array, "k b q"],
     truth: Float[Array, "b n 4"],
     mask: Bool[Array, "b n"],
-    config: LossConfig,
 ) -> Int[Array, "k b n"]:
-    """The det query that each object is given at each layer, or -1; presence costs what a class costs in DETR."""
+    """Returns the det query matched to each object at each layer, or -1.
+
+    Objectness takes the part of the class in DETR's cost.
+
+    Args:
+        det: outputs (k, b, q, ...).
+        objectness: their logits.
+        truth, mask: the objects' boxes, and which are no padding.
+    """
     layers = det.box_logits.shape[0]
     truth = jnp.broadcast_to(truth[None], (layers, *truth.shape))
     boxes = det.boxes
-    cost = config.cost_l1 * pairwise_l1(truth, boxes) - config.cost_giou * pairwise_giou(truth, boxes)
-    cost = cost - config.cost_appearance * jax.nn.sigmoid(presence)[..., None, :]
-    there = jnp.ones(boxes.shape[:-1], bool)
-    return assign_batch(cost, jnp.broadcast_to(mask[None], (layers, *mask.shape)), there)
+    cost = L1_COST * pairwise_l1(truth, boxes) - GIOU_COST * pairwise_giou(truth, boxes)
+    cost = cost - APPEARANCE_COST * jax.nn.sigmoid(objectness)[..., None, :]
+    query_mask = jnp.ones(boxes.shape[:-1], bool)
+    return assign_batch(cost, jnp.broadcast_to(mask[None], (layers, *mask.shape)), query_mask)
 
 
 def matched_queries(assignment: Int[Array, "b n"], queries: int) -> Int[Array, "b q"]:
-    """The object that each query is given, or -1: the other way round."""
+    """Returns the object matched to each of `queries` queries, or -1: the inverse of an assignment."""
     objects = jnp.arange(assignment.shape[1], dtype=jnp.int32)
 
     def invert(row: Int[Array, "n"]) -> Int[Array, "q"]:
-        # Targets without a query write beside the array, where it is dropped.
-        place = jnp.where(row >= 0, row, queries)
-        return jnp.full(queries, -1, jnp.int32).at[place].set(objects, mode="drop")
+        # Objects without a query write past the end, where it is dropped.
+        index = jnp.where(row >= 0, row, queries)
+        return jnp.full(queries, -1, jnp.int32).at[index].set(objects, mode="drop")
 
     return jax.vmap(invert)(assignment)
 
 
 class Losses:
-    """The losses of a model; `detection` and `tracking` are those of tasks."""
+    """The losses of a model; `detection` and `tracking` are loss functions of tasks (storyjax.train.experiment.LossFn).
+
+    Attributes:
+        model: the network.
+        config: the options.
+    """
 
     def __init__(self, model: Mqt, config: LossConfig):
         self.model, self.config = model, config
 
     def detection(self, params: Params, batch: Batch, key: jax.Array) -> tuple[Float[Array, ""], Scalars]:
-        """Stage one: one frame, det queries, and pos queries of perturbed true boxes (§2.6.1)."""
-        seen = self._encode(params, batch["images0"], key)
-        found = self._decode(params, seen, batch["prior"], batch["prior_mask"], None, key)
+        """Returns the loss of the first stage, and scalars to log (§2.6.1).
+
+        It is that of one frame: det queries, and pos queries of perturbed true boxes.
+
+        The batch has images0, boxes0, present0, kind, given_boxes and given_mask (data.DetectionLoader).
+        """
+        encoded = self._encode(params, batch["images0"], key)
+        found = self._decode(params, encoded, batch["given_boxes"], batch["given_mask"], None, key)
         count = jnp.maximum(batch["present0"].sum(), 1).astype(jnp.float32)
-        given = batch["prior_mask"] & batch["present0"]
-        det, scalars, assignment = self._det(params, found, batch["boxes0"], batch["present0"], batch["kind"])
-        prior = self._known(params, found.prior, batch["boxes0"], given, given, batch["kind"])
+        given = batch["given_mask"] & batch["present0"]
+        det, scalars, assignment = self._det_loss(params, found, batch["boxes0"], batch["present0"], batch["kind"])
+        given_loss = self._given_loss(params, found.given, batch["boxes0"], given, given, batch["kind"])
         last = assignment[-1]
         overlap = iou(take(found.det.boxes[-1], last), batch["boxes0"])
         scalars = {name: value / count for name, value in scalars.items()}
         scalars["det_iou"] = jnp.where(last >= 0, overlap, 0.0).sum() / count
-        scalars["pos_iou"] = _mean(iou(found.prior.boxes[-1], batch["boxes0"]), given)
-        return (det + prior) / count, scalars
+        scalars["pos_iou"] = _mean(iou(found.given.boxes[-1], batch["boxes0"]), given)
+        return (det + given_loss) / count, scalars
 
     def tracking(self, params: Params, batch: Batch, key: jax.Array) -> tuple[Float[Array, ""], Scalars]:
-        """Two frames: tracks start in the first and go on in the second (§2.3.2, Fig. 2.2)."""
+        """Returns the loss of two frames, and scalars to log (§2.3.2, Fig. 2.2).
+
+        Tracks start in the first frame and continue in the second.
+
+        The batch has images0, images1, boxes0, boxes1, present0, present1 and kind (data.PairLoader).
+        """
         cfg = self.config
         truth0, truth1, present0, present1 = (batch[name] for name in ("boxes0", "boxes1", "present0", "present1"))
         both = self._encode(params, jnp.concatenate([batch["images0"], batch["images1"]]), key)
-        seen0, seen1 = _halves(both)
-        prior = perturb(truth0, jax.random.fold_in(key, 1), cfg.jitter)
-        first = self._decode(params, seen0, prior, present0, None, key)
-        det0, scalars0, assignment0 = self._det(params, first, truth0, present0, batch["kind"])
-        prior0 = self._known(params, first.prior, truth0, present0, present0, batch["kind"])
+        encoded0, encoded1 = _split_batch(both)
+        perturbed = perturb(truth0, jax.random.fold_in(key, 1), JITTER)
+        first = self._decode(params, encoded0, perturbed, present0, None, key)
+        det0, scalars0, assignment0 = self._det_loss(params, first, truth0, present0, batch["kind"])
+        given0 = self._given_loss(params, first.given, truth0, present0, present0, batch["kind"])
 
-        start, tracks = self._start(first, assignment0[-1], truth0, present0, jax.random.fold_in(key, 2))
-        second = self._decode(params, seen1, None, None, tracks, jax.random.fold_in(key, 3))
+        start, tracks = self._start_tracks(first, assignment0[-1], truth0, present0, jax.random.fold_in(key, 2))
+        second = self._decode(params, encoded1, None, None, tracks, jax.random.fold_in(key, 3))
         known = tracks.mask & present1
-        likeness = jnp.einsum("bme,bme->bm", unit_norm(second.tracks.appearance), unit_norm(start))
-        kept = known & (likeness > cfg.match_similarity) if self.model.config.kinds else jnp.zeros_like(known)
-        looked_for = present1 if cfg.det_targets == "all" else present1 & ~kept
-        det1, scalars1, assignment1 = self._det(params, second, truth1, looked_for, batch["kind"])
-        semantic = self._semantic(params, second, truth1, kept, known, tracks.mask, batch["kind"])
-        contrasted, anchors = self._contrast(first, assignment0[-1], present0, second, assignment1[-1], known)
+        similarity = jnp.einsum("bme,bme->bm", unit_norm(second.tracks.appearance), unit_norm(start))
+        kept = known & (similarity > LOST_SIMILARITY) if self.model.config.kinds else jnp.zeros_like(known)
+        det_mask = present1 if cfg.det_targets == "all" else present1 & ~kept
+        det1, scalars1, assignment1 = self._det_loss(params, second, truth1, det_mask, batch["kind"])
+        tracked = self._track_loss(params, second, truth1, kept, known, tracks.mask, batch["kind"])
+        contrasted, anchors = self._contrast_loss(first, assignment0[-1], present0, second, assignment1[-1], known)
 
         count0, count1 = (jnp.maximum(mask.sum(), 1).astype(jnp.float32) for mask in (present0, present1))
         contrasted = contrasted / jnp.maximum(anchors, 1.0)
-        loss = (det0 + prior0) / count0 + (det1 + semantic) / count1 + cfg.appearance * contrasted
+        loss = (det0 + given0) / count0 + (det1 + tracked) / count1 + APPEARANCE_WEIGHT * contrasted
         scalars = {name: scalars0[name] / count0 + scalars1[name] / count1 for name in scalars0}
         scalars |= {
             "contrast": contrasted,
             "kept": _mean(kept, known),
-            "likeness": _mean(likeness, known),
+            "likeness": _mean(similarity, known),
             "track_iou": _mean(iou(second.tracks.boxes, truth1), known),
             "det_iou": _mean(iou(take(second.det.boxes[-1], assignment1[-1]), truth1), assignment1[-1] >= 0),
         }
@@ -225,111 +235,133 @@ class Losses:
         rngs = {} if deterministic else {"dropout": key}
         return self.model.apply({"params": params}, *inputs, deterministic=deterministic, method=method, rngs=rngs)
 
-    def _encode(self, params: Params, images: Array, key: jax.Array) -> Seen:
+    def _encode(self, params: Params, images: Array, key: jax.Array) -> EncodedImage:
         return self._apply(params, Mqt.encode, images, key=jax.random.fold_in(key, 4))
 
     def _decode(
-        self, params: Params, seen: Seen, prior: Array | None, mask: Array | None, tracks: Tracks | None, key: jax.Array
-    ) -> Found:
-        return self._apply(params, Mqt.decode, seen, prior, mask, tracks, key=jax.random.fold_in(key, 5))
+        self,
+        params: Params,
+        encoded: EncodedImage,
+        boxes: Array | None,
+        mask: Array | None,
+        tracks: Tracks | None,
+        key: jax.Array,
+    ) -> DecoderOutput:
+        return self._apply(params, Mqt.decode, encoded, boxes, mask, tracks, key=jax.random.fold_in(key, 5))
 
-    def _presence(self, params: Params, appearance: Float[Array, "*b e"]) -> Float[Array, "*b"]:
-        return self.model.apply({"params": params}, appearance, method=Mqt.presence)
+    def _objectness(self, params: Params, appearance: Float[Array, "*b e"]) -> Float[Array, "*b"]:
+        logits: Any = self.model.apply({"params": params}, appearance, method=Mqt.objectness)
+        return logits
 
-    def _classes(
+    def _class_loss(
         self, params: Params, state: Float[Array, "*b d"], kind: Int[Array, "*b"], mask: Bool[Array, "*b"]
     ) -> Float[Array, ""]:
-        """Focal loss of the class head over the outputs of `mask`; a `kind` of -1 is of no class."""
+        """Returns the class head's focal loss summed over the outputs of `mask`; a `kind` of -1 is no class."""
         if not self.model.config.detr.classes:
             return jnp.zeros(())
-        logits = self.model.apply({"params": params}, state, method=Mqt.class_logits)
+        logits: Any = self.model.apply({"params": params}, state, method=Mqt.class_logits)
         target = kind[..., None] == jnp.arange(logits.shape[-1]).reshape(*(1,) * kind.ndim, -1)
-        loss = focal_loss(logits, target, self.config).sum(axis=-1)
-        return self.config.classes * jnp.where(mask, loss, 0.0).sum()
+        loss = focal_loss(logits, target).sum(axis=-1)
+        return CLASS_WEIGHT * jnp.where(mask, loss, 0.0).sum()
 
-    def _layers(self, outputs: Outputs) -> Outputs:
-        return outputs if self.config.layers else Outputs(*(array[-1:] for array in outputs))
-
-    def _det(
-        self, params: Params, found: Found, truth: Array, mask: Array, kind: Array
+    def _det_loss(
+        self, params: Params, found: DecoderOutput, truth: Array, mask: Array, kind: Array
     ) -> tuple[Float[Array, ""], Scalars, Int[Array, "k b n"]]:
-        """Loss of the det queries, summed; and the assignment of every layer that is trained on."""
-        cfg, det = self.config, self._layers(found.det)
-        presence = self._presence(params, det.appearance)
-        assignment = match(det, presence, truth, mask, cfg)
-        layers, _, queries = presence.shape
+        """Returns the loss of the det queries, summed, its parts, and the assignment of every layer."""
+        det = found.det
+        objectness = self._objectness(params, det.appearance)
+        assignment = match(det, objectness, truth, mask)
+        layers, _, queries = objectness.shape
         boxes = jnp.stack([take(det.boxes[i], assignment[i]) for i in range(layers)])
-        of_boxes = box_loss(boxes, _each_layer(truth, layers), assignment >= 0, cfg)
+        box = box_loss(boxes, _each_layer(truth, layers), assignment >= 0)
         matched = jnp.stack([matched_queries(assignment[i], queries) for i in range(layers)])
-        of_presence = cfg.appearance * focal_loss(presence, matched >= 0, cfg).sum()
+        appearance = APPEARANCE_WEIGHT * focal_loss(objectness, matched >= 0).sum()
         kinds = jnp.stack([jnp.take_along_axis(kind, jnp.maximum(row, 0), axis=1) for row in matched])
-        of_classes = self._classes(params, det.state, jnp.where(matched >= 0, kinds, -1), jnp.ones_like(matched, bool))
-        scalars = {"det_boxes": of_boxes, "det_presence": of_presence}
-        return of_boxes + of_presence + of_classes, scalars, assignment
+        classes = self._class_loss(params, det.state, jnp.where(matched >= 0, kinds, -1), jnp.ones_like(matched, bool))
+        scalars = {"det_boxes": box, "det_presence": appearance}
+        return box + appearance + classes, scalars, assignment
 
-    def _known(
-        self, params: Params, outputs: Outputs, truth: Array, mask: Array, asked: Array, kind: Array
+    def _given_loss(
+        self, params: Params, outputs: Outputs, truth: Array, mask: Array, queries: Array, kind: Array
     ) -> Float[Array, ""]:
-        """Loss, summed, of outputs (k, b, n, ...) of which row i belongs to object i.
+        """Returns the loss, summed, of outputs (k, b, n, ...) whose row i belongs to object i.
 
         Args:
-          mask: objects whose box is to be found.
-          asked: rows that are queries at all: they are to say whether their object is there.
+            params: of the model.
+            outputs: of all layers.
+            truth, kind: the objects' boxes and classes.
+            mask: objects that are there, whose boxes are learnt.
+            queries: rows that are queries at all, whose objectness is learnt.
         """
-        outputs = self._layers(outputs)
         layers = outputs.box_logits.shape[0]
-        mask, asked = _each_layer(mask, layers), _each_layer(asked, layers)
-        boxes = box_loss(outputs.boxes, _each_layer(truth, layers), mask, self.config)
-        presence = focal_loss(self._presence(params, outputs.appearance), mask, self.config)
-        classes = self._classes(params, outputs.state, _each_layer(kind, layers), mask)
-        return boxes + self.config.appearance * jnp.where(asked, presence, 0.0).sum() + classes
+        mask, queries = _each_layer(mask, layers), _each_layer(queries, layers)
+        boxes = box_loss(outputs.boxes, _each_layer(truth, layers), mask)
+        objectness = focal_loss(self._objectness(params, outputs.appearance), mask)
+        classes = self._class_loss(params, outputs.state, _each_layer(kind, layers), mask)
+        return boxes + APPEARANCE_WEIGHT * jnp.where(queries, objectness, 0.0).sum() + classes
 
-    def _start(
-        self, first: Found, assignment: Array, truth: Array, present: Array, key: jax.Array
+    def _start_tracks(
+        self, first: DecoderOutput, assignment: Array, truth: Array, present: Array, key: jax.Array
     ) -> tuple[Float[Array, "b n e"], Tracks]:
-        """(appearances, tracks) of the first frame's objects: of what a det query found, or of a pos query."""
-        cfg = self.config
+        """Returns (appearances, tracks) of the first frame's objects, from the output of a det query or a pos query."""
         det = Outputs(*(take(array[-1], assignment) for array in first.det))
-        prior = Outputs(*(array[-1] for array in first.prior))
+        given = Outputs(*(array[-1] for array in first.given))
         coins = jax.random.uniform(key, (2, *present.shape))
-        found = (assignment >= 0) & (iou(det.boxes, truth) > cfg.start_iou)
-        use_det = (found & (coins[0] < cfg.from_det))[..., None]
-        state, logits, appearance = (jnp.where(use_det, a, b) for a, b in zip(det, prior, strict=True))
+        detected = (assignment >= 0) & (iou(det.boxes, truth) > START_IOU)
+        use_det = (detected & (coins[0] < FROM_DET_FRACTION))[..., None]
+        state, logits, appearance = (jnp.where(use_det, a, b) for a, b in zip(det, given, strict=True))
         boxes = lax.stop_gradient(jax.nn.sigmoid(logits))
-        tracks = Tracks(boxes, appearance, state, present & (coins[1] >= cfg.new_share))
+        tracks = Tracks(boxes, appearance, state, present & (coins[1] >= NEW_FRACTION))
         return appearance, tracks
 
-    def _semantic(
-        self, params: Params, found: Found, truth: Array, kept: Array, known: Array, tracked: Array, kind: Array
+    def _track_loss(
+        self, params: Params, found: DecoderOutput, truth: Array, kept: Array, known: Array, tracked: Array, kind: Array
     ) -> Float[Array, ""]:
-        """Loss, summed, of the tracks' outputs, aggregated and by kind: boxes of those kept, presence of all."""
+        """Returns the loss, summed, of the tracks' outputs, aggregated and by kind.
+
+        Args:
+            params: of the model.
+            found: the second frame's outputs.
+            truth, kind: the objects' boxes and classes.
+            kept: tracks whose boxes are learnt: those that are known and did not count as lost.
+            known: tracks whose object is in the frame.
+            tracked: rows that are tracks, whose objectness is learnt.
+        """
         if not self.model.config.kinds:
             return jnp.zeros(())
         aggregated = Outputs(*(array[None] for array in found.tracks))
-        total = self._tracked(params, aggregated, truth, kept, known, tracked, kind)
+        total = self._kind_loss(params, aggregated, truth, kept, known, tracked, kind)
         for i in range(len(self.model.config.kinds)):
-            own = self._layers(Outputs(*(array[..., i, :] for array in found.kinds)))
-            total += self.config.kinds * self._tracked(params, own, truth, kept, known, tracked, kind)
+            own = Outputs(*(array[..., i, :] for array in found.kinds))
+            total += KIND_WEIGHT * self._kind_loss(params, own, truth, kept, known, tracked, kind)
         return total
 
-    def _tracked(
+    def _kind_loss(
         self, params: Params, outputs: Outputs, truth: Array, kept: Array, known: Array, tracked: Array, kind: Array
     ) -> Float[Array, ""]:
         layers = outputs.box_logits.shape[0]
-        boxes = box_loss(outputs.boxes, _each_layer(truth, layers), _each_layer(kept, layers), self.config)
-        presence = focal_loss(self._presence(params, outputs.appearance), _each_layer(known, layers), self.config)
-        presence = jnp.where(_each_layer(tracked, layers), presence, 0.0).sum()
-        classes = self._classes(params, outputs.state, _each_layer(kind, layers), _each_layer(kept, layers))
-        return boxes + self.config.appearance * presence + classes
+        boxes = box_loss(outputs.boxes, _each_layer(truth, layers), _each_layer(kept, layers))
+        objectness = focal_loss(self._objectness(params, outputs.appearance), _each_layer(known, layers))
+        objectness = jnp.where(_each_layer(tracked, layers), objectness, 0.0).sum()
+        classes = self._class_loss(params, outputs.state, _each_layer(kind, layers), _each_layer(kept, layers))
+        return boxes + APPEARANCE_WEIGHT * objectness + classes
 
-    def _contrast(
-        self, first: Found, assignment0: Array, present0: Array, second: Found, assignment1: Array, known: Array
+    def _contrast_loss(
+        self,
+        first: DecoderOutput,
+        assignment0: Array,
+        present0: Array,
+        second: DecoderOutput,
+        assignment1: Array,
+        known: Array,
     ) -> tuple[Float[Array, ""], Float[Array, ""]]:
-        """The appearance loss of the second frame's outputs (aggregated, by kind, and of det queries, by which lost
-        tracks are found again) against the first frame's."""
-        det0, prior0 = first.det.appearance[-1], first.prior.appearance[-1]
+        """Returns the summed appearance loss of the second frame's outputs against the first's, and how many they are.
+
+        Anchors are the aggregated outputs, those of each kind, and those of det queries, which recover lost tracks.
+        """
+        det0, given0 = first.det.appearance[-1], first.given.appearance[-1]
         number = jnp.broadcast_to(jnp.arange(known.shape[1], dtype=jnp.int32)[None], known.shape)
-        others = jnp.concatenate([det0, prior0], axis=1)
+        others = jnp.concatenate([det0, given0], axis=1)
         of0 = matched_queries(assignment0, det0.shape[1])
         other_object = jnp.concatenate([of0, jnp.where(present0, number, -1)], axis=1)
         other_mask = jnp.concatenate([jnp.ones_like(of0, bool), present0], axis=1)
@@ -347,7 +379,7 @@ class Losses:
 
 
 def perturb(boxes: Float[Array, "b n 4"], key: jax.Array, amount: float) -> Float[Array, "b n 4"]:
-    """Boxes moved and scaled by uniform shares of their size."""
+    """Returns boxes (cx, cy, w, h) shifted and scaled by uniformly drawn fractions of their size, at most `amount`."""
     noise = jax.random.uniform(key, boxes.shape, minval=-amount, maxval=amount)
     size = boxes[..., 2:]
     return jnp.concatenate([boxes[..., :2] + noise[..., :2] * size, size * (1 + noise[..., 2:])], axis=-1)
@@ -357,10 +389,10 @@ def _each_layer(array: Array, layers: int) -> Array:
     return jnp.broadcast_to(array[None], (layers, *array.shape))
 
 
-def _halves(seen: Seen) -> tuple[Seen, Seen]:
-    """Of two images encoded one after the other in one batch."""
-    half = seen.memory.shape[0] // 2
-    return jax.tree.map(lambda array: array[:half], seen), jax.tree.map(lambda array: array[half:], seen)
+def _split_batch(encoded: EncodedImage) -> tuple[EncodedImage, EncodedImage]:
+    """Returns the two halves of a batch in which first and second images are concatenated."""
+    half = encoded.memory.shape[0] // 2
+    return jax.tree.map(lambda array: array[:half], encoded), jax.tree.map(lambda array: array[half:], encoded)
 
 
 def _mean(values: Array, mask: Bool[Array, "b n"]) -> Float[Array, ""]:

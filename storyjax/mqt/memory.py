@@ -1,7 +1,7 @@
-"""What a tracker keeps of a track, and how alike something is to it (thesis §2.3.3 "Memory", Table 2.6).
+"""The memory of a track, and the similarity of an output to it (thesis §2.3.3 "Memory", Table 2.6).
 
-Plain NumPy: there are a dozen tracks, and nothing here is worth a compiler. What is kept is bounded: `first` + `last`
-appearances and at most so many hypotheses, however long a track lives.
+Plain NumPy: with a dozen tracks nothing here is worth compiling. Memory is bounded, however long a track lives: `first`
++ `last` appearances and a limited number of hypotheses.
 """
 
 import collections
@@ -11,54 +11,51 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Float, Float32
 
+from storyjax.core.arrays import unit_norm
+
 Distance = Literal["min", "avg"]
-
-
-def unit(vectors: Float[np.ndarray, "*m e"]) -> Float[np.ndarray, "*m e"]:
-    """Vectors of unit length; zeros stay zeros."""
-    return vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-12)
 
 
 class Memory:
     """Appearances of the first and the last frames in which a track was active.
 
     Args:
-        first, last: how many of each; F+L5 of Table 2.6a is 1 and 5.
-        distance: to the nearest of them, or to their average.
+        first, last: the number of each; F+L5 of Table 2.6a is 1 and 5.
+        distance: to the nearest of them ("min"), or to their average ("avg").
     """
 
     def __init__(self, first: int, last: int, distance: Distance):
-        self._room, self.distance = first, distance
+        self._capacity, self.distance = first, distance
         self._first: list[np.ndarray] = []
         self._last: collections.deque[np.ndarray] = collections.deque(maxlen=last)
 
     def add(self, appearance: Float[np.ndarray, "e"]) -> None:
-        """Remembers an appearance; beyond its room the oldest but the first are forgotten."""
-        if len(self._first) < self._room:
-            self._first.append(unit(appearance))
+        """Adds an appearance; beyond the capacity the oldest ones are dropped, except for the first."""
+        if len(self._first) < self._capacity:
+            self._first.append(unit_norm(appearance))
         elif self._last.maxlen:
-            self._last.append(unit(appearance))
+            self._last.append(unit_norm(appearance))
 
     def __len__(self) -> int:
         return len(self._first) + len(self._last)
 
     def similarity(self, appearances: Float[np.ndarray, "m e"]) -> Float[np.ndarray, "m"]:
-        """Cosines of each with what is remembered: the largest, or that of the average."""
+        """Returns each one's cosine similarity to the memory: the largest, or that to the average."""
         kept = np.stack([*self._first, *self._last])
         if self.distance == "avg":
-            kept = unit(kept.mean(axis=0, keepdims=True))
-        return (unit(appearances) @ kept.T).max(axis=1)
+            kept = unit_norm(kept.mean(axis=0, keepdims=True))
+        return (unit_norm(appearances) @ kept.T).max(axis=1)
 
 
 @dataclass
 class Hypothesis:
-    """Where a track may be.
+    """A place where a track may be.
 
     Attributes:
         box: (cx, cy, w, h) normalised.
-        appearance, state: what its next queries are made of.
-        length: frames in a row that it has been followed.
-        similarity: to the memory of its track, when last seen.
+        appearance, state: the content of its next queries.
+        length: consecutive frames that it has been followed.
+        similarity: to the memory of its track, when last observed.
     """
 
     box: Float32[np.ndarray, "4"]
@@ -70,13 +67,15 @@ class Hypothesis:
 
 @dataclass
 class Track:
-    """One object.
+    """The track of one object.
 
     Attributes:
         id: from 1.
+        memory: of its appearances.
         hypotheses: the best first; at least one.
+        score: the objectness of its output in the last frame in which it was active.
         hits: frames in which it was active.
-        missed: frames since it was.
+        missed: frames since the last of those.
         active: whether it is in the current frame.
     """
 
@@ -90,30 +89,38 @@ class Track:
 
     @property
     def best(self) -> Hypothesis:
+        """The first hypothesis."""
         return self.hypotheses[0]
 
 
 @dataclass(frozen=True)
 class Candidates:
-    """Outputs of the decoder that may be objects: normalised boxes, appearances, states, probabilities of presence."""
+    """Outputs of the decoder that may be objects.
+
+    Attributes:
+        boxes: (cx, cy, w, h) normalised.
+        appearances, states: see model.DecoderOutput.
+        objectness: probabilities.
+    """
 
     boxes: Float32[np.ndarray, "m 4"]
     appearances: Float32[np.ndarray, "m e"]
     states: Float32[np.ndarray, "m d"]
-    presence: Float32[np.ndarray, "m"]
+    objectness: Float32[np.ndarray, "m"]
 
     def __len__(self) -> int:
         return len(self.boxes)
 
     def __getitem__(self, chosen: np.ndarray) -> "Candidates":
-        return Candidates(self.boxes[chosen], self.appearances[chosen], self.states[chosen], self.presence[chosen])
+        return Candidates(self.boxes[chosen], self.appearances[chosen], self.states[chosen], self.objectness[chosen])
 
     def hypothesis(self, index: int, length: int, similarity: float) -> Hypothesis:
+        """Returns a hypothesis at the candidate of this index; `length` and `similarity` are as in Hypothesis."""
         return Hypothesis(self.boxes[index], self.appearances[index], self.states[index], length, similarity)
 
 
-def overlaps(a: Float[np.ndarray, "n 4"], b: Float[np.ndarray, "m 4"]) -> Float[np.ndarray, "n m"]:
-    """IoU of each of n boxes (cx, cy, w, h) with each of m; of boxes without area nought."""
+def pairwise_iou(a: Float[np.ndarray, "n 4"], b: Float[np.ndarray, "m 4"]) -> Float[np.ndarray, "n m"]:
+    """Returns the IoU of each of n boxes (cx, cy, w, h) with each of m; 0 for boxes without area."""
     low = np.maximum((a[:, :2] - a[:, 2:] / 2)[:, None], (b[:, :2] - b[:, 2:] / 2)[None])
     high = np.minimum((a[:, :2] + a[:, 2:] / 2)[:, None], (b[:, :2] + b[:, 2:] / 2)[None])
     inner = np.maximum(high - low, 0).prod(axis=2)
@@ -121,11 +128,12 @@ def overlaps(a: Float[np.ndarray, "n 4"], b: Float[np.ndarray, "m 4"]) -> Float[
     return inner / np.maximum(union, 1e-12)
 
 
-def suppressed(candidates: Candidates, threshold: float) -> Candidates:
-    """Without those that overlap a more probable one by more than the threshold; the most probable first."""
-    order = np.argsort(-candidates.presence, kind="stable")
-    overlap, kept = overlaps(candidates.boxes, candidates.boxes), []
+def nms(candidates: Candidates, threshold: float) -> Candidates:
+    """Returns the candidates after non-maximum suppression at an IoU of `threshold`, by falling objectness."""
+    order = np.argsort(-candidates.objectness, kind="stable")
+    iou = pairwise_iou(candidates.boxes, candidates.boxes)
+    kept: list[int] = []
     for index in order:
-        if not kept or overlap[index, kept].max() <= threshold:
-            kept.append(index)
+        if not kept or iou[index, kept].max() <= threshold:
+            kept.append(int(index))
     return candidates[np.array(kept, int)]

@@ -2,18 +2,18 @@
 
 | kind | content | reference | position embedding |
 |---|---|---|---|
-| det  | learnt, the same at every frame | a place predicted from the query | learnt |
+| det  | learnt, the same for every frame | a point predicted from the query | learnt |
 | pos  | a one-layer perceptron of a box (cx, cy, w, h) | that box | sines of the box |
-| id   | the appearance of the frame before | a place predicted from the query | a linear map of the content |
-| both | the decoder's state of the frame before | the box last predicted | sines of the box |
+| id   | the appearance in the frame before | a point predicted from the query | a linear map of the content |
+| both | the decoder's state in the frame before | the box last predicted | sines of the box |
 
-The thesis gives the contents; what a deformable decoder needs besides is as this table reads it. An appearance is
-compared by cosine, and enters as a query scaled to the length that a normalised state has. Every kind adds a learnt
-vector to its content.
+The thesis gives the contents; references and position embeddings, which a deformable decoder needs besides, are our
+reading of it. Appearances are compared by cosine; as the content of a query an appearance is scaled to the length of a
+normalised state. Every kind adds a learnt vector to its content.
 
-There is no class, so a `det` output must say in another way that it has found nothing: appearances have one learnt
-direction for "nothing here", which the appearance loss draws unmatched outputs to and matched ones from. `presence` is
-how far an output is from it. A class head (Table 2.5c) is an option.
+Without classes a `det` output needs another way to report that there is no object: appearances have one learnt
+direction for "no object", to which the loss draws unmatched outputs and from which it pushes matched ones. `objectness`
+measures the distance to it. A class head (Table 2.5c) is an option.
 """
 
 import math
@@ -27,7 +27,7 @@ from flax import struct
 from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, UInt8
 
-from storyjax.models.clip import unit_norm
+from storyjax.core.arrays import unit_norm
 from storyjax.models.deformable_detr import Decoder, DeformableDetrConfig, Encoder, FeaturePyramid
 from storyjax.models.resnet import standardise
 from storyjax.mqt.aggregation import Aggregation, Outputs, Scheme
@@ -36,25 +36,27 @@ from storyjax.nn.deformable_layers import Head, Pyramid, sine_embedding
 
 Kind = Literal["pos", "id", "both"]
 KINDS: tuple[Kind, ...] = ("pos", "id", "both")
+# Width and height, as fractions of the image, from which a query without a size starts.
+_POINT_SIZE = 0.1
 
 
 def _mqt_detr() -> DeformableDetrConfig:
-    """§2.6.1: 256 wide, 2048 in the feed-forward layers, 6 + 6 layers, 8 heads, 100 det queries, no classes."""
+    """Returns the detector of §2.6.1: width 256, MLPs of 2048, 6 + 6 layers, 8 heads, 100 det queries, no classes."""
     return DeformableDetrConfig(mlp_width=2048, queries=100, classes=0, size_bias=0.0)
 
 
 @dataclass(frozen=True)
 class MqtConfig:
-    """The shape of an MQT.
+    """The architecture of an MQT.
 
     Attributes:
-      detr: the detector; `queries` counts det queries, `classes` the class head's (0: none), `two_stage` must be off.
-      kinds: the semantic queries that a track has (Tables 2.5a, 2.9).
-      detect: whether det queries run beside the tracks' (they always do where there are no tracks yet).
-      aggregation: of the kinds; see aggregation.py.
-      box_kind, appearance_kind: for the heuristic (Table 2.10).
-      isolate_det: det queries do not attend to the others, so that what they find does not depend on what is tracked.
-      point_size: width and height, of the image, that a query without a size starts from.
+        detr: the detector; `queries` counts det queries, `classes` those of the class head (0: none), `two_stage` must
+            be off.
+        kinds: the semantic queries that a track has (Tables 2.5a, 2.9).
+        detect: whether det queries run beside those of tracks (without tracks they always do).
+        aggregation: of the kinds; see aggregation.py.
+        box_kind, appearance_kind: for the heuristic (Table 2.10).
+        isolate_det: whether det queries do not attend to the others, so that detections do not depend on the tracks.
     """
 
     detr: DeformableDetrConfig = field(default_factory=_mqt_detr)
@@ -64,18 +66,17 @@ class MqtConfig:
     box_kind: Kind = "pos"
     appearance_kind: Kind = "id"
     isolate_det: bool = False
-    point_size: float = 0.1
 
 
 @struct.dataclass
 class Tracks:
-    """What is known of tracks from the frame before, for their queries. (`Any`: on the host these are NumPy arrays.)
+    """The outputs for tracks in the frame before, of which their queries are made. (On the host they are NumPy arrays.)
 
     Attributes:
-      boxes: (b, m, 4), (cx, cy, w, h) normalised.
-      appearance: (b, m, e), as the appearance head gave it.
-      state: (b, m, d), V.
-      mask: (b, m) bool, which rows are tracks.
+        boxes: (b, m, 4), (cx, cy, w, h) normalised.
+        appearance: (b, m, e), the output of the appearance head.
+        state: (b, m, d), V.
+        mask: (b, m) bool, which rows are tracks.
     """
 
     boxes: Any
@@ -85,36 +86,47 @@ class Tracks:
 
 
 @struct.dataclass
-class Found:
-    """What one pass of the decoder gives.
+class DecoderOutput:
+    """The outputs of one pass of the decoder.
 
     Attributes:
-      det, prior: of the det queries (k, b, n, ...) and of the boxes given from outside, for every layer k.
-      kinds: of each track's queries (k, b, m, kinds, ...).
-      tracks: (b, m, ...), the kinds of the last layer aggregated.
+        det, given: of det queries (k, b, n, ...) and of given boxes (k, b, r, ...), for every layer k.
+        kinds: of each track's queries (k, b, m, kinds, ...).
+        tracks: (b, m, ...), the kinds of the last layer aggregated.
     """
 
     det: Outputs
-    prior: Outputs
+    given: Outputs
     kinds: Outputs
     tracks: Outputs
 
 
 @struct.dataclass
-class Seen:
-    """An encoded image."""
+class EncodedImage:
+    """Images after the encoder.
+
+    Attributes:
+        memory: the encoder's tokens (b, s, d).
+        pyramid: their positions in the levels of features.
+    """
 
     memory: Any
     pyramid: Pyramid
 
 
 class Mqt(nn.Module):
-    """Images and queries to boxes and appearances."""
+    """The multi-query tracker's network: from images and queries to boxes and appearances.
+
+    Attributes:
+        config: the architecture.
+        dtype: of activations.
+    """
 
     config: MqtConfig
     dtype: DTypeLike = jnp.float32
 
     def setup(self) -> None:
+        """Makes the layers; their names are the parameter paths."""
         cfg, detr = self.config, self.config.detr
         if detr.two_stage:
             raise ValueError("an MQT's det queries are learnt: its detector has one stage")
@@ -132,59 +144,62 @@ class Mqt(nn.Module):
         self.nothing = self.param("nothing", normal, (detr.width,))
         self.nothing_scale = self.param("nothing_scale", nn.initializers.constant(math.log(5.0)), (1,))
         self.nothing_bias = self.param("nothing_bias", nn.initializers.zeros_init(), (1,))
-        # A kind that is left out has no place of its own among those that are aggregated.
-        place = {kind: i for i, kind in enumerate(cfg.kinds)}
-        heuristic = place.get(cfg.box_kind, 0), place.get(cfg.appearance_kind, 0)
+        # Indices count only the kinds that are aggregated.
+        index = {kind: i for i, kind in enumerate(cfg.kinds)}
+        heuristic = index.get(cfg.box_kind, 0), index.get(cfg.appearance_kind, 0)
         self.aggregate = Aggregation(cfg.aggregation, *heuristic, dtype=self.dtype)
         if detr.classes:
             rare = nn.initializers.constant(-math.log(99.0))
             self.class_head = nn.Dense(detr.classes, bias_init=rare, dtype=jnp.float32)
 
-    def encode(self, images: UInt8[Array, "b y x 3"], deterministic: bool = True) -> Seen:
-        """The encoder's tokens of images."""
+    def encode(self, images: UInt8[Array, "b y x 3"], deterministic: bool = True) -> EncodedImage:
+        """Returns the encoded images."""
         pyramid = self.pyramid(standardise(images, self.dtype))
-        return Seen(self.encoder(pyramid, deterministic), pyramid)
+        return EncodedImage(self.encoder(pyramid, deterministic), pyramid)
 
     def __call__(
         self,
         images: UInt8[Array, "b y x 3"],
-        prior: Float[Array, "b r 4"] | None = None,
-        prior_mask: Bool[Array, "b r"] | None = None,
+        given_boxes: Float[Array, "b r 4"] | None = None,
+        given_mask: Bool[Array, "b r"] | None = None,
         tracks: Tracks | None = None,
         deterministic: bool = True,
-    ) -> Found:
-        """`encode`, then `decode`; and all that a model without tracks does not touch, so that `init` makes it too."""
-        found = self.decode(self.encode(images, deterministic), prior, prior_mask, tracks, deterministic)
-        self.presence(found.det.appearance)
+    ) -> DecoderOutput:
+        """Returns `decode` of `encode`; touches all other layers too, so that `init` makes their parameters."""
+        output = self.decode(self.encode(images, deterministic), given_boxes, given_mask, tracks, deterministic)
+        self.objectness(output.det.appearance)
         if self.config.detr.classes:
-            self.class_logits(found.det.state)
-        return found
+            self.class_logits(output.det.state)
+        return output
 
     def decode(
         self,
-        seen: Seen,
-        prior: Float[Array, "b r 4"] | None = None,
-        prior_mask: Bool[Array, "b r"] | None = None,
+        encoded: EncodedImage,
+        given_boxes: Float[Array, "b r 4"] | None = None,
+        given_mask: Bool[Array, "b r"] | None = None,
         tracks: Tracks | None = None,
         deterministic: bool = True,
-    ) -> Found:
-        """One pass of the decoder over all queries at once.
+    ) -> DecoderOutput:
+        """Returns the outputs of one pass of the decoder over all queries.
 
         Args:
-          seen: the encoded images.
-          prior, prior_mask: boxes that pos queries are made of, and which of them are no padding: public detections
-            (§2.6.2), or perturbed true boxes in training (§2.6.1).
-          tracks: whose queries are made besides. Padding changes nothing for the others.
+            encoded: the encoded images.
+            given_boxes, given_mask: boxes (cx, cy, w, h) for pos queries, and which are no padding: public detections
+                (§2.6.2), or perturbed ground truth in training (§2.6.1).
+            tracks: the tracks whose queries are added.
+            deterministic: whether dropout is off.
+
+        Padding has no influence on the other outputs.
         """
-        cfg, batch = self.config, seen.memory.shape[0]
-        if prior is None or prior_mask is None:
-            prior, prior_mask = jnp.zeros((batch, 0, 4)), jnp.zeros((batch, 0), bool)
+        cfg, batch = self.config, encoded.memory.shape[0]
+        if given_boxes is None or given_mask is None:
+            given_boxes, given_mask = jnp.zeros((batch, 0, 4)), jnp.zeros((batch, 0), bool)
         if tracks is None:
             empty = jnp.zeros((batch, 0, cfg.detr.width))
             tracks = Tracks(jnp.zeros((batch, 0, 4)), empty, empty, jnp.zeros((batch, 0), bool))
         parts = [
             self._det(batch, on=cfg.detect or tracks.mask.shape[1] == 0),
-            (*self._pos(prior), prior_mask),
+            (*self._pos(given_boxes), given_mask),
             *[(*self._semantic(kind, tracks), tracks.mask) for kind in cfg.kinds],
         ]
         content, position, reference, sized, mask = (jnp.concatenate(part, axis=1) for part in zip(*parts, strict=True))
@@ -192,41 +207,42 @@ class Mqt(nn.Module):
         if cfg.isolate_det:
             is_det = jnp.arange(mask.shape[1]) < cfg.detr.queries
             attend &= ~is_det[None, None, :, None] | is_det[None, None, None, :]
-        decoded = self.decoder(content, position, reference, sized, seen.memory, seen.pyramid, attend, deterministic)
+        memory, pyramid = encoded.memory, encoded.pyramid
+        decoded = self.decoder(content, position, reference, sized, memory, pyramid, attend, deterministic)
         outputs = Outputs(decoded.states, decoded.box_logits, self.appearance(decoded.states))
-        ends = [cfg.detr.queries, cfg.detr.queries + prior.shape[1]]
+        ends = [cfg.detr.queries, cfg.detr.queries + given_boxes.shape[1]]
         det, given, semantic = (
             Outputs(*part) for part in zip(*(jnp.split(array, ends, axis=2) for array in outputs), strict=True)
         )
         # (k, b, kinds * m, d) to (k, b, m, kinds, d)
         by_kind = (*semantic.state.shape[:2], len(cfg.kinds), tracks.mask.shape[1])
         kinds = Outputs(*(jnp.moveaxis(array.reshape(*by_kind, array.shape[-1]), 2, 3) for array in semantic))
-        there = jnp.broadcast_to(tracks.mask[..., None], (*tracks.mask.shape, len(cfg.kinds)))
+        kind_mask = jnp.broadcast_to(tracks.mask[..., None], (*tracks.mask.shape, len(cfg.kinds)))
         last = Outputs(*(array[-1] for array in kinds))
-        if not cfg.kinds:  # det queries alone (Table 2.5a): there is nothing to aggregate
-            return Found(
+        if not cfg.kinds:  # det queries alone (Table 2.5a): nothing to aggregate
+            return DecoderOutput(
                 det, given, kinds, Outputs(*(jnp.zeros((*array.shape[:2], array.shape[-1])) for array in last))
             )
-        return Found(det, given, kinds, self.aggregate(last, there))
+        return DecoderOutput(det, given, kinds, self.aggregate(last, kind_mask))
 
-    def presence(self, appearance: Float[Array, "*b e"]) -> Float[Array, "*b"]:
-        """The logit of there being an object: how far an appearance is from that of nothing."""
+    def objectness(self, appearance: Float[Array, "*b e"]) -> Float[Array, "*b"]:
+        """Returns the logit of an appearance being that of an object: its distance from the one of "no object"."""
         cosine = jnp.einsum("...e,e->...", unit_norm(appearance), unit_norm(self.nothing))
         return self.nothing_bias.reshape(()) - jnp.exp(self.nothing_scale.reshape(())) * cosine
 
     def class_logits(self, state: Float[Array, "*b d"]) -> Float[Array, "*b c"]:
-        """Of the class head, where there is one (Table 2.5c)."""
+        """Returns the logits of the class head, which must be there (`detr.classes`; Table 2.5c)."""
         return self.class_head(state)
 
-    def _place(self, position: Float[Array, "b q d"]) -> Float[Array, "b q 4"]:
+    def _point_reference(self, position: Float[Array, "b q d"]) -> Float[Array, "b q 4"]:
         place = jax.nn.sigmoid(self.reference(position))
-        return jnp.concatenate([place, jnp.full_like(place, self.config.point_size)], axis=-1)
+        return jnp.concatenate([place, jnp.full_like(place, _POINT_SIZE)], axis=-1)
 
     def _det(self, batch: int, on: bool) -> tuple[Array, ...]:
         queries = jnp.broadcast_to(self.queries[None], (batch, *self.queries.shape))
         position, content = jnp.split(queries, 2, axis=-1)
         lead = content.shape[:2]
-        return content, position, self._place(position), jnp.zeros(lead, bool), jnp.full(lead, on)
+        return content, position, self._point_reference(position), jnp.zeros(lead, bool), jnp.full(lead, on)
 
     def _box_position(self, boxes: Float[Array, "b q 4"]) -> Float[Array, "b q d"]:
         return self.box_position(sine_embedding(2 * math.pi * boxes, self.config.detr.width // 2))
@@ -245,4 +261,4 @@ class Mqt(nn.Module):
             return tracks.state + own, self._box_position(boxes), boxes, jnp.ones(boxes.shape[:2], bool)
         content = unit_norm(tracks.appearance) * self.config.detr.width**0.5
         position = self.id_position(content)
-        return content + own, position, self._place(position), jnp.zeros(content.shape[:2], bool)
+        return content + own, position, self._point_reference(position), jnp.zeros(content.shape[:2], bool)

@@ -1,13 +1,13 @@
-"""Offline enhancements of tracks that are there (thesis §2.6.4, Table 2.11), on rows alone.
+"""Offline enhancements of tracks (thesis §2.6.4, Table 2.11), on rows alone.
 
-The thesis tracks a video twice, from its beginning and from its end, and trusts what both say:
+The thesis tracks a video twice, from its beginning and from its end, and keeps what both passes confirm:
 
-- back-to-front confirmation (B2F track): a track is true where one of the other pass overlaps it by more than half of
+- back-to-front confirmation (B2F track): a track is confirmed if one of the other pass overlaps it by more than half of
   the total area;
-- back-to-front confirmation by appearance (B2F id): tracks of both passes are matched by what they look like
-  (Hungarian, threshold 0.4), and the overlap is asked for again. Tracks of one pass that match the same track of the
-  other are one object that was lost between, so they are given one number;
-- trajectory filling (TF): gaps of a track are filled by straight lines, as far as they are short.
+- back-to-front confirmation by appearance (B2F id): tracks of both passes are matched by appearance (Hungarian,
+  threshold 0.4), and then by overlap. Tracks of one pass that match the same track of the other are one object that was
+  lost in between, so they get one number;
+- trajectory filling (TF): short gaps of a track are filled by linear interpolation.
 """
 
 from collections.abc import Mapping
@@ -19,86 +19,90 @@ from scipy.optimize import linear_sum_assignment
 from storyjax.data.mot_text import Rows, concatenate, rows
 from storyjax.metrics.tracking import box_iou
 
-OVERLAP = 0.5
-APPEARANCE = 0.4
-LONGEST_GAP = 20
-_FEW = 3  # frames that two tracks must share before overlap means anything
+MIN_OVERLAP = 0.5
+MAX_DISTANCE = 0.4
+MAX_GAP = 20
+_MIN_SHARED_FRAMES = 3  # of two tracks, for their overlap to be significant
 
 Vectors = Mapping[int, Float[np.ndarray, " d"]]
-"""The mean appearance of each track, by its number."""
+"""An appearance of each track, by its number; of any length, since cosines compare them."""
 
 
-def overlaps(forward: Rows, backward: Rows) -> dict[tuple[int, int], float]:
-    """How far tracks of two passes overlap, by their numbers: intersection over union, summed over frames.
+def track_overlaps(forward: Rows, backward: Rows) -> dict[tuple[int, int], float]:
+    """Returns the overlap of tracks of two passes, by their numbers: intersection over union, summed over frames.
 
-    Only the frames from where both have begun to where one has ended count: a pass finds a track later than the other
-    does, on its own side.
+    Only frames count after both have begun and before one has ended, since each pass detects an object with a delay.
     """
     boxes_a, boxes_b = _by_track(forward), _by_track(backward)
     found = {}
-    for a, mine in boxes_a.items():
-        for b, theirs in boxes_b.items():
-            low, high = max(min(mine), min(theirs)), min(max(mine), max(theirs))
-            frames = [f for f in {*mine, *theirs} if low <= f <= high]
-            both = [f for f in frames if f in mine and f in theirs]
-            if len(both) < min(_FEW, len(mine), len(theirs)):
+    for a, own in boxes_a.items():
+        for b, others in boxes_b.items():
+            low, high = max(min(own), min(others)), min(max(own), max(others))
+            frames = [f for f in {*own, *others} if low <= f <= high]
+            both = [f for f in frames if f in own and f in others]
+            if len(both) < min(_MIN_SHARED_FRAMES, len(own), len(others)):
                 continue
-            one, other = np.array([mine[f] for f in both]), np.array([theirs[f] for f in both])
+            one, other = np.array([own[f] for f in both]), np.array([others[f] for f in both])
             iou = box_iou(one, other).diagonal()
             areas = one[:, 2] * one[:, 3] + other[:, 2] * other[:, 3]
             shared = iou * areas / (1 + iou)
-            alone = sum(np.prod((mine if f in mine else theirs)[f][2:]) for f in frames if f not in both)
+            alone = sum(np.prod((own if f in own else others)[f][2:]) for f in frames if f not in both)
             found[a, b] = float(shared.sum() / max(1e-9, (areas - shared).sum() + alone))
     return found
 
 
-def confirm_by_overlap(forward: Rows, backward: Rows, least: float = OVERLAP) -> Rows:
-    """B2F track: the tracks of the forward pass that one of the backward pass confirms."""
-    confirmed = {a for (a, _), share in overlaps(forward, backward).items() if share > least}
+def confirm_by_overlap(forward: Rows, backward: Rows, min_overlap: float = MIN_OVERLAP) -> Rows:
+    """Returns the tracks of the forward pass that one of the backward pass confirms (B2F track)."""
+    confirmed = {a for (a, _), overlap in track_overlaps(forward, backward).items() if overlap > min_overlap}
     return forward[np.isin(forward.id, sorted(confirmed))]
 
 
 def confirm_by_appearance(
     forward: Rows,
     backward: Rows,
-    looks: Vectors,
-    looks_backward: Vectors,
-    threshold: float = APPEARANCE,
-    least: float = OVERLAP,
+    appearances: Vectors,
+    appearances_backward: Vectors,
+    threshold: float = MAX_DISTANCE,
+    min_overlap: float = MIN_OVERLAP,
 ) -> Rows:
-    """B2F id: tracks are matched by appearance (cosine distance at most `threshold`), in both directions, and then by
-    overlap; what is one object in the other pass becomes one track.
+    """Returns the tracks of the forward pass that one of the backward pass confirms by appearance or overlap (B2F id).
 
-    Returns the forward pass: tracks that either kind of match confirms, those that are one renumbered to the first.
+    Tracks that are one object in the other pass get the number of the first of them.
+
+    Args:
+        forward, backward: the tracks of both passes.
+        appearances, appearances_backward: of these tracks.
+        threshold: largest cosine distance of a match by appearance.
+        min_overlap: smallest overlap of a match by overlap.
     """
-    by_place = {pair for pair, share in overlaps(forward, backward).items() if share > least}
-    by_look = _alike(looks, looks_backward, threshold)
-    confirmed = {a for a, _ in by_place | by_look}
+    by_overlap = {pair for pair, overlap in track_overlaps(forward, backward).items() if overlap > min_overlap}
+    by_appearance = _match_by_appearance(appearances, appearances_backward, threshold)
+    confirmed = {a for a, _ in by_overlap | by_appearance}
     kept = forward[np.isin(forward.id, sorted(confirmed))]
-    # The other pass's track that a track lies on, and all that lie on the same one, are one object.
+    # All tracks that overlap the same track of the other pass are one object.
     names: dict[int, int] = {int(n): int(n) for n in np.unique(kept.id)}
     frames = {number: set(kept.frame[kept.id == number].tolist()) for number in names}
     groups: dict[int, list[int]] = {}
-    for a, b in sorted(by_place):
+    for a, b in sorted(by_overlap):
         groups.setdefault(b, []).append(a)
     for members in groups.values():
         first, *others = sorted(members, key=lambda number: min(frames[number]))
         for other in others:
-            similar = _similarity(looks.get(first), looks.get(other))
+            similar = _similarity(appearances.get(first), appearances.get(other))
             if not frames[first] & frames[other] and 1 - similar <= threshold:
                 names[other] = names[first]
                 frames[first] |= frames[other]
     return Rows(**{**kept.__dict__, "id": np.array([names[int(n)] for n in kept.id], np.int32)})
 
 
-def _alike(a: Vectors, b: Vectors, threshold: float) -> set[tuple[int, int]]:
-    """The best one-to-one matching by cosine distance, without what is farther than the threshold."""
+def _match_by_appearance(a: Vectors, b: Vectors, threshold: float) -> set[tuple[int, int]]:
+    """Returns the best one-to-one matching by cosine distance, without pairs beyond the threshold."""
     if not a or not b:
         return set()
-    mine, theirs = list(a), list(b)
-    distance = np.array([[1 - _similarity(a[i], b[j]) for j in theirs] for i in mine])
+    own, others = list(a), list(b)
+    distance = np.array([[1 - _similarity(a[i], b[j]) for j in others] for i in own])
     first, second = linear_sum_assignment(distance)
-    return {(mine[i], theirs[j]) for i, j in zip(first, second, strict=True) if distance[i, j] <= threshold}
+    return {(own[i], others[j]) for i, j in zip(first, second, strict=True) if distance[i, j] <= threshold}
 
 
 def _similarity(a: np.ndarray | None, b: np.ndarray | None) -> float:
@@ -107,28 +111,28 @@ def _similarity(a: np.ndarray | None, b: np.ndarray | None) -> float:
     return float(np.dot(a, b) / max(1e-12, float(np.linalg.norm(a) * np.linalg.norm(b))))
 
 
-def fill_gaps(found: Rows, longest: int = LONGEST_GAP) -> Rows:
-    """TF: frames that a track is missing from, at most `longest` in a row, get the boxes of a straight line."""
+def fill_gaps(found: Rows, max_gap: int = MAX_GAP) -> Rows:
+    """Returns the tracks with gaps of at most `max_gap` frames filled by linear interpolation (TF)."""
     parts = [found]
     for number in np.unique(found.id):
-        mine = found[found.id == number]
-        mine = mine[np.argsort(mine.frame)]
-        for at in np.flatnonzero(np.diff(mine.frame) > 1):
-            before, after = int(mine.frame[at]), int(mine.frame[at + 1])
-            if after - before - 1 > longest:
+        own = found[found.id == number]
+        own = own[np.argsort(own.frame)]
+        for at in np.flatnonzero(np.diff(own.frame) > 1):
+            before, after = int(own.frame[at]), int(own.frame[at + 1])
+            if after - before - 1 > max_gap:
                 continue
             missing = np.arange(before + 1, after)
-            share = ((missing - before) / (after - before))[:, None]
-            boxes = (1 - share) * mine.xywh_px[at] + share * mine.xywh_px[at + 1]
-            score = np.full(len(missing), min(mine.score[at], mine.score[at + 1]))
+            weight = ((missing - before) / (after - before))[:, None]
+            boxes = (1 - weight) * own.xywh_px[at] + weight * own.xywh_px[at + 1]
+            score = np.full(len(missing), min(own.score[at], own.score[at + 1]))
             ids = np.full(len(missing), number)
-            parts.append(rows(missing, ids, boxes, score, np.full(len(missing), mine.kind[at])))
+            parts.append(rows(missing, ids, boxes, score, np.full(len(missing), own.kind[at])))
     filled = concatenate(parts)
     return filled[np.lexsort((filled.id, filled.frame))]
 
 
-def reversed_in_time(found: Rows, length: int) -> Rows:
-    """Rows of a sequence played backwards: frame 1 becomes `length`."""
+def reverse_frames(found: Rows, length: int) -> Rows:
+    """Returns the rows for the reversed sequence: frame 1 becomes `length`."""
     return Rows(**{**found.__dict__, "frame": (length + 1 - found.frame).astype(np.int32)})
 
 

@@ -1,15 +1,19 @@
-"""What the configs of Chapter 2 share: the optimiser of §2.6.1, the StoryWorld data sets, the model that fits them."""
+"""Presets of the configs of Chapter 2: the optimiser of §2.6.1, the StoryWorld data sets, and a model for these."""
 
 from typing import Any
 
-# Folders that every embedded config reads or writes; StoryWorld's data sets are written once and shared.
+# The folder of StoryWorld's data sets, which all embedded configs share.
 _WORLD = "runs/storyworld"
 
 
 def paper_optim(boundaries: tuple[float, ...], backbone: float = 0.1) -> dict[str, Any]:
-    """1e-4, and `backbone` times that for the backbone, a tenth of it after each of `boundaries` (shares of the run).
+    """Returns `config.optim`: 1e-4, `backbone` times that for the backbone, a tenth after each of `boundaries`.
 
-    The thesis leaves open what is not here; weight decay and clipping are Deformable DETR's.
+    The thesis specifies nothing else; weight decay and clipping are Deformable DETR's.
+
+    Args:
+        boundaries: fractions of the run.
+        backbone: the factor of the backbone's learning rate.
     """
     return {
         "learning_rate": 1e-4,
@@ -22,10 +26,13 @@ def paper_optim(boundaries: tuple[float, ...], backbone: float = 0.1) -> dict[st
 
 
 def storyworld_model(**tracker: Any) -> dict[str, Any]:
-    """An MQT of half a million parameters, from scratch, for pictures of 96 × 160.
+    """Returns `config.model` of an MQT of 0.35 M parameters, from scratch, for images of 96 × 160.
 
-    So small a model does better where det queries learn all objects and see no others: then they find in a frame what
-    they would find without any tracks, and there is less to learn.
+    A model this small is better if det queries learn all objects and do not attend to tracks: their detections are then
+    the same as without any tracks, and there is less to learn.
+
+    Args:
+        tracker: fields of the tracker that differ.
     """
     backbone = {"stem_width": 16, "widths": (24, 32, 48, 64), "depths": (1, 1, 1, 1), "block": "basic", "norm": "group"}
     detr = {
@@ -48,27 +55,38 @@ def storyworld_model(**tracker: Any) -> dict[str, Any]:
         "mqt": {"detr": detr, "isolate_det": True},
         "loss": {"det_targets": "all"},
         "tracker": {
-            "confirm": 0.45,
-            "agree": 0.1,
-            "capacity": 16,
-            "given": 16,
-            "start": 0.6,
-            "overlap": 0.4,
+            "match_threshold": 0.45,
+            "agreement_threshold": 0.1,
+            "max_tracks": 16,
+            "max_detections": 16,
+            "birth_threshold": 0.6,
+            "nms_iou": 0.4,
             **tracker,
         },
     }
 
 
-def storyworld_data(dataset: str, mode: str, measure: str = "mot17", **counts: dict[str, Any]) -> dict[str, Any]:
-    """`config.data` of a StoryWorld; `counts` are of further data sets than the sequences to measure on."""
-    sets = {"mot17": {"counts": {"train": 60, "held_out": 8, "unseen": 8}}, **counts}
+def storyworld_data(
+    dataset: str,
+    mode: str,
+    eval_splits: tuple[str, ...] = ("mot17:held_out", "mot17:unseen"),
+    **synthetic: dict[str, Any],
+) -> dict[str, Any]:
+    """Returns `config.data` of StoryWorld's data sets.
+
+    Args:
+        dataset, mode, eval_splits: see config.MqtData; every split is named with its data set.
+        synthetic: by data set, arguments of its exporter, over the defaults.
+    """
+    arguments = {"mot17": {"counts": {"train": 60, "held_out": 8, "unseen": 8}}, **synthetic}
+    names = sorted({dataset, *(split.partition(":")[0] for split in eval_splits)})
     return {
         "dataset": dataset,
         "mode": mode,
-        "measure": measure,
-        "storyworld": {name: sets.get(name, {}) for name in sorted({dataset, measure})},
-        **{f"{name}_dir": f"{_WORLD}/{name}" for name in sorted({dataset, measure})},
-        "data_dir": f"{_WORLD}/prepared_tracks",
+        "eval_splits": eval_splits,
+        "synthetic": {name: arguments.get(name, {}) for name in names},
+        "root": {name: f"{_WORLD}/{name}" for name in names},
+        "cache_dir": f"{_WORLD}/prepared_tracks",
         "held_out": ("*-8???",),
         "unseen": ("*-9???",),
         "size": (96, 160),

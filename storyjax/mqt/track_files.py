@@ -1,7 +1,7 @@
-"""From a video or folder to a file of tracks and a rendered video, one frame after another (`storyjax track`).
+"""Tracking a video or folder of images to a file of tracks and a rendered video (`storyjax track`).
 
-However long the video is, what is in memory is one frame, what the tracker keeps, and the last places of what is seen.
-Files appear whole, once all frames are done, or not at all.
+Memory does not depend on the length of the video: one frame, the tracker's state, and the trails of visible tracks.
+Files are complete, and appear after all frames are done, or not at all.
 """
 
 import contextlib
@@ -17,22 +17,23 @@ import numpy as np
 
 from storyjax.core.errors import StoryjaxError, nearest
 from storyjax.data.mot_text import Rows, format_line, rows
-from storyjax.mqt.eval_tracking import Picture, Tracked, Tracks, follow, from_first_boxes
+from storyjax.mqt.eval_tracking import Image, OnlineTracker, TrackedBox, follow, from_first_boxes
 from storyjax.mqt.render import Painter, check_writable, video_writer
-from storyjax.mqt.sequences import Report
-from storyjax.mqt.sequences import Sequence as Film
+from storyjax.mqt.sequences import Report, VideoSequence
 
 _KEYS = ("box", "id", "frame", "name")
+Paint = Callable[[int, Image | None, Sequence[TrackedBox]], None]
 
 
 @dataclass(frozen=True)
 class Summary:
-    """What was done.
+    """The counts of a tracked sequence.
 
     Attributes:
-        frames: all of them; `missing` of them were missing or broken.
-        tracks, boxes: that were found.
-        seconds: that it took.
+        frames: all of them.
+        missing: those of them that were missing or broken.
+        tracks, boxes: that were written.
+        seconds: of wall time.
     """
 
     frames: int
@@ -43,8 +44,8 @@ class Summary:
 
 
 def track_to_files(
-    tracker: Tracks,
-    film: Film,
+    tracker: OnlineTracker,
+    video: VideoSequence,
     out: str | Path,
     render: str | Path | None = None,
     detections: Rows | None = None,
@@ -52,70 +53,73 @@ def track_to_files(
     report: Report = print,
     after_frame: Callable[[], None] = lambda: None,
 ) -> Summary:
-    """Tracks a sequence and writes what comes out.
+    """Tracks a sequence, writes the results, and returns a summary.
 
     Args:
+        tracker: to use.
+        video: the sequence.
         out: MOTChallenge's text: frame, id, left, top, width, height, score, -1, -1, -1; frames and pixels from 1.
         render: an mp4 with boxes, numbers and trails.
-        detections: boxes that the tracker is given in each frame; see `cut_to_picture`.
-        initial: boxes that tracks are started on, and nothing else is tracked; see `read_initial`.
-        report: is told what is wrong with a frame.
+        detections: boxes that the tracker is given in each frame; see `clip_detections`.
+        initial: boxes that tracks are started on, nothing else being tracked; see `read_initial`.
+        report: called with a line for each fault of a frame.
         after_frame: called after each frame.
 
     Raises:
-        StoryjaxError: no frame of it can be read, or the files cannot be written.
+        StoryjaxError: no frame can be read, or the files cannot be written.
     """
     check_writable(out)
     if initial is not None:
-        frames = from_first_boxes(tracker, film, initial, report)
+        frames = from_first_boxes(tracker, video, initial, report)
     else:
-        frames = follow(tracker, film, detections, report)
-    began, count, missing, boxes, numbers = time.perf_counter(), 0, 0, 0, _Numbers()
+        frames = follow(tracker, video, detections, report)
+    began, count, missing, boxes, numbers = time.perf_counter(), 0, 0, 0, _DistinctCount()
     with contextlib.ExitStack() as stack:
         write = stack.enter_context(_text_writer(Path(out)))
-        paint = None if render is None else stack.enter_context(_painting(render, film))
-        for number, picture, tracked in frames:
-            tracked = [whole for one in tracked if (whole := _in_picture(one, film)) is not None]
+        paint = None if render is None else stack.enter_context(_painting(render, video))
+        for number, image, tracked in frames:
+            tracked = [clipped for one in tracked if (clipped := _clip_box(one, video)) is not None]
             write(format_line(number, one.id, one.xywh_px, one.score) for one in tracked)
             if paint is not None:
-                paint(number, picture, tracked)
-            count, missing, boxes = count + 1, missing + (picture is None), boxes + len(tracked)
+                paint(number, image, tracked)
+            count, missing, boxes = count + 1, missing + (image is None), boxes + len(tracked)
             numbers.add(one.id for one in tracked)
             after_frame()
         if missing == count:
-            raise StoryjaxError(f"none of the {count} frames of {film.name} can be read: copy or export it again")
+            raise StoryjaxError(f"none of the {count} frames of {video.name} can be read: copy or export it again")
     return Summary(count, missing, len(numbers), boxes, time.perf_counter() - began)
 
 
-class _Numbers:
-    """How many different numbers there were, in a bit each: a million tracks take 125 kB."""
+class _DistinctCount:
+    """The number of distinct track numbers, in one bit each: a million tracks take 125 kB."""
 
     def __init__(self) -> None:
         self._bits = bytearray()
 
     def add(self, numbers: Iterable[int]) -> None:
+        """Adds numbers."""
         for number in numbers:
-            place, bit = divmod(max(0, number), 8)
-            if place >= len(self._bits):
-                self._bits.extend(bytes(place + 1 - len(self._bits)))
-            self._bits[place] |= 1 << bit
+            byte, bit = divmod(max(0, number), 8)
+            if byte >= len(self._bits):
+                self._bits.extend(bytes(byte + 1 - len(self._bits)))
+            self._bits[byte] |= 1 << bit
 
     def __len__(self) -> int:
         return sum(byte.bit_count() for byte in self._bits)
 
 
-def _in_picture(one: Tracked, film: Film) -> Any:
-    """The track with its box cut to the picture, or None where nothing is left of it."""
+def _clip_box(one: TrackedBox, video: VideoSequence) -> Any:
+    """Returns the tracked box clipped to the image, or None where nothing is left of it."""
     left, top, width, height = one.xywh_px
-    right, bottom = min(left + width, film.width), min(top + height, film.height)
+    right, bottom = min(left + width, video.width), min(top + height, video.height)
     left, top = max(left, 0.0), max(top, 0.0)
     if right <= left or bottom <= top:
         return None
     return replace(one, xywh_px=(left, top, right - left, bottom - top))  # type: ignore[type-var]
 
 
-def _cut(boxes: np.ndarray, width: int, height: int) -> np.ndarray:
-    """Boxes (left, top, width, height) cut to the picture; outside it width or height are not above zero."""
+def _clip(boxes: np.ndarray, width: int, height: int) -> np.ndarray:
+    """Returns boxes (left, top, width, height) clipped to the image; outside it width or height are not above zero."""
     low = np.clip(boxes[:, :2], 0, (width, height))
     high = np.clip(boxes[:, :2] + boxes[:, 2:], 0, (width, height))
     return np.concatenate([low, high - low], 1)
@@ -135,42 +139,48 @@ def _text_writer(path: Path) -> Iterator[Callable[[Iterable[str]], None]]:
 
 
 @contextlib.contextmanager
-def _painting(path: str | Path, film: Film) -> Iterator[Callable[[int, Picture | None, Sequence[Tracked]], None]]:
-    painter = Painter(film.width, film.height)
-    with video_writer(path, film.fps, painter.size) as video:
-        yield lambda number, picture, tracked: video.add(painter.paint(number, picture, tracked))
+def _painting(path: str | Path, video: VideoSequence) -> Iterator[Paint]:
+    painter = Painter(video.width, video.height)
+    with video_writer(path, video.fps, painter.size) as writer:
+        yield lambda number, image, tracked: writer.add(painter.paint(number, image, tracked))
 
 
-def cut_to_picture(found: Rows, film: Film, where: str, report: Report) -> Rows:
-    """Detections cut to the picture; those that lie outside it are left out, and their number is reported.
+def clip_detections(found: Rows, video: VideoSequence, where: str, report: Report) -> Rows:
+    """Returns detections clipped to the image; those outside it are left out, and their number is reported.
+
+    Args:
+        found: the detections.
+        video: that they are of.
+        where: the name of their file, for messages.
+        report: called with a line if any are left out.
 
     Raises:
-        StoryjaxError: nothing is left.
+        StoryjaxError: none is left.
     """
-    cut = _cut(found.xywh_px.astype(np.float64), film.width, film.height)
-    inside = (cut[:, 2] > 0) & (cut[:, 3] > 0)
+    clipped = _clip(found.xywh_px.astype(np.float64), video.width, video.height)
+    inside = (clipped[:, 2] > 0) & (clipped[:, 3] > 0)
     if not inside.any():
         raise StoryjaxError(
-            f"all {len(found)} boxes of {where} lie outside the picture of {film.width} × {film.height} pixels: they"
+            f"all {len(found)} boxes of {where} lie outside the image of {video.width} × {video.height} pixels: they"
             " may be of another video, or in other units"
         )
     if not inside.all():
         first = int(found.frame[~inside][0])
-        report(f"{where}: {(~inside).sum()} boxes outside the picture are left out, the first in frame {first}")
-    return replace(found, xywh_px=cut.astype(np.float32))[inside]
+        report(f"{where}: {(~inside).sum()} boxes outside the image are left out, the first in frame {first}")
+    return replace(found, xywh_px=clipped.astype(np.float32))[inside]
 
 
-def read_initial(path: str | Path, film: Film) -> Rows:
-    """Boxes to start tracks on, from a JSON file.
+def read_initial(path: str | Path, video: VideoSequence) -> Rows:
+    """Returns the boxes to start tracks on, from a JSON file.
 
         [{"box": [left, top, width, height], "id": 7, "frame": 1}, ...]
 
-    in pixels from 0; the list may also stand under "boxes" in an object. Without "id" boxes are numbered from 1 in
-    their order, without "frame" they start in the first. A box is cut to the picture. "name" is for whoever reads it.
+    in pixels from 0; the list may also be under "boxes" in an object. Without "id" boxes are numbered from 1 in their
+    order, without "frame" they start in the first. A box is clipped to the image. "name" is a comment.
 
     Raises:
-        StoryjaxError: it is no such file, a box has no area or lies outside the picture, a frame is not there, or a
-            number is given twice.
+        StoryjaxError: it is no such file, a box has no area or lies outside the image, a frame does not exist, or an id
+            is given twice.
     """
     path = Path(path)
     try:
@@ -181,7 +191,7 @@ def read_initial(path: str | Path, film: Film) -> Rows:
     entries = content.get("boxes") if isinstance(content, dict) else content
     if not isinstance(entries, list) or not entries:
         raise StoryjaxError(f"{path} holds no list of boxes: 'storyjax track --help' shows how")
-    given = [_entry(entry, f"{path} box {number}", number, film) for number, entry in enumerate(entries, 1)]
+    given = [_entry(entry, f"{path} box {number}", number, video) for number, entry in enumerate(entries, 1)]
     ids = [number for number, _, _ in given]
     for number in ids:
         if ids.count(number) > 1:
@@ -189,8 +199,8 @@ def read_initial(path: str | Path, film: Film) -> Rows:
     return rows([frame for _, frame, _ in given], ids, [box for _, _, box in given])
 
 
-def _entry(entry: Any, where: str, number: int, film: Film) -> tuple[int, int, list[float]]:
-    """(id, frame, box) of one box to start on."""
+def _entry(entry: Any, where: str, number: int, video: VideoSequence) -> tuple[int, int, list[float]]:
+    """Returns (id, frame, box) of one box to start on."""
     if not isinstance(entry, dict):
         entry = {"box": entry}
     for key in entry:
@@ -203,15 +213,15 @@ def _entry(entry: Any, where: str, number: int, film: Film) -> tuple[int, int, l
     for name, value in (("id", track), ("frame", frame)):
         if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value < 2**31:
             raise StoryjaxError(f"{where} has the {name} {json.dumps(value)[:30]}: it must be a whole number from 1 on")
-    if film.length and frame > film.length:
-        raise StoryjaxError(f"{where} is of frame {frame}, but {film.name} has {film.length}")
+    if video.length and frame > video.length:
+        raise StoryjaxError(f"{where} is of frame {frame}, but {video.name} has {video.length}")
     if box[2] <= 0 or box[3] <= 0:
         raise StoryjaxError(f"{where} is {box[2]:g} × {box[3]:g} pixels: a box must have an area")
-    cut = _cut(np.array([box], np.float64), film.width, film.height)[0]
-    if cut[2] <= 0 or cut[3] <= 0:
-        size = f"{film.width} × {film.height}"
-        raise StoryjaxError(f"{where} ({', '.join(f'{v:g}' for v in box)}) lies outside the picture of {size} pixels")
-    return track, frame, [float(v) for v in cut]
+    clipped = _clip(np.array([box], np.float64), video.width, video.height)[0]
+    if clipped[2] <= 0 or clipped[3] <= 0:
+        size = f"{video.width} × {video.height}"
+        raise StoryjaxError(f"{where} ({', '.join(f'{v:g}' for v in box)}) lies outside the image of {size} pixels")
+    return track, frame, [float(v) for v in clipped]
 
 
 def _is_number(value: Any) -> bool:

@@ -5,6 +5,7 @@ precision rounds, and a query that may attend to nothing gives zeros rather than
 """
 
 from collections.abc import Callable
+from typing import Literal, overload
 
 import einops
 import jax
@@ -23,9 +24,9 @@ def attention_weights(
     *,
     scale: float,
 ) -> Float[Array, "b h q k"]:
-    """Softmax of `scale * q·k + bias` over the keys that `mask` allows, float32 whatever the inputs are.
+    """Returns the softmax of `scale * q·k + bias` over the keys that `mask` allows, float32 whatever the inputs are.
 
-    The rows of the result sum to one, except those of queries that may attend to nothing: they are all zero.
+    Rows sum to one, except those of queries that may attend to nothing: they are all zero.
     """
     # float32 from here to the end of the softmax: bfloat16 has 8 bits, too few for sums over thousands of keys.
     logits = jnp.einsum("bqhd,bkhd->bhqk", q, k, preferred_element_type=jnp.float32) * scale
@@ -47,7 +48,10 @@ def dot_product_attention(
     *,
     scale: float,
 ) -> Float[Array, "b q h e"]:
-    """Attention that holds all weights at once. Any function of this signature can take its place in a module."""
+    """Returns attention's outputs, holding all weights at once.
+
+    Any function of this signature can take its place in a module.
+    """
     weights = attention_weights(q, k, mask, bias, scale=scale)
     return jnp.einsum("bhqk,bkhe->bqhe", weights.astype(v.dtype), v)
 
@@ -80,6 +84,27 @@ class MultiHeadAttention(nn.Module):
     attend: Callable[..., Array] = dot_product_attention
     dtype: DTypeLike = jnp.float32
 
+    @overload
+    def __call__(
+        self,
+        x_q: Float[Array, "b q d"],
+        x_kv: Float[Array, "b k e"] | None = None,
+        mask: Bool[Array, "#b #h #q #k"] | None = None,
+        bias: Float[Array, "#b #h #q #k"] | None = None,
+        return_weights: Literal[False] = False,
+    ) -> Float[Array, "b q f"]: ...
+
+    @overload
+    def __call__(
+        self,
+        x_q: Float[Array, "b q d"],
+        x_kv: Float[Array, "b k e"] | None = None,
+        mask: Bool[Array, "#b #h #q #k"] | None = None,
+        bias: Float[Array, "#b #h #q #k"] | None = None,
+        *,
+        return_weights: Literal[True],
+    ) -> tuple[Float[Array, "b q f"], Float[Array, "b h q k"]]: ...
+
     @nn.compact
     def __call__(
         self,
@@ -89,10 +114,20 @@ class MultiHeadAttention(nn.Module):
         bias: Float[Array, "#b #h #q #k"] | None = None,
         return_weights: bool = False,
     ) -> Float[Array, "b q f"] | tuple[Float[Array, "b q f"], Float[Array, "b h q k"]]:
-        """Attends from `x_q` to `x_kv` (None: to itself). `bias` is added to the logits after scaling.
+        """Attends from `x_q` to `x_kv` (None: to itself).
 
-        Returns the output, with the float32 weights if `return_weights` (computed apart from `attend`: for looking at,
-        not for training).
+        Args:
+            x_q, x_kv: inputs of the queries, and of the keys and values.
+            mask: True where a query may attend to a key.
+            bias: added to the logits after scaling.
+            return_weights: whether to return the float32 weights too; they are computed apart from `attend`, for
+                inspection, not for training.
+
+        Returns:
+            The output, or the output and the weights.
+
+        Raises:
+            ValueError: the heads do not divide the width.
         """
         x_kv = x_q if x_kv is None else x_kv
         features = self.features or x_q.shape[-1]

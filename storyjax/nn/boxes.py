@@ -1,6 +1,7 @@
 """Boxes, as (centre x, centre y, width, height) or as corners (left, top, right, bottom); any unit, if it is one.
 
-A box of no area, or turned inside out, overlaps nothing: it gives zeros and finite gradients, never NaN.
+A box without area, or with its corners exchanged, overlaps nothing: the results are zeros with finite gradients, never
+NaN.
 """
 
 import jax.numpy as jnp
@@ -10,19 +11,22 @@ _TINY = 1e-9
 
 
 def to_corners(boxes: Float[Array, "*b 4"]) -> Float[Array, "*b 4"]:
-    """(cx, cy, w, h) to (left, top, right, bottom)."""
+    """Returns (left, top, right, bottom) of (cx, cy, w, h)."""
     centre, half = boxes[..., :2], boxes[..., 2:] / 2
     return jnp.concatenate([centre - half, centre + half], axis=-1)
 
 
 def to_centres(corners: Float[Array, "*b 4"]) -> Float[Array, "*b 4"]:
-    """(left, top, right, bottom) to (cx, cy, w, h)."""
+    """Returns (cx, cy, w, h) of (left, top, right, bottom)."""
     low, high = corners[..., :2], corners[..., 2:]
     return jnp.concatenate([(low + high) / 2, high - low], axis=-1)
 
 
 def clip_to_image(boxes: Float[Array, "*b 4"]) -> Float[Array, "*b 4"]:
-    """What of normalised (cx, cy, w, h) lies in the image; of a box outside it, one without area on the border."""
+    """Returns the part of normalised (cx, cy, w, h) that lies in the image.
+
+    A box outside the image becomes one without area on its border.
+    """
     return to_centres(jnp.clip(to_corners(boxes), 0.0, 1.0))
 
 
@@ -39,14 +43,16 @@ def _overlap(a: Float[Array, "*b 4"], b: Float[Array, "*b 4"]) -> tuple[Float[Ar
 
 
 def iou(a: Float[Array, "*b 4"], b: Float[Array, "*b 4"]) -> Float[Array, "*b"]:
-    """Intersection over union of (cx, cy, w, h), pair by pair."""
+    """Returns the intersection over union of (cx, cy, w, h), pair by pair."""
     inner, union = _overlap(to_corners(a), to_corners(b))
     return inner / jnp.maximum(union, _TINY)
 
 
 def giou(a: Float[Array, "*b 4"], b: Float[Array, "*b 4"]) -> Float[Array, "*b"]:
-    """Generalised IoU (Rezatofighi et al. 2019) of (cx, cy, w, h), pair by pair: in -1..1, with a gradient also where
-    boxes are apart."""
+    """Returns the generalised IoU (Rezatofighi et al. 2019) of (cx, cy, w, h), pair by pair.
+
+    It is in -1..1, with a gradient also where boxes do not touch.
+    """
     a, b = to_corners(a), to_corners(b)
     inner, union = _overlap(a, b)
     hull = jnp.concatenate([jnp.minimum(a[..., :2], b[..., :2]), jnp.maximum(a[..., 2:], b[..., 2:])], axis=-1)
@@ -55,12 +61,12 @@ def giou(a: Float[Array, "*b 4"], b: Float[Array, "*b 4"]) -> Float[Array, "*b"]
 
 
 def pairwise_iou(a: Float[Array, "*b n 4"], b: Float[Array, "*b m 4"]) -> Float[Array, "*b n m"]:
-    """IoU of each of n boxes with each of m."""
+    """Returns the IoU of each of n boxes (cx, cy, w, h) with each of m."""
     return iou(*_pairs(a, b))
 
 
 def pairwise_giou(a: Float[Array, "*b n 4"], b: Float[Array, "*b m 4"]) -> Float[Array, "*b n m"]:
-    """Generalised IoU of each of n boxes with each of m."""
+    """Returns the generalised IoU of each of n boxes (cx, cy, w, h) with each of m."""
     return giou(*_pairs(a, b))
 
 
@@ -70,12 +76,12 @@ def _pairs(a: Array, b: Array) -> tuple[Array, Array]:
 
 
 def pairwise_l1(a: Float[Array, "*b n 4"], b: Float[Array, "*b m 4"]) -> Float[Array, "*b n m"]:
-    """Sum of the four absolute differences of each of n boxes with each of m."""
+    """Returns the sum of the four absolute differences of each of n boxes with each of m."""
     first, second = _pairs(a, b)
     return jnp.abs(first - second).sum(axis=-1)
 
 
 def inverse_sigmoid(x: Float[Array, "*b"], eps: float = 1e-5) -> Float[Array, "*b"]:
-    """The logit of a number in 0..1, kept from infinity by `eps`."""
+    """Returns the logit of a number in 0..1, kept from infinity by `eps`."""
     x = jnp.clip(x, 0.0, 1.0)
     return jnp.log(jnp.maximum(x, eps) / jnp.maximum(1.0 - x, eps))

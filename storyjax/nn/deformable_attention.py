@@ -1,9 +1,9 @@
 """Multi-scale deformable attention (Zhu et al. 2021) as gathers that XLA does well: no native operation to compile.
 
-A sample between four pixels is one gather, not four: the four corners of every place are first packed side by side into
-channels. One (image, head) is done at a time and, in it, one chunk of queries, so that what was gathered is weighted
-and summed while it is still in a cache, and so that memory does not grow with queries times samples. The backward pass
-gathers again rather than keep anything; the gradient of the values is a scatter-add of packed rows.
+A sample between four pixels is one gather, not four: the four corners of every position are first packed side by side
+into channels. One (image, head) is done at a time and, in it, one chunk of queries, so that what was gathered is
+weighted and summed while it is still in a cache, and so that memory does not grow with queries times samples. The
+backward pass gathers again rather than keep anything; the gradient of the values is a scatter-add of packed rows.
 """
 
 import functools
@@ -26,7 +26,7 @@ _CHUNK_FLOATS = 1 << 20
 
 
 def level_starts(shapes: Sequence[tuple[int, int]]) -> tuple[int, ...]:
-    """Where each level begins among the flattened values."""
+    """Returns the index at which each level begins among the flattened values."""
     return tuple(int(start) for start in np.cumsum([0] + [y * x for y, x in shapes])[:-1])
 
 
@@ -36,7 +36,7 @@ def deformable_attention(
     weights: Float[Array, "b q h l p"],
     shapes: Shapes,
 ) -> Float[Array, "b q hd"]:
-    """Weighted sums of bilinear samples, over all levels and points of a query.
+    """Returns weighted sums of bilinear samples, over all levels and points of each query.
 
     Args:
         values: the levels' pixels one after another, n of them, row by row.
@@ -47,6 +47,9 @@ def deformable_attention(
 
     Returns:
         The heads' results side by side, in the type of `values`; sums are float32.
+
+    Raises:
+        ValueError: the number of values is not that of the levels' pixels.
     """
     if values.shape[1] != sum(y * x for y, x in shapes):
         raise ValueError(f"{values.shape[1]} values are not those of levels of {shapes}")
@@ -63,9 +66,10 @@ def deformable_attention(
 def _corners(
     locations: Float[Array, "b q h l p 2"], weights: Float[Array, "b q h l p"], shapes: Shapes
 ) -> tuple[Int[Array, "b q h l p"], Float[Array, "b q h l p 4"]]:
-    """Rows of the packed table, and what each of the four corners there weighs; float32 whatever comes in.
+    """Rows of the packed table, and the weight of each of the four corners there; float32 whatever the inputs are.
 
-    A place is the pixel to its upper left, from -1 on: the packed table has one row and one column more than the level.
+    A position is the pixel to its upper left, from -1 on: the packed table has one row and one column more than the
+    level.
     """
     size = np.array([[x, y] for y, x in shapes], np.float32)[None, None, None, :, None]
     starts = np.cumsum([0] + [(y + 1) * (x + 1) for y, x in shapes])[:-1].astype(np.int32)
@@ -76,13 +80,13 @@ def _corners(
     weights = jnp.where(inside, weights.astype(jnp.float32), 0.0)
     packed = jnp.clip(corner + 1, 0, size).astype(jnp.int32)
     columns = (size[..., 0] + 1).astype(np.int32)
-    index = starts[None, None, None, :, None] + packed[..., 1] * columns + packed[..., 0]
+    index = packed[..., 1] * columns + packed[..., 0] + starts[None, None, None, :, None]
     parts = ((1 - x) * (1 - y), x * (1 - y), (1 - x) * y, x * y)
     return index, jnp.stack([part * weights for part in parts], axis=-1)
 
 
 def _pack(values: Float[Array, "n d"], shapes: Shapes) -> Float[Array, "m packed"]:
-    """Each place's four corners side by side; zeros lie around every level."""
+    """Each position's four corners side by side; every level is padded with zeros."""
     rows = []
     for (height, width), start in zip(shapes, level_starts(shapes), strict=True):
         level = values[start : start + height * width].reshape(height, width, -1)
@@ -93,7 +97,7 @@ def _pack(values: Float[Array, "n d"], shapes: Shapes) -> Float[Array, "m packed
 
 
 def _unpack(table: Float[Array, "m packed"], shapes: Shapes) -> Float[Array, "n d"]:
-    """The transpose of `_pack`: every pixel gathers from the four places whose corner it is."""
+    """The transpose of `_pack`: every pixel gathers from the four positions whose corner it is."""
     levels, start = [], 0
     for height, width in shapes:
         level = table[start : start + (height + 1) * (width + 1)].reshape(height + 1, width + 1, 4, -1)
@@ -114,7 +118,7 @@ def _chunk_size(queries: int, samples: int, width: int) -> int:
 
 
 def _gather(table: Float[Array, "m packed"], index: Int[Array, "c k"]) -> Float[Array, "c k4 d"]:
-    # The rows are there: _corners keeps to the table. Being told so, XLA does not look again.
+    # _corners keeps to the table, so XLA need not check the bounds.
     rows = table.at[index.reshape(-1)].get(mode="promise_in_bounds")
     return rows.reshape(index.shape[0], index.shape[1] * 4, -1)
 
@@ -125,7 +129,7 @@ def _sample(
 ) -> Float[Array, "q d"]:
     """One head of one image."""
     table = _pack(values, shapes)
-    chunk = _chunk_size(*index.shape, values.shape[1])
+    chunk = _chunk_size(index.shape[0], index.shape[1], values.shape[1])
 
     def weigh(part: tuple[Array, Array]) -> Array:
         rows, weight = part
@@ -143,7 +147,7 @@ def _sample_forward(values: Array, index: Array, weights: Array, shapes: Shapes)
 def _sample_backward(shapes: Shapes, kept: Any, gradient: Float[Array, "q d"]) -> tuple[Array, Any, Array]:
     values, index, weights = kept
     table = _pack(values, shapes)
-    chunk = _chunk_size(*index.shape, values.shape[1])
+    chunk = _chunk_size(index.shape[0], index.shape[1], values.shape[1])
 
     def step(table_gradient: Array, part: tuple[Array, Array, Array]) -> tuple[Array, Array]:
         rows, weight, out = part

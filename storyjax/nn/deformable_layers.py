@@ -1,11 +1,12 @@
 """Layers of Deformable DETR (Zhu et al. 2021): attention to a feature pyramid, encoder, decoder, box head.
 
-A reference is a box (cx, cy, w, h) normalised to the image. Where a query knows a place but no size, `sized` is false:
-its samples are then offset by pixels of each level, not by shares of the box, and its width and height serve only as
+A reference is a box (cx, cy, w, h) normalised to the image. Where a query has a position but no size, `sized` is false:
+its samples are then offset by pixels of each level, not by fractions of the box, and its width and height serve only as
 what the box head starts from.
 """
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import einops
@@ -29,9 +30,9 @@ class Pyramid:
 
     Attributes:
       tokens: (b, n, d), the finest level first, row by row.
-      position: (b, n, d), where each token is and on which level.
+      position: (b, n, d), embeddings of each token's position and level.
       mask: (b, n) bool, which tokens show the image rather than padding.
-      valid: (b, l, 2), the share of each level's width and height that the image fills.
+      valid: (b, l, 2), the fraction of each level's width and height that the image fills.
       shapes: (height, width) of each level.
     """
 
@@ -43,7 +44,10 @@ class Pyramid:
 
 
 def sine_embedding(coordinates: Float[Array, "*b k"], width: int) -> Float[Array, "*b kw"]:
-    """Each coordinate (in radians: 2 π is the whole image) as `width` sines and cosines in turns, side by side."""
+    """Returns each coordinate as `width` sines and cosines in turns, all of them side by side.
+
+    Coordinates are in radians: 2 π is the whole image.
+    """
     frequency = 10000.0 ** (2 * (np.arange(width) // 2) / width)
     angle = coordinates[..., None].astype(jnp.float32) / frequency.astype(np.float32).reshape(
         *(1,) * coordinates.ndim, width
@@ -53,22 +57,22 @@ def sine_embedding(coordinates: Float[Array, "*b k"], width: int) -> Float[Array
 
 
 def _offset_directions(heads: int, levels: int, points: int) -> Initializer:
-    """Each head starts with looking into a direction of its own, a pixel further with each point."""
+    """An initialiser of offsets: each head starts with a direction of its own, a pixel further with each point."""
 
-    def init(key: jax.Array, shape: tuple[int, ...], dtype: DTypeLike = jnp.float32) -> Array:
-        del key
+    def init(key: jax.Array, shape: Sequence[int], dtype: Any = jnp.float32, out_sharding: Any = None) -> Array:
+        del key, out_sharding
         angle = np.arange(heads) * (2.0 * math.pi / heads)
         direction = np.stack([np.cos(angle), np.sin(angle)], axis=-1)
         direction /= np.abs(direction).max(axis=-1, keepdims=True)
         steps = np.arange(1, points + 1)[None, None, :, None]
         grid = np.broadcast_to(direction[:, None, None, :] * steps, (heads, levels, points, 2))
-        return jnp.asarray(grid.reshape(shape), dtype)
+        return jnp.asarray(grid.reshape(tuple(shape)), dtype)
 
     return init
 
 
 class DeformableAttention(nn.Module):
-    """Attends from queries to a few places of every level around their references."""
+    """Attention from queries to a few positions of every level around their references."""
 
     heads: int
     points: int
@@ -84,11 +88,18 @@ class DeformableAttention(nn.Module):
         mask: Bool[Array, "b n"],
         shapes: Shapes,
     ) -> Float[Array, "b q d"]:
-        """
+        """Returns the attended values of each query.
+
         Args:
           queries: with their position embedding.
           centre: (x, y) of the reference on each level, normalised to the padded level.
-          unit: how far an offset of one leads there.
+          unit: the length of an offset of one, on the same scale.
+          memory: the tokens of all levels.
+          mask: which tokens are not padding.
+          shapes: (height, width) of each level.
+
+        Raises:
+          ValueError: the heads do not divide the width.
         """
         width, levels = queries.shape[-1], len(shapes)
         if width % self.heads:
@@ -98,7 +109,7 @@ class DeformableAttention(nn.Module):
         values = jnp.where(mask[..., None], values, 0)
         samples = self.heads * levels * self.points
         directions = _offset_directions(self.heads, levels, self.points)
-        # float32 for places: a bfloat16 pixel coordinate has steps of a pixel from 128 on.
+        # float32 for positions: a bfloat16 pixel coordinate has steps of a pixel from 128 on.
         offsets = nn.Dense(2 * samples, kernel_init=zeros, bias_init=directions, dtype=jnp.float32, name="offsets")
         sizes = {"h": self.heads, "l": levels, "p": self.points}
         offset = einops.rearrange(offsets(queries), "b q (h l p two) -> b q h l p two", **sizes, two=2)
@@ -112,7 +123,7 @@ class DeformableAttention(nn.Module):
 
 
 class PositionedAttention(nn.Module):
-    """Self-attention whose queries and keys, but not values, know their position."""
+    """Self-attention in which the position is added to queries and keys, but not to values."""
 
     heads: int
     dtype: DTypeLike = jnp.float32
@@ -121,6 +132,7 @@ class PositionedAttention(nn.Module):
     def __call__(
         self, x: Float[Array, "b q d"], position: Float[Array, "b q d"], mask: Bool[Array, "#b 1 #q q"] | None
     ) -> Float[Array, "b q d"]:
+        """Returns the attended states; `mask` is True where a query may attend to another."""
         width, xavier = x.shape[-1], nn.initializers.xavier_uniform()
 
         def project(name: str, inputs: Array) -> Array:
@@ -143,6 +155,7 @@ class FeedForward(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "b q d"], deterministic: bool) -> Float[Array, "b q d"]:
+        """Returns the states after the layer; dropout is applied unless `deterministic`."""
         xavier = nn.initializers.xavier_uniform()
         h = nn.relu(nn.Dense(self.width, kernel_init=xavier, dtype=self.dtype, name="up")(x))
         h = nn.Dropout(self.dropout)(h, deterministic=deterministic)
@@ -152,7 +165,7 @@ class FeedForward(nn.Module):
 
 
 class EncoderLayer(nn.Module):
-    """Every token attends around its own place on all levels."""
+    """Every token attends around its own position on all levels."""
 
     heads: int
     points: int
@@ -165,6 +178,14 @@ class EncoderLayer(nn.Module):
     def __call__(
         self, x: Float[Array, "b n d"], pyramid: Pyramid, centre: Float[Array, "b n l 2"], deterministic: bool
     ) -> Float[Array, "b n d"]:
+        """Returns the tokens after the layer.
+
+        Args:
+          x: tokens of the pyramid.
+          pyramid: their positions, mask and shapes.
+          centre: (x, y) of each token on each level, normalised to the padded level.
+          deterministic: whether dropout is left out.
+        """
         unit = jnp.broadcast_to(pixel_units(pyramid.shapes), centre.shape)
         attention = DeformableAttention(self.heads, self.points, self.dtype, name="attention")
         h = attention(x + pyramid.position, centre, unit, x, pyramid.mask, pyramid.shapes)
@@ -195,6 +216,16 @@ class DecoderLayer(nn.Module):
         mask: Bool[Array, "#b 1 #q q"] | None,
         deterministic: bool,
     ) -> Float[Array, "b q d"]:
+        """Returns the queries' states after the layer.
+
+        Args:
+          x, position: states of the queries, and the embeddings of their positions.
+          reference, sized: see the module.
+          memory: tokens of the encoder.
+          pyramid: their mask and shapes.
+          mask: which queries may attend to which; None for all.
+          deterministic: whether dropout is left out.
+        """
         h = PositionedAttention(self.heads, self.dtype, name="self_attention")(x, position, mask)
         h = nn.Dropout(self.dropout)(h, deterministic=deterministic)
         x = layer_norm(self.eps, self.dtype, "self_norm")(x + h)
@@ -211,14 +242,14 @@ class DecoderLayer(nn.Module):
 
 
 def pixel_units(shapes: Shapes) -> Float[Array, "1 1 l 2"]:
-    """A pixel of each level as a share of its width and height."""
+    """Returns the size of a pixel of each level as a fraction of its width and height."""
     return jnp.array([[1.0 / x, 1.0 / y] for y, x in shapes], jnp.float32)[None, None]
 
 
 class Head(nn.Module):
     """A perceptron of three layers: of boxes (Carion et al. 2020), and of appearances (§2.6.1).
 
-    `size_bias` is what the last two numbers start at, where they are the logits of a width and a height.
+    `size_bias` is the initial bias of the last two outputs, where they are the logits of a width and a height.
     """
 
     width: int
@@ -229,7 +260,7 @@ class Head(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "*b d"]) -> Float[Array, "*b f"]:
-        """float32, whatever the layers before the last compute in."""
+        """Returns the outputs in float32, whatever the layers before the last compute in."""
         xavier = nn.initializers.xavier_uniform()
         x = nn.relu(nn.Dense(self.width, kernel_init=xavier, dtype=self.dtype, name="layer_0")(x))
         x = nn.relu(nn.Dense(self.width, kernel_init=xavier, dtype=self.dtype, name="layer_1")(x))

@@ -1,4 +1,4 @@
-"""The assignment of targets to predictions at least cost, inside `jit` (Kuhn 1955; Carion et al. 2020)."""
+"""Hungarian matching: targets to predictions at the least total cost, inside `jit` (Kuhn 1955; Carion et al. 2020)."""
 
 import jax
 import jax.numpy as jnp
@@ -12,15 +12,15 @@ def assign(
     targets: Bool[Array, "n"],
     predictions: Bool[Array, "m"],
 ) -> Int[Array, "n"]:
-    """Which prediction each target is given.
+    """Returns the prediction that each target is matched with.
 
     Args:
-        cost: of each pair; what is not finite is a pair that costs more than any other.
+        cost: of each pair; a pair whose cost is not finite costs more than any other.
         targets, predictions: which are not padding. Padding has no influence on the others.
 
     Returns:
-        Columns, or -1 for padding, and for targets that go without where there are fewer predictions. As many
-        pairs as can be, at the least total cost; no gradient.
+        Columns of `cost`, or -1 for padding, and for targets that are left over where there are fewer predictions. As
+        many pairs as possible are matched, at the least total cost; no gradient.
     """
     cost = lax.stop_gradient(cost).astype(jnp.float32)
     allowed = targets[:, None] & predictions[None, :]
@@ -38,13 +38,13 @@ def assign(
 def assign_batch(
     cost: Float[Array, "*b n m"], targets: Bool[Array, "*b n"], predictions: Bool[Array, "*b m"]
 ) -> Int[Array, "*b n"]:
-    """`assign` for each example."""
+    """Returns `assign` of each example."""
     batch = cost.shape[:-2]
     flat = [array.reshape(-1, *array.shape[len(batch) :]) for array in (cost, targets, predictions)]
     return jax.vmap(assign)(*flat).reshape(*batch, cost.shape[-2])
 
 
 def take(array: Float[Array, "b m *d"], index: Int[Array, "b n"]) -> Float[Array, "b n *d"]:
-    """What was assigned: rows of `array` by the columns of `assign`; of those without one, row 0."""
+    """Returns the rows of `array` that `assign` returned the columns of; row 0 for -1."""
     index = jnp.maximum(index, 0).reshape(*index.shape, *(1,) * (array.ndim - 2))
     return jnp.take_along_axis(array, index, axis=1)

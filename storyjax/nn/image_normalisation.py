@@ -1,4 +1,4 @@
-"""From stored pixels to what a vision tower takes."""
+"""From stored pixels to the input of a vision encoder."""
 
 import jax.numpy as jnp
 from jax.typing import DTypeLike
@@ -17,10 +17,11 @@ def normalise(
     mean: tuple[float, float, float] = CLIP_MEAN,
     std: tuple[float, float, float] = CLIP_STD,
 ) -> Float[Array, "*b y x 3"]:
-    """Pixels 0..255 to a tower's zero mean and unit deviation, by default CLIP's. On the device, so that the host ships
-    one byte a value.
+    """Returns pixels 0..255 less `mean` and over `std`, which are of pixels 0..1; by default CLIP's.
+
+    It runs on the device, so that the host sends one byte per value.
     """
-    mean = jnp.asarray(mean, jnp.float32).reshape((1,) * (images.ndim - 1) + (3,))
-    std = jnp.asarray(std, jnp.float32).reshape((1,) * (images.ndim - 1) + (3,))
+    row = (1,) * (images.ndim - 1) + (3,)
+    centre, scale = jnp.asarray(mean, jnp.float32).reshape(row), jnp.asarray(std, jnp.float32).reshape(row)
     # float32 first: bfloat16 cannot hold all of 0..255 once scaled and shifted.
-    return ((images.astype(jnp.float32) / 255.0 - mean) / std).astype(dtype)
+    return ((images.astype(jnp.float32) / 255.0 - centre) / scale).astype(dtype)

@@ -1,10 +1,10 @@
 """Attention from a few queries to any number of keys, which are never all there at once.
 
 Keys and values are projected from what is stored of them chunk by chunk, inside the loop, and a running maximum and sum
-make the softmax exact. The backward pass makes every chunk again from the same store and the saved log-sum of each
-row: beside the store, memory is that of one chunk, however many there are. Where a mesh cuts the keys along an axis,
-every device goes through its own part and the parts are merged once at the end, forward and backward: the exact
-long-context attention that the thesis names as its first extension (§7.2), for queries few enough to lie everywhere.
+make the softmax exact. The backward pass recomputes every chunk from the same store and the saved log-sum of each
+row: beside the store, memory is that of one chunk, however many there are. Where a mesh shards the keys along an axis,
+every device loops over its own part and the parts are merged once at the end, forward and backward: the exact
+long-context attention that the thesis names as its first extension (§7.2), for queries few enough to be replicated.
 
 Shapes: s parts of a video that may lie on different devices, b videos, r rows (queries), h heads, d head width, k keys
 of a chunk, g groups of rows, f frames of a chunk.
@@ -38,8 +38,8 @@ class KeyStream:
         embed: (params, store, index) -> (inputs of the key and value projections (s b k e), mask (s b k), True where
             there is a key).
         params: what `embed` needs and is differentiated by.
-        store: the arrays that chunks are read from. They are constants: a gradient by one of them is refused.
-        specs: for each array of `store`, how the axes below cut it.
+        store: the arrays that chunks are read from. They are constants: a gradient with respect to one is an error.
+        specs: for each array of `store`, how the axes below shard it.
         batch_axes, sequence_axis: mesh axes of videos and of the parts of a video; without such a mesh, not used.
     """
 
@@ -53,7 +53,7 @@ class KeyStream:
 
     @property
     def axes(self) -> "Axes | None":
-        """The mesh axes to spread the work over, None on one device."""
+        """The mesh axes to shard the work over, None on one device."""
         mesh = jax.sharding.get_abstract_mesh()
         if self.sequence_axis is None or self.sequence_axis not in mesh.shape or mesh.size == 1:
             return None
@@ -61,14 +61,14 @@ class KeyStream:
 
 
 class Axes(NamedTuple):
-    """Names of mesh axes."""
+    """Names of mesh axes: of videos, and of the parts of a video."""
 
     batch: tuple[str, ...]
     sequence: str
 
 
-class Looked(NamedTuple):
-    """What `attention_per_group` needs to tell where a `StreamingAttention` looked.
+class AttentionState(NamedTuple):
+    """What `attention_per_group` needs to recompute the weights of a `StreamingAttention`.
 
     Attributes:
         q: the queries.
@@ -82,7 +82,7 @@ class Looked(NamedTuple):
 
 
 class StreamingAttention(nn.Module):
-    """`storyjax.nn.attention.MultiHeadAttention` to a stream of keys.
+    """A `storyjax.nn.attention.MultiHeadAttention` to a stream of keys.
 
     Its parameters are those of that module, under the same names; that module initialises them.
 
@@ -95,8 +95,8 @@ class StreamingAttention(nn.Module):
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
-    def __call__(self, x_q: Float[Array, "b r d"], stream: KeyStream) -> tuple[Float[Array, "b r f"], Looked]:
-        """The output, and what tells where each row looked."""
+    def __call__(self, x_q: Float[Array, "b r d"], stream: KeyStream) -> tuple[Float[Array, "b r f"], AttentionState]:
+        """Returns the output, and the state that each row's attention weights follow from."""
         q = nn.Dense(self.features, dtype=self.dtype, name="query")(x_q)
         q = einops.rearrange(q, "b r (h d) -> b r h d", h=self.num_heads)
         own = {name: self.variables["params"][name] for name in ("key", "value")}
@@ -111,16 +111,16 @@ class StreamingAttention(nn.Module):
             key_value, stream.count, scale, stream.axes, _Specs(stream.specs), params, q, stream.store
         )
         out = nn.Dense(self.features, dtype=self.dtype, name="out")(einops.rearrange(heads, "b r h d -> b r (h d)"))
-        return out, Looked(q, log_sum, own["key"])
+        return out, AttentionState(q, log_sum, own["key"])
 
     def _project(self, params: Any, x: Array) -> Float[Array, "s b k h d"]:
         return project(params, x, self.features, self.num_heads, self.dtype)
 
 
 def project(params: Any, x: Array, features: int, heads: int, dtype: DTypeLike) -> Float[Array, "s b k h d"]:
-    """A projection of `MultiHeadAttention` by its parameters, outside of the module: for the inside of a loop."""
-    x = nn.Dense(features, dtype=dtype, parent=None).apply({"params": params}, x)
-    return einops.rearrange(x, "s b k (h d) -> s b k h d", h=heads)
+    """Returns a projection of `MultiHeadAttention` by its parameters; outside of the module, for use in a loop."""
+    projected: Any = nn.Dense(features, dtype=dtype, parent=None).apply({"params": params}, x)
+    return einops.rearrange(projected, "s b k (h d) -> s b k h d", h=heads)
 
 
 @dataclass(frozen=True, eq=False)
@@ -134,7 +134,7 @@ class _Specs:
 def stream_attention(
     key_value: KeyValue, count: int, scale: float, axes: Axes | None, specs: _Specs, params: Any, q: Array, store: Any
 ) -> tuple[Float[Array, "b r h d"], Float[Array, "b h r"]]:
-    """Attention over `count` chunks and the log-sum of each row; differentiable by `params` and `q`.
+    """Returns attention over `count` chunks and the log-sum of each row; differentiable in `params` and `q`.
 
     Equal to `storyjax.nn.attention.dot_product_attention` over all keys at once, up to the order of summation; a row
     that may attend to nothing gives zeros.
@@ -148,7 +148,7 @@ def _logits(q: Array, k: Array, mask: Array, scale: float) -> Float[Array, "s b 
     return jnp.where(mask[:, :, None, None], logits, _LOWEST)
 
 
-def _spread(local: Callable[..., Any], axes: Axes | None, in_specs: Any, out_specs: Any) -> Callable[..., Any]:
+def _sharded(local: Callable[..., Any], axes: Axes | None, in_specs: Any, out_specs: Any) -> Callable[..., Any]:
     if axes is None:
         return local
     return jax.shard_map(local, in_specs=in_specs, out_specs=out_specs, check_vma=False)
@@ -173,20 +173,20 @@ def _forward(
         rows = (*k.shape[:2], k.shape[3], q.shape[1])
         start = (jnp.full(rows, _LOWEST), jnp.zeros(rows), jnp.zeros((*rows, v.shape[-1])))
         (highest, total, weighted), _ = jax.lax.scan(step, start, jnp.arange(count))
-        # Each part has its own maximum; all are brought to the highest before they are added up.
+        # Each part has its own maximum; all are rescaled to the highest before they are summed.
         top = jnp.max(highest, axis=0)
         top = top if axes is None else jax.lax.pmax(top, axes.sequence)
         shrink = jnp.exp(highest - top[None])
         total, weighted = jnp.sum(total * shrink, axis=0), jnp.sum(weighted * shrink[..., None], axis=0)
         if axes is not None:
             total, weighted = jax.lax.psum((total, weighted), axes.sequence)
-        sees = total > 0
-        out = weighted / jnp.where(sees, total, 1.0)[..., None]
-        log_sum = jnp.where(sees, top + jnp.log(jnp.where(sees, total, 1.0)), 0.0)
+        attends = total > 0
+        out = weighted / jnp.where(attends, total, 1.0)[..., None]
+        log_sum = jnp.where(attends, top + jnp.log(jnp.where(attends, total, 1.0)), 0.0)
         return einops.rearrange(out, "b h r d -> b r h d").astype(v.dtype), log_sum
 
     batch = PartitionSpec(axes.batch) if axes else None
-    return _spread(local, axes, (PartitionSpec(), batch, specs.tree), (batch, batch))(params, q, store)
+    return _sharded(local, axes, (PartitionSpec(), batch, specs.tree), (batch, batch))(params, q, store)
 
 
 def _forward_and_residuals(
@@ -235,7 +235,7 @@ def _backward(
         return d_params, d_q.astype(q.dtype)
 
     whole, batch = PartitionSpec(), PartitionSpec(axes.batch) if axes else None
-    spread = _spread(local, axes, (whole, batch, specs.tree, batch, batch, batch, batch), (whole, batch))
+    spread = _sharded(local, axes, (whole, batch, specs.tree, batch, batch, batch, batch), (whole, batch))
     return (*spread(params, q, store, out, log_sum, d_out, d_log_sum), None)
 
 
@@ -248,31 +248,33 @@ stream_attention.defvjp(_forward_and_residuals, _backward, symbolic_zeros=True)
 
 def attention_per_group(
     stream: KeyStream,
-    looked: Looked,
+    state: AttentionState,
     row_weights: Float[Array, "b g r"],
     frame_of: Int[Any, "k"],
     frames: int,
     dtype: DTypeLike = jnp.float32,
 ) -> Float[Array, "c s b g f"]:
-    """The attention of groups of rows that each frame of each chunk gets: the mean over heads, summed over its keys.
+    """Returns the attention of groups of rows to each frame of each chunk: the mean over heads, summed over its keys.
 
-    A second pass over the stream, with the log-sums of the first; no chunk's weights outlive it. Differentiable.
+    It is a second pass over the stream, with the log-sums of the first; no chunk's weights outlive it. Differentiable.
 
     Args:
+        stream: the keys.
+        state: of the attention's first pass.
         row_weights: rows r are g groups of r/g each, in order; this weighs the rows of a group, "b g r/g".
         frame_of: the frame of each key of a chunk, 0-based, the same in all chunks.
         frames: of a chunk.
     """
-    heads, width = looked.q.shape[2:]
+    heads, width = state.q.shape[2:]
     at_frame = jax.nn.one_hot(frame_of, frames, dtype=jnp.float32)
 
     @jax.checkpoint
-    def one(index: Int[Array, ""], params: Any, looked: Looked, row_weights: Array) -> Float[Array, "s b g f"]:
+    def one(index: Int[Array, ""], params: Any, state: AttentionState, row_weights: Array) -> Float[Array, "s b g f"]:
         x, mask = stream.embed(params, stream.store, index)
-        k = project(looked.key, x, heads * width, heads, dtype)
-        logits = _logits(looked.q, k, mask, width**-0.5)
-        weights = jnp.where(mask[:, :, None, None], jnp.exp(logits - looked.log_sum[None, ..., None]), 0.0)
+        k = project(state.key, x, heads * width, heads, dtype)
+        logits = _logits(state.q, k, mask, width**-0.5)
+        weights = jnp.where(mask[:, :, None, None], jnp.exp(logits - state.log_sum[None, ..., None]), 0.0)
         weights = einops.rearrange(jnp.mean(weights, axis=2), "s b (g r) k -> s b g r k", g=row_weights.shape[1])
         return jnp.einsum("sbgrk,bgr,kf->sbgf", weights, row_weights, at_frame)
 
-    return jax.lax.map(lambda index: one(index, stream.params, looked, row_weights), jnp.arange(stream.count))
+    return jax.lax.map(lambda index: one(index, stream.params, state, row_weights), jnp.arange(stream.count))

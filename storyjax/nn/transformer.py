@@ -1,6 +1,7 @@
-"""The pre-norm transformer encoder that the vision towers and CLIP's text tower share."""
+"""The pre-norm transformer encoder that the vision encoders and CLIP's text encoder share."""
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -14,17 +15,17 @@ from storyjax.nn.attention import MultiHeadAttention
 
 
 def quick_gelu(x: Float[Array, "..."]) -> Float[Array, "..."]:
-    """The sigmoid approximation of GELU with which OpenAI's CLIP was trained."""
+    """Returns the sigmoid approximation of GELU with which OpenAI's CLIP was trained."""
     return x * jax.nn.sigmoid(1.702 * x)
 
 
 def gelu_exact(x: Float[Array, "..."]) -> Float[Array, "..."]:
-    """GELU by the error function."""
+    """Returns GELU by the error function."""
     return jax.nn.gelu(x, approximate=False)
 
 
 def gelu_tanh(x: Float[Array, "..."]) -> Float[Array, "..."]:
-    """GELU by the tanh approximation, T5's."""
+    """Returns GELU by the tanh approximation, T5's."""
     return jax.nn.gelu(x, approximate=True)
 
 
@@ -37,7 +38,11 @@ ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
 
 
 def activation(name: str) -> Callable[[Array], Array]:
-    """The activation function of that name. Raises StoryjaxError, naming the known ones, for any other name."""
+    """Returns the activation function of that name.
+
+    Raises:
+        StoryjaxError: there is none; the message names the known ones.
+    """
     if name not in ACTIVATIONS:
         known = ", ".join(ACTIVATIONS)
         raise StoryjaxError(f"unknown activation '{name}': use one of {known}.{nearest(name, ACTIVATIONS)}")
@@ -45,7 +50,7 @@ def activation(name: str) -> Callable[[Array], Array]:
 
 
 def layer_norm(eps: float, dtype: DTypeLike, name: str | None) -> nn.LayerNorm:
-    """Layer normalisation with float32 statistics and a two-pass variance, which keeps its digits for large means.
+    """Returns a layer norm with float32 statistics and a two-pass variance, which stays exact for large means.
 
     `name` is None in a `setup`, where the attribute names it.
     """
@@ -64,8 +69,9 @@ class Mlp(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "*b d"]) -> Float[Array, "*b e"]:
+        """Returns the output of both layers, at each position by itself."""
         features = self.features or x.shape[-1]
-        options = {"use_bias": self.use_bias, "kernel_init": self.kernel_init, "dtype": self.dtype}
+        options: dict[str, Any] = {"use_bias": self.use_bias, "kernel_init": self.kernel_init, "dtype": self.dtype}
         x = activation(self.activation)(nn.Dense(self.width, name="up", **options)(x))
         return nn.Dense(features, name="down", **options)(x)
 
@@ -85,6 +91,7 @@ class EncoderBlock(nn.Module):
     def __call__(
         self, x: Float[Array, "b n d"], mask: Bool[Array, "#b #h #n #n"] | None = None
     ) -> Float[Array, "b n d"]:
+        """Returns the states after the block; `mask` is True where a token may attend to another."""
         attention = MultiHeadAttention(
             self.num_heads, qkv_bias=self.qkv_bias, kernel_init=self.kernel_init, dtype=self.dtype, name="attention"
         )
@@ -113,6 +120,7 @@ class Encoder(nn.Module):
     def __call__(
         self, x: Float[Array, "b n d"], mask: Bool[Array, "#b #h #n #n"] | None = None
     ) -> Float[Array, "b n d"]:
+        """Returns the states after the last block; `mask` is True where a token may attend to another."""
         block = nn.remat(EncoderBlock) if self.remat else EncoderBlock
         for i in range(self.depth):
             x = block(

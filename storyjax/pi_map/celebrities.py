@@ -1,8 +1,8 @@
-"""Celebrities in Action as a collection of particular "objects", the actors (thesis §5.4.2): learnt from their training
-clips, looked for in the test clips.
+"""Celebrities in Action as a collection of particular "objects", the actors (thesis §5.4.2): learned from their
+training clips, searched for in the test clips.
 
-A test clip is asked for with one query, of the first actor in it who can be learnt: actor, action and place.
-Clips without such an actor are only searched. Actors have no boxes: a detector of people can give them.
+A test clip has one query, of the first actor in it who is learned: actor, action and place. Clips without such an actor
+are only searched. Actors have no boxes: a detector of people can give them.
 """
 
 from pathlib import Path
@@ -10,22 +10,26 @@ from typing import Any
 
 import numpy as np
 
-from storyjax.data.builders.celebrities import CelebritiesInAction
 from storyjax.data.builders.media import MediaSource
-from storyjax.data.builders.media import prepare as prepare_media
+from storyjax.data.registry import prepare_split
 
 CATEGORY = "person"
 
 
 class ActorClips:
-    """A split by record, as `storyjax.pi_map.data` reads it. `numbers` are those of the actors that are learnt."""
+    """A split by record, as `storyjax.pi_map.data` reads it.
+
+    Args:
+        source: the split.
+        numbers: of the actors that are learned, by name.
+    """
 
     def __init__(self, source: MediaSource, numbers: dict[str, int]):
         self.source, self.numbers = source, numbers
         self.places = [self._place(labels) for labels in source.labels]
 
     def _place(self, labels: dict[str, Any]) -> int:
-        """Which of a clip's actors it stands for; -1 for none."""
+        """The position of the first learned actor of a clip; -1 for none."""
         return next((i for i, actor in enumerate(labels["actors"]) if actor in self.numbers), -1)
 
     def __len__(self) -> int:
@@ -35,7 +39,7 @@ class ActorClips:
         return self.record(range(len(self))[index])
 
     def record(self, index: int) -> dict[str, Any]:
-        """The clip with this number in the prepared split."""
+        """Returns the clip with this number in the prepared split."""
         record, place = self.source[index], self.places[index]
         known = place >= 0
         actor = record["actors"][place] if known else ""
@@ -50,8 +54,8 @@ class ActorClips:
         }
 
 
-class Known(ActorClips):
-    """Those clips of a split that an actor can be learnt from."""
+class KnownActorClips(ActorClips):
+    """The clips of a split that show a learned actor."""
 
     def __init__(self, source: MediaSource, numbers: dict[str, int]):
         super().__init__(source, numbers)
@@ -64,15 +68,15 @@ class Known(ActorClips):
         return self.record(self.kept[index])
 
 
-def prepare(
-    manual_dir: str | Path, data_dir: str | Path, *, max_broken_fraction: float = 0.05
+def actor_splits(
+    root: str | Path, cache_dir: str | Path, *, max_broken_fraction: float = 0.05
 ) -> dict[str, ActorClips]:
-    """The splits "train" and "test"; learnt are the actors who are in both. Errors as of the builder."""
+    """Returns the splits "train" and "test"; the learned actors are those in both. Errors as of `prepare_split`."""
     sources = {
-        split: prepare_media(CelebritiesInAction, manual_dir, data_dir, split, max_broken_fraction=max_broken_fraction)
+        split: prepare_split("cia", root, cache_dir, split, max_broken_fraction=max_broken_fraction)
         for split in ("train", "test")
     }
-    # The first actor is the one that a clip is about: others may be with them.
+    # The first actor is the one that a clip is about.
     first = {split: {row["actors"][0] for row in source.labels if row["actors"]} for split, source in sources.items()}
     numbers = {actor: number for number, actor in enumerate(sorted(first["train"] & first["test"]))}
-    return {"train": Known(sources["train"], numbers), "test": ActorClips(sources["test"], numbers)}
+    return {"train": KnownActorClips(sources["train"], numbers), "test": ActorClips(sources["test"], numbers)}

@@ -1,10 +1,10 @@
-"""From a config to π-map's personalisation: tokens for the particular objects of a data set (thesis §5.3.2, §5.4).
+"""`config.model` and `config.data` of π-map, and the model that they describe (thesis §5.3.2, §5.4).
 
-    model.clip          storyjax.pi_map.towers.FrozenClip: the frozen CLIP
+    model.clip          storyjax.weights.pretrained.Pretrained: the frozen CLIP
     model.pi            storyjax.pi_map.model.PiConfig
     model.loss          storyjax.pi_map.losses.LossConfig
     model.init_scheme   whether conditioning vectors start as §5.3.5 says, where π starts from scratch
-    data                PersonalData: the data set, and how it is learnt from and asked about
+    data                DataConfig here, or PretrainData of pretrain.py
 
 π starts from `init.checkpoint`, a run of `configs/pi_map_imagenet.py`; without one, from scratch ("w/o Pre-Training").
 """
@@ -18,38 +18,103 @@ import jax
 import numpy as np
 
 from storyjax.core.config import from_config
+from storyjax.core.errors import StoryjaxError
 from storyjax.core.params_io import unflatten
-from storyjax.pi_map.data import Embed
+from storyjax.pi_map.captions import Captioner, make_captioner
+from storyjax.pi_map.data import CollectionConfig, Embed
 from storyjax.pi_map.localise import BoxFile, Detector, GroundingDino
 from storyjax.pi_map.losses import LossConfig
 from storyjax.pi_map.model import PersonalClip, PiConfig, embed_in_batches
-from storyjax.pi_map.towers import FrozenClip
 from storyjax.train.precision import get_policy
+from storyjax.weights.pretrained import Pretrained
+
+# The parameters that training changes.
+TRAINABLE = "pi/.*"
 
 
 @dataclass(frozen=True)
 class ModelConfig:
-    clip: FrozenClip
+    """`config.model`; see the top of this file."""
+
+    clip: Pretrained
     pi: PiConfig = field(default_factory=PiConfig)
     loss: LossConfig = field(default_factory=LossConfig)
     init_scheme: bool = True
 
 
+@dataclass(frozen=True)
+class DataConfig(CollectionConfig):
+    """`config.data` of the personalisation; the common keys are explained in storyjax/data/registry.py.
+
+    Attributes:
+        dataset: the data set whose objects are learned.
+        root: the folder of its official files.
+        cache_dir: where the prepared records go.
+        train_split: the split whose records are learned from.
+        eval_splits: the splits that are searched; the results of "test" are named after the data set, those of another
+            split "dataset_split".
+        synthetic: the exporter's arguments; None for the real data set.
+        unseen_root: another collection in the same layout, whose "test" is searched for the objects with the same names
+            (Table 5.7), or None; its results are named "dataset_unseen".
+        unseen_synthetic: the exporter's arguments for it.
+        max_broken_fraction: of the records of a split that may be unusable.
+
+    Raises:
+        StoryjaxError: `also_eval` for a data set without an evaluation split.
+    """
+
+    dataset: Literal["thisismy", "deepfashion2", "cia"] = "thisismy"
+    root: str = "data/thisismy"
+    cache_dir: str = "data/prepared"
+    train_split: str = "train"
+    eval_splits: tuple[str, ...] = ("test",)
+    synthetic: dict[str, Any] | None = None
+    unseen_root: str | None = None
+    unseen_synthetic: dict[str, Any] | None = None
+    max_broken_fraction: float = 0.05
+
+    def __post_init__(self) -> None:
+        if self.also_eval and self.dataset != "thisismy":
+            raise StoryjaxError(f"config.data.also_eval: {self.dataset} has no evaluation split; set it to False")
+
+
+def data_captioner(data: DataConfig) -> Captioner | None:
+    """Returns the captioner that `config.data.captions` names; "data" is the data set's own captions.json."""
+    return make_captioner(str(Path(data.root) / "captions.json") if data.captions == "data" else data.captions)
+
+
 def make_detector(source: str) -> Detector | Literal["data"] | None:
-    """What `config.data.localise` names; see CollectionConfig."""
+    """Returns what `config.data.localise` names; see CollectionConfig.
+
+    Raises:
+        StoryjaxError: the folder holds no detector.
+    """
     if source in ("data", "none"):
         return "data" if source == "data" else None
     return BoxFile(source) if Path(source).suffix == ".json" else GroundingDino(source)
 
 
 def make_model(config: Any, precision: str = "float32") -> tuple[PersonalClip, ModelConfig]:
-    """The model that `config.model` describes; nothing is loaded but the architecture."""
+    """Returns the model that `config.model` describes, and that section; only the architecture is read.
+
+    Raises:
+        StoryjaxError: an unknown key, no config.json of the CLIP, or one whose widths differ.
+    """
     section = from_config(ModelConfig, config, "config.model")
-    return PersonalClip(section.clip.config, section.pi, get_policy(precision).compute), section
+    return PersonalClip(section.clip.architecture("clip"), section.pi, get_policy(precision).compute), section
+
+
+def frozen_parameters(clip: Pretrained) -> dict[str, np.ndarray]:
+    """Returns the frozen CLIP's parameters, float32, by path ("clip/...").
+
+    Raises:
+        StoryjaxError: the weights are not there.
+    """
+    return {f"clip/{path}": np.asarray(array, np.float32) for path, array in clip.parameters("clip").items()}
 
 
 def frozen_embed(model: PersonalClip, weights: Mapping[str, np.ndarray]) -> Embed:
-    """f_v with the given weights, on numpy images in batches; for what is embedded once."""
+    """Returns f_v with the given weights, for numpy images, in batches."""
     params = unflatten(dict(weights))
-    jitted = jax.jit(model.images)
+    jitted = jax.jit(model.embed_images)
     return lambda pixels: embed_in_batches(lambda part: jitted(params, part), pixels)

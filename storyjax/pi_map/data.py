@@ -1,4 +1,4 @@
-"""Collections of particular objects, embedded once by the frozen CLIP: templates to learn from, queries, and pools.
+"""Collections of particular objects, embedded once by the frozen CLIP: templates, image queries, and pools.
 
 A collection is what this-is-my and DeepFashion2 have in common: records that show an object, in a video or an image,
 some to learn from and some to be found, a few of these with a caption in which "*" stands for the object.
@@ -17,28 +17,28 @@ from storyjax.data.images import decode_image
 from storyjax.data.pipeline import RandomAccess
 from storyjax.data.video import decode_frames, probe, sample_times
 from storyjax.metrics.retrieval import Scores
-from storyjax.pi_map.captions import Captioner
-from storyjax.pi_map.localise import Detector, Pointing, box_at, point_out
+from storyjax.pi_map.localise import Box, Detector, Pointing, as_box, box_at, mark
 
 Embed = Callable[[UInt8[np.ndarray, "n y x 3"]], Float[np.ndarray, "n d"]]
 
 
 @dataclass(frozen=True)
 class CollectionConfig:
-    """
+    """How a collection is learned from and queried.
+
     Attributes:
-        templates: records of each object that are learnt from; None: all but the held-out ones.
-        held_out: training records of each object that are kept to make image queries of (§5.4.1).
+        templates: records of each object that are learned from; None: all but the held-out ones.
+        held_out: training records of each object that image queries are made of instead (§5.4.1).
         frames: frames of a video template, evenly spaced, whose embeddings are averaged (§5.3.5).
         query_frames: frames, drawn from the held-out records, that make an image query (§5.4.1).
-        localise: where boxes come from: "data" (those of the data set), "none" (no ellipse), a .json file of boxes, or
-            the folder of a GroundingDINO.
-        point: how the object is pointed out: by a red "ellipse" (§5.3.1), or by a "crop" of the picture to it.
+        localise: where boxes come from: "data" (those of the data set), "none" (no localisation), a .json file of
+            boxes, or the folder of a GroundingDINO.
+        point: how the object is marked: by a red "ellipse" (§5.3.1), or by a "crop" of the image to it.
         captions: dense captions y*: "none", "data" (the data set's captions.json), a .json file, or a language model.
-        prompt: what is said around a token in training (§5.3.2).
+        prompt: the prompt of a token in training (§5.3.2).
         generic: the generic query (§5.4.1).
-        context: the query that asks for an object in a context; {caption} is the data set's.
-        also_eval: whether to learn from the evaluation split too, as for the published numbers (§5.4.1).
+        context: the query for an object in a context; {caption} is the data set's.
+        also_eval: whether to learn from the split "eval" too, as for the published numbers (§5.4.1).
         text_length: tokens of a prompt.
     """
 
@@ -57,8 +57,8 @@ class CollectionConfig:
 
 
 @dataclass(frozen=True)
-class Named:
-    """An object: what its owner calls it, and its kind."""
+class PersonalObject:
+    """An object: the owner's name for it ("my dog Chia"), and its category ("dog")."""
 
     name: str
     category: str
@@ -66,7 +66,7 @@ class Named:
 
 @dataclass(frozen=True)
 class Templates:
-    """What is learnt from: f_v(x) and f_v(x_loc) of each template and the number of its object."""
+    """The training data: f_v(x) and f_v(x_loc) of each template and the number of its object."""
 
     whole: Float[np.ndarray, "n d"]
     local: Float[np.ndarray, "n d"]
@@ -82,7 +82,13 @@ class Templates:
 
 @dataclass(frozen=True)
 class Pool:
-    """What is searched: the frames of every record at one a second, padded; which object it shows, and its caption."""
+    """What is searched.
+
+    Attributes:
+        frames, mask: of every record, one frame per second, padded.
+        objects: the number of the object that each record shows; -1 for others.
+        captions: of the records; "" for none.
+    """
 
     frames: Float[np.ndarray, "n t d"]
     mask: Bool[np.ndarray, "n t"]
@@ -90,16 +96,23 @@ class Pool:
     captions: tuple[str, ...]
 
     def scores(self, queries: Float[np.ndarray, "q d"]) -> Scores:
-        """The maximum over a record's frames of the cosine with each query (§5.4.1)."""
+        """Returns the maximum over each record's frames of the cosine with each query, (q, n) (§5.4.1)."""
         cosines = np.einsum("qd,ntd->qnt", queries, self.frames)
         return np.where(self.mask[None], cosines, -np.inf).max(axis=2)
 
 
 @dataclass(frozen=True)
 class Collection:
-    """A data set, embedded. `queries_whole` and `queries_local` are the averaged embeddings of image queries."""
+    """An embedded data set.
 
-    objects: tuple[Named, ...]
+    Attributes:
+        objects: by number.
+        templates: to learn from.
+        queries_whole, queries_local: averaged f_v(x) and f_v(x_loc) of each object's image query.
+        pools: by split.
+    """
+
+    objects: tuple[PersonalObject, ...]
     templates: Templates
     queries_whole: Float[np.ndarray, "o d"]
     queries_local: Float[np.ndarray, "o d"]
@@ -107,23 +120,29 @@ class Collection:
 
 
 def unit(x: Float[np.ndarray, "... d"]) -> Float[np.ndarray, "... d"]:
+    """Returns vectors of unit length, float32."""
     return (x / np.maximum(np.linalg.norm(x, axis=-1, keepdims=True), 1e-12)).astype(np.float32)
 
 
 def resize(image: UInt8[np.ndarray, "y x 3"], size: int) -> UInt8[np.ndarray, "s s 3"]:
+    """Returns the image as a square of `size` pixels, without its aspect ratio."""
     return np.asarray(Image.fromarray(image).resize((size, size), Image.Resampling.BICUBIC))
 
 
 def record_name(record: Mapping[str, Any]) -> str:
+    """Returns the name of a record's segment or image."""
     return str(record.get("segment_id") or record["image_name"])
 
 
 def record_frames(
     record: Mapping[str, Any], count: int | None
 ) -> tuple[Sequence[UInt8[np.ndarray, "y x 3"]], Float[np.ndarray, " t"]]:
-    """`count` evenly spaced frames of a record (None: one a second), and where each stands in it, from 0 to 1.
+    """Returns `count` evenly spaced frames of a record (None: one per second), and each one's position from 0 to 1.
 
     An image has one frame.
+
+    Raises:
+        StoryjaxError: the image or video cannot be decoded.
     """
     if "image" in record:
         return [decode_image(record["image"], record_name(record))], np.zeros(1)
@@ -137,25 +156,26 @@ def record_frames(
 def locate(
     record: Mapping[str, Any],
     frames: Sequence[UInt8[np.ndarray, "y x 3"]],
-    shares: Float[np.ndarray, " t"],
+    positions: Float[np.ndarray, " t"],
     localise: Detector | Literal["data"] | None,
     point: Pointing,
 ) -> list[UInt8[np.ndarray, "y x 3"]]:
-    """The frames with the object pointed out, where a box is known (x_loc)."""
+    """Returns the frames with the object marked, where a box is known (x_loc)."""
     if localise is None:
         return list(frames)
-    shown = []
-    for frame, share in zip(frames, shares, strict=True):
+    marked = []
+    for frame, position in zip(frames, positions, strict=True):
         if localise == "data":
-            box = box_at([tuple(map(float, row)) for row in record["boxes"]], float(share))
+            box: Box | None = box_at([as_box(row) for row in record["boxes"]], float(position))
         else:
-            box = localise.detect(frame, record["category"], record_name(record), float(share))
-        shown.append(point_out(frame, box, point))
-    return shown
+            box = localise.detect(frame, record["category"], record_name(record), float(position))
+        marked.append(mark(frame, box, point))
+    return marked
 
 
 def embed_collection(
     splits: Mapping[str, RandomAccess],
+    learned: Iterable[str],
     pools: Iterable[str],
     config: CollectionConfig,
     embed: Embed,
@@ -163,33 +183,32 @@ def embed_collection(
     localise: Detector | Literal["data"] | None,
     seed: int,
 ) -> Collection:
-    """Embeds a data set's records.
+    """Returns a data set, embedded.
 
     Args:
-        splits: records by split; "train" is learnt from ("eval" too if the config says so).
+        splits: records by split.
+        learned: the splits that are learned from.
         pools: the splits to be searched.
         embed: f_v of images of `size` pixels.
-        seed: of which records are templates and which frames make image queries.
+        localise: where boxes come from; None for no localisation.
+        seed: chooses the records that are templates and the frames of image queries.
 
     Raises:
         StoryjaxError: an object has too few training records to leave any to learn from.
     """
-    if config.also_eval and "eval" not in splits:
-        raise StoryjaxError("config.data.also_eval: this data set has no evaluation split; set it to False")
-    sources = [splits["train"], splits["eval"]] if config.also_eval else [splits["train"]]
-    learnt = [source[i] for source in sources for i in range(len(source))]
-    objects = _objects(learnt)
+    records = [splits[name][i] for name in learned for i in range(len(splits[name]))]
+    objects = _objects(records)
     by_object: dict[int, list[Mapping[str, Any]]] = {number: [] for number in range(len(objects))}
-    for record in learnt:
+    for record in records:
         by_object[int(record["instance"])].append(record)
     rng = np.random.default_rng([seed, 0x71])
     whole, local, numbers, queries = [], [], [], []
-    for number, records in by_object.items():
-        order = [records[i] for i in rng.permutation(len(records))]
+    for number, shown in by_object.items():
+        order = [shown[i] for i in rng.permutation(len(shown))]
         held, kept = _divide(order, config, objects[number].name)
         for record in kept:
-            frames, shares = record_frames(record, config.frames)
-            local_frames = locate(record, frames, shares, localise, config.point)
+            frames, positions = record_frames(record, config.frames)
+            local_frames = locate(record, frames, positions, localise, config.point)
             both = embed(np.stack([resize(frame, size) for frame in [*frames, *local_frames]]))
             whole.append(both[: len(frames)].mean(axis=0))
             local.append(both[len(frames) :].mean(axis=0))
@@ -204,15 +223,17 @@ def embed_collection(
     )
 
 
-def _objects(records: Sequence[Mapping[str, Any]]) -> tuple[Named, ...]:
-    found = {int(record["instance"]): Named(record["name"], record["category"]) for record in records}
+def _objects(records: Sequence[Mapping[str, Any]]) -> tuple[PersonalObject, ...]:
+    found = {int(record["instance"]): PersonalObject(record["name"], record["category"]) for record in records}
     if sorted(found) != list(range(len(found))):
-        raise StoryjaxError("some objects of the data set have no training records that can be read; get them anew")
+        raise StoryjaxError(
+            "some objects of the data set have no training records that can be read; download them again"
+        )
     return tuple(found[number] for number in range(len(found)))
 
 
 def _divide(records: list[Any], config: CollectionConfig, name: str) -> tuple[list[Any], list[Any]]:
-    """(held out, learnt from). An object with a single record learns from it and is asked for with it."""
+    """(held out, templates). An object with a single record has it as template and as image query."""
     held_out = min(config.held_out, len(records) - 1)
     held, rest = records[:held_out], records[held_out:]
     kept = rest[: config.templates]
@@ -229,15 +250,16 @@ def _image_query(
     localise: Detector | Literal["data"] | None,
     rng: np.random.Generator,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The mean f_v of frames drawn from the held-out records, as they are and with the object pointed out."""
-    plain, pointed = [], []
+    """The mean f_v of frames drawn from the held-out records, as they are and with the object marked."""
+    plain: list[np.ndarray] = []
+    marked: list[np.ndarray] = []
     for record in records:
-        frames, shares = record_frames(record, config.frames)
+        frames, positions = record_frames(record, config.frames)
         plain.extend(frames)
-        pointed.extend(locate(record, frames, shares, localise, config.point))
+        marked.extend(locate(record, frames, positions, localise, config.point))
     drawn = rng.permutation(len(plain))[: config.query_frames]
-    pictures = [resize(source[i], size) for source in (plain, pointed) for i in drawn]
-    embedded = embed(np.stack(pictures))
+    images = [resize(source[i], size) for source in (plain, marked) for i in drawn]
+    embedded = embed(np.stack(images))
     return embedded[: len(drawn)].mean(axis=0), embedded[len(drawn) :].mean(axis=0)
 
 
@@ -247,27 +269,23 @@ def embed_pool(
     size: int,
     number: Callable[[Mapping[str, Any]], int] = lambda record: int(record["instance"]),
 ) -> Pool:
-    """Every record's frames at one a second; `number` says which object a record shows, -1 for none that is learnt."""
-    pictures, counts, objects, captions = [], [], [], []
+    """Returns the pool of all records.
+
+    Args:
+        embed: f_v of images of `size` pixels.
+        number: a record -> the number of the object that it shows, -1 for none that is learned.
+    """
+    images: list[np.ndarray] = []
+    counts, objects, captions = [], [], []
     for record in (records[i] for i in range(len(records))):
         frames, _ = record_frames(record, None)
-        pictures.extend(resize(frame, size) for frame in frames)
+        images.extend(resize(frame, size) for frame in frames)
         counts.append(len(frames))
         objects.append(number(record))
         captions.append(record["caption"])
-    embedded = embed(np.stack(pictures))
+    embedded = embed(np.stack(images))
     longest = max(counts)
     padded = np.zeros((len(counts), longest, embedded.shape[1]), np.float32)
     mask = np.arange(longest)[None] < np.array(counts)[:, None]
     padded[mask] = embedded
     return Pool(padded, mask, np.array(objects), tuple(captions))
-
-
-def prompts(thing: Named, captioner: Captioner | None, config: CollectionConfig) -> tuple[str, str, str]:
-    """(y*, y_s, y_g): the dense caption, the caption with the object's name, and the one with its kind (§5.3.2).
-
-    Without a captioner y* is y_s (Table 5.1b, "w/o Caption Augmentation").
-    """
-    specific = config.prompt.replace("*", thing.name)
-    dense = specific if captioner is None else captioner.describe(thing.name, thing.category)
-    return dense, specific, config.prompt.replace("*", f"a {thing.category}")

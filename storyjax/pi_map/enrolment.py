@@ -1,7 +1,7 @@
-"""Learning one token from a few photos, on the spot: the personalisation of §5.3.2 for a single new object.
+"""Learning one token from a few photos: the personalisation of §5.3.2 for a single new object.
 
-What a data set's other objects are in training, a bank of other things is here: their embeddings and captions come with
-the checkpoint, so that enrolling needs no data set.
+The negatives are not the other objects of a data set but those of a bank that comes with the model, so that enrolment
+needs no data set.
 """
 
 import functools
@@ -21,7 +21,7 @@ from storyjax.core.errors import StoryjaxError
 from storyjax.core.params_io import load_flat, load_metadata, save_tree
 from storyjax.pi_map.losses import LossConfig, personalisation_loss
 from storyjax.pi_map.model import PersonalClip
-from storyjax.pi_map.towers import FrozenClip
+from storyjax.pi_map.prompts import PromptEncoder
 from storyjax.train.experiment import Params
 
 CHUNK = 10  # steps between two reports of progress
@@ -29,12 +29,13 @@ CHUNK = 10  # steps between two reports of progress
 
 @dataclass(frozen=True)
 class EnrolmentConfig:
-    """
+    """How a token is learned.
+
     Attributes:
-        steps: of training; each sees all photos of the object and `negatives` other things.
+        steps: of training; each has all photos of the object and `negatives` other objects.
         learning_rate, warmup_steps: AdamW with a cosine that ends at zero, as in §5.3.5.
-        negatives: things of the bank in a step.
-        prompt: what is said around the token in training.
+        negatives: rows of the bank in a step.
+        prompt: the prompt of the token in training.
     """
 
     steps: int = 200
@@ -45,10 +46,10 @@ class EnrolmentConfig:
 
 
 @dataclass(frozen=True)
-class Bank:
-    """Other things to be told from: f_v(x), f_v(x_loc) and which object each shows; the captions of each object.
+class NegativeBank:
+    """Other objects: f_v(x), f_v(x_loc) and the object of each of n photos; the captions (y*, y_s, y_g) of each object.
 
-    Its file is safetensors under the name `FILE`: a folder's *.safetensors are the shards of its model.
+    Its file is safetensors, but is called `FILE`: a folder's *.safetensors are the shards of its model.
     """
 
     FILE: ClassVar = "things.bank"
@@ -56,21 +57,29 @@ class Bank:
     whole: Float[np.ndarray, "n d"]
     local: Float[np.ndarray, "n d"]
     objects: np.ndarray
-    captions: tuple[tuple[str, str, str], ...]  # y*, y_s, y_g
+    captions: tuple[tuple[str, str, str], ...]
 
     def save(self, path: str | Path) -> None:
+        """Writes the bank in half precision."""
         arrays = {"whole": self.whole, "local": self.local, "objects": self.objects}
         save_tree(path, arrays, {"captions": json.dumps(self.captions)}, dtype=np.float16)
 
     @classmethod
-    def load(cls, path: str | Path) -> "Bank":
+    def load(cls, path: str | Path) -> "NegativeBank":
+        """Returns a bank from its file.
+
+        Raises:
+            StoryjaxError: it is not there, or is no bank.
+        """
         flat, metadata = load_flat(path), load_metadata(path)
         try:
-            captions = tuple(tuple(row) for row in json.loads(metadata["captions"]))
+            captions = tuple(
+                (dense, specific, generic) for dense, specific, generic in json.loads(metadata["captions"])
+            )
             return cls(flat["whole"], flat["local"], flat["objects"].astype(np.int32), captions)
         except (KeyError, ValueError) as error:
             raise StoryjaxError(
-                f"{path} is no bank of other things ({error}); get the checkpoint's files anew"
+                f"{path} is no bank of other objects ({error}); download the model's files again"
             ) from error
 
 
@@ -78,19 +87,25 @@ class Enrolment:
     """Trains a copy of π on one object; compiled once for each number of photos."""
 
     def __init__(
-        self, model: PersonalClip, clip: FrozenClip, params: Params, bank: Bank | None, config: EnrolmentConfig
+        self,
+        model: PersonalClip,
+        prompts: PromptEncoder,
+        params: Params,
+        bank: NegativeBank | None,
+        config: EnrolmentConfig,
     ):
-        self.model, self.clip, self.params, self.config = model, clip, params, config
+        self.model, self.prompts, self.params, self.config = model, prompts, params, config
         self.bank = bank
         self.length = model.config.text.max_length
         self.loss_config = LossConfig()
-        self.texts = jax.jit(lambda ids: model.texts(params, ids))
+        self._embed_texts = jax.jit(lambda ids: model.embed_texts(params, ids))
         if bank is not None:
             rows = [self.embed_texts(row) for row in bank.captions]
             self.bank_texts = np.stack(rows)
 
     def embed_texts(self, texts: tuple[str, ...]) -> Float[np.ndarray, "n d"]:
-        return np.asarray(self.texts(np.stack([self.clip.encode(text, self.length)[0] for text in texts])))
+        """Returns f_t of texts without tokens."""
+        return np.asarray(self._embed_texts(np.stack([self.prompts.encode(text, self.length)[0] for text in texts])))
 
     def learn(
         self,
@@ -100,8 +115,14 @@ class Enrolment:
         progress: Callable[[int, int], None] | None = None,
         seed: int = 0,
     ) -> Float[np.ndarray, "1 d"]:
-        """The token of an object, from the embeddings of its photos (as they are; with the object ringed) and its
-        captions (y*, y_s, y_g)."""
+        """Returns the token of an object.
+
+        Args:
+            whole, local: f_v(x) and f_v(x_loc) of its photos.
+            captions: (y*, y_s, y_g).
+            progress: called with (steps done, of how many).
+            seed: draws the negatives.
+        """
         own = np.repeat(self.embed_texts(captions)[None], len(whole), axis=0)
         batch = {"whole": whole, "local": local, "texts": own, "objects": np.full(len(whole), -1, np.int32)}
         pi = self.params["pi"]
@@ -115,7 +136,7 @@ class Enrolment:
         return np.asarray(self.model.tokens({"pi": pi}, jnp.asarray(local))).mean(axis=0, keepdims=True)
 
     def _batches(self, own: Mapping[str, np.ndarray], rng: np.random.Generator) -> dict[str, np.ndarray]:
-        """CHUNK batches: the object's photos, and other things."""
+        """CHUNK batches: the object's photos, and negatives."""
         if self.bank is None:
             return {key: np.repeat(value[None], CHUNK, axis=0) for key, value in own.items()}
         count = min(self.config.negatives, len(self.bank.objects))
@@ -130,19 +151,19 @@ class Enrolment:
 
     @functools.lru_cache(maxsize=8)  # noqa: B019 (an enrolment lives as long as its model)
     def _programs(self, photos: int) -> tuple[Callable, Callable]:
-        """(start of the optimiser, CHUNK steps of training), for a number of photos."""
+        """(the optimiser's init, CHUNK steps of training), for a number of photos."""
         del photos
         c = self.config
         schedule = optax.warmup_cosine_decay_schedule(0.0, c.learning_rate, c.warmup_steps, c.steps)
         optimizer = optax.chain(optax.clip_by_global_norm(1.0), optax.adamw(schedule, weight_decay=0.01))
-        ids, slots = self.clip.encode(c.prompt, self.length)
+        ids, slots = self.prompts.encode(c.prompt, self.length)
 
         def loss(pi: Params, batch: Mapping[str, Array]) -> Float[Array, ""]:
             params = {**self.params, "pi": pi}
             tokens = self.model.tokens(params, batch["local"])
-            spoken = self.model.spoken(params, tokens, ids, slots)
+            prompted = self.model.embed_prompt(params, tokens, ids, slots)
             texts = (batch["texts"][:, 0], batch["texts"][:, 1], batch["texts"][:, 2])
-            return personalisation_loss(tokens, batch["whole"], spoken, texts, batch["objects"], self.loss_config)[0]
+            return personalisation_loss(tokens, batch["whole"], prompted, texts, batch["objects"], self.loss_config)[0]
 
         def step(carry: tuple, batch: Mapping[str, Array]) -> tuple[tuple, None]:
             pi, state = carry

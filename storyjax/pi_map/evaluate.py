@@ -1,7 +1,7 @@
-"""Finding objects again: queries by name, by image, by both and by learnt tokens, and what they find (§5.4.1).
+"""Retrieval of objects: queries by name, by image, by both and by learned tokens, and their metrics (§5.4.1).
 
-Context queries ask for an object somewhere ("a photo of * in the car park") and have one answer; generic ones
-("an image of *") are answered by every record of the object.
+Context queries name an object and a context ("a photo of * in the car park") and have one relevant record; for generic
+ones ("an image of *") every record of the object is relevant.
 """
 
 from collections.abc import Sequence
@@ -11,15 +11,15 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
+from storyjax.core.arrays import unit_norm
 from storyjax.metrics import retrieval
-from storyjax.models.clip import unit_norm
 from storyjax.pi_map.data import Collection, CollectionConfig, Pool
 from storyjax.pi_map.model import PersonalClip
-from storyjax.pi_map.towers import FrozenClip
+from storyjax.pi_map.prompts import PromptEncoder
 from storyjax.train.experiment import Batch, Params
 
-# Asked by the object's own name, by its kind, by an image, by kind and image together (the mean of the two embeddings);
-# by the learnt token (§5.3.5), and by an image mapped to a token (§5.3.3).
+# By the object's own name, by its category, by an image, by category and image (the mean of the two embeddings); by the
+# learned token (§5.3.5), and by an image mapped to a token (§5.3.3).
 METHODS = ("clip_text", "clip_text_generic", "clip_image", "clip_both", "text", "image")
 CONTEXT, GENERIC = 0, 1
 KINDS = ("context", "generic")
@@ -28,8 +28,8 @@ KINDS = ("context", "generic")
 class Queries:
     """A random-access source: every captioned record of the pool as a context query, every object as a generic one."""
 
-    def __init__(self, collection: Collection, pool: Pool, clip: FrozenClip, config: CollectionConfig):
-        self.collection, self.pool, self.clip, self.config = collection, pool, clip, config
+    def __init__(self, collection: Collection, pool: Pool, prompts: PromptEncoder, config: CollectionConfig):
+        self.collection, self.pool, self.prompts, self.config = collection, pool, prompts, config
         known = range(len(collection.objects))
         answers = [i for i, caption in enumerate(pool.captions) if caption and pool.objects[i] in known]
         shown = [number for number in known if number in pool.objects]
@@ -44,18 +44,18 @@ class Queries:
         return self.items[int(index)]
 
     def prompt(self, kind: int, answer: int) -> str:
-        """The query with "*" for the object."""
+        """Returns the query with "*" for the object."""
         if kind == GENERIC:
             return self.config.generic
         return self.config.context.format(caption=self.pool.captions[answer])
 
     def load(self, item: tuple[int, int, int], rng: np.random.Generator) -> Batch:
-        """The query in every form that a method needs."""
+        """Returns the query in every form that a method needs."""
         del rng
         kind, number, answer = item
         thing, prompt = self.collection.objects[number], self.prompt(kind, answer)
         length = self.config.text_length
-        ids, slots = self.clip.encode(prompt, length)
+        ids, slots = self.prompts.encode(prompt, length)
         own = self.collection.templates.local[self.collection.templates.objects == number]
         templates = np.zeros((self.most, own.shape[1]), np.float32)
         templates[: len(own)] = own
@@ -65,8 +65,8 @@ class Queries:
             "answer": np.int32(answer),
             "ids": ids,
             "slots": slots,
-            "named": self.clip.encode(prompt.replace("*", thing.name), length)[0],
-            "of_kind": self.clip.encode(prompt.replace("*", f"a {thing.category}"), length)[0],
+            "named": self.prompts.encode(prompt.replace("*", thing.name), length)[0],
+            "of_kind": self.prompts.encode(prompt.replace("*", f"a {thing.category}"), length)[0],
             "whole": self.collection.queries_whole[number],
             "local": self.collection.queries_local[number],
             "templates": templates,
@@ -77,20 +77,20 @@ class Queries:
 def mean_token(
     model: PersonalClip, params: Params, templates: Float[Array, "b k d"], mask: Bool[Array, "b k"]
 ) -> Float[Array, "b d"]:
-    """The learnt token: the mean of the mapped templates (§5.3.5)."""
+    """Returns the learned tokens: the means of the mapped templates (§5.3.5)."""
     weights = mask.astype(jnp.float32)[..., None]
     return (model.tokens(params, templates) * weights).sum(axis=1) / weights.sum(axis=1)
 
 
 def embed_queries(model: PersonalClip, params: Params, batch: Batch) -> dict[str, Array]:
-    """The embedding of each query by each of METHODS, and what is needed to score it."""
+    """Returns the embedding of each query by each of METHODS, and what `score` needs of the batch."""
 
     def spliced(tokens: Float[Array, "b d"]) -> Float[Array, "b d"]:
-        return model.texts(params, batch["ids"], tokens[:, None, :], batch["slots"])
+        return model.embed_texts(params, batch["ids"], tokens[:, None, :], batch["slots"])
 
-    of_kind, image = model.texts(params, batch["of_kind"]), batch["whole"]
+    of_kind, image = model.embed_texts(params, batch["of_kind"]), batch["whole"]
     found = {
-        "clip_text": model.texts(params, batch["named"]),
+        "clip_text": model.embed_texts(params, batch["named"]),
         "clip_text_generic": of_kind,
         "clip_image": image,
         "clip_both": unit_norm(unit_norm(of_kind) + unit_norm(image)),
@@ -100,19 +100,22 @@ def embed_queries(model: PersonalClip, params: Params, batch: Batch) -> dict[str
     return {**found, **{key: batch[key] for key in ("kind", "object", "answer", "record_valid")}}
 
 
-def gather(acc: Any, measured: dict[str, np.ndarray], batch: Batch) -> dict[str, np.ndarray]:
-    """Adds a batch's queries, without the filling, to those before."""
+def accumulate(acc: Any, queries: dict[str, np.ndarray], batch: Batch) -> dict[str, np.ndarray]:
+    """Returns the queries before and a batch's queries, without the padding."""
     del batch
-    valid = np.asarray(measured["record_valid"], bool)
-    new = {key: np.asarray(value)[valid] for key, value in measured.items() if key != "record_valid"}
+    valid = np.asarray(queries["record_valid"], bool)
+    new = {key: np.asarray(value)[valid] for key, value in queries.items() if key != "record_valid"}
     return new if acc is None else {key: np.concatenate([acc[key], new[key]]) for key in new}
 
 
 def score(
     queries: dict[str, np.ndarray], pool: Pool, prefix: str, methods: Sequence[str] = METHODS
 ) -> dict[str, float]:
-    """ "prefix/{context,generic}/METHOD/{mrr,r1,r5,r10,map,tr5,p5,p10}", and what a random ranking may expect."""
-    results = {}
+    """Returns "prefix/{context,generic}/METHOD/{mrr,r1,r5,r10,map,tr5,p5,p10}".
+
+    And "chance/mrr", of random rankings, and "best/tr5", the maximum of tR@5.
+    """
+    results: dict[str, float] = {}
     for kind, name in enumerate(KINDS):
         chosen = queries["kind"] == kind
         if not chosen.any():
@@ -122,7 +125,7 @@ def score(
         else:
             relevant = queries["object"][chosen][:, None] == pool.objects[None]
         for method in methods:
-            found = measure(pool.scores(queries[method][chosen]), relevant)
+            found = retrieval_metrics(pool.scores(queries[method][chosen]), relevant)
             results |= {f"{prefix}/{name}/{method}/{key}": value for key, value in found.items()}
         rng = np.random.default_rng(0)
         random = [retrieval.mean_reciprocal_rank(rng.random(relevant.shape), relevant) for _ in range(50)]
@@ -131,8 +134,8 @@ def score(
     return results
 
 
-def measure(scores: retrieval.Scores, relevant: retrieval.Relevant) -> dict[str, float]:
-    """The metrics of Tables 5.1 to 5.7."""
+def retrieval_metrics(scores: retrieval.Scores, relevant: retrieval.Relevant) -> dict[str, float]:
+    """Returns the metrics of Tables 5.1 to 5.7."""
     return {
         "mrr": retrieval.mean_reciprocal_rank(scores, relevant),
         "r1": retrieval.hit_at(scores, relevant, 1),

@@ -1,14 +1,15 @@
-"""Saying where the object is: a red ellipse drawn around it, and detectors that give the box (thesis §5.3.1, §5.3.5).
+"""Localisation: a red ellipse around the object, and detectors that give its box (thesis §5.3.1, §5.3.5).
 
-A CLIP that learnt from the web knows what a red ellipse means. One that did not sees more of a picture cut to the box.
+A CLIP trained on the web knows what a red ellipse means; for one that was not, the image is cropped to the box.
 
-Boxes are (left, top, right, bottom) as shares of the picture.
+Boxes are (left, top, right, bottom) as fractions of the image's width and height.
 """
 
 import json
+from collections.abc import Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Literal, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import UInt8
@@ -23,16 +24,18 @@ RED = (255, 0, 0)
 
 @runtime_checkable
 class Detector(Protocol):
-    """Finds an object of a category in a picture."""
+    """Finds an object of a category in an image."""
 
-    def detect(self, image: UInt8[np.ndarray, "y x 3"], category: str, key: str = "", share: float = 0.0) -> Box | None:
-        """The box of the most certain object of the category, or None.
+    def detect(
+        self, image: UInt8[np.ndarray, "y x 3"], category: str, key: str = "", position: float = 0.0
+    ) -> Box | None:
+        """Returns the box of the most certain object of the category, or None.
 
         Args:
             image: RGB.
             category: a general word, "dog".
-            key: what the picture is called, for detectors that look boxes up.
-            share: where in its video the picture stands, from 0 to 1.
+            key: the image's name, for detectors that look boxes up.
+            position: the image's position in its video, from 0 to 1.
         """
         ...
 
@@ -40,9 +43,9 @@ class Detector(Protocol):
 def draw_ellipse(
     image: UInt8[np.ndarray, "y x 3"], box: Box | None, thickness: float = 0.02
 ) -> UInt8[np.ndarray, "y x 3"]:
-    """The picture with a red ellipse that passes through the middle of each side of the box.
+    """Returns the image with a red ellipse that passes through the middle of each side of the box.
 
-    `thickness` is the line's, as a share of the shorter side, at least one pixel. Without a box nothing is drawn.
+    `thickness` is the line's, as a fraction of the shorter side, at least one pixel. Without a box nothing is drawn.
     """
     if box is None:
         return image
@@ -53,14 +56,17 @@ def draw_ellipse(
     if corners[2] - corners[0] < 2 or corners[3] - corners[1] < 2:
         return image  # a box without an inside
     # Pillow draws the line inside the box, so the outline's outer edge is the ellipse itself.
-    picture = Image.fromarray(image)
-    ImageDraw.Draw(picture).ellipse(corners, outline=RED, width=line)
-    return np.asarray(picture)
+    drawn = Image.fromarray(image)
+    ImageDraw.Draw(drawn).ellipse(corners, outline=RED, width=line)
+    return np.asarray(drawn)
 
 
-def cut_to(image: UInt8[np.ndarray, "y x 3"], box: Box | None, margin: float = 0.25) -> UInt8[np.ndarray, "v u 3"]:
-    """The square part of the picture about the box, as large as its longer side and `margin` of that on each side; at
-    the picture's edge less. Without a box it is the whole picture."""
+def crop_to(image: UInt8[np.ndarray, "y x 3"], box: Box | None, margin: float = 0.25) -> UInt8[np.ndarray, "v u 3"]:
+    """Returns the square part of the image around the box.
+
+    Its side is the box's longer side plus `margin` of that on each side; at the image's edge less. Without a box it is
+    the whole image.
+    """
     if box is None:
         return image
     height, width = image.shape[:2]
@@ -73,54 +79,70 @@ def cut_to(image: UInt8[np.ndarray, "y x 3"], box: Box | None, margin: float = 0
     return part if min(part.shape[:2]) >= 2 else image
 
 
-def point_out(image: UInt8[np.ndarray, "y x 3"], box: Box | None, way: Pointing) -> UInt8[np.ndarray, "v u 3"]:
-    """x_loc: the picture that shows where the object is."""
-    return cut_to(image, box) if way == "crop" else draw_ellipse(image, box)
+def mark(image: UInt8[np.ndarray, "y x 3"], box: Box | None, way: Pointing) -> UInt8[np.ndarray, "v u 3"]:
+    """Returns x_loc, the image that shows where the object is: with an ellipse, or cropped."""
+    return crop_to(image, box) if way == "crop" else draw_ellipse(image, box)
 
 
 class BoxFile:
-    """Boxes that somebody else found: JSON, {key: [[left, top, right, bottom], ...]}, evenly spaced over a video."""
+    """Boxes in a file: JSON, {key: [[left, top, right, bottom], ...]}, evenly spaced over a video."""
 
     def __init__(self, path: str | Path):
         self.path = Path(path)
 
     @cached_property
     def boxes(self) -> dict[str, list[Box]]:
+        """The file's boxes by key.
+
+        Raises:
+            StoryjaxError: it cannot be read as boxes.
+        """
         try:
             found = json.loads(self.path.read_text("utf-8"))
-            return {str(key): [_box(row) for row in rows] for key, rows in found.items()}
+            return {str(key): [_checked(row) for row in rows] for key, rows in found.items()}
         except (OSError, ValueError, TypeError, AttributeError) as error:
             raise StoryjaxError(
                 f"{self.path} cannot be read as boxes ({error}): it must be JSON,"
-                ' {"name": [[left, top, right, bottom], ...]}, shares of the picture'
+                ' {"name": [[left, top, right, bottom], ...]}, fractions of the image'
             ) from error
 
-    def detect(self, image: UInt8[np.ndarray, "y x 3"], category: str, key: str = "", share: float = 0.0) -> Box | None:
+    def detect(
+        self, image: UInt8[np.ndarray, "y x 3"], category: str, key: str = "", position: float = 0.0
+    ) -> Box | None:
+        """Returns the box of `key` at `position`, or None."""
         del image, category
-        return box_at(self.boxes.get(key, []), share)
+        return box_at(self.boxes.get(key, []), position)
 
 
-def _box(row: object) -> Box:
-    left, top, right, bottom = (float(v) for v in row)  # type: ignore[attr-defined]
-    if not (0 <= left <= right <= 1 and 0 <= top <= bottom <= 1):
-        raise ValueError(f"{row} is no box of shares from 0 to 1")
+def as_box(row: Iterable[Any]) -> Box:
+    """Returns four numbers as a box."""
+    left, top, right, bottom = (float(v) for v in row)
     return left, top, right, bottom
 
 
-def box_at(boxes: list[Box], share: float) -> Box | None:
-    """The box of the moment at a share of the video, of boxes evenly spaced over it."""
+def _checked(row: Iterable[Any]) -> Box:
+    left, top, right, bottom = as_box(row)
+    if not (0 <= left <= right <= 1 and 0 <= top <= bottom <= 1):
+        raise ValueError(f"{row} is no box of fractions from 0 to 1")
+    return left, top, right, bottom
+
+
+def box_at(boxes: Sequence[Box], position: float) -> Box | None:
+    """Returns the box at a position (0 to 1) of a video, of boxes evenly spaced over it; None without any."""
     if not len(boxes):
         return None
-    found = boxes[min(int(share * len(boxes)), len(boxes) - 1)]
-    return tuple(float(v) for v in found)  # type: ignore[return-value]
+    return as_box(boxes[min(int(position * len(boxes)), len(boxes) - 1)])
 
 
 class GroundingDino:
     """GroundingDINO (Liu et al. 2023) through `transformers` and torch, from a local folder; the extra is `detect`.
 
     Args:
-        folder: the published weights ("IDEA-Research/grounding-dino-base"), already on this machine.
-        threshold: boxes of less certainty are none.
+        folder: the published weights ("IDEA-Research/grounding-dino-base").
+        threshold: minimum confidence of a box.
+
+    Raises:
+        StoryjaxError: the folder holds no weights.
     """
 
     def __init__(self, folder: str | Path, threshold: float = 0.3):
@@ -132,7 +154,7 @@ class GroundingDino:
             )
 
     @cached_property
-    def _parts(self):
+    def _parts(self) -> tuple[Any, Any, Any]:
         try:
             import torch  # heavy, and only needed here
             from transformers import AutoProcessor, GroundingDinoForObjectDetection
@@ -147,11 +169,18 @@ class GroundingDino:
             ) from error
         return torch, processor, model
 
-    def detect(self, image: UInt8[np.ndarray, "y x 3"], category: str, key: str = "", share: float = 0.0) -> Box | None:
-        del key, share
+    def detect(
+        self, image: UInt8[np.ndarray, "y x 3"], category: str, key: str = "", position: float = 0.0
+    ) -> Box | None:
+        """Returns the most confident box.
+
+        Raises:
+            StoryjaxError: torch or transformers is not installed, or the folder cannot be read.
+        """
+        del key, position
         torch, processor, model = self._parts
         height, width = image.shape[:2]
-        # GroundingDINO wants lower case, each phrase with a full stop.
+        # GroundingDINO expects lower case, and a full stop after each phrase.
         inputs = processor(images=Image.fromarray(image), text=f"{category.lower().strip(' .')}.", return_tensors="pt")
         with torch.no_grad():
             outputs = model(**inputs)

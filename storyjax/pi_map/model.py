@@ -1,7 +1,8 @@
-"""The mapping network π, and CLIP with its words in between (thesis §5.3.1, Fig. 5.2b)."""
+"""The mapping network π, and CLIP with π's tokens (thesis §5.3.1, Fig. 5.2b)."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import cast
 
 import jax
 import jax.numpy as jnp
@@ -21,8 +22,10 @@ LAYERS = 3
 
 @dataclass(frozen=True)
 class PiConfig:
-    """The shape of π. Its input and its output are as wide as CLIP's common space and its token embeddings, which must
-    be equal (they are in every published CLIP): L_i compares the one with the other.
+    """The shape of π.
+
+    Its input and output are as wide as CLIP's common space and its token embeddings, which must be equal (they are in
+    every published CLIP): L_i compares them.
 
     Attributes:
         width: of every layer.
@@ -46,7 +49,7 @@ class PiMap(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "*b d"]) -> Float[Array, "*b d"]:
-        """Image embeddings of unit length to token embeddings, float32."""
+        """Returns the token embeddings, float32, of image embeddings of unit length."""
         c = self.config
         x = x.astype(self.dtype)
         for layer in range(LAYERS):
@@ -61,8 +64,10 @@ class PiMap(nn.Module):
 def conditioning_start(
     images: Float[np.ndarray, "n d"], texts: Float[np.ndarray, "n d"]
 ) -> tuple[Float[np.ndarray, " d"], Float[np.ndarray, " d"]]:
-    """Where the conditioning vectors start (§5.3.5): the absolute difference of images and their captions in each
-    dimension, averaged over pairs; its largest entry (for the second vector, its second largest) set to zero; softmax.
+    """Returns the initial conditioning vectors (§5.3.5).
+
+    The absolute difference of images and their captions in each dimension, averaged over pairs; its largest entry (for
+    the second vector, its second largest) set to zero; softmax.
     """
     difference = np.abs(np.asarray(images, np.float32) - np.asarray(texts, np.float32)).mean(axis=0)
     vectors = []
@@ -75,7 +80,11 @@ def conditioning_start(
 
 
 class PersonalClip:
-    """A frozen CLIP ("clip" in the parameters) and π ("pi"), as pure functions of the parameters."""
+    """A frozen CLIP ("clip" in the parameters) and π ("pi"), as pure functions of the parameters.
+
+    Raises:
+        StoryjaxError: CLIP's widths and π's are not equal.
+    """
 
     def __init__(self, clip: ClipConfig, pi: PiConfig, dtype: DTypeLike = jnp.float32):
         if not clip.projection_dim == clip.text.width == pi.width:
@@ -87,6 +96,7 @@ class PersonalClip:
         self.clip, self.pi = Clip(clip, dtype=dtype), PiMap(pi, dtype)
 
     def init(self, key: jax.Array) -> Params:
+        """Returns random parameters."""
         size = self.config.vision.image_size
         images, ids = jnp.zeros((1, size, size, 3)), jnp.full((1, 2), self.config.text.eos_id, jnp.int32)
         clip_key, pi_key = jax.random.split(key)
@@ -95,32 +105,33 @@ class PersonalClip:
             "pi": self.pi.init(pi_key, jnp.zeros((1, self.pi_config.width)))["params"],
         }
 
-    def images(self, params: Params, pixels: UInt8[Array, "b y x 3"]) -> Float[Array, "b d"]:
-        """f_v: embeddings of unit length. No gradient: this side is frozen."""
+    def embed_images(self, params: Params, pixels: UInt8[Array, "b y x 3"]) -> Float[Array, "b d"]:
+        """Returns f_v, embeddings of unit length, of RGB images of CLIP's size; without gradient."""
         embedded = self.clip.apply({"params": params["clip"]}, normalise(pixels), method="embed_images")
-        return jax.lax.stop_gradient(embedded)
+        return jax.lax.stop_gradient(cast(Array, embedded))
 
-    def texts(
+    def embed_texts(
         self,
         params: Params,
         ids: Int[Array, "b l"],
         tokens: Float[Array, "b c d"] | None = None,
         slots: Int[Array, "b l"] | None = None,
     ) -> Float[Array, "b d"]:
-        """f_t: embeddings of unit length of prompts, with token embeddings where `slots` says so."""
-        return self.clip.apply({"params": params["clip"]}, ids, tokens, slots, method="embed_texts")
+        """Returns f_t, embeddings of unit length, of prompts with token embeddings at the given slots."""
+        embedded = self.clip.apply({"params": params["clip"]}, ids, tokens, slots, method="embed_texts")
+        return cast(Array, embedded)
 
     def tokens(self, params: Params, embeddings: Float[Array, "*b d"]) -> Float[Array, "*b d"]:
-        """π of image embeddings."""
-        return self.pi.apply({"params": params["pi"]}, embeddings)
+        """Returns π of image embeddings."""
+        return cast(Array, self.pi.apply({"params": params["pi"]}, embeddings))
 
-    def spoken(
+    def embed_prompt(
         self, params: Params, tokens: Float[Array, "b d"], ids: Int[np.ndarray, " l"], slots: Int[np.ndarray, " l"]
     ) -> Float[Array, "b d"]:
-        """f_t of one prompt ("a photo of *") with each of the tokens in its place."""
+        """Returns f_t of one prompt ("a photo of *") with each of the tokens in its place."""
         repeated = (jnp.broadcast_to(row, (tokens.shape[0], row.shape[0])) for row in (ids, slots))
         ids_of_all, slots_of_all = repeated
-        return self.texts(params, ids_of_all, tokens[:, None, :], slots_of_all)
+        return self.embed_texts(params, ids_of_all, tokens[:, None, :], slots_of_all)
 
 
 def embed_in_batches(
@@ -128,7 +139,7 @@ def embed_in_batches(
     pixels: UInt8[np.ndarray, "n y x 3"],
     batch: int = 64,
 ) -> Float[np.ndarray, "n d"]:
-    """`embed` over any number of images, in batches of one shape, so that it compiles once."""
+    """Returns `embed` of any number of images, in padded batches of one shape, so that it compiles once."""
     rows = []
     for start in range(0, len(pixels), batch):
         part = pixels[start : start + batch]

@@ -1,9 +1,9 @@
-"""Pre-training of π on ImageNet: f_v(x) against f_t("a photo of π(f_v(x))"), no words but these (thesis §5.3.2)."""
+"""Pre-training of π on ImageNet: f_v(x) against f_t("a photo of π(f_v(x))"), without captions (thesis §5.3.2)."""
 
 import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import numpy as np
@@ -12,32 +12,42 @@ from ml_collections import ConfigDict
 
 from storyjax.core.config import from_config
 from storyjax.core.params_io import unflatten
-from storyjax.data.builders.imagenet import ImagenetSource, prepare
 from storyjax.data.images import decode_image
-from storyjax.data.pipeline import eval_stream, train_stream
-from storyjax.pi_map.config import make_model
+from storyjax.data.pipeline import RandomAccess, Stream, eval_stream, train_stream
+from storyjax.data.registry import prepare_split
+from storyjax.data.streams import StreamSpec
+from storyjax.pi_map.config import TRAINABLE, frozen_parameters, make_model
 from storyjax.pi_map.data import resize
 from storyjax.pi_map.losses import symmetric_cross_entropy
 from storyjax.pi_map.model import conditioning_start, embed_in_batches
-from storyjax.storyworld.export.imagenet import export_imagenet
-from storyjax.train.experiment import Batch, Experiment, Params, Task, summing_evaluator
+from storyjax.pi_map.prompts import PromptEncoder
+from storyjax.train.experiment import Batch, Evaluator, Experiment, Params, Task, summing_evaluator
 
 
 @dataclass(frozen=True)
 class PretrainData:
-    """
+    """`config.data` of the pre-training; the common keys are explained in storyjax/data/registry.py.
+
     Attributes:
-        manual_dir: the official files (storyjax/data/builders/imagenet.py says which).
-        data_dir: where the prepared records go, or where TFDS has put them.
-        storyworld: counts of a StoryWorld to be written into manual_dir; None for the real data set.
-        prompt: what is said around a token; it is also the caption that the conditioning vectors start from.
-        start_images: pictures that the conditioning vectors start from.
+        dataset: what π is trained on.
+        root: the folder of its official files.
+        cache_dir: where the prepared records go, or where TFDS has put them.
+        train_split: of the data set.
+        eval_splits: the results of "validation" are named "imagenet", those of another split "imagenet_split".
+        synthetic: the exporter's arguments; None for the real data set.
+        prompt: the prompt of a token; also the caption of the images that the conditioning vectors start from.
+        start_images: images that the conditioning vectors start from.
         text_length: tokens of the prompt.
+        max_broken_fraction: of the records that may be unusable.
+        workers: processes that load data; 0: threads of this one.
     """
 
-    manual_dir: str = "data/imagenet"
-    data_dir: str = "data/prepared"
-    storyworld: dict[str, int] | None = None
+    dataset: Literal["imagenet"] = "imagenet"
+    root: str = "data/imagenet"
+    cache_dir: str = "data/prepared"
+    train_split: str = "train"
+    eval_splits: tuple[str, ...] = ("validation",)
+    synthetic: dict[str, Any] | None = None
     prompt: str = "a photo of *"
     start_images: int = 256
     text_length: int = 77
@@ -45,71 +55,109 @@ class PretrainData:
     workers: int = 0
 
 
-def build(config: ConfigDict) -> Experiment:
-    """The experiment of `configs/pi_map_imagenet.py`."""
-    data = from_config(PretrainData, config.data, "config.data")
-    model, section = make_model(config.model, config.precision)
-    clip, size = section.clip, model.config.vision.image_size
-    weights = functools.cache(clip.parameters)
+def _load(record: Mapping[str, Any], rng: np.random.Generator, size: int) -> Batch:
+    del rng
+    return {"image": resize(decode_image(record["image"], record["file_name"]), size)}
 
-    @functools.cache
-    def records(split: str) -> ImagenetSource:
-        if data.storyworld is not None:
-            export_imagenet(data.manual_dir, data.storyworld)
-        return prepare(data.manual_dir, data.data_dir, split)
 
-    def load(record: Mapping[str, Any], rng: np.random.Generator) -> Batch:
-        del rng
-        return {"image": resize(decode_image(record["image"], record["file_name"]), size)}
+class _Pretraining:
+    """The parts of the experiment of a config; data are prepared when they are first needed."""
 
-    def both(params: Params, batch: Batch) -> tuple[Float[Array, "b d"], Float[Array, "b d"]]:
-        images = model.images(params, batch["image"])
-        ids, slots = clip.encode(data.prompt, data.text_length)
-        return images, model.spoken(params, model.tokens(params, images), ids, slots)
+    def __init__(self, config: ConfigDict):
+        self.data = from_config(PretrainData, config.data, "config.data")
+        self.model, self.section = make_model(config.model, config.precision)
+        self.prompts = PromptEncoder(self.section.clip)
+        self.load = functools.partial(_load, size=self.model.config.vision.image_size)
+        self.from_scratch = config.init.checkpoint is None
 
-    def loss(params: Params, batch: Batch, key: jax.Array) -> tuple[Float[Array, ""], dict[str, Array]]:
+    @functools.cached_property
+    def weights(self) -> dict[str, np.ndarray]:
+        """The frozen CLIP's parameters."""
+        return frozen_parameters(self.section.clip)
+
+    @functools.cache  # noqa: B019 (one for each experiment, and as long-lived)
+    def records(self, split: str) -> RandomAccess:
+        """Returns a split of the data set; errors as of `prepare_split`."""
+        data = self.data
+        return prepare_split(data.dataset, data.root, data.cache_dir, split, synthetic=data.synthetic)
+
+    def train_data(self, spec: StreamSpec) -> Stream:
+        """Returns the stream of training images."""
+        data = self.data
+        records = self.records(data.train_split)
+        return train_stream(
+            records, self.load, spec, workers=data.workers, max_broken_fraction=data.max_broken_fraction
+        )
+
+    def eval_data(self, split: str, spec: StreamSpec) -> Stream:
+        """Returns the images of an evaluation split once."""
+        data = self.data
+        return eval_stream(
+            self.records(split), self.load, spec, workers=data.workers, max_broken_fraction=data.max_broken_fraction
+        )
+
+    def embed(self, params: Params, batch: Batch) -> tuple[Float[Array, "b d"], Float[Array, "b d"]]:
+        """Returns the embeddings of images, and of the prompt with the token of each."""
+        images = self.model.embed_images(params, batch["image"])
+        ids, slots = self.prompts.encode(self.data.prompt, self.data.text_length)
+        return images, self.model.embed_prompt(params, self.model.tokens(params, images), ids, slots)
+
+    def loss(self, params: Params, batch: Batch, key: jax.Array) -> tuple[Float[Array, ""], dict[str, Array]]:
+        """Returns the loss, and {"r1": R@1 of the batch's images}."""
         del key
-        value, found = symmetric_cross_entropy(*both(params, batch), section.loss.temperature)
-        return value, {"r1": found}
+        value, r1 = symmetric_cross_entropy(*self.embed(params, batch), self.section.loss.temperature)
+        return value, {"r1": r1}
 
-    def eval_step(params: Params, batch: Batch) -> dict[str, Array]:
+    def eval_step(self, params: Params, batch: Batch) -> dict[str, Array]:
+        """Returns sums over the batch's records: hits within the batch, cosines with the own prompt, and records."""
         valid = batch["record_valid"].astype(np.float32)
-        images, texts = both(params, batch)
+        images, texts = self.embed(params, batch)
         best = (images @ texts.T).argmax(axis=1) == np.arange(images.shape[0])
         return {"found": (valid * best).sum(), "cosine": (valid * (images * texts).sum(axis=1)).sum(), "n": valid.sum()}
 
-    def pretrained() -> dict[str, np.ndarray]:
-        if not section.init_scheme or config.init.checkpoint is not None:
-            return weights()
-        params = unflatten(dict(weights()))
-        source = records("train")
+    def evaluator(self, split: str) -> Evaluator:
+        """Returns the evaluator of a split: R@1 within a batch, and the mean cosine of an image with its own prompt."""
+        name = self.data.dataset if split == "validation" else f"{self.data.dataset}_{split}"
+        return summing_evaluator(
+            name,
+            functools.partial(self.eval_data, split),
+            self.eval_step,
+            lambda sums: {
+                f"{name}/r1_in_batch": float(sums["found"] / sums["n"]),
+                f"{name}/cosine": float(sums["cosine"] / sums["n"]),
+            },
+        )
+
+    def pretrained(self) -> dict[str, np.ndarray]:
+        """Returns the frozen CLIP, and if π starts by the scheme of §5.3.5 (init_scheme), its conditioning vectors."""
+        if not self.section.init_scheme or not self.from_scratch:
+            return self.weights
+        data, params = self.data, unflatten(dict(self.weights))
+        source = self.records(data.train_split)
         step = max(1, len(source) // data.start_images)
         chosen = [source[i] for i in range(0, len(source), step)][: data.start_images]
-        pixels = np.stack([load(record, np.random.default_rng(0))["image"] for record in chosen])
-        images = embed_in_batches(lambda part: jax.jit(model.images)(params, part), pixels)
-        caption = clip.encode(data.prompt.replace("*", "a thing"), data.text_length)[0][None]
-        text = np.asarray(jax.jit(model.texts)(params, caption))
+        pixels = np.stack([self.load(record, np.random.default_rng(0))["image"] for record in chosen])
+        images = embed_in_batches(lambda part: jax.jit(self.model.embed_images)(params, part), pixels)
+        caption = self.prompts.encode(data.prompt.replace("*", "a thing"), data.text_length)[0][None]
+        text = np.asarray(jax.jit(self.model.embed_texts)(params, caption))
         starts = conditioning_start(images, np.repeat(text, len(images), axis=0))
-        return {**weights(), **{f"pi/condition_{layer}": vector for layer, vector in enumerate(starts)}}
+        return {**self.weights, **{f"pi/condition_{layer}": vector for layer, vector in enumerate(starts)}}
 
-    streams = {"max_broken_fraction": data.max_broken_fraction, "workers": data.workers}
+
+def build(config: ConfigDict) -> Experiment:
+    """Returns the experiment of `configs/pi_map_imagenet.py`.
+
+    Raises:
+        StoryjaxError: an unknown key or architecture.
+    """
+    parts = _Pretraining(config)
     return Experiment(
         name="pi_map.pretrain",
-        init=model.init,
-        pretrained=pretrained,
-        trainable="pi/.*",
-        tasks=(Task("imagenet", lambda spec: train_stream(records("train"), load, spec, **streams), loss),),
-        evaluators=(
-            summing_evaluator(
-                "imagenet",
-                lambda spec: eval_stream(records("validation"), load, spec, **streams),
-                eval_step,
-                lambda sums: {
-                    "imagenet/r1_in_batch": float(sums["found"] / sums["n"]),
-                    "imagenet/cosine": float(sums["cosine"] / sums["n"]),
-                },
-            ),
-        ),
+        init=parts.model.init,
+        pretrained=parts.pretrained,
+        trainable=TRAINABLE,
+        tasks=(Task("imagenet", parts.train_data, parts.loss),),
+        evaluators=tuple(parts.evaluator(split) for split in parts.data.eval_splits),
         units="images",
-        steps_per_epoch=lambda: max(1, len(records("train")) // config.train.batch_size),
+        steps_per_epoch=lambda: max(1, len(parts.records(parts.data.train_split)) // config.train.batch_size),
     )

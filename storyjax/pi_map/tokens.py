@@ -1,8 +1,8 @@
-"""Learnt tokens in a file, by name: what is left of a personalisation (§5.3.5, "From π-map to the text embedding").
+"""Learned tokens in a file, by name (§5.3.5, "From π-map to the text embedding").
 
     python -m storyjax.pi_map.tokens RUN FILE.safetensors
 
-writes the tokens of the objects that the run in the folder RUN has learnt.
+writes the tokens of the objects of the run in the folder RUN.
 """
 
 import json
@@ -13,23 +13,32 @@ from pathlib import Path
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
-from ml_collections import ConfigDict
 
+from storyjax.core.config import from_config
 from storyjax.core.errors import StoryjaxError, nearest
-from storyjax.core.params_io import load_flat, load_metadata, save_tree
+from storyjax.core.params_io import load_flat, load_metadata, save_tree, unflatten
+from storyjax.pi_map.config import DataConfig, frozen_embed, frozen_parameters, make_model
+from storyjax.pi_map.experiment import open_collection
+from storyjax.pi_map.predict import DEFAULT, clip_fingerprint
+from storyjax.train.checkpoint import load_trainable
+from storyjax.train.restore import open_trained
 
 Token = Float[np.ndarray, "c w"]
 
 
 def save_tokens(path: str | Path, tokens: Mapping[str, Token], fingerprint: str) -> None:
-    """Writes tokens with the names they go by and the fingerprint of the weights that they are meant for."""
+    """Writes tokens with their names and the fingerprint of the CLIP that they belong to."""
     names = list(tokens)
     arrays = {f"token_{i}": np.asarray(tokens[name], np.float32) for i, name in enumerate(names)}
     save_tree(path, arrays, {"names": json.dumps(names), "fingerprint": fingerprint})
 
 
 def load_tokens(path: str | Path, fingerprint: str | None = None) -> dict[str, Token]:
-    """Tokens by name. Raises StoryjaxError where they are of other weights than `fingerprint`'s, or are no tokens."""
+    """Returns tokens by name.
+
+    Raises:
+        StoryjaxError: the file holds no tokens, or those of another CLIP than that of `fingerprint`.
+    """
     flat, metadata = load_flat(path), load_metadata(path)
     try:
         names = json.loads(metadata["names"])
@@ -39,40 +48,38 @@ def load_tokens(path: str | Path, fingerprint: str | None = None) -> dict[str, T
             f"{path} holds no tokens ({error} is missing); write it with storyjax.pi_map.tokens"
         ) from error
     if fingerprint is not None and metadata.get("fingerprint") != fingerprint:
-        raise StoryjaxError(f"the tokens in {path} were learnt with other weights; learn them again with these")
+        raise StoryjaxError(f"the tokens in {path} were learned with other weights; learn them again with these")
     return tokens
 
 
 def find_token(tokens: Mapping[str, Token], name: str, where: str) -> Token:
-    """The token of a name; StoryjaxError names the nearest."""
+    """Returns the token of a name.
+
+    Raises:
+        StoryjaxError: there is none; the message names the nearest.
+    """
     if name not in tokens:
         raise StoryjaxError(f"{where} has no token for '{name}'.{nearest(name, tokens)}")
     return tokens[name]
 
 
-def learnt_tokens(run: str | Path) -> tuple[dict[str, Token], str]:
-    """The tokens of all objects of a finished run of `configs/pi_map_*.py`, and the fingerprint of its CLIP."""
-    from storyjax.core.config import from_config
-    from storyjax.core.params_io import unflatten
-    from storyjax.pi_map.config import frozen_embed, make_model
-    from storyjax.pi_map.experiment import PersonalData, open_collection
-    from storyjax.pi_map.predict import clip_fingerprint
-    from storyjax.train.checkpoint import load_trainable
+def learned_tokens(run: str | Path) -> tuple[dict[str, Token], str]:
+    """Returns the tokens of all objects of a run of `configs/pi_map_*.py` by name, and the fingerprint of its CLIP.
 
-    run = Path(run)
-    try:
-        config = ConfigDict(json.loads((run / "config.json").read_text("utf-8")))
-    except (OSError, ValueError) as error:
-        raise StoryjaxError(f"{run} is no run: config.json cannot be read ({error})") from error
+    Raises:
+        StoryjaxError: `run` is no run of a data set's personalisation, or its data set is not there.
+    """
+    trained = open_trained(run, default=DEFAULT, chapter="π-map", experiments=("pi_map",), parts=("clip",))
+    config = trained.config
     model, section = make_model(config.model)
-    data = from_config(PersonalData, config.data, "config.data")
-    clip = section.clip.parameters()
+    data = from_config(DataConfig, config.data, "config.data")
+    clip = frozen_parameters(section.clip)
     collection = open_collection(data, frozen_embed(model, clip), model.config.vision.image_size, config.seed)
-    params = {"pi": unflatten(load_trainable(run))["pi"]}
+    params = {"pi": unflatten(load_trainable(trained.folder))["pi"]}
     mapped = np.asarray(model.tokens(params, jnp.asarray(collection.templates.local)))
     tokens = {
-        thing.name: mapped[collection.templates.objects == number].mean(axis=0, keepdims=True)
-        for number, thing in enumerate(collection.objects)
+        each.name: mapped[collection.templates.objects == number].mean(axis=0, keepdims=True)
+        for number, each in enumerate(collection.objects)
     }
     return tokens, clip_fingerprint(clip)
 
@@ -83,7 +90,7 @@ def main(arguments: Sequence[str]) -> int:
         print("usage: python -m storyjax.pi_map.tokens RUN FILE.safetensors", file=sys.stderr)
         return 2
     try:
-        tokens, fingerprint = learnt_tokens(arguments[0])
+        tokens, fingerprint = learned_tokens(arguments[0])
         save_tokens(arguments[1], tokens, fingerprint)
     except StoryjaxError as error:
         print(f"storyjax: error: {error}", file=sys.stderr)

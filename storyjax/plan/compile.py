@@ -1,10 +1,11 @@
-"""`storyjax plan`: what a run will take of a TPU slice, from the TPU's own compiler and without any TPU.
+"""`storyjax plan`: what a run takes of a TPU slice, from the TPU's own compiler and without any TPU.
 
-The programs are those of the loop: the training step of step.py and the measurement of evaluation.py, traced with the
-experiment's shapes alone, on a mesh of the slice's devices. Nothing is materialised. Whether a program fits is what the
-compiler says; FLOPs and bytes are counted in what it made (hlo_cost.py), loops as often as they run.
+The programs are those of the loop: the training step of step.py and the evaluation step of evaluation.py, traced with
+the experiment's shapes alone, on a mesh of the slice's devices. Nothing is materialised. Whether a program fits is what
+the compiler says; FLOPs and bytes are counted in what it made (hlo_cost.py), loops as often as they run.
 """
 
+import dataclasses
 import math
 import re
 import time
@@ -21,7 +22,7 @@ from storyjax.core.config import choose, load_config, override
 from storyjax.core.errors import StoryjaxError
 from storyjax.plan.hlo_cost import program_cost
 from storyjax.plan.tpu import Slice, find_slice
-from storyjax.train.evaluation import make_measure
+from storyjax.train.evaluation import make_eval_step
 from storyjax.train.experiment import Batch, BatchSpec, Evaluator, Experiment, build_experiment
 from storyjax.train.mesh import AXES, batch_sharding, check_batch_size, mesh_shape, replicated
 from storyjax.train.optim import make_optimizer
@@ -90,6 +91,7 @@ class Plan:
 
     @property
     def fits(self) -> bool:
+        """Whether every program fits."""
         return all(report.fits for report in self.reports)
 
 
@@ -127,7 +129,8 @@ class Planner:
 
     @property
     def frames(self) -> int | None:
-        return self.config.data.get("frames")
+        """Frames of a video as the config has them, or None where it has no such key."""
+        return next(iter(_frames(self.config).values()), None)
 
     @property
     def unit(self) -> int:
@@ -140,19 +143,22 @@ class Planner:
         if frames is not None:
             if self.frames is None:
                 raise StoryjaxError("this config has no config.data.frames to change.")
-            config.data.frames = frames
+            for section in _frames(config):
+                config.update_from_flattened_dict({f"{section}.frames": frames})
+        else:
+            frames = self.frames
         reports, experiment = [], build_experiment(config)
-        of = "" if config.data.get("frames") is None else f", {config.data.frames} frames"
+        of = "" if frames is None else f", {frames} frames"
         for program in self.programs:
             say(f"compiling {program} for {self.slice_.name}{of} ...")
             reports.append(self._report(read_settings(config), experiment, program))
         mesh = dict(self.mesh.shape)
-        return Plan(self.slice_, mesh, config.data.get("frames"), self.batch_size, tuple(reports))
+        return Plan(self.slice_, mesh, frames, self.batch_size, tuple(reports))
 
     def _report(self, settings: Settings, experiment: Experiment, program: str) -> Report:
         lowered, weights, batch, features = self._lower(settings, experiment, program)
         began = time.perf_counter()
-        sizes = {"program": program, "weights": weights, "batch": batch, "features": features}
+        sizes: dict[str, Any] = {"program": program, "weights": weights, "batch": batch, "features": features}
         nominal = self.slice_.chip.memory_gib * GIB / self.slice_.devices_per_chip
         try:
             compiled = lowered.compile()
@@ -198,22 +204,25 @@ class Planner:
             if program == "inference":
                 in_batches = tuple(each for each in experiment.evaluators if isinstance(each, Evaluator))
                 evaluator = _first(in_batches, experiment.name, "evaluator")
-                batch = self._batch(evaluator.batch_spec, evaluator.sequences)
-                lowered = make_measure(evaluator, mesh).lower(trainable, frozen, batch)
-                held, batches, specs = (trainable, frozen), (batch,), [evaluator.batch_spec]
+                batches: tuple[Batch, ...] = (self._batch(evaluator.batch_spec, evaluator.sequences),)
+                lowered = make_eval_step(evaluator, mesh).lower(trainable, frozen, *batches)
+                held: Any = (trainable, frozen)
+                specs = [evaluator.batch_spec]
             else:
                 _first(experiment.tasks, experiment.name, "task")
                 optimizer = make_optimizer(settings.optim, settings.train.steps or 1)
                 state = abstract_state(trainable, optimizer, mesh)
+                specs = [task.batch_spec for task in experiment.tasks]
                 batches = tuple(self._batch(task.batch_spec, task.sequences) for task in experiment.tasks)
                 step = make_step(experiment.tasks, optimizer, state, frozen, mesh, settings.train.accumulate)
                 abstract_key = jax.ShapeDtypeStruct(key.shape, key.dtype, sharding=replicated(mesh))
                 lowered = step.lower(state, frozen, batches, abstract_key)
-                held, specs = (state, frozen), [task.batch_spec for task in experiment.tasks]
-        features = sum(each.features(self.batch_size) for each in specs) // len(self.slice_.devices)
+                held = (state, frozen)
+        features = sum(spec.features(self.batch_size) for spec in specs if spec is not None) // len(self.slice_.devices)
         return lowered, _bytes(held), _bytes(batches), features
 
-    def _batch(self, spec: BatchSpec, sequences: tuple[str, ...]) -> Batch:
+    def _batch(self, spec: BatchSpec | None, sequences: tuple[str, ...]) -> Batch:
+        assert spec is not None  # `_first` has refused a member without one
         return {
             name: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=batch_sharding(self.mesh, name in sequences))
             for name, leaf in spec.shapes(self.batch_size).items()
@@ -259,7 +268,7 @@ def make_plan(request: Request, say: Callable[[str], None]) -> Plan:
     """The plan that a person asks for; `say` gets lines of progress.
 
     Raises:
-        StoryjaxError: anything about the request that a person can mend.
+        StoryjaxError: an unknown slice, config, key or axis, or a batch that the mesh does not divide.
     """
     for name, value in (("frames", request.frames), ("batch", request.batch_size)):
         if value is not None and value < 1:
@@ -297,10 +306,18 @@ def parse_mesh(text: str | None) -> dict[str, int]:
     return sizes
 
 
+def _frames(config: ConfigDict) -> dict[str, int]:
+    """The sections of a config that say how many frames a video has, `config.data` or its tasks, and what they say."""
+    sections = {"data": config.data} | {
+        f"data.tasks.{name}": task for name, task in config.data.get("tasks", {}).items()
+    }
+    return {name: section.frames for name, section in sections.items() if section.get("frames") is not None}
+
+
 def most_frames(planner: Planner, say: Callable[[str], None], precision: float | int = 0.02, most: int = 10) -> Plan:
     """The plan with the most frames that fit, to within `precision` of them, or with the fewest where none do.
 
-    Memory grows about linearly with frames, so two compilations tell where to look; where the line misleads, the search
+    Memory grows about linearly with frames, so two compilations show where to look; where the line misleads, the search
     doubles or halves. At most `most` compilations.
     """
     if planner.frames is None:
@@ -322,12 +339,17 @@ def most_frames(planner: Planner, say: Callable[[str], None], precision: float |
             fitting = plan
         else:
             refused = plan
-        low, high = (fitting.frames if fitting else 0), (refused.frames if refused else None)
+        low, high = _frames(fitting) or 0, _frames(refused)
         if high is not None and high - low <= max(unit, precision * low):
             break
         frames = _next_frames(points, low, high, unit)
     best = fitting or refused
-    return Plan(best.slice_, best.mesh, best.frames, best.batch_size, best.reports, tuple(tried))
+    assert best is not None  # one compilation at least was made
+    return dataclasses.replace(best, tried=tuple(tried))
+
+
+def _frames(plan: Plan | None) -> int | None:
+    return None if plan is None else plan.frames
 
 
 def _next_frames(points: list[tuple[int, float | int, float | int]], low: int, high: int | None, unit: int) -> int:

@@ -59,6 +59,7 @@ class Cost:
     unknown_loops: int = 0
 
     def plus(self, other: "Cost", times: float | int = 1) -> "Cost":
+        """Returns the sum with `times` another cost."""
         return Cost(
             self.flops + times * other.flops,
             self.bytes + times * other.bytes,
@@ -87,6 +88,7 @@ class Instruction:
     is_root: bool
 
     def attribute(self, name: str) -> str:
+        """Returns the text of an attribute of the instruction, or nothing where it has none."""
         found = re.search(rf"\b{name}=%?([^\s,]+)", self.rest)
         return found[1] if found else ""
 
@@ -232,11 +234,11 @@ class _Program:
         for test in condition.values():
             if not test.is_root:
                 continue
-            test = self._compare(condition, test)
-            if test is None:
+            compared = self._compare(condition, test)
+            if compared is None:
                 return None
             bounds = []
-            for name in test:
+            for name in compared:
                 source = condition[self._through(condition, name)]
                 if source.opcode == "get-tuple-element" and start_of is not None and start_of.opcode == "tuple":
                     index = int(source.attribute("index"))
@@ -261,7 +263,8 @@ class _Program:
         sides = [inner[self._through(inner, name)] for name in found[0].operands]
         if any(side.opcode != "parameter" for side in sides):
             return None
-        return tuple(test.operands[int(side.operands[0])] for side in sides)
+        left, right = (test.operands[int(side.operands[0])] for side in sides)
+        return left, right
 
 
 def _constant(instruction: Instruction | None) -> int | None:

@@ -54,11 +54,13 @@ def table(plan: Plan) -> str:
 def advise(plan: Plan) -> list[str]:
     """What to change, most promising first, where a program does not fit."""
     worst = max((report for report in plan.reports if not report.fits), key=lambda report: report.used)
-    share = plan.batch_size // (plan.mesh["data"] * plan.mesh["fsdp"])
+    videos = plan.batch_size // (plan.mesh["data"] * plan.mesh["fsdp"])
     devices = math.prod(plan.mesh.values())
     advice = [f"It does not fit: {worst.program} needs {gib(worst.used)} of {gib(worst.limit)}. What helps:"]
-    if share > 1:
-        advice.append(f"- fewer videos at once: {share} lie on each device; --batch {plan.batch_size // share} is one.")
+    if videos > 1:
+        advice.append(
+            f"- fewer videos at once: {videos} lie on each device; --batch {plan.batch_size // videos} is one."
+        )
     if plan.frames is not None and plan.mesh["seq"] < devices:
         advice.append(f"- more devices to a video: --mesh seq={devices} (now {plan.mesh['seq']}).")
     if plan.mesh["fsdp"] == 1 and devices > 1 and worst.weights > 0.2 * worst.limit:
@@ -114,6 +116,6 @@ def _least(plan: Plan, report: Report) -> str:
     """No program can be faster than its FLOPs at the peak rate, or its bytes at the full bandwidth."""
     if report.flops is None or report.bytes is None:
         return "-"
-    chip, share = plan.slice_.chip, plan.slice_.devices_per_chip
-    seconds = share * max(report.flops / chip.peak_flops, report.bytes / chip.bandwidth)
+    chip, devices = plan.slice_.chip, plan.slice_.devices_per_chip
+    seconds = devices * max(report.flops / chip.peak_flops, report.bytes / chip.bandwidth)
     return f"{seconds:.2f} s" if seconds >= 0.1 else f"{1000 * seconds:.2f} ms"

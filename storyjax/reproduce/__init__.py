@@ -1,7 +1,7 @@
-"""The claims ledger: which runs stand for which table of the thesis, and whether what the thesis claims holds in them.
+"""The tables of the thesis: which runs stand for which row, and whether the claims of the thesis hold in them.
 
-A table is data (entries.py says of what): one file for each chapter, listed here. runs.py makes the runs of a table, or
-finds them made; report.py writes what came out beside the thesis's numbers.
+A table is data (schema.py): a file or two for each chapter in tables/, listed here. runner.py makes the runs of a
+table, or finds them made; report.py writes their results beside the thesis's numbers.
 """
 
 import dataclasses
@@ -17,7 +17,7 @@ TABLES = tuple(_CHAPTER_2) + _CHAPTER_3 + clip_pad.TABLES + pi_map.TABLES + subt
 
 
 def find(name: str, tables: Sequence[Table] = TABLES) -> Table:
-    """The table of that number ("3.6"), or one panel of it alone ("3.6a"); StoryjaxError names the nearest."""
+    """Returns the table of that number ("3.6"), or one panel of it alone ("3.6a"); StoryjaxError names the nearest."""
     known = {table.number: table for table in tables}
     for table in tables:
         for panel in table.panels:
@@ -27,7 +27,7 @@ def find(name: str, tables: Sequence[Table] = TABLES) -> Table:
 
 
 def listing(tables: Sequence[Table] = TABLES) -> str:
-    """All that the ledger knows, for people."""
+    """Returns all tables and panels as lines of text."""
     lines = []
     for table in tables:
         variants = table.variants()

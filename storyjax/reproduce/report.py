@@ -1,4 +1,4 @@
-"""What came out of a table's runs, beside the thesis's numbers, and which claims hold."""
+"""The results of a table's runs beside the thesis's numbers, and which claims hold."""
 
 import statistics
 from collections.abc import Iterable, Sequence
@@ -12,7 +12,7 @@ REAL = "real data"
 
 @dataclass(frozen=True)
 class Report:
-    """What came out: the values of every row over seeds, in the table's unit, by (panel, label)."""
+    """The results: the values of every row over seeds, in the table's unit, by (panel, label)."""
 
     table: Table
     seeds: int
@@ -21,7 +21,7 @@ class Report:
 
 
 def markdown(report: Report) -> str:
-    """The table as people read it, in a terminal or rendered."""
+    """Returns the table in Markdown, which also lines up as plain text."""
     table, plural = report.table, "s" * (report.seeds != 1)
     spread = "mean ± standard deviation of" if report.seeds > 1 else "from"
     lines = [
@@ -45,7 +45,7 @@ def markdown(report: Report) -> str:
         for row in panel.rows:
             beside = f" ({row.thesis_label})" if row.thesis_label else ""
             values = report.values[panel.key, row.label]
-            # Percentages and ranks have one decimal, shares two.
+            # Percentages and ranks have one decimal, fractions two.
             digits = 2 if table.scale == 1.0 and max(values) <= 1.0 else 1
             theirs = "" if row.thesis is None else f"{row.thesis:.{digits}f}{beside}"
             cells.append((row.label, _spread(values, digits), theirs))
@@ -58,21 +58,21 @@ def markdown(report: Report) -> str:
 
 
 def judge(report: Report, panel: Panel, claim: Claim) -> tuple[bool, int]:
-    """Whether a claim holds of the means over seeds, and in how many seeds it holds by itself."""
+    """Returns whether a claim holds of the means over seeds, and in how many seeds it holds by itself."""
     values = {row.label: report.values[panel.key, row.label] for row in panel.rows}
     by_seed = [claim.holds({label: each[seed] for label, each in values.items()}) for seed in range(report.seeds)]
     return claim.holds({label: statistics.mean(each) for label, each in values.items()}), sum(by_seed)
 
 
 def to_json(report: Report) -> dict[str, Any]:
-    """The table as programs read it."""
+    """Returns the table as JSON objects."""
     table, rows, claims = report.table, [], []
     for panel in table.panels:
         for row in panel.rows:
             values = report.values[panel.key, row.label]
-            told = {"panel": panel.key, "label": row.label, "metric": row.metric, "values": values}
-            told |= {"mean": statistics.mean(values), "std": statistics.stdev(values) if len(values) > 1 else None}
-            rows.append(told | {"thesis": row.thesis, "thesis_label": row.thesis_label or row.label})
+            line: dict[str, Any] = {"panel": panel.key, "label": row.label, "metric": row.metric, "values": values}
+            line |= {"mean": statistics.mean(values), "std": statistics.stdev(values) if len(values) > 1 else None}
+            rows.append(line | {"thesis": row.thesis, "thesis_label": row.thesis_label or row.label})
         for claim in panel.claims:
             holds, in_seeds = judge(report, panel, claim)
             claims.append({"panel": panel.key, "claim": claim.text, "holds": holds, "seeds_in_which": in_seeds})

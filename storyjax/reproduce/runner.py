@@ -13,12 +13,13 @@ from ml_collections import ConfigDict
 
 from storyjax.core.config import load_config
 from storyjax.core.errors import StoryjaxError
+from storyjax.core.files import write_atomically
 from storyjax.reproduce.plot import svg
 from storyjax.reproduce.report import Report, markdown, to_json
 from storyjax.reproduce.schema import Overrides, Table, Variant
 from storyjax.train import loop
 from storyjax.train.settings import complete
-from storyjax.train.workdir import check_same_run, plain, write_atomically
+from storyjax.train.workdir import check_same_run, plain
 
 
 @dataclass
@@ -59,10 +60,11 @@ def reproduce(table: Table, workdir: str | Path, seeds: int = 3, quick: bool = F
             values[panel.key, row.label] = [table.scale * one[row.metric] for one in found]
     report = Report(table, seeds, values, quick)
     number = table.number
-    write_atomically(workdir / f"{number}.md", markdown(report))
-    write_atomically(workdir / f"{number}.json", json.dumps(to_json(report), indent=2, ensure_ascii=False) + "\n")
+    write_atomically(workdir / f"{number}.md", markdown(report), durable=True)
+    text = json.dumps(to_json(report), indent=2, ensure_ascii=False) + "\n"
+    write_atomically(workdir / f"{number}.json", text, durable=True)
     if table.plot:
-        write_atomically(workdir / f"{number}.svg", svg(report))
+        write_atomically(workdir / f"{number}.svg", svg(report), durable=True)
     return report
 
 

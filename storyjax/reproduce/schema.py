@@ -1,4 +1,4 @@
-"""What the ledger is made of: tables of panels of rows, each the metric of a run, and claims that compare rows."""
+"""What a table is made of: panels of rows, each the metric of a run, and claims that compare rows."""
 
 import itertools
 from collections.abc import Mapping
@@ -52,6 +52,7 @@ class Above:
     by: float = 0.0
 
     def holds(self, values: Mapping[str, float]) -> bool:
+        """Returns whether it holds of `values`, by label of row."""
         high, low = (values[side] if isinstance(side, str) else side for side in (self.high, self.low))
         return high - low >= self.by if self.by else high > low
 
@@ -64,6 +65,7 @@ class Claim:
     needs: tuple[Above, ...]
 
     def holds(self, values: Mapping[str, float]) -> bool:
+        """Returns whether all comparisons hold of `values`, by label of row."""
         return all(need.holds(values) for need in self.needs)
 
 

@@ -1,1 +1,1 @@
-"""Finding particular people and things in images and videos: a gallery of who is who, and an index of what is where."""
+"""Finding particular people and things in images and videos: a gallery of the enrolled, and an index of the media."""

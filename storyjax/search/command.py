@@ -1,7 +1,7 @@
-"""What `storyjax find` does: enrols, forgets, lists, indexes and finds.
+"""The functions of `storyjax find`: enrol, forget, list, index and find.
 
-The models come in as functions that load them, so that slips are told before a model is waited for, and so that search
-knows no chapter.
+Models are passed as functions that load them, so that errors are reported before a model is loaded, and so that search
+imports no chapter.
 """
 
 import os
@@ -18,40 +18,48 @@ from tqdm import tqdm
 from storyjax.core.errors import StoryjaxError
 from storyjax.data.images import SUFFIXES, read_image
 from storyjax.search.gallery import Entry, Gallery
-from storyjax.search.html_report import check_path, write_page
-from storyjax.search.indexing import build, check_request
-from storyjax.search.names import key
-from storyjax.search.protocol import PERSON, THING, Personaliser, PhotoError, names_in, replace_names
-from storyjax.search.query import Found, Searcher
+from storyjax.search.html_report import check_path, write_html_report
+from storyjax.search.indexing import build_index, check_request
+from storyjax.search.names import name_key
+from storyjax.search.protocol import PERSON, THING, ConceptEncoder, PhotoError, names_in, replace_names
+from storyjax.search.query import Searcher, SearchResult
 from storyjax.search.store import Store
 
 # Loads the model for a kind ("person", "thing").
-Load = Callable[[str], Personaliser]
-MOST_HITS = 1000
-# Smaller photos show nothing: not even a face that fills them.
-FEWEST_PIXELS = 16
+Load = Callable[[str], ConceptEncoder]
+MAX_HITS = 1000
+# Smaller photos do not show even a face that fills them.
+MIN_PIXELS = 16
 
 
 def enrol(gallery: str, name: str, photos: Sequence[str], category: str | None, load: Load) -> str:
-    """Enrols a name from photos, or folders of them, and returns what to say about it."""
-    book = Gallery(gallery)
-    name = book.check_new(name)
+    """Enrols a name from photos, or folders of them, and returns a message.
+
+    Raises:
+        StoryjaxError: the name, a photo or the category cannot be used.
+    """
+    enrolled = Gallery(gallery)
+    name = enrolled.check_new(name)
     if category is not None and not category.strip():
-        raise StoryjaxError("--thing is empty: give the general word, for instance --thing dog")
+        raise StoryjaxError("--thing is empty: give the category, for instance --thing dog")
     paths = _photo_paths(photos)
     images = [_photo(path) for path in paths]
     model = load(THING if category else PERSON)
-    entry = book.add(name, model, category, _token(model, images, paths, category), images)
-    return f'{_words(entry)} enrolled in {gallery}: storyjax find "An image of <{entry.name}> ..." --index DIR'
+    entry = enrolled.add(name, model, category, _token(model, images, paths, category), images)
+    return f'{_describe(entry)} enrolled in {gallery}: storyjax find "An image of <{entry.name}> ..." --index DIR'
 
 
 def forget(gallery: str, name: str) -> str:
-    """Forgets a name, and returns what to say about it."""
-    return f"'{Gallery(gallery).forget(name).name}' is forgotten: token, pictures and all"
+    """Removes a name, and returns a message.
+
+    Raises:
+        StoryjaxError: the name is not enrolled.
+    """
+    return f"'{Gallery(gallery).forget(name).name}' is forgotten: its token and pictures are removed"
 
 
 def listing(gallery: str) -> str:
-    """All that is enrolled, a line each."""
+    """Returns a line for each enrolled name."""
     entries = Gallery(gallery).entries()
     if not entries:
         return f"nobody is enrolled in {gallery} yet: storyjax find enrol NAME PHOTOS"
@@ -63,10 +71,14 @@ def listing(gallery: str) -> str:
 
 
 def index(folder: str, out: str, every_s: float | None, load: Load) -> str:
-    """Indexes a folder, or brings its index up to date, and returns what to say about it."""
-    check_request(folder, every_s)  # a slip need not wait for the model
+    """Indexes a folder, or updates its index, and returns a message; broken files are named on standard error.
+
+    Raises:
+        StoryjaxError: as of `build_index`.
+    """
+    check_request(folder, every_s)  # before the model is loaded
     model = load(PERSON)
-    done = build(folder, out, model, every_s, show_progress=sys.stderr.isatty())
+    done = build_index(folder, out, model, every_s, show_progress=sys.stderr.isatty())
     for name, reason in done.broken.items():
         print(f"storyjax: note: skipped {name}: {reason}", file=sys.stderr)
     parts = [f"{_count(done.videos, 'video')} ({_count(done.clips, 'clip')})" if done.videos else ""]
@@ -77,61 +89,74 @@ def index(folder: str, out: str, every_s: float | None, load: Load) -> str:
 
 @dataclass(frozen=True)
 class Request:
-    """A search: where, for what, with which photo of whom, how many, and where the page goes."""
+    """A search.
+
+    Attributes:
+        prompt: with names between < and >.
+        index, gallery: folders.
+        face: a photo of the one person of the prompt who is not enrolled.
+        top: number of hits.
+        html: the file of an HTML report.
+    """
 
     prompt: str
     index: str
     gallery: str
     face: str | None = None
     top: int = 25
-    page: str | None = None
+    html: str | None = None
 
 
-def find(request: Request, load: Load) -> Found:
-    """Searches an index. Raises StoryjaxError, in one line, for whatever is wrong with the request."""
-    if not 1 <= request.top <= MOST_HITS:
-        raise StoryjaxError(f"--top is {request.top}: give 1 to {MOST_HITS}")
-    if request.page:
-        check_path(request.page)
-    Store.open(request.index).close()  # a slip in its name need not wait for the model
-    book = Gallery(request.gallery)
+def find(request: Request, load: Load) -> SearchResult:
+    """Returns the hits of a search, and writes the HTML report if one is requested.
+
+    Raises:
+        StoryjaxError: the index, a name, the photo or the prompt cannot be used.
+    """
+    if not 1 <= request.top <= MAX_HITS:
+        raise StoryjaxError(f"--top is {request.top}: give 1 to {MAX_HITS}")
+    if request.html:
+        check_path(request.html)
+    Store.open(request.index).close()  # before the model is loaded
+    gallery = Gallery(request.gallery)
     names = names_in(request.prompt)
     if not names:
-        raise StoryjaxError(_nobody_named(request.prompt, book))
-    photo = _photo(Path(request.face)) if request.face else None
-    pictured = _pictured(names, book) if request.face else None
-    entries = {name: book.get(name) for name in names if name != pictured}
-    model = load(_kind(list(entries.values()), bool(request.face)))
-    tokens = dict(book.tokens(list(entries.values()), model))
-    if photo is not None:
-        tokens[pictured] = _token(model, [photo], [Path(request.face)], None)
+        raise StoryjaxError(_no_name_message(request.prompt, gallery))
+    face = Path(request.face) if request.face else None
+    photo = _photo(face) if face else None
+    pictured = _pictured(names, gallery) if face else None
+    entries = {name: gallery.get(name) for name in names if name != pictured}
+    model = load(_kind(list(entries.values()), face is not None))
+    tokens = dict(gallery.tokens(list(entries.values()), model))
+    if face is not None and photo is not None and pictured is not None:
+        tokens[pictured] = _token(model, [photo], [face], None)
     with Searcher(request.index, model) as searcher:
-        # A prompt may write <Ana> for 'ana'; the model is given names as they were enrolled.
+        # A prompt may have <Ana> for 'ana'; the model gets names as they were enrolled.
         prompt = replace_names(request.prompt, lambda n: f"<{n if n == pictured else entries[n].name}>")
-        found = searcher.search(model.embed_query(prompt, tokens), request.top)
-    if request.page:
-        write_page(request.page, request.prompt, found)
-    return found
+        result = searcher.search(model.embed_query(prompt, tokens), request.top)
+    if request.html:
+        write_html_report(request.html, request.prompt, result)
+    return result
 
 
-def in_words(found: Found) -> str:
-    """Hits as lines: rank, similarity, times, file."""
-    times = [hit.times() for hit in found.hits]
+def format_hits(result: SearchResult) -> str:
+    """Returns hits as lines: rank, similarity, times, file."""
+    times = [hit.times() for hit in result.hits]
     width = max(map(len, times), default=0)
     return "\n".join(
         f"{hit.rank:>4}  {hit.score:.3f}  {time:<{width}}  {_printable(hit.path)}"
-        for hit, time in zip(found.hits, times, strict=True)
+        for hit, time in zip(result.hits, times, strict=True)
     )
 
 
-def to_json(request: Request, found: Found) -> dict[str, Any]:
-    """A search and its hits, for other programs."""
+def to_json(request: Request, result: SearchResult) -> dict[str, Any]:
+    """Returns a search and its hits, for other programs."""
     return {
         "prompt": request.prompt,
         "index": os.path.abspath(request.index),
-        "clips": found.clips,
-        "images": found.images,
-        "hits": [hit.to_json() for hit in found.hits],
+        "clips": result.clips,
+        "images": result.images,
+        "hits": [hit.to_json() for hit in result.hits],
     }
 
 
@@ -141,57 +166,57 @@ def _kind(entries: Sequence[Entry], with_face: bool) -> str:
         people = [f"<{entry.name}>" for entry in entries if entry.kind == PERSON] or ["the face"]
         things = [f"<{entry.name}>" for entry in entries if entry.kind == THING]
         raise StoryjaxError(
-            f"{', '.join(people)} and {', '.join(things)} are a person and a thing, which two models know, and no"
-            " prompt can hold both: name one between < and >, and say the other in general words, for instance"
+            f"{', '.join(people)} and {', '.join(things)} are a person and a thing, which two models encode, and no"
+            " prompt can name both: name one between < and >, and describe the other in general words, for instance"
             f" 'a {next(e.category for e in entries if e.kind == THING)}'"
         )
     return kinds.pop()
 
 
-def _pictured(names: Sequence[str], book: Gallery) -> str:
-    """Which of the prompt's names --face is a photo of: the only one, or the only one that is not enrolled."""
+def _pictured(names: Sequence[str], gallery: Gallery) -> str:
+    """The prompt's name that --face is a photo of: the only one, or the only one that is not enrolled."""
     if len(names) == 1:
         return names[0]
-    enrolled = {key(entry.name) for entry in book.entries()}
-    unknown = [name for name in names if key(name) not in enrolled]
+    enrolled = {name_key(entry.name) for entry in gallery.entries()}
+    unknown = [name for name in names if name_key(name) not in enrolled]
     if len(unknown) != 1:
         which = "all of them are enrolled" if not unknown else f"{', '.join(unknown)} are not enrolled"
         raise StoryjaxError(
-            f"whom does --face show? The prompt names {', '.join(names)} and {which}: name one whom it shows, and"
-            " enrol the others"
+            f"who is in the photo of --face? The prompt names {', '.join(names)} and {which}: use one name for the"
+            " photo, and enrol the others"
         )
     return unknown[0]
 
 
-def _nobody_named(prompt: str, book: Gallery) -> str:
-    words = key(prompt)
-    for entry in book.entries():
-        if key(entry.name) in words:
+def _no_name_message(prompt: str, gallery: Gallery) -> str:
+    words = name_key(prompt)
+    for entry in gallery.entries():
+        if name_key(entry.name) in words:
             return f"the prompt names nobody: put the name between < and >, as in '<{entry.name}>'"
-    known = [f"<{entry.name}>" for entry in book.entries()[:5]]
+    known = [f"<{entry.name}>" for entry in gallery.entries()[:5]]
     hint = f"; enrolled are {', '.join(known)}" if known else ""
     return f"the prompt names nobody: write 'An image of <NAME> ...' with a name that is enrolled{hint}"
 
 
 def _token(
-    model: Personaliser, images: Sequence[UInt8[np.ndarray, "y x 3"]], paths: Sequence[Path], category: str | None
+    model: ConceptEncoder, images: Sequence[UInt8[np.ndarray, "y x 3"]], paths: Sequence[Path], category: str | None
 ) -> Float32[np.ndarray, "c w"]:
     with tqdm(desc="learning", leave=False, delay=0.5, disable=not sys.stderr.isatty()) as bar:
 
-        def told(done: int, of: int) -> None:
+        def report(done: int, of: int) -> None:
             bar.total = of
             bar.update(done - bar.n)
 
         try:
-            return model.enrol(images, category, told)
+            return model.enrol(images, category, report)
         except PhotoError as error:
-            remedy = "" if ":" in error.reason else ": give another photo, or leave it out"
-            raise StoryjaxError(f"{paths[error.index]} {error.reason}{remedy}") from error
+            advice = "" if ":" in error.reason else ": give another photo, or leave it out"
+            raise StoryjaxError(f"{paths[error.index]} {error.reason}{advice}") from error
 
 
 def _photo(path: Path) -> UInt8[np.ndarray, "y x 3"]:
     image = read_image(path)
-    if min(image.shape[:2]) < FEWEST_PIXELS:
+    if min(image.shape[:2]) < MIN_PIXELS:
         raise StoryjaxError(
             f"{path} has {image.shape[1]} × {image.shape[0]} pixels, too few to show anything: give a larger photo"
         )
@@ -218,7 +243,7 @@ def _is_photo(path: Path) -> bool:
     return path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
 
 
-def _words(entry: Entry) -> str:
+def _describe(entry: Entry) -> str:
     what = f"{entry.category} " if entry.category else ""
     return f"{what}'{entry.name}' ({_count(entry.photos, 'photo')})"
 
@@ -228,5 +253,5 @@ def _count(count: int, word: str) -> str:
 
 
 def _printable(text: str) -> str:
-    """A file's name on one line of a terminal, whatever it holds."""
+    """A file's name without characters that a terminal cannot print."""
     return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)

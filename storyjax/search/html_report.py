@@ -1,4 +1,4 @@
-"""Search results as one HTML file that needs nothing else: ranked pictures with times, as in Fig. 4.4."""
+"""Search results as one self-contained HTML file: ranked images with times, as in Fig. 4.4."""
 
 import base64
 import html
@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from storyjax.core.errors import StoryjaxError
-from storyjax.search.query import Found, Hit
+from storyjax.core.files import write_atomically
+from storyjax.search.query import Hit, SearchResult
 
 _STYLE = """
 :root { color-scheme: light dark; --ground: #faf9f7; --ink: #1d1c1a; --soft: #5f5b55; --card: #ffffff; --line: #dedad3;
@@ -38,7 +39,11 @@ a:focus-visible { outline: 3px solid var(--accent); outline-offset: -3px; border
 
 
 def check_path(path: str | os.PathLike[str]) -> None:
-    """Raises StoryjaxError for a path that no page can be written to, before anything is searched."""
+    """Checks a path before the search.
+
+    Raises:
+        StoryjaxError: no report can be written to it.
+    """
     path = Path(path)
     try:
         if path.is_dir():
@@ -49,25 +54,24 @@ def check_path(path: str | os.PathLike[str]) -> None:
         raise StoryjaxError(f"--html {str(path)!r} is no name of a file") from error
 
 
-def write_page(path: str | os.PathLike[str], prompt: str, found: Found) -> None:
-    """Writes the page, as a whole or not at all. Raises StoryjaxError where it cannot."""
-    path = Path(path)
-    temporary = path.with_name(f".{path.name[:100]}.{os.getpid()}.partial")
+def write_html_report(path: str | os.PathLike[str], prompt: str, result: SearchResult) -> None:
+    """Writes the report of a search, as a whole or not at all.
+
+    Raises:
+        StoryjaxError: it cannot be written.
+    """
     try:
-        temporary.write_text(page(prompt, found), encoding="utf-8", errors="replace")
-        os.replace(temporary, path)
+        write_atomically(path, html_report(prompt, result).encode("utf-8", errors="replace"))
     except OSError as error:
         raise StoryjaxError(f"cannot write {path} ({error.strerror}): check space and permissions") from error
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
-def page(prompt: str, found: Found) -> str:
-    """The page's HTML."""
+def html_report(prompt: str, result: SearchResult) -> str:
+    """Returns the report's HTML."""
     title = html.escape(_clean(prompt))
     searched = " and ".join(
         f"{count:,} {word if count != 1 else word[:-1]}"
-        for count, word in ((found.clips, "clips"), (found.images, "images"))
+        for count, word in ((result.clips, "clips"), (result.images, "images"))
         if count
     )
     return f"""<!DOCTYPE html>
@@ -82,11 +86,11 @@ def page(prompt: str, found: Found) -> str:
 <body>
 <header>
 <h1>{title}</h1>
-<p>The {len(found.hits)} most similar of {searched}, best first. Each leads to its place in the video.</p>
+<p>The {len(result.hits)} most similar of {searched}, best first. Each is a link to its place in the video.</p>
 </header>
 <main>
 <ol>
-{_items(found.hits)}
+{_items(result.hits)}
 </ol>
 </main>
 </body>
@@ -102,11 +106,11 @@ def _item(hit: Hit) -> str:
     # The media fragment (#t=) has browsers play just the clip.
     fragment = "" if hit.start_s is None else f"#t={hit.start_s:g},{hit.end_s:g}"
     link = html.escape(Path(hit.file).as_uri() + fragment, quote=True)
-    picture = base64.b64encode(hit.still).decode()
+    image = base64.b64encode(hit.still).decode()
     name, times = html.escape(_clean(hit.path)), html.escape(hit.times())
     return (
         f'<li><a href="{link}">'
-        f'<img class="picture" src="data:image/jpeg;base64,{picture}" alt="Rank {hit.rank}: {name}, {times}">'
+        f'<img class="picture" src="data:image/jpeg;base64,{image}" alt="Rank {hit.rank}: {name}, {times}">'
         f'<div class="words"><div class="first"><span class="rank">{hit.rank}</span>'
         f'<span class="times">{times}</span><span class="score">similarity {hit.score:.3f}</span></div>'
         f'<p class="file">{name}</p></div></a></li>'
@@ -114,5 +118,5 @@ def _item(hit: Hit) -> str:
 
 
 def _clean(text: str) -> str:
-    """Without what no page may hold: control characters, and halves of characters."""
+    """The text with control characters and unpaired surrogates replaced."""
     return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)

@@ -1,8 +1,8 @@
-"""Making an index of a folder of images and videos, and bringing it up to date.
+"""Indexing a folder of images and videos, and updating its index.
 
-Videos become clips of 2 s, 16 frames at 8 a second, whose embeddings are averaged (§4.7.2), back to back or, as the
-thesis does with a season of Seinfeld, one every 15 or 30 s. The frames at every full second of a clip are kept as well,
-for things are looked for in frames (§5.4). Films stream: an hour of video needs the memory of half a minute.
+Videos become clips of 2 s, 16 frames at 8 per second, whose embeddings are averaged (§4.7.2): back to back or, as in
+the thesis for a season of Seinfeld, one every 15 or 30 s. The frames at every full second of a clip are also indexed,
+because things are searched for in frames (§5.4). Videos stream: an hour needs the memory of half a minute.
 """
 
 import fcntl
@@ -20,28 +20,34 @@ from jaxtyping import Float32, UInt8
 from PIL import Image
 from tqdm import tqdm
 
+from storyjax.core.arrays import unit_norm
 from storyjax.core.errors import StoryjaxError
 from storyjax.data.images import SUFFIXES as IMAGE_SUFFIXES
 from storyjax.data.images import ImageError, read_image
 from storyjax.data.stills import stream_stills
-from storyjax.data.video import VideoError, probe
-from storyjax.search.protocol import Personaliser
+from storyjax.data.video import VIDEO_SUFFIXES, VideoError, probe
+from storyjax.search.protocol import ConceptEncoder
 from storyjax.search.store import BROKEN, CLIP, DONE, FRAME, IMAGE, KnownFile, Row, Store
 from storyjax.search.vectors import Vectors
 
-VIDEO_SUFFIXES = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".flv", ".wmv", ".3gp")
 CLIP_S, CLIP_FPS, CLIP_FRAMES = 2.0, 8, 16
-# What claims to be longer is damaged, more likely than not.
-LONGEST_S = 100 * 3600.0
-# The longer side of the pictures that are kept, in pixels.
+# A video with a longer duration is most likely damaged.
+MAX_S = 100 * 3600.0
+# The longer side of thumbnails, in pixels.
 STILL_PIXELS = 320
-# Clips, or images, that are embedded and kept together: what a killed run loses at most.
-_TOGETHER = 16
+# Clips, or images, that are embedded and stored together: the most that a killed run loses.
+_BATCH = 16
 
 
 @dataclass
 class Summary:
-    """What an indexing run did: files by what became of them, and why those that are broken are."""
+    """What an indexing run did.
+
+    Attributes:
+        images, videos, clips: newly indexed.
+        unchanged, vanished: files that were in the index before.
+        broken: reasons by path.
+    """
 
     images: int = 0
     videos: int = 0
@@ -52,28 +58,32 @@ class Summary:
 
 
 @dataclass(frozen=True)
-class _Found:
+class _MediaFile:
     path: bytes
     size: int
     mtime_ns: int
     video: bool
 
 
-def build(
+def build_index(
     folder: str | os.PathLike[str],
     out: str | os.PathLike[str],
-    personaliser: Personaliser,
+    encoder: ConceptEncoder,
     every_s: float | None = None,
     show_progress: bool = True,
 ) -> Summary:
-    """Indexes the images and videos in `folder` and below into the folder `out`; what is there already stays.
+    """Indexes the images and videos in `folder` and below into the folder `out`, and returns what it did.
 
     Args:
-        every_s: seconds from the start of a clip to the next one's; None for the index's own (of a new one: 2, back to
-            back).
+        folder: is searched with all folders inside.
+        out: a new folder, or an index of `folder`, which is updated.
+        encoder: embeds images.
+        every_s: seconds between the starts of clips; None for the index's own (of a new one: 2, back to back).
+        show_progress: whether to show progress bars.
 
-    Raises StoryjaxError: nothing to index, none of it readable, an index of another folder, model or spacing, or one
-    that is being made by another process just now.
+    Raises:
+        StoryjaxError: there is nothing to index, none of it can be read, `out` is the index of another folder, model or
+            spacing, or another process is writing it.
     """
     root = Path(folder)
     check_request(root, every_s)
@@ -85,18 +95,18 @@ def build(
         )
     meta = {
         "root": os.fsencode(root.resolve()).hex(),
-        "vision_fingerprint": personaliser.vision_fingerprint,
-        "dim": str(personaliser.dim),
-        "image_size": str(personaliser.image_size),
+        "vision_fingerprint": encoder.vision_fingerprint,
+        "dim": str(encoder.dim),
+        "image_size": str(encoder.image_size),
         "every_s": repr(float(every_s or CLIP_S)),
     }
     store = Store.create(out, meta)
     try:
-        with _only_one(store.folder):
+        with _locked(store.folder):
             known = store.meta()
             _check_same(store, known, meta, every_s)
             summary = Summary(broken=unreadable)
-            _Builder(store, root, personaliser, float(known["every_s"]), show_progress, summary).run(found)
+            _Builder(store, root, encoder, float(known["every_s"]), show_progress, summary).run(found)
             _refresh_vectors(store, show_progress)
             if not store.count():
                 name, why = next(iter(summary.broken.items()))
@@ -109,7 +119,11 @@ def build(
 
 
 def check_request(folder: str | os.PathLike[str], every_s: float | None) -> None:
-    """Raises StoryjaxError for a folder that is none, or clips that would overlap: before any model is waited for."""
+    """Checks a request before a model is loaded.
+
+    Raises:
+        StoryjaxError: `folder` is no folder, or clips would overlap.
+    """
     root = Path(folder)
     try:
         is_folder, is_file = root.is_dir(), root.is_file()
@@ -131,7 +145,7 @@ def _check_same(store: Store, known: dict[str, str], meta: dict[str, str], every
 
 
 def check_model(store: Store, vision_fingerprint: str) -> None:
-    """Raises StoryjaxError unless the index was made by the image tower of that fingerprint."""
+    """Raises StoryjaxError unless the image tower of that fingerprint made the index."""
     if store.meta()["vision_fingerprint"] != vision_fingerprint:
         raise StoryjaxError(
             f"the index in {store.folder} was made by another model: index again with 'storyjax find index FOLDER"
@@ -140,8 +154,8 @@ def check_model(store: Store, vision_fingerprint: str) -> None:
 
 
 @contextmanager
-def _only_one(folder: Path) -> Iterator[None]:
-    """Holds the index's lock, which the system lets go of when its process ends, in whatever way."""
+def _locked(folder: Path) -> Iterator[None]:
+    """Holds the index's lock, which the system releases when the process ends in any way."""
     with open(folder / ".lock", "a") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -150,8 +164,8 @@ def _only_one(folder: Path) -> Iterator[None]:
         yield
 
 
-def _scan(root: Path, out: Path) -> tuple[list[_Found], dict[str, str]]:
-    """The images and videos under `root`, by path, and what could not be looked into; hidden files do not count."""
+def _scan(root: Path, out: Path) -> tuple[list[_MediaFile], dict[str, str]]:
+    """The images and videos under `root`, by path, and reasons for what cannot be read; hidden files do not count."""
     found, unreadable = [], {}
 
     def note(error: OSError) -> None:
@@ -166,11 +180,11 @@ def _scan(root: Path, out: Path) -> tuple[list[_Found], dict[str, str]]:
             path = os.path.join(here, name)
             try:
                 stat = os.stat(path)
-            except OSError as error:  # a link to nowhere, or gone since
+            except OSError as error:  # a broken link, or removed meanwhile
                 unreadable[os.path.relpath(path, root)] = error.strerror or str(error)
                 continue
             relative = os.fsencode(os.path.relpath(path, root))
-            found.append(_Found(relative, stat.st_size, stat.st_mtime_ns, suffix in VIDEO_SUFFIXES))
+            found.append(_MediaFile(relative, stat.st_size, stat.st_mtime_ns, suffix in VIDEO_SUFFIXES))
     return found, unreadable
 
 
@@ -178,13 +192,13 @@ class _Builder:
     """One run over the files of a folder."""
 
     def __init__(
-        self, store: Store, root: Path, personaliser: Personaliser, every_s: float, show_progress: bool, done: Summary
+        self, store: Store, root: Path, encoder: ConceptEncoder, every_s: float, show_progress: bool, done: Summary
     ):
-        self.store, self.root, self.personaliser, self.every_s = store, root, personaliser, every_s
+        self.store, self.root, self.encoder, self.every_s = store, root, encoder, every_s
         self.summary = done
         self.show_progress = show_progress
 
-    def run(self, found: Sequence[_Found]) -> None:
+    def run(self, found: Sequence[_MediaFile]) -> None:
         known = self.store.files()
         vanished = sorted(set(known) - {file.path for file in found})
         if vanished:
@@ -210,39 +224,41 @@ class _Builder:
                 if file.video:
                     self._video(file, before)
 
-    def _images(self, files: Sequence[_Found]) -> None:
-        for start in range(0, len(files), _TOGETHER):
+    def _images(self, files: Sequence[_MediaFile]) -> None:
+        for start in range(0, len(files), _BATCH):
             kept, squares = [], []
-            for file in files[start : start + _TOGETHER]:
+            for file in files[start : start + _BATCH]:
                 try:
                     image = Image.fromarray(read_image(self.root / os.fsdecode(file.path)))
                 except ImageError as error:
                     self._broken(self.store.begin_file(file.path, file.size, file.mtime_ns), error)
                     continue
-                side = self.personaliser.image_size
+                side = self.encoder.image_size
                 squares.append(np.asarray(image.resize((side, side), Image.Resampling.BICUBIC)))
                 image.thumbnail((STILL_PIXELS, STILL_PIXELS))
                 kept.append((file, _jpeg(np.asarray(image))))
             if not kept:
                 continue
-            embedded = self.personaliser.embed_images(np.stack(squares))
+            embedded = self.encoder.embed_images(np.stack(squares))
             for (file, still), vector in zip(kept, embedded, strict=True):
                 begun = self.store.begin_file(file.path, file.size, file.mtime_ns)
                 self.store.add(begun, [Row(IMAGE, 0, None, None, vector, still)], 0, done=True)
                 self.summary.images += 1
                 self.bar.update()
 
-    def _video(self, file: _Found, before: KnownFile | None) -> None:
+    def _video(self, file: _MediaFile, before: KnownFile | None) -> None:
         begun = before or self.store.begin_file(file.path, file.size, file.mtime_ns)
         path = self.root / os.fsdecode(file.path)
         counted = 0.0
         try:
             duration = probe(path).duration_s
-            if duration > LONGEST_S:
-                raise VideoError(f"{path} claims to last {duration / 3600:,.0f} hours: mend it, or cut it into parts")
+            if duration > MAX_S:
+                raise VideoError(
+                    f"{path} has a duration of {duration / 3600:,.0f} hours: repair it, or divide it into parts"
+                )
             starts = clip_starts(duration, self.every_s)
             clip = begun.clips
-            for clips in _batches(_clips(path, starts[clip:], duration, self.personaliser.image_size), _TOGETHER):
+            for clips in _batches(_clips(path, starts[clip:], duration, self.encoder.image_size), _BATCH):
                 rows = self._rows(clips, clip)
                 clip += len(clips)
                 self.store.add(begun, rows, len(clips), done=clip == len(starts))
@@ -251,13 +267,13 @@ class _Builder:
                 counted += len(clips) / len(starts)
             self.summary.videos += 1
             self.bar.update(1 - counted)
-        except (VideoError, av.FFmpegError) as error:  # the second: a frame that decodes but cannot be converted
+        except (VideoError, av.FFmpegError) as error:  # the second: a decoded frame cannot be converted
             self.bar.update(-counted)
             self._broken(begun, error)
 
     def _rows(self, clips: Sequence["_Clip"], first: int) -> list[Row]:
-        """The rows of clips that follow each other, of which `first` is the number of the first."""
-        embedded = self.personaliser.embed_images(np.concatenate([clip.frames for clip in clips]))
+        """The rows of consecutive clips; `first` is the number of the first."""
+        embedded = self.encoder.embed_images(np.concatenate([clip.frames for clip in clips]))
         rows, at = [], 0
         for number, clip in enumerate(clips, first):
             frames = embedded[at : at + len(clip.frames)]
@@ -279,7 +295,7 @@ class _Builder:
 
 
 def clip_starts(duration_s: float, every_s: float) -> list[float]:
-    """Where the clips of a video start (seconds): one every `every_s`, the last before the video's end.
+    """Returns the starts of a video's clips in seconds: one every `every_s`, the last before the video's end.
 
     >>> clip_starts(5.0, 2.0)
     [0.0, 2.0, 4.0]
@@ -289,14 +305,13 @@ def clip_starts(duration_s: float, every_s: float) -> list[float]:
 
 
 def mean_pooled(frames: Float32[np.ndarray, "t d"]) -> Float32[np.ndarray, " d"]:
-    """The embedding of a clip: the mean of its frames' (§4.7.2), brought to unit length."""
-    mean = frames.mean(axis=0)
-    return (mean / max(float(np.linalg.norm(mean)), 1e-12)).astype(np.float32)
+    """Returns the embedding of a clip: the mean of its frames' (§4.7.2), of unit length."""
+    return unit_norm(frames.mean(axis=0), axis=None).astype(np.float32)
 
 
 @dataclass
 class _Clip:
-    """The frames of a clip, and pictures (JPEG) of its centre frame and of those at full seconds, by frame."""
+    """The frames of a clip, and thumbnails (JPEG) of its centre frame and of those at full seconds, by frame."""
 
     start_s: float
     frames: UInt8[np.ndarray, "t y x 3"]
@@ -308,21 +323,21 @@ class _Clip:
 
 
 def _clips(path: Path, starts: Sequence[float], duration_s: float, size: int) -> Iterator[_Clip]:
-    """The clips of a video one after another; the last is shorter where the video ends."""
+    """The clips of a video one after another; the last one may be shorter."""
     counts = []
     for start in starts:
-        left = math.ceil(round((duration_s - start) * CLIP_FPS, 6))
-        counts.append(max(1, min(CLIP_FRAMES, left)))
+        remaining = math.ceil(round((duration_s - start) * CLIP_FPS, 6))
+        counts.append(max(1, min(CLIP_FRAMES, remaining)))
     times = [start + i / CLIP_FPS for start, count in zip(starts, counts, strict=True) for i in range(count)]
     stills = stream_stills(path, times)
     for start, count in zip(starts, counts, strict=True):
-        frames, pictures = [], {}
+        frames, thumbnails = [], {}
         for index in range(count):
             still = next(stills)
             frames.append(still.square(size))
             if index % CLIP_FPS == 0 or index == count // 2:
-                pictures[index] = _jpeg(still.within(STILL_PIXELS))
-        yield _Clip(start, np.stack(frames), pictures)
+                thumbnails[index] = _jpeg(still.within(STILL_PIXELS))
+        yield _Clip(start, np.stack(frames), thumbnails)
 
 
 def _batches(clips: Iterator[_Clip], count: int) -> Iterator[list[_Clip]]:
@@ -347,12 +362,12 @@ def _shown(path: bytes) -> str:
 
 
 def _refresh_vectors(store: Store, show_progress: bool) -> None:
-    """Brings the FAISS files in step with the rows."""
+    """Updates the FAISS files from the rows."""
     for kind in (IMAGE, CLIP, FRAME):
         with tqdm(desc="vectors", unit=" vectors", leave=False, delay=0.5, disable=not show_progress) as bar:
 
-            def told(done: int, of: int, bar: tqdm = bar) -> None:
+            def report(done: int, of: int, bar: tqdm = bar) -> None:
                 bar.total = of
                 bar.update(done - bar.n)
 
-            Vectors.open(store, kind, told).save(store, kind)
+            Vectors.open(store, kind, report).save(store, kind)

@@ -1,4 +1,4 @@
-"""Asking an index: from the embedding of a query to ranked clips with their times and pictures."""
+"""Searching an index: from the embedding of a query to ranked clips with their times and images."""
 
 import os
 from dataclasses import dataclass
@@ -9,22 +9,22 @@ import numpy as np
 from jaxtyping import Float32
 
 from storyjax.search.indexing import CLIP_S, check_model
-from storyjax.search.protocol import PERSON, Personaliser
+from storyjax.search.protocol import PERSON, ConceptEncoder
 from storyjax.search.store import CLIP, DONE, FRAME, IMAGE, PARTIAL, Store
 from storyjax.search.vectors import Vectors
 
-# A clip has two frames at full seconds, of which only the better one counts.
+# A clip has two frames at full seconds, and the better one is its score.
 _FRAMES_PER_CLIP = 2
 
 
 @dataclass(frozen=True)
 class Hit:
-    """A clip or an image that was found.
+    """A clip or an image of a search result.
 
     Attributes:
         rank: from 1.
         score: cosine similarity with the query.
-        path: of the file, relative to the indexed folder; bytes that are no text are shown as such.
+        path: of the file, relative to the indexed folder; bytes that are no text are replaced.
         file: its absolute path.
         start_s, end_s: of the clip, in seconds; None for an image.
         still: JPEG bytes of the clip's centre frame, of the frame that matched, or of the image.
@@ -39,11 +39,11 @@ class Hit:
     still: bytes
 
     def times(self) -> str:
-        """The clip's times as people write them, or "image"."""
-        return "image" if self.start_s is None else f"{clock(self.start_s)}–{clock(self.end_s)}"
+        """Returns the clip's times as text, "0:02–0:04", or "image"."""
+        return "image" if self.start_s is None or self.end_s is None else f"{clock(self.start_s)}–{clock(self.end_s)}"
 
     def to_json(self) -> dict[str, Any]:
-        """Everything but the picture."""
+        """Returns everything but the image."""
         return {
             "rank": self.rank,
             "score": round(self.score, 6),
@@ -54,8 +54,14 @@ class Hit:
 
 
 @dataclass(frozen=True)
-class Found:
-    """The answer to a query: hits, best first, and how much there was to search."""
+class SearchResult:
+    """The result of a query.
+
+    Attributes:
+        hits: best first.
+        images, clips: how many were searched.
+        unfinished: videos that are indexed in part.
+    """
 
     hits: list[Hit]
     images: int
@@ -64,7 +70,7 @@ class Found:
 
 
 def clock(seconds: float) -> str:
-    """Seconds as 1:02:03, or 2:03.
+    """Returns seconds as 1:02:03, or 2:03.
 
     >>> clock(3723.5)
     '1:02:03.5'
@@ -77,14 +83,17 @@ def clock(seconds: float) -> str:
 
 
 class Searcher:
-    """An index opened for asking."""
+    """An index opened for searching.
 
-    def __init__(self, folder: str | os.PathLike[str], personaliser: Personaliser):
-        """Raises StoryjaxError if there is no index, it is damaged, or another model's image tower made it."""
+    Raises:
+        StoryjaxError: there is no index, it is damaged, or another image tower made it.
+    """
+
+    def __init__(self, folder: str | os.PathLike[str], encoder: ConceptEncoder):
         self.store = Store.open(folder)
-        check_model(self.store, personaliser.vision_fingerprint)
-        # People are looked for in clips, doing something; things in single frames: the best one is a segment's score.
-        self.kinds = (IMAGE, CLIP) if personaliser.kind == PERSON else (IMAGE, FRAME)
+        check_model(self.store, encoder.vision_fingerprint)
+        # People are searched for in clips, doing something; things in frames: the best one is a clip's score.
+        self.kinds = (IMAGE, CLIP) if encoder.kind == PERSON else (IMAGE, FRAME)
         self._vectors = {kind: Vectors.open(self.store, kind) for kind in self.kinds}
         meta = self.store.meta()
         self.root, self.every_s = Path(os.fsdecode(bytes.fromhex(meta["root"]))), float(meta["every_s"])
@@ -95,8 +104,8 @@ class Searcher:
     def __exit__(self, *_: object) -> None:
         self.store.close()
 
-    def search(self, query: Float32[np.ndarray, " d"], top: int) -> Found:
-        """The `top` clips and images most similar to a query of unit length, best first."""
+    def search(self, query: Float32[np.ndarray, " d"], top: int) -> SearchResult:
+        """Returns the `top` clips and images most similar to a query of unit length, best first."""
         candidates: list[tuple[float, int]] = []
         for kind, vectors in self._vectors.items():
             wanted = top * _FRAMES_PER_CLIP if kind == FRAME else top
@@ -109,7 +118,7 @@ class Searcher:
         for score, identity in candidates:
             if len(hits) == top:
                 break
-            if identity not in rows:  # its file went while we searched
+            if identity not in rows:  # its file was removed during the search
                 continue
             path, kind, clip, start, end, still = rows[identity]
             if (path, clip) in seen:
@@ -120,7 +129,7 @@ class Searcher:
             shown, file = path.decode(errors="replace"), str(self.root / os.fsdecode(path))
             hits.append(Hit(len(hits) + 1, score, shown, file, start, end, self.store.still(still)))
         files = self.store.files().values()
-        return Found(
+        return SearchResult(
             hits,
             images=sum(file.state == DONE and not file.clips for file in files),
             clips=sum(file.clips for file in files),

@@ -1,8 +1,8 @@
-"""What is where: embeddings of images, clips and frames with their times and small pictures, in one SQLite file.
+"""The index: embeddings of images, clips and frames with their times and thumbnails, in one SQLite file.
 
-Every change is a transaction, so an indexing run that is killed at any moment leaves each file either untouched, or
-known up to some clip from which the next run goes on: nothing is lost and nothing is there twice. The FAISS files
-beside it (`storyjax/search/vectors.py`) are made from this one and can be thrown away.
+Every change is a transaction, so that an indexing run killed at any moment leaves each file either untouched or indexed
+up to some clip from which the next run continues: nothing is lost or stored twice. The FAISS files beside it
+(`storyjax/search/vectors.py`) are made from this one and can be deleted.
 """
 
 import os
@@ -19,7 +19,7 @@ from storyjax.core.errors import StoryjaxError
 
 FILE = "index.sqlite"
 FORMAT = "1"
-# What a vector is of. People are looked for in clips, things in single frames (§4.7.2, §5.4), both in images.
+# Kinds of vectors. People are searched for in clips, things in frames (§4.7.2, §5.4), both in images.
 IMAGE, CLIP, FRAME = "image", "clip", "frame"
 DONE, PARTIAL, BROKEN = "done", "partial", "broken"
 _SCHEMA = """
@@ -41,7 +41,15 @@ CREATE INDEX vectors_of_kind ON vectors(kind, id);
 
 @dataclass(frozen=True)
 class Row:
-    """One embedding. `clip` counts the clips of its file from 0; times in seconds, None for an image; JPEG bytes."""
+    """One embedding.
+
+    Attributes:
+        kind: IMAGE, CLIP or FRAME.
+        clip: the clip's number in its file, from 0.
+        start_s, end_s: in seconds; None for an image.
+        vector: of unit length.
+        still: a thumbnail, JPEG.
+    """
 
     kind: str
     clip: int
@@ -53,7 +61,13 @@ class Row:
 
 @dataclass(frozen=True)
 class KnownFile:
-    """A file as it was when it was indexed; `path` is relative to the indexed folder, as the system's bytes."""
+    """A file as it was when it was indexed; `path` is relative to the indexed folder, as bytes of the file system.
+
+    Attributes:
+        state: DONE, PARTIAL or BROKEN.
+        reason: of a broken one.
+        clips: how many are indexed.
+    """
 
     id: int
     path: bytes
@@ -65,7 +79,7 @@ class KnownFile:
 
 
 class Store:
-    """An index's rows. Every error of SQLite leaves as a StoryjaxError that names the index."""
+    """An index's rows. Every SQLite error becomes a StoryjaxError that names the index."""
 
     def __init__(self, folder: str | os.PathLike[str], connection: sqlite3.Connection):
         self.folder = Path(folder)
@@ -73,7 +87,11 @@ class Store:
 
     @classmethod
     def create(cls, folder: str | os.PathLike[str], meta: dict[str, str]) -> "Store":
-        """Opens an index, or makes an empty one with `meta`. Raises StoryjaxError for a folder of something else."""
+        """Returns the index in `folder`, or a new, empty one with `meta`.
+
+        Raises:
+            StoryjaxError: the folder holds something else, or cannot be written.
+        """
         folder = Path(folder)
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -95,43 +113,49 @@ class Store:
 
     @classmethod
     def open(cls, folder: str | os.PathLike[str]) -> "Store":
-        """Opens an index that exists, also one on a disk that cannot be written. Raises StoryjaxError for none."""
+        """Returns an existing index, also on a read-only disk.
+
+        Raises:
+            StoryjaxError: there is none, or it is damaged.
+        """
         folder = Path(folder)
         make = "'storyjax find index FOLDER --out DIR' makes one"
         try:
-            there, writable = (
-                (folder / FILE).is_file(),
-                os.access(folder / FILE, os.W_OK) and os.access(folder, os.W_OK),
-            )
+            exists = (folder / FILE).is_file()
+            writable = os.access(folder / FILE, os.W_OK) and os.access(folder, os.W_OK)
         except ValueError as error:  # no folder can have this name
             raise StoryjaxError(f"no index in {str(folder)!r}: {make}") from error
-        if not there:
+        if not exists:
             raise StoryjaxError(f"no index in {folder}: {make}")
         store = cls(folder, _connect(folder, "rw" if writable else "ro"))
         with store.reading() as db:
             begun = db.execute("SELECT name FROM sqlite_master WHERE name = 'meta'").fetchone()
         if not begun:
-            raise StoryjaxError(f"the index in {folder} was only begun: give 'storyjax find index' again")
+            raise StoryjaxError(f"the index in {folder} was only begun: run 'storyjax find index' again")
         store._check_format()
         return store
 
     def close(self) -> None:
+        """Closes the file."""
         self._db.close()
 
     def _check_format(self) -> None:
         if self.meta().get("format") != FORMAT:
-            raise StoryjaxError(f"the index in {self.folder} was made by another storyjax: remove it and index again")
+            raise StoryjaxError(
+                f"the index in {self.folder} was made by another version of storyjax: remove it and index again"
+            )
 
     @contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
+        """Yields the connection; SQLite errors inside become StoryjaxErrors."""
         try:
             yield self._db
         except sqlite3.DatabaseError as error:
-            raise _told(self.folder, error) from error
+            raise _as_storyjax_error(self.folder, error) from error
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
-        """All that is written inside, or, whatever happens, nothing of it."""
+        """Yields the connection; everything written inside is stored, or after any exception nothing."""
         with self.reading() as db:
             db.execute("BEGIN IMMEDIATE")
             try:
@@ -143,31 +167,33 @@ class Store:
                 raise
 
     def meta(self) -> dict[str, str]:
+        """Returns what `create` was given, and "format" and "generation"."""
         with self.reading() as db:
             return dict(db.execute("SELECT key, value FROM meta"))
 
     def files(self) -> dict[bytes, KnownFile]:
+        """Returns all files by path, sorted."""
         with self.reading() as db:
             rows = db.execute("SELECT id, path, size, mtime_ns, state, reason, clips FROM files ORDER BY path")
             return {row[1]: KnownFile(*row) for row in rows}
 
     def begin_file(self, path: bytes, size: int, mtime_ns: int) -> KnownFile:
-        """A file to be indexed from its start; what was known of it before is forgotten."""
+        """Returns a new row for a file that is indexed from its start; its earlier rows are removed."""
         with self.transaction() as db:
             self._forget(db, path)
             made = db.execute(
                 "INSERT INTO files (path, size, mtime_ns, state) VALUES (?, ?, ?, ?)", (path, size, mtime_ns, PARTIAL)
             )
-            return KnownFile(made.lastrowid, path, size, mtime_ns, PARTIAL, None, 0)
+            return KnownFile(_row_id(made), path, size, mtime_ns, PARTIAL, None, 0)
 
     def add(self, file: KnownFile, rows: Sequence[Row], clips: int, done: bool) -> None:
-        """Rows of the next `clips` clips of a file (of an image: its one row and no clips)."""
+        """Adds the rows of the next `clips` clips of a file (of an image: its one row and no clips)."""
         with self.transaction() as db:
             stills: dict[bytes, int] = {}
             for row in rows:
-                if row.still not in stills:  # a clip shows its centre frame, which is there as a frame, too
+                if row.still not in stills:  # a clip's thumbnail is its centre frame, which is stored as a frame too
                     made = db.execute("INSERT INTO stills (file, jpeg) VALUES (?, ?)", (file.id, row.still))
-                    stills[row.still] = made.lastrowid
+                    stills[row.still] = _row_id(made)
                 data = row.vector.astype("<f4").tobytes()
                 values = (file.id, row.kind, row.clip, row.start_s, row.end_s, stills[row.still], data)
                 db.execute(
@@ -180,7 +206,7 @@ class Store:
             self._changed(db)
 
     def mark_broken(self, file: KnownFile, reason: str) -> None:
-        """A file that cannot be read (further): nothing of it is kept but why, until it changes."""
+        """Removes the rows of a file that cannot be read, and keeps the reason until the file changes."""
         with self.transaction() as db:
             for table in ("vectors", "stills"):
                 db.execute(f"DELETE FROM {table} WHERE file = ?", (file.id,))
@@ -188,7 +214,7 @@ class Store:
             self._changed(db)
 
     def forget(self, paths: Sequence[bytes]) -> None:
-        """Removes files that are no longer there, with all that was known of them."""
+        """Removes files with all their rows."""
         with self.transaction() as db:
             for path in paths:
                 self._forget(db, path)
@@ -202,22 +228,23 @@ class Store:
         db.execute("UPDATE meta SET value = CAST(value AS INTEGER) + 1 WHERE key = 'generation'")
 
     def generation(self) -> int:
-        """A number that grows whenever vectors come or go."""
+        """Returns a number that grows whenever vectors are added or removed."""
         return int(self.meta()["generation"])
 
     def count(self, kind: str | None = None) -> int:
+        """Returns the number of vectors, of one kind or of all."""
         with self.reading() as db:
-            which, values = ("WHERE kind = ?", (kind,)) if kind else ("", ())
-            return db.execute(f"SELECT count(*) FROM vectors {which}", values).fetchone()[0]
+            condition, values = ("WHERE kind = ?", (kind,)) if kind else ("", ())
+            return db.execute(f"SELECT count(*) FROM vectors {condition}", values).fetchone()[0]
 
     def ids(self, kind: str) -> Int64[np.ndarray, " n"]:
-        """The ids of all vectors of a kind, ascending. An id is never given to another vector."""
+        """Returns the ids of all vectors of a kind, ascending. An id is never used again."""
         with self.reading() as db:
             rows = db.execute("SELECT id FROM vectors WHERE kind = ? ORDER BY id", (kind,))
             return np.fromiter((row[0] for row in rows), np.int64)
 
     def vectors(self, ids: Int64[np.ndarray, " n"]) -> tuple[Int64[np.ndarray, " m"], Float32[np.ndarray, "m d"]]:
-        """The vectors of those `ids` that are still there, with their ids, in the order given."""
+        """Returns the `ids` that still exist, in the given order, and their vectors."""
         found: dict[int, bytes] = {}
         with self.reading() as db:
             for start in range(0, len(ids), 500):
@@ -230,7 +257,7 @@ class Store:
         return np.array(kept, np.int64), np.stack(rows) if rows else np.zeros((0, dim), np.float32)
 
     def describe(self, ids: Sequence[int]) -> dict[int, tuple[bytes, str, int, float | None, float | None, int]]:
-        """Of each id that is there: path, kind, clip, start and end (seconds), and the id of its picture."""
+        """Returns, for each existing id, path, kind, clip, start and end (seconds), and the id of its thumbnail."""
         found: dict[int, tuple] = {}
         with self.reading() as db:
             for start in range(0, len(ids), 500):
@@ -244,9 +271,15 @@ class Store:
         return found
 
     def still(self, still: int) -> bytes:
-        """JPEG bytes of a picture."""
+        """Returns the JPEG bytes of a thumbnail."""
         with self.reading() as db:
             return db.execute("SELECT jpeg FROM stills WHERE id = ?", (still,)).fetchone()[0]
+
+
+def _row_id(cursor: sqlite3.Cursor) -> int:
+    row = cursor.lastrowid
+    assert row is not None  # after an INSERT
+    return row
 
 
 def _connect(folder: Path, mode: str) -> sqlite3.Connection:
@@ -254,14 +287,14 @@ def _connect(folder: Path, mode: str) -> sqlite3.Connection:
         uri = f"{(folder.resolve() / FILE).as_uri()}?mode={mode}"
         connection = sqlite3.connect(uri, uri=True, isolation_level=None, timeout=30)
         connection.execute("PRAGMA foreign_keys = ON")
-        # Of a new file: pages of SQLite's default 4 KiB would hold a single vector of 512, half empty.
+        # For a new file: a page of SQLite's default 4 KiB would hold one vector of 512, half empty.
         connection.execute("PRAGMA page_size = 16384")
         return connection
     except sqlite3.Error as error:
-        raise _told(folder, error) from error
+        raise _as_storyjax_error(folder, error) from error
 
 
-def _told(folder: Path, error: sqlite3.Error) -> StoryjaxError:
-    if isinstance(error, sqlite3.OperationalError):  # the disk: full, not to be written, locked
+def _as_storyjax_error(folder: Path, error: sqlite3.Error) -> StoryjaxError:
+    if isinstance(error, sqlite3.OperationalError):  # the disk is full, read-only or locked
         return StoryjaxError(f"cannot use the index in {folder} ({error}): check its disk and permissions")
     return StoryjaxError(f"the index in {folder} is damaged ({error}): remove {folder} and index again")

@@ -1,38 +1,37 @@
-"""Nearest vectors by FAISS: exact while there are few, inverted lists of 8-bit vectors beyond.
+"""Nearest vectors by FAISS: exact for few vectors, inverted lists of 8-bit vectors for many.
 
 Exact inner products over 200,000 vectors of 512 take some 20 ms on a core. Beyond that, vectors lie in inverted lists
 (IVF) as 8-bit numbers (a quarter of the memory), the lists nearest to the query are searched, and the best of what is
 found is ranked again by the exact vectors. `tools/bench_search.py` measures it at ten million.
 """
 
-import contextlib
-import os
 import re
 from collections.abc import Callable
-from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float32, Int64
 
 from storyjax.core.errors import StoryjaxError
+from storyjax.core.files import write_atomically
 from storyjax.search.store import Store
 
 EXACT_UP_TO = 200_000
 # Vectors read into memory at a time.
 CHUNK = 20_000
-# A coarse quantiser learned on this many times fewer (or more) vectors than there are is learned again.
+# A coarse quantiser trained on this many times fewer (or more) vectors than there are is trained again.
 _OUTGROWN = 3
-# Points that each centre of the coarse quantiser is learned from: FAISS's own lower bound.
+# Training points per centre of the coarse quantiser: FAISS's own lower bound.
 _POINTS_PER_LIST = 39
-# The share of the lists that a query looks into: measured, see storyjax/search/README.md.
+# The fraction of the lists that a query searches: measured, see storyjax/search/README.md.
 _PROBED = 1 / 128
-_FEWEST_PROBED = 16
-# How widely the graph of centres is searched when vectors are put into lists: at FAISS's 16, one query in two hundred
-# and as many vectors get stuck in a far corner of it.
-_WIDE = 64
+_MIN_PROBED = 16
+# The search width in the graph of centres when vectors are assigned to lists: at FAISS's 16, one query in two hundred
+# and as many vectors end in a distant list.
+_SEARCH_WIDTH = 64
 
 
-def _faiss():
+def _faiss() -> Any:
     try:
         import faiss
     except ImportError as error:
@@ -41,7 +40,7 @@ def _faiss():
 
 
 def lists_for(count: int) -> int:
-    """Inverted lists for `count` vectors: the power of two nearest to 2.6 √count.
+    """Returns the number of inverted lists for `count` vectors: the power of two nearest to 2.6 √count.
 
     >>> lists_for(10_000_000)
     8192
@@ -49,29 +48,29 @@ def lists_for(count: int) -> int:
     return 2 ** round(np.log2(2.6 * np.sqrt(count)))
 
 
-def inverted_lists(dim: int, count: int, sample: Float32[np.ndarray, "n d"]):
-    """An empty, trained FAISS index of inner products for about `count` vectors, of which `sample` are some."""
+def inverted_lists(dim: int, count: int, sample: Float32[np.ndarray, "n d"]) -> Any:
+    """Returns an empty, trained FAISS index of inner products for about `count` vectors, of which `sample` are some."""
     faiss = _faiss()
     lists = min(lists_for(count), max(1, len(sample) // _POINTS_PER_LIST))
-    # The lists' centres are found through a graph (HNSW), for comparing with all of them would take most of the time.
+    # The lists' centres are found through a graph (HNSW): comparing with all of them would take most of the time.
     index = faiss.index_factory(dim, f"IVF{lists}_HNSW32,SQ8", faiss.METRIC_INNER_PRODUCT)
     index.train(sample)
-    return ready(index)
+    return configure(index)
 
 
-def ready(index):
-    """Sets how an inverted file is searched and added to: these settings are not kept in its file."""
-    index.nprobe = max(_FEWEST_PROBED, round(index.nlist * _PROBED))
-    index.parallel_mode = 1  # one query at a time, its lists shared among the cores
-    _faiss().downcast_index(index.quantizer).hnsw.efSearch = _WIDE
+def configure(index: Any) -> Any:
+    """Returns the index with its settings for searching and adding, which its file does not store."""
+    index.nprobe = max(_MIN_PROBED, round(index.nlist * _PROBED))
+    index.parallel_mode = 1  # one query at a time, its lists divided among the cores
+    _faiss().downcast_index(index.quantizer).hnsw.efSearch = _SEARCH_WIDTH
     return index
 
 
-def look_into(index, query: Float32[np.ndarray, " d"], count: int) -> Int64[np.ndarray, " n"]:
-    """The ids of about `count` vectors in the lists nearest to a query.
+def search_lists(index: Any, query: Float32[np.ndarray, " d"], count: int) -> Int64[np.ndarray, " n"]:
+    """Returns the ids of about `count` vectors in the lists nearest to a query.
 
-    The lists are found by comparing with all centres, a millisecond for 8192 of them: the graph is for the millions of
-    vectors that come in, and a query that gets stuck in it would find nothing at all.
+    The lists are found by comparing with all centres, a millisecond for 8192 of them: the graph is for adding millions
+    of vectors, and a query that ends in a distant list would find nothing.
     """
     centres = _faiss().downcast_index(index.quantizer).storage
     scores, lists = centres.search(query[None], index.nprobe)
@@ -80,21 +79,27 @@ def look_into(index, query: Float32[np.ndarray, " d"], count: int) -> Int64[np.n
 
 
 def sample_size(count: int) -> int:
-    """How many of `count` vectors the inverted lists are learned from."""
+    """Returns how many of `count` vectors the inverted lists are trained on."""
     return min(count, lists_for(count) * _POINTS_PER_LIST)
 
 
 class Vectors:
-    """The vectors of one kind in an index, kept in step with its rows."""
+    """The vectors of one kind in an index, synchronised with its rows."""
 
-    def __init__(self, index, trained_on: int | None):
+    def __init__(self, index: Any, trained_on: int | None):
         self._index, self._trained_on = index, trained_on
 
     @classmethod
     def open(cls, store: Store, kind: str, progress: Callable[[int, int], None] | None = None) -> "Vectors":
-        """All vectors of `kind` in `store`: from its FAISS file as far as that is right, the rest from the rows.
+        """Returns all vectors of `kind` in `store`: those of its FAISS file, and the rest from the rows.
 
-        A file that is missing, old or damaged costs time, never an answer. `progress(done, of)` counts vectors.
+        A file that is missing, old or damaged costs time and nothing else.
+
+        Args:
+            progress: called with (vectors done, of how many).
+
+        Raises:
+            StoryjaxError: FAISS is not installed, or the index is damaged.
         """
         count, dim, generation = store.count(kind), int(store.meta()["dim"]), store.generation()
         vectors, made_at = cls._read(store, kind, dim, count)
@@ -102,11 +107,11 @@ class Vectors:
             return vectors
         ids = store.ids(kind)
         vectors = vectors or cls._empty(store, ids, dim)
-        there = vectors.ids()
-        gone = np.setdiff1d(there, ids, assume_unique=True)
-        if len(gone):
-            vectors._index.remove_ids(gone)
-        missing = np.setdiff1d(ids, there, assume_unique=True)
+        present = vectors.ids()
+        removed = np.setdiff1d(present, ids, assume_unique=True)
+        if len(removed):
+            vectors._index.remove_ids(removed)
+        missing = np.setdiff1d(ids, present, assume_unique=True)
         for start in range(0, len(missing), CHUNK):
             found, rows = store.vectors(missing[start : start + CHUNK])
             if len(found):
@@ -117,9 +122,9 @@ class Vectors:
 
     @classmethod
     def _read(cls, store: Store, kind: str, dim: int, count: int) -> "tuple[Vectors | None, int | None]":
-        """What the FAISS file holds, and the store's generation that it was made at.
+        """The vectors of the FAISS file, and the store's generation that it was made at.
 
-        None where it is missing, damaged, or no longer of a shape right for `count`.
+        None if it is missing, damaged, or its lists do not suit `count` vectors.
         """
         faiss = _faiss()
         for path in sorted(store.folder.glob(f"{kind}.*.faiss")):
@@ -135,7 +140,7 @@ class Vectors:
             except (RuntimeError, MemoryError):
                 continue
             if index.d == dim:
-                return cls(index if exact else ready(index), trained), generation
+                return cls(index if exact else configure(index), trained), generation
         return None, None
 
     @classmethod
@@ -148,7 +153,7 @@ class Vectors:
         return cls(inverted_lists(dim, len(ids), sample), len(ids))
 
     def ids(self) -> Int64[np.ndarray, " n"]:
-        """The ids of all vectors, ascending."""
+        """Returns the ids of all vectors, ascending."""
         faiss = _faiss()
         if self._trained_on is None:
             found = faiss.vector_to_array(self._index.id_map)
@@ -163,36 +168,34 @@ class Vectors:
         return self._index.ntotal
 
     def save(self, store: Store, kind: str) -> None:
-        """Writes the FAISS file, replacing what was there as a whole. Raises StoryjaxError where it cannot.
+        """Writes the FAISS file, as a whole or not at all, and removes older ones.
 
-        Its name tells how many vectors its lists were learned from (0: it is exact) and the store's generation.
+        Its name has the number of vectors that its lists were trained on (0: it is exact) and the store's generation.
+
+        Raises:
+            StoryjaxError: it cannot be written.
         """
         path = store.folder / f"{kind}.{self._trained_on or 0}.{store.generation()}.faiss"
-        temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
         try:
-            _faiss().write_index(self._index, str(temporary))
-            os.replace(temporary, path)
+            write_atomically(path, lambda unfinished: _faiss().write_index(self._index, str(unfinished)))
             for other in store.folder.glob(f"{kind}.*.faiss"):
                 if other != path:
                     other.unlink()
         except (RuntimeError, OSError) as error:
             raise StoryjaxError(f"cannot write {path}: check space and permissions there") from error
-        finally:
-            with contextlib.suppress(OSError):
-                Path(temporary).unlink()
 
     def nearest(
         self, store: Store, query: Float32[np.ndarray, " d"], count: int
     ) -> tuple[Int64[np.ndarray, " n"], Float32[np.ndarray, " n"]]:
-        """The ids of up to `count` vectors with the largest inner products with `query`, best first, and these."""
+        """Returns ids and inner products of the `count` vectors with the largest ones with `query`, best first."""
         count = min(count, len(self))
         if not count:
             return np.zeros(0, np.int64), np.zeros(0, np.float32)
-        # Of 8-bit vectors twice as many are taken, for exact ranking moves some in from beyond the last place.
+        # Twice as many 8-bit vectors, because exact ranking moves some up into the first `count`.
         if self._trained_on is None:
             found = self._index.search(query[None], count)[1][0]
         else:
-            found = look_into(self._index, query, min(len(self), 2 * count + 50))
+            found = search_lists(self._index, query, min(len(self), 2 * count + 50))
         ids, rows = store.vectors(found[found >= 0])
         scores = rows @ query
         order = np.lexsort((ids, -scores))[:count]

@@ -1,7 +1,7 @@
-"""The annotation aid of §6.2.1: who says each timed word, from a transcript that says who speaks but not when.
+"""The annotation aid of §6.2.1: the speaker of each timed word, from a transcript that says who speaks but not when.
 
-The words of both are aligned by dynamic programming (Everingham et al. 2006), so that what the recogniser got wrong, or
-the transcript leaves out, costs a word here and there and no more. The result is to be looked over by people.
+The words of both are aligned by dynamic programming (Everingham et al. 2006), so that the recogniser's errors, or what
+the transcript leaves out, cost a word here and there and no more. The result is to be checked by people.
 """
 
 import csv
@@ -31,16 +31,19 @@ _DIAGONAL, _UP, _LEFT = 0, 1, 2
 
 @dataclass(frozen=True)
 class Spoken:
-    """A line of a transcript: who, and what."""
+    """A line of a transcript: speaker and text."""
 
     speaker: str
     text: str
 
 
 def read_labelled(path: str | os.PathLike[str]) -> list[Spoken]:
-    """A transcript with "NAME: what is said" on each line; what follows without a name goes on with the last one's.
+    """Returns the lines of a transcript with "NAME: text" on each line; a line without a name continues the last one.
 
-    Remarks in brackets are left out. Raises StoryjaxError where nobody speaks.
+    Remarks in brackets are left out.
+
+    Raises:
+        StoryjaxError: the file cannot be read, or nobody speaks in it.
     """
     path = Path(path)
     try:
@@ -67,7 +70,7 @@ def _key(text: str) -> str:
 
 
 def align(lines: Sequence[Spoken], words: Sequence[Word]) -> list[TrueLine]:
-    """The transcript's lines with the times of their words; a line of which no word was heard is left out."""
+    """Returns the transcript's lines with the times of their words; a line of which no word was heard is left out."""
     said, owner = [], []
     for number, line in enumerate(lines):
         for token in line.text.split():
@@ -85,7 +88,7 @@ def align(lines: Sequence[Spoken], words: Sequence[Word]) -> list[TrueLine]:
 
 
 def write_lines(path: Path, lines: Sequence[TrueLine]) -> None:
-    """Writes start,end,speaker,transcript as `published.read_lines` reads it; whole or not at all."""
+    """Writes start,end,speaker,transcript as `annotations.read_lines` reads it; whole or not at all."""
     table = io.StringIO(newline="")
     writer = csv.writer(table, lineterminator="\n")
     writer.writerows((f"{line.start:.2f}", f"{line.end:.2f}", line.speaker, line.text) for line in lines)
@@ -93,7 +96,7 @@ def write_lines(path: Path, lines: Sequence[TrueLine]) -> None:
 
 
 def align_words(first: Sequence[str], second: Sequence[str]) -> list[tuple[int, int]]:
-    """Pairs of places of the cheapest alignment, in order; words that are swapped for others are pairs, too."""
+    """Returns the index pairs (of first, of second) of the cheapest alignment; substituted words are pairs, too."""
     if not first or not second:
         return []
     vocabulary = {word: number for number, word in enumerate(dict.fromkeys((*first, *second)))}

@@ -1,7 +1,7 @@
-"""The thesis's evaluation files (Seinfeld, Frasier, Scrubs), and StoryWorld's in the same layout (§6.2).
+"""Reading the thesis's evaluation files (Seinfeld, Frasier, Scrubs), and StoryWorld's in the same layout (§6.2).
 
     csv/SHOW/SHOW_03x05.csv         start,end,speaker,transcript; seconds; without a heading
-    castlist/SHOW/SHOW_03x05.txt    character,actor; "unknown" for an actor of whom nothing is known
+    castlist/SHOW/SHOW_03x05.txt    character,actor; "unknown" for an actor who is not known
     video/SHOW/SHOW_03x05.mp4       as the authors name them; any depth and any ending will do
 
 as github.com/JaesungHuh/look-listen-recognise has them; the videos are given to those who ask for them there. Of every
@@ -17,14 +17,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from storyjax.core.errors import StoryjaxError, nearest
-from storyjax.search.indexing import VIDEO_SUFFIXES
+from storyjax.data.video import VIDEO_SUFFIXES
 
 SPLITS = ("test", "val")
 
 
 @dataclass(frozen=True)
 class TrueLine:
-    """What really is said: seconds, by whom, and what; `visible`: whether the camera shows them, if that is known."""
+    """An annotated line: seconds, speaker, text; `visible`: whether the camera shows the speaker, if that is known."""
 
     start: float
     end: float
@@ -35,7 +35,7 @@ class TrueLine:
 
 @dataclass(frozen=True)
 class AnnotatedEpisode:
-    """An episode with what is known of it. `cast` pairs characters with actors (None: unknown); `video` may lack."""
+    """An annotated episode. `cast` pairs characters with actors (None: unknown); `video` is None where it lacks."""
 
     name: str
     lines: tuple[TrueLine, ...]
@@ -44,15 +44,23 @@ class AnnotatedEpisode:
 
     @property
     def listed(self) -> frozenset[str]:
+        """The characters of its cast list."""
         return frozenset(name for name, _ in self.cast)
 
 
-def read_published(
+def read_annotations(
     root: str | os.PathLike[str], show: str, split: str | None = None, last_is_validation: bool = True
 ) -> list[AnnotatedEpisode]:
-    """The annotated episodes of a show, in order; of a split ("test", "val") alone, or all.
+    """Returns the annotated episodes of a show, in order.
 
-    Raises StoryjaxError: the show is not there, or a file is not as described above.
+    Args:
+        root: see the module.
+        show: a folder of `root`/csv.
+        split: "test" or "val"; None: all.
+        last_is_validation: whether "val" is the last episode, and "test" the others; else "val" is empty.
+
+    Raises:
+        StoryjaxError: the show is not there, or a file is not as described above.
     """
     root = Path(root)
     tables = sorted((root / "csv" / show).glob("*.csv"))
@@ -64,7 +72,7 @@ def read_published(
     episodes = [
         AnnotatedEpisode(
             table.stem,
-            tuple(_seen(read_lines(table), root / "truth" / f"{table.stem}.json")),
+            tuple(_with_visibility(read_lines(table), root / "truth" / f"{table.stem}.json")),
             tuple(_read_castlist(root / "castlist" / show / f"{table.stem}.txt")),
             videos.get(table.stem),
         )
@@ -79,7 +87,7 @@ def read_published(
 
 
 def read_lines(path: Path) -> list[TrueLine]:
-    """The lines of an episode's table. Raises StoryjaxError naming the row that is wrong."""
+    """Returns the lines of an episode's table in the order of their times. Raises StoryjaxError naming a wrong row."""
     lines = []
     try:
         with open(path, encoding="utf-8-sig", newline="") as file:
@@ -92,8 +100,8 @@ def read_lines(path: Path) -> list[TrueLine]:
     return sorted(lines, key=lambda line: (line.start, line.end))
 
 
-def _seen(lines: list[TrueLine], truth: Path) -> list[TrueLine]:
-    """Lines with whether the speaker is seen, which only StoryWorld tells."""
+def _with_visibility(lines: list[TrueLine], truth: Path) -> list[TrueLine]:
+    """Lines with `visible`, which only StoryWorld's files say."""
     if not truth.is_file():
         return lines
     known = sorted(json.loads(truth.read_text("utf-8"))["lines"], key=lambda row: (row["start"], row["end"]))

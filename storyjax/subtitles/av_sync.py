@@ -1,4 +1,4 @@
-"""Whether somebody who is seen is heard, and where (§6.1.5): `SyncDetector`, an LWTNet, and `peaks` of heat maps."""
+"""Finding a visible speaker (§6.1.5): `SyncDetector`, an LWTNet that makes heat maps, and their `peaks`."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,23 +11,22 @@ from PIL import Image
 
 from storyjax.core.errors import StoryjaxError
 from storyjax.data.audio_features import RATE, log_mel_magnitude
-from storyjax.models.lwtnet import LwtConfig, LwtNet, prepared, reach
-from storyjax.subtitles.networks import read_network
-from storyjax.weights.registry_audio import lwtnet_shapes
+from storyjax.models.lwtnet import LwtConfig, LwtNet, prepare_frames, reach
+from storyjax.weights.pretrained import Pretrained
 
-_HEARD = 25  # moments that are heard in one go: norms of the sound stream are over all of them
-_SEEN = 10  # that are looked at in one go, each by itself: a multiple of few wastes little of a short sentence
+_SOUND_MOMENTS = 25  # moments of sound that are encoded together: norms of the sound stream are over all of them
+_IMAGE_MOMENTS = 10  # of images, each by itself: a multiple of few wastes little of a short sentence
 MEL_PER_FRAME = 4
 QUIET = 1e-3  # variance of vectors of unit length that is taken for noise
 
 
 def heard(wave: Float32[np.ndarray, " n"], config: LwtConfig) -> Float32[np.ndarray, "s m"]:
-    """What the sound stream takes of a wave: four frames a picture."""
+    """Returns the mel spectrogram that the sound stream takes of a wave: four frames for an image."""
     return log_mel_magnitude(wave, config.mels, config.mel_floor)
 
 
 def resized(frames: UInt8[np.ndarray, "t y x 3"], short_side: int | None) -> UInt8[np.ndarray, "t v u 3"]:
-    """Pictures whose shorter side has so many pixels; None leaves them as they are."""
+    """Returns images whose shorter side has so many pixels; None leaves them as they are."""
     height, width = frames.shape[1:3]
     if short_side is None or min(height, width) == short_side:
         return frames
@@ -46,7 +45,7 @@ def _sums(values: np.ndarray, width: int) -> np.ndarray:
 
 
 def smoothed(maps: Float32[np.ndarray, "t h w"], width: int) -> Float32[np.ndarray, "t h w"]:
-    """Averages over `width` moments around each, or as many as there are."""
+    """Returns averages over `width` moments around each, or as many as there are."""
     if width < 2:
         return maps
     count = _sums(np.ones(len(maps)), width)[:, None, None]
@@ -56,10 +55,10 @@ def smoothed(maps: Float32[np.ndarray, "t h w"], width: int) -> Float32[np.ndarr
 def correlated(
     places: Float32[np.ndarray, "t h w d"], sounds: Float32[np.ndarray, "t d"], width: int
 ) -> Float32[np.ndarray, "t h w"]:
-    """The correlation in time of every place with the sound, over `width` moments around each, or as many as there are.
+    """Returns the correlation in time of every place with the sound, over `width` moments around each.
 
-    That of two series of vectors: of their differences from their means. QUIET is added to the variances, so that
-    hardly anything is not made much of.
+    It is that of two series of vectors, of their differences from their means. QUIET is added to the variances, so that
+    noise is not amplified.
     """
     count = _sums(np.ones(len(places)), width)
     mean_place = _sums(places, width) / count[:, None, None, None]
@@ -73,7 +72,7 @@ def correlated(
 
 
 class SyncDetector:
-    """Gives heat maps of where the sound comes from.
+    """Makes heat maps of where the sound comes from.
 
     Args:
         config, params: of an LWTNet.
@@ -85,44 +84,44 @@ class SyncDetector:
         network = LwtNet(config)
         self._see = jax.jit(
             lambda params, frames: network.apply(
-                {"params": params}, prepared(frames.astype("float32"), config), method=LwtNet.see
+                {"params": params}, prepare_frames(frames.astype("float32"), config), method=LwtNet.encode_frames
             )
         )
-        self._hear = jax.jit(lambda params, mel: network.apply({"params": params}, mel, method=LwtNet.hear))
+        self._hear = jax.jit(lambda params, mel: network.apply({"params": params}, mel, method=LwtNet.encode_audio))
         scale, bias = float(params["scale"]), float(params["bias"])
         self._probability = lambda cosines: 1 / (1 + np.exp(-(scale * cosines + bias)))
 
     @classmethod
-    def from_folder(cls, place: str | Path) -> "SyncDetector":
-        """The detector in a folder, or "shipped:NAME". Raises StoryjaxError where there is none."""
-        return cls(*read_network(place, {"lwtnet": (LwtConfig, lwtnet_shapes)}, "synchronisation network"))
+    def from_pretrained(cls, place: str | Path) -> "SyncDetector":
+        """Returns the detector in a folder, or "shipped:NAME". Raises StoryjaxError where there is none."""
+        return cls(*Pretrained(str(place)).network("lwtnet"))
 
     def heat_maps(
         self, frames: UInt8[np.ndarray, "t y x 3"], wave: Float32[np.ndarray, " n"]
     ) -> Float32[np.ndarray, "t h w"]:
-        """For each picture and place how well it goes with what is heard; see LwtConfig.heat. `pixel` says where.
+        """Returns how well each place of each image goes with the sound, as LwtConfig.heat says.
+
+        The first and the last images are repeated for half a window, as is the sound, so that there is a map for every
+        image. Long inputs are encoded in pieces.
 
         Args:
-            frames: pictures at the config's rate (25 a second).
-            wave: the sound of the same time, mono at 16 kHz; t / 25 s, give or take a picture.
-
-        The first and the last pictures are taken to go on for half a window, as is the sound, so that there is a map
-        for every picture. Long inputs are gone through in stretches.
+            frames: images at the config's rate (25 a second).
+            wave: the sound of the same time, mono at 16 kHz; t / 25 s, give or take an image.
 
         Raises:
-            StoryjaxError: no pictures, or sound of another length.
+            StoryjaxError: no images, or sound of another length.
         """
         config = self.config
         count, samples = len(frames), round(len(frames) * RATE / config.fps)
         if not count or abs(len(wave) - samples) > 2 * RATE / config.fps:
             raise StoryjaxError(
-                f"{count} pictures at {config.fps:g} a second and {len(wave) / RATE:.2f} s of sound do not go together:"
+                f"{count} images at {config.fps:g} a second and {len(wave) / RATE:.2f} s of sound do not go together:"
                 " give both of the same time"
             )
         wave = np.pad(wave, (0, max(0, samples - len(wave))))[:samples]
-        seen = self._stretches(resized(frames, config.short_side), 1, _SEEN)
+        seen = self._pieces(resized(frames, config.short_side), 1, _IMAGE_MOMENTS)
         places = np.concatenate([np.asarray(self._see(self._params, part[None]))[0] for part in seen])[:count]
-        sound = self._stretches(heard(wave, config), MEL_PER_FRAME, _HEARD)
+        sound = self._pieces(heard(wave, config), MEL_PER_FRAME, _SOUND_MOMENTS)
         sounds = np.concatenate([np.asarray(self._hear(self._params, part[None]))[0] for part in sound])[:count]
         if config.agreement == "correlation":
             agreement = correlated(places, sounds, config.smooth)
@@ -130,10 +129,10 @@ class SyncDetector:
             agreement = smoothed(np.einsum("tyxd,td->tyx", places, sounds), config.smooth)
         return (agreement if config.heat == "cosine" else self._probability(agreement)).astype(np.float32)
 
-    def _stretches(self, values: np.ndarray, rate: int, together: int) -> Iterator[np.ndarray]:
-        """What a stream takes for `together` moments after each other; `rate` values are of one moment.
+    def _pieces(self, values: np.ndarray, rate: int, together: int) -> Iterator[np.ndarray]:
+        """The input of a stream for `together` moments after each other; `rate` values are of one moment.
 
-        The first and the last values go on beyond the ends, so that there is something for every moment.
+        The first and the last values are repeated beyond the ends, so that there is an input for every moment.
         """
         count, ends = len(values) // rate, (self.config.frames - 1) // 2
         total = -(-count // together) * together
@@ -144,9 +143,9 @@ class SyncDetector:
             yield padded[rate * first : rate * (first + together + self.config.frames - 1)]
 
     def pixel(self, place: tuple[float | int, float | int], size: tuple[int, int]) -> tuple[float, float]:
-        """The pixel (row, column) of a picture of a size (height, width) that a place of its heat map is about."""
+        """Returns the pixel (row, column) of a place of the heat map, in an image of `size` (height, width)."""
         step, first = reach(self.config)
-        pad = first  # as many black pixels are around a picture
+        pad = first  # as many black pixels are around an image
         scale = 1.0 if self.config.short_side is None else min(size) / self.config.short_side
         row, column = ((first + step * at - pad + 0.5) * scale - 0.5 for at in place)
         return row, column
@@ -155,10 +154,11 @@ class SyncDetector:
 def peaks(
     heat_map: Float32[np.ndarray, "h w"], threshold: float = 0.7, at_most: int = 4, distance: int = 4
 ) -> list[tuple[int, int, float]]:
-    """The places (row, column, score) where a heat map is highest, the highest first.
+    """Returns the places (row, column, score) where a heat map is highest, the highest first.
 
-    Places that are higher than all eight around them (a maximum filter), less those within `distance` (rows and
-    columns added) of a higher one; of these the first `at_most`, and of them those above `threshold` (§6.1.5: 4, 0.7).
+    These are the places that are higher than all eight around them (a maximum filter), less those within `distance`
+    (rows and columns added) of a higher one; of these the first `at_most`, and of them those above `threshold` (§6.1.5:
+    4, 0.7).
     """
     padded = np.pad(np.asarray(heat_map, np.float32), 1, constant_values=-np.inf)
     around = np.lib.stride_tricks.sliding_window_view(padded, (3, 3)).max(axis=(2, 3))

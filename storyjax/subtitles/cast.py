@@ -1,10 +1,10 @@
-"""The cast list: who there is, photos of them or samples of their voices, and who is in which episode.
+"""The cast list: characters, photos of them or samples of their voices, and who is in which episode.
 
     {"cast": [{"name": "Jerry", "actor": "Jerry Seinfeld", "photos": ["jerry/1.jpg"], "voices": ["jerry/1.wav"]}],
      "episodes": {"Seinfeld_03x05": ["Jerry", "Elaine"]}}
 
-`actor` (who is asked for by name, §6.1.4; else the name is), `photos` (1 to 10), `voices` and `episodes` may be left
-out; paths are relative to the file.
+`actor` (the name in CLIP-PAD's queries, §6.1.4; else `name` is), `photos` (1 to 10), `voices` and `episodes` may be
+left out; paths are relative to the file.
 """
 
 import json
@@ -29,7 +29,14 @@ _SOUNDS = (".wav", ".flac", ".mp3", ".m4a", ".ogg", ".opus", ".aac", ".mp4", ".m
 
 @dataclass(frozen=True)
 class Member:
-    """One of the cast."""
+    """One of the cast.
+
+    Attributes:
+        name: the character's, as subtitles show it.
+        actor: the name in CLIP-PAD's queries.
+        photos: 1 to 10 image files, or none.
+        voices: sound files with this voice alone.
+    """
 
     name: str
     actor: str
@@ -39,23 +46,34 @@ class Member:
 
 @dataclass(frozen=True)
 class Cast:
-    """All of the cast, in the order of the list, and by episode (the video's name without its ending) who is there."""
+    """A cast list.
+
+    Attributes:
+        members: in the order of the list.
+        episodes: by the video's name without its ending, the names of those who are in it.
+        source: the file, for messages.
+    """
 
     members: tuple[Member, ...]
     episodes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     source: str = "the cast list"
 
     def of(self, episode: str) -> tuple[Member, ...]:
-        """Who is in an episode: all, where the list does not say."""
+        """Returns those who are in an episode; all, where the list does not say."""
         names = self.episodes.get(episode)
         return self.members if names is None else tuple(m for m in self.members if m.name in names)
 
     @property
     def names(self) -> tuple[str, ...]:
+        """The characters' names, in the order of the list."""
         return tuple(member.name for member in self.members)
 
     def with_voices(self, folder: Path) -> "Cast":
-        """The same with the samples in `folder`/NAME/ (or `folder`/NAME.wav) added; StoryjaxError if none is found."""
+        """Returns the same with the samples in `folder`/NAME/ (or `folder`/NAME.wav) added.
+
+        Raises:
+            StoryjaxError: no such folder, or no sample of anybody in it.
+        """
         if not folder.is_dir():
             raise StoryjaxError(f"{folder} is no folder: --voices takes one with a folder of sound files for each name")
         members, found = [], 0
@@ -74,7 +92,7 @@ class Cast:
 
 
 def read_cast(path: str | os.PathLike[str]) -> Cast:
-    """Reads a cast list. Raises StoryjaxError for what is wrong with it, and where."""
+    """Returns the cast list of a JSON file. Raises StoryjaxError: what is wrong with it, and where."""
     path = Path(path)
     try:
         given = json.loads(path.read_text("utf-8-sig"))
@@ -116,7 +134,7 @@ def _member(path: Path, number: int, entry: Any) -> Member:
 
 
 def clean_name(name: str, where: str) -> str:
-    """A name as it is shown: any script, blanks single. Raises StoryjaxError: empty, or control characters."""
+    """Returns a name as it is shown: any script, single spaces. Raises StoryjaxError: empty, or control characters."""
     tidy = " ".join(unicodedata.normalize("NFC", name).split())
     hidden = [c for c in tidy if unicodedata.category(c) in ("Cc", "Cs", "Co", "Cn") or c in "\u2028\u2029"]
     if hidden:
@@ -124,7 +142,7 @@ def clean_name(name: str, where: str) -> str:
     if not tidy:
         raise StoryjaxError(f"{where}: the name is empty")
     if tidy.casefold() == UNKNOWN.casefold():
-        raise StoryjaxError(f"{where}: '{tidy}' is what those are called whom nobody knows: give another name")
+        raise StoryjaxError(f"{where}: '{tidy}' stands for unknown speakers: give another name")
     return tidy
 
 
@@ -164,7 +182,7 @@ def _episodes(path: Path, given: Any, names: Sequence[str]) -> dict[str, tuple[s
 
 
 def read_photos(member: Member) -> list[UInt8[np.ndarray, "_ _ 3"]]:
-    """The photos of somebody, decoded. Raises StoryjaxError naming one that cannot be read."""
+    """Returns somebody's photos, decoded. Raises StoryjaxError naming one that cannot be read."""
     photos = []
     for photo in member.photos:
         try:
@@ -175,7 +193,7 @@ def read_photos(member: Member) -> list[UInt8[np.ndarray, "_ _ 3"]]:
 
 
 def read_voices(member: Member) -> list[np.ndarray]:
-    """The samples of somebody's voice at 16 kHz. Raises StoryjaxError for one that is silent or too short."""
+    """Returns the samples of somebody's voice at 16 kHz. Raises StoryjaxError for one that is silent or too short."""
     waves = []
     for sample in member.voices:
         wave = load_audio(sample)

@@ -1,25 +1,33 @@
-"""What `storyjax subtitle` does: reads the cast list, runs the pipeline and writes the files."""
+"""The work of `storyjax subtitle`: reads the cast list, runs the pipeline and writes the files."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from storyjax.core.errors import StoryjaxError
 from storyjax.subtitles.cast import UNKNOWN, Cast, read_cast
-from storyjax.subtitles.pipeline import Models, SubtitleConfig, subtitle, write_json
+from storyjax.subtitles.config import SubtitleConfig
+from storyjax.subtitles.pipeline import Networks, write_json
+from storyjax.subtitles.predict import Subtitler
 from storyjax.subtitles.records import Subtitles
 from storyjax.subtitles.writers import FORMATS, known_format, why, write_subtitles
-
-# What there is in place of the thesis's settings where faces are as large in the picture as in StoryWorld, and seasons
-# are short; `--match photos`, and `configs/subtitles_tv.py:embedded`.
-BY_PHOTOS: Mapping[str, Any] = {"match": "photos", "crops": (0.7, 0.85), "least": 0.65, "filter": "mean"}
 
 
 @dataclass(frozen=True)
 class Request:
-    """What was asked for: paths as they were given. `transcripts` is one for each video, or empty."""
+    """The arguments of `storyjax subtitle`; paths are as they were given.
+
+    Attributes:
+        videos: videos or sound files.
+        cast: the file of the cast list.
+        out: a file, a pattern or a folder, as `--help` says; None: beside each video, as .srt.
+        voices: a folder of samples of voices.
+        transcripts: one for each video, or none.
+        sdh: whether subtitles are for the deaf and hard of hearing.
+        why: a file for the evidence.
+        cache_dir: where the stages keep their results.
+    """
 
     videos: Sequence[str]
     cast: str
@@ -28,11 +36,15 @@ class Request:
     transcripts: Sequence[str] = ()
     sdh: bool = False
     why: str | None = None
-    work: str = "runs/subtitles"
+    cache_dir: str = "runs/subtitles"
 
 
-def run(request: Request, config: SubtitleConfig, models: Models | None = None) -> list[tuple[Path, Subtitles]]:
-    """Writes the subtitles of every video and returns where, with what they are. Raises StoryjaxError."""
+def run(request: Request, config: SubtitleConfig, networks: Networks | None = None) -> list[tuple[Path, Subtitles]]:
+    """Writes the subtitles of every video, and returns (file, subtitles) of each.
+
+    Raises:
+        StoryjaxError: what a person can fix, in one line.
+    """
     videos = [Path(video) for video in request.videos]
     for video in videos:
         if not video.is_file():
@@ -53,7 +65,7 @@ def run(request: Request, config: SubtitleConfig, models: Models | None = None) 
     for path in transcripts.values():
         if not path.is_file():
             raise StoryjaxError(f"the transcript {path} is not there: check the path")
-    made = subtitle(videos, cast, config, Path(request.work), models, transcripts)
+    made = Subtitler(config, networks).subtitle(videos, cast, transcripts=transcripts, cache_dir=request.cache_dir)
     for target, subtitles in zip(targets, made, strict=True):
         write_subtitles(subtitles, target, request.sdh)
     if request.why is not None:
@@ -62,7 +74,7 @@ def run(request: Request, config: SubtitleConfig, models: Models | None = None) 
 
 
 def _check_episodes(cast: Cast, videos: Sequence[Path]) -> None:
-    """A list that names episodes, and none of these, is most likely of other files."""
+    """Refuses a list that names episodes but none of these: it is most likely of other files."""
     stems = {video.stem for video in videos}
     if cast.episodes and not stems & set(cast.episodes):
         raise StoryjaxError(
@@ -93,8 +105,8 @@ def _targets(videos: Sequence[Path], out: str | None) -> list[Path]:
     return [path]
 
 
-def in_words(written: Sequence[tuple[Path, Subtitles]]) -> str:
-    """What was done, for people."""
+def summary(written: Sequence[tuple[Path, Subtitles]]) -> str:
+    """Returns what was written, for people."""
     rows = []
     for path, subtitles in written:
         lines = subtitles.lines
@@ -102,17 +114,22 @@ def in_words(written: Sequence[tuple[Path, Subtitles]]) -> str:
         names = list(dict.fromkeys(line.name for line in lines if line.name is not None))
         named = f"{len(lines) - unknown} of {', '.join(names)}, {unknown} {UNKNOWN}" if names else f"all {UNKNOWN}"
         said = f"{len(lines)} lines, {named}"
-        rows.append(f"{path}: {said}" if lines else f"{path}: nobody was heard to speak")
+        rows.append(f"{path}: {said}" if lines else f"{path}: no speech was recognised")
     counts = written[0][1].exemplars if written else {}
     if counts:
         rows.append("exemplars: " + ", ".join(f"{name} {count}" for name, count in counts.items()))
     elif any(subtitles.lines for _, subtitles in written):
-        rows.append("no voice could be learnt: nobody of the cast was seen alone while speaking")
+        rows.append(
+            "no line could be named: nobody of the cast was found speaking alone on screen, and no samples of"
+            " voices were given"
+        )
     return "\n".join(rows)
 
 
-def with_recognition(config: SubtitleConfig, engine: str | None, model: str | None, language: str | None):
-    """A config with what the command line says of recognition. "auto" has the language guessed."""
+def with_recognition(
+    config: SubtitleConfig, engine: str | None, model: str | None, language: str | None
+) -> SubtitleConfig:
+    """Returns the config with the command line's options of recognition; "auto" has the language detected."""
     changes = {"engine": engine, "model": model, "language": language}
     recognition = replace(config.recognition, **{k: v for k, v in changes.items() if v is not None})
     if recognition.language == "auto":

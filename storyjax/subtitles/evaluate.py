@@ -1,4 +1,4 @@
-"""The measurements of §6.3: exemplars step by step, precision against how much is named, and the whole result."""
+"""The metrics of §6.3: exemplars step by step, precision against the fraction named, and the whole result."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,9 +12,16 @@ from storyjax.subtitles.annotations import AnnotatedEpisode, TrueLine
 from storyjax.subtitles.cast import UNKNOWN
 from storyjax.subtitles.records import STEPS, Subtitles
 
-LONG_S = 2.0  # §6.3.1: longer segments are looked at by themselves
-# What a segment's label is after each step.
-_LABELS = {"speech": "guess", "laughter": "guess", "synchronisation": "likely", "face": "label", "exemplar": "label"}
+LONG_S = 2.0  # §6.3.1: longer segments are measured by themselves
+_PERCENT = (50, 75, 90, 100)  # of the segments classified, for which a precision is reported
+# The attribute of Judged that is a segment's label after each step.
+_LABELS = {
+    "speech": "raw_label",
+    "laughter": "raw_label",
+    "synchronisation": "likely",
+    "face": "label",
+    "exemplar": "label",
+}
 
 
 @dataclass(frozen=True)
@@ -23,13 +30,13 @@ class Judged:
 
     Attributes:
         truth: who speaks most of it, or None where nobody does.
-        listed: whether the cast list knows them.
-        name, nearest: whom the system names (None: unknown), and whose voice is nearest.
+        listed: whether they are in the cast list.
+        name, nearest: the system's name (None: unknown), and whose voice is nearest.
         distance: of that voice.
         duration: seconds.
         visible: whether the camera shows the speaker, where that is known.
         step: how far it came to an exemplar (STEPS).
-        label, likely, guess: whose face it shows, as `pipeline.Line` has them.
+        label, likely, raw_label: the character that it shows, as `records.Line` has them.
     """
 
     truth: str | None
@@ -42,27 +49,27 @@ class Judged:
     step: str
     label: str | None
     likely: str | None = None
-    guess: str | None = None
+    raw_label: str | None = None
 
     @property
     def right(self) -> bool:
-        """Named as the truth is; somebody whom the cast list does not know is rightly called unknown."""
+        """Whether the name is the truth's; somebody who is not in the cast list is rightly called unknown."""
         return self.name == (self.truth if self.listed else None)
 
 
 def judge(subtitles: Subtitles, episode: AnnotatedEpisode) -> list[Judged]:
-    """Every segment with whom it belongs to: the speaker of most of it."""
+    """Returns every segment with its true speaker: the speaker of most of it."""
     judged = []
     for line in subtitles.lines:
-        shares: dict[str, float] = {}
+        seconds: dict[str, float] = {}
         most, visible = 0.0, None
         for true in episode.lines:
-            shared = min(true.end, line.end) - max(true.start, line.start)
-            if shared > 0:
-                shares[true.speaker] = shares.get(true.speaker, 0.0) + shared
-            if shared > most:
-                most, visible = shared, true.visible
-        truth = max(shares, key=lambda name: shares[name]) if shares else None
+            overlap = min(true.end, line.end) - max(true.start, line.start)
+            if overlap > 0:
+                seconds[true.speaker] = seconds.get(true.speaker, 0.0) + overlap
+            if overlap > most:
+                most, visible = overlap, true.visible
+        truth = max(seconds, key=lambda name: seconds[name]) if seconds else None
         given = line.assignment
         judged.append(
             Judged(
@@ -76,18 +83,19 @@ def judge(subtitles: Subtitles, episode: AnnotatedEpisode) -> list[Judged]:
                 line.step,
                 line.label,
                 line.likely,
-                line.guess,
+                line.raw_label,
             )
         )
     return judged
 
 
 def exemplar_steps(judged: Sequence[Judged]) -> dict[str, float]:
-    """Table 6.2 and 6.3's logic: of each step the number of segments left, their share, and how many labels are right.
+    """Returns "STEP/count", "STEP/yield" and "STEP/precision" of the steps of Tables 6.2 and 6.3.
 
-    A label is the best that the system has at that step: whom the whole frames show most likely; after
-    synchronisation, who most likely is where the only peak is; then whose face it surely is. A step has no precision
-    where nothing was looked at (`guess` is left out unless it was asked for).
+    They are the number of segments left, their fraction of all, and the fraction of these whose label is right. A label
+    is the best that the system has at that step: the likeliest character of the whole frames; after synchronisation,
+    the likeliest one around the only peak; then the one whose face it surely is. A step has no precision where nobody
+    was looked for (raw labels are left out unless they were asked for).
     """
     results: dict[str, float] = {}
     total = max(len(judged), 1)
@@ -114,12 +122,15 @@ class Curve:
     oracle: float
 
     def precision_at(self, pocs: float) -> float:
-        """The precision where that share is classified, or the nearest share there is."""
+        """Returns the precision where that fraction is classified, or the nearest one there is."""
         return float(self.precision[int(np.abs(self.pocs - pocs).argmin())]) if len(self.pocs) else 0.0
 
 
 def precision_curve(judged: Sequence[Judged], with_exemplars: Sequence[str], longer_than: float = 0.0) -> Curve:
-    """Fig. 6.3: segments by the distance of the nearest voice; d passes over all of them."""
+    """Returns Fig. 6.3's curve: segments in the order of the nearest voice's distance; d passes over all of them.
+
+    Only segments of more than `longer_than` seconds are counted.
+    """
     spoken = [j for j in judged if j.truth is not None and j.duration > longer_than]
     if not spoken:
         return Curve(np.zeros(0), np.zeros(0), 0.0)
@@ -131,7 +142,10 @@ def precision_curve(judged: Sequence[Judged], with_exemplars: Sequence[str], lon
 
 
 def best_distance(judged: Sequence[Judged]) -> float:
-    """The d by which most segments are rightly named or rightly unknown: how validation episodes choose it."""
+    """Returns the d by which most segments are rightly named or rightly left unknown, the smallest of several (§6.1.4).
+
+    It lies halfway between the last segment that is named and the first that is not; 0 if naming nobody is best.
+    """
     spoken = sorted((j for j in judged if j.truth is not None), key=lambda j: j.distance)
     gains = [0]
     for j in spoken:
@@ -144,7 +158,7 @@ def best_distance(judged: Sequence[Judged]) -> float:
 
 
 def per_character(judged: Sequence[Judged]) -> dict[str, tuple[float | None, float | None]]:
-    """Precision and recall of every listed character; None where none was named so, or none speaks."""
+    """Returns (precision, recall) of every listed character; None where nobody was named so, or they never speak."""
     found: dict[str, tuple[float | None, float | None]] = {}
     spoken = [j for j in judged if j.truth is not None]
     names = {j.truth for j in spoken if j.listed} | {j.name for j in spoken if j.name is not None}
@@ -159,7 +173,7 @@ def per_character(judged: Sequence[Judged]) -> dict[str, tuple[float | None, flo
 def evaluate(
     results: Sequence[tuple[Subtitles, AnnotatedEpisode]], prefix: str = "tv"
 ) -> tuple[dict[str, float], dict[str, Curve]]:
-    """Everything of Tables 6.2 to 6.5 and Fig. 6.3 over the episodes of a show, as "prefix/metric"."""
+    """Returns all numbers of Tables 6.2 to 6.5 as "prefix/metric", and Fig. 6.3's curves, over a show's episodes."""
     judged = [j for subtitles, episode in results for j in judge(subtitles, episode)]
     spoken = [j for j in judged if j.truth is not None]
     numbers: dict[str, float] = {"segments": float(len(judged))}
@@ -195,7 +209,7 @@ def evaluate(
     learnt = sorted({name for subtitles, _ in results for name in subtitles.exemplars})
     curves = {"all": precision_curve(judged, learnt), "long": precision_curve(judged, learnt, LONG_S)}
     for key, curve in curves.items():
-        numbers |= {f"curve_{key}/precision_at_{share}": curve.precision_at(share / 100) for share in (50, 75, 90, 100)}
+        numbers |= {f"curve_{key}/precision_at_{percent}": curve.precision_at(percent / 100) for percent in _PERCENT}
         numbers[f"curve_{key}/oracle"] = curve.oracle
     return {f"{prefix}/{key}": value for key, value in numbers.items()}, curves
 
@@ -213,7 +227,11 @@ def _true_turns(lines: Sequence[TrueLine]) -> list[Turn]:
 
 
 def draw_curves(curves: dict[str, dict[str, Curve]], path: Path) -> None:
-    """Fig. 6.3 as an SVG: for every show its curve, all segments at the left, long ones at the right; x: the oracle."""
+    """Writes Fig. 6.3 as an SVG: a curve for each show, all segments on the left, long ones on the right; x: oracle.
+
+    Raises:
+        StoryjaxError: the file cannot be written.
+    """
     colours = ("#1f77b4", "#d62728", "#2ca02c", "#9467bd", "#ff7f0e")
     width, height, left, top = 330, 250, 50, 30
     parts = [

@@ -1,4 +1,4 @@
-"""From labelled segments to exemplars of voices, and from those to everybody's lines (§6.1.2 step 4, §6.1.3)."""
+"""Filtering labelled voices into exemplars, and assigning segments to the nearest character (§6.1.2 step 4, §6.1.3)."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ NEIGHBOURS = 5
 def keep_pure(
     vectors: Float32[np.ndarray, "n d"], names: Sequence[str], neighbours: int = NEIGHBOURS
 ) -> Bool[np.ndarray, " n"]:
-    """Which samples are positive: those whose nearest `neighbours` others all carry their name (by cosine).
+    """Returns which samples are exemplars: those whose nearest `neighbours` others all carry their name (by cosine).
 
     A character with fewer samples than that keeps all of them; one with exactly as many has that many less one others.
     """
@@ -35,10 +35,10 @@ def keep_pure(
 
 
 def keep_nearest(vectors: Float32[np.ndarray, "n d"], names: Sequence[str]) -> Bool[np.ndarray, " n"]:
-    """Which samples are positive: those to which nobody's mean voice is nearer than the mean of the others with their
-    name. Where a character has a handful of samples, neighbours are few, and a mean says more than each of them.
+    """Returns which samples are exemplars: those to which no mean voice is nearer than that of their name's others.
 
-    The only sample of a character has no others, and is kept.
+    Where a character has a handful of samples, neighbours are few, and a mean is more reliable than each of them. The
+    only sample of a character has no others, and is kept.
     """
     labels = np.asarray(names, object)
     order = list(dict.fromkeys(names))
@@ -54,7 +54,7 @@ def keep_nearest(vectors: Float32[np.ndarray, "n d"], names: Sequence[str]) -> B
 
 @dataclass(frozen=True)
 class Centroids:
-    """The mean voice of each character who has exemplars, of unit length, and of how many it is the mean."""
+    """The mean voice of each character who has exemplars, of unit length, and the number of exemplars."""
 
     names: tuple[str, ...]
     vectors: Float32[np.ndarray, "c d"]
@@ -62,7 +62,7 @@ class Centroids:
 
 
 def make_centroids(vectors: Float32[np.ndarray, "n d"], names: Sequence[str]) -> Centroids:
-    """Centroids of labelled exemplars, in the order in which the names appear."""
+    """Returns the centroids of labelled exemplars, in the order in which the names appear."""
     order = tuple(dict.fromkeys(names))
     labels = np.asarray(names, object)
     means = [vectors[labels == name].mean(axis=0) for name in order]
@@ -73,9 +73,12 @@ def make_centroids(vectors: Float32[np.ndarray, "n d"], names: Sequence[str]) ->
 
 @dataclass(frozen=True)
 class Assignment:
-    """Whose voice a segment is: `name` is None beyond the threshold; distances are 1 - cosine, of 0 to 2.
+    """The character that a segment's voice is assigned to.
 
-    `nearest` is None where there is nobody to compare with.
+    Attributes:
+        name: None beyond the threshold.
+        nearest, distance: the nearest centroid, None where there is none, and 1 - cosine, from 0 to 2.
+        runner_up, runner_up_distance: the next.
     """
 
     name: str | None
@@ -91,9 +94,11 @@ def assign(
     threshold: float,
     present: Iterable[str] | None = None,
 ) -> list[Assignment]:
-    """Gives every segment to the nearest centroid, or to nobody beyond the distance `threshold` (§6.1.3).
+    """Returns the nearest centroid of every segment, or nobody beyond the distance `threshold` (§6.1.3).
 
-    `present` are the characters of the episode; None: all.
+    Args:
+        vectors: the segments' voices, of unit length.
+        present: the characters of the episode; None: all.
     """
     allowed = None if present is None else set(present)
     kept = [i for i, name in enumerate(centroids.names) if allowed is None or name in allowed]

@@ -1,10 +1,10 @@
-"""Whom a segment with one visible speaker shows (§6.1.4): the stage `Faces`, and `Guesses`, which evaluation wants.
+"""Recognising the visible speaker of a segment (§6.1.4): the stage `Faces`, and `RawFaceLabels` for evaluation.
 
-There are two ways to tell (`match`), neither of which needs a detector of faces:
+There are two modes of matching, neither of which needs a face detector:
 
-    query   the thesis's: CLIP-PAD's embedding of the picture with that of "an image of NAME *TOK*"
-    photos  CLIP-PAD's face encoder alone: its description of what is around the peak with that of the cast's photos.
-            What people wear and where they are counts for nothing in it, but it must be told how large faces are.
+    query   the thesis's: CLIP-PAD's embedding of the image with that of "an image of NAME *TOK*"
+    photos  CLIP-PAD's face encoder alone: the embedding of what is around the peak with that of the cast's photos.
+            Clothes and surroundings count for nothing in it, but the size of faces must be known (`crop_scales`).
 """
 
 from collections.abc import Callable, Mapping
@@ -19,103 +19,124 @@ from storyjax.core.errors import StoryjaxError
 from storyjax.data.video import VideoError
 from storyjax.search.protocol import PhotoError
 from storyjax.subtitles.cast import Cast, Member, read_photos
-from storyjax.subtitles.records import Face, Finder, Products
+from storyjax.subtitles.records import EpisodeRecords, Face, FaceMatcher
 from storyjax.subtitles.stages import file_state
 from storyjax.subtitles.timeline import Segment, Timeline
 
-_LOOKS_TOGETHER = 4  # segments whose pictures are embedded in one go; of 8 each, they are a batch of the finder's
+_SEGMENTS_PER_BATCH = 4  # segments whose images are embedded together; with 8 each, they are a batch of CLIP-PAD's
 _MOUTH_IN_PORTRAIT = 0.45  # from the top
 
-Match = Literal["query", "photos"]
-Known = dict[tuple[Match, Member], Float32[np.ndarray, " d"]]
+FaceMatchMode = Literal["query", "photos"]
+CastEmbeddings = dict[tuple[FaceMatchMode, Member], Float32[np.ndarray, " d"]]
 
 
 @dataclass
 class Faces:
-    """Whom a segment with one visible speaker shows.
+    """The stage that recognises the character in each segment with one visible speaker.
 
     Attributes:
-        threshold: of the share that the likeliest of the episode's cast has (§6.1.4: 0.85): a softmax of the cosines.
+        load: makes the network.
+        source: which network it is, with its state.
+        cast, episode: the characters that it may be.
+        threshold: of the probability of the likeliest of the episode's cast (§6.1.4: 0.85): a softmax of the cosines.
         temperature: of that softmax; CLIP's own is 0.01.
-        least: cosine below which the picture is of nobody in the cast.
-        frames: of a segment that are looked at; their embeddings are averaged.
-        crops: the shares of the picture that are looked at, around the peak, together. 1 is the whole frame, as in the
-            thesis; less tells two apart who are in one shot.
-        match: how pictures are compared with the cast, as this module says.
-        known: what people are compared by, as far as other episodes have found out.
+        min_cosine: below it the image shows nobody of the cast.
+        frames: how many of a segment are taken; their embeddings are averaged.
+        crop_scales: sizes of the squares around the peak that are taken together, as fractions of the image. 1 is the
+            whole frame, as in the thesis; less separates two who are in one shot.
+        match_mode: how images are compared with the cast, as this module says.
+        cast_embeddings: those of people in other episodes, and where this one's are added.
     """
 
-    load: Callable[[], Finder]
+    load: Callable[[], FaceMatcher]
     source: str
     cast: Cast
     episode: str
     threshold: float = 0.85
     temperature: float = 0.01
-    least: float = 0.0
+    min_cosine: float = 0.0
     frames: int = 8
-    crops: tuple[float, ...] = (1.0,)
-    match: Match = "query"
-    known: Known = field(default_factory=dict, repr=False)
+    crop_scales: tuple[float, ...] = (1.0,)
+    match_mode: FaceMatchMode = "query"
+    cast_embeddings: CastEmbeddings = field(default_factory=dict, repr=False)
     name: str = "faces"
     row: type = Face
 
     def settings(self) -> Mapping[str, Any]:
+        """Returns, as JSON, all that its result depends on besides the file and the stages before it."""
         members = [[m.name, m.actor, [file_state(p) for p in m.photos]] for m in self._members]
-        keys = ("threshold", "temperature", "least", "frames", "crops", "match")
-        return {"source": self.source, "members": members, **{key: getattr(self, key) for key in keys}}
+        # The names of version 0.1: what its runs left in work folders is found again.
+        return {
+            "source": self.source,
+            "members": members,
+            "threshold": self.threshold,
+            "temperature": self.temperature,
+            "least": self.min_cosine,
+            "frames": self.frames,
+            "crops": self.crop_scales,
+            "match": self.match_mode,
+        }
 
     @cached_property
     def _members(self) -> tuple[Member, ...]:
-        """Whom a face may be; by photos nobody who has none, where a sample of the voice makes up for it."""
+        """Those a face may belong to; by photos nobody who has none, where a sample of the voice makes up for it."""
         members = self.cast.of(self.episode)
-        return tuple(m for m in members if m.photos or not m.voices) if self.match == "photos" else members
+        return tuple(m for m in members if m.photos or not m.voices) if self.match_mode == "photos" else members
 
     @cached_property
     def _cast_vectors(self) -> Float32[np.ndarray, "c d"]:
-        """What the cast is compared by, one row each."""
-        vector = query if self.match == "query" else portrait
+        """The embedding of each of the cast, one row each."""
+        mode, known = self.match_mode, self.cast_embeddings
+        embed = query_embedding if mode == "query" else portrait_embedding
         for member in self._members:
-            if (self.match, member) not in self.known:
-                self.known[self.match, member] = vector(self.load(), member)
-        return np.stack([self.known[self.match, member] for member in self._members])
+            if (mode, member) not in known:
+                known[mode, member] = embed(self.load(), member)
+        return np.stack([known[mode, member] for member in self._members])
 
-    def wanted(self, products: Products) -> list[tuple[int, tuple[float, float]]]:
-        """The numbers of the segments that are looked at, and where."""
-        return [(p.segment, p.peaks[0][:2]) for p in products.peaks if len(p.peaks) == 1]
+    def wanted(self, records: EpisodeRecords) -> list[tuple[int, tuple[float, float]]]:
+        """Returns the numbers of the segments that are looked at, and the place (y, x) in fractions of the image."""
+        return [(p.segment, p.peaks[0][:2]) for p in records.peaks if len(p.peaks) == 1]
 
-    def run(self, timeline: Timeline, products: Products) -> list[Face]:
-        wanted = self.wanted(products)
+    def run(self, timeline: Timeline, records: EpisodeRecords) -> list[Face]:
+        """Returns a record for each wanted segment.
+
+        Raises:
+            StoryjaxError: the video cannot be decoded, or a photo cannot serve.
+        """
+        wanted = self.wanted(records)
         if not wanted or not self._members or not timeline.has_video:
             return []
-        cast, finder, faces = self._cast_vectors, self.load(), []
-        look = self._frames_around if self.match == "query" else self._portraits
-        for first in range(0, len(wanted), _LOOKS_TOGETHER):
-            part = wanted[first : first + _LOOKS_TOGETHER]
-            images = [look(timeline, products.segments[number], place, finder) for number, place in part]
-            together = np.concatenate(images)
-            seen = finder.embed_images(together) if self.match == "query" else finder.describe_faces(together)
-            seen = seen.reshape(len(part), self.frames * len(self.crops), -1).mean(axis=1)
-            seen /= np.maximum(np.linalg.norm(seen, axis=1, keepdims=True), 1e-9)
-            faces += [self._judge(number, cast @ vector) for (number, _), vector in zip(part, seen, strict=True)]
+        by_query = self.match_mode == "query"
+        cast, matcher, faces = self._cast_vectors, self.load(), []
+        crop = self._frames_around if by_query else self._portraits
+        for first in range(0, len(wanted), _SEGMENTS_PER_BATCH):
+            part = wanted[first : first + _SEGMENTS_PER_BATCH]
+            images = np.concatenate(
+                [crop(timeline, records.segments[number], place, matcher) for number, place in part]
+            )
+            vectors = matcher.embed_images(images) if by_query else matcher.describe_faces(images)
+            vectors = vectors.reshape(len(part), self.frames * len(self.crop_scales), -1).mean(axis=1)
+            vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-9)
+            faces += [self._judge(number, cast @ vector) for (number, _), vector in zip(part, vectors, strict=True)]
         return faces
 
     def _frames_around(
-        self, timeline: Timeline, segment: Segment, place: tuple[float, float], finder: Finder
+        self, timeline: Timeline, segment: Segment, place: tuple[float, float], matcher: FaceMatcher
     ) -> UInt8[np.ndarray, "t y x 3"]:
-        """Pictures of a segment around a place (shares of height and width), as CLIP takes them: squares."""
-        size, images = finder.image_size, []
-        for crop in self.crops:
-            images.append(around(self._frames(timeline, segment, round(size / crop)), place, size))
+        """Images of a segment around a place (fractions of height and width), as CLIP takes them: squares."""
+        size, images = matcher.image_size, []
+        for scale in self.crop_scales:
+            images.append(around(self._frames(timeline, segment, round(size / scale)), place, size))
         return np.concatenate(images)
 
     def _portraits(
-        self, timeline: Timeline, segment: Segment, place: tuple[float, float], finder: Finder
+        self, timeline: Timeline, segment: Segment, place: tuple[float, float], matcher: FaceMatcher
     ) -> UInt8[np.ndarray, "t y x 3"]:
-        """Squares of the pictures around a place, not squeezed, at the face encoder's size."""
+        """Squares of the images around a place, with their aspect ratio kept, at the face encoder's size."""
         frames, images = self._frames(timeline, segment, None), []
-        for crop in self.crops:
-            squares = around(frames, place, max(1, round(crop * min(frames.shape[1:3]))))
-            images += [finder.as_face(square) for square in squares]
+        for scale in self.crop_scales:
+            squares = around(frames, place, max(1, round(scale * min(frames.shape[1:3]))))
+            images += [matcher.as_face(square) for square in squares]
         return np.stack(images)
 
     def _frames(self, timeline: Timeline, segment: Segment, size: int | None) -> UInt8[np.ndarray, "t y x 3"]:
@@ -127,65 +148,71 @@ class Faces:
             raise StoryjaxError(f"{error}") from error
 
     def _judge(self, number: int, cosines: Float32[np.ndarray, " c"]) -> Face:
-        shares = np.exp((cosines - cosines.max()) / self.temperature)
-        shares /= shares.sum()
-        order = np.argsort(-shares, kind="stable")
+        probabilities = np.exp((cosines - cosines.max()) / self.temperature)
+        probabilities /= probabilities.sum()
+        order = np.argsort(-probabilities, kind="stable")
         best, names = int(order[0]), [m.name for m in self._members]
-        sure = shares[best] >= self.threshold and cosines[best] >= self.least
+        sure = probabilities[best] >= self.threshold and cosines[best] >= self.min_cosine
         second = int(order[1]) if len(order) > 1 else None
         return Face(
             number,
             names[best] if sure else None,
             names[best],
-            round(float(shares[best]), 4),
+            round(float(probabilities[best]), 4),
             round(float(cosines[best]), 4),
             None if second is None else names[second],
-            0.0 if second is None else round(float(shares[second]), 4),
+            0.0 if second is None else round(float(probabilities[second]), 4),
         )
 
 
 @dataclass
-class Guesses(Faces):
-    """Whom the whole frames of every segment show most likely, sure or not: the label that it would get if no step left
-    any out. Evaluation alone wants it, to tell what each step is good for."""
+class RawFaceLabels(Faces):
+    """The stage that gives every segment the likeliest character of its whole frames, sure or not.
 
-    name: str = "guesses"
+    It is the label that a segment would have if no step left any out. Only evaluation needs it, to measure each step.
+    """
 
-    def wanted(self, products: Products) -> list[tuple[int, tuple[float, float]]]:
-        return [(number, (0.5, 0.5)) for number in range(len(products.segments))]
+    name: str = "raw_face_labels"
+
+    def wanted(self, records: EpisodeRecords) -> list[tuple[int, tuple[float, float]]]:
+        """Returns the numbers of all segments, with the middle of the image."""
+        return [(number, (0.5, 0.5)) for number in range(len(records.segments))]
 
 
 def around(
     frames: UInt8[np.ndarray, "t y x 3"], place: tuple[float, float], size: int
 ) -> UInt8[np.ndarray, "t {size} {size} 3"]:
-    """The square of `size` pixels with somebody's mouth (a share of height and width) where portraits have it."""
+    """Returns the squares of `size` pixels that have the mouth at `place` (fractions of height, width) as portraits do.
+
+    A square that would leave the image is moved into it.
+    """
     height, width = frames.shape[1:3]
     top = int(np.clip(round(place[0] * height - _MOUTH_IN_PORTRAIT * size), 0, height - size))
     left = int(np.clip(round(place[1] * width - 0.5 * size), 0, width - size))
     return frames[:, top : top + size, left : left + size]
 
 
-def query(finder: Finder, member: Member) -> Float32[np.ndarray, " d"]:
-    """How somebody is asked for: by face and by name where there are photos, else by name alone."""
+def query_embedding(matcher: FaceMatcher, member: Member) -> Float32[np.ndarray, " d"]:
+    """Returns the embedding of a query for somebody: by face and by name where there are photos, else by name alone."""
     spoken = " ".join(member.actor.replace("<", " ").replace(">", " ").replace("*", " ").split()) or "somebody"
     if not member.photos:
-        return finder.embed_query(f"an image of {spoken}", {})
-    token = _of_photos(finder.enrol, member)
-    return finder.embed_query(f"an image of {spoken} <somebody>", {"somebody": token})
+        return matcher.embed_query(f"an image of {spoken}", {})
+    token = _of_photos(matcher.enrol, member)
+    return matcher.embed_query(f"an image of {spoken} <somebody>", {"somebody": token})
 
 
-def portrait(finder: Finder, member: Member) -> Float32[np.ndarray, " e"]:
-    """The mean description of somebody's photos. Raises StoryjaxError where there is none to tell them by."""
+def portrait_embedding(matcher: FaceMatcher, member: Member) -> Float32[np.ndarray, " e"]:
+    """Returns the mean face embedding of somebody's photos. Raises StoryjaxError where there are none."""
     if not member.photos:
         raise StoryjaxError(
             f"'{member.name}' has no photo, and faces are matched by photos: add one, a sample of the voice, or match"
             " by queries"
         )
-    return _of_photos(finder.describe_photos, member)
+    return _of_photos(matcher.describe_photos, member)
 
 
 def _of_photos(make: Callable[[list[np.ndarray]], np.ndarray], member: Member) -> np.ndarray:
-    """What a finder makes of somebody's photos; a photo that cannot serve is named."""
+    """The result of `make` on somebody's photos; a photo that cannot serve is named."""
     try:
         return make(read_photos(member))
     except PhotoError as error:

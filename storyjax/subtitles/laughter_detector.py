@@ -1,4 +1,4 @@
-"""Where an audience laughs (§6.1.3): `LaughterDetector`, a published ResNet over windows of a mel spectrogram."""
+"""Detecting an audience's laughter (§6.1.3): `LaughterDetector`, a published ResNet over mel spectrograms."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,8 +11,7 @@ from scipy.signal import resample_poly
 
 from storyjax.data.audio_features import RATE, decibel_mel, relative
 from storyjax.models.laughter import LaughterConfig, LaughterNet
-from storyjax.subtitles.networks import read_network
-from storyjax.weights.registry_audio import laughter_shapes
+from storyjax.weights.pretrained import Pretrained
 
 SIZE = 2048  # samples of a frame
 _WINDOWS = 64  # that are judged at a time
@@ -20,17 +19,17 @@ _FRAMES = 4096  # of a recording that are in memory at a time: about a minute an
 
 
 def resampled(wave: Float32[np.ndarray, " n"], rate: int) -> Float32[np.ndarray, " m"]:
-    """A wave of 16 kHz at a rate that divides it."""
+    """Returns a wave of 16 kHz at a rate that divides it."""
     return resample_poly(wave, 1, RATE // rate).astype(np.float32) if rate != RATE else wave
 
 
 class LaughterDetector:
-    """Says for every moment how likely it is that somebody laughs.
+    """Gives the probability of laughter at every moment.
 
     Args:
         config, params: of a LaughterNet.
-        every_s: about how far apart the moments are. The published program asks at every frame (23 ms), which takes
-            four times as long and, of windows of a second, says little more.
+        every_s: about how far apart the moments are. The published program takes every frame (23 ms), which needs four
+            times as long and, of windows of a second, says little more.
     """
 
     def __init__(self, config: LaughterConfig, params: dict[str, Any], every_s: float = 0.1):
@@ -41,18 +40,18 @@ class LaughterDetector:
         self._judge = jax.jit(lambda params, windows: jax.nn.sigmoid(network.apply({"params": params}, windows)))
 
     @classmethod
-    def from_folder(cls, place: str | Path) -> "LaughterDetector":
-        """The detector in a folder, or "shipped:NAME". Raises StoryjaxError where there is none."""
-        return cls(*read_network(place, {"laughter": (LaughterConfig, laughter_shapes)}, "laughter detector"))
+    def from_pretrained(cls, place: str | Path) -> "LaughterDetector":
+        """Returns the detector in a folder, or "shipped:NAME". Raises StoryjaxError where there is none."""
+        return cls(*Pretrained(str(place)).network("laughter"))
 
     def probabilities(
         self, wave: Float32[np.ndarray, " n"]
     ) -> tuple[Float64[np.ndarray, " t"], Float32[np.ndarray, " t"]]:
-        """Moments (seconds) and the probability of laughter in the second around each.
+        """Returns moments (seconds) and the probability of laughter in the second around each.
 
-        The wave is mono, at 16 kHz. Loudness counts against the loudest of the whole wave, so it is gone through
-        twice, in blocks: beside the wave no more than a few megabytes are held, however long it is. The first and last
-        half second are judged with silence beyond the ends.
+        The wave is mono, at 16 kHz. Loudness is relative to the loudest of the whole wave, so there are two passes over
+        it, in blocks: beside the wave no more than a few megabytes are held, however long it is. Beyond the ends the
+        first and last windows have silence.
         """
         loudest, blocks = -100.0, []
         for first, block in self._blocks(wave):
@@ -72,7 +71,7 @@ class LaughterDetector:
         return np.concatenate(moments), np.concatenate(probabilities)
 
     def _blocks(self, wave: Float32[np.ndarray, " n"]) -> Iterator[tuple[int, np.ndarray]]:
-        """Decibels of the recording in stretches: the number of the frame whose window each begins with, and
+        """Decibels of the recording in blocks: the number of the frame whose window each begins with, and
         `window` − 1 more frames than there are windows. Frames before the first and after the last are silent.
         """
         config, step = self.config, RATE // self.config.rate

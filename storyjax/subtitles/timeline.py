@@ -1,7 +1,7 @@
-"""The audio-visual timeline that the stages work on, and what lies on it: words, and segments, the unit of speech.
+"""The audio-visual timeline that the stages work on, its words and its segments, the unit of speech.
 
-Sound is decoded once, into 16-bit samples on disk, and looked at in pieces, so that a film of two hours needs no more
-memory than one of a minute. Pictures are decoded where they are asked for.
+Sound is decoded once, into 16-bit samples on disk, and read in pieces, so that a video of two hours needs no more
+memory than one of a minute. Images are decoded where they are asked for.
 """
 
 from collections.abc import Iterator, Sequence
@@ -20,7 +20,7 @@ FPS = 25  # of the synchronisation network (§6.1.4)
 
 @dataclass(frozen=True)
 class Word:
-    """A word as it was heard: its text as it is written, with punctuation, and its time in seconds."""
+    """A recognised word: its text as it is written, with punctuation, its time in seconds and its probability."""
 
     text: str
     start: float
@@ -38,6 +38,7 @@ class Segment:
 
     @property
     def duration(self) -> float:
+        """Seconds."""
         return self.end - self.start
 
 
@@ -48,8 +49,8 @@ class Timeline:
     Attributes:
         path: of the file.
         duration: of its sound.
-        has_video: whether there are pictures to look at.
-        video_end: when the pictures end (sound may go on).
+        has_video: whether it has images.
+        video_end: when the images end (sound may go on).
     """
 
     path: Path
@@ -60,34 +61,35 @@ class Timeline:
 
     @classmethod
     def open(cls, path: Path, spool: Path) -> "Timeline":
-        """Decodes the sound into the file `spool`, unless it is there already.
+        """Returns the timeline of a file; its sound is decoded into the file `spool`, unless that is there already.
 
-        Raises StoryjaxError (one line) for a file that is missing, damaged, or has no sound.
+        Raises:
+            StoryjaxError: the file is missing, damaged, or has no sound.
         """
-        has_video, video_end = _pictures(path)
+        has_video, video_end = _video_track(path)
         if not spool.exists():
             try:
                 spool_audio(path, spool)
             except NoAudioError as error:
                 raise StoryjaxError(
-                    f"{path} has no sound track, so nobody is to be heard: give the version with sound"
+                    f"{path} has no sound track, so nobody can be heard: give the version with sound"
                 ) from error
         samples = open_spool(spool)
         return cls(path, len(samples) / RATE, has_video, video_end, samples)
 
     def sound(self, start: float, end: float) -> Float32[np.ndarray, " n"]:
-        """Mono sound at 16 kHz from `start` to `end`, as far as there is any."""
+        """Returns mono sound at 16 kHz, −1..1, from `start` to `end`, as far as there is any."""
         return read_span(self._spool, start, end)
 
     def blocks(self, seconds: float, margin: float = 0.0) -> Iterator[tuple[float, float]]:
-        """Spans that follow each other and cover all sound, each `seconds` long and `margin` longer at both ends."""
+        """Yields (start, end) of spans that cover all sound, each `seconds` long and `margin` longer at both ends."""
         start = 0.0
         while start < self.duration:
             yield max(0.0, start - margin), min(self.duration, start + seconds + margin)
             start += seconds
 
     def quietest(self, start: float, end: float, window: float = 0.3) -> float:
-        """The middle of the quietest `window` seconds between two times: where sound is best cut."""
+        """Returns the middle of the quietest `window` seconds between two times: where sound is best cut."""
         sound, hop = self.sound(start, end), round(window * RATE / 3)
         if len(sound) < 4 * hop:
             return end
@@ -98,12 +100,12 @@ class Timeline:
     def frames(
         self, times: Sequence[float] | Float64[np.ndarray, " t"], size: int | None
     ) -> UInt8[np.ndarray, "t y x 3"]:
-        """The pictures at the given times, as squares of `size` pixels. Raises VideoError."""
+        """Returns the images at the given times, as squares of `size` pixels; None: as they are. Raises VideoError."""
         return decode_frames(str(self.path), np.asarray(times, np.float64), size)[0]
 
 
-def _pictures(path: Path) -> tuple[bool, float]:
-    """Whether a file has pictures, and when they end; a song's cover is none."""
+def _video_track(path: Path) -> tuple[bool, float]:
+    """Whether a file has images, and when they end; a song's cover is none."""
     try:
         info = probe(str(path))
     except VideoError as error:

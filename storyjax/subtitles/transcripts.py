@@ -1,4 +1,4 @@
-"""Transcripts that people bring along: SRT, VTT, and JSON (Whisper's and WhisperX's, or a list of cues) as timed words.
+"""Reading transcripts: SRT, VTT, and JSON (Whisper's and WhisperX's, or a list of cues) as timed words.
 
 Cues without times of their words get them in proportion to the words' letters.
 """
@@ -22,9 +22,10 @@ _TAGS = re.compile(r"<[^<>\n]*>|\{\\[^{}\n]*\}")
 
 
 def read_transcript(path: str | os.PathLike[str]) -> list[Word]:
-    """The words of a transcript in the order of their times (seconds).
+    """Returns the words of a transcript in the order of their times (seconds).
 
-    Raises StoryjaxError: not there, of an unknown kind, without any cue, or with times that make no sense.
+    Raises:
+        StoryjaxError: not there, of an unknown kind, without any cue, or with times that make no sense.
     """
     path = Path(path)
     suffix = path.suffix.lower()

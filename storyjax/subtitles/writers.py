@@ -1,4 +1,4 @@
-"""Subtitles as files: SRT, VTT, ASS, RTTM and JSON. Names and words are text wherever they go, never markup.
+"""Writing subtitles: SRT, VTT, ASS, RTTM and JSON. Names and words are text everywhere, never markup.
 
 A name with a colon, a tag, a brace or a line break cannot end a cue, open a style or add a line; names of scripts that
 run from right to left are kept apart from what follows by Unicode's isolates.
@@ -27,7 +27,7 @@ _JOINER = "\u2060"
 
 @dataclass(frozen=True)
 class Cue:
-    """What is shown from `start` to `end` (seconds). `name` is None for a sound that nobody makes, such as laughter."""
+    """A text that is shown from `start` to `end` (seconds). `name` is None for a sound, such as laughter."""
 
     start: float
     end: float
@@ -36,7 +36,7 @@ class Cue:
 
 
 def cues(subtitles: Subtitles, sdh: bool = False) -> list[Cue]:
-    """What is to be shown, in order; for the deaf and hard of hearing (`sdh`) names in capitals, and laughter."""
+    """Returns the cues in order; for the deaf and hard of hearing (`sdh`) with names in capitals, and laughter."""
     found = []
     for line in subtitles.lines:
         name = line.name or UNKNOWN
@@ -50,12 +50,12 @@ def cues(subtitles: Subtitles, sdh: bool = False) -> list[Cue]:
 
 
 def _flat(text: str) -> str:
-    """Text in one line, without anything that is not seen and yet does something."""
+    """Text in one line, without invisible characters that have an effect."""
     return " ".join(_CONTROLS.sub(" ", unicodedata.normalize("NFC", text)).split())
 
 
 def _isolated(name: str) -> str:
-    """A name that its neighbours cannot turn round: isolated where it has letters that run from right to left."""
+    """A name that does not change the direction of its neighbours: isolated where it has right-to-left letters."""
     name = _flat(name)
     if any(unicodedata.bidirectional(c) in ("R", "AL", "AN") for c in name):
         return f"{_FSI}{name}{_PDI}"
@@ -67,7 +67,7 @@ def _said(cue: Cue, quote: Callable[[str], str]) -> str:
 
 
 def to_srt(subtitles: Subtitles, sdh: bool = False) -> str:
-    """SubRip. Players read tags in it, so angle brackets and braces of names and words become their look-alikes."""
+    """Returns SubRip. Players read tags in it, so brackets and braces of names and words become their look-alikes."""
     blocks = [
         f"{number}\n{_stamp(cue.start, ',')} --> {_stamp(cue.end, ',')}\n{_said(cue, _srt_text)}\n"
         for number, cue in enumerate(cues(subtitles, sdh), 1)
@@ -80,7 +80,7 @@ def _srt_text(text: str) -> str:
 
 
 def to_vtt(subtitles: Subtitles, sdh: bool = False) -> str:
-    """WebVTT, with the speaker as a voice tag, which players can style; SDH also shows the name."""
+    """Returns WebVTT, with the speaker as a voice tag, which players can style; SDH also shows the name."""
     blocks = ["WEBVTT\n"]
     for cue in cues(subtitles, sdh):
         stamps = f"{_stamp(cue.start, '.')} --> {_stamp(cue.end, '.')}"
@@ -116,7 +116,7 @@ Format: Layer, Start, End, Style, Name, MarginL, MarginR, MarginV, Effect, Text
 
 
 def to_ass(subtitles: Subtitles, sdh: bool = False) -> str:
-    """Advanced SubStation Alpha, with the speaker in the field for actors and before what is said."""
+    """Returns Advanced SubStation Alpha, with the speaker in the field for actors and before the text."""
     rows = []
     for cue in cues(subtitles, sdh):
         # The field ends at a comma.
@@ -134,7 +134,7 @@ def _ass_text(text: str) -> str:
 
 
 def to_rttm(subtitles: Subtitles, sdh: bool = False) -> str:
-    """Who speaks when, as diarisation is measured: a name is one word there, so blanks become underscores."""
+    """Returns who speaks when, as diarisation is measured: a name is one word there, so spaces become underscores."""
     del sdh
     episode = _one_word(subtitles.episode)
     return "".join(
@@ -149,7 +149,7 @@ def _one_word(name: str) -> str:
 
 
 def to_json(subtitles: Subtitles, sdh: bool = False) -> str:
-    """Everything that is shown, for programs."""
+    """Returns lines and laughter as JSON, for programs."""
     del sdh
     rows = [
         {"start": round(line.start, 3), "end": round(line.end, 3), "name": line.name, "text": line.text}
@@ -161,7 +161,7 @@ def to_json(subtitles: Subtitles, sdh: bool = False) -> str:
 
 
 def why(all_subtitles: Sequence[Subtitles]) -> dict[str, Any]:
-    """The evidence for each line: its voice's distances, the face, the peaks, and how far it came to an exemplar."""
+    """Returns, as JSON, the evidence for each line: its voice's distances, face, peaks and the last step it passed."""
     return {
         "exemplars": dict(all_subtitles[0].exemplars) if all_subtitles else {},
         "episodes": {s.episode: [_reasons(line) for line in s.lines] for s in all_subtitles},
@@ -197,7 +197,7 @@ def write_subtitles(subtitles: Subtitles, path: str | os.PathLike[str], sdh: boo
 
 
 def known_format(path: str | os.PathLike[str]) -> str:
-    """The ending of a path, if it is one of FORMATS. Raises StoryjaxError."""
+    """Returns the ending of a path, in lower case. Raises StoryjaxError if it is none of FORMATS."""
     suffix = Path(path).suffix.lower()
     if suffix not in FORMATS:
         raise StoryjaxError(

@@ -5,10 +5,9 @@ pairs of the batch. Matching: queries and text see each other; a binary classifi
 whether they belong together; negatives are drawn within the batch, the more similar the likelier, as BLIP-2 does.
 
 Matching puts the task token [TRG] before the sentence, for it is the one that stands before sentences later on.
-Pre-training with the language model, stage (ii), is `tcr.finetune` with three recipes (configs/tcr_ytt_pretrain.py).
+Pre-training with the language model, stage (ii), is `tcr` with three tasks (configs/tcr_ytt_pretrain.py).
 """
 
-import functools
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,20 +15,20 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float
 from ml_collections import ConfigDict
 
 from storyjax.core.config import from_config
 from storyjax.core.errors import StoryjaxError
 from storyjax.data.pipeline import Stream, eval_stream
 from storyjax.data.streams import StreamSpec
-from storyjax.tcr.config import frozen_towers, make_model, make_tokenizer
-from storyjax.tcr.experiment import Source, TasksData
+from storyjax.tcr.config import TasksData, frozen_towers, make_model
+from storyjax.tcr.interface import Prompt, VisualTokens
 from storyjax.tcr.loader import FRAME_ARRAYS, Ablation
 from storyjax.tcr.model import VideoLanguageModel
-from storyjax.tcr.patch_dropout import all_patches, drop_patches
-from storyjax.tcr.resampler import time_to_bin
-from storyjax.tcr.unimodal import TextAlone, VideoQueries
+from storyjax.tcr.resampler import Tcr, TcrResampler, select_tokens
+from storyjax.tcr.task_source import TaskSource
+from storyjax.tcr.unimodal import TextOnly, VideoQueries
 from storyjax.train.experiment import Batch, Experiment, Params, Task, summing_evaluator
 
 TEMPERATURE = 0.07  # at the start; it is learnt
@@ -40,6 +39,7 @@ class Matcher(nn.Module):
 
     @nn.compact
     def __call__(self, queries: Float[Array, "b k q d"]) -> tuple[Float[Array, "b k"], Float[Array, ""]]:
+        """Returns the logit of each row, and the logarithm of the inverse temperature."""
         logits = nn.Dense(1, name="match")(queries)[..., 0]
         scale = self.param("log_scale", nn.initializers.constant(jnp.log(1 / TEMPERATURE)), ())
         return jnp.mean(logits, axis=-1), scale
@@ -47,52 +47,54 @@ class Matcher(nn.Module):
 
 @dataclass(frozen=True)
 class Initialisation:
-    """The two objectives and their scores. Parameters: {"vision", "tcr", "head"}."""
+    """The two objectives and their scores. Parameters: {"vision", "tcr", "head"}.
+
+    Attributes:
+        tcr: the resampler of `model`.
+    """
 
     model: VideoLanguageModel
+    tcr: Tcr
 
     def init(self, key: Array) -> Params:
+        """Returns random parameters."""
         keys = jax.random.split(key)
         made = self.model.init(keys[0])
-        config = self.model.tcr.config
+        config = self.tcr.config
         head = Matcher().init(keys[1], jnp.zeros((1, 1, config.queries, config.width)))["params"]
         return {"vision": made["vision"], "tcr": made["tcr"], "head": head}
 
-    def see(self, params: Params, batch: Batch, key: Array | None) -> tuple[Array, Array, Array]:
-        """Visual tokens, their bins and mask; with a key, patches are dropped."""
-        config = self.model.tcr.config
-        tokens = self.model.look(params, batch["frames"])
-        share = config.drop_patches
-        visual, frame_of = all_patches(tokens) if key is None or not share else drop_patches(key, tokens, share)
-        bins = jnp.take_along_axis(time_to_bin(batch["seconds"], config), frame_of, axis=1)
-        return visual, bins, jnp.take_along_axis(batch["frame_mask"], frame_of, axis=1)
+    def encode_video(self, params: Params, batch: Batch, key: Array | None) -> VisualTokens:
+        """Returns the visual tokens; with a key, patches are dropped."""
+        tokens = self.model.encode_frames(params, batch["frames"])
+        return select_tokens(tokens, batch["seconds"], batch["frame_mask"], self.tcr.config, key)[0]
 
-    def similarity(self, params: Params, video: tuple, batch: Batch) -> Float[Array, "b c"]:
-        """Of each video to each text: the cosine of the text's vector with the query that is most similar to it."""
-        tcr, dtype = {"params": params["tcr"]}, self.model.tcr.dtype
-        queries = VideoQueries(self.model.tcr.config, dtype).apply(tcr, *video)
-        texts = TextAlone(self.model.tcr.config, dtype).apply(
-            tcr, batch["condition"][:, 0], batch["condition_mask"][:, 0]
+    def similarity(self, params: Params, video: VisualTokens, batch: Batch) -> Float[Array, "b c"]:
+        """Returns for each video and text the cosine of the text's vector with the query most similar to it."""
+        variables, dtype = {"params": params["tcr"]}, self.tcr.dtype
+        queries = VideoQueries(self.tcr.config, dtype).apply(variables, video)
+        texts = TextOnly(self.tcr.config, dtype).apply(
+            variables, batch["condition"][:, 0], batch["condition_mask"][:, 0]
         )
         # float32 from here: the losses' softmax is over these.
         queries, texts = (_unit(x.astype(jnp.float32)) for x in (queries, texts))
         return jnp.max(jnp.einsum("bqd,cd->bcq", queries, texts), axis=-1)
 
-    def matches(
-        self, params: Params, video: tuple, task: Array, prompt: Int[Array, "b k l"], mask: Array
-    ) -> Float[Array, "b k"]:
-        """The logit of each text belonging to its video, text and queries seeing each other."""
-        queries, _ = self.model.tcr.apply({"params": params["tcr"]}, *video, task, prompt, mask, project=False)
-        return Matcher().apply({"params": params["head"]}, queries.astype(jnp.float32))[0]
+    def matches(self, params: Params, video: VisualTokens, prompt: Prompt) -> Float[Array, "b k"]:
+        """Returns the logit of each text belonging to its video, text and queries seeing each other."""
+        output = self.tcr.apply({"params": params["tcr"]}, video, prompt, project=False)
+        return Matcher().apply({"params": params["head"]}, output.queries.astype(jnp.float32))[0]
 
     def parts(
         self, params: Params, batch: Batch, key: Array, train: bool, real: Bool[Array, " b"] | None = None
     ) -> dict[str, Array]:
-        """Both losses and accuracies, one entry for each video. Rows that are not `real` are no other row's negatives,
-        and what is said of them means nothing."""
+        """Returns both losses and accuracies, one entry for each video.
+
+        Rows that are not `real` are no other row's negatives, and their own entries mean nothing.
+        """
         keys = jax.random.split(key, 3)
-        video = self.see(params, batch, keys[0] if train else None)
-        # Every row has one text; more exercises of a film would be positives of one another.
+        video = self.encode_video(params, batch, keys[0] if train else None)
+        # Every row has one text; more examples of a video would be positives of one another.
         scale = jnp.exp(params["head"]["log_scale"])
         scores = scale * self.similarity(params, video, batch)
         own, itself = jnp.arange(scores.shape[0]), jnp.eye(scores.shape[0], dtype=bool)
@@ -108,9 +110,14 @@ class Initialisation:
             for k, one in zip(keys[1:], (scores, scores.T), strict=True)
         )
         prompt, mask, task = batch["condition"], batch["condition_mask"], batch["task"]
-        pair = jnp.concatenate([prompt, prompt[text]], axis=1), jnp.concatenate([mask, mask[text]], axis=1)
-        first = self.matches(params, video, jnp.concatenate([task, task], axis=1), *pair)
-        second = self.matches(params, tuple(x[other_video] for x in video), task, prompt, mask)
+        own_and_other = Prompt(
+            jnp.concatenate([task, task], axis=1),
+            jnp.concatenate([prompt, prompt[text]], axis=1),
+            jnp.concatenate([mask, mask[text]], axis=1),
+        )
+        first = self.matches(params, video, own_and_other)
+        others = VisualTokens(*(x[other_video] for x in video))
+        second = self.matches(params, others, Prompt(task, prompt, mask))
         logits = jnp.concatenate([first, second], axis=1)
         labels = jnp.broadcast_to(jnp.array([[1.0, 0.0, 0.0]]), logits.shape)
         return {
@@ -121,10 +128,12 @@ class Initialisation:
         }
 
     def loss(self, params: Params, batch: Batch, key: Array) -> tuple[Float[Array, ""], dict[str, Array]]:
+        """Returns the sum of both losses, and the means of `parts` to log."""
         parts = {name: jnp.mean(value) for name, value in self.parts(params, batch, key, train=True).items()}
         return parts["contrastive"] + parts["matching"], parts
 
     def eval_step(self, params: Params, batch: Batch) -> dict[str, Array]:
+        """Returns sums of `parts` over real videos, and how many there are."""
         real = batch["record_valid"] & batch["valid"][:, 0]
         parts = self.parts(params, batch, jax.random.key(0), train=False, real=real)
         sums = {name: jnp.sum(value * real) for name, value in parts.items()}
@@ -136,21 +145,22 @@ def _unit(x: Float[Array, "..."]) -> Float[Array, "..."]:
 
 
 def build(config: ConfigDict) -> Experiment:
-    """The experiment of configs/tcr_ytt_init.py: one task of the recipe "matching"."""
+    """Returns the experiment of configs/tcr_ytt_init.py: one task, "matching"."""
     section = from_config(TasksData, config.data, "config.data")
     model = make_model(config.model, config.precision)
-    if model.resampler != "tcr":
+    if not isinstance(model.resampler, TcrResampler):
         raise StoryjaxError("config.model.qformer: stage (i) trains the TCR; the Q-Former comes with BLIP-2's weights")
-    tokenizer = functools.cache(lambda: make_tokenizer(config.model))
     ((name, data),) = section.tasks.items()
-    source = Source(name, data, model, tokenizer, config.get("seed", 0))
-    objective = Initialisation(model)
-    split = data.eval or "val"
+    source = TaskSource.of(config, name, data, model)
+    objective = Initialisation(model, model.resampler.module)
+    split = source.eval_splits[0] if source.eval_splits else "val"
 
     def held_out(spec: StreamSpec) -> Stream:
-        return eval_stream(source.groups(split, None), source.loader(False, Ablation()), spec, **source.streams())
+        return eval_stream(
+            source.groups(split, None), source.loader(False, Ablation()), spec, **source.stream_options()
+        )
 
-    def finish(sums: dict[str, Any]) -> dict[str, float]:
+    def compute(sums: dict[str, Any]) -> dict[str, float]:
         return {f"{name}/{key}": float(sums[key] / sums["videos"]) for key in sums if key != "videos"}
 
     return Experiment(
@@ -159,7 +169,7 @@ def build(config: ConfigDict) -> Experiment:
         pretrained=lambda: frozen_towers(config.model, ("vision",)),
         trainable="(tcr|head)/.*",
         tasks=(Task(name, source.train_data, objective.loss, sequences=FRAME_ARRAYS),),
-        evaluators=(summing_evaluator(name, held_out, objective.eval_step, finish, sequences=FRAME_ARRAYS),),
+        evaluators=(summing_evaluator(name, held_out, objective.eval_step, compute, sequences=FRAME_ARRAYS),),
         units="videos",
-        steps_per_epoch=lambda: len(source.groups(data.train or "train", config.seed)) // config.train.batch_size,
+        steps_per_epoch=lambda: len(source.groups(data.train_split or "train", config.seed)) // config.train.batch_size,
     )

@@ -1,4 +1,4 @@
-"""Evaluators of the recipes: what a model answers, and the metric of its data set (storyjax/metrics/)."""
+"""Evaluators of the tasks: what a model answers, and the metric of its data set (storyjax/metrics/)."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -28,11 +28,20 @@ from storyjax.metrics.grounding import (
 from storyjax.models.answer_scoring import score_answers
 from storyjax.models.t5 import T5, generate
 from storyjax.tcr.decoding import parse_actions, reduced_vocabulary, sample, sample_in_turn, spell
-from storyjax.tcr.loader import FRAME_ARRAYS, GROUPS, TYPES
+from storyjax.tcr.loader import FRAME_ARRAYS, GROUPS, TYPES, Ablation
 from storyjax.tcr.objective import QuestionAnswering
 from storyjax.tcr.tasks import Options, queried, spans_of, window
-from storyjax.train.experiment import Batch, Evaluator, Params, summing_evaluator
+from storyjax.train.experiment import Batch, BatchSpec, Evaluator, Params, summing_evaluator
 
+# What evaluation takes from its input, by the name that a config and its results have for it.
+ABLATIONS = {
+    "none": Ablation(condition="none"),
+    "corrupt": Ablation(condition="corrupt"),
+    "shuffled": Ablation(order="shuffled"),
+    "no_video": Ablation(video=False),
+}
+# Of anticipation: the language model alone, and actions asked for one by one (`anticipation`).
+VARIATIONS = ("text_only", "iterative")
 # The temporal questions that turn on a word which can be swapped for its opposite (§3.3.5).
 ORDER = ("TN", "TP")
 
@@ -60,13 +69,6 @@ def accuracies(sums: dict[str, Any], prefix: str = "nextqa") -> dict[str, float]
 Data = Callable[[StreamSpec], Iterable[Batch]]
 # (index of an item) -> (columns of its film, numbers of its exercises): what was asked, for scores made on the host.
 Asked = Callable[[int], tuple[dict[str, list], Sequence[int]]]
-
-
-def closed_vocabulary(tokenizer: Tokenizer, answers: Sequence[str]) -> np.ndarray:
-    """Token ids of each answer with the end token, padded to one length: (a, m) int32."""
-    rows = [[*tokenizer.encode(answer), tokenizer.eos_id] for answer in answers]
-    longest = max(map(len, rows))
-    return np.stack([pad(row, longest) for row in rows])
 
 
 @dataclass(frozen=True)
@@ -102,6 +104,18 @@ class Timestamps:
         return alone / jnp.sum(alone, axis=-1, keepdims=True)
 
 
+def questions(name: str, data: Data, qa: QuestionAnswering, batch_spec: BatchSpec | None) -> Evaluator:
+    """Returns the evaluator of multiple choice by types of questions (Table 3.2); `qa` knows the answers."""
+    return summing_evaluator(
+        name,
+        data,
+        qa.eval_step,
+        lambda sums: accuracies(sums, name),
+        sequences=FRAME_ARRAYS,
+        batch_spec=batch_spec,
+    )
+
+
 def choice(name: str, data: Data, qa: QuestionAnswering) -> Evaluator:
     """Accuracy over a closed vocabulary; `qa` knows the answers."""
 
@@ -109,13 +123,13 @@ def choice(name: str, data: Data, qa: QuestionAnswering) -> Evaluator:
         scores, _ = qa.scores(params, batch, attention=False)
         return choice_sums(scores, batch["answer"], batch["valid"] & batch["record_valid"][:, None])
 
-    def finish(sums: dict[str, Any]) -> dict[str, float]:
+    def compute(sums: dict[str, Any]) -> dict[str, float]:
         return {
             f"{name}/acc": float(sums["right"] / max(sums["asked"], 1)),
             f"{name}/most_chosen": float(sums["chosen"].max() / max(sums["chosen"].sum(), 1)),
         }
 
-    return summing_evaluator(name, data, eval_step, finish, sequences=FRAME_ARRAYS)
+    return summing_evaluator(name, data, eval_step, compute, sequences=FRAME_ARRAYS)
 
 
 def _rows(batch: Batch, asked: Asked) -> Iterable[tuple[int, int, dict[str, list], int]]:
@@ -145,14 +159,14 @@ def captions(
             acc.append((spell(tokenizer(), ids[place, column]), list(references)))
         return acc
 
-    def finish(acc: Any) -> dict[str, float]:
+    def compute(acc: Any) -> dict[str, float]:
         said, references = zip(*acc, strict=True)
         return {
             f"{name}/cider": cider(said, references)[0],
             f"{name}/different": len(set(said)) / len(said),
         }
 
-    return Evaluator(name, data, eval_step, accumulate, finish, sequences=FRAME_ARRAYS)
+    return Evaluator(name, data, eval_step, accumulate, compute, sequences=FRAME_ARRAYS)
 
 
 @dataclass(frozen=True)
@@ -203,13 +217,13 @@ def anticipation(
     def eval_step(params: Params, batch: Batch) -> Array:
         actions, words_allowed = space(), jnp.asarray(allowed())
         prompt, prompt_mask = (rearrange(batch[key], "b k p -> (b k) p") for key in ("prompt", "prompt_mask"))
-        seen = None if actions.text_only else qa.watch(params, batch, None, attention=False).queries
+        queries = None if actions.text_only else qa.encode_video(params, batch, None, attention=False).queries
 
         def encode(words: Array, mask: Array) -> tuple[Array, Array]:
-            if seen is not None:
+            if queries is not None:
                 shape = {"b": batch["task"].shape[0]}
                 each = (rearrange(x, "(b k) p -> b k p", **shape) for x in (words, mask))
-                return qa.model.encode(params, seen, *each)
+                return qa.model.encode(params, queries, *each)
             embedded = llm.apply({"params": params["llm"]}, words, method=T5.embed)
             return llm.apply({"params": params["llm"]}, embedded, mask, method=T5.encode), mask
 
@@ -228,14 +242,14 @@ def anticipation(
         acc = acc or []
         for place, column, columns, number in _rows(batch, asked):
             every = list(zip(columns["verb"], columns["noun"], strict=True))
-            seen, truth = ([every[i] for i in part] for part in window(columns, number, options))
+            observed, truth = ([every[i] for i in part] for part in window(columns, number, options))
             actions = space()
             drawn = [parse_actions(spell(tokenizer(), row), actions.verbs, actions.nouns) for row in ids[place, column]]
-            # Where nothing that was said is an action, the last one that was seen goes on.
-            candidates = [complete(one, options.future, seen[-1]) for one in drawn]
+            # Where nothing that was said is an action, the last observed one goes on.
+            candidates = [complete(one, options.future, observed[-1]) for one in drawn]
             plain = edit_distances(candidates, truth, transpositions=False)
-            again = edit_distances([complete([], options.future, seen[-1])], truth)
-            cycled = edit_distances([complete(seen * options.future, options.future)], truth)
+            again = edit_distances([complete([], options.future, observed[-1])], truth)
+            cycled = edit_distances([complete(observed * options.future, options.future)], truth)
             acc.append(
                 {
                     **{f"repeated_{key}_ed": value for key, value in again.items()},
@@ -247,19 +261,19 @@ def anticipation(
             )
         return acc
 
-    def finish(acc: Any) -> dict[str, float]:
+    def compute(acc: Any) -> dict[str, float]:
         return {f"{name}/{key}": float(np.mean([one[key] for one in acc])) for key in acc[0]}
 
-    return Evaluator(name, data, eval_step, accumulate, finish, sequences=FRAME_ARRAYS)
+    return Evaluator(name, data, eval_step, accumulate, compute, sequences=FRAME_ARRAYS)
 
 
 def first_numbers(
     qa: QuestionAnswering, stamps: Timestamps, params: Params, batch: Batch, attention: bool = True
 ) -> tuple[Float[Array, "b k n"], Float[Array, "b k t"] | None]:
     """How likely each timestamp is the first that is said, and the attention each frame got, if wanted."""
-    encoded, mask, seen = qa.encode(params, batch, None, attention)
+    encoded, mask, frame_attention = qa.encode(params, batch, None, attention)
     scores = score_answers(qa.model.llm, params["llm"], encoded, mask, jnp.asarray(stamps.words))
-    return rearrange(stamps.first(scores), "(b k) n -> b k n", b=batch["task"].shape[0]), seen
+    return rearrange(stamps.first(scores), "(b k) n -> b k n", b=batch["task"].shape[0]), frame_attention
 
 
 def detections(likely: Float[np.ndarray, " n"], duration: float, most: int = 20) -> list[Detection]:
@@ -323,7 +337,7 @@ def timed(
             acc.append((f"{int(batch['index'][place])}", label, found, spans, duration))
         return acc
 
-    def finish(acc: Any) -> dict[str, float]:
+    def compute(acc: Any) -> dict[str, float]:
         if kind == "nlq":
             answers: list[list[Span]] = [[(d.start, d.end) for d in found] for _, _, found, _, _ in acc]
             wanted = [spans[0] for _, _, _, spans, _ in acc]
@@ -340,4 +354,4 @@ def timed(
         results |= {f"unseen_{key}": unseen[key] for key in _HEADLINES[kind]}
         return {f"{name}/{key}": value for key, value in results.items()}
 
-    return Evaluator(name, data, eval_step, accumulate, finish, sequences=FRAME_ARRAYS)
+    return Evaluator(name, data, eval_step, accumulate, compute, sequences=FRAME_ARRAYS)

@@ -1,16 +1,17 @@
-"""What other programs may want of a TCR: a video and a question in, what the language model would read of it out."""
+"""The TCR for other programs: from a video and a question to what the language model would read of it."""
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, UInt8
 
+from storyjax.tcr.interface import Prompt, Video
 from storyjax.tcr.model import VideoLanguageModel
 from storyjax.tcr.resampler import TASK_TOKENS
 from storyjax.train.experiment import Export, Input, Params
 
 
 def exports(model: VideoLanguageModel) -> dict[str, Export]:
-    """`resample`: the vision tower and the resampler over any number of frames (§3.2)."""
-    size, longest = model.vision.config.image_size, model.tcr.config.max_prompt
+    """Returns {"resample": the vision tower and the resampler over any number of frames (§3.2)}."""
+    size, longest = model.vision.config.image_size, model.resampler.sizes.max_prompt
 
     def resample(
         params: Params,
@@ -18,16 +19,11 @@ def exports(model: VideoLanguageModel) -> dict[str, Export]:
         seconds: Float[Array, "b t"],
         condition: Int[Array, "b l"],
     ) -> dict[str, Array]:
-        resampled = model.resample(
-            params,
-            model.look(params, frames),
-            seconds,
-            jnp.ones(seconds.shape, bool),
-            jnp.full((condition.shape[0], 1), TASK_TOKENS.index("QA"), jnp.int32),
-            condition[:, None],
-            (condition != 0)[:, None],
-        )
-        return {"queries": resampled.queries[:, 0], "looked": resampled.seen[:, 0]}
+        task = jnp.full((condition.shape[0], 1), TASK_TOKENS.index("QA"), jnp.int32)
+        prompt = Prompt(task, condition[:, None], (condition != 0)[:, None])
+        video = Video(seconds, jnp.ones(seconds.shape, bool), tokens=model.encode_frames(params, frames))
+        resampled = model.encode_video(params, video, prompt)
+        return {"queries": resampled.queries[:, 0], "looked": resampled.query_attention[:, 0]}
 
     resampler = Export(
         function=resample,
@@ -39,9 +35,9 @@ def exports(model: VideoLanguageModel) -> dict[str, Export]:
         },
         outputs={
             "queries": "the query outputs in the language model's embedding space (b, queries, width)",
-            "looked": "the share of the attention that each frame got (b, t), summing to one",
+            "looked": "the fraction of the attention that each frame got (b, t), summing to one",
         },
-        uses=f"(vision|{model.resampler})/.*",
+        uses=f"(vision|{model.resampler.name})/.*",
         constraints=(f"l <= {longest}",),
     )
     return {"resample": resampler}

@@ -15,6 +15,8 @@ from typing import Any
 from ml_collections import ConfigDict
 from tqdm import tqdm
 
+from storyjax.core.config import from_config
+from storyjax.core.errors import StoryjaxError
 from storyjax.data.features import (
     Dtype,
     FeatureSpec,
@@ -28,6 +30,8 @@ from storyjax.data.features import (
     write_shard,
 )
 from storyjax.data.video import decode_frames, probe
+from storyjax.tcr.config import TaskData, TasksData, make_tower
+from storyjax.tcr.task_source import task_records
 from storyjax.tcr.vision_features import Tower
 
 
@@ -48,26 +52,36 @@ class ShardWork:
     def __call__(self, shard: int) -> str:
         """The shard's file, made unless it is there and whole."""
         tower, records = _tower_and_records(self.config, self.split)
-        look = functools.partial(_look_at_record, tower, records, self.spec)
+        encode = functools.partial(_encode_record, tower, records, self.spec)
         if tower.fingerprint != self.spec.tower:
             start_folder(Path(self.folder), dataclasses.replace(self.spec, tower=tower.fingerprint))
-        write_shard(Path(self.folder), self.spec, shard, look)
+        write_shard(Path(self.folder), self.spec, shard, encode)
         return str(self.spec.path(Path(self.folder), shard))
 
 
-def _look_at_record(tower: Tower, records: Any, spec: FeatureSpec, film: int) -> Any:
+def _encode_record(tower: Tower, records: Any, spec: FeatureSpec, film: int) -> Any:
     record = records[film]
-    return tower.look_at(record["video"], f"video {record['video_id']}", spec.frames, spec.draws)
+    return tower.encode_file(record["video"], f"video {record['video_id']}", spec.frames, spec.draws)
 
 
 @functools.lru_cache(maxsize=2)
 def _tower_and_records(config: str, split: str) -> tuple[Tower, Any]:
     """Once for each worker process: weights take long to load, and the tower to compile."""
-    from storyjax.tcr.config import make_tower
-    from storyjax.tcr.nextqa import nextqa_records
-
     parsed = ConfigDict(json.loads(config))
-    return make_tower(parsed), nextqa_records(parsed, split)
+    return make_tower(parsed), task_records(questions_task(parsed)[1], split)
+
+
+def questions_task(config: ConfigDict) -> tuple[str, TaskData]:
+    """Returns the name and section of a whole config's task whose videos have stored features: NExT-QA.
+
+    Raises:
+        StoryjaxError: the config has no such task.
+    """
+    tasks = from_config(TasksData, config.data, "config.data").tasks if "tasks" in config.data else {}
+    found = [(name, data) for name, data in tasks.items() if data.task == "nextqa"]
+    if config.experiment != "tcr" or not found:
+        raise StoryjaxError("this is no config of NExT-QA fine-tuning, such as configs/tcr_nextqa.py")
+    return found[0]
 
 
 def compute_features(
@@ -94,12 +108,12 @@ def compute_features(
     Raises:
         StoryjaxError: `out` holds other features, or data or weights are not there.
     """
-    text = config.to_json_best_effort()
+    text, data = config.to_json_best_effort(), questions_task(config)[1]
     counts = {}
     for split in splits:
         tower, records = _tower_and_records(text, split)
         kept = draws if split == "train" else 1
-        spec = tower.spec(records.summary.video_ids, config.data.frames, kept, dtype, shard_films)
+        spec = tower.spec(records.video_ids, data.frames, kept, dtype, shard_films)
         folder = Path(out).absolute() / split
         start_folder(folder, spec)
         todo = missing_shards(folder, spec)
@@ -137,6 +151,6 @@ def _decoding_ahead(pool: ThreadPoolExecutor, videos: Sequence[str], tower: Towe
             if number < len(videos) and number not in decoded:
                 decoded[number] = pool.submit(decode, number)
         pixels, seconds = decoded.pop(film).result()
-        return seconds, tower.look(pixels), 0
+        return seconds, tower.encode_frames(pixels), 0
 
     return look

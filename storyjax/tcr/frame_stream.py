@@ -20,7 +20,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, Int, Num, UInt8
 
 from storyjax.core.errors import StoryjaxError
-from storyjax.nn.streaming_attention import KeyStream, Looked, attention_per_group
+from storyjax.nn.streaming_attention import AttentionState, KeyStream, attention_per_group
 from storyjax.tcr.patch_dropout import kept
 from storyjax.train.mesh import BATCH_AXES, SEQUENCE_AXIS
 
@@ -153,8 +153,7 @@ class VideoStream:
         frame_of: the frame, within its chunk, of each token kept of a chunk.
         frames: of the videos, without one that makes their number even.
         store: arrays: "bins" (b t) and "mask" (b t) of the frames; and either "packed", `Packed` tokens by chunks
-            (count s b k e), or "tokens" (b t n e), with "scale" (b t n) if they are int8 and with "order" (b t/2 k)
-            where patches are dropped.
+            (count s b k e), or "tokens" (b t n e), with "order" (b t/2 k) where patches are dropped.
     """
 
     chunks: Chunks
@@ -166,16 +165,14 @@ class VideoStream:
     def of(
         cls,
         tokens: Num[Array, "b t n e"],
-        scale: Float[Array, "b t n"] | None,
         bins: Int[Array, "b t"],
         mask: Bool[Array, "b t"],
         streaming: Streaming,
         order: Int[Array, "b odd k"] | None = None,
     ) -> "VideoStream":
-        """A stream of tokens that are there already, int8 ones with a scale each; none of them is copied."""
+        """Returns a stream of tokens that are there already; none of them is copied."""
         store = {"tokens": jax.lax.stop_gradient(tokens), "bins": bins, "mask": mask}
-        further = {"scale": scale, "order": order}
-        store = _even(store | {name: array for name, array in further.items() if array is not None}, tokens.shape[1])
+        store = _even(store if order is None else store | {"order": order}, tokens.shape[1])
         chunks = Chunks.of(store["mask"].shape[1], parts_of_a_video(), streaming.chunk_frames, order is not None)
         return cls(chunks, _frame_of(chunks.size, tokens.shape[2], order), tokens.shape[1], store)
 
@@ -197,7 +194,7 @@ class VideoStream:
 
         def look(_: None, index: Array) -> tuple[None, Packed]:
             images = chunks.read(given["frames"], index)
-            tokens = look_in_turn(
+            tokens = encode_in_chunks(
                 lambda images: tower(_spread(images)),
                 rearrange(images, "s b c y x d -> (s b) c y x d"),
                 streaming.vision_chunk_frames,
@@ -226,8 +223,7 @@ class VideoStream:
                 ).tokens()
             else:
                 order = self.chunks.read(store["order"], index, every=2) if "order" in store else None
-                scale = self.chunks.read(store["scale"], index) if "scale" in store else None
-                tokens = kept(Packed(self.chunks.read(store["tokens"], index), scale).tokens(), order)
+                tokens = kept(self.chunks.read(store["tokens"], index), order)
             mask = self.chunks.read(store["mask"], index) & self.chunks.fresh(index)[None, None]
             bins = self.chunks.read(store["bins"], index)
             return embed(params, tokens, bins, self.frame_of), mask[..., self.frame_of]
@@ -237,7 +233,7 @@ class VideoStream:
         return KeyStream(self.chunks.count, read, params, self.store, specs, BATCH_AXES, SEQUENCE_AXIS)
 
     def attention(
-        self, keys: KeyStream, looked: Looked, row_weights: Float[Array, "b g r"], dtype: DTypeLike
+        self, keys: KeyStream, looked: AttentionState, row_weights: Float[Array, "b g r"], dtype: DTypeLike
     ) -> Float[Array, "b g t"]:
         """The attention that each frame got from groups of weighted rows (`attention_per_group`)."""
         by_chunk = attention_per_group(keys, looked, row_weights, self.frame_of, self.chunks.size, dtype)
@@ -268,7 +264,7 @@ def _spread(images: UInt8[Array, "i y x 3"]) -> UInt8[Array, "i y x 3"]:
     return jax.lax.with_sharding_constraint(images, PartitionSpec((SEQUENCE_AXIS, *BATCH_AXES)))
 
 
-def look_in_turn(
+def encode_in_chunks(
     tower: Callable[[UInt8[Array, "i y x 3"]], Float[Array, "i n e"]], frames: UInt8[Array, "b t y x 3"], at_once: int
 ) -> Float[Array, "b t n e"]:
     """The tower's tokens of all frames, of which it sees `at_once` of each video at a time; 0: all."""

@@ -12,43 +12,49 @@ from jaxtyping import Array, Float
 
 from storyjax.data.features import restore
 from storyjax.models.answer_scoring import score_answers, sequence_log_likelihood
+from storyjax.tcr.interface import Prompt, Resampled, Video
 from storyjax.tcr.loader import TYPES
-from storyjax.tcr.model import Resampled, VideoLanguageModel
+from storyjax.tcr.model import VideoLanguageModel
 from storyjax.train.experiment import Batch, Params
 
 
 def stored_tokens(batch: Batch, dtype: DTypeLike) -> Float[Array, "b t n e"]:
-    """The frozen tower's tokens that a batch brings in the place of its frames."""
+    """Returns the frozen tower's tokens that a batch has instead of its frames."""
     return restore(batch["visual_tokens"], batch.get("visual_scale"), dtype)
 
 
 @dataclass(frozen=True)
 class QuestionAnswering:
-    """Multiple choice through the frozen LLM (§3.3.2). `answers` gives the closed vocabulary's token ids (a, m), when
-    they are first needed: shapes can be traced where no tokenizer is at hand."""
+    """Multiple choice through the frozen LLM (§3.3.2).
+
+    Attributes:
+        answers: gives the token ids of the closed vocabulary (a, m) when they are first needed: shapes can be traced
+            where there is no tokenizer.
+    """
 
     model: VideoLanguageModel
     answers: Callable[[], np.ndarray]
 
-    def watch(self, params: Params, batch: Batch, key: Array | None, attention: bool = True) -> Resampled:
-        """What the resampler makes of the batch's videos under each prompt."""
-        asked = (batch["task"], batch["condition"], batch["condition_mask"], key, attention)
+    def encode_video(self, params: Params, batch: Batch, key: Array | None, attention: bool = True) -> Resampled:
+        """Returns what the resampler makes of the batch's videos under each prompt."""
+        prompt = Prompt(batch["task"], batch["condition"], batch["condition_mask"])
         if "frames" in batch:
-            return self.model.watch(params, batch["frames"], batch["seconds"], batch["frame_mask"], *asked)
-        # What the frozen tower saw in them was stored (data/features.py).
-        tokens = stored_tokens(batch, self.model.vision.dtype)
-        return self.model.resample(params, tokens, batch["seconds"], batch["frame_mask"], *asked)
+            video = Video(batch["seconds"], batch["frame_mask"], frames=batch["frames"])
+        else:  # what the frozen tower saw in them was stored (data/features.py)
+            tokens = stored_tokens(batch, self.model.vision.dtype)
+            video = Video(batch["seconds"], batch["frame_mask"], tokens=tokens)
+        return self.model.encode_video(params, video, prompt, key, attention)
 
     def encode(
         self, params: Params, batch: Batch, key: Array | None, attention: bool = True
     ) -> tuple[Array, Array, Float[Array, "b k t"] | None]:
-        """The LLM's encoder states and mask, one row for each question, and the attention each frame got, if wanted."""
-        resampled = self.watch(params, batch, key, attention)
+        """Returns the LLM's encoder states and mask, a row for each question, and each frame's attention, if wanted."""
+        resampled = self.encode_video(params, batch, key, attention)
         encoded, mask = self.model.encode(params, resampled.queries, batch["prompt"], batch["prompt_mask"])
-        return encoded, mask, resampled.seen
+        return encoded, mask, resampled.query_attention
 
     def loss(self, params: Params, batch: Batch, key: Array) -> tuple[Float[Array, ""], dict[str, Array]]:
-        """The generative loss on the answer's words (§3.2.2): mean negative log-likelihood of a token."""
+        """Returns the generative loss (§3.2.2), mean negative log-likelihood of a token, and nothing to log."""
         encoded, mask, _ = self.encode(params, batch, key, attention=False)
         labels = rearrange(batch["target"], "b k m -> (b k) m")
         likelihood, count = sequence_log_likelihood(self.model.llm, params["llm"], encoded, mask, labels)
@@ -57,13 +63,13 @@ class QuestionAnswering:
     def scores(
         self, params: Params, batch: Batch, attention: bool = True
     ) -> tuple[Float[Array, "b k a"], Float[Array, "b k t"] | None]:
-        """Log-probabilities over the closed vocabulary, and the attention each frame got, if wanted."""
-        encoded, mask, seen = self.encode(params, batch, None, attention)
+        """Returns log-probabilities over the closed vocabulary, and the attention each frame got, if wanted."""
+        encoded, mask, frame_attention = self.encode(params, batch, None, attention)
         scores = score_answers(self.model.llm, params["llm"], encoded, mask, jnp.asarray(self.answers()))
-        return rearrange(scores, "(b k) a -> b k a", b=batch["task"].shape[0]), seen
+        return rearrange(scores, "(b k) a -> b k a", b=batch["task"].shape[0]), frame_attention
 
     def eval_step(self, params: Params, batch: Batch) -> dict[str, Array]:
-        """Sums over the batch's real questions: asked and right by type, and how often each option was chosen."""
+        """Returns sums over real questions: asked and right by type (9,), and how often each option was chosen."""
         scores, _ = self.scores(params, batch, attention=False)
         chosen = jnp.argmax(scores, axis=-1)
         valid = (batch["valid"] & batch["record_valid"][:, None]).astype(jnp.float32)

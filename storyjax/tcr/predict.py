@@ -1,27 +1,23 @@
-"""Asking a TCR about a video: `Predictor.from_checkpoint(...).ask(video, question, options)`.
+"""Asking a TCR about a video: `Predictor.from_pretrained(...).ask(video, question, options)`.
 
 What a person gets is what evaluation gets: frames are sampled at the same times, and question, options and answers are
 put to the model in the same words (thesis §3.3.2).
 """
 
 import dataclasses
-import json
 import os
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
-from ml_collections import ConfigDict
 from PIL import Image
 
 from storyjax.core.errors import StoryjaxError
-from storyjax.core.params_io import SHIPPED, flatten, unflatten, weights_folder
 from storyjax.data.prompts import LETTERS, caption_prompt, option_names, question_prompt
 from storyjax.data.text import Tokenizer, WordTokenizer, pad
 from storyjax.data.video import decode_frames, probe, sample_times
@@ -33,10 +29,8 @@ from storyjax.tcr.model import VideoLanguageModel
 from storyjax.tcr.objective import QuestionAnswering
 from storyjax.tcr.qformer_baseline import answering
 from storyjax.tcr.resampler import TASK_TOKENS
-from storyjax.train.checkpoint import load_trainable
 from storyjax.train.experiment import Batch, Params
-from storyjax.train.params import validate_params
-from storyjax.train.precision import get_policy
+from storyjax.train.restore import open_trained
 
 DEFAULT = "shipped:tcr_nextqa_storyworld"
 FRAMES = 32  # where a checkpoint does not say how many it was trained on
@@ -175,48 +169,41 @@ class Predictor:
     ):
         self.model, self.params, self.tokenizer = model, params, tokenizer
         self.source, self.frames = source, frames
-        longest = model.tcr.config.max_prompt
+        longest = model.resampler.sizes.max_prompt
         self.condition_length = min(condition_length or longest, longest)
         self._programs: dict[tuple[int, int], Callable[..., Any]] = {}
 
     @classmethod
-    def from_checkpoint(
-        cls, path: str | os.PathLike[str] | None = None, config: ConfigDict | None = None
+    def from_pretrained(
+        cls, place: str | os.PathLike[str] | None = None, *, precision: str | None = None
     ) -> "Predictor":
-        """Loads a model.
+        """Returns a predictor with a trained model.
 
         Args:
-            path: a run's workdir, a folder with model.safetensors and config.json, "shipped:NAME" for weights that come
-                with the package, or None for the fine-tuned TCR among those.
-            config: what to go by instead of the config.json at `path`.
+            place: a run's workdir, a folder with model.safetensors and config.json, "shipped:NAME" for weights that
+                come with the package, or None for the fine-tuned TCR among those.
+            precision: instead of the one that the run was trained with.
 
         Raises:
-            StoryjaxError: there is nothing at `path`, it is of another model, or the towers' weights are not there.
+            StoryjaxError: there is nothing at `place`, it is of another model, or the towers' weights are not there.
         """
-        where = str(DEFAULT if path is None else path)
-        place = weights_folder(where)
-        place = place.parent if place.suffix == ".safetensors" else place
-        config = read_config(place, where) if config is None else config
-        if "model" not in config:  # what ships says the model alone
-            config = ConfigDict({"model": config})
-        _check_is_tcr(config, where)
-        policy = get_policy(config.get("precision", "float32"))
-        model = make_model(config.model, policy.name)
-        abstract = flatten(jax.eval_shape(model.init, jax.random.key(0)))
-        flat = frozen_towers(config.model) | load_trainable(place)
-        validate_params(flat, abstract, set(abstract), where)
-        params = {
-            name: jnp.asarray(
-                np.asarray(flat[name]), policy.parameter_dtype(leaf.dtype, trains=name.startswith("tcr/"), path=name)
-            )
-            for name, leaf in abstract.items()
-        }
-        data = config.get("data", ConfigDict())
+        trained = open_trained(
+            place,
+            default=DEFAULT,
+            chapter="TCR",
+            experiments=("tcr", "embedded.tcr_alignment"),
+            parts=("vision", "llm", "tcr"),
+            precision=precision,
+        )
+        config = trained.config
+        model = make_model(config.model, trained.policy.name)
+        params = trained.parameters(model.init, f"{model.resampler.name}/.*", frozen_towers(config.model))
+        data = config.data.get("tasks", {}).get("nextqa", config.data)  # what ships says its lengths alone
         return cls(
             model,
-            unflatten(params),
+            params,
             make_tokenizer(config.model),
-            source=where,
+            source=trained.source,
             frames=data.get("frames", FRAMES),
             condition_length=data.get("condition_length"),
         )
@@ -366,29 +353,3 @@ def _checked_options(options: Sequence[str] | None) -> tuple[str, ...]:
         if options.count(option) > 1:
             raise StoryjaxError(f"{name}, '{option}', is there twice: every option must be another")
     return options
-
-
-def read_config(place: Path, where: str) -> ConfigDict:
-    """The config.json that says which model lies at `place`."""
-    if not place.exists():
-        raise StoryjaxError(
-            f"no checkpoint at {where}: give a run's workdir, a folder with model.safetensors and config.json,"
-            f" or {SHIPPED}NAME"
-        )
-    path = place / "config.json"
-    if not path.is_file():
-        raise StoryjaxError(f"{where} has no config.json to say which model it is: give a run's workdir")
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise StoryjaxError(f"{path} is not JSON ({error}): copy the checkpoint again") from error
-    if not isinstance(config, dict):
-        raise StoryjaxError(f"{path} is not the config of a model: copy the checkpoint again")
-    return ConfigDict(config)
-
-
-def _check_is_tcr(config: ConfigDict, where: str) -> None:
-    parts = set(config.model) if isinstance(config.model, ConfigDict) else set()
-    if str(config.get("experiment", "tcr")).partition(".")[0] != "tcr" or not {"vision", "llm", "tcr"} <= parts:
-        what = config.get("experiment") or f"a model of {', '.join(sorted(parts)) or 'no parts'}"
-        raise StoryjaxError(f"{where} holds {what}, which is not a TCR: give the workdir of a run of configs/tcr_*.py")

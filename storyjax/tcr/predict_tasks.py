@@ -7,30 +7,26 @@ import functools
 import os
 import re
 from dataclasses import replace
-from pathlib import Path
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-from ml_collections import ConfigDict
 
 from storyjax.core.config import from_config
 from storyjax.core.errors import StoryjaxError
-from storyjax.core.params_io import flatten, unflatten, weights_folder
 from storyjax.data.prompts import anticipation_prompt, caption_prompt, moments_prompt
 from storyjax.data.text import WordTokenizer, pad
 from storyjax.data.video import decode_frames, probe, sample_times
 from storyjax.metrics.anticipation import ACTIONS_AHEAD
 from storyjax.tcr.config import frozen_towers, make_model, make_tokenizer
 from storyjax.tcr.evaluators import Timestamps, detections, first_numbers
-from storyjax.tcr.heads.experiment import HeadData, Standalone, make_head
+from storyjax.tcr.heads.clips import CountingHead
+from storyjax.tcr.heads.config import CountingData
 from storyjax.tcr.loader import last_that_fit
-from storyjax.tcr.predict import PROMPT_STEP, Answer, Predictor, clock, find_moments, read_config
+from storyjax.tcr.predict import PROMPT_STEP, Answer, Predictor, clock, find_moments
 from storyjax.tcr.qformer_baseline import answering
 from storyjax.tcr.resampler import TASK_TOKENS, time_tokens
-from storyjax.train.checkpoint import load_trainable
 from storyjax.train.experiment import Batch
-from storyjax.train.params import validate_params
+from storyjax.train.restore import open_trained
 
 BINS = 1000  # timestamps of a film (§3.3.4)
 # Shipped weights that know what the default ones of questions do not.
@@ -102,7 +98,7 @@ def caption(
     if end > look.duration + 0.5:
         last = clock(look.duration, look.duration)
         raise StoryjaxError(f"{video} ends at {last}: the stretch {start:g} to {end:g} s is past its end")
-    condition = time_tokens([start, end], predictor.model.tcr.config)
+    condition = time_tokens([start, end], predictor.model.resampler.sizes)
     return look.say(
         f"what happens from {start:g} to {end:g} s", look.batch("CPN", condition, caption_prompt(start, end))
     )
@@ -162,7 +158,7 @@ def anticipate(
     """
     seen = parse_actions_so_far(actions)
     look, own = _Look(predictor, video, frames), predictor
-    times = ([] if second is None else time_tokens([second], own.model.tcr.config) for _, second in seen)
+    times = ([] if second is None else time_tokens([second], own.model.resampler.sizes) for _, second in seen)
     told = [[*time, *own.tokenizer.encode(action)] for time, (action, _) in zip(times, seen, strict=True)]
     condition = [token for part in last_that_fit(told, own.condition_length) for token in part]
     prompt = anticipation_prompt([action for action, _ in seen], len(seen) + ACTIONS_AHEAD)
@@ -189,27 +185,29 @@ def count(checkpoint: str | None, video: str | os.PathLike[str], action: str = "
 
     Raises StoryjaxError where it is of another task.
     """
-    advice = "train configs/tcr_countix.py and give its workdir with --checkpoint"
-    checkpoint = SHIPPED_COUNTER if checkpoint is None else checkpoint
-    place = weights_folder(checkpoint)
-    config = read_config(place, checkpoint)
-    data = config.get("data", ConfigDict())
-    if config.get("experiment") != "tcr.heads" or data.get("task") != "counting":
-        raise StoryjaxError(f"{checkpoint} does not count: {advice}")
-    section = from_config(HeadData, data, "config.data")
+    trained = open_trained(
+        checkpoint,
+        default=SHIPPED_COUNTER,
+        chapter="TCR",
+        experiments=("tcr.heads", "tcr"),
+        parts=("vision", "llm", "tcr"),
+        precision="float32",
+    )
+    config = trained.config
+    if config.data.get("task") != "counting":
+        advice = "train configs/tcr_countix.py and give its workdir with --checkpoint"
+        raise StoryjaxError(f"{trained.source} does not count: {advice}")
+    section = from_config(CountingData, config.data, "config.data")
     model = make_model(config.model)
-    head = Standalone(model, make_head(section, model), section)
-    abstract = flatten(jax.eval_shape(head.init, jax.random.key(0)))
-    flat = frozen_towers(config.model, ("vision",)) | load_trainable(Path(place))
-    validate_params(flat, abstract, set(abstract), checkpoint)
-    params = unflatten({name: jnp.asarray(np.asarray(flat[name]), jnp.float32) for name in abstract})
+    head = CountingHead(model, section)
+    params = trained.parameters(head.init, "(tcr|head)/.*", frozen_towers(config.model, ("vision",)))
     duration = probe(str(video)).duration_s
     times = sample_times(duration, section.frames)
     images, seconds = decode_frames(str(video), times, model.vision.config.image_size)
     length = section.condition_length
     words = make_tokenizer(config.model).encode(action)[:length]
     asked = {"prompt": pad(words, length)[None], "prompt_mask": np.arange(length)[None] < len(words)}
-    counted = float(jax.jit(head.out)(params, {"frames": images[None], **asked})[0])
+    counted = float(jax.jit(head.outputs)(params, {"frames": images[None], **asked})[0])
     even = tuple([1 / len(images)] * len(images))
     return Answer(
         video=str(video),

@@ -8,16 +8,16 @@ from ml_collections import ConfigDict
 from storyjax.core.params_io import shipped
 
 SHIPPED = "tcr_storyworld"
-# What goes on from it with times and sequences of actions (storyworld/practice.py); its T5 is one of its own.
+# What goes on from it with times and sequences of actions (embedded/tcr_sequences.py); its T5 is one of its own.
 PRACTISED = "tcr_storyworld_practised"
 ROUTINES = {"train": 60, "val": 40}
 # Of anticipation: a routine comes round after three to six actions, so eight observed ones would tell all to come.
 SHORT_SIGHT = {"video": "whole", "brackets": False, "observed": 2, "conditioned": 2, "stride": 4}
-TOLD = {"train": 40, "test": 200}  # films with narrations, and with a question each
+ANNOTATED = {"train": 40, "test": 200}  # videos with narrations, and with a question each
 
 
 def paper(experiment: str, tasks: dict[str, dict[str, Any]], **train: Any) -> ConfigDict:
-    """The thesis's sizes (§3.2.3) between ViT-g and Flan-T5-XL; `tasks` as in tcr.finetune.TasksData.
+    """Returns a config of the thesis's sizes (§3.2.3) between ViT-g and Flan-T5-XL; `tasks` as in tcr.config.TasksData.
 
     Args:
         train: batch_size, epochs, learning_rate and warmup_steps (Table 3.7).
@@ -46,13 +46,12 @@ def paper(experiment: str, tasks: dict[str, dict[str, Any]], **train: Any) -> Co
 
 
 def embedded_model(weights: str = SHIPPED) -> dict[str, Any]:
-    """`config.model` of a resampler that ships, towers and all; its sizes are those of the file."""
+    """Returns `config.model` of a resampler that ships, towers and all; its sizes are those of the file."""
     return json.loads((shipped(weights) / "config.json").read_text("utf-8"))["model"]
 
 
 def embed(config: ConfigDict, steps: int = 60, batch_size: int = 4, weights: str = SHIPPED) -> ConfigDict:
-    """Makes a config small: a resampler that ships, StoryWorld's stories, minutes on two cores. The tasks' own sizes
-    are the caller's."""
+    """Returns the config made small, for two cores: a resampler that ships. The tasks' sizes are the caller's."""
     config.precision = "float32"
     config.model = ConfigDict(embedded_model(weights))
     config.init = ConfigDict({"checkpoint": f"shipped:{weights}"})
@@ -63,27 +62,33 @@ def embed(config: ConfigDict, steps: int = 60, batch_size: int = 4, weights: str
     return config
 
 
-def small(world: str, storyworld: dict[str, int], **more: Any) -> dict[str, Any]:
-    """A task's section on StoryWorld: where it lies, and lengths that fit its words and the small resampler."""
-    lengths = {"frames": 32, "condition_length": 12, "prompt_length": 48, "target_length": 24}
-    places = {"manual_dir": f"runs/storyworld/{world}", "data_dir": "runs/storyworld/prepared"}
-    return {**places, "storyworld": storyworld, **lengths, "exercises_per_video": 4, **more}
-
-
-def ego4d_spans(recipe: str, task: str, variant: str) -> ConfigDict:
-    """Ego4D's tasks that find spans of a video, which are trained alike: moment and natural language queries.
+def small(world: str, counts: dict[str, int], **more: Any) -> dict[str, Any]:
+    """Returns a task's section on StoryWorld, with lengths that fit its words and the small resampler.
 
     Args:
-        recipe: of the fine-tuning with the language model (tcr.recipes).
-        task: of the head without one (tcr.standalone_data).
+        world: the folder that it is written into.
+        counts: stories of each split.
+        more: further keys.
+    """
+    lengths = {"frames": 32, "condition_length": 12, "prompt_length": 48, "target_length": 24}
+    places = {"root": f"runs/storyworld/{world}", "cache_dir": "runs/storyworld/prepared"}
+    return {**places, "synthetic": {"counts": counts}, **lengths, "examples_per_video": 4, **more}
+
+
+def ego4d_spans(task: str, head: str, variant: str) -> ConfigDict:
+    """Returns the config of a task of Ego4D that finds spans of a video: moment or natural language queries.
+
+    Args:
+        task: of the fine-tuning with the language model (tcr.tasks).
+        head: of the head without one (tcr.heads.config).
         variant: paper, embedded, standalone or standalone_embedded.
     """
     if variant.startswith("standalone"):
-        return _standalone_spans(task, variant)
-    section = {"manual_dir": "data/ego4d/v2", "frames": 192, "target_length": 48}
+        return _standalone_spans(head, variant)
+    section = {"root": "data/ego4d/v2", "frames": 192, "target_length": 48}
     if variant == "embedded":
         section = small("ego4d", ROUTINES, options={"bins": 50}, target_length=10)
-    tasks = {recipe: {**section, "recipe": recipe, "eval": "val"}}
+    tasks = {task: {**section, "task": task, "eval_splits": ("val",)}}
     config = paper("tcr", tasks, batch_size=128, epochs=10, learning_rate=1e-5, warmup_steps=500)
     config.init = ConfigDict({"checkpoint": "runs/tcr_ytt_pretrain"})
     return embed(config, weights=PRACTISED) if variant == "embedded" else config
@@ -92,14 +97,16 @@ def ego4d_spans(recipe: str, task: str, variant: str) -> ConfigDict:
 def _standalone_spans(task: str, variant: str) -> ConfigDict:
     """Table 3.11: the pre-trained TCR and the tower are frozen, and a two-layer head is trained."""
     config = paper("tcr.heads", {}, batch_size=128, epochs=10, learning_rate=1e-4, warmup_steps=500)
-    data = {"task": task, "manual_dir": "data/ego4d/v2", "frames": 192, "resampler": "runs/tcr_ytt_pretrain"}
+    config.model.tcr.weights = "runs/tcr_ytt_pretrain"
+    data = {"task": task, "root": "data/ego4d/v2", "frames": 192}
     if variant.endswith("embedded"):
         embed(config, steps=1000 if task == "moments" else 300, batch_size=8, weights=PRACTISED)
         config.init = ConfigDict({"checkpoint": None})
         config.optim.learning_rate = 1e-3
-        keys = ("manual_dir", "data_dir", "storyworld", "frames", "condition_length", "exercises_per_video")
+        config.model.tcr.weights = f"shipped:{PRACTISED}"
+        keys = ("root", "cache_dir", "synthetic", "frames", "condition_length", "examples_per_video")
         section = small("ego4d", ROUTINES)
         data |= {key: section[key] for key in keys}
-        data |= {"resampler": f"shipped:{PRACTISED}", "bins": 60, "most_moments": 8, "hidden": 128}
+        data |= {"most_moments": 8, "hidden": 128, **({"bins": 60} if task == "queries" else {})}
     config.data = ConfigDict(data)
     return config

@@ -14,13 +14,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from einops import rearrange, repeat
-from jaxtyping import Array, Bool, Float, Int, Num, UInt8
+from jaxtyping import Array, Float
 
 from storyjax.core.errors import StoryjaxError
 from storyjax.models.qformer import QFormer
+from storyjax.tcr.frame_stream import VideoStream
+from storyjax.tcr.interface import Prompt, Resampled, Video
 from storyjax.tcr.loader import FRAME_ARRAYS
-from storyjax.tcr.model import Resampled, VideoLanguageModel
+from storyjax.tcr.model import VideoLanguageModel
 from storyjax.tcr.objective import QuestionAnswering
+from storyjax.tcr.resampler import TcrConfig
 from storyjax.train.experiment import Batch, Params
 
 CLIP = 8
@@ -32,7 +35,7 @@ CHOICES_ALONE = (
 
 @dataclass(frozen=True)
 class QFormerSection:
-    """`config.model.qformer`: sizes (nn.qformer.QFormerConfig; widths of the towers are known), and the folder of
+    """`config.model.qformer`: sizes (models.qformer.QFormerConfig; widths of the towers are known), and the folder of
     BLIP-2's own weights, None to start from random ones."""
 
     sizes: dict[str, Any] = field(default_factory=dict)
@@ -40,72 +43,60 @@ class QFormerSection:
 
 
 @dataclass(frozen=True)
-class QFormerBaseline(VideoLanguageModel):
-    """Frozen vision tower → Q-Former → frozen LLM. Parameters: {"vision": ..., "qformer": ..., "llm": ...}.
+class QFormerResampler:
+    """BLIP-2's Q-Former as `model.VideoLanguageModel` uses it. Parameters: {"qformer": ...}.
 
-    `tcr` gives its sizes (time bins, prompt lengths) to the loaders and has no parameters here.
+    Attributes:
+        sizes: time bins and prompt lengths, by which data is loaded; the Q-Former itself knows neither.
     """
 
-    qformer: QFormer = field(default_factory=QFormer)
+    module: QFormer
+    sizes: TcrConfig
 
     @property
-    def resampler(self) -> str:
+    def name(self) -> str:
+        """The top-level name of its parameters."""
         return "qformer"
 
-    def init(self, key: Array) -> dict:
-        keys = jax.random.split(key)
-        made = super().init(keys[0])
-        tokens = jnp.zeros((1, 2, self.vision.config.width))
-        return {"vision": made["vision"], "llm": made["llm"], "qformer": self.qformer.init(keys[1], tokens)["params"]}
+    @property
+    def streams(self) -> bool:
+        """Whether it takes a `VideoStream`: it reads a few frames, all at once."""
+        return False
 
-    def watch(
-        self,
-        params: dict,
-        frames: UInt8[Array, "b t y x 3"],
-        seconds: Float[Array, "b t"],
-        frame_mask: Bool[Array, "b t"],
-        task: Int[Array, "b k"],
-        prompt: Int[Array, "b k l"],
-        prompt_mask: Bool[Array, "b k l"],
-        key: Array | None = None,
-        attention: bool = True,
-    ) -> Resampled:
-        asked = (task, prompt, prompt_mask)
-        return self.resample(params, self.look(params, frames), seconds, frame_mask, *asked, key, attention)
+    def init(self, key: Array, vision_width: int) -> dict[str, Any]:
+        """Returns random parameters."""
+        return self.module.init(key, jnp.zeros((1, 2, vision_width)))["params"]
 
     def resample(
-        self,
-        params: dict,
-        tokens: Num[Array, "b t n e"],
-        seconds: Float[Array, "b t"],
-        frame_mask: Bool[Array, "b t"],
-        task: Int[Array, "b k"],
-        prompt: Int[Array, "b k l"],
-        prompt_mask: Bool[Array, "b k l"],
-        key: Array | None = None,
-        attention: bool = True,
-        scale: Float[Array, "b t n"] | None = None,
+        self, params: dict[str, Any], video: Video | VideoStream, prompt: Prompt, key: Array | None, attention: bool
     ) -> Resampled:
-        """The same queries for every question; it does not say where it looked (an even share of every frame)."""
-        mask = repeat(frame_mask, "b t -> b (t n)", n=tokens.shape[2])
-        visual = rearrange(tokens, "b t n e -> b (t n) e")
-        queries = self.qformer.apply({"params": params["qformer"]}, visual.astype(self.qformer.dtype), mask)
-        queries = repeat(queries, "b q w -> b k q w", k=task.shape[1])
-        even = jnp.full((*task.shape, tokens.shape[1]), 1 / tokens.shape[1])
+        """Returns the same queries for every prompt; where they looked is not known: an even fraction of each frame."""
+        if isinstance(video, VideoStream) or video.tokens is None:
+            raise ValueError("the Q-Former reads the tokens of all frames at once")
+        mask = repeat(video.mask, "b t -> b (t n)", n=video.tokens.shape[2])
+        visual = rearrange(video.tokens, "b t n e -> b (t n) e")
+        queries = self.module.apply({"params": params}, visual.astype(self.module.dtype), mask)
+        queries = repeat(queries, "b q w -> b k q w", k=prompt.task.shape[1])
+        even = jnp.full((*prompt.task.shape, video.tokens.shape[1]), 1 / video.tokens.shape[1])
         return Resampled(queries, even if attention else None, even if attention else None)
 
 
 @dataclass(frozen=True)
 class ClipAverage(QuestionAnswering):
-    """Answers of several clips of `CLIP` frames averaged; in training one clip is seen."""
+    """Answers of several clips of `CLIP` frames, averaged; in training, the loss of one clip drawn at random."""
 
-    def watch(self, params: Params, batch: Batch, key: Array | None, attention: bool = True) -> Resampled:
-        """Of one clip; a StoryjaxError for more, where an evaluator would have them seen at once."""
+    def encode_video(self, params: Params, batch: Batch, key: Array | None, attention: bool = True) -> Resampled:
+        """Returns what is made of one clip.
+
+        Raises:
+            StoryjaxError: there are more frames, of which an evaluator would have all seen at once.
+        """
         if batch["seconds"].shape[1] > CLIP:
             raise StoryjaxError(CHOICES_ALONE)
-        return super().watch(params, batch, key, attention)
+        return super().encode_video(params, batch, key, attention)
 
     def loss(self, params: Params, batch: Batch, key: Array) -> tuple[Float[Array, ""], dict[str, Array]]:
+        """Returns the loss of one clip, and nothing to log."""
         clips = batch["seconds"].shape[1] // CLIP
         start = CLIP * jax.random.randint(key, (), 0, clips)
         return super().loss(params, self._clip(batch, start), key)
@@ -113,7 +104,7 @@ class ClipAverage(QuestionAnswering):
     def scores(
         self, params: Params, batch: Batch, attention: bool = True
     ) -> tuple[Float[Array, "b k a"], Float[Array, "b k t"] | None]:
-        """The logarithm of the mean probability over clips, one clip in memory at a time."""
+        """Returns the logarithm of the mean probability over clips, one clip in memory at a time."""
         clips = batch["seconds"].shape[1] // CLIP
         starts = CLIP * jnp.arange(clips)
         each = jax.lax.map(
@@ -135,7 +126,7 @@ class ClipAverage(QuestionAnswering):
 def answering(
     model: VideoLanguageModel, frames: int, answers: Callable[[], np.ndarray], choices: bool = True
 ) -> QuestionAnswering:
-    """How a model of so many frames answers: the Q-Former by the average of its clips, where there are several.
+    """Returns how a model of so many frames answers: the Q-Former by the mean of its clips, where there are several.
 
     Args:
         choices: whether every answer is one of `answers`; nothing else can be averaged.
@@ -143,7 +134,7 @@ def answering(
     Raises:
         StoryjaxError: the Q-Former has more than `CLIP` frames which cannot be cut into clips, or not be averaged.
     """
-    if not isinstance(model, QFormerBaseline) or frames <= CLIP:
+    if not isinstance(model.resampler, QFormerResampler) or frames <= CLIP:
         return QuestionAnswering(model, answers)
     if not choices:
         raise StoryjaxError(CHOICES_ALONE)

@@ -11,18 +11,21 @@ l text tokens, q queries, e width of the vision tower, d width of the TCR, w wid
 import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 import numpy as np
 from einops import rearrange, repeat
 from jax.typing import DTypeLike
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float, Int, Num
 
 from storyjax.nn.attention import MultiHeadAttention
-from storyjax.nn.streaming_attention import KeyStream, Looked, StreamingAttention
+from storyjax.nn.streaming_attention import AttentionState, KeyStream, StreamingAttention
 from storyjax.tcr.frame_stream import VideoStream
+from storyjax.tcr.interface import Prompt, Resampled, Video, VisualTokens
+from storyjax.tcr.patch_dropout import all_patches, drop_patches
 
 # §3.2.1: one learnt token for each task; new tasks take the next free index.
 TASK_TOKENS = ("QA", "CPN", "TRG", "STG", "LTA")
@@ -98,7 +101,7 @@ class Block(nn.Module):
         visual: Float[Array, "b s d"] | KeyStream,
         visual_mask: Bool[Array, "b s"] | None,
         mask: Bool[Array, "b k m"],
-    ) -> tuple[Float[Array, "b k m d"], Float[Array, "b k m s"] | Looked | None]:
+    ) -> tuple[Float[Array, "b k m d"], Float[Array, "b k m s"] | AttentionState | None]:
         c = self.config
         b, k = x.shape[:2]
         seen = None
@@ -151,6 +154,21 @@ def _embed(
     return projection.apply({"params": params["visual_projection"]}, visual) + times[:, :, frame_of]
 
 
+class TcrOutput(NamedTuple):
+    """What `Tcr` returns.
+
+    Attributes:
+        queries: the query outputs, in the LLM's space or, unprojected, in the TCR's own.
+        attention: of each cross-attention, where every row [task token; prompt; queries] looked: weights, mean over
+            heads; of a stream, what they follow from.
+        keys: of a stream, the keys that `attention` belongs to.
+    """
+
+    queries: Float[Array, "b k q w"]
+    attention: tuple[Float[Array, "b k m s"] | AttentionState, ...]
+    keys: KeyStream | None
+
+
 class Tcr(nn.Module):
     """The resampler: text-conditioned queries over the tokens of any number of frames."""
 
@@ -158,72 +176,145 @@ class Tcr(nn.Module):
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
-    def __call__(
-        self,
-        visual_tokens: Float[Array, "b s e"] | VideoStream,
-        visual_bins: Int[Array, "b s"] | None,
-        visual_mask: Bool[Array, "b s"] | None,
-        task: Int[Array, "b k"],
-        prompt: Int[Array, "b k l"],
-        prompt_mask: Bool[Array, "b k l"],
-        project: bool = True,
-    ) -> tuple[Float[Array, "b k q w"], Float[Array, "b k a m s"] | tuple[KeyStream, list[Looked]]]:
-        """Resamples a video under each of k prompts.
+    def __call__(self, visual: VisualTokens | VideoStream, prompt: Prompt, project: bool = True) -> TcrOutput:
+        """Returns what becomes of a video under each of k prompts.
 
         Args:
-            visual_tokens: of the vision tower, any subset of the tokens of all frames; or a stream of them, which
-                knows its bins and its mask. (A stream uses parameters that `init` made of plain tokens.)
-            visual_bins: the time bin of each visual token.
-            visual_mask: False for padding.
-            task: index into TASK_TOKENS.
-            prompt: token ids; from vocab_size on, time tokens.
-            prompt_mask: False for padding.
+            visual: tokens, or a stream of them. (A stream uses parameters that `init` made of plain tokens.)
+            prompt: of the same videos.
             project: without, the query outputs stay in the TCR's own space (w is its width): for heads of its own.
-
-        Returns:
-            the query outputs in the LLM's space, and where every row [task token; prompt; queries] looked in each
-            of the a cross-attentions: attention weights, mean over heads; of a stream, what tells them.
         """
         c = self.config
         embed_time = TimeEmbedding(c.width, self.dtype, name="time")
-        if isinstance(visual_tokens, VideoStream):
+        if isinstance(visual, VideoStream):
             names = ("visual_norm", "visual_projection", "time")
             own = {name: self.variables["params"][name] for name in names}
-            visual = visual_tokens.keys(own, functools.partial(_embed, config=c, dtype=self.dtype))
+            keys, mask = visual.keys(own, functools.partial(_embed, config=c, dtype=self.dtype)), None
         else:
-            visual = _visual_norm("visual_norm")(visual_tokens)
-            visual = nn.Dense(c.width, dtype=self.dtype, name="visual_projection")(visual) + embed_time(visual_bins)
-        x, mask = self._sequence(embed_time, task, prompt, prompt_mask)
-        seen = []
+            keys, mask = _visual_norm("visual_norm")(visual.tokens), visual.mask
+            keys = nn.Dense(c.width, dtype=self.dtype, name="visual_projection")(keys) + embed_time(visual.bins)
+        x, row_mask = self._sequence(embed_time, prompt)
+        attention: list[Array | AttentionState] = []
         for index in range(c.blocks):
             block = Block(c, looks=index in c.cross_attention_blocks, dtype=self.dtype, name=f"block_{index}")
-            x, weights = block(x, visual, visual_mask, mask)
-            seen += [] if weights is None else [weights]
+            x, weights = block(x, keys, mask, row_mask)
+            attention += [] if weights is None else [weights]
         queries = nn.LayerNorm(epsilon=1e-6, dtype=jnp.float32, name="output_norm")(x[:, :, -c.queries :])
-        looked = (visual, seen) if isinstance(visual, KeyStream) else jnp.stack(seen, axis=2)
-        if not project:
-            return queries, looked
-        return nn.Dense(c.llm_width, dtype=self.dtype, name="llm_projection")(queries), looked
+        if project:
+            queries = nn.Dense(c.llm_width, dtype=self.dtype, name="llm_projection")(queries)
+        return TcrOutput(queries, tuple(attention), keys if isinstance(keys, KeyStream) else None)
 
     def _sequence(
-        self, embed_time: TimeEmbedding, task: Int[Array, "b k"], prompt: Int[Array, "b k l"], prompt_mask: Array
+        self, embed_time: TimeEmbedding, prompt: Prompt
     ) -> tuple[Float[Array, "b k m d"], Bool[Array, "b k m"]]:
         """[task token; prompt; queries] (§3.2.1, conditioning sequence construction) and its mask."""
         c = self.config
-        b, k, length = prompt.shape
+        b, k, length = prompt.ids.shape
         # Large enough that the first residual updates do not drown what a token is.
         init = nn.initializers.normal(0.5)
         tasks = self.param("task_tokens", init, (len(TASK_TOKENS), c.width))
         table = self.param("vocabulary", init, (c.vocab_size, c.width))
         positions = self.param("positions", init, (c.max_prompt, c.width))[:length]
         queries = self.param("queries", nn.initializers.normal(1.0), (c.queries, c.width))
-        is_time = prompt >= c.vocab_size
-        words = jnp.take(table, jnp.where(is_time, 0, prompt), axis=0)
-        times = embed_time(jnp.where(is_time, prompt - c.vocab_size, 0))
+        is_time = prompt.ids >= c.vocab_size
+        words = jnp.take(table, jnp.where(is_time, 0, prompt.ids), axis=0)
+        times = embed_time(jnp.where(is_time, prompt.ids - c.vocab_size, 0))
         words = jnp.where(is_time[..., None], times, words) + positions[None, None]
         x = jnp.concatenate(
-            [jnp.take(tasks, task, axis=0)[:, :, None], words, repeat(queries, "q d -> b k q d", b=b, k=k)], axis=2
+            [jnp.take(tasks, prompt.task, axis=0)[:, :, None], words, repeat(queries, "q d -> b k q d", b=b, k=k)],
+            axis=2,
         )
         always = jnp.ones((b, k, 1), bool)
-        mask = jnp.concatenate([always, prompt_mask, jnp.broadcast_to(always, (b, k, c.queries))], axis=2)
+        mask = jnp.concatenate([always, prompt.mask, jnp.broadcast_to(always, (b, k, c.queries))], axis=2)
         return x.astype(self.dtype), mask
+
+
+def select_tokens(
+    tokens: Num[Array, "b t n e"],
+    seconds: Float[Array, "b t"],
+    frame_mask: Bool[Array, "b t"],
+    config: TcrConfig,
+    key: Array | None = None,
+) -> tuple[VisualTokens, Int[Array, "b s"]]:
+    """Returns the tokens of all frames, less those dropped where there is a key (§3.2.3), and the frame of each."""
+    if key is None or not config.drop_patches:
+        visual, frame_of = all_patches(tokens)
+    else:
+        visual, frame_of = drop_patches(key, tokens, config.drop_patches)
+    bins = jnp.take_along_axis(time_to_bin(seconds, config), frame_of, axis=1)
+    return VisualTokens(visual, bins, jnp.take_along_axis(frame_mask, frame_of, axis=1)), frame_of
+
+
+@dataclass(frozen=True)
+class TcrResampler:
+    """The TCR as `model.VideoLanguageModel` uses it. Parameters: {"tcr": ...}."""
+
+    module: Tcr
+
+    @property
+    def name(self) -> str:
+        """The top-level name of its parameters."""
+        return "tcr"
+
+    @property
+    def sizes(self) -> TcrConfig:
+        """Prompt lengths and time bins, by which data is loaded."""
+        return self.module.config
+
+    @property
+    def streams(self) -> bool:
+        """Whether it takes a `VideoStream`."""
+        return True
+
+    def init(self, key: Array, vision_width: int) -> dict[str, Any]:
+        """Returns random parameters."""
+        return init_tcr(self.module, key, vision_width)
+
+    def resample(
+        self, params: dict[str, Any], video: Video | VideoStream, prompt: Prompt, key: Array | None, attention: bool
+    ) -> Resampled:
+        """Returns the queries and, if wanted, the attention of queries and prompt to each frame."""
+        if isinstance(video, VideoStream):
+            return self._resample_stream(params, video, prompt, attention)
+        if video.tokens is None:
+            raise ValueError("the TCR reads tokens, not pixels")
+        visual, frame_of = select_tokens(video.tokens, video.seconds, video.mask, self.sizes, key)
+        output = self.module.apply({"params": params}, visual, prompt)
+        if not attention:
+            return Resampled(output.queries, None, None)
+        at_frame = jax.nn.one_hot(frame_of, video.tokens.shape[1], dtype=jnp.float32)
+        of_queries = jnp.mean(output.attention[-1][:, :, -self.sizes.queries :], axis=2)
+        first = output.attention[0][:, :, 1 : -self.sizes.queries]
+        of_words = jnp.einsum("bkls,bkl->bks", first, _each_word(prompt.mask))
+        at_frames = [jnp.einsum("bks,bst->bkt", weights, at_frame) for weights in (of_queries, of_words)]
+        return Resampled(output.queries, *at_frames)
+
+    def _resample_stream(
+        self, params: dict[str, Any], video: VideoStream, prompt: Prompt, attention: bool
+    ) -> Resampled:
+        queries, dtype = self.sizes.queries, self.module.dtype
+        output = self.module.apply({"params": params}, video, prompt)
+        if not attention:
+            return Resampled(output.queries, None, None)
+        # How much each row [task token; prompt; queries] of a question counts, in the two fractions.
+        words = jnp.pad(_each_word(prompt.mask), ((0, 0), (0, 0), (1, queries)))
+        behind = ((0, 0), (0, 0), (1 + prompt.ids.shape[-1], 0))
+        learnt = jnp.pad(jnp.full((*prompt.task.shape, queries), 1 / queries), behind)
+        return Resampled(
+            output.queries,
+            video.attention(output.keys, output.attention[-1], learnt, dtype),
+            video.attention(output.keys, output.attention[0], words, dtype),
+        )
+
+
+def init_tcr(module: Tcr, key: Array, vision_width: int, project: bool = True) -> dict[str, Any]:
+    """Returns random parameters of a TCR that reads tokens of `vision_width`."""
+    ids = jnp.zeros((1, 2), jnp.int32)
+    prompt = Prompt(ids[:, :1], ids[:, None], ids[:, None] == 0)
+    visual = VisualTokens(jnp.zeros((1, 2, vision_width)), ids, ids == 0)
+    return module.init(key, visual, prompt, project=project)["params"]
+
+
+def _each_word(prompt_mask: Bool[Array, "b k l"]) -> Float[Array, "b k l"]:
+    """The weight of each word of a prompt in their mean."""
+    return prompt_mask / jnp.maximum(jnp.sum(prompt_mask, axis=-1, keepdims=True), 1)

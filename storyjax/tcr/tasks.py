@@ -1,8 +1,9 @@
-"""How each data set of thesis Ch. 3 becomes exercises: task token, condition, prompt and target.
+"""How each data set of thesis Ch. 3 becomes examples: task token, condition, prompt and target.
 
-| recipe | data set | condition | asks the language model |
+| task | data set | condition | asks the language model |
 |---|---|---|---|
-| matching | YT-Temporal | [TRG] sentence | nothing: stage (i) has no language model (pretrain.py) |
+| nextqa | NExT-QA | [QA] question | which of five options (§3.3.2) |
+| matching | YT-Temporal | [TRG] sentence | nothing: stage (i) has no language model (contrastive.py) |
 | captioning | YT-Temporal | [CPN] times | what happens from when to when (Fig. 3.5, task 1) |
 | grounding | YT-Temporal | [TRG] sentence | when that was said (task 2) |
 | denoising | YT-Temporal | [CPN] times | the sentence, which comes with holes (task 3) |
@@ -21,12 +22,7 @@ from typing import Any, Literal
 import numpy as np
 
 from storyjax.core.errors import StoryjaxError
-from storyjax.data.builders.ego4d import Ego4dLta, Ego4dMq, Ego4dNlq
-from storyjax.data.builders.ego4d_narrations import Ego4dNarrations
-from storyjax.data.builders.egoschema import EgoSchema
-from storyjax.data.builders.msrvtt import MsrVtt
-from storyjax.data.builders.segments import SegmentBuilder
-from storyjax.data.builders.yttemporal import YtTemporal
+from storyjax.data.builders.segments import LONGEST_S
 from storyjax.data.prompts import (
     action_pair,
     anticipation_prompt,
@@ -41,7 +37,8 @@ from storyjax.data.prompts import (
     spread,
     timestamps,
 )
-from storyjax.tcr.loader import Exercise
+from storyjax.data.registry import DATASETS, resolve
+from storyjax.tcr.loader import Example
 
 Record = dict[str, Any]
 Rng = np.random.Generator | None
@@ -49,7 +46,7 @@ Rng = np.random.Generator | None
 
 @dataclass(frozen=True)
 class Options:
-    """What recipes may be told.
+    """What tasks may be told.
 
     Attributes:
         bins: timestamps of moment and language queries (§3.3.4: 1000 of a film).
@@ -74,24 +71,30 @@ class Options:
 
 
 @dataclass(frozen=True)
-class Recipe:
+class TaskSpec:
     """How a data set is asked about.
 
     Attributes:
-        builder: of its records.
-        world: the StoryWorld writer of its layout (storyworld/long_videos.py).
-        count: (columns of a film, options) -> how many exercises it has in training.
-        make: (record, number, film's seconds, generator or None, options) -> Exercise.
-        scored: how answers are judged in evaluation; None where the data set is for training alone.
-        once: in evaluation the film's first exercise stands for all (captions of one clip).
+        dataset: of data/registry.py.
+        make: (record, number, the video's seconds, generator or None, options) -> Example.
+        count: (columns of a video, options) -> how many examples it has.
+        scored: how answers are judged in evaluation; None where the data set is for training alone. "questions" are
+            choices whose questions have types (Table 3.2).
+        once: in evaluation the video's first example stands for all (captions of one clip).
+        longest_s: what is seen of a longer video: where examples have times, no more than time tokens reach.
     """
 
-    builder: type[SegmentBuilder]
-    world: str
+    dataset: str
+    make: Callable[[Record, int, float, Rng, Options], Example]
     count: Callable[[Mapping[str, Any], Options], int]
-    make: Callable[[Record, int, float, Rng, Options], Exercise]
-    scored: Literal["choice", "times", "actions", "caption"] | None = None
+    scored: Literal["questions", "choice", "times", "actions", "caption"] | None = None
     once: bool = False
+    longest_s: float = LONGEST_S
+
+    @property
+    def builder(self) -> Any:
+        """The TFDS builder of the data set's records, a class."""
+        return resolve(DATASETS[self.dataset].builder)
 
 
 def inside(spans: Iterable[tuple[Any, Any]], duration: float) -> list[tuple[float, float]]:
@@ -122,23 +125,23 @@ def _span(record: Record, row: int, duration: float) -> tuple[float, float]:
     return found
 
 
-def _captioning(record: Record, row: int, duration: float, rng: Rng, options: Options) -> Exercise:
+def _captioning(record: Record, row: int, duration: float, rng: Rng, options: Options) -> Example:
     start, end = _span(record, row, duration)
-    return Exercise("CPN", (start, end), caption_prompt(start, end), record["sentence"][row])
+    return Example("CPN", (start, end), caption_prompt(start, end), record["sentence"][row])
 
 
-def _matching(record: Record, row: int, duration: float, rng: Rng, options: Options) -> Exercise:
+def _matching(record: Record, row: int, duration: float, rng: Rng, options: Options) -> Example:
     _span(record, row, duration)
-    return Exercise("TRG", (record["sentence"][row],), "", "")
+    return Example("TRG", (record["sentence"][row],), "", "")
 
 
-def _grounding(record: Record, row: int, duration: float, rng: Rng, options: Options) -> Exercise:
+def _grounding(record: Record, row: int, duration: float, rng: Rng, options: Options) -> Example:
     sentence = record["sentence"][row]
     target = grounding_target(*_span(record, row, duration))
-    return Exercise("TRG", (sentence,), grounding_prompt(sentence), target)
+    return Example("TRG", (sentence,), grounding_prompt(sentence), target)
 
 
-def _denoising(record: Record, row: int, duration: float, rng: Rng, options: Options) -> Exercise:
+def _denoising(record: Record, row: int, duration: float, rng: Rng, options: Options) -> Example:
     """One of the two corruptions of Fig. 3.5: a) a time and some words in the middle, b) the words at the end."""
     rng = np.random.default_rng(row) if rng is None else rng
     start, end = _span(record, row, duration)
@@ -152,19 +155,20 @@ def _denoising(record: Record, row: int, duration: float, rng: Rng, options: Opt
     else:
         prompt = f"{round(start)} {round(end)} {' '.join([*words[:-hole], mask(0)])}"
         target = f"{mask(0)} {' '.join(words[-hole:])}"
-    return Exercise("CPN", (start, end), prompt, target)
+    return Example("CPN", (start, end), prompt, target)
 
 
-def _narration(record: Record, row: int, duration: float, rng: Rng, options: Options) -> Exercise:
+def _narration(record: Record, row: int, duration: float, rng: Rng, options: Options) -> Example:
     start, end = _span(record, row, duration)
     prompt = narration_prompt(start, end, record["kind"][row] == "summary", options.who)
-    return Exercise("CPN", (start, end), prompt, record["sentence"][row])
+    return Example("CPN", (start, end), prompt, record["sentence"][row])
 
 
-def _egoschema(record: Record, row: int, duration: float, rng: Rng, options: Options) -> Exercise:
+def _question(record: Record, row: int, duration: float, rng: Rng, options: Options) -> Example:
     asked, choices, answer = record["question"][row], record["options"][row], int(record["answer"][row])
     target = option_names(len(choices))[max(answer, 0)]
-    return Exercise("QA", (asked,), question_prompt(asked, choices), target, answer)
+    kind = record["type"][row] if "type" in record else None
+    return Example("QA", (asked,), question_prompt(asked, choices), target, answer, kind)
 
 
 def _lta_windows(columns: Mapping[str, Any], options: Options) -> int:
@@ -178,7 +182,7 @@ def window(record: Mapping[str, Any], row: int, options: Options) -> tuple[range
     return range(first, then), range(then, min(then + options.future, len(record["verb"])))
 
 
-def _lta(record: Record, row: int, duration: float, rng: Rng, options: Options) -> Exercise:
+def _lta(record: Record, row: int, duration: float, rng: Rng, options: Options) -> Example:
     actions = list(zip(record["verb"], record["noun"], strict=True))
     seen, ahead = window(record, row, options)
     _span(record, seen[-1], duration)
@@ -187,7 +191,7 @@ def _lta(record: Record, row: int, duration: float, rng: Rng, options: Options) 
     condition = tuple(part for i in conditioned for part in (float(record["start"][i]), said[i]))
     until = float(record["end"][seen[-1]]) if options.video == "before" else None
     prompt = anticipation_prompt([said[i] for i in seen], options.observed + options.future)
-    return Exercise("LTA", condition, prompt, ", ".join(said[i] for i in ahead), until=until)
+    return Example("LTA", condition, prompt, ", ".join(said[i] for i in ahead), until=until)
 
 
 def queried(columns: Mapping[str, Any]) -> list[str]:
@@ -209,35 +213,37 @@ def _timestamps(spans: list[tuple[float, float]], duration: float, rng: Rng, opt
     return " ".join(map(str, chosen))
 
 
-def _mq(record: Record, row: int, duration: float, rng: Rng, options: Options) -> Exercise:
+def _mq(record: Record, row: int, duration: float, rng: Rng, options: Options) -> Example:
     label = queried(record)[row]
     stamps = _timestamps(_spans(record, row, duration, moments=True), duration, rng, options)
-    return Exercise("TRG", (label,), moments_prompt(label, options.bins), stamps)
+    return Example("TRG", (label,), moments_prompt(label, options.bins), stamps)
 
 
-def _nlq(record: Record, row: int, duration: float, rng: Rng, options: Options) -> Exercise:
+def _nlq(record: Record, row: int, duration: float, rng: Rng, options: Options) -> Example:
     query = record["query"][row]
     stamps = _timestamps(_spans(record, row, duration), duration, rng, options)
-    return Exercise("TRG", (query,), moments_prompt(query, options.bins), stamps)
+    return Example("TRG", (query,), moments_prompt(query, options.bins), stamps)
 
 
-def _msrvtt(record: Record, row: int, duration: float, rng: Rng, options: Options) -> Exercise:
-    return Exercise("CPN", (0.0, duration), caption_prompt(0.0, duration), record["caption"][row])
+def _msrvtt(record: Record, row: int, duration: float, rng: Rng, options: Options) -> Example:
+    return Example("CPN", (0.0, duration), caption_prompt(0.0, duration), record["caption"][row])
 
 
 def _length(column: str) -> Callable[[Mapping[str, Any], Options], int]:
     return lambda columns, options: len(columns[column])
 
 
-RECIPES: dict[str, Recipe] = {
-    "matching": Recipe(YtTemporal, "yttemporal", _length("sentence"), _matching, once=True),
-    "captioning": Recipe(YtTemporal, "yttemporal", _length("sentence"), _captioning, "caption"),
-    "grounding": Recipe(YtTemporal, "yttemporal", _length("sentence"), _grounding),
-    "denoising": Recipe(YtTemporal, "yttemporal", _length("sentence"), _denoising),
-    "narration": Recipe(Ego4dNarrations, "egoschema", _length("sentence"), _narration),
-    "egoschema": Recipe(EgoSchema, "egoschema", _length("question"), _egoschema, "choice"),
-    "lta": Recipe(Ego4dLta, "ego4d", _lta_windows, _lta, "actions"),
-    "mq": Recipe(Ego4dMq, "ego4d", lambda columns, options: len(queried(columns)), _mq, "times"),
-    "nlq": Recipe(Ego4dNlq, "ego4d", _length("query"), _nlq, "times"),
-    "msrvtt": Recipe(MsrVtt, "msrvtt", _length("caption"), _msrvtt, "caption", once=True),
+_SENTENCES = _length("sentence")
+TASKS: dict[str, TaskSpec] = {
+    "nextqa": TaskSpec("nextqa", _question, _length("question"), "questions", longest_s=math.inf),
+    "matching": TaskSpec("yttemporal", _matching, _SENTENCES, once=True),
+    "captioning": TaskSpec("yttemporal", _captioning, _SENTENCES, "caption"),
+    "grounding": TaskSpec("yttemporal", _grounding, _SENTENCES),
+    "denoising": TaskSpec("yttemporal", _denoising, _SENTENCES),
+    "narration": TaskSpec("ego4d_narrations", _narration, _SENTENCES),
+    "egoschema": TaskSpec("egoschema", _question, _length("question"), "choice"),
+    "lta": TaskSpec("ego4d_lta", _lta, _lta_windows, "actions"),
+    "mq": TaskSpec("ego4d_mq", _mq, lambda columns, options: len(queried(columns)), "times"),
+    "nlq": TaskSpec("ego4d_nlq", _nlq, _length("query"), "times"),
+    "msrvtt": TaskSpec("msrvtt", _msrvtt, _length("caption"), "caption", once=True),
 }

@@ -1,4 +1,4 @@
-"""The two halves of a resampler that do not see each other, by the parameters of `resampler.Tcr`.
+"""The video alone and the text alone, by the parameters of `resampler.Tcr`: what contrastive initialisation compares.
 
 Contrastive initialisation masks queries and text from one another (thesis §3.2.2, after BLIP-2): what is left is the
 queries looking at the video and at themselves, and the text attending to itself alone. Run apart, both give exactly
@@ -11,6 +11,7 @@ from einops import repeat
 from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, Int
 
+from storyjax.tcr.interface import VisualTokens
 from storyjax.tcr.resampler import Block, TcrConfig, TimeEmbedding
 
 
@@ -25,23 +26,22 @@ class VideoQueries(nn.Module):
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
-    def __call__(
-        self, visual_tokens: Float[Array, "b s e"], visual_bins: Int[Array, "b s"], visual_mask: Bool[Array, "b s"]
-    ) -> Float[Array, "b q d"]:
+    def __call__(self, video: VisualTokens) -> Float[Array, "b q d"]:
+        """Returns the query outputs in the TCR's own space."""
         c = self.config
-        times = TimeEmbedding(c.width, self.dtype, name="time")(visual_bins)
-        visual = _norm("visual_norm")(visual_tokens)
+        times = TimeEmbedding(c.width, self.dtype, name="time")(video.bins)
+        visual = _norm("visual_norm")(video.tokens)
         visual = nn.Dense(c.width, dtype=self.dtype, name="visual_projection")(visual) + times
         queries = self.param("queries", nn.initializers.normal(1.0), (c.queries, c.width))
         x = repeat(queries, "q d -> b 1 q d", b=visual.shape[0]).astype(self.dtype)
         mask = jnp.ones(x.shape[:3], bool)
         for index in range(c.blocks):
             block = Block(c, looks=index in c.cross_attention_blocks, dtype=self.dtype, name=f"block_{index}")
-            x, _ = block(x, visual, visual_mask, mask)
+            x, _ = block(x, visual, video.mask, mask)
         return _norm("output_norm")(x)[:, 0]
 
 
-class TextAlone(nn.Module):
+class TextOnly(nn.Module):
     """The prompt's words attending to each other: their mean is the text's vector."""
 
     config: TcrConfig
@@ -49,6 +49,7 @@ class TextAlone(nn.Module):
 
     @nn.compact
     def __call__(self, prompt: Int[Array, "b l"], prompt_mask: Bool[Array, "b l"]) -> Float[Array, "b d"]:
+        """Returns the text's vector."""
         c = self.config
         init = nn.initializers.normal(0.5)
         table = self.param("vocabulary", init, (c.vocab_size, c.width))

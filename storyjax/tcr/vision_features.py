@@ -45,25 +45,25 @@ class Tower:
                 for key, v in vision.items()
             }
         )
-        self._look = jax.jit(lambda params, frames: model.look(params, frames[None])[0])
+        self._encode = jax.jit(lambda params, frames: model.encode_frames(params, frames[None])[0])
 
-    def look(self, frames: UInt8[np.ndarray, "m y x 3"]) -> Num[np.ndarray, "m n e"]:
+    def encode_frames(self, frames: UInt8[np.ndarray, "m y x 3"]) -> Num[np.ndarray, "m n e"]:
         """The tokens of each frame, in the tower's own precision."""
         count = min(_CHUNK, len(frames))
         parts = []
         for start in range(0, len(frames), count):
             part = frames[start : start + count]
             padded = np.pad(part, [(0, count - len(part))] + [(0, 0)] * 3)
-            parts.append(np.asarray(self._look(self._params, padded))[: len(part)])
+            parts.append(np.asarray(self._encode(self._params, padded))[: len(part)])
         return np.concatenate(parts)
 
-    def look_at(
+    def encode_file(
         self, source: str | bytes, name: str, frames: int, draws: int
     ) -> tuple[Float32[np.ndarray, "m"], Num[np.ndarray, "m n e"], int]:
         """(seconds, tokens, checksum) of a film, as data/features.py stores it. Raises VideoError."""
         times = stored_times(probe(source, name).duration_s, frames, draws)
         pixels, seconds = decode_frames(source, times, self.config.image_size, name)
-        return seconds, self.look(pixels), zlib.crc32(source) if isinstance(source, bytes) else 0
+        return seconds, self.encode_frames(pixels), zlib.crc32(source) if isinstance(source, bytes) else 0
 
     def spec(self, films: Sequence[str], frames: int, draws: int, dtype: Dtype, shard_films: int) -> FeatureSpec:
         return FeatureSpec(

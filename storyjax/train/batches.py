@@ -13,7 +13,7 @@ from storyjax.data.streams import StreamSpec
 from storyjax.train.experiment import Task
 from storyjax.train.mesh import batch_sharding, data_share, put_batch
 
-# What a stream's report counts up, of this process's share of the data.
+# What a stream's report counts, over this process's part of the data.
 COUNTERS = {"seen", "broken"}
 
 
@@ -21,7 +21,7 @@ class TaskBatches:
     """All tasks' streams, opened at `start_step`.
 
     Args:
-        before: {task: its stream's counters} at `start_step`, of the attempt that this one goes on from.
+        before: {task: its stream's counters} at `start_step`, of the attempt that this one resumes.
 
     Attributes:
         waited: seconds spent so far in waiting for streams.
@@ -80,5 +80,6 @@ class TaskBatches:
         return reports
 
     def close(self) -> None:
+        """Closes all streams."""
         for stream in self._streams:
             stream.close()

@@ -67,17 +67,22 @@ class Checkpoints:
         handlers.add("meta", ocp.args.JsonSave, handler)
         handlers.add("meta", ocp.args.JsonRestore, handler)
         self._folder = workdir.absolute() / FOLDER
-        self._manager = None
+        self._open: ocp.CheckpointManager | None = None
         if not read_only or self._folder.is_dir():
             # What a killed run left half written is swept away, but never from under a run that is writing it.
             options = ocp.CheckpointManagerOptions(
                 max_to_keep=None if read_only else keep, read_only=read_only, cleanup_tmp_directories=not read_only
             )
-            self._manager = ocp.CheckpointManager(self._folder, options=options, handler_registry=handlers)
+            self._open = ocp.CheckpointManager(self._folder, options=options, handler_registry=handlers)
+
+    @property
+    def _manager(self) -> ocp.CheckpointManager:
+        assert self._open is not None  # asked only of a folder that `latest` has found a checkpoint in, or to write
+        return self._open
 
     def latest(self) -> int | None:
         """The step of the latest whole checkpoint, or None."""
-        return None if self._manager is None else self._manager.latest_step()
+        return None if self._open is None else self._open.latest_step()
 
     def save(self, state: TrainState, meta: dict[str, Any]) -> None:
         """Starts writing the checkpoint of `state.step`, unless there is one."""
@@ -116,9 +121,9 @@ class Checkpoints:
 
     def close(self) -> None:
         """Waits for what is being written; raises what went wrong with it."""
-        if self._manager is not None:
-            self._manager.wait_until_finished()
-            self._manager.close()
+        if self._open is not None:
+            self._open.wait_until_finished()
+            self._open.close()
 
 
 def _abstract(tree: Any) -> Any:

@@ -15,6 +15,7 @@ import secrets
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 import jax
 import numpy as np
@@ -32,7 +33,7 @@ _AGAIN = "start all processes again: the run goes on from its latest checkpoint"
 
 # Runs beside each process of many and outlives it: where jax's runtime aborts the process because another one is gone,
 # nothing in the process itself can say so in one line. It reads until its standard input ends with the process, and
-# speaks unless it was told that all is well.
+# prints unless it has read that all is well.
 _GUARD = """
 import signal, sys
 for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
@@ -79,7 +80,10 @@ def start_distributed(settings: DistributedSettings) -> None:
         if (settings.processes, settings.process) != (None, None):
             raise StoryjaxError("config.distributed.address is missing: HOST:PORT of process 0, a port that is free.")
         return
-    where = {"initialization_timeout": settings.start_seconds, "heartbeat_timeout_seconds": settings.heartbeat_seconds}
+    where: dict[str, Any] = {
+        "initialization_timeout": settings.start_seconds,
+        "heartbeat_timeout_seconds": settings.heartbeat_seconds,
+    }
     if named:
         where |= _check_named(settings)
     try:
@@ -115,7 +119,7 @@ def _check_named(settings: DistributedSettings) -> dict[str, str | int]:
 
 @contextlib.contextmanager
 def _guarded(who: str) -> Iterator[None]:
-    """While entered, a sudden end of this process is told in one line by another one."""
+    """While entered, a sudden end of this process is reported in one line by another one."""
     line = (
         f"storyjax: error: {who} ended all at once: it was killed, or another process was lost or never came; {_AGAIN}"
     )

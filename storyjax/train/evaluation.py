@@ -1,4 +1,4 @@
-"""Running evaluators: finite data through a jitted measurement, accumulated on the host."""
+"""Running evaluators: finite data through a jitted step, accumulated on the host."""
 
 from collections.abc import Callable
 from typing import Any
@@ -13,8 +13,8 @@ from storyjax.train.mesh import batch_sharding, data_share, put_batch, replicate
 from storyjax.train.params import merge
 
 
-def make_measure(evaluator: Evaluator, mesh: Mesh) -> Callable[[Params, Params, Batch], Any]:
-    """The jitted measurement: (trainable, frozen, batch) -> what it measures, whole on every device."""
+def make_eval_step(evaluator: Evaluator, mesh: Mesh) -> Any:
+    """Returns the jitted step: (trainable, frozen, batch) -> the evaluator's result, whole on every device."""
 
     def eval_step(trainable: Params, frozen: Params, batch: Batch) -> Any:
         return evaluator.eval_step(merge(trainable, frozen), batch)
@@ -29,7 +29,7 @@ class Evaluation:
         evaluators: whose metric names must not clash.
         batch_size: global.
         seed: of the run.
-        mesh: batches are cut over it, measurements come back whole.
+        mesh: batches are cut over it, results come back whole.
     """
 
     def __init__(
@@ -40,7 +40,7 @@ class Evaluation:
         self._spec = StreamSpec(batch_size, seed, process_index=index, process_count=count)
         self._sharding = batch_sharding(mesh)
         self._gather = jax.jit(lambda batch: batch, out_shardings=replicated(mesh))
-        self._measures = {e.name: make_measure(e, mesh) for e in evaluators if isinstance(e, Evaluator)}
+        self._measures = {e.name: make_eval_step(e, mesh) for e in evaluators if isinstance(e, Evaluator)}
 
     def __call__(self, trainable: Params, frozen: Params, after_batch: Callable[[str], None]) -> dict[str, float]:
         """{"dataset/metric": number} of all evaluators, sorted.

@@ -158,8 +158,8 @@ class Experiment:
         name: the chapter's.
         init: key -> the whole parameter tree; traced by `jit` and `eval_shape`.
         trainable: a regular expression; parameters whose whole path ("tcr/block_0/kernel") matches train, all others
-            are frozen: no gradient, no optimiser slot, not in checkpoints.
-        tasks: the losses with their data.
+            are frozen: no gradient, no optimiser slot, not in checkpoints. None: all are frozen.
+        tasks: the losses with their data; without any, a run only evaluates.
         evaluators: run every config.eval.every steps and at the end.
         pretrained: imported weights, flat {"a/b/c": array}, laid over `init`; an unknown key or a wrong shape is an
             error. An array may be one that is read from its file where NumPy asks for it (weights.tensor_files).
@@ -170,8 +170,8 @@ class Experiment:
 
     name: str
     init: Callable[[jax.Array], Params]
-    trainable: str
-    tasks: tuple[Task, ...]
+    trainable: str | None
+    tasks: tuple[Task, ...] = ()
     evaluators: tuple[Evaluator | HostEvaluator, ...] = ()
     pretrained: Callable[[], dict[str, Any]] | None = None
     units: str = "examples"
@@ -179,6 +179,8 @@ class Experiment:
     exports: Mapping[str, Export] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        if self.tasks and self.trainable is None:
+            raise ValueError(f"{self.name}: tasks need trainable parameters")
         for kind, members in (("task", self.tasks), ("evaluator", self.evaluators)):
             names = [member.name for member in members]
             if len(set(names)) < len(names):

@@ -14,7 +14,7 @@ from storyjax.train.checkpoint import Checkpoints, load_trainable
 from storyjax.train.experiment import Experiment, Params
 from storyjax.train.params import initialise, partition, validate_params
 from storyjax.train.precision import get_policy
-from storyjax.train.settings import InitSettings, Settings
+from storyjax.train.settings import Settings
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,8 @@ def restore_or_init(settings: Settings, experiment: Experiment, workdir: pathlib
     train_paths = set(flatten(partition(tree, experiment.trainable)[0]))
     checkpoints = Checkpoints(workdir, read_only=True)
     try:
-        step = checkpoints.latest()
+        # What has no trainable parameters has nothing in a checkpoint either.
+        step = None if experiment.trainable is None else checkpoints.latest()
         given: dict[str, Any] = {}
         if experiment.pretrained is not None:
             given = dict(experiment.pretrained())
@@ -51,7 +52,7 @@ def restore_or_init(settings: Settings, experiment: Experiment, workdir: pathlib
         # The run's own checkpoint has the trainable parameters; the frozen ones are those that it was started with.
         init_gave_frozen = step is not None and checkpoints.meta(step)["init_gave_frozen"]
         if settings.init.checkpoint is not None and (step is None or init_gave_frozen):
-            loaded = _load_init(settings.init, flatten(tree), train_paths)
+            loaded = _load_init(settings.init.checkpoint, settings.init.skip, flatten(tree), train_paths)
             init_gave_frozen = not loaded.keys() <= train_paths
             given |= loaded
         trainable, frozen = initialise(
@@ -64,14 +65,16 @@ def restore_or_init(settings: Settings, experiment: Experiment, workdir: pathlib
     return InitialState(trainable, frozen, step, init_gave_frozen)
 
 
-def _load_init(settings: InitSettings, abstract: dict[str, Any], train_paths: set[str]) -> dict[str, Any]:
+def _load_init(
+    checkpoint: str, skip_pattern: str | None, abstract: dict[str, Any], train_paths: set[str]
+) -> dict[str, Any]:
     """What `config.init` names: all of it must be the model's, and all trainable parameters must be in it."""
     try:
-        skip = re.compile(settings.skip or "(?!)")
+        skip = re.compile(skip_pattern or "(?!)")
     except re.error as error:
-        raise StoryjaxError(f"config.init.skip '{settings.skip}' does not parse: {error}.") from error
-    loaded = load_trainable(settings.checkpoint)
+        raise StoryjaxError(f"config.init.skip '{skip_pattern}' does not parse: {error}.") from error
+    loaded = load_trainable(checkpoint)
     loaded = {path: array for path, array in loaded.items() if not skip.fullmatch(path)}
     needed = {path for path in train_paths if not skip.fullmatch(path)}
-    validate_params(loaded, abstract, needed, settings.checkpoint)
+    validate_params(loaded, abstract, needed, checkpoint)
     return loaded

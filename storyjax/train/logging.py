@@ -1,4 +1,4 @@
-"""What a run tells: metrics.jsonl for programs, TensorBoard's event files, and a progress bar for people."""
+"""The log of a run: metrics.jsonl for programs, TensorBoard's event files, and a progress bar for people."""
 
 import json
 import pathlib
@@ -10,7 +10,8 @@ from typing import Any
 import jax
 from tqdm import tqdm
 
-from storyjax.train.workdir import as_json, write_atomically
+from storyjax.core.files import write_atomically
+from storyjax.train.workdir import as_json
 
 
 class RunLog:
@@ -18,7 +19,7 @@ class RunLog:
 
     Args:
         workdir: where metrics.jsonl and the event files go.
-        start_step: the step that the run goes on from; what an earlier attempt logged beyond it is dropped, since
+        start_step: the step that the run resumes from; what an earlier attempt logged beyond it is dropped, since
             those steps are about to be logged again.
         total_steps: the length of the run.
         units: what an example is, for the rate.
@@ -42,7 +43,7 @@ class RunLog:
         kept = [line for line in read_metrics(path) if line["step"] <= start_step]
         self._evaluated = {line["step"] for line in kept if line["kind"] == "eval"}
         if first:
-            write_atomically(path, "".join(json.dumps(line) + "\n" for line in kept))
+            write_atomically(path, "".join(json.dumps(line) + "\n" for line in kept), durable=True)
             self._file = open(path, "a", encoding="utf-8", buffering=1)  # noqa: SIM115 (closed in close)
             self._events = _EventFile(workdir, start_step) if tensorboard else None
         self._bar = progress_bar(
@@ -108,6 +109,7 @@ class RunLog:
             self._bar.write(text, file=sys.stderr)
 
     def close(self) -> None:
+        """Closes the bar and the files."""
         self._bar.close()
         if self._file is not None:
             self._file.close()

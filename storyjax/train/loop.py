@@ -25,11 +25,10 @@ from storyjax.train.batches import TaskBatches
 from storyjax.train.checkpoint import Checkpoints
 from storyjax.train.distributed import check_shared, peers, start_distributed
 from storyjax.train.evaluation import Evaluation
-from storyjax.train.experiment import Experiment, Params, build_experiment
+from storyjax.train.experiment import Evaluator, Experiment, Params, build_experiment
 from storyjax.train.initial_state import InitialState, restore_or_init
 from storyjax.train.logging import RunLog, progress_bar
 from storyjax.train.optim import make_optimizer, make_schedule
-from storyjax.train.params import merge
 from storyjax.train.settings import Settings, complete, read_settings
 from storyjax.train.step import StepMetrics, TrainState, make_step, new_state
 from storyjax.train.termination import Stopped, Termination
@@ -48,6 +47,9 @@ def run(
 ) -> dict[str, float]:
     """Trains (mode "train") and evaluates, or only evaluates (mode "eval"); returns what it writes to results.json.
 
+    An experiment without tasks has nothing to train: both modes evaluate it, and `config.train` and `config.optim` are
+    not read.
+
     Args:
         config: as `configs/*.py` give it; keys of the loop that it leaves out have their defaults.
         workdir: the run's folder, made if need be. A run that is there already is gone on with.
@@ -59,8 +61,8 @@ def run(
         {"dataset/metric": number}, sorted by name.
 
     Raises:
-        StoryjaxError: what a person can mend: the config, the data, another model's checkpoint, a full disk, a loss
-            that is not a number.
+        StoryjaxError: an error in the config or the data, another model's checkpoint, a full disk, a loss that is not a
+            number.
         Stopped: after SIGTERM, when the state has been saved: a SystemExit with code 0 and a message for the caller to
             show.
     """
@@ -80,15 +82,6 @@ def run(
         if jax.process_index() == 0:
             write_results(workdir, results)
     return results
-
-
-def load_params(config: ConfigDict, workdir: str | pathlib.Path, experiment: Experiment | None = None) -> Params:
-    """The whole parameter tree that `run(config, workdir, "eval")` evaluates; for predictors and exports."""
-    config = complete(config)
-    settings = read_settings(config)
-    experiment = experiment or build_experiment(config)
-    start = restore_or_init(settings, experiment, pathlib.Path(workdir), mesh_lib.make_mesh(settings.mesh))
-    return merge(start.trainable, start.frozen)
 
 
 def total_steps(settings: Settings, experiment: Experiment) -> int:
@@ -136,7 +129,8 @@ class _Run:
         for task, size in zip(experiment.tasks, self.batch_sizes, strict=True):
             mesh_lib.check_batch_size(mesh, size, settings.train.accumulate, f"the batch size of task '{task.name}'")
         size = settings.eval.batch_size or settings.train.batch_size
-        mesh_lib.check_batch_size(mesh, size, 1, "the batch size of evaluations")
+        if any(isinstance(evaluator, Evaluator) for evaluator in experiment.evaluators):
+            mesh_lib.check_batch_size(mesh, size, 1, "the batch size of evaluations")
         self.evaluation = Evaluation(experiment.evaluators, size, settings.seed, mesh)
 
     def evaluate(self) -> dict[str, float]:
@@ -159,6 +153,10 @@ class _Run:
     def train(self) -> dict[str, float]:
         """The rest of the run's steps, then the results."""
         settings, experiment = self.settings, self.experiment
+        if not experiment.tasks:
+            if jax.process_index() == 0:
+                write_config(self.workdir, self.config)
+            return self.evaluate()
         with contextlib.ExitStack() as stack:
             checkpoints = stack.enter_context(contextlib.closing(Checkpoints(self.workdir, settings.checkpoint.keep)))
             if checkpoints.latest() is not None:

@@ -50,6 +50,7 @@ def mesh_shape(settings: MeshSettings, devices: int) -> tuple[int, ...]:
 
 
 def replicated(mesh: Mesh | AbstractMesh) -> NamedSharding:
+    """Returns the sharding of arrays that lie whole on every device."""
     return NamedSharding(mesh, PartitionSpec())
 
 
@@ -68,7 +69,7 @@ def parameter_sharding(mesh: Mesh | AbstractMesh, shape: tuple[int, ...]) -> Nam
     return NamedSharding(mesh, PartitionSpec(*([None] * axis), "fsdp"))
 
 
-def data_share(mesh: Mesh) -> tuple[int, int]:
+def data_share(mesh: Mesh | AbstractMesh) -> tuple[int, int]:
     """(index, count): which part of every batch this process loads, and of how many parts.
 
     Processes whose devices hold the same examples (those along `seq`) load the same part. Where the devices of a
@@ -77,6 +78,7 @@ def data_share(mesh: Mesh) -> tuple[int, int]:
     Raises:
         StoryjaxError: the processes' devices cut the batch in parts that overlap.
     """
+    assert isinstance(mesh, Mesh)  # an abstract one has no processes
     owners = np.vectorize(lambda device: device.process_index)(mesh.devices).reshape(-1, mesh.shape["seq"])
     parts = {process: tuple(np.flatnonzero((owners == process).any(axis=1))) for process in np.unique(owners)}
     distinct = sorted(set(parts.values()))
@@ -105,17 +107,18 @@ def check_batch_size(mesh: Mesh | AbstractMesh, batch_size: int, accumulate: int
 def put_batch(
     batch: Mapping[str, Any], batch_size: int, sharding: NamedSharding, where: str, sequences: tuple[str, ...] = ()
 ) -> dict[str, jax.Array]:
-    """This process's share of a batch of `batch_size` examples, as arrays of the global batch; those that `sequences`
-    names are cut along `seq` too.
+    """Returns this process's part of a batch of `batch_size` examples as arrays of the global batch.
+
+    Those that `sequences` names are cut along `seq` too.
 
     Raises:
         ValueError: an array has another number of examples; `where` names the stream.
     """
-    share = batch_size // data_share(sharding.mesh)[1]
+    size = batch_size // data_share(sharding.mesh)[1]
     arrays = {name: np.asarray(value) for name, value in batch.items()}
     for name, array in arrays.items():
-        if array.shape[:1] != (share,):
-            raise ValueError(f"{where}: batch['{name}'] has shape {array.shape}, not ({share}, ...)")
+        if array.shape[:1] != (size,):
+            raise ValueError(f"{where}: batch['{name}'] has shape {array.shape}, not ({size}, ...)")
     along = batch_sharding(sharding.mesh, sequence=True)
     # The whole shape is given, because processes that share a video all load all of its frames.
     return {

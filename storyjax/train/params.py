@@ -18,12 +18,14 @@ from storyjax.train.mesh import parameter_sharding
 from storyjax.train.precision import Policy
 
 
-def partition(tree: Params, trainable: str) -> tuple[Params, Params]:
-    """(trainable, frozen): two nested dicts with no path in common.
+def partition(tree: Params, trainable: str | None) -> tuple[Params, Params]:
+    """(trainable, frozen): two nested dicts with no path in common. Without a pattern everything is frozen.
 
     Raises:
         StoryjaxError: the pattern matches no path, or is no regular expression.
     """
+    if trainable is None:
+        return {}, tree
     try:
         pattern = re.compile(trainable)
     except re.error as error:
@@ -69,7 +71,7 @@ def validate_params(given: Mapping[str, Any], abstract: Mapping[str, Any], neede
 def initialise(
     init: Callable[[jax.Array], Params],
     key: jax.Array,
-    trainable: str,
+    trainable: str | None,
     given: Mapping[str, Any],
     policy: Policy,
     mesh: Mesh,
@@ -92,11 +94,15 @@ def initialise(
     for path, value in given.items():
         host = np.asarray(value).astype(abstract[path].dtype)
         flat[path] = jax.make_array_from_callback(host.shape, abstract[path].sharding, host.__getitem__)
-    return tuple(unflatten({path: flat[path] for path in flatten(part)}) for part in (train, frozen))
+    whole = {
+        name: unflatten({path: flat[path] for path in flatten(part)})
+        for name, part in (("train", train), ("frozen", frozen))
+    }
+    return whole["train"], whole["frozen"]
 
 
 def abstract_parameters(
-    init: Callable[[jax.Array], Params], key: jax.Array, trainable: str, policy: Policy, mesh: Mesh
+    init: Callable[[jax.Array], Params], key: jax.Array, trainable: str | None, policy: Policy, mesh: Mesh
 ) -> tuple[Params, Params]:
     """(trainable, frozen) as `initialise` lays them out, shapes, types and shardings alone."""
 

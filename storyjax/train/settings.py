@@ -13,6 +13,8 @@ from storyjax.core.errors import StoryjaxError, nearest
 
 @dataclass(frozen=True)
 class TrainSettings:
+    """The length of a run and the size of its batches."""
+
     steps: int | None = None  # the length of the run; where it is given, `epochs` is not looked at
     epochs: float | None = None  # the same in passes over the data (Experiment.steps_per_epoch)
     batch_size: int = 32  # global, over all processes
@@ -29,7 +31,7 @@ class OptimSettings:
     schedule: Literal["cosine", "constant", "step", "linear"] = "cosine"
     warmup_steps: int = 0
     final_scale: float = 0.0  # cosine and linear end at learning_rate * final_scale
-    boundaries: tuple[float, ...] = (0.8,)  # step: shares of the run at which the rate is multiplied by `decay`
+    boundaries: tuple[float, ...] = (0.8,)  # step: fractions of the run at which the rate is multiplied by `decay`
     decay: float = 0.1
     weight_decay: float = 0.01  # on arrays of two or more dimensions
     b1: float = 0.9
@@ -63,24 +65,32 @@ class DistributedSettings:
 
 @dataclass(frozen=True)
 class CheckpointSettings:
+    """When the state is saved."""
+
     every: int = 1000  # steps; 0: only at the end
     keep: int = 2
 
 
 @dataclass(frozen=True)
 class EvalSettings:
+    """When a run is evaluated."""
+
     every: int = 0  # steps; 0: only at the end
     batch_size: int | None = None  # None: train.batch_size
 
 
 @dataclass(frozen=True)
 class LogSettings:
+    """When metrics are logged, and where to."""
+
     every: int = 10  # steps
     tensorboard: bool = True
 
 
 @dataclass(frozen=True)
 class InitSettings:
+    """What trainable parameters start from."""
+
     checkpoint: str | None = None  # a run's workdir, safetensors, or shipped:NAME: where parameters start
     skip: str | None = None  # a regular expression of parameter paths that `checkpoint` neither gives nor must have
 

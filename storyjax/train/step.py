@@ -1,6 +1,5 @@
 """One jitted training step: the gradients of all tasks, summed; clipping; AdamW; and a guard against NaN."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -84,7 +83,7 @@ def task_gradients(
         (value, scalars), gradients = value_and_grad(trainable, batch, key)
         return value, scalars, gradients
 
-    # Micro-batch i takes every `accumulate`-th example, so that each device cuts up its own share and none travel.
+    # Micro-batch i takes every `accumulate`-th example, so that each device cuts up its own part and none travel.
     micro_batches = {
         name: jax.lax.with_sharding_constraint(
             einops.rearrange(array, "(b m) ... -> m b ...", m=accumulate),
@@ -112,9 +111,10 @@ def make_step(
     frozen: Params,
     mesh: Mesh,
     accumulate: int = 1,
-) -> Callable[[TrainState, Params, tuple[Batch, ...], jax.Array], tuple[TrainState, StepMetrics]]:
-    """The jitted step: (state, frozen, one batch per task, key of the run) -> (state, metrics). `state` is donated.
+) -> Any:
+    """Returns the jitted step: (state, frozen, one batch per task, key of the run) -> (state, metrics).
 
+    `state` is donated.
     The randomness of a step is fold_in(fold_in(key, step), index of the task).
     """
 

@@ -43,11 +43,11 @@ class Termination:
         self._noted = True
 
     def noted(self) -> bool:
-        """Whether this process was told to end."""
+        """Returns whether this process has received SIGTERM."""
         return self._noted
 
     def agreed(self, step: int) -> bool:
-        """Whether all processes are to end after `step`; each must ask at the same steps."""
+        """Returns whether all processes end after `step`; each must ask at the same steps."""
         if jax.process_count() == 1:
             return self._noted
         return multihost_utils.reached_preemption_sync_point(step)

@@ -13,6 +13,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from storyjax.core.errors import StoryjaxError
+from storyjax.core.files import write_atomically
 from storyjax.core.renames import modernise
 
 # What may change between a run and its resumption without making it another run.
@@ -37,7 +38,7 @@ def storage_errors(workdir: pathlib.Path) -> Iterator[None]:
         if reason is None:
             raise
         raise StoryjaxError(
-            f"cannot write the run in {workdir}: {reason}. Checkpoints written before are intact: mend the disk or its "
+            f"cannot write the run in {workdir}: {reason}. Checkpoints written before are intact: fix the disk or its "
             "permissions and give the same command again, or choose another --workdir."
         ) from error
 
@@ -66,22 +67,10 @@ def make_workdir(workdir: pathlib.Path) -> None:
         raise PermissionError(errno.EACCES, "it is not writable", str(workdir))
 
 
-def write_atomically(path: pathlib.Path, text: str) -> None:
-    """Writes beside the place and renames: a reader, or a run killed here, sees the old file or the new one."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        with open(temporary, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
 def write_results(workdir: pathlib.Path, results: Mapping[str, float]) -> None:
     """`results.json`: flat, sorted, {"dataset/metric": number}."""
-    write_atomically(workdir / "results.json", json.dumps(as_json(results), indent=2, sort_keys=True) + "\n")
+    text = json.dumps(as_json(results), indent=2, sort_keys=True) + "\n"
+    write_atomically(workdir / "results.json", text, durable=True)
 
 
 def as_json(metrics: Mapping[str, float]) -> dict[str, float | None]:
@@ -91,7 +80,7 @@ def as_json(metrics: Mapping[str, float]) -> dict[str, float | None]:
 
 def write_config(workdir: pathlib.Path, config: ConfigDict) -> None:
     """`config.json`: what the run was started with."""
-    write_atomically(workdir / "config.json", json.dumps(plain(config), indent=2) + "\n")
+    write_atomically(workdir / "config.json", json.dumps(plain(config), indent=2) + "\n", durable=True)
 
 
 def plain(config: ConfigDict) -> dict[str, Any]:

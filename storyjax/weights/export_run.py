@@ -1,6 +1,6 @@
 """`storyjax export`: a trained run as safetensors, as an Orbax checkpoint, or as StableHLO with its weights beside it.
 
-It works from the run's config.json through the Experiment, so a chapter does nothing for the first two, and names its
+It rebuilds the Experiment from the run's config.json, so a chapter does nothing for the first two, and names its
 functions (`Experiment.exports`) for the third.
 """
 
@@ -30,13 +30,13 @@ from storyjax.train.settings import MeshSettings, Settings, complete, read_setti
 from storyjax.weights import stablehlo_runner
 from storyjax.weights.tensor_files import check_new, new_folder, write_tensors
 
-# What StableHLO is lowered for, whatever this machine has.
+# What StableHLO is lowered for, whatever devices are present.
 PLATFORMS = ("cpu", "cuda", "tpu")
 
 
 @dataclass(frozen=True)
 class _Run:
-    """A finished run: where, its config, what it made, and whether `config.init` gave it frozen parameters."""
+    """A finished run; `init_gave_frozen`: whether frozen parameters are from `config.init`."""
 
     folder: Path
     config: ConfigDict
@@ -45,12 +45,12 @@ class _Run:
     init_gave_frozen: bool
 
     def parameters(self) -> dict[str, jax.Array]:
-        """All of them, flat, as the run has them in memory."""
+        """All parameters, flat, as the run has them in memory."""
         start = restore_or_init(self.settings, self.experiment, self.folder, make_mesh(MeshSettings()))
         return flatten(merge(start.trainable, start.frozen))
 
     def own(self) -> dict[str, np.ndarray]:
-        """Those that no other file has: the trained ones, and frozen ones that were drawn or came from config.init."""
+        """The parameters that no other file has: trained ones, and frozen ones that are random or from config.init."""
         tree = jax.eval_shape(self.experiment.init, jax.random.key(0))
         _, frozen = partition(tree, self.experiment.trainable)
         given = set()
@@ -58,7 +58,7 @@ class _Run:
             given = set(self.experiment.pretrained())
         if set(flatten(frozen)) <= given:
             return load_trainable(self.folder)
-        given -= set(flatten(tree)) - set(flatten(frozen))  # what training has changed since
+        given -= set(flatten(tree)) - set(flatten(frozen))  # training has changed those
         return {path: np.asarray(leaf) for path, leaf in self.parameters().items() if path not in given}
 
 
@@ -91,7 +91,7 @@ def export_run(run: str | Path, to: str, out: str | Path) -> str:
         out: the new folder.
 
     Returns:
-        what was written, in words.
+        A line that says what was written where.
 
     Raises:
         StoryjaxError: there is no run or checkpoint, the format is unknown, the run's experiment has no functions to
@@ -101,9 +101,9 @@ def export_run(run: str | Path, to: str, out: str | Path) -> str:
     check_new(out)
     opened = _open_run(Path(run))
     with new_folder(out) as folder:
-        told = write(opened, folder)
+        written = write(opened, folder)
         (folder / "config.json").write_text((opened.folder / "config.json").read_text())
-    return f"{told} in {out}"
+    return f"{written} in {out}"
 
 
 def _counted(arrays: Mapping[str, Any]) -> str:
@@ -127,8 +127,8 @@ def _to_safetensors(run: _Run, folder: Path) -> str:
         folder,
         f"A trained {run.experiment.name}",
         f'`model.safetensors` has {_counted(arrays)}, named by their paths ("tcr/queries"); `config.json` is the'
-        " config that the run was trained with. Frozen towers that other files hold are not in it: the config names"
-        " them.",
+        " config that the run was trained with. Frozen networks that other files hold are not in it: the config"
+        " names them.",
         "`config.init.checkpoint` of another run takes this folder; of a TCR `storyjax ask --checkpoint` does too.",
     )
     return _counted(arrays)
@@ -144,7 +144,7 @@ def _to_orbax(run: _Run, folder: Path) -> str:
         folder,
         f"A trained {run.experiment.name}",
         f"`params` is an Orbax checkpoint of a nested dict with {_counted(arrays)}; `config.json` is the config that"
-        " the run was trained with. Frozen towers that other files hold are not in it: the config names them.",
+        " the run was trained with. Frozen networks that other files hold are not in it: the config names them.",
         "```python\nimport orbax.checkpoint as ocp\n\n"
         'params = ocp.StandardCheckpointer().restore("/the/whole/path/of/params")\n```',
         "`config.init.checkpoint` of another run takes this folder.",
@@ -181,10 +181,10 @@ def _to_stablehlo(run: _Run, folder: Path) -> str:
     _readme(
         folder,
         f"A trained {run.experiment.name} as StableHLO",
-        "Functions that run where JAX is (on CPU, GPU and TPU), without storyjax:",
+        "Functions that run with JAX alone (on CPU, GPU and TPU), without storyjax:",
         "\n".join(lines),
-        "`signature.json` says the names, shapes and types of what goes in and comes out; sizes that are letters are"
-        f" open. `model.safetensors` has the weights, {_counted(used)}, which the functions take as inputs; `run.py`"
+        "`signature.json` says the names, shapes and types of inputs and outputs; sizes that are letters are"
+        f" free. `model.safetensors` has the weights, {_counted(used)}, which the functions take as inputs; `run.py`"
         " loads both:",
         "```python\nfrom run import load\n\n"
         f'function = load(".", "{next(iter(exports))}")\n'
@@ -195,7 +195,7 @@ def _to_stablehlo(run: _Run, folder: Path) -> str:
 
 
 def lower(export: Export, weights: Mapping[str, Any]) -> stablehlo.Exported:
-    """The function as StableHLO for PLATFORMS: (weights by path, inputs by name) -> outputs by name."""
+    """Returns the function as StableHLO for PLATFORMS: (weights by path, inputs by name) -> outputs by name."""
 
     def function(weights: dict[str, Any], inputs: dict[str, Any]) -> dict[str, Any]:
         return export.function(unflatten(weights), **inputs)
@@ -217,7 +217,7 @@ def _serialised(exported: stablehlo.Exported) -> bytearray:
 
 
 def _signature(name: str, export: Export, exported: stablehlo.Exported, weights: Mapping[str, Any]) -> dict[str, Any]:
-    """What signature.json says of a function."""
+    """The entry of a function in signature.json."""
     outputs = jax.tree.unflatten(exported.out_tree, exported.out_avals)
 
     def described(shape: Any, dtype: Any, about: str) -> dict[str, Any]:

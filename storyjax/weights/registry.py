@@ -1,7 +1,7 @@
 """The published models that `storyjax import` knows: their families, sizes, layouts, and what their config.json says.
 
-A family (T5, CLIP, SigLIP, BLIP-2) is one architecture of ours with the layouts in which it is published. A name is a
-family of a stated size, or the family itself, whose size the checkpoint's own config.json then tells.
+A family (T5, CLIP, SigLIP, BLIP-2 ...) is one architecture of ours with the layouts in which it is published. A name is
+a family of a given size, or the family itself, whose size is read from the checkpoint's own config.json.
 """
 
 import dataclasses
@@ -17,21 +17,22 @@ from storyjax.models import clip, siglip, t5
 from storyjax.models.deformable_detr import DeformableDetr, DeformableDetrConfig
 from storyjax.models.qformer import QFormer, QFormerConfig
 from storyjax.models.resnet import RESNET_18, RESNET_50, ResNet
+from storyjax.models.seresnet import SE_RESNET_50_128D, SEResNet
 from storyjax.models.vit import VIT_G14_BLIP2, ViT, ViTConfig
-from storyjax.weights.model_family import Family, Layout, Published, abstract_parameters
+from storyjax.weights.model_family import Family, Layout, Published, abstract_parameters, no_hub_config
 from storyjax.weights.registry_audio import AUDIO
-from storyjax.weights.rules import CLIP, t5_rules
-from storyjax.weights.tables import deformable_detr, vision_language
+from storyjax.weights.rules import CLIP, RuleTable, t5_rules
+from storyjax.weights.tables import deformable_detr, face, vision_language
 
 
 def with_exact_gelu(llm: t5.T5Config) -> t5.T5Config:
-    """A Flan-T5 as BLIP-2 runs it."""
+    """Returns the config of a Flan-T5 as BLIP-2 runs it, with the exact GELU."""
     return dataclasses.replace(llm, gate_activation="gelu")
 
 
 @dataclass(frozen=True)
 class Blip2Config:
-    """A vision tower, the Q-Former that reads it, and the T5 that reads the Q-Former."""
+    """A vision encoder, the Q-Former that reads it, and the T5 that reads the Q-Former."""
 
     vision: ViTConfig = VIT_G14_BLIP2
     qformer: QFormerConfig = field(default_factory=QFormerConfig)
@@ -39,15 +40,15 @@ class Blip2Config:
 
 
 @dataclass(frozen=True)
-class Blip2TowerConfig:
-    """BLIP-2's vision tower alone."""
+class Blip2VisionConfig:
+    """BLIP-2's vision encoder alone."""
 
     vision: ViTConfig = VIT_G14_BLIP2
 
 
 @dataclass(frozen=True)
 class LanguageModelConfig:
-    """A T5, under the name that config.json and the parameters have for it."""
+    """A T5, under the name that it has in config.json and among the parameters."""
 
     llm: t5.T5Config
 
@@ -66,13 +67,13 @@ def _t5_shapes(config: LanguageModelConfig) -> dict[str, Any]:
 def _blip2_shapes(config: Blip2Config) -> dict[str, Any]:
     tokens = ((1, 4, config.vision.width), jnp.float32)
     return {
-        **_tower_shapes(config),
+        **_vision_shapes(config),
         **flatten({"qformer": abstract_parameters(QFormer(config.qformer), tokens)}),
         **_t5_shapes(LanguageModelConfig(config.llm)),
     }
 
 
-def _tower_shapes(config: Blip2Config | Blip2TowerConfig) -> dict[str, Any]:
+def _vision_shapes(config: Blip2Config | Blip2VisionConfig) -> dict[str, Any]:
     return flatten({"vision": abstract_parameters(ViT(config.vision), _image(config.vision))})
 
 
@@ -112,7 +113,7 @@ def _t5_config(hub: Any) -> t5.T5Config:
         eps=hub.layer_norm_epsilon,
         feed_forward="gated-gelu" if gated else _activation(hub.feed_forward_proj),
         gate_activation=_activation(hub.dense_act_fn) if gated else "gelu_tanh",
-        # The scale that goes with a shared matrix; `transformers` itself says of every T5 that it shares it.
+        # Outputs are scaled where the matrix is shared; `tie_word_embeddings` itself is True for every T5.
         tie_word_embeddings=bool(hub.scale_decoder_outputs),
         pad_id=hub.pad_token_id,
         eos_id=hub.eos_token_id,
@@ -149,7 +150,7 @@ def _text_sizes(hub: Any) -> dict[str, Any]:
 
 def _clip_from_hub(hub: Any) -> clip.ClipConfig:
     text = hub.text_config
-    # The first published files say 2, and their code then looks for the largest id, which is the true end token's.
+    # The first published files say 2, and their code then takes the largest id, which is that of the end token.
     eos = text.vocab_size - 1 if text.eos_token_id == 2 else text.eos_token_id
     return clip.ClipConfig(
         vision=_vision_config(hub.vision_config, patch_bias=False, pre_norm_embed=True),
@@ -231,15 +232,15 @@ BLIP2_FAMILY = Family(
         ),
     ),
 )
-BLIP2_TOWER_FAMILY = Family(
+BLIP2_VISION_FAMILY = Family(
     ("blip-2",),
-    _tower_shapes,
-    lambda hub: Blip2TowerConfig(_vision_config(hub.vision_config, qkv_bias=hub.vision_config.qkv_bias)),
+    _vision_shapes,
+    lambda hub: Blip2VisionConfig(_vision_config(hub.vision_config, qkv_bias=hub.vision_config.qkv_bias)),
     (
-        Layout(HUB_LAYOUT, lambda config: vision_language.BLIP2_TOWER, ("vision_model.",)),
+        Layout(HUB_LAYOUT, lambda config: vision_language.BLIP2_VISION_ALONE, ("vision_model.",)),
         Layout(
             "LAVIS",
-            lambda config: vision_language.lavis_tower_rules(config.vision.depth),
+            lambda config: vision_language.lavis_vision_rules(config.vision.depth),
             (*_LAVIS_SIGNS, "blocks."),
             vision_language.lavis_name,
         ),
@@ -274,6 +275,15 @@ RESNET_FAMILY = Family(
     ),
     needs_tokenizer=False,
 )
+FACE_FAMILY = Family(
+    (),  # no config.json comes with it
+    lambda config: flatten(
+        abstract_parameters(SEResNet(config), ((1, config.image_size, config.image_size, 3), jnp.float32))
+    ),
+    no_hub_config,
+    (Layout("VGGFace2", face.seresnet_rules, ("conv1_7x7_s2.",)),),
+    needs_tokenizer=False,
+)
 _DETR = DeformableDetrConfig()
 _REFINED = dataclasses.replace(_DETR, box_refine=True)
 _TWO_STAGE = dataclasses.replace(_REFINED, two_stage=True)
@@ -305,7 +315,7 @@ FLAN_SIZES = {
 }
 PUBLISHED: dict[str, Published] = {
     **dict(_blip2_sizes()),
-    "blip2-vit-g-14": Published(BLIP2_TOWER_FAMILY, Blip2TowerConfig(), "Salesforce/blip2-flan-t5-xl"),
+    "blip2-vit-g-14": Published(BLIP2_VISION_FAMILY, Blip2VisionConfig(), "Salesforce/blip2-flan-t5-xl"),
     **dict(_t5_sizes()),
     "clip-vit-b-32": Published(CLIP_FAMILY, clip.CLIP_VIT_B32, "openai/clip-vit-base-patch32"),
     "clip-vit-b-16": Published(CLIP_FAMILY, clip.CLIP_VIT_B16, "openai/clip-vit-base-patch16"),
@@ -317,6 +327,9 @@ PUBLISHED: dict[str, Published] = {
     "deformable-detr-r50-two-stage": Published(DETR_FAMILY, _TWO_STAGE, f"{_SENSETIME}-with-box-refine-two-stage"),
     "resnet-50": Published(RESNET_FAMILY, RESNET_50, "microsoft/resnet-50"),
     "resnet-18": Published(RESNET_FAMILY, RESNET_18, "microsoft/resnet-18"),
+    "senet50-128": Published(
+        FACE_FAMILY, SE_RESNET_50_128D, "VGGFace2 (Visual Geometry Group, Oxford): senet50_128.pth"
+    ),
     "blip2": Published(BLIP2_FAMILY),
     "t5": Published(T5_FAMILY),
     "clip": Published(CLIP_FAMILY),
@@ -328,7 +341,7 @@ PUBLISHED: dict[str, Published] = {
 
 
 def listing() -> str:
-    """All names, and where each is published."""
+    """Returns all names and where each is published, a line each."""
     places = {name: model.hub or "no such checkpoint is published" for name, model in PUBLISHED.items()}
     places |= {name: "any size: its config.json says" for name, model in PUBLISHED.items() if model.config is None}
     return "\n".join(f"{name:20} {place}" for name, place in places.items())

@@ -9,35 +9,31 @@ from storyjax.models.campplus import CAMPPLUS, CamPlus, CamPlusConfig
 from storyjax.models.ecapa import ECAPA, Ecapa, EcapaConfig
 from storyjax.models.laughter import RESNET_BASE, RESNET_WITH_AUGMENTATION, LaughterConfig, LaughterNet
 from storyjax.models.lwtnet import LWTNET, LwtConfig, LwtNet, reach
-from storyjax.weights.model_family import Family, Layout, Published, abstract_parameters
+from storyjax.weights.model_family import Family, Layout, Published, abstract_parameters, no_hub_config
 from storyjax.weights.tables import audio
 
 
 def voice_shapes(config: EcapaConfig | CamPlusConfig) -> dict[str, Any]:
-    """The abstract parameters of a voice encoder."""
+    """Returns the abstract parameters of a speaker encoder, flat."""
     network = Ecapa(config) if isinstance(config, EcapaConfig) else CamPlus(config)
     return flatten(abstract_parameters(network, ((1, 64, config.mels), jnp.float32), ((1,), jnp.int32)))
 
 
 def laughter_shapes(config: LaughterConfig) -> dict[str, Any]:
-    """The abstract parameters of a laughter detector."""
+    """Returns the abstract parameters of a laughter detector, flat."""
     return flatten(abstract_parameters(LaughterNet(config), ((1, config.window, config.mels), jnp.float32)))
 
 
 def lwtnet_shapes(config: LwtConfig) -> dict[str, Any]:
-    """The abstract parameters of an LWTNet."""
+    """Returns the abstract parameters of an LWTNet, flat."""
     side = 2 * reach(config)[1] + 1
-    pictures, mel = (1, config.frames, side, side, 3), (1, 4 * config.frames, config.mels)
-    return flatten(abstract_parameters(LwtNet(config), (pictures, jnp.float32), (mel, jnp.float32)))
+    images, mel = (1, config.frames, side, side, 3), (1, 4 * config.frames, config.mels)
+    return flatten(abstract_parameters(LwtNet(config), (images, jnp.float32), (mel, jnp.float32)))
 
 
 def _published(shapes: Any, layout: Layout, config: Any, place: str) -> Published:
-    """A model whose size its own files do not say, and that reads no text."""
-
-    def no_config(hub: Any) -> Any:
-        raise ValueError(f"{hub} describes no model of this family")
-
-    return Published(Family((), shapes, no_config, (layout,), needs_tokenizer=False), config, place)
+    """A model without a config.json, and without a tokenizer."""
+    return Published(Family((), shapes, no_hub_config, (layout,), needs_tokenizer=False), config, place)
 
 
 _LAUGHTER = Layout("laughter-detection", audio.laughter_rules, ("conv1.", "block1."))

@@ -1,8 +1,9 @@
-"""How the weights of `transformers` checkpoints map to ours: one table of rules per source, the same for both ways.
+"""How the weights of `transformers` checkpoints map to ours: one table of rules per source, the same for both
+directions.
 
-Tables are data. A rule pairs a name of the source, with {i} for a block's number, with our path or paths, and says how
-the layout of the array differs. The shapes of a model that is not loaded yet decide which names must be there, so a
-missing, an unused and a misshapen array are all errors.
+A rule pairs a name of the source, with {i} for a block's number, with our path or paths, and the difference in the
+array's layout. The shapes of a model that is not loaded yet determine which names must be there, so a missing, an
+unused and a misshapen array are all errors.
 """
 
 import dataclasses
@@ -35,12 +36,12 @@ class Layout:
     axes_back: Callable[[np.ndarray], Mapping[str, int]] = lambda _: {}
 
     def ours(self, array: np.ndarray, parts: int) -> tuple[np.ndarray, ...]:
-        """The arrays of the rule's paths. Raises einops.EinopsError for an array that is not of this layout."""
+        """Returns the arrays of the rule's paths. Raises einops.EinopsError for an array that is not of this layout."""
         array = einops.rearrange(array, self.pattern, **self.axes)
         return tuple(array) if parts > 1 else (array,)
 
     def theirs(self, *parts: np.ndarray) -> np.ndarray:
-        """The source's array: the inverse of `ours`."""
+        """Returns the source's array: the inverse of `ours`."""
         array = np.stack(parts) if len(parts) > 1 else parts[0]
         left, right = self.pattern.split("->")
         return einops.rearrange(array, f"{right} -> {left}", **self.axes, **self.axes_back(array))
@@ -86,7 +87,7 @@ class RuleTable:
     zeros: tuple[str, ...] = ()
 
     def placed(self, source_prefix: str, target_prefix: str) -> "RuleTable":
-        """The same table for a model that is part of a larger one on either side."""
+        """Returns the same table for a model that is part of a larger one on either side."""
         rules = tuple(
             dataclasses.replace(
                 rule,
@@ -104,27 +105,27 @@ class RuleTable:
         return RuleTable(self.rules + other.rules, aliases, self.ignored + other.ignored, self.zeros + other.zeros)
 
     def ignores(self, name: str) -> bool:
-        """Whether the source may hold `name` though nothing uses it."""
+        """Returns whether the source may hold `name` though nothing uses it."""
         return any(fnmatch.fnmatchcase(name, pattern) for pattern in self.ignored)
 
 
 def linear(source: str, target: str) -> list[Rule]:
-    """A linear layer without a bias."""
+    """Returns the rules of a linear layer without a bias."""
     return [Rule(f"{source}.weight", (f"{target}/kernel",), LINEAR)]
 
 
 def dense(source: str, target: str) -> list[Rule]:
-    """A linear layer."""
+    """Returns the rules of a linear layer."""
     return [*linear(source, target), Rule(f"{source}.bias", (f"{target}/bias",))]
 
 
 def norm(source: str, target: str) -> list[Rule]:
-    """A layer norm."""
+    """Returns the rules of a layer norm."""
     return [Rule(f"{source}.weight", (f"{target}/scale",)), Rule(f"{source}.bias", (f"{target}/bias",))]
 
 
 def t5_rules(config: T5Config) -> RuleTable:
-    """T5ForConditionalGeneration."""
+    """Returns the rules of T5ForConditionalGeneration."""
     rules = [Rule("shared.weight", ("shared/embedding",))]
     aliases = {"encoder.embed_tokens.weight": "shared.weight", "decoder.embed_tokens.weight": "shared.weight"}
     if config.tie_word_embeddings:
@@ -148,13 +149,13 @@ def t5_rules(config: T5Config) -> RuleTable:
             rules.append(Rule(f"{source}.layer_norm.weight", (f"{target}/{our_norm}/scale",)))
             for part, name in parts.items():
                 rules += linear(f"{source}.{theirs}.{part}", f"{target}/{ours}/{name}")
-    # The first conversions wrote a table that the model never read.
+    # The first published files have a table that the model never used.
     unread = "decoder.block.0.layer.1.EncDecAttention.relative_attention_bias.weight"
     return RuleTable(tuple(rules), aliases, (unread,))
 
 
 def encoder_block_rules() -> list[Rule]:
-    """What the blocks of CLIP, SigLIP and BLIP-2 have in common."""
+    """Returns the rules that the blocks of CLIP, SigLIP and BLIP-2 share."""
     source, target = "encoder.layers.{i}", "encoder/block_{i}"
     return [
         *norm(f"{source}.layer_norm1", f"{target}/attention_norm"),
@@ -165,7 +166,7 @@ def encoder_block_rules() -> list[Rule]:
 
 
 def clip_block_rules() -> list[Rule]:
-    """The blocks of both towers of CLIP and of SigLIP."""
+    """Returns the rules of the blocks of both encoders of CLIP and of SigLIP."""
     source, target = "encoder.layers.{i}.self_attn", "encoder/block_{i}/attention"
     parts = {"q_proj": "query", "k_proj": "key", "v_proj": "value", "out_proj": "out"}
     rules = [rule for part, name in parts.items() for rule in dense(f"{source}.{part}", f"{target}/{name}")]
@@ -173,7 +174,7 @@ def clip_block_rules() -> list[Rule]:
 
 
 def fused_paths(leaf: str) -> tuple[str, ...]:
-    """Our three paths for queries, keys and values that the source keeps in one."""
+    """Returns our three paths for queries, keys and values that the source keeps in one."""
     return tuple(f"encoder/block_{{i}}/attention/{name}/{leaf}" for name in ("query", "key", "value"))
 
 
@@ -231,20 +232,20 @@ CLIP = (
 
 
 def select(source: Mapping[str, T], prefix: str) -> dict[str, T]:
-    """The arrays of one part of a larger checkpoint, named as if it were alone: "vision_model." of BLIP-2."""
+    """Returns the arrays of one part of a larger checkpoint, named as if it were alone: "vision_model." of BLIP-2."""
     return {name.removeprefix(prefix): array for name, array in source.items() if name.startswith(prefix)}
 
 
 @dataclasses.dataclass(frozen=True)
 class Planned:
-    """An array of the source and where it goes."""
+    """An array of the source and the paths that it is converted to."""
 
     source: str
     paths: tuple[str, ...]
     layout: Layout
 
     def ours(self, array: np.ndarray) -> dict[str, np.ndarray]:
-        """Our arrays by path."""
+        """Returns our arrays by path."""
         return dict(zip(self.paths, self.layout.ours(array, len(self.paths)), strict=True))
 
 
@@ -257,7 +258,7 @@ def _pattern(target: str) -> re.Pattern[str]:
 
 
 def _planned(table: RuleTable, paths: Iterable[str]) -> list[Planned]:
-    """What the source must have for a model with these paths: rules with their numbers filled in."""
+    """The arrays that the source must have for a model with these paths: rules with their numbers filled in."""
     patterns = [(_pattern(target), rule) for rule in table.rules for target in rule.targets]
     planned: dict[str, Planned] = {}
     for path in paths:
@@ -287,25 +288,33 @@ class _Shaped(Protocol):
 def plan(
     table: RuleTable, source: Mapping[str, _Shaped], shapes: Mapping[str, tuple[int, ...]], where: str
 ) -> list[Planned]:
-    """How `source`, of which nothing but shapes and types is looked at, becomes a model of these shapes.
+    """Returns how the arrays of `source` become a model of these shapes; only their shapes and types are read.
 
-    Strict both ways: raises StoryjaxError listing names that are missing from `source`, that nothing uses, whose
-    shapes do not fit, and which are not floating-point numbers. `where` names the source in that error. Arrays that
-    the source repeats under `table.aliases` are planned under one of their names; whether they are equal is for
-    whoever reads them to say.
+    Arrays that the source repeats under `table.aliases` are planned under one of their names; whoever reads them checks
+    that they are equal (`repeated`).
+
+    Args:
+        table: the rules.
+        source: by name.
+        shapes: of the model's parameters, by path.
+        where: names the source in messages.
+
+    Raises:
+        StoryjaxError: listing names that are missing from `source`, that nothing uses, whose shapes do not fit, and
+            which are not floating-point numbers.
     """
     planned = _planned(table, shapes)
     known_as = {name: name for name in source}
     for alias, name in table.aliases.items():
         if known_as.pop(alias, None):
-            known_as.setdefault(name, alias)  # files that store a shared array once may store it under either name
+            known_as.setdefault(name, alias)  # a shared array that is stored once may be under either name
     misshapen, mistyped, found = [], [], []
     for step in planned:
         if step.source not in known_as:
             continue
         tensor = source[known_as[step.source]]
         found.append(dataclasses.replace(step, source=known_as[step.source]))
-        # Zeros without memory of their own: what the shape would be if our arrays went the way back.
+        # Zeros without memory of their own, to compute the shape in the source.
         blanks = (np.broadcast_to(np.float32(0), shapes[path]) for path in step.paths)
         expected = step.layout.theirs(*blanks).shape
         if tuple(tensor.shape) != expected:
@@ -320,7 +329,7 @@ def plan(
 
 
 def repeated(table: RuleTable, source: Mapping[str, Any]) -> list[tuple[str, str, str]]:
-    """Pairs of names of `source` under which the same array must lie, and the first name of that array."""
+    """Returns pairs of names of `source` that must hold the same array, and the first name of that array."""
     groups: dict[str, list[str]] = {}
     for alias, name in table.aliases.items():
         groups.setdefault(name, [name]).append(alias)
@@ -332,16 +341,17 @@ def repeated(table: RuleTable, source: Mapping[str, Any]) -> list[tuple[str, str
 
 
 def refuse_difference(where: str, other: str, name: str) -> NoReturn:
-    """The StoryjaxError for one of `repeated` that is not the same array."""
+    """Raises StoryjaxError for one of `repeated` that is not the same array."""
     raise StoryjaxError(f"the weights in {where} are of another model: 1 unused: {other} (it should equal {name})")
 
 
 def import_weights(
     table: RuleTable, source: Mapping[str, np.ndarray], abstract_tree: Mapping[str, Any], where: str
 ) -> dict[str, Any]:
-    """A tree like `abstract_tree` (as of `jax.eval_shape`) with the values of `source`, all in memory.
+    """Returns a tree like `abstract_tree` (of `jax.eval_shape`) with the values of `source`, all in memory.
 
-    Strict both ways, as `plan`. `where` names the source of the weights in the error.
+    Raises:
+        StoryjaxError: as `plan`; `where` names the source of the weights.
     """
     shapes = {path: tuple(leaf.shape) for path, leaf in flatten(abstract_tree).items()}
     planned = plan(table, source, shapes, where)
@@ -355,9 +365,10 @@ def import_weights(
 
 
 def export_weights(table: RuleTable, tree: Mapping[str, Any]) -> dict[str, np.ndarray]:
-    """The arrays of `tree` under the source's names and in its layout: the inverse of `import_weights`.
+    """Returns the arrays of `tree` under the source's names and in its layout: the inverse of `import_weights`.
 
-    Raises ValueError for a table whose source leaves out an array that is not zero here.
+    Raises:
+        ValueError: the source leaves out an array that is not zero here.
     """
     flat = {path: np.asarray(jax.device_get(leaf)) for path, leaf in flatten(tree).items()}
     for path, array in flat.items():

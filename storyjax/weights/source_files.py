@@ -20,7 +20,7 @@ from storyjax.core.errors import StoryjaxError
 from storyjax.weights.tensor_files import Tensor, stored_tensors
 
 TORCH_SUFFIXES = (".bin", ".pth", ".pt", ".ckpt", ".tar")
-# What a tokenizer of the transformers package may consist of.
+# Files that a tokenizer of the transformers package may consist of.
 TOKENIZER_FILES = (
     "tokenizer.json",
     "tokenizer_config.json",
@@ -31,12 +31,12 @@ TOKENIZER_FILES = (
     "merges.txt",
     "vocab.txt",
 )
-# Where training programs put the state dict among optimisers and step counters.
+# Keys under which training programs save the state dict.
 _WRAPPERS = ("model", "state_dict", "module")
 
 
 def locate(place: str) -> Path:
-    """The file or folder that `place` names on this machine; a Hugging Face id that is no path is downloaded.
+    """Returns the local file or folder that `place` names; a Hugging Face id that is no path is downloaded.
 
     Raises:
         StoryjaxError: it is neither, or cannot be downloaded.
@@ -74,10 +74,10 @@ class Checkpoint:
 
 
 def open_checkpoint(path: Path) -> Checkpoint:
-    """The checkpoint in a file or folder.
+    """Returns the checkpoint in a file or folder.
 
     Raises:
-        StoryjaxError: a shard is missing or cut short, or there is nothing, or more than one thing, to read.
+        StoryjaxError: a shard is missing or cut short, or there are no weights, or those of several models.
     """
     folder = path if path.is_dir() else path.parent
     files = _files(path) if path.is_dir() else [path]
@@ -100,7 +100,7 @@ def _tensors(file: Path) -> Mapping[str, Tensor]:
 
 
 def _files(folder: Path) -> list[Path]:
-    """The files of the model in a folder, in the order of preference in which publishers keep several copies."""
+    """The files of the model in a folder; of several copies of it, the first in this order of preference."""
     for index, single in (
         ("model.safetensors.index.json", "model.safetensors"),
         ("pytorch_model.bin.index.json", "pytorch_model.bin"),
@@ -121,8 +121,13 @@ def _files(folder: Path) -> list[Path]:
     raise StoryjaxError(f"no weights in {folder}: there is no .safetensors file, nor one of PyTorch's")
 
 
+def has_weights(folder: Path) -> bool:
+    """Returns whether a folder is there and holds any file that weights may be in."""
+    return any(any(folder.glob(f"*{suffix}")) for suffix in (".safetensors", *TORCH_SUFFIXES))
+
+
 def _shards(index: Path) -> list[Path]:
-    """The files that an index names. Each must be there and hold what the index says it holds."""
+    """The files that an index names. Each must be there and hold the tensors that the index lists."""
     try:
         places = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
         by_file: dict[str, list[str]] = {}
@@ -145,11 +150,11 @@ def _shards(index: Path) -> list[Path]:
 
 
 def torch_tensors(path: Path) -> dict[str, Tensor]:
-    """The tensors of a file that torch.save wrote, mapped into memory rather than read.
+    """Returns the tensors of a file that torch.save wrote, mapped into memory rather than read.
 
     Raises:
-        StoryjaxError: torch is not installed, or the file holds anything but a state dict: nothing that a pickle could
-            run is ever run.
+        StoryjaxError: torch is not installed, or the file holds anything but a state dict. No code of a pickle is ever
+            executed.
     """
     try:
         import torch
@@ -165,7 +170,7 @@ def torch_tensors(path: Path) -> dict[str, Tensor]:
         " maker put there; save its state_dict() instead"
     )
     try:
-        # Plain attributes, in which training programs of DETR's kind keep their command line beside the weights.
+        # Training programs like DETR's keep their command line beside the weights.
         known = [argparse.Namespace, *_numbers()]
         with warnings.catch_warnings(action="ignore"), torch.serialization.safe_globals(known):
             try:
@@ -188,14 +193,14 @@ def torch_tensors(path: Path) -> dict[str, Tensor]:
 
 
 def _numbers() -> list[Any]:
-    """What single numbers of NumPy's are made of in a pickle: training programs note a loss down beside the weights."""
+    """What NumPy scalars consist of in a pickle: training programs keep a loss beside the weights."""
     kinds = {type(np.dtype(kind)) for kind in ("f4", "f8", "i4", "i8", "?")}
     scalar = np.float64(0).__reduce__()[0]
     return [(scalar, "numpy.core.multiarray.scalar"), (scalar, "numpy._core.multiarray.scalar"), np.dtype, *kinds]
 
 
 def _state_dict(content: Any, path: Path, kind: type) -> dict[str, Any]:
-    """The state dict among what a training program saved."""
+    """The state dict in what a training program saved."""
     for wrapper in _WRAPPERS:
         if isinstance(content, dict) and isinstance(content.get(wrapper), dict):
             content = content[wrapper]
@@ -204,13 +209,13 @@ def _state_dict(content: Any, path: Path, kind: type) -> dict[str, Any]:
     odd = [f"'{name}' is a {type(value).__name__}" for name, value in content.items() if not isinstance(value, kind)]
     if odd:
         raise StoryjaxError(f"{path} is refused: it is not a plain state dict, {odd[0]}")
-    # What DistributedDataParallel puts before every name.
+    # The prefix of DistributedDataParallel.
     bare = all(name.startswith("module.") for name in content)
     return {name.removeprefix("module.") if bare else name: tensor for name, tensor in content.items()}
 
 
 class _TorchTensor:
-    """A tensor of torch's, turned into NumPy's when it is read."""
+    """A tensor of PyTorch, converted to NumPy when it is read."""
 
     def __init__(self, tensor: Any):
         self._tensor = tensor
@@ -229,9 +234,12 @@ class _TorchTensor:
             return tensor.view(torch.int16).numpy().view(self.dtype)
         return tensor.numpy()
 
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        return np.array(self.read(), dtype, copy=copy)
+
 
 def hub_config(folders: Sequence[Path], model_types: Sequence[str]) -> Any:
-    """What the config.json in one of the folders describes, as the transformers package reads it; None without one.
+    """Returns the config of the config.json in one of the folders, as the transformers package reads it, or None.
 
     Raises:
         StoryjaxError: it is of another kind of model, or cannot be read.
@@ -247,7 +255,8 @@ def hub_config(folders: Sequence[Path], model_types: Sequence[str]) -> Any:
     if kind not in model_types:
         if len(folders) > 1:
             return None  # of a part of the model
-        raise StoryjaxError(f"{path} describes a model of the type '{kind}', not '{model_types[0]}'")
+        wanted = " or ".join(f"'{model_type}'" for model_type in model_types) or "one that storyjax reads here"
+        raise StoryjaxError(f"{path} describes a model of the type '{kind}', not {wanted}")
     from transformers import AutoConfig  # takes a second or two
 
     try:

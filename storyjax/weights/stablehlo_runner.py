@@ -4,8 +4,8 @@
     function = load("this/folder", "resample")
     outputs = function(frames=frames, seconds=seconds, condition=condition)
 
-signature.json says which functions there are, and the names, shapes and types of what goes in and comes out. The
-function is compiled once for each set of shapes.
+signature.json lists the functions, and the names, shapes and types of their inputs and outputs. The function is
+compiled once for each set of shapes.
 """
 
 import json
@@ -19,7 +19,7 @@ TYPES = {"BF16": "bfloat16", "F16": "float16", "F32": "float32", "I32": "int32",
 
 
 def read_safetensors(path, names):
-    """The arrays of these names: eight bytes of the header's length, a JSON header, then the arrays' bytes."""
+    """Returns the arrays of these names: behind eight bytes of length and a JSON header are the arrays' bytes."""
     arrays = {}
     with open(path, "rb") as file:
         length = int.from_bytes(file.read(8), "little")
@@ -33,7 +33,7 @@ def read_safetensors(path, names):
 
 
 def load(folder, name=None):
-    """One of the functions in `folder` (the only one, if there is no name), to be called with its inputs by name."""
+    """Returns a function of `folder` (the only one, if there is no name), to be called with its inputs by name."""
     folder = pathlib.Path(folder)
     signature = json.loads((folder / "signature.json").read_text())
     functions = signature["functions"]

@@ -1,8 +1,8 @@
-"""Safetensors files one tensor at a time: what is in a file is known before any of it is read, and a file can be
-filled in as its arrays come, so that a checkpoint larger than memory goes in and out.
+"""Safetensors files one tensor at a time: a file's contents are known before any tensor is read, and a file can be
+filled in as its arrays come, so that a checkpoint may be larger than memory.
 
 The format: eight bytes with the header's length, a JSON header that gives each tensor's type, shape and place, then
-the tensors' bytes as they lie in memory (row-major, little-endian).
+the tensors' bytes as in memory (row-major, little-endian).
 """
 
 import contextlib
@@ -40,21 +40,29 @@ DTYPES = {
     "F64": np.dtype(np.float64),
 }
 NAMES = {dtype: name for name, dtype in DTYPES.items()}
-# The format's own limit; what claims more is no header.
+# The format's own limit.
 _LONGEST_HEADER = 100_000_000
 
 
 @runtime_checkable
 class Tensor(Protocol):
-    """An array that is not read yet."""
+    """An array that is not read yet. NumPy and JAX read it where they need it."""
 
     @property
-    def shape(self) -> tuple[int, ...]: ...
+    def shape(self) -> tuple[int, ...]:
+        """The array's shape."""
+        ...
 
     @property
-    def dtype(self) -> np.dtype: ...
+    def dtype(self) -> np.dtype:
+        """The array's type."""
+        ...
 
-    def read(self) -> np.ndarray: ...
+    def read(self) -> np.ndarray:
+        """Returns the array."""
+        ...
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray: ...
 
 
 @dataclass(frozen=True)
@@ -68,10 +76,11 @@ class StoredTensor:
 
     @property
     def nbytes(self) -> int:
+        """The array's size in bytes."""
         return math.prod(self.shape) * self.dtype.itemsize
 
     def read(self) -> np.ndarray:
-        """The array, in memory of its own. (Mapped memory would count, and stay, as long as the file is open.)
+        """Returns the array, in memory of its own. (Mapped memory would count, and stay, as long as the file is open.)
 
         Raises StoryjaxError if the file is no longer what it was.
         """
@@ -79,7 +88,7 @@ class StoredTensor:
         try:
             with open(self.file, "rb") as file:
                 file.seek(self.start)
-                got = file.readinto(memoryview(data))
+                got = file.readinto(data.data)
         except OSError as error:
             raise StoryjaxError(f"cannot read weights from {self.file}: {error}; fetch the file again") from error
         if got != self.nbytes:
@@ -93,7 +102,7 @@ class StoredTensor:
 
 
 def stored_tensors(path: str | os.PathLike[str], prefix: str = "") -> dict[str, StoredTensor]:
-    """The tensors of a safetensors file whose names start with `prefix`, unread.
+    """Returns the tensors of a safetensors file whose names start with `prefix`, unread.
 
     Raises StoryjaxError, in one line that names the file, where it is not there, is no safetensors file, or is shorter
     than its header says.
@@ -148,7 +157,7 @@ def _not_safetensors(path: Path, why: str) -> StoryjaxError:
 
 
 class TensorFile:
-    """A safetensors file that is laid out first and filled in as its arrays come, in any order.
+    """A safetensors file whose layout is written first and that is filled in as its arrays come, in any order.
 
     Use it as a context. The file is complete, and on the disk, when the context ends without an exception.
     """
@@ -177,7 +186,7 @@ class TensorFile:
         self._file = open(self.path, "wb")
         self._file.write(self._header)
         self._file.flush()
-        # A disk without room for all of it says so now rather than after minutes. Not every file system can tell.
+        # A full disk is an error now rather than after minutes. Not every file system can allocate.
         if self._data_bytes and hasattr(os, "posix_fallocate"):
             try:
                 os.posix_fallocate(self._file.fileno(), len(self._header), self._data_bytes)
@@ -188,13 +197,13 @@ class TensorFile:
         return self
 
     def write(self, name: str, array: np.ndarray) -> None:
-        """Puts an array in its place, in the type that was laid out for it."""
+        """Writes an array, in the type that the layout has for it."""
         offset, shape, dtype = self._places[name]
         if array.shape != shape:
             raise ValueError(f"'{name}' is {array.shape}, laid out was {shape}")
         data = np.ascontiguousarray(array, dtype).reshape(-1).view(np.uint8)
         self._file.seek(len(self._header) + offset)
-        self._file.write(memoryview(data))
+        self._file.write(data.data)
         self._left.discard(name)
 
     def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
@@ -214,7 +223,7 @@ def write_tensors(
     arrays: Iterable[tuple[str, np.ndarray]],
     metadata: Mapping[str, str] | None = None,
 ) -> None:
-    """A safetensors file of `arrays`, of which no two need be in memory at a time."""
+    """Writes a safetensors file of `arrays`, of which no two need be in memory at a time."""
     with TensorFile(path, layout, metadata) as file:
         for name, array in arrays:
             file.write(name, array)
@@ -222,7 +231,7 @@ def write_tensors(
 
 @contextlib.contextmanager
 def new_folder(out: str | os.PathLike[str]) -> Iterator[Path]:
-    """A folder to write into that becomes `out` when all has gone well, and vanishes otherwise.
+    """Yields a folder to write into, which becomes `out` at the end and is removed after an exception.
 
     Raises:
         StoryjaxError: `out` is there already and holds something, or cannot be written.
@@ -242,7 +251,7 @@ def new_folder(out: str | os.PathLike[str]) -> Iterator[Path]:
 
 
 def check_new(out: str | os.PathLike[str]) -> None:
-    """Refuses, with a StoryjaxError, a place to write to that holds something already."""
+    """Raises StoryjaxError if a place to write to holds something already."""
     out = Path(out)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise StoryjaxError(f"--out {out} is there already: name a new folder, or remove that one")

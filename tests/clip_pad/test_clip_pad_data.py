@@ -1,4 +1,4 @@
-"""What a training example holds, from pixels or from what the frozen networks saw before."""
+"""Training examples, from pixels or from cached features."""
 
 import jax
 import jax.numpy as jnp
@@ -6,19 +6,20 @@ import numpy as np
 import pytest
 import small
 
+from storyjax.clip_pad.config import DataConfig, Roots
 from storyjax.clip_pad.data import (
     FACE,
     WORD,
+    CachedFeatures,
     ClipLoader,
     PhotoLoader,
-    Seen,
     draw_mode,
     read_clip,
     read_photo,
     resize,
 )
-from storyjax.clip_pad.experiment import PadData, Sources
-from storyjax.clip_pad.feature_cache import Bank
+from storyjax.clip_pad.experiment import Sources
+from storyjax.clip_pad.feature_cache import FeatureCache
 from storyjax.clip_pad.losses import PersonContrast
 from storyjax.core.errors import StoryjaxError
 
@@ -27,11 +28,11 @@ MIX = (0.6, 0.2, 0.2)
 
 @pytest.fixture(scope="module")
 def sources(world, tmp_path_factory) -> Sources:
-    folders = {f"{kind}_dir": str(world / kind) for kind in ("vggface2", "cip", "cia")}
-    return Sources(PadData(**folders, data_dir=str(tmp_path_factory.mktemp("prepared")), val_photos=1))
+    root = Roots(**{name: str(world / name) for name in ("vggface2", "cip", "cia")})
+    return Sources(DataConfig(root=root, cache_dir=str(tmp_path_factory.mktemp("prepared")), val_photos=1))
 
 
-def test_queries_are_mixed_as_they_should_be():
+def test_the_modes_of_queries_have_the_given_frequencies():
     rng = np.random.default_rng(0)
     drawn = [draw_mode(MIX, rng) for _ in range(3000)]
     for mode, share in zip(("face", "text", "text_face"), MIX, strict=True):
@@ -39,7 +40,7 @@ def test_queries_are_mixed_as_they_should_be():
     assert {draw_mode((0.0, 1.0, 0.0), rng) for _ in range(20)} == {"text"}
 
 
-def test_a_photo_is_asked_for_by_another_photo_of_the_same_person(sources):
+def test_a_query_is_another_photo_of_the_same_person(sources):
     people = sources.people()
     assert not set(people.train) & set(people.val)
     assert len(people.train) == 18
@@ -60,7 +61,7 @@ def test_a_photo_is_asked_for_by_another_photo_of_the_same_person(sources):
     assert seen == {(True, False), (False, True), (True, True)}
 
 
-def test_an_unknown_name_stands_only_beside_a_face(sources):
+def test_an_unknown_name_occurs_only_beside_a_face(sources):
     people = sources.people()
     load = PhotoLoader(people, small.SIZES, small.TOKENIZER, (0.3, 0.2, 0.5), unknown_names=0.5)
     record = people.train[4]
@@ -75,16 +76,16 @@ def test_an_unknown_name_stands_only_beside_a_face(sources):
             assert slots.count(WORD) == slots.count(FACE) == 1
     # by name, by face, by both, and by both with a name that says nothing
     assert seen == {(True, False, False), (False, False, True), (True, False, True), (False, True, True)}
-    index, albums = sources.clips("train"), sources.albums("cia")
-    clips = ClipLoader(index, albums, small.SIZES, small.TOKENIZER, (0.0, 0.0, 1.0), unknown_names=1.0)
+    index, photos = sources.clips("train"), sources.query_photos("cia")
+    clips = ClipLoader(index, photos, small.SIZES, small.TOKENIZER, (0.0, 0.0, 1.0), unknown_names=1.0)
     assert all(WORD in clips(index.usable[0], np.random.default_rng(draw))["slots"] for draw in range(5))
-    with pytest.raises(StoryjaxError, match=r"unknown_names is 1\.5: give a share"):
-        PadData(unknown_names=1.5)
+    with pytest.raises(StoryjaxError, match=r"unknown_names is 1\.5: give a fraction"):
+        DataConfig(unknown_names=1.5)
 
 
-def test_a_clips_query_asks_for_what_is_in_it(sources):
-    index, albums = sources.clips("train"), sources.albums("cia")
-    load = ClipLoader(index, albums, small.SIZES, small.TOKENIZER, (0.0, 1.0, 0.0))
+def test_a_clips_query_matches_the_clip(sources):
+    index, photos = sources.clips("train"), sources.query_photos("cia")
+    load = ClipLoader(index, photos, small.SIZES, small.TOKENIZER, (0.0, 1.0, 0.0))
     asked = set()
     for draw in range(30):
         record = index.usable[draw % len(index.usable)]
@@ -102,25 +103,25 @@ def test_a_clips_query_asks_for_what_is_in_it(sources):
     assert asked == {(True, False), (False, True), (True, True)}
 
 
-def test_looking_once_changes_no_loss(sources):
+def test_cached_features_give_the_same_loss(sources):
     people, params = sources.people(), small.random_params()
-    bank = Bank(small.MODEL, lambda: params, small.SIZES)
-    looked = bank.clips("photos", people.train, lambda record: resize(people.read(record), 16)[None])
-    seen = Seen(looked, bank.faces("faces", people.train, people.read))
+    cache = FeatureCache(small.MODEL, lambda: params, small.SIZES)
+    clips_of_photos = cache.clips("photos", people.train, lambda record: resize(people.read(record), 16)[None])
+    cached = CachedFeatures(clips_of_photos, cache.faces("faces", people.train, people.read))
     losses = []
-    for given in (None, seen):
+    for given in (None, cached):
         load = PhotoLoader(people, small.SIZES, small.TOKENIZER, MIX, given)
         rows = [load(record, np.random.default_rng(record)) for record in people.train[:6]]
         batch = {name: jnp.asarray(np.stack([row[name] for row in rows])) for name in rows[0]}
         losses.append(PersonContrast(small.MODEL)(params, batch, jax.random.key(0))[0])
     np.testing.assert_allclose(losses[0], losses[1], rtol=1e-4)
     index = sources.clips("train")
-    clips = bank.clips("clips", index.usable[:3], lambda r: read_clip(index.source[r], 2, 16, None))
+    clips = cache.clips("clips", index.usable[:3], lambda r: read_clip(index.source[r], 2, 16, None))
     assert clips[index.usable[0]].shape == (8,)
 
 
-def test_a_broken_record_is_broken_whenever_it_is_asked_for():
-    bank = Bank(small.MODEL, small.random_params, small.SIZES)
+def test_a_broken_record_stays_broken_in_the_cache():
+    cache = FeatureCache(small.MODEL, small.random_params, small.SIZES)
     image = np.zeros((20, 20, 3), np.uint8)
 
     def read(record: int) -> np.ndarray:
@@ -128,14 +129,16 @@ def test_a_broken_record_is_broken_whenever_it_is_asked_for():
             raise StoryjaxError("b.jpg is damaged")
         return image
 
-    seen = Seen(bank.clips("photos", [0, 1], lambda r: resize(read(r), 16)[None]), bank.faces("faces", [0, 1], read))
-    assert seen(0, [0], 2)["face_valid"].tolist() == [True, False]
+    cached = CachedFeatures(
+        cache.clips("photos", [0, 1], lambda r: resize(read(r), 16)[None]), cache.faces("faces", [0, 1], read)
+    )
+    assert cached(0, [0], 2)["face_valid"].tolist() == [True, False]
     for record, photos in ((1, [0]), (0, [1])):
         with pytest.raises(StoryjaxError, match="is damaged"):
-            seen(record, photos, 2)
+            cached(record, photos, 2)
 
 
-def test_photos_are_cut_to_their_loose_crop(tmp_path):
+def test_photos_are_cropped_to_their_loose_crop(tmp_path):
     from PIL import Image
 
     picture = np.arange(100, dtype=np.uint8).reshape(10, 10)

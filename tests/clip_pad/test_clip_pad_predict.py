@@ -1,4 +1,4 @@
-"""Enrolling people and asking for them, and what people do wrong with it."""
+"""Enrolling people, queries for them, and one line for every error."""
 
 import json
 
@@ -16,19 +16,19 @@ RNG = np.random.default_rng(0)
 
 @pytest.fixture(scope="module")
 def finder(tmp_path_factory) -> PersonFinder:
-    return PersonFinder.from_checkpoint(small.checkpoint(tmp_path_factory.mktemp("finder")))
+    return PersonFinder.from_pretrained(small.checkpoint(tmp_path_factory.mktemp("finder")))
 
 
 def photo(side: int = 40) -> np.ndarray:
     return RNG.integers(0, 256, (side, side + 5, 3), dtype=np.uint8)
 
 
-def test_several_photos_make_one_word(finder):
+def test_several_photos_make_one_token(finder):
     photos = [photo(), photo(60), photo()]
-    told = []
-    word = finder.enrol(photos, progress=lambda done, of: told.append((done, of)))
+    reported = []
+    word = finder.enrol(photos, progress=lambda done, of: reported.append((done, of)))
     assert word.shape == (1, finder.width)
-    assert told == [(1, 3), (2, 3), (3, 3)]
+    assert reported == [(1, 3), (2, 3), (3, 3)]
     np.testing.assert_allclose(finder.enrol(photos[::-1]), word, atol=1e-5)
     assert np.abs(finder.enrol(photos[:1]) - word).max() > 1e-4
 
@@ -53,16 +53,16 @@ def test_images_are_embedded_in_batches_of_any_size(finder):
     assert finder.embed_images(images[:0]).shape == (0, finder.dim)
 
 
-def test_fingerprints_tell_weights_apart(finder, tmp_path):
+def test_fingerprints_differ_with_the_weights(finder, tmp_path):
     folder = small.checkpoint(tmp_path)
-    same = PersonFinder.from_checkpoint(folder)
+    same = PersonFinder.from_pretrained(folder)
     assert (same.fingerprint, same.vision_fingerprint) == (finder.fingerprint, finder.vision_fingerprint)
     other = PersonFinder(finder.model, small.random_params(1), finder.tokenizer, finder.sizes)
     assert other.vision_fingerprint != finder.vision_fingerprint
     params = {**finder.params, "adaptor": other.params["adaptor"]}
-    taught = PersonFinder(finder.model, params, finder.tokenizer, finder.sizes)
-    assert taught.vision_fingerprint == finder.vision_fingerprint
-    assert taught.fingerprint != finder.fingerprint
+    changed = PersonFinder(finder.model, params, finder.tokenizer, finder.sizes)
+    assert changed.vision_fingerprint == finder.vision_fingerprint
+    assert changed.fingerprint != finder.fingerprint
 
 
 @pytest.mark.parametrize(
@@ -76,13 +76,13 @@ def test_fingerprints_tell_weights_apart(finder, tmp_path):
         (lambda f: f.embed_query("the park " * 20, {}), "but the text tower takes 20"),
     ],
 )
-def test_slips_are_told_in_one_line(finder, act, line):
+def test_errors_are_one_line(finder, act, line):
     with pytest.raises(StoryjaxError, match=line) as caught:
         act(finder)
     assert "\n" not in str(caught.value)
 
 
-def test_a_detector_cuts_the_one_face_out(finder):
+def test_a_detector_crops_photos_to_the_face(finder):
     big = photo(80)
     boxes = [(20.0, 20.0, 40.0, 40.0)]
     with_detector = PersonFinder(
@@ -113,15 +113,15 @@ def test_faces_are_found_in_a_photograph():
     assert FrontalFaces()(np.zeros((4, 500, 3), np.uint8)) == []
 
 
-def test_checkpoints_that_are_none(tmp_path, finder):
+def test_other_folders_are_refused(tmp_path, finder):
     def refusal(path) -> str:
         with pytest.raises(StoryjaxError) as caught:
-            PersonFinder.from_checkpoint(path)
+            PersonFinder.from_pretrained(path)
         assert "\n" not in str(caught.value)
         return str(caught.value)
 
-    assert "is no CLIP-PAD" in refusal(tmp_path)
-    assert "describes another model" in refusal("shipped:storyworld_clip")
+    assert "is no trained CLIP-PAD" in refusal(tmp_path)
+    assert "which is not a CLIP-PAD" in refusal("shipped:storyworld_clip")
     folder = small.checkpoint(tmp_path / "one")
     config = json.loads((folder / "config.json").read_text())
     config["model"]["adaptor_width"] = 13
@@ -129,4 +129,4 @@ def test_checkpoints_that_are_none(tmp_path, finder):
     assert "another model" in refusal(folder)
     config["model"]["clip"]["weights"] = str(tmp_path / "nowhere")
     (folder / "config.json").write_text(json.dumps(config))
-    assert "get the weights and tokenizer of openai/clip-vit-base-patch32" in refusal(folder)
+    assert "--from openai/clip-vit-base-patch32" in refusal(folder)

@@ -1,16 +1,17 @@
-"""The measurements on embeddings made by hand: perfect ones score one, and each mode is scored by its own."""
+"""The evaluators on embeddings made by hand: perfect ones score one, and each mode is scored by its own."""
 
 import numpy as np
 import pytest
 import small
 
-from storyjax.clip_pad.eval_benchmarks import cia_lookup, cip_lookup, faces_lookup
-from storyjax.clip_pad.evaluate import Embedded, classified, two_stage
-from storyjax.clip_pad.experiment import PadData, Sources
+from storyjax.clip_pad.config import DataConfig, Roots
+from storyjax.clip_pad.eval_benchmarks import cia_evaluator, cip_evaluator, faces_evaluator
+from storyjax.clip_pad.evaluate import Embeddings, classification_accuracy, two_stage
+from storyjax.clip_pad.experiment import Sources
 from storyjax.metrics.retrieval import first_ranks
 
 
-def test_two_lists_are_walked_down_together():
+def test_two_ranked_lists_are_merged_by_the_depth_of_both():
     rng = np.random.default_rng(0)
     first, second = rng.permutation(7)[None].astype(float), rng.permutation(7)[None].astype(float)
     lists = [list(np.argsort(-row[0])) for row in (first, second)]
@@ -27,59 +28,59 @@ def test_two_lists_are_walked_down_together():
     assert lead[0].argmax() == 1
 
 
-def test_a_clip_may_have_several_right_classes_or_none():
+def test_a_clip_may_have_several_correct_classes_or_none():
     matrix = np.array([[0.9, 0.1, 0.5, 0.2], [0.1, 0.8, 0.6, 0.9]])
     answers = np.array([[True, False, True, False], [False, False, True, True]])
-    assert classified(matrix, answers) == 1.0  # the second clip belongs to no class
-    assert classified(-matrix, answers) == pytest.approx(1 / 3)
+    assert classification_accuracy(matrix, answers) == 1.0  # the second clip belongs to no class
+    assert classification_accuracy(-matrix, answers) == pytest.approx(1 / 3)
 
 
 @pytest.fixture(scope="module")
 def sources(world, tmp_path_factory) -> Sources:
-    folders = {f"{kind}_dir": str(world / kind) for kind in ("vggface2", "cip", "cia")}
-    return Sources(PadData(**folders, data_dir=str(tmp_path_factory.mktemp("prepared")), val_photos=1))
+    root = Roots(**{name: str(world / name) for name in ("vggface2", "cip", "cia")})
+    return Sources(DataConfig(root=root, cache_dir=str(tmp_path_factory.mktemp("prepared")), val_photos=1))
 
 
-def one_hot(lookup, known: dict[str, int], width: int) -> Embedded:
+def one_hot(evaluator, known: dict[str, int], width: int) -> Embeddings:
     """Embeddings in which queries and clips have a coordinate for each word that tells them apart."""
-    queries = np.zeros((len(lookup.queries), width), np.float32)
-    for row, query in enumerate(lookup.queries):
+    queries = np.zeros((len(evaluator.queries), width), np.float32)
+    for row, query in enumerate(evaluator.queries):
         for word, column in known.items():
             if f" {word} " in f" {query.prompt} ":
                 queries[row, column] = 1
         if "*TOK*" in query.prompt:
             queries[row, known[query.person]] = 1
-    clips = np.zeros((len(lookup.records), width), np.float32)
-    return Embedded(clips, queries, np.zeros_like(queries), np.ones(len(lookup.records), bool))
+    clips = np.zeros((len(evaluator.records), width), np.float32)
+    return Embeddings(clips, queries, np.zeros_like(queries), np.ones(len(evaluator.records), bool))
 
 
 def test_perfect_embeddings_classify_every_held_out_face(sources):
     people = sources.people()
-    lookup = faces_lookup(small.MODEL, people, small.SIZES, lambda: small.TOKENIZER, 100)
+    evaluator = faces_evaluator(small.MODEL, people, small.SIZES, lambda: small.TOKENIZER, 100)
     known = {name: column for column, name in enumerate(people.names)}
-    embedded = one_hot(lookup, known, 6)
-    for row, record in enumerate(lookup.records):
+    embedded = one_hot(evaluator, known, 6)
+    for row, record in enumerate(evaluator.records):
         embedded.clips[row, people.person[record]] = 1
-    results = lookup.finish_with(embedded)
+    results = evaluator.compute(embedded)
     assert results["faces/text/acc"] == results["faces/face/acc"] == results["faces/acc"] == 1
     assert results["faces/zero_shot/acc"] < 0.5
-    assert len(lookup.records) == 6  # one of each
+    assert len(evaluator.records) == 6  # one of each
     embedded.clips[:] = np.roll(embedded.clips, 1, axis=0)
-    assert lookup.finish_with(embedded)["faces/acc"] == 0
-    only_two = faces_lookup(small.MODEL, people, small.SIZES, lambda: small.TOKENIZER, 2)
+    assert evaluator.compute(embedded)["faces/acc"] == 0
+    only_two = faces_evaluator(small.MODEL, people, small.SIZES, lambda: small.TOKENIZER, 2)
     assert len(only_two.records) == 2
 
 
 def test_perfect_embeddings_find_celebrities_in_places(sources, world):
-    source, albums = sources.source("cip", "test"), sources.albums("cip")
-    lookup = cip_lookup(small.MODEL, source, albums, str(world / "cip"), small.SIZES, lambda: small.TOKENIZER)
+    source, photos = sources.source("cip", "test"), sources.query_photos("cip")
+    evaluator = cip_evaluator(small.MODEL, source, photos, str(world / "cip"), small.SIZES, lambda: small.TOKENIZER)
     words = sorted({r["celebrity"] for r in source.labels} | {r["place"] for r in source.labels} - {""})
     known = {word: column for column, word in enumerate(words) if word}
-    embedded = one_hot(lookup, known, len(words))
+    embedded = one_hot(evaluator, known, len(words))
     for row, record in enumerate(source.labels):
         if record["celebrity"]:
             embedded.clips[row, [known[record["celebrity"]], known[record["place"]]]] = 1
-    results = lookup.finish_with(embedded)
+    results = evaluator.compute(embedded)
     kinds = ("face_seen/text", "face_unseen/face", "places/text", "compound/text_face")
     assert {results[f"cip/{kind}/map"] for kind in kinds} == {1.0}
     assert results["cip/compound/text_face/r5"] == 1.0
@@ -88,18 +89,18 @@ def test_perfect_embeddings_find_celebrities_in_places(sources, world):
 
 
 def test_perfect_embeddings_find_celebrities_in_action(sources):
-    index, albums = sources.clips("test"), sources.albums("cia")
-    known_people = sources.known()
-    lookup = cia_lookup(small.MODEL, index, albums, known_people, small.SIZES, lambda: small.TOKENIZER)
+    index, photos = sources.clips("test"), sources.query_photos("cia")
+    known_people = sources.known_people()
+    evaluator = cia_evaluator(small.MODEL, index, photos, known_people, small.SIZES, lambda: small.TOKENIZER)
     words = [*index.actors, *index.actions, *index.places]
     column = {word: number for number, word in enumerate(words)}
-    embedded = one_hot(lookup, column, len(words))
+    embedded = one_hot(evaluator, column, len(words))
     alone = [row for row, record in enumerate(index.usable) if len(index.pairs[record]) == 1]
     for row, record in enumerate(index.usable):
         for actor, action in index.pairs[record]:
             embedded.clips[row, [actor, len(index.actors) + action]] += 1
         embedded.clips[row, column[index.places[index.place[record]]]] = 1
-    results = lookup.finish_with(embedded)
+    results = evaluator.compute(embedded)
     for kind in ("action", "place", "action_place"):
         for mode in ("text", "face", "text_face"):
             assert results[f"cia/{kind}/{mode}/r5"] == 1.0
@@ -115,5 +116,5 @@ def test_perfect_embeddings_find_celebrities_in_action(sources):
     embedded.found[:] = False
     embedded.found[alone[0]] = True
     embedded.clips[~embedded.found] = 0
-    assert lookup.finish_with(embedded)["cia/action/text/r1"] == 1.0
+    assert evaluator.compute(embedded)["cia/action/text/r1"] == 1.0
     assert first_ranks(np.array([[1.0, 2.0]]), np.array([[True, False]]))[0] == 2

@@ -7,17 +7,17 @@ from typing import Any
 import pytest
 
 from storyjax.core.errors import StoryjaxError
-from storyjax.data.builders.deepfashion2 import Photograph, read_box
+from storyjax.data.builders.deepfashion2 import read_box
 from storyjax.data.builders.ego4d import Ego4dLta, Ego4dMq, Ego4dNlq, taxonomy
 from storyjax.data.builders.ego4d_narrations import Ego4dNarrations
 from storyjax.data.builders.egoschema import EgoSchema
 from storyjax.data.builders.kinetics import Countix, Kinetics400
-from storyjax.data.builders.media import Reading
+from storyjax.data.builders.media import MediaListing
 from storyjax.data.builders.mot import read_seqinfo
 from storyjax.data.builders.msrvtt import MsrVtt
-from storyjax.data.builders.nextqa import COLUMNS, read_annotations
+from storyjax.data.builders.nextqa import COLUMNS, NextQA
 from storyjax.data.builders.season import read_season
-from storyjax.data.builders.segments import Found, prepare_segments, segment
+from storyjax.data.builders.segments import SegmentListing, segment
 from storyjax.data.builders.vggface import read_vggface, read_vggface2
 from storyjax.data.builders.yttemporal import YtTemporal
 
@@ -35,14 +35,14 @@ def put(root: Path, files: dict[str, Any]) -> Path:
     return root
 
 
-def read(builder: type, root: Path, files: dict[str, Any], split: str = "train") -> Found:
+def read(builder: type, root: Path, files: dict[str, Any], split: str = "train") -> SegmentListing:
     found = builder.read(put(root, files), split)
     assert all(line.isprintable() for line in found.broken)
     assert found.lost <= found.rows
     return found
 
 
-def check(found: Found, *messages: str, lost: int = 1) -> None:
+def check(found: SegmentListing, *messages: str, lost: int = 1) -> None:
     assert found.lost == lost
     assert len(found.broken) == len(messages)
     for message, line in zip(messages, found.broken, strict=True):
@@ -72,7 +72,7 @@ def test_a_count_that_is_none(numbers: str, message: str, tmp_path: Path) -> Non
     table = f"video_id,kinetics_start,kinetics_end,repetition_start,repetition_end,count\na,0,10,1,5,4\na,{numbers}\n"
     found = read(Countix, tmp_path, {"countix_train.csv": table, "train/a_000000_000010.mp4": FILM})
     check(found, message)
-    assert found.films["a_000000_000010@1.00"].columns["count"] == [4]
+    assert found.videos["a_000000_000010@1.00"].columns["count"] == [4]
 
 
 def lta(*rows: Any, **labels: list[str]) -> dict[str, Any]:
@@ -94,8 +94,8 @@ def action(index: int, **changes: Any) -> dict[str, Any]:
     [
         (action(1, action_idx=None), "action 1 (clip c): its action_idx None is no finite number"),
         (action(1, action_idx=0), "action 1 (clip c): its action_idx 0 is there twice"),
-        (action(1, clip_parent_end_sec="ten"), "to clip_parent_end_sec 'ten' is no stretch of time"),
-        (action(1, clip_parent_start_sec=[]) | {"clip_parent_end_sec": -3}, "is no stretch of time"),
+        (action(1, clip_parent_end_sec="ten"), "to clip_parent_end_sec 'ten' is not a time span"),
+        (action(1, clip_parent_start_sec=[]) | {"clip_parent_end_sec": -3}, "is not a time span"),
         (action(1, action_clip_end_sec=10**400), "is no number"),
         (None, "entry 1 of 'clips' is None, not an object"),
     ],
@@ -104,13 +104,13 @@ def test_a_broken_action_is_left_out_alone(row: Any, message: str, tmp_path: Pat
     found = read(Ego4dLta, tmp_path, lta(action(0), row, action(2)))
     check(found, message)
     assert found.rows == 3
-    assert found.films["c"].columns["start"] == [0.0, 2.0]
+    assert found.videos["c"].columns["start"] == [0.0, 2.0]
 
 
 def test_a_list_of_actions_that_is_none(tmp_path: Path) -> None:
     put(tmp_path, lta() | {"annotations/fho_lta_train.json": {"version": "2", "clips": None}})
-    with pytest.raises(StoryjaxError, match=r"100\.0% .*'clips' is None, not a list$"):
-        prepare_segments(Ego4dLta, tmp_path, tmp_path / "out", "train")
+    with pytest.raises(StoryjaxError, match=r"100\.0%.*'clips' is None, not a list$"):
+        Ego4dLta.prepare(tmp_path, tmp_path / "out", "train")
 
 
 def test_classes_that_only_their_brackets_tell_apart(tmp_path: Path) -> None:
@@ -120,8 +120,8 @@ def test_classes_that_only_their_brackets_tell_apart(tmp_path: Path) -> None:
     found = read(Ego4dLta, tmp_path, lta(*rows, verbs=verbs, nouns=nouns))
     said = ["cup", "nut food", "nut tool", "pot", "pot planter", "chip wood", "chip food"]
     assert taxonomy(tmp_path) == (["put", "put"], said)
-    assert found.films["c"].columns["noun"] == [*said, "chip wood"]
-    assert set(found.films["c"].columns["verb"]) == {"put"}
+    assert found.videos["c"].columns["noun"] == [*said, "chip wood"]
+    assert set(found.videos["c"].columns["verb"]) == {"put"}
 
 
 @pytest.mark.parametrize("labels", [{"verbs": [1]}, {"verbs": []}, {"nouns": "cup"}])
@@ -140,7 +140,7 @@ ASKED = {"clip_start_sec": 1, "clip_end_sec": 2, "start_time": 1, "end_time": 2,
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda clip, key: clip.update(clip_end_sec="x"), "clip_end_sec 'x' is no stretch of time"),
+        (lambda clip, key: clip.update(clip_end_sec="x"), "clip_end_sec 'x' is not a time span"),
         (lambda clip, key: clip.update(video_start_sec="x"), "video_start_sec 'x' to video_end_sec"),
         (lambda clip, key: clip.update(annotations=None), "'annotations' is None, not a list"),
         (lambda clip, key: clip.update(annotations=[3]), "entry 0 of 'annotations' is 3, not an object"),
@@ -157,7 +157,7 @@ def test_a_broken_clip_is_left_out_alone(
     files = {f"annotations/{name}_train.json": table, "clips/a.mp4": FILM, "clips/b.mp4": FILM}
     found = read(builder, tmp_path, files)
     check(found, message)
-    assert found.films["b"].columns["start"] == [1.0]
+    assert found.videos["b"].columns["start"] == [1.0]
     for broken, where in (
         (None, "'videos' is None"),
         ([None], "not an object"),
@@ -178,13 +178,13 @@ def summed(start: Any, end: Any) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("film", "message"),
     [
-        (None, "film w: its narrations are None, not an object"),
-        ({"narration_pass_1": [1]}, "film w narration_pass_1 is [1], not an object"),
-        ({"narration_pass_2": {"narrations": None}}, "film w narration_pass_2: 'narrations' is None"),
+        (None, "video w: its narrations are None, not an object"),
+        ({"narration_pass_1": [1]}, "video w narration_pass_1 is [1], not an object"),
+        ({"narration_pass_2": {"narrations": None}}, "video w narration_pass_2: 'narrations' is None"),
         ({"narration_pass_1": {"narrations": ["x"]}}, "entry 0 of 'narrations' is 'x'"),
         ({"narration_pass_1": {"narrations": [told("soon")]}}, "its time is no finite number"),
         ({"narration_pass_1": {"narrations": [told(NAN)]}}, "its time is no finite number"),
-        ({"narration_pass_1": {"narrations": [told(-3.0)]}}, "-3.00 to 1.00 s is not a stretch"),
+        ({"narration_pass_1": {"narrations": [told(-3.0)]}}, "-3.00 to 1.00 s is not a time span"),
         ({"narration_pass_1": {"summaries": [summed(300, 10)]}}, "from 180 s, narration 0: its time 120.00 to -170.00"),
         ({"narration_pass_1": {"summaries": [summed(0, NAN)]}}, "its time is no finite number"),
         ({"narration_pass_1": {"summaries": [summed(None, 3)]}}, "its time is no finite number"),
@@ -197,7 +197,7 @@ def test_a_broken_narration(film: Any, message: str, versioned: bool, tmp_path: 
     found = read(Ego4dNarrations, tmp_path, files | {f"full_scale/{uid}.mp4": FILM for uid in "vw"})
     check(found, message)
     assert found.rows == 3
-    assert [(f.columns["start"], f.columns["end"]) for f in found.films.values()] == [([10.0, 20.0], [20.0, 24.0])]
+    assert [(f.columns["start"], f.columns["end"]) for f in found.videos.values()] == [([10.0, 20.0], [20.0, 24.0])]
 
 
 def spoken(video: str = "a", **changes: Any) -> str:
@@ -211,7 +211,7 @@ def temporal(*lines: str, ids: str | bytes = "a\nb\n") -> dict[str, Any]:
 
 def test_ids_in_another_encoding(tmp_path: Path) -> None:
     found = read(YtTemporal, tmp_path, temporal(spoken("a"), spoken("b"), ids=b"\xef\xbb\xbfa\r\nb\r\n"))
-    assert list(found.films) == ["a", "b"]
+    assert list(found.videos) == ["a", "b"]
     with pytest.raises(StoryjaxError, match=r"ids_train\.csv cannot be read as text"):
         read(YtTemporal, tmp_path, temporal(ids=b"a\n\xe9\n"))
 
@@ -221,17 +221,17 @@ def test_ids_in_another_encoding(tmp_path: Path) -> None:
     [
         ({"start": 3}, "are not lists of one length", 2),
         ({"start": None, "text": []}, "are not lists of one length", 1),
-        ({"duration": "ten"}, "the film's length 'ten' is no finite number", 2),
-        ({"duration": NAN}, "the film's length nan is no finite number", 2),
-        ({"duration": [9]}, "the film's length [9] is no finite number", 2),
-        ({"duration": "2"}, "past the end of the film at 2.00 s", 1),
+        ({"duration": "ten"}, "the video's length 'ten' is no finite number", 2),
+        ({"duration": NAN}, "the video's length nan is no finite number", 2),
+        ({"duration": [9]}, "the video's length [9] is no finite number", 2),
+        ({"duration": "2"}, "past the end of the video at 2.00 s", 1),
     ],
 )
 def test_a_broken_line_of_sentences(changes: dict[str, Any], message: str, lost: int, tmp_path: Path) -> None:
     found = read(YtTemporal, tmp_path, temporal(spoken("a", **changes), spoken("b")))
     assert found.lost == lost
     assert message in found.broken[0]
-    assert found.films["b"].columns["sentence"] == ["hello", "there"]
+    assert found.videos["b"].columns["sentence"] == ["hello", "there"]
 
 
 def test_lines_end_at_line_feeds_only_and_a_broken_one_is_named(tmp_path: Path) -> None:
@@ -240,29 +240,29 @@ def test_lines_end_at_line_feeds_only_and_a_broken_one_is_named(tmp_path: Path) 
     found = read(YtTemporal, tmp_path, files)
     names = [f"0.jsonl line {number}" for number in (1, 3, 4, 5, 6)]
     check(found, *names, "video a: no line", lost=6)
-    assert found.films["b"].columns["sentence"] == ["one two"]
-    with pytest.raises(StoryjaxError, match=r"85\.7% of the annotations.*0\.jsonl line 1 cannot be read as JSON"):
-        prepare_segments(YtTemporal, tmp_path, tmp_path / "out", "train")
+    assert found.videos["b"].columns["sentence"] == ["one two"]
+    with pytest.raises(StoryjaxError, match=r"cannot be used \(85\.7%\).*0\.jsonl line 1 cannot be read as JSON"):
+        YtTemporal.prepare(tmp_path, tmp_path / "out", "train")
 
 
 def test_half_a_surrogate_pair_is_written_as_a_question_mark(tmp_path: Path) -> None:
     put(tmp_path, temporal(spoken("a", text=[f"so {HALF} it", "goes"]), ids="a\n"))
-    source = prepare_segments(YtTemporal, tmp_path, tmp_path / "out", "train")
-    assert source[0]["sentence"] == source.films[0]["sentence"] == ["so ? it", "goes"]
+    source = YtTemporal.prepare(tmp_path, tmp_path / "out", "train")
+    assert source[0]["sentence"] == source.annotations[0]["sentence"] == ["so ? it", "goes"]
 
 
 @pytest.mark.parametrize("name", [NUL, HALF])
 def test_a_name_that_no_file_can_have(name: str, tmp_path: Path) -> None:
     row = {"q_uid": name, "question": "why ?", **{f"option {i}": "so" for i in range(5)}}
     found = read(EgoSchema, tmp_path, {"questions.json": [row], "subset_answers.json": {}}, "full")
-    check(found, "film ")
+    check(found, "video ")
     if name == NUL:
-        check(read(YtTemporal, tmp_path, temporal(spoken(name), ids=name)), "film a?b: there is no", lost=2)
-        (reading := Reading()).add(tmp_path / name, "a line")
+        check(read(YtTemporal, tmp_path, temporal(spoken(name), ids=name)), "video a?b: there is no", lost=2)
+        (reading := MediaListing(root=tmp_path)).add(tmp_path / name, "a line")
         assert "embedded null byte" in reading.broken[0]
         line = ",".join([name, "9", "9", "9", "why", "0", "1", "CW", *"abcde"])
         files = {"train.csv": f"{','.join(COLUMNS)}\n{line}\n", "map_vid_vidorID.json": {}, "NExTVideo/a.mp4": FILM}
-        assert "embedded null byte" in read_annotations(put(tmp_path, files), "train")[1][0]
+        assert "embedded null byte" in NextQA.read(put(tmp_path, files), "train").broken[0]
 
 
 def test_times_just_before_the_film() -> None:
@@ -285,14 +285,14 @@ def captions(*videos: str, split: str = "train") -> dict[str, Any]:
 def test_captions_in_both_layouts_are_read_once(tmp_path: Path) -> None:
     files = {"MSRVTT_data.json": captions("a"), "train_val_videodatainfo.json": captions("a", "b")}
     found = read(MsrVtt, tmp_path, {**files, "videos/a.mp4": FILM, "videos/b.mp4": FILM})
-    assert {name: len(film.columns["caption"]) for name, film in found.films.items()} == {"a": 2, "b": 2}
+    assert {name: len(film.columns["caption"]) for name, film in found.videos.items()} == {"a": 2, "b": 2}
     check(found, lost=0)
 
 
 @pytest.mark.parametrize("number", ["nan", "inf"])
 def test_endless_numbers_of_other_tables(number: str, tmp_path: Path) -> None:
     season = {"occurrences.csv": f"episode,start,end,actor,action\na,1,{number},x,run\n", "episodes/a.mp4": FILM}
-    assert "is no stretch of time" in read_season(put(tmp_path, season), "episodes").broken[0]
+    assert "is not a time span" in read_season(put(tmp_path, season), "episodes").broken[0]
     faces = {"files/A_B.txt": f"1 url 1 2 {number} 4 5 6 7\n", "images/A_B/1.jpg": FILM}
     assert "its box is not four numbers" in read_vggface(put(tmp_path, faces), "train").broken[0]
     crops = {
@@ -306,4 +306,4 @@ def test_endless_numbers_of_other_tables(number: str, tmp_path: Path) -> None:
     with pytest.raises(StoryjaxError, match="not above zero"):
         read_seqinfo(tmp_path)
     with pytest.raises(StoryjaxError, match="is not four numbers"):
-        read_box(Photograph("1", "train", tmp_path / "image" / "1.jpg", 1, "trousers"))
+        read_box(tmp_path / "image" / "1.jpg", "trousers")

@@ -16,7 +16,6 @@ from storyjax.data.builders.celebrities import (
     read_place_queries,
     read_places,
 )
-from storyjax.data.builders.media import prepare
 from storyjax.data.builders.vggface import VGGFace, VGGFace2, read_vggface, read_vggface2
 from storyjax.data.images import decode_image
 from storyjax.storyworld.export.celebrities import (
@@ -48,7 +47,7 @@ def refusal(function, *arguments, **keywords) -> str:
 
 
 def test_vggface2_is_read_person_by_person(world, tmp_path):
-    source = prepare(VGGFace2, world / "vggface2", tmp_path, "train")
+    source = VGGFace2.prepare(world / "vggface2", tmp_path, "train")
     assert [row["name"] for row in source.labels] == [
         n for n in sorted(people_to_learn(3), key=number) for _ in range(2)
     ]
@@ -58,9 +57,9 @@ def test_vggface2_is_read_person_by_person(world, tmp_path):
     left, top, right, bottom = (float(part) for part in record["box"].split())
     assert 0 <= left < right <= 64
     assert 0 <= top < bottom <= 64
-    again = prepare(VGGFace2, world / "vggface2", tmp_path, "train")
+    again = VGGFace2.prepare(world / "vggface2", tmp_path, "train")
     assert again.folder == source.folder
-    unseen = prepare(VGGFace2, world / "vggface2", tmp_path, "test").labels
+    unseen = VGGFace2.prepare(world / "vggface2", tmp_path, "test").labels
     assert not EVERYONE[unseen[0]["name"]].known
 
 
@@ -69,7 +68,7 @@ def number(name: str) -> int:
 
 
 def test_vggface_is_cut_to_loose_crops(world, tmp_path):
-    source = prepare(VGGFace, world / "vggface", tmp_path, "train")
+    source = VGGFace.prepare(world / "vggface", tmp_path, "train")
     assert len(source) == 4
     box, crop = (np.array([float(v) for v in source.labels[0][key].split()]) for key in ("box", "crop"))
     np.testing.assert_allclose(crop[2:] - crop[:2], 2 * (box[2:] - box[:2]), atol=1e-6)
@@ -77,13 +76,13 @@ def test_vggface_is_cut_to_loose_crops(world, tmp_path):
 
 
 def test_places_know_who_is_seen_and_what_is_a_distractor(world, tmp_path):
-    source = prepare(CelebritiesInPlaces, world / "cip", tmp_path, "test")
+    source = CelebritiesInPlaces.prepare(world / "cip", tmp_path, "test")
     assert len(source) == 12
     seen = {row["celebrity"]: row["seen"] for row in source.labels}
     groups = cast_of_clips()
     assert seen.pop("") == ""
     assert all((flag == "1") == (name in groups["learn"]) for name, flag in seen.items())
-    faces = prepare(CelebritiesInPlaces, world / "cip", tmp_path, "faces")
+    faces = CelebritiesInPlaces.prepare(world / "cip", tmp_path, "faces")
     assert {row["celebrity"] for row in faces.labels} == {*groups["learn"], *groups["unseen"]}
     pairs = read_place_queries(world / "cip")
     assert set(pairs) == {(row["celebrity"], row["place"]) for row in source.labels if row["celebrity"]}
@@ -91,7 +90,7 @@ def test_places_know_who_is_seen_and_what_is_a_distractor(world, tmp_path):
 
 
 def test_actions_come_from_the_annotations_or_from_hollywood2s_own_lists(world, tmp_path):
-    source = prepare(CelebritiesInAction, world / "cia", tmp_path, "test")
+    source = CelebritiesInAction.prepare(world / "cia", tmp_path, "test")
     assert len(source) == 30
     table = (world / "cia" / "annotations.csv").read_text()
     assert ",,\n" in table  # some clips are labelled by ClipSets alone
@@ -156,8 +155,8 @@ def test_lines_that_make_no_sense_are_left_out_and_counted(world, tmp_path):
     reading = read_places(copy, "test")
     assert len(reading.items) == 11
     assert "seen is 'maybe'" in reading.broken[0]
-    assert "of 12 items cannot be used" in refusal(prepare, CelebritiesInPlaces, copy, tmp_path / "p", "test")
-    assert len(prepare(CelebritiesInPlaces, copy, tmp_path / "p", "test", max_broken_fraction=0.1)) == 11
+    assert "of 12 items cannot be used" in refusal(CelebritiesInPlaces.prepare, copy, tmp_path / "p", "test")
+    assert len(CelebritiesInPlaces.prepare(copy, tmp_path / "p", "test", max_broken_fraction=0.1)) == 11
     reading.items[0].path.write_bytes(b"")
     name = reading.items[0].path.name
     assert any(f"{name} is empty" in line for line in read_places(copy, "test").broken)
@@ -180,4 +179,4 @@ def test_a_list_of_vggface_with_a_short_line(world, tmp_path):
 
 
 def test_an_unknown_split(world, tmp_path):
-    assert "no split 'trian'" in refusal(prepare, VGGFace2, world / "vggface2", tmp_path, "trian")
+    assert "no split 'trian'" in refusal(VGGFace2.prepare, world / "vggface2", tmp_path, "trian")

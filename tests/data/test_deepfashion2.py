@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from storyjax.core.errors import StoryjaxError
-from storyjax.data.builders.deepfashion2 import prepare, with_concept
+from storyjax.data.builders.deepfashion2 import DeepFashion2, with_concept
 from storyjax.data.images import decode_image
 from storyjax.storyworld.export.deepfashion2 import export_deepfashion2
 
@@ -18,7 +18,10 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_records_are_what_the_tables_say(world: Path, tmp_path: Path) -> None:
-    short, detailed = prepare(world, tmp_path), prepare(world, tmp_path, captions="detailed")
+    short, detailed = (
+        DeepFashion2.prepare_splits(world, tmp_path),
+        DeepFashion2.prepare_splits(world, tmp_path, captions="detailed"),
+    )
     assert {name: len(source) for name, source in short.items()} == {"train": 10, "test": 10}
     record = short["test"][0]
     assert decode_image(record["image"], "it").shape == (96, 96, 3)
@@ -46,4 +49,4 @@ def test_the_person_of_a_caption_is_the_concept(caption: str, expected: str) -> 
 
 def test_what_is_missing_is_said_in_one_line(world: Path, tmp_path: Path) -> None:
     with pytest.raises(StoryjaxError, match="PerVLBenchmark"):
-        prepare(tmp_path / "nowhere", tmp_path)
+        DeepFashion2.prepare_splits(tmp_path / "nowhere", tmp_path)

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from storyjax.core.errors import StoryjaxError
-from storyjax.data.builders.imagenet import TRAIN, class_names, prepare, train_pictures
+from storyjax.data.builders.imagenet import TRAIN, Imagenet2012, class_names, train_images
 from storyjax.data.images import decode_image
 from storyjax.storyworld.export.imagenet import SYNSETS, export_imagenet
 
@@ -16,7 +16,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_records_are_those_of_tfds(world: Path, tmp_path: Path) -> None:
-    train, validation = (prepare(world, tmp_path, split) for split in ("train", "validation"))
+    train, validation = (Imagenet2012.prepare(world, tmp_path, split) for split in ("train", "validation"))
     assert (len(train), len(validation)) == (20, 3)
     names = class_names()
     assert len(names) == 1000
@@ -25,14 +25,14 @@ def test_records_are_those_of_tfds(world: Path, tmp_path: Path) -> None:
     assert all(record["file_name"].startswith(names[record["label"]]) for record in records)
     assert decode_image(records[0]["image"], "it").shape == (96, 96, 3)
     # What TFDS has prepared is used as it is.
-    (folder,) = (tmp_path / "imagenet").glob("*/imagenet2012")
-    assert len(prepare(tmp_path / "nowhere", folder.parent, "train")) == 20
+    (folder,) = (tmp_path / "imagenet2012").glob("*/imagenet2012")
+    assert len(Imagenet2012.prepare(tmp_path / "nowhere", folder.parent, "train")) == 20
 
 
 def test_a_tar_that_was_cut_short_is_told(world: Path, tmp_path: Path) -> None:
     cut = tmp_path / TRAIN
     cut.write_bytes((world / TRAIN).read_bytes()[:30_000])
     with pytest.raises(StoryjaxError, match="download it again"):
-        list(train_pictures(cut))
+        list(train_images(cut))
     with pytest.raises(StoryjaxError, match="register at"):
-        prepare(tmp_path / "nowhere", tmp_path, "train")
+        Imagenet2012.prepare(tmp_path / "nowhere", tmp_path, "train")

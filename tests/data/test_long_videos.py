@@ -15,13 +15,13 @@ from storyjax.data.builders.ego4d_narrations import Ego4dNarrations, sentence
 from storyjax.data.builders.egoschema import EgoSchema
 from storyjax.data.builders.kinetics import Countix, Kinetics400
 from storyjax.data.builders.msrvtt import MsrVtt
-from storyjax.data.builders.segments import LONGEST_S, prepare_segments, segment
+from storyjax.data.builders.segments import LONGEST_S, segment
 from storyjax.data.builders.yttemporal import YtTemporal
 from storyjax.data.video import probe
 from storyjax.storyworld.export import long_videos
 from storyjax.storyworld.story.language import sentence as told
 from storyjax.storyworld.story.routines import ACTIONS, action, routine
-from storyjax.storyworld.story.story import StoryStyle, tell
+from storyjax.storyworld.story.story import StoryStyle, make_story
 
 STYLE = StoryStyle(events=8, event_seconds=1.0, scenes=2, mishaps=1)
 
@@ -51,10 +51,10 @@ def copy(worlds: dict[str, Path], tmp_path: Path):
 
 
 def test_yttemporal_reads_folders_and_shards(worlds: dict[str, Path], tmp_path: Path) -> None:
-    source = prepare_segments(YtTemporal, worlds["yttemporal"], tmp_path, "train")
+    source = YtTemporal.prepare(worlds["yttemporal"], tmp_path, "train")
     assert len(source) == 5
     assert source.counts == (8,) * 5
-    story = tell(long_videos.seeds("train", 1)[0], STYLE)
+    story = make_story(long_videos.seeds("train", 1)[0], STYLE)
     record = source[0]
     assert record["sentence"] == [told(event) for event in story.events]
     np.testing.assert_allclose(record["start"], [event.start for event in story.events], atol=0.01)
@@ -62,23 +62,23 @@ def test_yttemporal_reads_folders_and_shards(worlds: dict[str, Path], tmp_path: 
     assert isinstance(source[1]["video"], str)
     for index in (0, 1):
         assert probe(source[index]["video"], "film").duration_s == pytest.approx(8, abs=1)
-    again = prepare_segments(YtTemporal, worlds["yttemporal"], tmp_path, "train")
+    again = YtTemporal.prepare(worlds["yttemporal"], tmp_path, "train")
     assert again.place == source.place
 
 
 def test_egoschema_knows_public_answers_and_the_narrations_leave_its_films_out(
     worlds: dict[str, Path], tmp_path: Path
 ) -> None:
-    subset = prepare_segments(EgoSchema, worlds["egoschema"], tmp_path, "subset")
-    full = prepare_segments(EgoSchema, worlds["egoschema"], tmp_path, "full")
+    subset = EgoSchema.prepare(worlds["egoschema"], tmp_path, "subset")
+    full = EgoSchema.prepare(worlds["egoschema"], tmp_path, "full")
     assert (len(subset), len(full)) == (4, 5)
     assert full[4]["answer"].tolist() == [-1]
     assert len(full[0]["options"]) == 1
     assert len(full[0]["options"][0]) == 5
     assert isinstance(full[0]["video"], bytes)
-    narrations = prepare_segments(Ego4dNarrations, worlds["egoschema"], tmp_path, "train")
+    narrations = Ego4dNarrations.prepare(worlds["egoschema"], tmp_path, "train")
     first = long_videos.seeds("train", 5, 1)[0]
-    assert narrations.film_ids == tuple(f"{first + i}@0" for i in (2, 3, 4))  # one excluded, one unsure
+    assert narrations.video_ids == tuple(f"{first + i}@0" for i in (2, 3, 4))  # one excluded, one unsure
     record = narrations[0]
     assert set(record["kind"]) == {"C", "O", "summary"}
     assert not any("#" in text for text in record["sentence"])
@@ -89,7 +89,7 @@ def test_egoschema_knows_public_answers_and_the_narrations_leave_its_films_out(
 def test_ego4d_tells_actions_moments_and_queries(worlds: dict[str, Path], tmp_path: Path) -> None:
     folder = worlds["ego4d"]
     story = routine(long_videos.seeds("train", 5, 2)[4])
-    lta = prepare_segments(Ego4dLta, folder, tmp_path, "train")
+    lta = Ego4dLta.prepare(folder, tmp_path, "train")
     assert lta.counts == (ACTIONS,) * 5
     record = lta[4]
     true = [action(event.lead, event.place) for event in story.events]
@@ -99,10 +99,10 @@ def test_ego4d_tells_actions_moments_and_queries(worlds: dict[str, Path], tmp_pa
     verbs, nouns = taxonomy(folder)
     assert {verb for verb, _ in true} <= set(verbs)
     assert {noun for _, noun in true} <= set(nouns)
-    moments = prepare_segments(Ego4dMq, folder, tmp_path, "train")[4]
+    moments = Ego4dMq.prepare(folder, tmp_path, "train")[4]
     assert len(moments["label"]) == ACTIONS
     assert len(set(moments["label"])) < 7
-    queries = prepare_segments(Ego4dNlq, folder, tmp_path, "train")[4]
+    queries = Ego4dNlq.prepare(folder, tmp_path, "train")[4]
     assert len(queries["query"]) == len(set(queries["query"]))
     assert queries["start"][0] == 0.0
 
@@ -116,13 +116,13 @@ def test_a_routine_repeats_itself() -> None:
 
 
 def test_clips_have_captions_labels_and_counts(worlds: dict[str, Path], tmp_path: Path) -> None:
-    captions = prepare_segments(MsrVtt, worlds["msrvtt"], tmp_path, "train")
+    captions = MsrVtt.prepare(worlds["msrvtt"], tmp_path, "train")
     assert len(captions) == 5
     assert len(captions[0]["caption"]) == 3
-    assert len(prepare_segments(MsrVtt, worlds["msrvtt"], tmp_path, "test")) == 1
-    labels = prepare_segments(Kinetics400, worlds["kinetics"], tmp_path, "train")
+    assert len(MsrVtt.prepare(worlds["msrvtt"], tmp_path, "test")) == 1
+    labels = Kinetics400.prepare(worlds["kinetics"], tmp_path, "train")
     assert labels[0]["label"][0].split()[0].endswith("ing")
-    counted = prepare_segments(Countix, worlds["countix"], tmp_path, "train")
+    counted = Countix.prepare(worlds["countix"], tmp_path, "train")
     assert {int(counted[i]["count"][0]) for i in range(5)} <= set(range(2, 9))
     assert counted[0]["stretch"] == (0.0, 8.0)
     assert probe(counted[0]["video"], "clip").duration_s == pytest.approx(8, abs=0.2)
@@ -133,11 +133,11 @@ def test_segments_are_put_right_or_refused() -> None:
     assert segment(8.0, 10.3, 10.0) == (8.0, 10.0, "")
     assert segment(1000.0, 1100.0, 2000.0) == (1000.0, LONGEST_S, "")
     for start, end, duration, why in (
-        (8.0, 12.0, 10.0, "past the end of the film at 10.00 s"),
+        (8.0, 12.0, 10.0, "past the end of the video at 10.00 s"),
         (11.0, 12.0, 10.0, "past the end"),
         (1024.0, 1030.0, None, "beyond the 1024 s"),
-        (5.0, 4.0, None, "not a stretch"),
-        (-3.0, 4.0, None, "not a stretch"),
+        (5.0, 4.0, None, "not a time span"),
+        (-3.0, 4.0, None, "not a time span"),
         ("soon", 4.0, None, "no number"),
         (float("nan"), 4.0, None, "not finite"),
     ):
@@ -153,30 +153,30 @@ def test_what_is_broken_is_counted_and_named(copy, tmp_path: Path, caplog: pytes
 
     edit(folder / "annotations" / "fho_lta_train.json", spoil)
     with caplog.at_level(logging.WARNING):
-        source = prepare_segments(Ego4dLta, folder, tmp_path, "train")
+        source = Ego4dLta.prepare(folder, tmp_path, "train")
     assert source.counts[0] == ACTIONS - 2
     assert len(source.broken) == 2
     assert "its verb or noun is empty" in caplog.text
-    assert "past the end of the film" in caplog.text
-    with pytest.raises(StoryjaxError, match=r"1\.3% of the annotations cannot be used, more than the allowed 1\.0%"):
-        prepare_segments(Ego4dLta, folder, tmp_path, "train", max_broken_fraction=0.01)
+    assert "past the end of the video" in caplog.text
+    with pytest.raises(StoryjaxError, match=r"annotations cannot be used \(1\.3%\), more than the allowed 1\.0%"):
+        Ego4dLta.prepare(folder, tmp_path, "train", max_broken_fraction=0.01)
     next((folder / "clips").iterdir()).unlink()
-    with pytest.raises(StoryjaxError, match=r"2\d\.\d% of the annotations"):
-        prepare_segments(Ego4dLta, folder, tmp_path, "train")
+    with pytest.raises(StoryjaxError, match=r"annotations cannot be used \(2\d\.\d%\)"):
+        Ego4dLta.prepare(folder, tmp_path, "train")
 
 
 def test_unknown_versions_and_missing_data_say_what_to_get(copy, tmp_path: Path) -> None:
     folder = copy("ego4d")
     edit(folder / "annotations" / "nlq_train.json", lambda table: table.update(version="v3"))
     with pytest.raises(StoryjaxError, match="version 'v3' is unknown"):
-        prepare_segments(Ego4dNlq, folder, tmp_path, "train")
+        Ego4dNlq.prepare(folder, tmp_path, "train")
     edit(folder / "annotations" / "nlq_train.json", lambda table: table.update(version="v1"))
-    assert len(prepare_segments(Ego4dNlq, folder, tmp_path, "train")) == 5
+    assert len(Ego4dNlq.prepare(folder, tmp_path, "train")) == 5
     with pytest.raises(StoryjaxError, match=r"has no split 'vall'.*Did you mean 'val'"):
-        prepare_segments(Ego4dNlq, folder, tmp_path, "vall")
+        Ego4dNlq.prepare(folder, tmp_path, "vall")
     for builder in (Ego4dLta, Ego4dMq, Ego4dNlq, Ego4dNarrations, EgoSchema, MsrVtt, Kinetics400, Countix, YtTemporal):
         with pytest.raises(StoryjaxError, match=r"is missing\): get .*"):
-            prepare_segments(builder, tmp_path / "nothing", tmp_path, builder.SPLITS[0])
+            builder.prepare(tmp_path / "nothing", tmp_path, builder.SPLITS[0])
 
 
 def test_missing_videos_of_the_web_are_tolerated(copy, tmp_path: Path) -> None:
@@ -189,23 +189,23 @@ def test_missing_videos_of_the_web_are_tolerated(copy, tmp_path: Path) -> None:
     first["text"][0], first["start"][1] = "  ", 2000.0
     first["end"][1] = 2001.0
     (folder / "asr" / "train.jsonl").write_text("\n".join([json.dumps(first), *lines[1:]]))
-    source = prepare_segments(YtTemporal, folder, tmp_path, "train")
+    source = YtTemporal.prepare(folder, tmp_path, "train")
     assert len(source) == 5 - len(gone)
     assert source.counts[0] == 6
     assert any("it is empty" in line for line in source.broken)
     assert any("beyond the 1024 s" in line for line in source.broken)
     (folder / "shards" / "train-00000.tar").write_bytes(b"x" * 2000)
     with pytest.raises(StoryjaxError, match="cannot be read as a tar file"):
-        prepare_segments(YtTemporal, folder, tmp_path, "train")
+        YtTemporal.prepare(folder, tmp_path, "train")
 
 
 def test_broken_rows_of_the_small_tables(copy, tmp_path: Path) -> None:
     folder = copy("msrvtt")
     edit(folder / "train_val_videodatainfo.json", lambda table: table["sentences"][0].update(caption=""))
-    assert len(prepare_segments(MsrVtt, folder, tmp_path, "train", 0.2)[0]["caption"]) == 2
+    assert len(MsrVtt.prepare(folder, tmp_path, "train", max_broken_fraction=0.2)[0]["caption"]) == 2
     folder = copy("egoschema")
     edit(folder / "subset_answers.json", lambda table: table.update({next(iter(table)): 7}))
-    source = prepare_segments(EgoSchema, folder, tmp_path, "subset", 0.5)
+    source = EgoSchema.prepare(folder, tmp_path, "subset", max_broken_fraction=0.5)
     assert len(source) == 3
     assert "answer 7 is not one of 0 to 4" in source.broken[0]
     folder = copy("countix")
@@ -213,6 +213,6 @@ def test_broken_rows_of_the_small_tables(copy, tmp_path: Path) -> None:
     rows[1][-1] = "0"
     with (folder / "countix_train.csv").open("w", newline="") as file:
         csv.writer(file).writerows(rows)
-    source = prepare_segments(Countix, folder, tmp_path, "train", 0.5)
+    source = Countix.prepare(folder, tmp_path, "train", max_broken_fraction=0.5)
     assert len(source) == 4
     assert "0 repetitions in 8.0 s" in source.broken[0]

@@ -17,7 +17,7 @@ import tensorflow_datasets as tfds
 
 from storyjax.core.errors import StoryjaxError
 from storyjax.data.builders import prepared
-from storyjax.data.builders.nextqa import COLUMNS, NextQA, NextQASource, prepare
+from storyjax.data.builders.nextqa import COLUMNS, NextQA
 
 VIDEOS = 5
 TYPES = ("CW", "CH", "TN", "TC", "TP", "DL", "DC", "DO", "DB")
@@ -61,42 +61,42 @@ def dataset(tmp_path) -> Path:
 
 
 def test_a_record_is_a_video_with_its_questions(dataset, tmp_path):
-    source = prepare(dataset, tmp_path / "prepared", "val")
+    source = NextQA.prepare(dataset, tmp_path / "prepared", "val")
     assert len(source) == VIDEOS
-    assert sum(source.question_counts) == len(question_rows())
+    assert sum(source.counts) == len(question_rows())
     for index, video_id in enumerate(dict.fromkeys(str(row["video"]) for row in question_rows())):
         expected = [row for row in question_rows() if str(row["video"]) == video_id]
         record = source[index]
-        assert record["video_id"] == source.summary.video_ids[index] == video_id
+        assert record["video_id"] == source.video_ids[index] == video_id
         assert record["video"] == bytes([int(video_id) - 4000]) * 1000
         assert record["question"] == [row["question"] for row in expected]
         assert record["options"] == [[row[f"a{option}"] for option in range(5)] for row in expected]
         assert record["answer"].tolist() == [row["answer"] for row in expected]
         assert record["type"] == [row["type"] for row in expected]
         assert record["qid"] == [str(row["qid"]) for row in expected]
-        assert source.question_counts[index] == len(expected)
+        assert source.counts[index] == len(expected)
     with pytest.raises(IndexError):
         source[VIDEOS]
 
 
 def test_reading_from_threads_and_after_pickling(dataset, tmp_path):
-    source = prepare(dataset, tmp_path / "prepared", "val")
+    source = NextQA.prepare(dataset, tmp_path / "prepared", "val")
     source[0]
     copied = pickle.loads(pickle.dumps(source))
     order = [index % VIDEOS for index in range(200)]
     with ThreadPoolExecutor(8) as threads:
         assert [record["video_id"] for record in threads.map(copied.__getitem__, order)] == [
-            source.summary.video_ids[index] for index in order
+            source.video_ids[index] for index in order
         ]
 
 
 def test_prepared_once_while_the_files_are_the_same(dataset, tmp_path, monkeypatch):
-    first = prepare(dataset, tmp_path / "prepared", "val")
+    first = NextQA.prepare(dataset, tmp_path / "prepared", "val")
     monkeypatch.setattr(prepared, "_prepare", lambda *_: pytest.fail("prepared anew"))
-    assert prepare(dataset, tmp_path / "prepared", "val").folder == first.folder
+    assert NextQA.prepare(dataset, tmp_path / "prepared", "val").folder == first.folder
     monkeypatch.undo()
     (dataset / "NExTVideo" / "1164" / "772.mp4").write_bytes(b"another video")
-    second = prepare(dataset, tmp_path / "prepared", "val")
+    second = NextQA.prepare(dataset, tmp_path / "prepared", "val")
     assert second.folder != first.folder
     assert [record["video"] for record in second].count(b"another video") == 1
     assert [record["video"] for record in first].count(b"another video") == 0
@@ -112,16 +112,16 @@ def test_a_killed_preparation_is_made_again(dataset, tmp_path):
                 os.kill(os.getpid(), signal.SIGKILL)
             return read(path)
         pathlib.Path.read_bytes = read_or_die
-        nextqa.prepare({str(dataset)!r}, {str(tmp_path / "prepared")!r}, "val")
+        nextqa.NextQA.prepare({str(dataset)!r}, {str(tmp_path / "prepared")!r}, "val")
     """
     done = subprocess.run([sys.executable, "-c", textwrap.dedent(script)], check=False)
     assert done.returncode == -signal.SIGKILL
-    left = os.listdir(tmp_path / "prepared" / "nextqa")
+    left = os.listdir(tmp_path / "prepared" / "next_qa")
     assert any("unfinished" in name for name in left)
     assert not any(name.startswith("val-") for name in left)
-    source = prepare(dataset, tmp_path / "prepared", "val")
+    source = NextQA.prepare(dataset, tmp_path / "prepared", "val")
     assert len([record["video"] for record in source]) == VIDEOS
-    assert not any("unfinished" in name for name in os.listdir(tmp_path / "prepared" / "nextqa"))
+    assert not any("unfinished" in name for name in os.listdir(tmp_path / "prepared" / "next_qa"))
 
 
 def test_what_is_broken_is_left_out_named_and_counted(dataset, tmp_path, caplog):
@@ -134,16 +134,18 @@ def test_what_is_broken_is_left_out_named_and_counted(dataset, tmp_path, caplog)
     (dataset / "NExTVideo" / "1164" / "773.mp4").write_bytes(b"")
     (dataset / "NExTVideo" / "1164" / "774.mp4").unlink()
     with caplog.at_level(logging.WARNING):
-        source = prepare(dataset, tmp_path / "prepared", "val", max_broken_fraction=0.9)
-    assert set(source.summary.video_ids) == {"4001", "4002"}
-    text = "\n".join(source.summary.broken)
+        source = NextQA.prepare(dataset, tmp_path / "prepared", "val", max_broken_fraction=0.9)
+    assert set(source.video_ids) == {"4001", "4002"}
+    text = "\n".join(source.broken)
     for said in ("773.mp4 is empty", "774.mp4 cannot be read", "val.csv line 2 (video 4000): answer '5'", "answer ''"):
         assert said in text
         assert said in caplog.text
-    assert sum(source.question_counts) < 6
-    # The share counts questions, those of missing videos too; it holds for data prepared earlier as well.
-    with pytest.raises(StoryjaxError, match=r"val.*% of the questions cannot be used.*allowed 50\.0%") as caught:
-        prepare(dataset, tmp_path / "prepared", "val", max_broken_fraction=0.5)
+    assert sum(source.counts) < 6
+    # The fraction counts questions, those of missing videos too; it holds for data prepared earlier as well.
+    with pytest.raises(
+        StoryjaxError, match=r"val.* questions cannot be used \(\d+\.\d%\), more than the allowed 50\.0%"
+    ) as caught:
+        NextQA.prepare(dataset, tmp_path / "prepared", "val", max_broken_fraction=0.5)
     assert "\n" not in str(caught.value)
 
 
@@ -151,12 +153,12 @@ def test_a_video_that_the_map_lacks_is_looked_for_under_its_own_name(dataset, tm
     (dataset / "map_vid_vidorID.json").write_text("{}")
     for video in range(VIDEOS):
         (dataset / "NExTVideo" / f"{4000 + video}.mp4").write_bytes(b"x")
-    assert len(prepare(dataset, tmp_path / "prepared", "val")) == VIDEOS
+    assert len(NextQA.prepare(dataset, tmp_path / "prepared", "val")) == VIDEOS
 
 
-def refuse(dataset: Path, data_dir: Path, split: str = "val") -> str:
+def refuse(dataset: Path, cache_dir: Path, split: str = "val") -> str:
     with pytest.raises(StoryjaxError) as caught:
-        prepare(dataset, data_dir, split)
+        NextQA.prepare(dataset, cache_dir, split)
     assert "\n" not in str(caught.value)
     return str(caught.value)
 
@@ -185,17 +187,17 @@ def test_tables_that_are_not_the_official_ones(dataset, tmp_path):
 
 def test_a_place_that_cannot_be_written(dataset, tmp_path):
     (tmp_path / "file").write_text("in the way")
-    assert "choose another data_dir" in refuse(dataset, tmp_path / "file")
+    assert "choose another cache_dir" in refuse(dataset, tmp_path / "file")
 
 
 def test_a_damaged_record_names_the_folder(dataset, tmp_path):
-    source = prepare(dataset, tmp_path / "prepared", "val")
+    source = NextQA.prepare(dataset, tmp_path / "prepared", "val")
     (shard,) = (source.folder / "next_qa" / "1.0.0").glob("*array_record*")
     shard.write_bytes(b"\0" * shard.stat().st_size)
     with pytest.raises(StoryjaxError, match="delete the folder to prepare it again"):
-        NextQASource(source.folder)[0]
-    with pytest.raises(StoryjaxError, match="no prepared NExT-QA split"):
-        NextQASource(tmp_path)
+        NextQA.SOURCE(source.folder, NextQA, "val")[0]
+    with pytest.raises(StoryjaxError, match="no prepared data set"):
+        print(NextQA.SOURCE(tmp_path, NextQA, "val").broken)
 
 
 def test_the_builder_by_itself(dataset, tmp_path):

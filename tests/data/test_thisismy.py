@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from storyjax.core.errors import StoryjaxError
-from storyjax.data.builders.thisismy import prepare, read_segments
+from storyjax.data.builders.thisismy import ThisIsMy, read_segments
 from storyjax.data.video import probe
 from storyjax.storyworld.export.thisismy import export_thisismy
 
@@ -27,7 +27,7 @@ def copy(world: Path, tmp_path: Path) -> Path:
 
 
 def test_records_are_what_the_tables_say(world: Path, tmp_path: Path) -> None:
-    splits = prepare(world, tmp_path)
+    splits = ThisIsMy.prepare_splits(world, tmp_path)
     assert {name: len(source) for name, source in splits.items()} == {"train": 10, "eval": 5, "test": 10}
     record = splits["test"][0]
     assert record["caption"].startswith("* in the ")
@@ -38,9 +38,9 @@ def test_records_are_what_the_tables_say(world: Path, tmp_path: Path) -> None:
     assert [splits["train"][i]["instance"] for i in range(10)] == np.repeat(np.arange(5), 2).tolist()
     assert all(splits["train"][i]["caption"] == "" for i in range(10))
     # A second preparation finds the first.
-    made = sorted(path.name for path in (tmp_path / "thisismy").iterdir())
-    prepare(world, tmp_path)
-    assert sorted(path.name for path in (tmp_path / "thisismy").iterdir()) == made
+    made = sorted(path.name for path in (tmp_path / "this_is_my").iterdir())
+    ThisIsMy.prepare_splits(world, tmp_path)
+    assert sorted(path.name for path in (tmp_path / "this_is_my").iterdir()) == made
 
 
 def test_rivals_are_filmed_in_the_same_contexts_and_learnt_elsewhere(tmp_path: Path) -> None:
@@ -82,9 +82,9 @@ def test_a_world_is_found_again_and_never_mixed(world: Path) -> None:
 def test_missing_segments_are_left_out_up_to_a_share(copy: Path, tmp_path: Path) -> None:
     lost = next(s for s in read_segments(copy) if s.split == "eval")
     lost.path.unlink()
-    assert len(prepare(copy, tmp_path / "data")["eval"]) == 4
+    assert len(ThisIsMy.prepare(copy, tmp_path / "data", "eval")) == 4
     with pytest.raises(StoryjaxError, match="1 of 25 segments"):
-        prepare(copy, tmp_path / "data", max_broken_fraction=0.01)
+        ThisIsMy.prepare_splits(copy, tmp_path / "data", max_broken_fraction=0.01)
 
 
 def test_what_a_person_can_mend_is_said_in_one_line(copy: Path, tmp_path: Path) -> None:
@@ -101,4 +101,4 @@ def test_what_a_person_can_mend_is_said_in_one_line(copy: Path, tmp_path: Path) 
     table.write_text(text)
     (copy / "boxes.json").write_text("[")
     with pytest.raises(StoryjaxError, match="boxes by name"):
-        prepare(copy, tmp_path / "data")
+        ThisIsMy.prepare_splits(copy, tmp_path / "data")

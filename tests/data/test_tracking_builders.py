@@ -9,7 +9,11 @@ import numpy as np
 import pytest
 
 from storyjax.core.errors import StoryjaxError
-from storyjax.data.builders import coco, crowdhuman, gmot, mot, tao
+from storyjax.data.builders.coco import Coco
+from storyjax.data.builders.crowdhuman import CrowdHuman
+from storyjax.data.builders.gmot import Gmot40
+from storyjax.data.builders.mot import Mot17, Mot20
+from storyjax.data.builders.tao import Tao
 from storyjax.data.images import decode_image
 from storyjax.data.mot_text import by_frame, read_rows
 from storyjax.storyworld.export.tracks_mot import export_gmot, export_mot
@@ -44,7 +48,7 @@ def changed(worlds: Path, tmp_path: Path):
 
 
 def test_mot17_is_one_sequence_with_three_detectors(worlds: Path, tmp_path: Path) -> None:
-    splits = mot.prepare(mot.Mot17, worlds / "mot17", tmp_path, held_out=HELD_OUT, unseen=UNSEEN)
+    splits = Mot17.prepare_splits(worlds / "mot17", tmp_path, held_out=HELD_OUT, unseen=UNSEEN)
     assert {split: [s.name for s in source.sequences] for split, source in splits.items()} == {
         "train": ["StoryWorld-0001", "StoryWorld-0002"],
         "held_out": ["StoryWorld-8001"],
@@ -68,17 +72,17 @@ def test_mot17_is_one_sequence_with_three_detectors(worlds: Path, tmp_path: Path
 
 def test_records_are_made_once_and_anew_when_a_file_changes(changed) -> None:
     world, prepared = changed("mot17")
-    first = mot.prepare(mot.Mot17, world, prepared)["train"]
-    assert mot.prepare(mot.Mot17, world, prepared)["train"].place == first.place
+    first = Mot17.prepare(world, prepared, "train")
+    assert Mot17.prepare(world, prepared, "train").place == first.place
     path = world / "train" / "StoryWorld-0001-DPM" / "gt" / "gt.txt"
     path.write_text("\n".join(path.read_text().splitlines()[1:]) + "\n")
-    again = mot.prepare(mot.Mot17, world, prepared)["train"]
+    again = Mot17.prepare(world, prepared, "train")
     assert again.place != first.place
     assert len(again[0]["ids"]) == len(first[0]["ids"]) - 1
 
 
 def test_mot20_has_one_detector_without_a_name(worlds: Path, tmp_path: Path) -> None:
-    source = mot.prepare(mot.Mot20, worlds / "mot20", tmp_path)["train"]
+    source = Mot20.prepare(worlds / "mot20", tmp_path, "train")
     assert source.detectors == ("public",)
     assert source.sequences[0].name == "StoryWorld-0001"
 
@@ -90,18 +94,18 @@ def test_missing_frames_and_broken_rows_are_named_and_the_rest_is_used(changed) 
     os.truncate(folder / "img1" / "000005.jpg", 0)
     with (folder / "gt" / "gt.txt").open("a") as file:
         file.write("2,1,5,5,0,9,1,1,1\n99,1,5,5,9,9,1,1,1\n")
-    source = mot.prepare(mot.Mot17, world, prepared)["train"]
+    source = Mot17.prepare(world, prepared, "train")
     assert len(source.broken) == 4
     text = " ".join(source.broken)
     for part in ("frame 3 is missing", "frame 5 is missing", "0 × 9", "frame 99"):
         assert part in text
     assert [bool(source[i]["image"]) for i in range(5)] == [True, True, False, True, False]
-    with pytest.raises(StoryjaxError, match=r"cannot be used, more than the allowed 1\.0%"):
-        mot.prepare(mot.Mot17, world, prepared, max_broken_fraction=0.01)
+    with pytest.raises(StoryjaxError, match=r"cannot be used \(\d\.\d%\), more than the allowed 1\.0%"):
+        Mot17.prepare_splits(world, prepared, max_broken_fraction=0.01)
 
 
 def test_gmot_counts_frames_from_zero_on_disk(worlds: Path, tmp_path: Path) -> None:
-    source = gmot.prepare(worlds / "gmot", tmp_path)["test"]
+    source = Gmot40.prepare(worlds / "gmot", tmp_path, "test")
     (sequence,) = source.sequences
     label = (worlds / "gmot" / "track_label" / f"{sequence.name}.txt").read_text().splitlines()[0].split(",")
     record = source[int(label[0])]
@@ -112,25 +116,25 @@ def test_gmot_counts_frames_from_zero_on_disk(worlds: Path, tmp_path: Path) -> N
 
 
 def test_tao_has_annotated_frames_and_kinds(worlds: Path, tmp_path: Path) -> None:
-    splits = tao.prepare(worlds / "tao", tmp_path)
+    splits = Tao.prepare_splits(worlds / "tao", tmp_path)
     assert set(splits) == {"train", "validation"}
     source = splits["train"]
     content = json.loads((worlds / "tao" / "annotations" / "train.json").read_text())
     assert len(source) == len(content["images"])
-    names = tao.categories_of(worlds / "tao")
+    names = [category["name"] for category in sorted(content["categories"], key=lambda category: category["id"])]
     by_id = {category["id"]: category["name"] for category in content["categories"]}
     tracks = {track["id"]: by_id[track["category_id"]] for track in content["tracks"]}
     for record in (source[0], source[5]):
         assert [names[kind] for kind in record["kinds"]] == [tracks[int(number)] for number in record["ids"]]
         assert record["considered"].all()
-    people = tao.prepare(worlds / "tao", tmp_path, only="person")["validation"]
+    people = Tao.prepare(worlds / "tao", tmp_path, "validation", only="person")
     assert {int(kind) for i in range(len(people)) for kind in people[i]["kinds"]} <= {names.index("person")}
     with pytest.raises(StoryjaxError, match="no category 'unicorn'"):
-        tao.prepare(worlds / "tao", tmp_path, only="unicorn")
+        Tao.prepare_splits(worlds / "tao", tmp_path, only="unicorn")
 
 
 def test_coco_and_crowdhuman_have_pictures_with_boxes(worlds: Path, tmp_path: Path) -> None:
-    splits = coco.prepare(worlds / "coco", tmp_path)
+    splits = Coco.prepare_splits(worlds / "coco", tmp_path)
     assert {split: len(source) for split, source in splits.items()} == {"train": 5, "val": 2}
     record = splits["train"][2]
     content = json.loads((worlds / "coco" / "annotations" / "instances_train2017.json").read_text())
@@ -139,7 +143,7 @@ def test_coco_and_crowdhuman_have_pictures_with_boxes(worlds: Path, tmp_path: Pa
     assert [splits["train"].categories[k] for k in record["kinds"]] == [
         content["categories"][a["category_id"] - 1]["name"] for a in expected
     ]
-    crowd = crowdhuman.prepare(worlds / "crowdhuman", tmp_path)["train"]
+    crowd = CrowdHuman.prepare(worlds / "crowdhuman", tmp_path, "train")
     line = json.loads((worlds / "crowdhuman" / "annotation_train.odgt").read_text().splitlines()[1])
     record = crowd[1]
     assert np.array_equal(record["boxes"], np.array([b["fbox"] for b in line["gtboxes"]], np.float32))
@@ -157,8 +161,8 @@ def test_unknown_ids_and_boxes_without_area_are_named_and_left_out(changed) -> N
     path.write_text(json.dumps(content))
     (world / "train2017" / "000000000005.jpg").unlink()
     with pytest.raises(StoryjaxError, match=r"COCO .* 4 of .*no image 4711"):
-        coco.prepare(world, prepared)
-    source = coco.prepare(world, prepared, max_broken_fraction=0.5)["train"]
+        Coco.prepare_splits(world, prepared)
+    source = Coco.prepare(world, prepared, "train", max_broken_fraction=0.5)
     assert len(source) == 4
     last = sum(a["image_id"] == 5 for a in content["annotations"])
     assert sum(len(source[i]["boxes"]) for i in range(4)) == count - 3 - last
@@ -173,19 +177,19 @@ def test_unknown_tracks_of_tao_are_named(changed) -> None:
     content = json.loads(path.read_text())
     content["annotations"][0]["track_id"] = 999
     path.write_text(json.dumps(content))
-    source = tao.prepare(world, prepared, max_broken_fraction=0.5)["train"]
+    source = Tao.prepare(world, prepared, "train", max_broken_fraction=0.5)
     assert source.broken == ("train.json annotation 1: there is no track 999",)
 
 
 @pytest.mark.parametrize(
     ("prepare", "needed"),
     [
-        (lambda a, b: mot.prepare(mot.Mot17, a, b), "MOT17.zip from motchallenge.net"),
-        (lambda a, b: mot.prepare(mot.Mot20, a, b), "MOT20.zip from motchallenge.net"),
-        (gmot.prepare, "github.com/Spritea/GMOT40"),
-        (tao.prepare, "taodataset.org"),
-        (coco.prepare, "cocodataset.org"),
-        (crowdhuman.prepare, "www.crowdhuman.org"),
+        (lambda a, b: Mot17.prepare_splits(a, b), "MOT17.zip from motchallenge.net"),
+        (lambda a, b: Mot20.prepare_splits(a, b), "MOT20.zip from motchallenge.net"),
+        (Gmot40.prepare_splits, "github.com/Spritea/GMOT40"),
+        (Tao.prepare_splits, "taodataset.org"),
+        (Coco.prepare_splits, "cocodataset.org"),
+        (CrowdHuman.prepare_splits, "www.crowdhuman.org"),
     ],
 )
 def test_a_data_set_that_is_not_there_is_said_where_to_get(prepare, needed: str, tmp_path: Path) -> None:
@@ -198,7 +202,7 @@ def test_a_data_set_that_is_not_there_is_said_where_to_get(prepare, needed: str,
 def test_a_pattern_that_fits_nothing_and_a_broken_seqinfo_are_errors(changed) -> None:
     world, prepared = changed("mot17")
     with pytest.raises(StoryjaxError, match="fits 'MOT17-09'"):
-        mot.prepare(mot.Mot17, world, prepared, held_out=("MOT17-09",))
+        Mot17.prepare_splits(world, prepared, held_out=("MOT17-09",))
     (world / "train" / "StoryWorld-0001-DPM" / "seqinfo.ini").write_text("[Sequence]\nname=x\nframeRate=0\n")
     with pytest.raises(StoryjaxError, match=r"seqinfo\.ini"):
-        mot.prepare(mot.Mot17, world, prepared)
+        Mot17.prepare_splits(world, prepared)

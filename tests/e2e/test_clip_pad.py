@@ -1,4 +1,4 @@
-"""What ships for CLIP-PAD, on people and clips that it has never seen."""
+"""The shipped CLIP-PAD on people and clips that were not in training."""
 
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from storyjax.train.loop import run
 ROOT = Path(__file__).parents[2]
 
 
-def test_the_general_clip_tells_moments_apart_better_than_chance(tmp_path: Path) -> None:
+def test_the_generic_clip_distinguishes_moments_better_than_chance(tmp_path: Path) -> None:
     tower = load_config(f"{ROOT / 'configs' / 'storyworld_clip_generic.py'}:paper")
     tower.data.update({"folder": str(tmp_path / "stills"), "val": 8})
     tower.init = ConfigDict({"checkpoint": "shipped:storyworld_clip_generic"})
@@ -26,8 +26,8 @@ def test_the_general_clip_tells_moments_apart_better_than_chance(tmp_path: Path)
     assert results["things/r1_in_batch"] > 0.1
 
 
-def test_the_face_encoder_knows_strangers_again() -> None:
-    finder = PersonFinder.from_checkpoint()
+def test_the_face_encoder_recognises_unseen_people() -> None:
+    finder = PersonFinder.from_pretrained()
     rng = np.random.default_rng(0)
     strangers = [name for name, person in EVERYONE.items() if not person.known][:8]
     size = finder.sizes.face
@@ -48,22 +48,22 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> dict[str, float]:
         "vggface2": {"photos": 2, "test_people": 1},
         "cia": {"train": 36, "val": 1, "test": 112, "faces": 2, "seed": 5},
     }
-    config.data.update({f"{kind}_dir": str(root / kind) for kind in world})
-    config.data.update({"data_dir": str(root / "prepared"), "measure": ("cia",)})
+    config.data.root.update({name: str(root / name) for name in world})
+    config.data.update({"cache_dir": str(root / "prepared"), "eval_splits": ("cia:test",)})
     with config.data.ignore_type():
-        config.data.storyworld = ConfigDict(world)
+        config.data.synthetic = ConfigDict(world)
     config.init = ConfigDict({"checkpoint": "shipped:clip_pad_storyworld"})
     return run(config, root / "run", "eval", progress=False)
 
 
 @pytest.mark.parametrize("kind", ["action", "place", "action_place"])
-def test_name_and_face_find_more_than_clip_does(results: dict[str, float], kind: str) -> None:
+def test_name_and_face_find_more_than_clip(results: dict[str, float], kind: str) -> None:
     # About 110 queries: one standard error is 5 points; the shipped model is 20 and more above.
     assert results[f"cia/{kind}/text_face/r1"] > results[f"cia/{kind}/zero_shot/r1"] + 0.1
     assert results[f"cia/{kind}/face/r1"] > results[f"cia/{kind}/zero_shot/r1"]
 
 
-def test_people_never_seen_are_known_by_face(results: dict[str, float]) -> None:
+def test_unseen_people_are_recognised_by_face(results: dict[str, float]) -> None:
     unseen = len(cast_of_clips()["unseen"])
     assert results["cia/actor_unseen/chance"] == pytest.approx(1 / unseen)
     assert results["cia/actor_unseen/face/acc"] > 1.5 / unseen

@@ -20,10 +20,10 @@ LEAST_MOTA, LEAST_IDF1 = 0.75, 0.70
 @pytest.fixture(scope="module")
 def followed() -> dict[str, tuple[list[Rows], list[Rows]]]:
     """Truth and tracks of MQT, and of overlap alone with the same detections."""
-    tracker, truth = Tracker.from_checkpoint(), []
+    tracker, truth = Tracker.from_pretrained(), []
     found: dict[str, list[Rows]] = {"mqt": [], "overlap": []}
     for seed in SEEDS:
-        baseline, there, parts = IouTracker(births=2), [], {"mqt": [], "overlap": []}
+        baseline, there, parts = IouTracker(min_hits=2), [], {"mqt": [], "overlap": []}
         for number, (image, seen) in enumerate(render_sequence(plan_sequence(seed)), 1):
             if number == 1:
                 tracker.start(image.shape[1], image.shape[0])

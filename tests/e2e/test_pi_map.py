@@ -8,23 +8,23 @@ import pytest
 from storyjax.metrics.retrieval import mean_average_precision
 from storyjax.pi_map.data import resize
 from storyjax.pi_map.predict import ThingFinder
-from storyjax.storyworld.draw.personal_objects import Belonging, draw_scene, render_scene
+from storyjax.storyworld.draw.personal_objects import PersonalObject, draw_scene, render_scene
 
 THINGS = (
-    Belonging("dog", "red", "spotted", "white", "pizza"),
-    Belonging("dog", "blue", name="drum"),
-    Belonging("dog", "yellow", "striped", "black", "chia"),
-    Belonging("dog", "green", name="kite"),
+    PersonalObject("dog", "red", "spotted", "white", "pizza"),
+    PersonalObject("dog", "blue", name="drum"),
+    PersonalObject("dog", "yellow", "striped", "black", "chia"),
+    PersonalObject("dog", "green", name="kite"),
 )
 LEARNT, SEARCHED = ("kitchen", "forest"), ("park", "desert", "library", "harbour", "garage")
 
 
 @pytest.fixture(scope="module")
 def finder() -> ThingFinder:
-    return ThingFinder.from_checkpoint()
+    return ThingFinder.from_pretrained()
 
 
-def photograph(thing: Belonging, places: tuple[str, ...], count: int, seed: int) -> list[np.ndarray]:
+def photograph(thing: PersonalObject, places: tuple[str, ...], count: int, seed: int) -> list[np.ndarray]:
     rng = np.random.default_rng(seed)
     return [render_scene(draw_scene(thing, rng, places), [0.0])[0][0] for _ in range(count)]
 

@@ -41,7 +41,7 @@ def test_the_reader_reads_as_documented(tmp_path: Path) -> None:
 
 def test_the_practised_reader_reads_times_as_documented(tmp_path: Path) -> None:
     reader = config("storyworld_t5", "practised", validation_stories=10)
-    for section in reader.data.practice.values():
+    for section in reader.data.auxiliary_tasks.values():
         section.validation_stories = 20
     reader.init = ConfigDict({"checkpoint": "shipped:storyworld_t5_practised", "skip": "pointer/.*"})
     results, told = run(reader, tmp_path, "eval", progress=False), documented("storyworld_t5_practised")
@@ -52,11 +52,12 @@ def test_the_practised_reader_reads_times_as_documented(tmp_path: Path) -> None:
     assert results["reading/evidence_acc"] > told["reading/evidence_acc"] - 0.06
 
 
-def test_the_vision_tower_tells_who_does_what_as_documented(tmp_path: Path, films: dict) -> None:
-    tower = config("storyworld_clip", "paper", **films)
-    tower.init = ConfigDict({"checkpoint": "shipped:storyworld_clip"})
-    results = run(tower, tmp_path, "eval", progress=False)
-    # 8 films give 96 frames: three standard errors of a share of 0.9 are 0.09.
+def test_the_image_encoder_distinguishes_who_does_what_as_documented(tmp_path: Path, films: dict) -> None:
+    videos = {"root": films["world"], "train_stories": films["train"], "val_stories": films["val"]}
+    encoder = config("storyworld_clip", "paper", **videos)
+    encoder.init = ConfigDict({"checkpoint": "shipped:storyworld_clip"})
+    results = run(encoder, tmp_path, "eval", progress=False)
+    # 8 videos give 96 frames: three standard errors of a fraction of 0.9 are 0.09.
     assert results["frames/rewrite_acc"] > documented("storyworld_clip")["frames/rewrite_acc"] - 0.09
 
 
@@ -71,7 +72,7 @@ def test_the_initialised_resampler_tells_moments_as_documented(tmp_path: Path, f
 def test_the_practised_resampler_tells_times_as_documented(tmp_path: Path, films: dict) -> None:
     resampler = config("tcr_storyworld_init", "practised", **films, features=str(tmp_path / "features"))
     for name, val in (("routines", 6), ("broken_off", 12)):
-        resampler.data.practice[name].update({"routines": 1, "val": val})
+        resampler.data.auxiliary_tasks[name].update({"routines": 1, "val": val})
     resampler.init = ConfigDict({"checkpoint": "shipped:tcr_storyworld_practised"})
     results, told = run(resampler, tmp_path / "run", "eval", progress=False), documented("tcr_storyworld_practised")
     # 6 routines are 36 exercises of three kinds, and words of one note are right or wrong together.
@@ -83,9 +84,10 @@ def test_the_practised_resampler_tells_times_as_documented(tmp_path: Path, films
 
 
 def test_fine_tuning_for_a_moment_answers_questions_on_unseen_films(tmp_path: Path) -> None:
-    world = {"train": 12, "val": 1, "test": 12}
-    where = {"manual_dir": str(tmp_path / "nextqa"), "data_dir": str(tmp_path / "prepared")}
-    tuned = config("tcr_nextqa", storyworld=world, ablations=("no_video",), **where)
+    world = {"counts": {"train": 12, "val": 1, "test": 12}}
+    where = {"root": str(tmp_path / "nextqa"), "cache_dir": str(tmp_path / "prepared")}
+    tuned = config("tcr_nextqa")
+    tuned.data.tasks.nextqa.update({"synthetic": world, "ablations": ("no_video",), **where})
     tuned.train.steps = 8
     results = run(tuned, tmp_path / "run", progress=False)
     written = json.loads((tmp_path / "run" / "results.json").read_text())
@@ -98,8 +100,9 @@ def test_fine_tuning_for_a_moment_answers_questions_on_unseen_films(tmp_path: Pa
 
 
 def test_the_counter_counts_as_documented_and_better_than_guessing(tmp_path: Path) -> None:
-    where = {"manual_dir": str(tmp_path / "countix"), "data_dir": str(tmp_path / "prepared")}
-    counter = config("tcr_countix", storyworld={"train": 1, "val": 24}, **where)
+    counter = config("tcr_countix", cache_dir=str(tmp_path / "prepared"))
+    counter.data.root.countix = str(tmp_path / "countix")
+    counter.data.synthetic.countix.counts = {"train": 1, "val": 24}
     counter.init = ConfigDict({"checkpoint": "shipped:tcr_countix_storyworld"})
     results = run(counter, tmp_path / "run", "eval", progress=False)
     rows = csv.DictReader((tmp_path / "countix" / "countix_val.csv").read_text().splitlines())

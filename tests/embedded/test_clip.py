@@ -3,21 +3,21 @@
 import numpy as np
 
 from storyjax.data.text import WordTokenizer
-from storyjax.embedded.clip import ClipData, load_frames, seen_patches
+from storyjax.embedded.clip import ClipData, load_frames, visible_patches
 from storyjax.models.vit import ViTConfig
-from storyjax.storyworld.render.video_cache import Footage
+from storyjax.storyworld.render.video_cache import StoryVideoCache
 from storyjax.storyworld.story.stage import shot_at
-from storyjax.storyworld.story.story import tell
+from storyjax.storyworld.story.story import make_story
 from storyjax.storyworld.story.vocabulary import vocabulary
 
-SHOTS = [shot_at(tell(seed), seconds) for seed in range(20) for seconds in (1.0, 8.0, 20.0)]
+SHOTS = [shot_at(make_story(seed), seconds) for seed in range(20) for seconds in (1.0, 8.0, 20.0)]
 
 
 def test_two_performers_are_seen_in_patches_of_their_own_side() -> None:
     two = [shot for shot in SHOTS if len(shot.figures) == 2]
     assert len(two) > 10
     for shot in two:
-        patches = seen_patches(shot, 4).reshape(2, 4, 4)
+        patches = visible_patches(shot, 4).reshape(2, 4, 4)
         for figure, seen in zip(shot.figures, patches, strict=True):
             left, right = seen[:, :2].sum(), seen[:, 2:].sum()
             assert (left > right) == (figure.x < 0.5)
@@ -25,13 +25,13 @@ def test_two_performers_are_seen_in_patches_of_their_own_side() -> None:
 
 def test_one_performer_leaves_the_second_part_empty() -> None:
     for shot in (shot for shot in SHOTS if len(shot.figures) == 1):
-        one, nobody = seen_patches(shot, 4)
+        one, nobody = visible_patches(shot, 4)
         assert one.any()
         assert not nobody.any()
 
 
 def test_sentences_go_from_left_to_right(tmp_path) -> None:
-    footage = Footage(tmp_path, "val", {"val": 1})
+    footage = StoryVideoCache(tmp_path, "val", {"val": 1})
     tokenizer = WordTokenizer.from_words(vocabulary())
     data = ClipData(events=15, rewrites=1)
     batch = load_frames(footage[0], np.random.default_rng(0), data, ViTConfig(image_size=64, patch_size=16), tokenizer)

@@ -17,10 +17,11 @@ import jax
 import numpy as np
 from jax.experimental.compilation_cache import compilation_cache
 from ml_collections import ConfigDict
-from recipes import ALONE, CUT, EVERY, LONG, SHIPPED, SHORT, STEPPED, Overrides
+from recipes import CUT, EVERY, LONG, SHIPPED, SHORT, STEPPED, Overrides
 from safetensors.numpy import load_file, save_file
 
-from storyjax.configuration import load_config
+from storyjax.core.config import load_config
+from storyjax.core.renames import new_name
 from storyjax.train.checkpoint import load_trainable
 from storyjax.train.experiment import build_experiment
 from storyjax.train.loop import run
@@ -28,7 +29,6 @@ from storyjax.train.settings import complete
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
-WEIGHTS = ROOT / "storyjax" / "weights" / "shipped"
 
 # All that takes part in the last bit of a number.
 PACKAGES = ("jax", "jaxlib", "numpy", "flax", "optax", "scipy", "pillow", "av")
@@ -82,7 +82,7 @@ def load(spec: str, overrides: Overrides) -> ConfigDict:
     name, variant = spec.split(":")
     config = load_config(f"{ROOT / 'configs' / name}.py:{variant}")
     for key, value in overrides.items():
-        *sections, last = key.split(".")
+        *sections, last = (new_name(key, config.experiment) or key).split(".")
         section = config
         for part in sections:
             if part not in section:
@@ -131,8 +131,7 @@ def described(parameters: dict[str, np.ndarray]) -> dict[str, Any]:
 def evaluate(weights: str, overrides: Overrides, world: Path, workdir: Path) -> dict[str, float]:
     """The results of weights that ship; further arguments as of `take_steps`."""
     spec, needed = SHIPPED[weights]
-    init = f"weights/{weights}" if weights in ALONE else f"shipped:{weights}"
-    config = load(spec, {"log.tensorboard": False, "init.checkpoint": init, **needed, **overrides})
+    config = load(spec, {"log.tensorboard": False, "init.checkpoint": f"shipped:{weights}", **needed, **overrides})
     with contextlib.chdir(world):
         return run(config, workdir, "eval", progress=False)
 
@@ -147,7 +146,6 @@ def make(kind: str, name: str, world: Path, workdir: Path) -> dict[str, Any]:
 def surroundings(kind: str, world: Path) -> contextlib.AbstractContextManager[None]:
     """What all runs of a kind are made within; `world` is an empty folder, which all of them share."""
     if kind != "steps":
-        name_module(world / "weights")
         return contextlib.nullcontext()
     cut_weights(world / "weights")
     return compiled_quickly(world / "programs")
@@ -156,7 +154,7 @@ def surroundings(kind: str, world: Path) -> contextlib.AbstractContextManager[No
 def cut_weights(folder: Path) -> None:
     """Writes the weights that ship with the first block of each of their parts alone."""
     for name, overrides in CUT.items():
-        shutil.copytree(WEIGHTS / name, folder / name)
+        shutil.copytree(ROOT / "storyjax" / "weights" / "shipped" / name, folder / name)
         parameters = load_file(folder / name / "model.safetensors")
         kept = {path: array for path, array in parameters.items() if not re.search("/block_[1-9]", path)}
         save_file(kept, folder / name / "model.safetensors")
@@ -168,14 +166,6 @@ def cut_weights(folder: Path) -> None:
                 section = section[part]
             section[last] = value
         (folder / name / "config.json").write_text(json.dumps(config))
-
-
-def name_module(folder: Path) -> None:
-    """Writes the networks that ship alone as a run has them."""
-    for name, module in ALONE.items():
-        (folder / name).mkdir(parents=True)
-        parameters = load_file(WEIGHTS / name / "model.safetensors")
-        save_file({f"{module}/{path}": a for path, a in parameters.items()}, folder / name / "model.safetensors")
 
 
 def read(kind: str) -> dict[str, Any]:

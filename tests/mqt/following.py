@@ -7,7 +7,7 @@ import numpy as np
 
 from storyjax.data.mot_text import Rows, by_frame, concatenate, no_rows, rows
 from storyjax.mqt.iou_tracker import IouTracker
-from storyjax.mqt.sequences import Sequence
+from storyjax.mqt.sequences import VideoSequence
 
 
 @dataclass(frozen=True)
@@ -19,9 +19,9 @@ class Box:
 
 
 class OverlapTracker:
-    """Follows the boxes that it is given; without any it sees one bright square in a dark picture.
+    """Follows the boxes that it is given; without any it sees one bright square in a dark image.
 
-    What it is shown is kept in `seen`: (whether there was a picture, the number of boxes given or None).
+    Its inputs are kept in `seen`: (whether there was a image, the number of boxes given or None).
     """
 
     def __init__(self) -> None:
@@ -30,7 +30,7 @@ class OverlapTracker:
     def start(self, width: int, height: int) -> None:
         self.size = (width, height)
         self.seen = []
-        self._tracker = IouTracker(least_iou=0.05)
+        self._tracker = IouTracker(min_iou=0.05)
 
     def step(self, image: np.ndarray | None, detections: np.ndarray | None = None) -> list[Box]:
         self.seen.append((image is not None, None if detections is None else len(detections)))
@@ -63,15 +63,15 @@ class UserTracker(OverlapTracker):
 
 
 def square(number: int, width: int = 32, height: int = 24) -> np.ndarray:
-    """A dark picture with a bright square of 6 pixels that goes right and wraps round, and a mark of its number."""
-    picture = np.full((height, width, 3), 20, np.uint8)
+    """A dark image with a bright square of 6 pixels that goes right and wraps round, and a mark of its number."""
+    image = np.full((height, width, 3), 20, np.uint8)
     left = number % (width - 6)
-    picture[8:14, left : left + 6] = 220
-    return picture
+    image[8:14, left : left + 6] = 220
+    return image
 
 
-def squares(length: int, missing: tuple[int, ...] = (), name: str = "squares") -> Sequence:
-    """A sequence of such pictures, with its truth and the detections of "good", which are the truth."""
+def squares(length: int, missing: tuple[int, ...] = (), name: str = "squares") -> VideoSequence:
+    """A sequence of such images, with its truth and the detections of "good", which are the truth."""
 
     def read(report) -> Iterator[tuple[int, np.ndarray | None]]:
         for number in range(1, length + 1):
@@ -81,10 +81,10 @@ def squares(length: int, missing: tuple[int, ...] = (), name: str = "squares") -
 
     boxes = [[number % 26, 8, 6, 6] for number in range(1, length + 1)]
     truth = rows(range(1, length + 1), [1] * length, boxes, kind=[1] * length)
-    return Sequence(name, 10.0, 32, 24, length, read, truth, {"good": truth})
+    return VideoSequence(name, 10.0, 32, 24, length, read, truth, {"good": truth})
 
 
-def two_that_cross(seed: int = 0, length: int = 40) -> tuple[Sequence, Rows]:
+def two_that_cross(seed: int = 0, length: int = 40) -> tuple[VideoSequence, Rows]:
     """Two boxes that meet in the middle, step round each other and turn back: overlap takes one for the other."""
     parts = []
     for frame in range(1, length + 1):
@@ -99,7 +99,7 @@ def two_that_cross(seed: int = 0, length: int = 40) -> tuple[Sequence, Rows]:
         for number in range(1, length + 1):
             yield number, blank
 
-    return Sequence(f"crossing{seed}", 10.0, 200, 100, length, read, truth, {"good": truth}), truth
+    return VideoSequence(f"crossing{seed}", 10.0, 200, 100, length, read, truth, {"good": truth}), truth
 
 
 class TruthTracker:
@@ -117,9 +117,9 @@ class TruthTracker:
 
     def step(self, image: np.ndarray | None, detections: np.ndarray | None = None) -> list[Box]:
         here = self._next()
-        looks = np.eye(8)
+        appearances = np.eye(8)
         return [
-            Box(int(n), tuple(float(v) for v in box), 0.9, looks[int(n) % 8])
+            Box(int(n), tuple(float(v) for v in box), 0.9, appearances[int(n) % 8])
             for n, box in zip(here.id, here.xywh_px, strict=True)
         ]
 

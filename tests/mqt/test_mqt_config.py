@@ -54,7 +54,7 @@ def test_a_resnet_gives_the_backbone(tmp_path: Path) -> None:
     assert set(pretrained(str(tmp_path))) == {f"pyramid/{path}" for path in parts}
 
 
-def test_what_is_not_there_or_something_else_is_told(tmp_path: Path) -> None:
+def test_missing_or_foreign_weights_are_an_error(tmp_path: Path) -> None:
     with pytest.raises(StoryjaxError, match="storyjax import"):
         pretrained(str(tmp_path / "nowhere"))
     save_tree(tmp_path / "model.safetensors", {"llm/shared": np.ones((2, 2), np.float32)}, {})

@@ -7,8 +7,10 @@ import pytest
 from PIL import Image
 
 from storyjax.core.errors import StoryjaxError
+from storyjax.data.builders import mot
 from storyjax.data.pipeline import train_stream
 from storyjax.data.streams import StreamSpec
+from storyjax.mqt.config import MqtData
 from storyjax.mqt.data import (
     WHOLE,
     DetectionLoader,
@@ -18,24 +20,24 @@ from storyjax.mqt.data import (
     PairSource,
     SimulatedPairLoader,
     View,
-    cut_out,
+    crop,
     perturbed,
 )
-from storyjax.mqt.datasets import MqtData, Sources
+from storyjax.mqt.datasets import Sources
 from storyjax.storyworld.export.tracks_mot import encode_jpeg
 
-VIEW = View(size=(48, 80), objects=5, jitter=0.0)
+VIEW = View(size=(48, 80), max_objects=5, jitter=0.0)
 
 
 def a_record(boxes: list[list[int]], size: tuple[int, int] = (96, 160), **further) -> dict:
-    """A dark picture with a bright patch in each box (left, top, width, height in pixels)."""
+    """A dark image with a bright patch in each box (left, top, width, height in pixels)."""
     pixels = np.full((*size, 3), 10, np.uint8)
     for number, (left, top, width, height) in enumerate(boxes):
         pixels[top : top + height, left : left + width, number % 3] = 250
     count = len(boxes)
     record = {
         "image": encode_jpeg(pixels),
-        "name": "a picture",
+        "name": "a image",
         "boxes": np.array(boxes, np.float32).reshape(-1, 4),
         "kinds": np.arange(count, dtype=np.int32) + 3,
     }
@@ -75,7 +77,7 @@ def test_padding_is_empty_and_the_largest_stay() -> None:
     assert few["present0"].sum() == 2
     absent = ~few["present0"]
     assert not few["boxes0"][absent].any()
-    assert not few["prior"][absent].any()
+    assert not few["given_boxes"][absent].any()
     assert (few["kind"][absent] == -1).all()
     none = DetectionLoader(VIEW)(a_record([]), np.random.default_rng(0))
     assert not none["present0"].any()
@@ -105,10 +107,10 @@ def test_mirroring_twice_is_nothing() -> None:
     objects = Objects(np.array([[0.1, 0.2, 0.4, 0.9]], np.float32), np.array([1], np.int32), np.array([2], np.int32))
     assert np.allclose(objects.mirrored().mirrored().corners, objects.corners)
     assert np.allclose(objects.mirrored().corners, [[0.6, 0.2, 0.9, 0.9]])
-    assert np.allclose(objects.seen_in(WHOLE).corners, objects.corners)
+    assert np.allclose(objects.cropped_to(WHOLE).corners, objects.corners)
 
 
-def test_perturbed_boxes_stay_near_and_in_the_picture() -> None:
+def test_perturbed_boxes_stay_near_and_in_the_image() -> None:
     boxes = np.tile(np.array([[0.5, 0.5, 0.2, 0.4]], np.float32), (4000, 1))
     moved = perturbed(boxes, 0.1, np.random.default_rng(0))
     assert np.allclose((moved - boxes).std(0), [0.02, 0.04, 0.02, 0.04], rtol=0.1)
@@ -151,43 +153,43 @@ def test_a_share_of_pairs_is_far_apart() -> None:
     view = View((96, 160), 4, flip=0.0, jitter=0.0)
     gaps = []
     for seed in range(60):
-        arrays = PairLoader(view, far_share=0.5)(FramePair(Frames(), 0, 1, far=9), np.random.default_rng(seed))
+        arrays = PairLoader(view, far_prob=0.5)(FramePair(Frames(), 0, 1, far=9), np.random.default_rng(seed))
         first = int(np.flatnonzero(arrays["kind"] == 3)[0])
         gaps.append(abs(round(float((arrays["boxes1"][first, 0] - arrays["boxes0"][first, 0]) * 80))))
     assert set(gaps) == set(range(1, 10))
     assert 20 <= gaps.count(1) <= 46  # the near half, and a ninth of the far one
     with pytest.raises(StoryjaxError, match="far_gap"):
-        Sources(MqtData(far_share=0.5))
+        Sources(MqtData(far_prob=0.5))
 
 
 def test_a_share_of_pairs_has_one_frame_mirrored() -> None:
     view = View((96, 160), 4, flip=0.5, jitter=0.0)
-    turned = 0
+    mirrored = 0
     for seed in range(40):
         both = [
-            PairLoader(view, turned_share=share)(FramePair(Frames(), 0, 1), np.random.default_rng(seed))
+            PairLoader(view, mirror_prob=share)(FramePair(Frames(), 0, 1), np.random.default_rng(seed))
             for share in (1e-9, 0.5)
         ]
         assert np.array_equal(both[0]["images0"], both[1]["images0"])
         if not np.array_equal(both[0]["images1"], both[1]["images1"]):
-            turned += 1
+            mirrored += 1
             assert np.array_equal(both[0]["images1"], both[1]["images1"][:, ::-1])
             there = both[0]["present1"]
             moved = np.abs(both[0]["boxes1"] - both[1]["boxes1"] * (-1, 1, 1, 1) - (1, 0, 0, 0))[there]
             np.testing.assert_allclose(moved, 0, atol=1e-6)
-    assert 12 <= turned <= 28
+    assert 12 <= mirrored <= 28
 
 
-def test_a_frame_without_picture_is_a_broken_record() -> None:
-    with pytest.raises(StoryjaxError, match="a picture has no picture"):
+def test_a_frame_without_image_is_a_broken_record() -> None:
+    with pytest.raises(StoryjaxError, match="a image has no image"):
         DetectionLoader(VIEW)(a_record([]) | {"image": b""}, np.random.default_rng(0))
 
 
 def test_a_window_is_cut_out_as_pillow_would() -> None:
     pixels = np.random.default_rng(0).integers(0, 255, (40, 60, 3), np.uint8)
-    part = cut_out(pixels, (0.1, 0.25, 0.6, 0.75), (20, 30))
+    part = crop(pixels, (0.1, 0.25, 0.6, 0.75), (20, 30))
     assert np.array_equal(part, np.asarray(Image.fromarray(pixels[10:30, 6:36])))
-    assert cut_out(pixels, WHOLE, (40, 60)) is pixels
+    assert crop(pixels, WHOLE, (40, 60)) is pixels
 
 
 @pytest.fixture(scope="module")
@@ -195,10 +197,9 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> MqtData:
     root = tmp_path_factory.mktemp("mqt")
     counts = {"train": 2, "held_out": 1, "unseen": 1}
     return MqtData(
-        mot17_dir=str(root / "mot17"),
-        coco_dir=str(root / "coco"),
-        data_dir=str(root / "prepared"),
-        storyworld={"mot17": {"counts": counts, "detectors": ("SDP",)}, "coco": {"counts": {"train": 6, "val": 1}}},
+        root={name: str(root / name) for name in ("mot17", "coco")},
+        cache_dir=str(root / "prepared"),
+        synthetic={"mot17": {"counts": counts, "detectors": ("SDP",)}, "coco": {"counts": {"train": 6, "val": 1}}},
         held_out=("StoryWorld-8*",),
         unseen=("StoryWorld-9*",),
         size=(48, 80),
@@ -230,11 +231,30 @@ def test_streams_give_what_training_takes(data: MqtData) -> None:
 
 def test_sources_measure_on_what_training_never_sees(data: MqtData) -> None:
     sources = Sources(data)
-    (held_out,), (unseen,) = sources.sequences(), sources.sequences(unseen=True)
+    (held_out,), (unseen,) = (sources.sequences("mot17", split) for split in ("held_out", "unseen"))
     assert (held_out.name, unseen.name) == ("StoryWorld-8001", "StoryWorld-9001")
     assert held_out.length == len(list(held_out.frames()))
     assert held_out.ground_truth.targets.any()
     assert len(held_out.detections["public"]) > 10
+
+
+def test_annotations_are_read_once_for_all_splits(data: MqtData, monkeypatch: pytest.MonkeyPatch) -> None:
+    read = mot.read_mot
+    calls: list[str] = []
+    monkeypatch.setattr(mot, "read_mot", lambda root, *more: calls.append(str(root)) or read(root, *more))
+    sources = Sources(data)
+    for split in ("train", "held_out", "unseen"):
+        assert len(sources.split("mot17", split)) > 0
+    assert calls == [data.root["mot17"]]
+    with pytest.raises(StoryjaxError, match="the split of mot17"):
+        sources.split("mot17", "validation")
+
+
+def test_one_split_of_a_data_set_is_evaluated_and_unseen_beside_it() -> None:
+    data = MqtData(dataset="mot20", eval_splits=("held_out", "unseen", "tao:validation"))
+    assert data.evaluated() == {"mot20": ("held_out", True), "tao": ("validation", False)}
+    with pytest.raises(StoryjaxError, match="one split of mot17"):
+        MqtData(eval_splits=("mot17:train", "mot17:held_out")).evaluated()
 
 
 @pytest.mark.parametrize(
@@ -242,16 +262,17 @@ def test_sources_measure_on_what_training_never_sees(data: MqtData) -> None:
     [
         ({"dataset": "mot71"}, "mot17"),
         ({"dataset": "coco"}, "coco has no sequences"),
-        ({"measure": "gmot"}, "gmot40"),
+        ({"root": {"mot71": "x"}}, "mot17"),
+        ({"eval_splits": ("gmot:test",)}, "gmot40"),
     ],
 )
 def test_slips_in_the_config_are_named(changes: dict, line: str) -> None:
     with pytest.raises(StoryjaxError, match=line):
-        Sources(MqtData(**changes))
+        MqtData(**changes)
 
 
 def test_an_unknown_count_of_storyworld_is_named(data: MqtData, tmp_path: Path) -> None:
     wrong = {"coco": {"cuonts": {}}}
-    sources = Sources(MqtData(dataset="coco", mode="detection", coco_dir=str(tmp_path), storyworld=wrong))
-    with pytest.raises(StoryjaxError, match=r"config\.data\.storyworld\.coco"):
+    sources = Sources(MqtData(dataset="coco", mode="detection", root={"coco": str(tmp_path)}, synthetic=wrong))
+    with pytest.raises(StoryjaxError, match=r"config\.data\.synthetic: coco"):
         sources.stream(StreamSpec(2, 0))

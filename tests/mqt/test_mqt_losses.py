@@ -10,6 +10,7 @@ import pytest
 from small_mqt import make, pairs
 
 from storyjax.mqt.losses import (
+    TEMPERATURE,
     LossConfig,
     Losses,
     as_one_frame,
@@ -96,7 +97,7 @@ def test_contrast_is_the_printed_loss() -> None:
     rng = np.random.default_rng(0)
     anchors, others = (rng.normal(size=(1, n, 5)).astype(np.float32) for n in (2, 4))
     unit = [array / np.linalg.norm(array, axis=-1, keepdims=True) for array in (anchors, others)]
-    cosine = (unit[0] @ unit[1].transpose(0, 2, 1))[0] / CONFIG.temperature
+    cosine = (unit[0] @ unit[1].transpose(0, 2, 1))[0] / TEMPERATURE
     objects = np.array([[0, 1]], np.int32), np.array([[1, 0, -1, 2]], np.int32)
     mask = np.array([[True, True, True, False]])
     for include in (True, False):
@@ -122,26 +123,26 @@ def test_negatives_may_come_from_the_whole_batch() -> None:
     assert [array.shape[:2] for array in one] == [(1, 2), (1, 2), (1, 4), (1, 4), (1, 4)]
     total, count = contrast(*one, CONFIG)
     unit = [array / jnp.linalg.norm(array, axis=-1, keepdims=True) for array in (anchors[0], others.reshape(4, 5))]
-    cosine = np.asarray(unit[0] @ unit[1].T)[0] / CONFIG.temperature
+    cosine = np.asarray(unit[0] @ unit[1].T)[0] / TEMPERATURE
     below = np.exp(cosine[0]) + CONFIG.negative_weight * (np.exp(cosine[2]) + np.exp(cosine[3]))
     assert float(total) == pytest.approx(np.log(below) - cosine[0], rel=1e-4)
     assert float(count) == 1
 
 
 def test_an_object_without_another_output_is_left_out() -> None:
-    vectors, nobody, some = jnp.ones((1, 2, 3)), jnp.array([[-1, 5]]), jnp.array([[-1, 0]])
-    total, count = contrast(vectors, nobody, vectors, some, jnp.ones((1, 2), bool), CONFIG)
+    vectors, nothing, some = jnp.ones((1, 2, 3)), jnp.array([[-1, 5]]), jnp.array([[-1, 0]])
+    total, count = contrast(vectors, nothing, vectors, some, jnp.ones((1, 2), bool), CONFIG)
     assert (float(total), float(count)) == (0.0, 0.0)
 
 
 def test_focal_and_box_losses_at_known_places() -> None:
     half = jnp.zeros(2)
-    found = focal_loss(half, jnp.array([True, False]), CONFIG)
+    found = focal_loss(half, jnp.array([True, False]))
     np.testing.assert_allclose(found, np.log(2) * 0.25 * np.array([0.25, 0.75]), rtol=1e-5)
     box = jnp.array([[0.5, 0.5, 0.2, 0.2]])
-    assert float(box_loss(box, box, jnp.array([True]), CONFIG)) == pytest.approx(0.0, abs=1e-5)
-    assert float(box_loss(box, box + 0.1, jnp.array([False]), CONFIG)) == 0.0
-    moved = float(box_loss(box, box + jnp.array([[0.2, 0, 0, 0]]), jnp.array([True]), CONFIG))
+    assert float(box_loss(box, box, jnp.array([True]))) == pytest.approx(0.0, abs=1e-5)
+    assert float(box_loss(box, box + 0.1, jnp.array([False]))) == 0.0
+    moved = float(box_loss(box, box + jnp.array([[0.2, 0, 0, 0]]), jnp.array([True])))
     assert moved == pytest.approx(5 * 0.2 + 2 * 1.0, rel=1e-4)
 
 

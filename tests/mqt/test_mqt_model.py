@@ -8,7 +8,7 @@ from small_mqt import SIZE, make
 
 from storyjax.core.errors import StoryjaxError
 from storyjax.mqt.config import make_model
-from storyjax.mqt.model import Found, Mqt, Tracks
+from storyjax.mqt.model import DecoderOutput, Mqt, Tracks
 
 ROWS, GIVEN = 4, 3
 
@@ -19,8 +19,8 @@ def passed():
     model, params = make()
 
     @jax.jit
-    def run(image: jax.Array, prior: jax.Array, prior_mask: jax.Array, tracks: Tracks) -> Found:
-        return model.apply({"params": params}, image, prior, prior_mask, tracks)
+    def run(image: jax.Array, given_boxes: jax.Array, given_mask: jax.Array, tracks: Tracks) -> DecoderOutput:
+        return model.apply({"params": params}, image, given_boxes, given_mask, tracks)
 
     return run
 
@@ -36,8 +36,8 @@ def inputs() -> tuple:
 
 
 def test_shapes_and_what_is_padding_has_no_say(passed, inputs) -> None:
-    image, prior, prior_mask, tracks = inputs
-    found = passed(image, prior, prior_mask, tracks)
+    image, given_boxes, given_mask, tracks = inputs
+    found = passed(image, given_boxes, given_mask, tracks)
     assert found.det.box_logits.shape == (1, 1, 6, 4)
     assert found.kinds.state.shape == (1, 1, ROWS, 3, 16)
     assert found.tracks.appearance.shape == (1, ROWS, 16)
@@ -47,26 +47,26 @@ def test_shapes_and_what_is_padding_has_no_say(passed, inputs) -> None:
         state=noise.state.at[0, 3].set(7.0),
         appearance=noise.appearance.at[0, 3].set(5.0),
     )
-    other = passed(image, jnp.asarray(prior).at[0, 2].set(0.1), prior_mask, noise)
+    other = passed(image, jnp.asarray(given_boxes).at[0, 2].set(0.1), given_mask, noise)
     for before, after in zip(found.tracks, other.tracks, strict=True):
         np.testing.assert_allclose(after[:, :3], before[:, :3], atol=1e-5)
-    np.testing.assert_allclose(other.prior.box_logits[:, :, :2], found.prior.box_logits[:, :, :2], atol=1e-5)
+    np.testing.assert_allclose(other.given.box_logits[:, :, :2], found.given.box_logits[:, :, :2], atol=1e-5)
 
 
 def test_order_of_tracks_is_only_an_order(passed, inputs) -> None:
-    image, prior, prior_mask, tracks = inputs
+    image, given_boxes, given_mask, tracks = inputs
     order = np.array([2, 0, 1, 3])
     moved = Tracks(*(getattr(tracks, name)[:, order] for name in ("boxes", "appearance", "state", "mask")))
-    before, after = passed(image, prior, prior_mask, tracks), passed(image, prior, prior_mask, moved)
+    before, after = passed(image, given_boxes, given_mask, tracks), passed(image, given_boxes, given_mask, moved)
     for ours, other in zip(after.tracks, before.tracks, strict=True):
         np.testing.assert_allclose(ours[:, :3], np.asarray(other)[:, order[:3]], atol=1e-5)
 
 
 def test_isolated_det_queries_do_not_see_the_others_but_tracks_see_each_other(passed, inputs) -> None:
-    image, prior, prior_mask, tracks = inputs
-    before = passed(image, prior, prior_mask, tracks)
+    image, given_boxes, given_mask, tracks = inputs
+    before = passed(image, given_boxes, given_mask, tracks)
     fewer = tracks.replace(mask=np.array([[True, False, False, False]]))
-    after = passed(image, prior, np.zeros_like(prior_mask), fewer)
+    after = passed(image, given_boxes, np.zeros_like(given_mask), fewer)
     np.testing.assert_allclose(after.det.state, before.det.state, atol=1e-6)
     assert np.abs(np.asarray(after.tracks.state - before.tracks.state)[0, 0]).max() > 1e-4
 
@@ -74,19 +74,19 @@ def test_isolated_det_queries_do_not_see_the_others_but_tracks_see_each_other(pa
 def test_queries_use_what_they_are_made_of(passed, inputs) -> None:
     """pos knows the box alone, id the appearance alone; both the state and the box. (Before they meet in attention, so
     of a track by itself: only its own three queries are there to be seen.)"""
-    image, prior, prior_mask, tracks = inputs
-    before = passed(image, prior, prior_mask, tracks)
+    image, given_boxes, given_mask, tracks = inputs
+    before = passed(image, given_boxes, given_mask, tracks)
     for name, change in (("boxes", 0.05), ("appearance", 0.5), ("state", 0.5)):
         value = np.array(getattr(tracks, name))
         value[0, 0, 0] += change
-        after = passed(image, prior, prior_mask, tracks.replace(**{name: value}))
+        after = passed(image, given_boxes, given_mask, tracks.replace(**{name: value}))
         assert np.abs(np.asarray(after.tracks.state - before.tracks.state)[0, 0]).max() > 1e-5, name
 
 
 def test_nothing_here_is_far_from_presence() -> None:
     model, params = make()
     nothing = params["nothing"][None]
-    logits = model.apply({"params": params}, jnp.concatenate([nothing, -nothing]), method=Mqt.presence)
+    logits = model.apply({"params": params}, jnp.concatenate([nothing, -nothing]), method=Mqt.objectness)
     assert float(logits[0]) < float(logits[1])
 
 

@@ -1,12 +1,11 @@
-"""The tables of Chapter 2 in the ledger: every run measures what its rows show, and numbers are the thesis's."""
+"""The tables of Chapter 2: every run measures what its rows show, and numbers are the thesis's."""
 
 import pytest
 
 from storyjax.core.config import from_config
 from storyjax.core.errors import StoryjaxError
-from storyjax.mqt.config import make_model
-from storyjax.mqt.datasets import MqtData
-from storyjax.mqt.experiment import swept
+from storyjax.mqt.config import MqtData, make_model
+from storyjax.mqt.experiment import variant_of
 from storyjax.reproduce import find
 from storyjax.reproduce.runner import make_config
 from storyjax.reproduce.schema import Table
@@ -22,12 +21,12 @@ def test_every_row_is_measured_by_its_run(table: Table) -> None:
         data = from_config(MqtData, config.data, "config.data")
         model, section = make_model(config.model)
         for options in section.sweep.values():
-            swept(model, section.tracker, options)
+            variant_of(model, section.tracker, options)
         measured = {f"mot17/{score}" for score in ("mota", "idf1")}
         measured |= {f"mot17_{name}/{score}" for name in section.sweep for score in ("mota", "idf1")}
         if section.offline:
             measured |= {f"mot17_offline/{way}/{score}" for way in WAYS for score in ("mota", "idf1")}
-        if data.measure == "coco":
+        if "coco" in data.evaluated():
             measured = {"coco/det_ap", "coco/pos_ap", "coco/true_ap"}
             if data.mode == "simulated":
                 kinds = (*model.config.kinds, "det")
@@ -46,8 +45,8 @@ def test_numbers_are_the_thesiss() -> None:
     assert [row.thesis for row in find("2.6b").panels[0].rows[6:8]] == [70.5, 68.6]
 
 
-def test_a_slip_in_a_sweep_is_told_before_training() -> None:
+def test_a_mistake_in_a_sweep_is_an_error_before_training() -> None:
     config = make_config(find("2.6").variants()[0], 0)
     model, section = make_model(config.model)
     with pytest.raises(StoryjaxError, match="memory_frist"):
-        swept(model, section.tracker, {"memory_frist": 1})
+        variant_of(model, section.tracker, {"memory_frist": 1})

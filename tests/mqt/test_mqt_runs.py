@@ -1,4 +1,4 @@
-"""Every config of Chapter 2 trains: its embedded variant, on a handful of StoryWorld's pictures, lowers its loss."""
+"""Every config of Chapter 2 trains: its embedded variant, on a handful of StoryWorld's images, lowers its loss."""
 
 import dataclasses
 from collections.abc import Iterator
@@ -31,7 +31,7 @@ COUNTS: dict[str, dict[str, Any]] = {
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Where all runs find their pictures; and their programs, of which there are only two."""
+    """Where all runs find their images; and their programs, of which there are only two."""
     folder = tmp_path_factory.mktemp("tracks")
     options = {"jax_compilation_cache_dir": str(folder / "programs"), "jax_persistent_cache_min_compile_time_secs": 1.0}
     before = {name: getattr(jax.config, name) for name in options}
@@ -44,13 +44,14 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 def small(name: str, world: Path) -> ConfigDict:
-    """The embedded variant with a model that compiles in seconds, four pictures to learn from, and from scratch."""
+    """The embedded variant with a model that compiles in seconds, four images to learn from, and from scratch."""
     config = load_config(f"{ROOT / 'configs' / name}.py:embedded")
-    sets = sorted({config.data.dataset, config.data.measure})
+    sets = sorted({config.data.dataset, *(split.partition(":")[0] for split in config.data.eval_splits)})
     with config.unlocked():
         config.model.mqt.detr = ConfigDict(dataclasses.asdict(DETR))
-        config.data.storyworld = ConfigDict({each: COUNTS[each] for each in sets})
-        config.data.update({f"{each}_dir": str(world / each) for each in sets}, data_dir=str(world / "prepared"))
+        config.data.synthetic = ConfigDict({each: COUNTS[each] for each in sets})
+        config.data.root = ConfigDict({each: str(world / each) for each in sets})
+        config.data.cache_dir = str(world / "prepared")
         config.data.update(size=SIZE, jitter=0.0, flip=0.0, max_objects=6)
         config.init = ConfigDict()
         config.train = ConfigDict({"steps": STEPS, "batch_size": BATCH})

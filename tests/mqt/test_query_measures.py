@@ -9,20 +9,20 @@ from following import OverlapTracker, squares
 from small_mqt import SIZE, make
 
 from storyjax.data.streams import StreamSpec
-from storyjax.mqt import predict
+from storyjax.mqt import experiment
 from storyjax.mqt.association import TrackerConfig
-from storyjax.mqt.config import ModelConfig
-from storyjax.mqt.datasets import MqtData, Sources
+from storyjax.mqt.config import ModelConfig, MqtData
+from storyjax.mqt.datasets import Sources
 from storyjax.mqt.eval_queries import queries_evaluator
-from storyjax.mqt.experiment import make_evaluators
+from storyjax.mqt.experiment import Evaluations
 from storyjax.mqt.losses import LossConfig, Losses
 from storyjax.storyworld.export.tracks_mot import encode_jpeg
 
-DATA = MqtData(dataset="coco", mode="simulated", measure="coco", size=SIZE, max_objects=3)
+DATA = MqtData(dataset="coco", mode="simulated", eval_splits=("coco:val",), size=SIZE, max_objects=3)
 
 
 class Pictures:
-    """Three pictures with two boxes each."""
+    """Three images with two boxes each."""
 
     def __len__(self) -> int:
         return 3
@@ -45,7 +45,7 @@ class Few(Sources):
     def split(self, dataset: str, name: str):
         return Pictures()
 
-    def sequences(self, *, unseen: bool = False):
+    def sequences(self, dataset: str, split: str):
         return [squares(3)]
 
 
@@ -56,7 +56,7 @@ def made():
 
 def test_every_kind_of_query_is_measured_by_itself(made) -> None:
     model, params = made
-    evaluator = queries_evaluator(model, Few(DATA), DATA)
+    evaluator = queries_evaluator(model, Few(DATA), "coco", "val")
     measure = jax.jit(evaluator.eval_step)
     stream = evaluator.data(StreamSpec(2, 0))
     accumulated = None
@@ -85,13 +85,13 @@ def test_one_run_measures_several_trackers_and_the_offline_enhancements(made, mo
     class Asked(OverlapTracker):
         def __init__(self, model, params, size, config):
             super().__init__()
-            asked.append((model.config.aggregation, model.config.box_kind, config.births))
+            asked.append((model.config.aggregation, model.config.box_kind, config.min_hits))
 
-    monkeypatch.setattr(predict, "Tracker", Asked)
-    sweep = {"sure": {"births": 1}, "heuristic": {"aggregation": "heuristic", "box_kind": "both"}}
-    section = ModelConfig(tracker=TrackerConfig(births=2), sweep=sweep, offline=True)
-    data = dataclasses.replace(DATA, dataset="mot17", mode="pairs", measure="gmot40")
-    evaluators = list(make_evaluators(Losses(model, LossConfig()), Few(data), data, section))
+    monkeypatch.setattr(experiment, "Tracker", Asked)
+    sweep = {"sure": {"min_hits": 1}, "heuristic": {"aggregation": "heuristic", "box_kind": "both"}}
+    section = ModelConfig(tracker=TrackerConfig(min_hits=2), sweep=sweep, offline=True)
+    data = dataclasses.replace(DATA, dataset="mot17", mode="pairs", eval_splits=("gmot40:test",))
+    evaluators = list(Evaluations(Losses(model, LossConfig()), Few(data), section).all())
     assert [each.name for each in evaluators] == ["gmot40", "gmot40_sure", "gmot40_heuristic", "gmot40_offline"]
     results = {}
     for evaluator in evaluators:

@@ -35,16 +35,16 @@ def place(image: np.ndarray) -> int:
     return int(np.flatnonzero((image.max(-1) > 128).any(0))[0])
 
 
-def test_a_folder_of_pictures_counts_from_its_first(tmp_path: Path) -> None:
-    film = open_sequence(write_folder(tmp_path / "film", range(5, 10)))
-    frames = list(film.frames())
-    assert (film.length, film.width, film.height) == (5, 32, 24)
+def test_a_folder_of_images_counts_from_its_first(tmp_path: Path) -> None:
+    video = open_sequence(write_folder(tmp_path / "video", range(5, 10)))
+    frames = list(video.frames())
+    assert (video.length, video.width, video.height) == (5, 32, 24)
     assert [number for number, _ in frames] == [1, 2, 3, 4, 5]
     assert [place(image) for _, image in frames] == [5, 6, 7, 8, 9]
 
 
-def test_missing_and_broken_pictures_are_reported_and_the_rest_is_given(tmp_path: Path) -> None:
-    folder = write_folder(tmp_path / "film", range(1, 7))
+def test_missing_and_broken_images_are_reported_and_the_rest_is_given(tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "video", range(1, 7))
     (folder / "000003.png").unlink()
     (folder / "000005.png").write_bytes((folder / "000005.png").read_bytes()[:60])
     lines: list[str] = []
@@ -55,7 +55,7 @@ def test_missing_and_broken_pictures_are_reported_and_the_rest_is_given(tmp_path
 
 
 def test_another_size_is_brought_to_the_first_and_reported_once(tmp_path: Path) -> None:
-    folder = write_folder(tmp_path / "film", range(1, 5))
+    folder = write_folder(tmp_path / "video", range(1, 5))
     for number in (3, 4):
         Image.fromarray(square(number)).resize((64, 48)).save(folder / f"{number:06d}.png")
     lines: list[str] = []
@@ -67,7 +67,7 @@ def test_another_size_is_brought_to_the_first_and_reported_once(tmp_path: Path) 
 
 
 def test_names_that_do_not_count_are_taken_in_their_order(tmp_path: Path) -> None:
-    folder = tmp_path / "film"
+    folder = tmp_path / "video"
     folder.mkdir()
     for name, number in (("a", 1), ("b", 2), ("c", 3)):
         Image.fromarray(square(number)).save(folder / f"{name}.png")
@@ -79,23 +79,23 @@ def test_motchallenges_layout_says_how_many_frames_there_should_be(tmp_path: Pat
     (tmp_path / "S" / "seqinfo.ini").write_text(
         "[Sequence]\nname=S\nimDir=img1\nframeRate=30\nseqLength=4\nimWidth=32\nimHeight=24\nimExt=.png\n"
     )
-    film = open_sequence(tmp_path / "S")
-    assert (film.length, film.fps) == (4, 30)
-    assert [image is not None for _, image in film.frames()] == [False, True, True, False]
+    video = open_sequence(tmp_path / "S")
+    assert (video.length, video.fps) == (4, 30)
+    assert [image is not None for _, image in video.frames()] == [False, True, True, False]
 
 
 @pytest.mark.parametrize("length", [1, 2, 23])
 def test_every_frame_of_a_video_is_given_in_order(tmp_path: Path, length: int) -> None:
-    film = open_sequence(write_video(tmp_path / "film.mp4", length))
-    frames = list(film.frames())
-    assert film.length == length
-    assert film.fps == pytest.approx(10)
+    video = open_sequence(write_video(tmp_path / "video.mp4", length))
+    frames = list(video.frames())
+    assert video.length == length
+    assert video.fps == pytest.approx(10)
     assert [number for number, _ in frames] == list(range(1, length + 1))
     assert [place(image) for _, image in frames] == [number % 26 for number in range(1, length + 1)]
 
 
 def test_broken_frames_in_the_middle_of_a_video_are_reported_and_it_goes_on(tmp_path: Path) -> None:
-    path = write_video(tmp_path / "film.mp4", 20, every_frame_whole=True)
+    path = write_video(tmp_path / "video.mp4", 20, every_frame_whole=True)
     with av.open(str(path)) as container:
         packets = [(p.pos, p.size) for p in container.demux(video=0) if p.size]
     data = bytearray(path.read_bytes())
@@ -115,13 +115,13 @@ def test_broken_frames_in_the_middle_of_a_video_are_reported_and_it_goes_on(tmp_
     ("make", "line"),
     [
         (lambda p: None, "is not there"),
-        (lambda p: p.mkdir(), "holds no pictures"),
-        (lambda p: p.write_text("no video at all" * 99), "film"),
-        (lambda p: [p.mkdir(), (p / "1.png").write_bytes(b"no picture")], "none of the 1 pictures"),
+        (lambda p: p.mkdir(), "holds no images"),
+        (lambda p: p.write_text("no video at all" * 99), "video"),
+        (lambda p: [p.mkdir(), (p / "1.png").write_bytes(b"no image")], "none of the 1 images"),
     ],
 )
 def test_what_is_no_sequence_is_said_in_one_line(tmp_path: Path, make, line: str) -> None:
-    make(tmp_path / "film")
+    make(tmp_path / "video")
     with pytest.raises(StoryjaxError, match=line) as error:
-        open_sequence(tmp_path / "film")
+        open_sequence(tmp_path / "video")
     assert "\n" not in str(error.value)

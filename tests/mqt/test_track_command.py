@@ -15,7 +15,7 @@ from PIL import Image
 from storyjax.cli import track as command
 from storyjax.cli.main import run
 from storyjax.data.mot_text import read_rows
-from storyjax.mqt.render import Painter, colour, video_writer
+from storyjax.mqt.render import Painter, track_color, video_writer
 from storyjax.mqt.track_files import track_to_files
 
 LENGTH = 12
@@ -23,8 +23,8 @@ LENGTH = 12
 
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder of pictures, and trackers that need no model."""
-    folder = tmp_path / "film"
+    """A folder of images, and trackers that need no model."""
+    folder = tmp_path / "video"
     folder.mkdir()
     for number in range(1, LENGTH + 1):
         Image.fromarray(square(number)).save(folder / f"{number:06d}.png")
@@ -51,7 +51,7 @@ def init(path: Path, content: object) -> str:
 
 
 def test_tracks_and_a_video_come_out(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(["track", "film", "--out", "new/tracks.txt", "--render", "new/tracked.mp4"]) == 0
+    assert run(["track", "video", "--out", "new/tracks.txt", "--render", "new/tracked.mp4"]) == 0
     found = read_rows(here / "new" / "tracks.txt")
     assert found.frame.tolist() == list(range(1, LENGTH + 1))
     assert set(found.id) == {1}
@@ -59,12 +59,12 @@ def test_tracks_and_a_video_come_out(here: Path, capsys: pytest.CaptureFixture[s
     assert "1 tracks, 12 boxes in 12 frames" in capsys.readouterr().out
     with av.open(str(here / "new" / "tracked.mp4")) as container:
         assert container.streams.video[0].codec_context.name == "h264"
-        pictures = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
-    assert len(pictures) == LENGTH
-    assert pictures[0].shape == (480, 640, 3)
-    # The box is drawn in the track's colour round where the square is.
-    tint = np.array(colour(1))
-    near = np.abs(pictures[6].astype(int) - tint).sum(-1) < 120
+        images = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+    assert len(images) == LENGTH
+    assert images[0].shape == (480, 640, 3)
+    # The box is drawn in the track's track_color round where the square is.
+    tint = np.array(track_color(1))
+    near = np.abs(images[6].astype(int) - tint).sum(-1) < 120
     rows_, columns = np.flatnonzero(near.any(1)), np.flatnonzero(near.any(0))
     assert abs(rows_[-1] - 14 * 20) < 12
     assert abs(columns[-1] - 13 * 20) < 12
@@ -73,8 +73,8 @@ def test_tracks_and_a_video_come_out(here: Path, capsys: pytest.CaptureFixture[s
 
 
 def test_without_out_the_tracks_lie_here(here: Path) -> None:
-    assert run(["track", "film"]) == 0
-    assert (here / "film.tracks.txt").exists()
+    assert run(["track", "video"]) == 0
+    assert (here / "video.tracks.txt").exists()
 
 
 @pytest.mark.parametrize(
@@ -84,18 +84,18 @@ def test_without_out_the_tracks_lie_here(here: Path) -> None:
 def test_what_is_given_chooses_the_protocol(here: Path, further: list[str], protocol: str) -> None:
     path = det(here / "det.txt", "1,-1,2,9,6,6,0.9", "2,-1,3,9,6,6,0.9")
     arguments = [part for flag in further for part in ((flag, path) if flag == "--detections" else (flag,))]
-    assert run(["track", "film", "--checkpoint", "shipped:x", *arguments]) == 0
+    assert run(["track", "video", "--checkpoint", "shipped:x", *arguments]) == 0
     assert command.asked == [("shipped:x", protocol)]
 
 
 def test_a_user_gives_the_boxes(here: Path) -> None:
     boxes = [{"box": [1, 8, 6, 6], "id": 7, "name": "it"}, {"box": [28, 20, 60, 60], "frame": 3}]
-    assert run(["track", "film", "--init", init(here / "boxes.json", boxes)]) == 0
-    found = read_rows(here / "film.tracks.txt")
+    assert run(["track", "video", "--init", init(here / "boxes.json", boxes)]) == 0
+    found = read_rows(here / "video.tracks.txt")
     assert [found.id[found.frame == frame].tolist() for frame in (1, 2, 3, 12)] == [[7], [7], [7, 2], [7, 2]]
-    assert found.xywh_px[found.id == 2][0].tolist() == [28, 20, 4, 4]  # cut to the picture
-    assert run(["track", "film", "--init", init(here / "boxes.json", {"boxes": [[1, 8, 6, 6]]})]) == 0
-    assert set(read_rows(here / "film.tracks.txt").id) == {1}
+    assert found.xywh_px[found.id == 2][0].tolist() == [28, 20, 4, 4]  # clipped to the image
+    assert run(["track", "video", "--init", init(here / "boxes.json", {"boxes": [[1, 8, 6, 6]]})]) == 0
+    assert set(read_rows(here / "video.tracks.txt").id) == {1}
 
 
 @pytest.mark.parametrize(
@@ -108,17 +108,17 @@ def test_a_user_gives_the_boxes(here: Path) -> None:
         ([{"box": [1, 2, None, 4]}], "four numbers"),
         ([{"box": [1, 2, 0, 4]}], "0 × 4 pixels"),
         ([{"box": [1, 2, 4, -4]}], "4 × -4 pixels"),
-        ([{"box": [40, 2, 4, 4]}], "lies outside the picture of 32 × 24"),
-        ([{"box": [-9, 2, 9, 4]}], "lies outside the picture of 32 × 24"),
+        ([{"box": [40, 2, 4, 4]}], "lies outside the image of 32 × 24"),
+        ([{"box": [-9, 2, 9, 4]}], "lies outside the image of 32 × 24"),
         ([{"box": [1, 2, 3, 4], "id": 0}], "the id 0"),
         ([{"box": [1, 2, 3, 4], "id": "seven"}], 'the id "seven"'),
         ([{"box": [1, 2, 3, 4], "id": 2}, {"box": [9, 2, 3, 4], "id": 2}], "the id 2 to two boxes"),
-        ([{"box": [1, 2, 3, 4], "frame": 13}], "of frame 13, but film has 12"),
+        ([{"box": [1, 2, 3, 4], "frame": 13}], "of frame 13, but video has 12"),
         ([{"box": [1, 2, 3, 4], "fram": 1}], "unknown 'fram'.*Did you mean 'frame'"),
     ],
 )
 def test_boxes_that_cannot_be_meant_are_an_error(here: Path, capsys, content: object, line: str) -> None:
-    failed(["track", "film", "--init", init(here / "boxes.json", content)], line, capsys)
+    failed(["track", "video", "--init", init(here / "boxes.json", content)], line, capsys)
     assert command.asked == []
 
 
@@ -128,10 +128,10 @@ def failed(argv: list[str], line: str, capsys: pytest.CaptureFixture[str]) -> No
 
     before = sorted(Path.cwd().rglob("*"))
     assert run(argv) == 2
-    told = capsys.readouterr().err.strip().splitlines()
-    assert told[-1].startswith("storyjax: error: ")
-    assert re.search(line, told[-1]), told[-1]
-    assert not any("Traceback" in each for each in told)
+    output = capsys.readouterr().err.strip().splitlines()
+    assert output[-1].startswith("storyjax: error: ")
+    assert re.search(line, output[-1]), output[-1]
+    assert not any("Traceback" in each for each in output)
     assert sorted(Path.cwd().rglob("*")) == before
 
 
@@ -142,19 +142,19 @@ def failed(argv: list[str], line: str, capsys: pytest.CaptureFixture[str]) -> No
         (["# nothing"], "det.txt holds no detections"),
         (["1,-1,2,9,0,6,0.9"], "line 1 has a box of 0 × 6"),
         (["1,-1,2,9,6,6,0.9", "2,-1,a,9,6,6"], "line 2 holds what is no number"),
-        (["99,-1,2,9,6,6,0.9"], "detections in frame 99, but film has 12"),
-        (["1,-1,500,500,6,6,0.9"], "all 1 boxes .* outside the picture"),
+        (["99,-1,2,9,6,6,0.9"], "detections in frame 99, but video has 12"),
+        (["1,-1,500,500,6,6,0.9"], "all 1 boxes .* outside the image"),
     ],
 )
 def test_detections_that_cannot_be_used_are_an_error(here: Path, capsys, lines: list[str], line: str) -> None:
-    failed(["track", "film", "--detections", det(here / "det.txt", *lines)], line, capsys)
+    failed(["track", "video", "--detections", det(here / "det.txt", *lines)], line, capsys)
 
 
-def test_detections_beside_the_picture_are_left_out_and_counted(here: Path, capsys) -> None:
+def test_detections_beside_the_image_are_left_out_and_counted(here: Path, capsys) -> None:
     path = det(here / "det.txt", "1,-1,2,9,6,6,0.9", "1,-1,90,9,6,6,0.9", "1,-1,30,20,50,50,0.9")
-    assert run(["track", "film", "--detections", path]) == 0
-    assert "1 boxes outside the picture are left out, the first in frame 1" in capsys.readouterr().err
-    found = read_rows(here / "film.tracks.txt")
+    assert run(["track", "video", "--detections", path]) == 0
+    assert "1 boxes outside the image are left out, the first in frame 1" in capsys.readouterr().err
+    found = read_rows(here / "video.tracks.txt")
     assert found.xywh_px.tolist() == [[1, 8, 6, 6], [29, 19, 3, 5]]
 
 
@@ -162,26 +162,26 @@ def test_detections_beside_the_picture_are_left_out_and_counted(here: Path, caps
     ("argv", "line"),
     [
         (["track", "nowhere.mp4"], "nowhere.mp4 is not there"),
-        (["track", "film", "--render", "tracked.avi"], "ends in .mp4"),
-        (["track", "film", "--out", "film"], "film is a folder"),
-        (["track", "film", "--init", "boxes.json"], "cannot be read as JSON"),
-        (["track", "film", "--detect"], "besides --detections"),
-        (["track", "film", "--init", "a", "--detections", "b"], "leave --detections"),
-        (["track", "film", "--detectoins", "b"], "Did you mean '--detections'"),
+        (["track", "video", "--render", "tracked.avi"], "ends in .mp4"),
+        (["track", "video", "--out", "video"], "video is a folder"),
+        (["track", "video", "--init", "boxes.json"], "cannot be read as JSON"),
+        (["track", "video", "--detect"], "besides --detections"),
+        (["track", "video", "--init", "a", "--detections", "b"], "leave --detections"),
+        (["track", "video", "--detectoins", "b"], "Did you mean '--detections'"),
     ],
 )
-def test_slips_are_one_line(here: Path, capsys, argv: list[str], line: str) -> None:
+def test_mistakes_are_one_line(here: Path, capsys, argv: list[str], line: str) -> None:
     failed(argv, line, capsys)
 
 
-def test_a_broken_frame_is_told_and_tracking_goes_on(here: Path, capsys) -> None:
-    (here / "film" / "000005.png").write_bytes(b"broken")
-    (here / "film" / "000008.png").unlink()
-    assert run(["track", "film", "--render", "tracked.mp4"]) == 0
-    told = capsys.readouterr()
-    assert "frame 5 is left out" in told.err
-    assert "frame 8 is left out" in told.err
-    found = read_rows(here / "film.tracks.txt")
+def test_a_broken_frame_is_reported_and_tracking_continues(here: Path, capsys) -> None:
+    (here / "video" / "000005.png").write_bytes(b"broken")
+    (here / "video" / "000008.png").unlink()
+    assert run(["track", "video", "--render", "tracked.mp4"]) == 0
+    output = capsys.readouterr()
+    assert "frame 5 is left out" in output.err
+    assert "frame 8 is left out" in output.err
+    found = read_rows(here / "video.tracks.txt")
     assert found.frame.tolist() == [1, 2, 3, 4, 6, 7, 9, 10, 11, 12]
     assert set(found.id) == {1}
     with av.open(str(here / "tracked.mp4")) as container:
@@ -199,7 +199,7 @@ def test_nothing_half_written_stays_when_tracking_fails(here: Path) -> None:
     with pytest.raises(RuntimeError, match="a defect"):
         track_to_files(Failing(), squares(9), here / "old.txt", here / "new.mp4")
     assert (here / "old.txt").read_text() == "kept"
-    assert sorted(p.name for p in here.iterdir()) == ["film", "old.txt"]
+    assert sorted(p.name for p in here.iterdir()) == ["old.txt", "video"]
 
 
 def test_ten_thousand_frames_cost_no_more_each_than_a_hundred(tmp_path: Path) -> None:
@@ -246,7 +246,7 @@ def test_a_painter_remembers_only_what_is_seen() -> None:
 
 
 def test_neighbours_have_colours_of_their_own(tmp_path: Path) -> None:
-    tints = np.array([colour(number) for number in range(1, 13)])
+    tints = np.array([track_color(number) for number in range(1, 13)])
     apart = np.abs(tints[:, None] - tints[None]).sum(-1)[~np.eye(12, dtype=bool)]
     assert apart.min() > 40
     with video_writer(tmp_path / "v.mp4", 0.0, (32, 32)) as video:

@@ -10,12 +10,12 @@ from storyjax.data.mot_text import Rows, concatenate, rows
 from storyjax.metrics.tracking import tracking_scores
 from storyjax.mqt import offline
 from storyjax.mqt.eval_tracking import (
-    backwards,
     crosses,
-    enhanced,
+    enhance,
     first_boxes,
     from_first_boxes,
     offline_evaluator,
+    reverse,
     track,
     tracking_evaluator,
     user_initialised_evaluator,
@@ -28,7 +28,7 @@ def boxes(*corners: float) -> np.ndarray:
 
 
 def test_overlap_alone_follows_what_moves_slowly_and_waits_a_little() -> None:
-    tracker = IouTracker(patience=2)
+    tracker = IouTracker(max_age=2)
     assert [[one.id for one in tracker.step(boxes(x, 100 - x))] for x in range(0, 30, 5)] == [[1, 2]] * 6
     assert tracker.step(boxes()) == []
     assert [one.id for one in tracker.step(boxes(25))] == [1]
@@ -37,17 +37,17 @@ def test_overlap_alone_follows_what_moves_slowly_and_waits_a_little() -> None:
     assert [one.id for one in tracker.step(boxes(25))] == [3]
 
 
-def test_overlap_alone_tells_of_a_track_after_its_births() -> None:
-    tracker = IouTracker(births=2, least_score=0.5)
+def test_overlap_alone_reports_a_track_after_min_hits() -> None:
+    tracker = IouTracker(min_hits=2, min_score=0.5)
     assert tracker.step(boxes(1), np.float32([0.9])) == []
     assert [one.id for one in tracker.step(boxes(1), np.float32([0.9]))] == [1]
     assert tracker.step(boxes(1), np.float32([0.4])) == []
 
 
 def test_a_tracker_that_knows_the_truth_beats_overlap_where_paths_cross() -> None:
-    film, truth = two_that_cross()
+    video, truth = two_that_cross()
     assert crosses(truth)
-    evaluator = tracking_evaluator("mot17", lambda params: TruthTracker(truth), lambda: [film], lambda: [film])
+    evaluator = tracking_evaluator("mot17", lambda params: TruthTracker(truth), lambda: [video], lambda: [video])
     parts: list[None] = []
     results = evaluator.run({}, lambda: parts.append(None))
     assert results["mot17/mota"] == results["mot17/idf1"] == results["mot17/unseen_mota"] == 1
@@ -59,9 +59,9 @@ def test_a_tracker_that_knows_the_truth_beats_overlap_where_paths_cross() -> Non
 
 
 def test_a_tracker_gets_public_detections_where_they_are_asked_for() -> None:
-    film = squares(30, missing=(7,))
+    video = squares(30, missing=(7,))
     tracker = OverlapTracker()
-    evaluator = tracking_evaluator("m", lambda params: tracker, lambda: [film], detector="good", baseline=False)
+    evaluator = tracking_evaluator("m", lambda params: tracker, lambda: [video], detector="good", with_baseline=False)
     results = evaluator.run({}, lambda: None)
     assert set(results) == {f"m/{name}" for name in ("mota", "idf1", "hota", "mt", "ml", "id_switches")}
     assert results["m/mota"] < 1
@@ -69,9 +69,9 @@ def test_a_tracker_gets_public_detections_where_they_are_asked_for() -> None:
 
 
 def test_user_initialised_tracks_have_the_numbers_that_were_given() -> None:
-    film = squares(12)
+    video = squares(12)
     given = rows([1, 1, 4, 9], [5, 9, 7, 5], [[1, 8, 6, 6], [20, 2, 5, 5], [10, 1, 4, 4], [30, 20, 1, 1]])
-    found = {number: each for number, _, each in from_first_boxes(UserTracker(), film, given)}
+    found = {number: each for number, _, each in from_first_boxes(UserTracker(), video, given)}
     assert [one.id for one in found[1]] == [5, 9]
     assert [one.id for one in found[4]] == [5, 9, 7]
     assert [one.id for one in found[12]] == [5, 9, 7]  # the second box of 5 starts nothing
@@ -80,16 +80,16 @@ def test_user_initialised_tracks_have_the_numbers_that_were_given() -> None:
 
 
 def test_what_starts_in_a_broken_frame_starts_in_the_next() -> None:
-    film = squares(6, missing=(1, 2))
+    video = squares(6, missing=(1, 2))
     given = rows([1, 2], [5, 6], [[1, 8, 6, 6], [20, 2, 5, 5]])
-    found = {number: [one.id for one in each] for number, _, each in from_first_boxes(UserTracker(), film, given)}
+    found = {number: [one.id for one in each] for number, _, each in from_first_boxes(UserTracker(), video, given)}
     assert found == {1: [], 2: [], 3: [5, 6], 4: [5, 6], 5: [5, 6], 6: [5, 6]}
 
 
 def test_track_map_of_user_initialised_tracking() -> None:
-    film, truth = two_that_cross()
-    film = dataclasses.replace(film, categories={1: 4, 2: 6})
-    results = user_initialised_evaluator("tao", lambda params: TruthTracker(truth), lambda: [film]).run({}, lambda: 0)
+    video, truth = two_that_cross()
+    video = dataclasses.replace(video, categories={1: 4, 2: 6})
+    results = user_initialised_evaluator("tao", lambda params: TruthTracker(truth), lambda: [video]).run({}, lambda: 0)
     assert results["tao/track_map"] == pytest.approx(1)
     assert results["tao/mota"] == 1
 
@@ -103,17 +103,17 @@ def line(number: int, first: int, last: int, y: float = 0.0) -> Rows:
 def test_filling_bridges_short_gaps_by_straight_lines() -> None:
     whole = line(1, 1, 20)
     gap = np.isin(whole.frame, range(8, 12))
-    filled = offline.fill_gaps(whole[~gap], longest=4)
+    filled = offline.fill_gaps(whole[~gap], max_gap=4)
     assert np.array_equal(filled.frame, whole.frame)
     assert np.allclose(filled.xywh_px, whole.xywh_px)
-    assert len(offline.fill_gaps(whole[~gap], longest=3)) == 16
+    assert len(offline.fill_gaps(whole[~gap], max_gap=3)) == 16
     assert len(offline.fill_gaps(whole)) == 20
 
 
 def test_only_what_both_passes_see_is_confirmed() -> None:
     forward = concatenate([line(1, 1, 30), line(2, 5, 9, y=200.0)])
     backward = concatenate([line(4, 3, 30), line(6, 1, 30, y=80.0)])
-    assert offline.overlaps(forward, backward)[1, 4] == pytest.approx(1.0)
+    assert offline.track_overlaps(forward, backward)[1, 4] == pytest.approx(1.0)
     assert set(offline.confirm_by_overlap(forward, backward).id) == {1}
     drifted = Rows(**{**backward.__dict__, "xywh_px": backward.xywh_px + np.float32((12, 0, 0, 0))})
     assert len(offline.confirm_by_overlap(forward, drifted)) == 0  # 8 / 32 of the total area
@@ -129,7 +129,7 @@ def test_a_track_that_was_lost_between_is_joined_where_it_looks_the_same() -> No
     assert len(joined) == len(forward)
     apart = offline.confirm_by_appearance(forward, backward, {1: one, 3: other, 2: other}, back)
     assert set(apart.id) == {1, 2, 3}
-    ways = enhanced(forward, backward, {1: one, 3: one, 2: other}, back)
+    ways = enhance(forward, backward, {1: one, 3: one, 2: other}, back)
     assert len(ways["b2f_id_tf"]) == 60
     truth = [concatenate([line(1, 1, 30), line(2, 1, 30, y=90.0)])]
     assert tracking_scores(truth, [ways["b2f_id_tf"]])["idf1"] == 1
@@ -137,19 +137,19 @@ def test_a_track_that_was_lost_between_is_joined_where_it_looks_the_same() -> No
 
 
 def test_offline_evaluation_plays_the_sequence_backwards() -> None:
-    film, truth = two_that_cross()
-    assert [int(n) for n, _ in backwards(film).frames()] == list(range(1, film.length + 1))
+    video, truth = two_that_cross()
+    assert [int(n) for n, _ in reverse(video).frames()] == list(range(1, video.length + 1))
     first = next(iter(squares(9).frames()))[1]
-    assert np.array_equal(list(backwards(squares(9)).frames())[-1][1], first)
-    again = offline.reversed_in_time(offline.reversed_in_time(truth, 40), 40)
+    assert np.array_equal(list(reverse(squares(9)).frames())[-1][1], first)
+    again = offline.reverse_frames(offline.reverse_frames(truth, 40), 40)
     assert np.array_equal(again.frame, truth.frame)
     # The sequence is the same from both ends, so a tracker that knows the truth is right in both passes.
-    results = offline_evaluator("mot17", lambda params: TruthTracker(truth), lambda: [film]).run({}, lambda: None)
+    results = offline_evaluator("mot17", lambda params: TruthTracker(truth), lambda: [video]).run({}, lambda: None)
     assert {name.split("/")[1] for name in results} == {"online", "b2f_track", "b2f_id", "b2f_id_tf", "tf"}
     assert all(results[f"mot17/{way}/mota"] == 1 for way in ("online", "b2f_track", "tf"))
 
 
 def test_tracks_of_a_sequence_are_rows() -> None:
-    film = squares(20)
-    found = track(OverlapTracker(), film)
-    assert tracking_scores([film.ground_truth], [found])["mota"] == 1
+    video = squares(20)
+    found = track(OverlapTracker(), video)
+    assert tracking_scores([video.ground_truth], [found])["mota"] == 1

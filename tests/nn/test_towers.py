@@ -7,7 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from storyjax.models.clip import Clip, ClipConfig, ClipText, ClipTextConfig, unit_norm
+from storyjax.core.arrays import unit_norm
+from storyjax.models.clip import Clip, ClipConfig, ClipText, ClipTextConfig
 from storyjax.models.vit import ViT, ViTConfig
 
 VISION = ViTConfig(image_size=12, patch_size=4, width=16, depth=1, heads=2, mlp_width=24)

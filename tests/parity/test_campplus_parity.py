@@ -20,7 +20,7 @@ import torch
 from storyjax.core.params_io import load_flat
 from storyjax.data.audio_features import centred, kaldi_fbank
 from storyjax.models.campplus import CAMPPLUS
-from storyjax.subtitles.speaker_encoder import VoiceEncoder
+from storyjax.subtitles.speaker_encoder import SpeakerEncoder
 from storyjax.weights.import_weights import import_model
 
 WEIGHTS = "models/speech_campplus_sv_zh_en_16k-common_advanced/campplus_cn_en_common.pt"
@@ -52,14 +52,14 @@ def weights() -> Path:
 
 
 @pytest.fixture(scope="module")
-def encoder(weights) -> VoiceEncoder:
+def encoder(weights) -> SpeakerEncoder:
     """As a person has it: through `storyjax import`."""
     with tempfile.TemporaryDirectory() as folder:
         made = import_model("campplus", [str(weights)], Path(folder) / "made", progress=False)
         assert made.layout == "3D-Speaker"
         # 6.9 million parameters and the statistics of the norms.
         assert made.parameters == sum(array.size for array in load_flat(Path(folder) / "made").values())
-        yield VoiceEncoder.from_folder(Path(folder) / "made")
+        yield SpeakerEncoder.from_pretrained(Path(folder) / "made")
 
 
 @pytest.fixture(scope="module")

@@ -71,7 +71,7 @@ def test_block(block, randomised, agree, arrays):
     rng = np.random.default_rng(1)
     x = rng.normal(size=(2, 5, 24)).astype(np.float32)
     tokens = rng.normal(size=(2, 9, 36)).astype(np.float32)
-    module = QFormerBlock(SMALL.qformer, looks=block == 0)
+    module = QFormerBlock(SMALL.qformer, cross=block == 0)
     assert ("cross_attention" in params) == (block == 0)
     layer = model.qformer.encoder.layer[block]
     theirs = layer(

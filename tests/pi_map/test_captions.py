@@ -7,7 +7,7 @@ import pytest
 
 from storyjax.core.errors import StoryjaxError
 from storyjax.pi_map.captions import CaptionFile, LanguageModel, make_captioner
-from storyjax.pi_map.data import CollectionConfig, Named, prompts
+from storyjax.pi_map.prompts import captions_of
 
 
 def test_from_a_file(tmp_path: Path) -> None:
@@ -24,14 +24,13 @@ def test_from_a_file(tmp_path: Path) -> None:
 
 
 def test_without_augmentation_it_is_the_name() -> None:
-    thing = Named("my dog chia", "dog")
     assert make_captioner("none") is None
-    dense, specific, generic = prompts(thing, None, CollectionConfig(prompt="a photo of * ."))
+    dense, specific, generic = captions_of("my dog chia", "dog", None, "a photo of * .")
     assert dense == specific == "a photo of my dog chia ."
     assert generic == "a photo of a dog ."
 
 
-def test_a_language_model_that_is_not_there_is_told(tmp_path: Path) -> None:
+def test_a_missing_language_model_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(StoryjaxError, match="no language model"):
         make_captioner(str(tmp_path / "model"))
 
@@ -49,6 +48,6 @@ def test_a_language_model_writes_one_sentence_that_begins_with_the_name(tmp_path
     sizes = {"vocab_size": 7, "n_positions": 64, "n_embd": 8, "n_layer": 1, "n_head": 1}
     config = transformers.GPT2Config(**sizes, bos_token_id=6, eos_token_id=6)
     transformers.GPT2LMHeadModel(config).save_pretrained(tmp_path)
-    found = LanguageModel(tmp_path, most_tokens=4).describe("my dog chia", "dog")
+    found = LanguageModel(tmp_path, max_tokens=4).describe("my dog chia", "dog")
     assert found.startswith("my dog chia is")
     assert "\n" not in found

@@ -10,7 +10,7 @@ from ml_collections import ConfigDict
 from storyjax.core.errors import StoryjaxError
 from storyjax.pi_map.evaluate import METHODS
 from storyjax.pi_map.predict import ThingFinder
-from storyjax.pi_map.tokens import find_token, learnt_tokens, load_tokens, main, save_tokens
+from storyjax.pi_map.tokens import find_token, learned_tokens, load_tokens, main, save_tokens
 from storyjax.train import loop
 
 
@@ -30,14 +30,14 @@ def test_a_run_gives_results_tokens_and_a_finder(run: tuple[Path, dict[str, floa
     assert json.loads((folder / "results.json").read_text()) == pytest.approx(results)
 
     assert main([str(folder), str(tmp_path / "tokens.safetensors")]) == 0
-    tokens, fingerprint = learnt_tokens(folder)
+    tokens, fingerprint = learned_tokens(folder)
     loaded = load_tokens(tmp_path / "tokens.safetensors", fingerprint)
     assert len(tokens) == 5
     for name, token in tokens.items():
         assert token.shape == (1, 32)
         np.testing.assert_allclose(loaded[name], token, atol=1e-6)
 
-    finder = ThingFinder.from_checkpoint(folder)
+    finder = ThingFinder.from_pretrained(folder)
     name = next(iter(tokens))
     query = finder.embed_query("a photo of <it> in the park", {"it": find_token(tokens, name, "the run")})
     assert query.shape == (finder.dim,)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from storyjax.core.errors import StoryjaxError
-from storyjax.pi_map.localise import BoxFile, Detector, GroundingDino, box_at, cut_to, draw_ellipse, point_out
+from storyjax.pi_map.localise import BoxFile, Detector, GroundingDino, box_at, crop_to, draw_ellipse, mark
 
 BOX = (0.2, 0.3, 0.8, 0.7)
 
@@ -34,17 +34,17 @@ def test_without_a_box_nothing_is_drawn() -> None:
     assert (draw_ellipse(grey, (0.5, 0.5, 0.5, 0.5)) == grey).all()
 
 
-def test_a_crop_is_square_about_the_box_and_stays_in_the_picture() -> None:
+def test_a_crop_is_square_around_the_box_and_stays_in_the_image() -> None:
     ramp = np.broadcast_to(np.arange(200, dtype=np.uint8)[None, :, None], (100, 200, 3))
-    part = cut_to(ramp, (0.4, 0.4, 0.6, 0.6), margin=0.25)  # 40 wide and 20 high, about (100, 50)
+    part = crop_to(ramp, (0.4, 0.4, 0.6, 0.6), margin=0.25)  # 40 wide and 20 high, about (100, 50)
     assert part.shape == (60, 60, 3)
     assert (part[0, 0, 0], part[0, -1, 0]) == (70, 129)
-    corner = cut_to(ramp, (0.0, 0.0, 0.2, 0.2), margin=0.25)
+    corner = crop_to(ramp, (0.0, 0.0, 0.2, 0.2), margin=0.25)
     assert corner.shape == (40, 50, 3)  # less, at the edge
-    assert cut_to(ramp, None) is ramp
-    assert cut_to(ramp, (0.5, 0.5, 0.5, 0.5)).shape == ramp.shape  # a box without an inside
-    assert point_out(ramp, BOX, "crop").shape == cut_to(ramp, BOX).shape
-    assert (point_out(ramp, BOX, "ellipse") == draw_ellipse(ramp, BOX)).all()
+    assert crop_to(ramp, None) is ramp
+    assert crop_to(ramp, (0.5, 0.5, 0.5, 0.5)).shape == ramp.shape  # a box without an inside
+    assert mark(ramp, BOX, "crop").shape == crop_to(ramp, BOX).shape
+    assert (mark(ramp, BOX, "ellipse") == draw_ellipse(ramp, BOX)).all()
 
 
 def test_boxes_from_a_file(tmp_path: Path) -> None:
@@ -59,13 +59,13 @@ def test_boxes_from_a_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["{", '{"a": [[0, 0, 2, 1]]}', '{"a": [[1, 2]]}', "[1]"])
-def test_a_file_that_holds_no_boxes_is_told_in_one_line(tmp_path: Path, text: str) -> None:
+def test_a_file_without_boxes_is_one_line(tmp_path: Path, text: str) -> None:
     path = tmp_path / "boxes.json"
     path.write_text(text)
     with pytest.raises(StoryjaxError, match="cannot be read as boxes"):
         BoxFile(path).detect(np.zeros((4, 4, 3), np.uint8), "dog", "a")
 
 
-def test_a_detector_that_is_not_there_says_what_to_fetch(tmp_path: Path) -> None:
+def test_a_missing_detector_says_what_to_download(tmp_path: Path) -> None:
     with pytest.raises(StoryjaxError, match="grounding-dino-base"):
         GroundingDino(tmp_path)

@@ -24,7 +24,7 @@ def unit(x: np.ndarray) -> np.ndarray:
 @pytest.fixture
 def vectors() -> dict[str, np.ndarray]:
     rng = np.random.default_rng(0)
-    names = ("tokens", "images", "spoken", "augmented", "specific", "generic")
+    names = ("tokens", "images", "prompted", "augmented", "specific", "generic")
     found = {name: rng.normal(size=(3, 4)).astype(np.float32) for name in names}
     for name in ("augmented", "specific"):  # the first two templates show one object
         found[name][1] = found[name][0]
@@ -51,7 +51,7 @@ def test_image_loss_is_the_printed_ratio(vectors: dict[str, np.ndarray]) -> None
 
 
 def test_text_loss_is_the_ratio_to_all_other_captions(vectors: dict[str, np.ndarray]) -> None:
-    s, y, ys, yg = (vectors[name] for name in ("spoken", "augmented", "specific", "generic"))
+    s, y, ys, yg = (vectors[name] for name in ("prompted", "augmented", "specific", "generic"))
     by_hand = []
     for i in range(3):
         others = [j for j in range(3) if OBJECTS[j] != OBJECTS[i]]
@@ -66,7 +66,7 @@ def test_the_weights_of_the_two(vectors: dict[str, np.ndarray]) -> None:
     v = {name: jnp.asarray(x) for name, x in vectors.items()}
     captions = (v["augmented"], v["specific"], v["generic"])
     loss, parts = personalisation_loss(
-        v["tokens"], v["images"], v["spoken"], captions, jnp.asarray(OBJECTS), LossConfig(alpha=0.25)
+        v["tokens"], v["images"], v["prompted"], captions, jnp.asarray(OBJECTS), LossConfig(alpha=0.25)
     )
     assert float(loss) == pytest.approx(0.75 * float(parts["text"]) + 0.25 * float(parts["image"]), rel=1e-6)
 
@@ -74,11 +74,11 @@ def test_the_weights_of_the_two(vectors: dict[str, np.ndarray]) -> None:
 def test_a_step_goes_to_its_caption_and_from_its_kind(vectors: dict[str, np.ndarray]) -> None:
     v = {name: jnp.asarray(x) for name, x in vectors.items()}
 
-    def loss(spoken: jax.Array) -> jax.Array:
-        return text_loss(spoken, v["augmented"], v["specific"], v["generic"], jnp.asarray(OBJECTS), LossConfig())
+    def loss(prompted: jax.Array) -> jax.Array:
+        return text_loss(prompted, v["augmented"], v["specific"], v["generic"], jnp.asarray(OBJECTS), LossConfig())
 
-    gradient = np.asarray(jax.grad(loss)(v["spoken"]))
-    before, after = unit(vectors["spoken"]), unit(vectors["spoken"] - 1e-4 * gradient)
+    gradient = np.asarray(jax.grad(loss)(v["prompted"]))
+    before, after = unit(vectors["prompted"]), unit(vectors["prompted"] - 1e-4 * gradient)
     # The third is alone in showing its object. Of all captions that it must not resemble, the nearest pushes most.
     others = np.concatenate([vectors["augmented"][:2], vectors["specific"][:2], vectors["generic"]])
     nearest = unit(others)[int(np.argmax(before[2] @ unit(others).T))]

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from storyjax.data.builders.media import MediaSource
-from storyjax.pi_map.celebrities import ActorClips, Known
+from storyjax.pi_map.celebrities import ActorClips, KnownActorClips
 
 
 class Clips(MediaSource):
@@ -34,7 +34,7 @@ def clips() -> Clips:
     )
 
 
-def test_a_clip_stands_for_its_first_actor_who_is_learnt(clips: Clips) -> None:
+def test_a_clip_stands_for_its_first_learned_actor(clips: Clips) -> None:
     found = ActorClips(clips, {"ana": 0, "ben": 1})
     assert [found[i]["instance"] for i in range(len(found))] == [1, 0, -1]
     assert found[1]["caption"] == "* waving in the garden"
@@ -42,8 +42,8 @@ def test_a_clip_stands_for_its_first_actor_who_is_learnt(clips: Clips) -> None:
     assert found[2]["caption"] == ""
 
 
-def test_learnt_from_are_only_clips_of_such_actors(clips: Clips) -> None:
-    known = Known(clips, {"ana": 0})
+def test_only_clips_of_such_actors_are_learned_from(clips: Clips) -> None:
+    known = KnownActorClips(clips, {"ana": 0})
     assert len(known) == 1
     assert known[0]["segment_id"] == "clip1"
     with pytest.raises(IndexError):

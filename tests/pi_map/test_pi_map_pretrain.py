@@ -1,4 +1,4 @@
-"""Pre-training: π learns to say what it sees, and starts as the thesis says."""
+"""Pre-training: the loss falls, and π starts as the thesis says."""
 
 import json
 from pathlib import Path
@@ -22,7 +22,7 @@ def config(tiny_clip: Path, tmp_path: Path) -> ConfigDict:
         {
             "experiment": "pi_map.pretrain",
             "model": {"clip": {"weights": str(tiny_clip)}, "pi": {"width": WIDTH}},
-            "data": {"manual_dir": str(world), "data_dir": str(tmp_path / "data"), "text_length": 8},
+            "data": {"root": str(world), "cache_dir": str(tmp_path / "data"), "text_length": 8},
             "train": {"steps": 20, "batch_size": 20},
             "optim": {"learning_rate": 1e-2},
             "eval": {"batch_size": 10},

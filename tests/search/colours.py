@@ -18,7 +18,7 @@ WIDTH, DIM, SIZE = 8, 32, 8
 
 
 class Colours:
-    """A Personaliser to whom somebody is a colour. A black photo shows nobody, one half black two."""
+    """A ConceptEncoder to whom somebody is a colour. A black photo shows nobody, one half black two."""
 
     width, dim, image_size = WIDTH, DIM, SIZE
 

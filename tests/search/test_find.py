@@ -1,4 +1,4 @@
-"""`storyjax find`: from photos and a folder of films to ranked clips, a page of them, and one line for every slip."""
+"""`storyjax find`: from photos and a folder of videos to ranked clips, an HTML report, and one line for every error."""
 
 import json
 import os
@@ -16,7 +16,7 @@ from storyjax.cli import main
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Films, photos, a gallery with two people and a thing, and an index, all made by the command."""
+    """Videos, photos, a gallery with two people and a thing, and an index, all made by the command."""
     world = tmp_path_factory.mktemp("world")
     (world / "films").mkdir()
     (world / "photos").mkdir()
@@ -31,7 +31,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (world / "photos" / "cut.jpg").write_bytes((world / "photos" / "red1.jpg").read_bytes()[:300])
     (world / "nothing").mkdir()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("storyjax.cli.find.finder", finder)
+        patch.setattr("storyjax.cli.find.model_loader", model_loader)
         patch.chdir(world)
         assert main.run(["find", "enrol", "ana", "photos/red1.jpg", "photos/red2.jpg"]) == 0
         assert main.run(["find", "enrol", "ben", "photos/green.jpg"]) == 0
@@ -40,14 +40,14 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return world
 
 
-def finder(checkpoint: str | None):
-    """`--checkpoint NAME` is a model with an eye and weights of that name."""
+def model_loader(checkpoint: str | None):
+    """`--checkpoint NAME` is a model whose image tower and weights have that name."""
     return lambda kind: Colours(kind, *([checkpoint] * 2 if checkpoint else []))
 
 
 @pytest.fixture(autouse=True)
 def here(world: Path, monkeypatch) -> Path:
-    monkeypatch.setattr("storyjax.cli.find.finder", finder)
+    monkeypatch.setattr("storyjax.cli.find.model_loader", model_loader)
     monkeypatch.chdir(world)
     return world
 
@@ -82,7 +82,7 @@ def test_finds_people_and_things(capsys) -> None:
     assert re.match(r"   1  [01]\.\d{3}  0:0\d–0:0\d  a & b\.mp4\n", capsys.readouterr().out)
 
 
-def test_a_face_for_this_once(capsys) -> None:
+def test_a_photo_of_a_face_in_the_query(capsys) -> None:
     assert asked(capsys, "<x>", "--face", "photos/blue.jpg", "--top", "1")["hits"][0]["start_s"] == 4.0
     # Of one name that is enrolled the photo counts; of several it is the one who is not.
     assert asked(capsys, "<ana>", "--face", "photos/blue.jpg", "--top", "1")["hits"][0]["start_s"] == 4.0
@@ -112,7 +112,7 @@ class Page(HTMLParser):
         return [attributes for name, attributes in self.tags if name == tag]
 
 
-def test_the_page_needs_nothing_else(here: Path, tmp_path: Path) -> None:
+def test_the_html_report_is_self_contained(here: Path, tmp_path: Path) -> None:
     gallery = ["--gallery", str(tmp_path / "gallery")]
     for enrolled in ("ana", "script"):
         assert main.run(["find", "enrol", enrolled, "photos/red1.jpg", *gallery]) == 0
@@ -135,7 +135,7 @@ def test_the_page_needs_nothing_else(here: Path, tmp_path: Path) -> None:
     assert "default-src 'none'; img-src data:" in text
 
 
-SLIPS = [
+ERRORS = [
     (["find", "enroll", "x", "photos"], "there is no 'find enroll'. Did you mean 'enrol'?"),
     (["find"], "the following arguments are required: PROMPT, --index"),
     (["find", "<ana>"], "the following arguments are required: --index"),
@@ -147,7 +147,7 @@ SLIPS = [
     (["find", "<ana> " + "and " * 30, "--index", "index"], "the prompt has 31 words, and the model reads 20"),
     (["find", "<ana> with <chia>", "--index", "index"], "<ana> and <chia> are a person and a thing"),
     (["find", "<x> <chia>", "--index", "index", "--face", "photos/red1.jpg"], "the face and <chia> are a person"),
-    (["find", "<ana> <ben>", "--index", "index", "--face", "photos/red1.jpg"], "whom does --face show?"),
+    (["find", "<ana> <ben>", "--index", "index", "--face", "photos/red1.jpg"], "who is in the photo of --face?"),
     (["find", "<ana>", "--index", "index", "--top", "0"], "--top is 0: give 1 to 1000"),
     (["find", "<ana>", "--index", "index", "--html", "none/a.html"], "there is no folder none"),
     (["find", "<ana>", "--index", "index", "--html", "films"], "--html films is a folder"),
@@ -179,9 +179,9 @@ SLIPS = [
 
 
 @pytest.mark.parametrize(
-    ("arguments", "message"), SLIPS, ids=lambda value: " ".join(value)[:60] if type(value) is list else ""
+    ("arguments", "message"), ERRORS, ids=lambda value: " ".join(value)[:60] if type(value) is list else ""
 )
-def test_a_slip_is_one_line_and_exit_code_2(here: Path, arguments: list[str], message: str, capsys) -> None:
+def test_an_error_is_one_line_and_exit_code_2(here: Path, arguments: list[str], message: str, capsys) -> None:
     def files() -> dict:
         return {path: path.stat().st_mtime_ns for path in here.rglob("*") if path.is_file()}
 

@@ -14,7 +14,7 @@ from colours import Colours
 
 from storyjax.core.errors import StoryjaxError
 from storyjax.search.gallery import Gallery
-from storyjax.search.names import folder_name, skeleton, tidy
+from storyjax.search.names import folder_name, normalise_name, skeleton
 
 TOKEN = np.arange(8, dtype=np.float32)[None]
 PHOTOS = [np.full((200, 300, 3), 90, np.uint8)] * 2
@@ -100,7 +100,7 @@ def test_odd_names_stay_inside(tmp_path: Path, name: str) -> None:
     assert folder == folder_name(name)
     assert folder.isascii()
     assert len(folder) < 60
-    assert gallery.get(name).name == tidy(name)
+    assert gallery.get(name).name == normalise_name(name)
     gallery.forget(name)
     assert os.listdir(tmp_path / "inside" / "gallery") == []
 

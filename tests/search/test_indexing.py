@@ -16,7 +16,7 @@ from PIL import Image
 
 from storyjax.core.errors import StoryjaxError
 from storyjax.search import indexing, vectors
-from storyjax.search.indexing import build, clip_starts
+from storyjax.search.indexing import build_index, clip_starts
 from storyjax.search.query import Searcher
 from storyjax.search.store import CLIP, FRAME, IMAGE, Row, Store
 from storyjax.search.vectors import Vectors
@@ -40,7 +40,7 @@ def folder(films: Path, tmp_path: Path) -> Path:
 
 
 def index(folder: Path, out: Path, **settings) -> tuple:
-    summary = build(folder, out, Colours(), show_progress=False, **settings)
+    summary = build_index(folder, out, Colours(), show_progress=False, **settings)
     store = Store.open(out)
     known = contents(store)
     store.close()
@@ -75,7 +75,7 @@ def test_clips_and_frames_have_their_times(folder: Path, tmp_path: Path) -> None
 def test_a_clip_is_the_mean_of_its_frames(tmp_path: Path) -> None:
     (tmp_path / "films").mkdir()
     film(tmp_path / "films" / "a.mp4", [RED, BLUE], seconds_each=1)
-    build(tmp_path / "films", tmp_path / "index", Colours(), show_progress=False)
+    build_index(tmp_path / "films", tmp_path / "index", Colours(), show_progress=False)
     with Searcher(tmp_path / "index", Colours()) as searcher:
         (hit,) = searcher.search(like(RED), 5).hits
     halves = (like(RED) + like(BLUE)) / np.linalg.norm(like(RED) + like(BLUE))
@@ -120,15 +120,15 @@ def test_broken_files_are_skipped_and_named(folder: Path, tmp_path: Path) -> Non
     again, _ = index(folder, tmp_path / "index")
     assert again.broken == summary.broken
     (folder / "cut.mp4").write_bytes(whole)
-    mended, _ = index(folder, tmp_path / "index")
-    assert set(mended.broken) == {"empty.mp4", "cut.jpg", "nowhere.png"}
-    assert mended.videos == 1
+    repaired, _ = index(folder, tmp_path / "index")
+    assert set(repaired.broken) == {"empty.mp4", "cut.jpg", "nowhere.png"}
+    assert repaired.videos == 1
 
 
-def test_a_video_that_claims_to_last_for_ever(folder: Path, tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setattr(indexing, "LONGEST_S", 8.0)
+def test_a_video_of_an_impossible_duration_is_broken(folder: Path, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(indexing, "MAX_S", 8.0)
     summary, _ = index(folder, tmp_path / "index")
-    assert summary.broken == {"a.mp4": "claims to last 0 hours: mend it, or cut it into parts"}
+    assert summary.broken == {"a.mp4": "has a duration of 0 hours: repair it, or divide it into parts"}
 
 
 def test_a_video_that_breaks_in_its_middle_leaves_nothing(tmp_path: Path) -> None:
@@ -169,7 +169,7 @@ def test_an_index_of_something_else(folder: Path, films: Path, tmp_path: Path) -
         with pytest.raises(StoryjaxError, match="--every is"):
             index(folder, out, every_s=wrong)
     with pytest.raises(StoryjaxError, match="made by another model"):
-        build(folder, out, Colours(vision="other"), show_progress=False)
+        build_index(folder, out, Colours(vision="other"), show_progress=False)
     with pytest.raises(StoryjaxError, match="made by another model"):
         Searcher(out, Colours(vision="other"))
     with pytest.raises(StoryjaxError, match="holds something else than an index"):
@@ -226,9 +226,9 @@ SLOW_BUILD = """
 import sys; sys.path.insert(0, {tests!r})
 from colours import Colours
 from storyjax.search import indexing
-indexing._TOGETHER = 2
+indexing._BATCH = 2
 print("ready", flush=True)
-indexing.build({folder!r}, {out!r}, Colours(wait_s=float(sys.argv[1])), show_progress=False)
+indexing.build_index({folder!r}, {out!r}, Colours(wait_s=float(sys.argv[1])), show_progress=False)
 """
 
 

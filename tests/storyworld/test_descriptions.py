@@ -7,9 +7,9 @@ from storyjax.data.text import WordTokenizer
 from storyjax.embedded.clip_generic import contrast, is_true
 from storyjax.storyworld.story.descriptions import claims, describe, generic_vocabulary, truth
 from storyjax.storyworld.story.population import EVERYONE, FURTHER_PEOPLE
-from storyjax.storyworld.story.story import StoryStyle, tell
+from storyjax.storyworld.story.story import StoryStyle, make_story
 
-STORY = tell(5, StoryStyle(names=("ada", "bob", "mia", "max")))
+STORY = make_story(5, StoryStyle(names=("ada", "bob", "mia", "max")))
 
 
 def test_every_sentence_is_true_of_its_own_moment_and_names_nobody():

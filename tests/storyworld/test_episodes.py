@@ -11,15 +11,15 @@ import pytest
 from storyjax.storyworld.export.series import CAST, episode_cast, export_series, held_out_episode, training_episode
 from storyjax.storyworld.render.episode_video import FPS, episode_frames, episode_sound, frame_count
 from storyjax.storyworld.render.sounds import laughter
-from storyjax.storyworld.render.speech import BASES, RATE, Speaker, openness, say
-from storyjax.storyworld.story.dialogue import EXCLAMATIONS, SENTENCES, TEXTS, sayings
+from storyjax.storyworld.render.speech import BASES, RATE, Speaker, openness, speak
+from storyjax.storyworld.story.dialogue import EXCLAMATIONS, SENTENCES, TEXTS, text_numbers
 from storyjax.storyworld.story.episodes import Character, EpisodeStyle, write_episode
 
 
 def test_every_voice_says_every_line_and_the_bank_is_small() -> None:
     for base in BASES:
         for number in (0, len(SENTENCES) - 1, len(TEXTS) - 1):
-            wave = say(Speaker(base), number)
+            wave = speak(Speaker(base), number)
             assert 0.2 < len(wave) / RATE < 5.0
             assert np.sqrt((wave**2).mean()) == pytest.approx(0.1, rel=1e-3)
     bank = Path("storyjax/storyworld/voice_bank")
@@ -28,7 +28,7 @@ def test_every_voice_says_every_line_and_the_bank_is_small() -> None:
 
 
 def test_a_scale_makes_another_voice_faster_and_higher() -> None:
-    low, high = say(Speaker("rms", 0.9), 3), say(Speaker("rms", 1.2), 3)
+    low, high = speak(Speaker("rms", 0.9), 3), speak(Speaker("rms", 1.2), 3)
     assert len(low) / len(high) == pytest.approx(1.2 / 0.9, rel=0.01)
 
     def centre(wave: np.ndarray) -> float:
@@ -39,7 +39,7 @@ def test_a_scale_makes_another_voice_faster_and_higher() -> None:
 
 
 def test_training_and_held_out_lines_are_disjoint() -> None:
-    train, held = (set(a) | set(b) for a, b in (sayings(False), sayings(True)))
+    train, held = (set(a) | set(b) for a, b in (text_numbers(False), text_numbers(True)))
     assert not train & held
     assert train | held == set(range(len(SENTENCES) + len(EXCLAMATIONS)))
     assert {line.saying for line in training_episode(1).lines} <= train
@@ -90,7 +90,7 @@ def test_mouths_move_with_what_is_said_and_only_with_it() -> None:
     episode = write_episode(5, cast, (), style)
     line = max(episode.lines, key=lambda line: line.end - line.start)
     shot = next(shot for shot in episode.shots if shot.start <= line.start and shot.end >= line.end - 0.1)
-    opened = openness(say(line.voice, line.saying), FPS)
+    opened = openness(speak(line.voice, line.saying), FPS)
     numbers = range(round(line.start * FPS), round(line.start * FPS) + len(opened) - 2)
     frames = np.stack(list(episode_frames(episode, numbers))).astype(float)
     follows = {}
@@ -108,7 +108,7 @@ def test_everything_that_is_said_is_heard(episode) -> None:
     assert len(wave) == round(episode.duration * RATE)
     assert frame_count(episode) == round(episode.duration * FPS)
     for line in episode.lines[:8]:
-        said = line.gain * say(line.voice, line.saying)
+        said = line.gain * speak(line.voice, line.saying)
         heard = wave[round(line.start * RATE) :][: len(said)]
         assert float(heard @ said / (said @ said)) == pytest.approx(1.0, abs=0.15)
 

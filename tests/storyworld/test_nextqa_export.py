@@ -12,7 +12,7 @@ from storyjax.storyworld.export import nextqa
 from storyjax.storyworld.export.nextqa import COLUMNS, export_nextqa, story_seeds
 from storyjax.storyworld.render.world import render_missing
 from storyjax.storyworld.story.questions import questions
-from storyjax.storyworld.story.story import StoryStyle, tell
+from storyjax.storyworld.story.story import StoryStyle, make_story
 
 _STYLE = StoryStyle(event_seconds=1.0, event_jitter=0.1)
 _COUNTS = {"train": 3, "val": 2, "test": 1}
@@ -67,7 +67,7 @@ def test_its_questions_are_those_of_the_stories(world):
     for split in _COUNTS:
         rows = _rows(world, split)
         for video in {row["video"] for row in rows}:
-            story = tell(int(video), _STYLE)
+            story = make_story(int(video), _STYLE)
             told = [(q.question, q.type, q.answer, *q.options, number) for number, q in enumerate(questions(story))]
             written = [
                 (r["question"], r["type"], int(r["answer"]), *(r[f"a{i}"] for i in range(5)), int(r["qid"]))

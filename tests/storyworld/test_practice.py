@@ -4,17 +4,27 @@ import numpy as np
 import pytest
 
 from storyjax.data.prompts import spread, timestamps
-from storyjax.embedded.sequence_tasks import BINS, FUTURE, KINDS, LATEST, OBSERVED, TOLD, Practice, break_off, practise
+from storyjax.embedded.sequence_tasks import (
+    BINS,
+    FUTURE,
+    KINDS,
+    MAX_EXTRA,
+    NOTE_ACTIONS,
+    OBSERVED,
+    SequenceExample,
+    draw_cut,
+    draw_examples,
+)
 from storyjax.storyworld.story.language import NOTE_WORDS, sentence, verb_phrase
 from storyjax.storyworld.story.routines import action, routine
-from storyjax.storyworld.story.story import Story, tell
+from storyjax.storyworld.story.story import Story, make_story
 
 
-def one(kind: str, story: Story, seed: int = 0, shown: int | None = None) -> Practice:
-    return practise(story, {kind: 1.0}, 1, np.random.default_rng(seed), shown)[0]
+def one(kind: str, story: Story, seed: int = 0, shown: int | None = None) -> SequenceExample:
+    return draw_examples(story, {kind: 1.0}, 1, np.random.default_rng(seed), shown)[0]
 
 
-def so_far(asked: Practice) -> list[str]:
+def so_far(asked: SequenceExample) -> list[str]:
     """The actions that a prompt tells."""
     return asked.prompt.partition("Actions: ")[2].removesuffix(",").split(", ")
 
@@ -56,13 +66,13 @@ def test_the_actions_ahead_begin_with_those_of_the_note(seed: int) -> None:
     first = next(i for i, event in enumerate(story.events) if event.start == times[0])
     assert said[first : first + len(all_told)] == all_told
     assert asked.condition[1::2] == tuple(all_told[:OBSERVED])
-    assert asked.note == " ".join(all_told[OBSERVED : OBSERVED + TOLD])
-    assert [start for start, _ in asked.spans] == [e.start for e in story.events[first + OBSERVED :][:TOLD]]
+    assert asked.note == " ".join(all_told[OBSERVED : OBSERVED + NOTE_ACTIONS])
+    assert [start for start, _ in asked.spans] == [e.start for e in story.events[first + OBSERVED :][:NOTE_ACTIONS]]
 
 
 def test_actions_are_asked_for_from_the_beginning_and_one_by_one() -> None:
     targets = [len(one("actions", routine(2), seed).target.split(", ")) for seed in range(40)]
-    assert set(targets) <= set(range(FUTURE - LATEST, FUTURE + 1))
+    assert set(targets) <= set(range(FUTURE - MAX_EXTRA, FUTURE + 1))
     assert 10 < targets.count(FUTURE) < 30
 
 
@@ -70,11 +80,11 @@ def test_actions_are_asked_for_from_the_beginning_and_one_by_one() -> None:
 def test_of_a_film_that_breaks_off_the_note_tells_what_was_seen_before(seed: int) -> None:
     story = routine(seed)
     said = [" ".join(action(e.lead, e.place)) for e in story.events]
-    shown = break_off(story, np.random.default_rng(seed))
+    shown = draw_cut(story, np.random.default_rng(seed))
     asked = one("actions", story, seed, shown)
     first = next(i for i, event in enumerate(story.events) if event.start == asked.condition[0])
     assert first + OBSERVED <= shown  # what is observed is seen
-    ahead = said[first + OBSERVED :][:TOLD]
+    ahead = said[first + OBSERVED :][:NOTE_ACTIONS]
     known = [name in said[:shown] for name in ahead]
     told = ahead[: known.index(False)] if False in known else ahead
     assert asked.note == " ".join(told)
@@ -86,7 +96,7 @@ def test_films_break_off_behind_what_is_observed_as_often_as_not() -> None:
     story = routine(4)
     last = [one("actions", story, seed, 10).condition[2] == story.events[9].start for seed in range(60)]
     assert 20 < sum(last) < 50
-    lengths = [break_off(story, np.random.default_rng(seed)) for seed in range(200)]
+    lengths = [draw_cut(story, np.random.default_rng(seed)) for seed in range(200)]
     assert (min(lengths), max(lengths)) == (OBSERVED, len(story.events) - FUTURE)
 
 
@@ -96,7 +106,7 @@ def test_moments_are_of_whole_films() -> None:
 
 
 def test_a_story_that_is_no_routine_has_actions_ahead_too() -> None:
-    story = tell(3)
+    story = make_story(3)
     for seed in range(20):
         asked = one("actions", story, seed)
         assert len(asked.note.split()) == NOTE_WORDS
@@ -104,7 +114,7 @@ def test_a_story_that_is_no_routine_has_actions_ahead_too() -> None:
 
 
 def test_a_grounded_sentence_has_its_own_times() -> None:
-    story = tell(3)
+    story = make_story(3)
     asked = one("grounding", story)
     event = next(e for e in story.events if sentence(e) == asked.condition[0])
     assert asked.note == f"{round(event.start)} {round(event.end)}"
@@ -112,7 +122,7 @@ def test_a_grounded_sentence_has_its_own_times() -> None:
 
 
 def test_what_is_hidden_completes_the_sentence() -> None:
-    story = tell(4)
+    story = make_story(4)
     asked = one("filling", story)
     kept = asked.prompt.split(maxsplit=2)[2].removesuffix("<extra_id_0>")
     whole = kept + asked.target.removeprefix("<extra_id_0> ")
@@ -120,7 +130,7 @@ def test_what_is_hidden_completes_the_sentence() -> None:
 
 
 def test_kinds_come_up_by_their_shares() -> None:
-    drawn = practise(routine(5), {"moments": 0.8, "actions": 0.2}, 50, np.random.default_rng(0))
+    drawn = draw_examples(routine(5), {"moments": 0.8, "actions": 0.2}, 50, np.random.default_rng(0))
     counts = {kind: sum(one.kind == kind for one in drawn) for kind in KINDS}
     assert counts["moments"] > counts["actions"] > 0
     assert counts["moments"] + counts["actions"] == 50

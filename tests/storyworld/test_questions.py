@@ -7,18 +7,18 @@ import pytest
 
 from storyjax.storyworld.story.language import notes, verb_phrase
 from storyjax.storyworld.story.questions import OPTIONS, TYPES, Question, QuestionStyle, questions
-from storyjax.storyworld.story.story import tell
+from storyjax.storyworld.story.story import make_story
 
 
 @pytest.fixture(scope="module")
 def asked() -> list[Question]:
-    return [question for seed in range(1200) for question in questions(tell(seed))]
+    return [question for seed in range(1200) for question in questions(make_story(seed))]
 
 
 def test_every_type_is_asked_with_five_distinct_options(asked: list[Question]) -> None:
     assert {question.type for question in asked} == set(TYPES)
     assert all(len(set(question.options)) == OPTIONS for question in asked)
-    assert all(len(questions(tell(seed), QuestionStyle(per_type=1))) <= len(TYPES) for seed in range(20))
+    assert all(len(questions(make_story(seed), QuestionStyle(per_type=1))) <= len(TYPES) for seed in range(20))
 
 
 def test_right_options_are_spread_evenly(asked: list[Question]) -> None:
@@ -30,7 +30,7 @@ def test_right_options_are_spread_evenly(asked: list[Question]) -> None:
 
 def test_next_and_previous_hold_each_others_answer() -> None:
     for seed in range(100):
-        story = tell(seed)
+        story = make_story(seed)
         for question in questions(story):
             if question.type not in ("TN", "TP"):
                 continue
@@ -43,7 +43,7 @@ def test_next_and_previous_hold_each_others_answer() -> None:
 
 def test_the_evidence_tells_the_answer() -> None:
     for seed in range(100):
-        story = tell(seed)
+        story = make_story(seed)
         for question in questions(story):
             right = question.options[question.answer]
             assert question.evidence in notes(story)

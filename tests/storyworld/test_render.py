@@ -14,7 +14,7 @@ from storyjax.storyworld.draw import sprites
 from storyjax.storyworld.render.render import frame_times, render_frames, render_story
 from storyjax.storyworld.story.cast import ACTIONS, KINDS, PEOPLE, PLACES, VEHICLES, phrases
 from storyjax.storyworld.story.stage import shot_at
-from storyjax.storyworld.story.story import Camera, Event, Performance, Story, StoryStyle, tell
+from storyjax.storyworld.story.story import Camera, Event, Performance, Story, StoryStyle, make_story
 
 _SHORT = StoryStyle(event_seconds=1.0, event_jitter=0.1)
 
@@ -35,16 +35,16 @@ def _least_distance(groups: dict[object, list[np.ndarray]]) -> tuple[float, obje
 
 
 def test_a_moment_always_looks_the_same():
-    story = tell(5)
+    story = make_story(5)
     times = frame_times(story, 1)
     frames = render_frames(story, times)
     assert frames.shape == (len(times), 96, 96, 3)
     assert frames.dtype == np.uint8
     sprites.figure.cache_clear()
     sprites.background.cache_clear()
-    backwards = render_frames(tell(5), times[::-1])
+    backwards = render_frames(make_story(5), times[::-1])
     np.testing.assert_array_equal(frames, backwards[::-1])
-    assert (frames[0] != render_frames(tell(6), [0.0])[0]).any()
+    assert (frames[0] != render_frames(make_story(6), [0.0])[0]).any()
 
 
 def test_every_action_and_thing_is_plain_in_any_frame():
@@ -85,7 +85,7 @@ def test_every_kind_of_thing_is_used_or_drawn():
 
 @pytest.mark.parametrize(("size", "fps"), [(96, 4), (64, 2)])
 def test_a_video_shows_the_story(tmp_path, size, fps):
-    story = tell(3, _SHORT)
+    story = make_story(3, _SHORT)
     path = tmp_path / "story.mp4"
     assert render_story(story, path, size, fps) == len(frame_times(story, fps))
     with av.open(str(path)) as container:
@@ -107,7 +107,7 @@ def test_a_video_shows_the_story(tmp_path, size, fps):
 
 
 def test_the_same_story_gives_the_same_file(tmp_path):
-    story = tell(4, _SHORT)
+    story = make_story(4, _SHORT)
     for name in ("a.mp4", "b.mp4"):
         render_story(story, tmp_path / name, size=64)
     assert (tmp_path / "a.mp4").read_bytes() == (tmp_path / "b.mp4").read_bytes()
@@ -123,7 +123,7 @@ def test_a_failed_video_leaves_nothing_behind(tmp_path, monkeypatch):
 
     monkeypatch.setattr("storyjax.storyworld.render.render.shot_at", breaking)
     with pytest.raises(OSError, match="no space"):
-        render_story(tell(3, _SHORT), tmp_path / "story.mp4")
+        render_story(make_story(3, _SHORT), tmp_path / "story.mp4")
     assert list(tmp_path.iterdir()) == []
 
 

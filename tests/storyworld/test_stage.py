@@ -6,12 +6,12 @@ import pytest
 from storyjax.storyworld.render.render import render_frames
 from storyjax.storyworld.story.cast import PEOPLE
 from storyjax.storyworld.story.stage import placements, shot_at
-from storyjax.storyworld.story.story import tell
+from storyjax.storyworld.story.story import make_story
 
 
 @pytest.fixture(scope="module")
 def story():
-    return tell(11)
+    return make_story(11)
 
 
 def _moments(story):
@@ -57,7 +57,7 @@ def test_two_performers_stand_apart_and_act_outwards():
     """So that it is plain which of them does what: each thing is on its performer's side of the picture."""
     pairs = 0
     for seed in range(5):
-        story = tell(seed)
+        story = make_story(seed)
         for event in story.events:
             if len(event.performances) < 2:
                 continue
@@ -77,7 +77,7 @@ def test_two_performers_stand_apart_and_act_outwards():
 def test_left_and_right_say_nothing_about_who_leads():
     left = []
     for seed in range(30):
-        story = tell(seed)
+        story = make_story(seed)
         for event in story.events:
             if len(event.performances) == 2:
                 left.append(shot_at(story, event.start).figures[0].x < 0.5)

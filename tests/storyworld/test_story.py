@@ -17,20 +17,20 @@ from storyjax.storyworld.story.language import (
     sentence,
     verb_phrase,
 )
-from storyjax.storyworld.story.story import Performance, StoryStyle, tell
+from storyjax.storyworld.story.story import Performance, StoryStyle, make_story
 from storyjax.storyworld.story.vocabulary import vocabulary
 
 SEEDS = range(200)
 
 
 def test_same_seed_same_story() -> None:
-    assert tell(7) == tell(7)
-    assert tell(7) != tell(8)
+    assert make_story(7) == make_story(7)
+    assert make_story(7) != make_story(8)
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_events_follow_one_another_without_gaps(seed: int) -> None:
-    story = tell(seed)
+    story = make_story(seed)
     assert story.events[0].start == 0
     assert all(a.end == b.start and a.end > a.start for a, b in itertools.pairwise(story.events))
     assert story.event_at(story.events[3].start + 0.01) is story.events[3]
@@ -39,7 +39,7 @@ def test_events_follow_one_another_without_gaps(seed: int) -> None:
 
 def test_no_doing_occurs_twice_and_everybody_appears() -> None:
     for seed in SEEDS:
-        story = tell(seed)
+        story = make_story(seed)
         done = [p.phrase for event in story.events if event.role != "travel" for p in event.performances]
         assert len(done) == len(set(done))
         seen = {p.person for event in story.events for p in event.performances}
@@ -48,7 +48,7 @@ def test_no_doing_occurs_twice_and_everybody_appears() -> None:
 
 def test_reactions_follow_their_mishaps_by_somebody_else() -> None:
     for seed in SEEDS:
-        story = tell(seed)
+        story = make_story(seed)
         for event in story.events:
             assert (event.cause is not None) == (event.role == "reaction")
             if event.cause is not None:
@@ -61,17 +61,17 @@ def test_reactions_follow_their_mishaps_by_somebody_else() -> None:
 
 def test_unseen_people_stay_unseen_unless_asked_for() -> None:
     known = {person.name for person in PEOPLE.values() if person.known}
-    assert all({person.name for person in tell(seed).cast} <= known for seed in SEEDS)
-    mixed = [tell(seed, StoryStyle(known_people=False)) for seed in range(20)]
+    assert all({person.name for person in make_story(seed).cast} <= known for seed in SEEDS)
+    mixed = [make_story(seed, StoryStyle(known_people=False)) for seed in range(20)]
     assert any({person.name for person in story.cast} - known for story in mixed)
-    assert [person.name for person in tell(0, StoryStyle(names=("ivy", "sam"))).cast] == ["ivy", "sam"]
+    assert [person.name for person in make_story(0, StoryStyle(names=("ivy", "sam"))).cast] == ["ivy", "sam"]
 
 
 def test_all_that_is_said_is_in_the_vocabulary() -> None:
     words = set(vocabulary())
     assert len(words) == len(vocabulary())
     for seed in range(50):
-        story = tell(seed)
+        story = make_story(seed)
         said = [narration(story), cast_sentence(story), *(request.text for request in requests(story))]
         said += [line.text for line in story.lines]
         assert set(" ".join(said).split()) <= words
@@ -82,7 +82,7 @@ def _ways(performance: Performance) -> tuple[str, str]:
 
 
 def test_requests_tell_the_moment_they_ask_for() -> None:
-    story = tell(3)
+    story = make_story(3)
     parts = [(event, first.person) for event in story.events for first in event.performances]
     told = {note(event, person): (event, person) for event, person in parts}
     alone = {part_note(event, person): (event, person) for event, person in parts}

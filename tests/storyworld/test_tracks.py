@@ -11,13 +11,13 @@ from storyjax.data.mot_text import read_rows
 from storyjax.metrics.tracking import box_iou
 from storyjax.storyworld.draw.moving_objects import (
     MORE_KINDS,
-    ODD_RIDE,
-    ODDMENT,
+    RANDOM_OBJECT,
+    RANDOM_VEHICLE,
     SEEN_KINDS,
     UNSEEN_KINDS,
     cutout,
     draw_look,
-    look_alike,
+    similar_look,
 )
 from storyjax.storyworld.export.tracks_mot import DETECTORS, LEAST, export_mot, imitate
 from storyjax.storyworld.story.tracks import TrackStyle, plan_sequence, render_sequence, tracks_fingerprint
@@ -42,8 +42,8 @@ def test_visibility_is_the_share_of_a_mover_that_changes_the_picture(seed: int) 
         for row, number in enumerate(truth.ids):
             if 0 < truth.visibility[row] < 0.1:
                 continue
-            others = tuple(mover for mover in sequence.movers if mover.number != number)
-            without, _ = next(render_sequence(dataclasses.replace(sequence, movers=others), range(index, index + 1)))
+            others = tuple(mover for mover in sequence.objects if mover.number != number)
+            without, _ = next(render_sequence(dataclasses.replace(sequence, objects=others), range(index, index + 1)))
             changed = np.abs(frame.astype(int) - without).max(-1) > 12
             left, top, width, height = truth.visible[row].astype(int)
             inside = changed[top : top + height, left : left + width]
@@ -71,14 +71,14 @@ def test_there_are_crossings_absences_and_look_alikes() -> None:
     assert absences > 0
     rng = np.random.default_rng(0)
     look = draw_look("person", rng)
-    other = look_alike(look, rng)
+    other = similar_look(look, rng)
     a, b = cutout(look, 30, 0, False), cutout(other, 30, 0, False)
     assert np.array_equal(a.solid, b.solid)
     difference = np.abs(a.sprite.ink.astype(int) - b.sprite.ink)[a.solid].mean()
     assert 2 < difference < 30
 
 
-@pytest.mark.parametrize("kind", [*SEEN_KINDS, *UNSEEN_KINDS, *(kind for kind in MORE_KINDS if kind != ODDMENT)])
+@pytest.mark.parametrize("kind", [*SEEN_KINDS, *UNSEEN_KINDS, *(kind for kind in MORE_KINDS if kind != RANDOM_OBJECT)])
 def test_every_kind_can_be_drawn_at_every_size(kind: str) -> None:
     look = draw_look(kind, np.random.default_rng(1))
     for size in (12, 27, 45):
@@ -87,25 +87,25 @@ def test_every_kind_can_be_drawn_at_every_size(kind: str) -> None:
         assert max(piece.solid.shape) <= size + 3
 
 
-@pytest.mark.parametrize("kind", [ODDMENT, ODD_RIDE])
+@pytest.mark.parametrize("kind", [RANDOM_OBJECT, RANDOM_VEHICLE])
 def test_no_oddment_is_like_another(kind: str) -> None:
     rng = np.random.default_rng(2)
     looks = [draw_look(kind, rng) for _ in range(60)]
     pieces = [cutout(look, 30, 0, False) for look in looks]
     assert all(min(piece.solid.shape) >= 4 and piece.area > 0.15 * piece.solid.size for piece in pieces)
     assert len({piece.sprite.ink.tobytes() for piece in pieces}) == len(pieces)
-    alike = [cutout(look_alike(look, rng), 30, 0, False) for look in looks]
+    alike = [cutout(similar_look(look, rng), 30, 0, False) for look in looks]
     assert all(np.array_equal(one.solid, other.solid) for one, other in zip(pieces, alike, strict=True))
     assert all(one.sprite.ink.tobytes() != other.sprite.ink.tobytes() for one, other in zip(pieces, alike, strict=True))
 
 
 def test_unseen_kinds_are_not_among_those_of_training() -> None:
     assert not set(SEEN_KINDS + MORE_KINDS) & set(UNSEEN_KINDS)
-    kinds = {mover.look.kind for seed in range(40) for mover in plan_sequence(seed).movers}
+    kinds = {mover.look.kind for seed in range(40) for mover in plan_sequence(seed).objects}
     assert kinds <= set(SEEN_KINDS)
     assert len(kinds) > 8
     of_one = plan_sequence(3, TrackStyle(kinds=UNSEEN_KINDS, one_kind=True))
-    assert len({mover.look.kind for mover in of_one.movers}) == 1
+    assert len({mover.look.kind for mover in of_one.objects}) == 1
 
 
 def test_the_layout_of_motchallenge_says_what_was_drawn(tmp_path: Path) -> None:
@@ -135,7 +135,7 @@ def test_more_kinds_are_to_train_with_alone(tmp_path: Path) -> None:
     folder = export_mot(tmp_path / "many", counts, detectors=("SDP",), style=style, more_kinds=True, odd_rides=True)
     kinds = json.loads((folder / "kinds.json").read_text())
     shown = {part: {kind for name in kinds if f"-{part}" in name for kind in kinds[name].values()} for part in "089"}
-    assert {ODDMENT, ODD_RIDE} <= shown["0"]
+    assert {RANDOM_OBJECT, RANDOM_VEHICLE} <= shown["0"]
     assert not shown["0"] & set(UNSEEN_KINDS)
     assert shown["8"] <= set(SEEN_KINDS)
     assert shown["9"] <= set(UNSEEN_KINDS)

@@ -14,10 +14,12 @@ sys.path.insert(0, str(Path(__file__).parent))
 from standins import CorrelatingSync, NoLaughter, SpectralVoices, peaks
 
 from storyjax.storyworld.export.series import export_series
-from storyjax.subtitles.pipeline import Models, SubtitleConfig
+from storyjax.subtitles.config import SubtitleConfig
+from storyjax.subtitles.pipeline import Networks
+from storyjax.weights.pretrained import Pretrained
 
 
-class ColourFinder:
+class ColourMatcher:
     """Knows people by the colours of their photos."""
 
     image_size = 32
@@ -72,13 +74,20 @@ def transcripts(series: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[
 
 
 @pytest.fixture
-def models() -> Models:
+def networks() -> Networks:
     def no_recogniser():
         raise AssertionError("a transcript was given: nothing is to be recognised")
 
-    return Models(no_recogniser, NoLaughter, CorrelatingSync, peaks, SpectralVoices, ColourFinder)
+    return Networks(no_recogniser, NoLaughter, CorrelatingSync, peaks, SpectralVoices, ColourMatcher)
 
 
 @pytest.fixture
 def config() -> SubtitleConfig:
-    return SubtitleConfig(voices="a", laughter="b", sync="c", faces="d", least=0.0, distance=0.6)
+    return SubtitleConfig(
+        speaker_encoder=Pretrained("a"),
+        laughter=Pretrained("b"),
+        lwtnet=Pretrained("c"),
+        clip_pad=Pretrained("d"),
+        min_cosine=0.0,
+        distance=0.6,
+    )

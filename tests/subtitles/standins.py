@@ -59,7 +59,7 @@ class CorrelatingSync:
 
 
 def peaks(heat: np.ndarray, threshold: float = 0.45, at_most: int = 4) -> list[tuple[float, float, float]]:
-    """Cells above the threshold, the hottest first, each at least a sixth of the picture from the others."""
+    """Cells above the threshold, the hottest first, each at least a sixth of the image from the others."""
     found: list[tuple[float, float, float]] = []
     for place in np.argsort(-heat, axis=None):
         y, x = divmod(int(place), heat.shape[1])

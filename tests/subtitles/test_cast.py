@@ -49,7 +49,7 @@ def test_photos_voices_actors_and_episodes(tmp_path: Path, photo: str) -> None:
         ([{"photos": []}], "entry 1 has no name"),
         ([{"name": "Ana"}, {"name": "ANA"}], "'ANA' twice"),
         ([{"name": "   "}], "the name is empty"),
-        ([{"name": "unknown"}], "whom nobody knows"),
+        ([{"name": "unknown"}], "stands for unknown speakers"),
         ([{"name": "A\x00b"}], r"U\+0000"),
         ([{"name": "Ana", "photo": []}], "unknown 'photo'. Did you mean 'photos'"),
         ([{"name": "Ana", "photos": ["none.jpg"]}], "none.jpg is not there"),
@@ -58,7 +58,7 @@ def test_photos_voices_actors_and_episodes(tmp_path: Path, photo: str) -> None:
         ([{"name": "Ana", "voices": ["ana"]}], "holds no voices"),
     ],
 )
-def test_a_wrong_list_is_said_in_one_line(tmp_path: Path, photo: str, cast: object, message: str) -> None:
+def test_a_wrong_list_is_one_line(tmp_path: Path, photo: str, cast: object, message: str) -> None:
     del photo
     with pytest.raises(StoryjaxError, match=message) as error:
         read_cast(write(tmp_path, cast))
@@ -76,7 +76,7 @@ def test_wrong_files_and_episodes(tmp_path: Path) -> None:
 
 
 def test_a_broken_photo_and_a_silent_voice_are_named(tmp_path: Path) -> None:
-    (tmp_path / "bad.jpg").write_bytes(b"no picture")
+    (tmp_path / "bad.jpg").write_bytes(b"no image")
     write_wav(tmp_path / "mute.wav", np.zeros(16000))
     cast = read_cast(write(tmp_path, [{"name": "Ana", "photos": ["bad.jpg"], "voices": ["mute.wav"]}]))
     with pytest.raises(StoryjaxError, match=r"bad\.jpg, a photo of 'Ana'"):

@@ -18,7 +18,7 @@ from storyjax.models.lwtnet import Layer, LwtConfig, LwtNet, reach
 from storyjax.subtitles import av_sync, laughter_detector
 from storyjax.subtitles.av_sync import SyncDetector, correlated, peaks, smoothed
 from storyjax.subtitles.laughter_detector import LaughterDetector
-from storyjax.subtitles.speaker_encoder import VoiceEncoder, lengthened, windows
+from storyjax.subtitles.speaker_encoder import SpeakerEncoder, lengthened, windows
 
 SMALL = EcapaConfig(
     mels=16, channels=(8, 8, 8, 8, 16), attention_width=4, squeeze_width=4, scale=2, embedding_dim=6, norm="group",
@@ -47,7 +47,7 @@ def noise(seconds: float, seed: int = 0) -> np.ndarray:
 
 
 @pytest.fixture(scope="module")
-def encoder(tmp_path_factory) -> VoiceEncoder:
+def encoder(tmp_path_factory) -> SpeakerEncoder:
     from storyjax.models.ecapa import Ecapa
 
     shapes = jax.eval_shape(Ecapa(SMALL).init, jax.random.key(0), jnp.zeros((1, 64, 16)), jnp.zeros(1, jnp.int32))
@@ -58,7 +58,7 @@ def encoder(tmp_path_factory) -> VoiceEncoder:
     import dataclasses
 
     (folder / "config.json").write_text(json.dumps(dataclasses.asdict(SMALL)))
-    return VoiceEncoder.from_folder(folder)
+    return SpeakerEncoder.from_pretrained(folder)
 
 
 def test_a_voice_has_the_same_vector_alone_and_beside_others(encoder) -> None:
@@ -86,12 +86,15 @@ def test_short_and_long_recordings_follow_the_rule(encoder) -> None:
     assert encoder.embed([]).shape == (0, encoder.dim)
 
 
-def test_a_folder_without_a_voice_encoder_is_refused(tmp_path) -> None:
-    with pytest.raises(StoryjaxError, match="cannot be read"):
-        VoiceEncoder.from_folder(tmp_path)
+def test_a_folder_without_a_speaker_encoder_is_refused(tmp_path) -> None:
+    with pytest.raises(StoryjaxError, match=r"config\.json is not there; get the weights of speaker_encoder by"):
+        SpeakerEncoder.from_pretrained(tmp_path)
+    (tmp_path / "config.json").write_text("{")
+    with pytest.raises(StoryjaxError, match=r"cannot read .*config\.json"):
+        SpeakerEncoder.from_pretrained(tmp_path)
     (tmp_path / "config.json").write_text('{"architecture": "laughter"}')
-    with pytest.raises(StoryjaxError, match="holds no voice encoder but laughter: give one of ecapa, campplus"):
-        VoiceEncoder.from_folder(tmp_path)
+    with pytest.raises(StoryjaxError, match="holds no speaker_encoder but laughter: give one of ecapa, campplus"):
+        SpeakerEncoder.from_pretrained(tmp_path)
 
 
 @pytest.fixture(scope="module")
@@ -129,7 +132,7 @@ def synchroniser() -> SyncDetector:
     return SyncDetector(TINY_LWT, params["params"])
 
 
-def test_heat_maps_cover_the_picture_and_every_moment(synchroniser, monkeypatch) -> None:
+def test_heat_maps_cover_the_image_and_every_moment(synchroniser, monkeypatch) -> None:
     frames = np.random.default_rng(0).integers(0, 256, (30, 48, 64, 3), dtype=np.uint8)
     sound = noise(30 / 25)
     maps = synchroniser.heat_maps(frames, sound)
@@ -140,7 +143,7 @@ def test_heat_maps_cover_the_picture_and_every_moment(synchroniser, monkeypatch)
     np.testing.assert_array_equal(again[:25], maps[:25])
     assert np.abs(again[29] - maps[29]).max() > 1e-5
     # How many are looked at in one go makes no difference.
-    monkeypatch.setattr(av_sync, "_SEEN", 7)
+    monkeypatch.setattr(av_sync, "_IMAGE_MOMENTS", 7)
     np.testing.assert_allclose(synchroniser.heat_maps(frames, sound), maps, atol=1e-5)
     rows = [synchroniser.pixel((row, 0), (48, 64))[0] for row in (0, 5)]
     assert rows[0] == pytest.approx(0.5)  # of 24 rows made of 48, the first is about here

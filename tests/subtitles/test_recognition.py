@@ -9,7 +9,7 @@ import pytest
 from storyjax.core.errors import StoryjaxError
 from storyjax.data.audio import RATE
 from storyjax.storyworld.export.series import write_wav
-from storyjax.storyworld.render.speech import Speaker, say
+from storyjax.storyworld.render.speech import Speaker, speak
 from storyjax.storyworld.story.dialogue import TEXTS
 from storyjax.subtitles.recognition import RecognitionConfig, load_recogniser, recognise, split_sentences
 from storyjax.subtitles.timeline import Timeline, Word
@@ -59,7 +59,7 @@ def test_pieces_are_cut_where_it_is_quiet_and_times_go_on(tmp_path: Path, monkey
     assert max(w.end for w in words) <= 10.0
 
 
-def test_silence_is_not_asked_about(tmp_path: Path) -> None:
+def test_silence_is_not_recognised(tmp_path: Path) -> None:
     write_wav(tmp_path / "a.wav", np.zeros(3 * RATE))
     timeline = Timeline.open(tmp_path / "a.wav", tmp_path / "a.s16")
 
@@ -72,7 +72,7 @@ def test_silence_is_not_asked_about(tmp_path: Path) -> None:
 def test_whisper_understands_the_voices_of_storyworld() -> None:
     sound = np.zeros(9 * RATE, np.float32)
     for start, speaker, text in ((0.5, Speaker("slt", 1.1), 0), (4.5, Speaker("rms", 0.95), 5)):
-        said = say(speaker, text)
+        said = speak(speaker, text)
         sound[round(start * RATE) :][: len(said)] = said
     words = load_recogniser(RecognitionConfig(threads=1, beam=1))(sound)
     segments = split_sentences(words)
@@ -82,13 +82,13 @@ def test_whisper_understands_the_voices_of_storyworld() -> None:
     assert all(a.end <= b.start + 0.05 for a, b in itertools.pairwise(words))
 
 
-def test_what_cannot_be_had_is_said_in_one_line(tmp_path: Path) -> None:
+def test_what_cannot_be_loaded_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(StoryjaxError, match="Did you mean 'faster-whisper'"):
         load_recogniser(RecognitionConfig(engine="faster_whisper"))
     with pytest.raises(StoryjaxError, match="there is no folder"):
         load_recogniser(RecognitionConfig(model=str(tmp_path / "none")))
     (tmp_path / "model").mkdir()
-    with pytest.raises(StoryjaxError, match="cannot be had") as error:
+    with pytest.raises(StoryjaxError, match="cannot be loaded") as error:
         load_recogniser(RecognitionConfig(model=str(tmp_path / "model")))
     assert "\n" not in str(error.value)
     with pytest.raises(StoryjaxError, match="no sentence model for 'elvish'"):

@@ -7,20 +7,20 @@ from storyjax.embedded.speaker_encoder import HELD_OUT, voice_scores
 from storyjax.storyworld.export.series import held_out_episode
 from storyjax.storyworld.render.episode_video import FPS, episode_frames, episode_sound
 from storyjax.storyworld.render.sounds import laughter, music, room
-from storyjax.storyworld.render.speech import RATE, Speaker, say
-from storyjax.storyworld.story.dialogue import sayings
+from storyjax.storyworld.render.speech import RATE, Speaker, speak
+from storyjax.storyworld.story.dialogue import text_numbers
 from storyjax.subtitles.av_sync import SyncDetector, peaks
 from storyjax.subtitles.laughter_detector import LaughterDetector
-from storyjax.subtitles.speaker_encoder import VoiceEncoder
+from storyjax.subtitles.speaker_encoder import SpeakerEncoder
 
 
 def test_the_voice_encoder_tells_unheard_voices_apart() -> None:
-    encoder = VoiceEncoder.from_folder("shipped:storyworld_voices")
+    encoder = SpeakerEncoder.from_pretrained("shipped:storyworld_voices")
     sentences = sayings(held_out=True)[0]
     waves, voice = [], []
     for number, speaker in enumerate(HELD_OUT):
         for turn in range(4):
-            waves.append(np.array(say(speaker, sentences[(3 * number + 5 * turn) % len(sentences)])))
+            waves.append(np.array(speak(speaker, sentences[(3 * number + 5 * turn) % len(sentences)])))
             voice.append(number)
     vectors = encoder.embed(waves)
     measured = voice_scores(vectors, np.array(voice))
@@ -29,14 +29,14 @@ def test_the_voice_encoder_tells_unheard_voices_apart() -> None:
 
 
 def test_the_laughter_detector_hears_laughter_and_takes_nothing_else_for_it() -> None:
-    detector = LaughterDetector.from_folder("shipped:storyworld_laughter")
+    detector = LaughterDetector.from_pretrained("shipped:storyworld_laughter")
     rng = np.random.default_rng(123)
     sound = room(18 * RATE, rng)
     for start, made in (
-        (1, say(Speaker("awb", 1.05), sayings(held_out=True)[0][3])),
+        (1, speak(Speaker("awb", 1.05), text_numbers(held_out=True)[0][3])),
         (5, laughter(2.5, rng) * 0.6),
         (9, music(2.0, rng) * 0.5),
-        (12, say(Speaker("slt", 0.9), sayings(held_out=True)[0][5])),
+        (12, speak(Speaker("slt", 0.9), text_numbers(held_out=True)[0][5])),
         (15, laughter(2.0, rng) * 0.5),
     ):
         sound[start * RATE : start * RATE + len(made)] += made
@@ -50,7 +50,7 @@ def test_the_laughter_detector_hears_laughter_and_takes_nothing_else_for_it() ->
 @pytest.fixture(scope="module")
 def looks() -> list[tuple[bool, list, tuple[float, float, float] | None]]:
     """For some lines of an episode: whether the speaker is seen, the peaks, and where the head is."""
-    detector = SyncDetector.from_folder("shipped:storyworld_sync")
+    detector = SyncDetector.from_pretrained("shipped:storyworld_sync")
     episode = held_out_episode(3, 40.0, seed=9)
     sound, made = episode_sound(episode), []
     for line in episode.lines:

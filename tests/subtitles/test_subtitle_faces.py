@@ -5,34 +5,34 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from conftest import ColourFinder
+from conftest import ColourMatcher
 from PIL import Image
 from standins import RATE
 
 from storyjax.core.errors import StoryjaxError
 from storyjax.search.protocol import PhotoError
 from storyjax.storyworld.export.series import write_wav
-from storyjax.storyworld.render.episode_video import write_film
+from storyjax.storyworld.render.episode_video import write_video
 from storyjax.subtitles.cast import Cast, Member
-from storyjax.subtitles.faces import Faces, Guesses, Known, around
-from storyjax.subtitles.records import Face, Peaks, Products
+from storyjax.subtitles.faces import CastEmbeddings, Faces, RawFaceLabels, around
+from storyjax.subtitles.records import EpisodeRecords, Face, Peaks
 from storyjax.subtitles.timeline import Segment, Timeline
 
 RED, BLUE, GREEN = (230, 20, 20), (20, 20, 230), (20, 200, 20)
 
 
 @pytest.fixture(scope="module")
-def film(tmp_path_factory: pytest.TempPathFactory) -> Timeline:
-    """Six seconds: a red picture, then a blue one."""
-    folder = tmp_path_factory.mktemp("film")
+def video(tmp_path_factory: pytest.TempPathFactory) -> Timeline:
+    """Six seconds: a red image, then a blue one."""
+    folder = tmp_path_factory.mktemp("video")
     frames = (np.full((64, 64, 3), RED if number < 75 else BLUE, np.uint8) for number in range(150))
-    write_film(frames, np.full(6 * RATE, 0.01, np.float32), folder / "film.mp4", 64)
-    return Timeline.open(folder / "film.mp4", folder / "film.s16")
+    write_video(frames, np.full(6 * RATE, 0.01, np.float32), folder / "video.mp4", 64)
+    return Timeline.open(folder / "video.mp4", folder / "video.s16")
 
 
 @pytest.fixture
-def products() -> Products:
-    return Products(segments=[Segment(0.2, 2.8, "One."), Segment(3.2, 5.8, "Two."), Segment(5.9, 6.0, "Oh!")])
+def records() -> EpisodeRecords:
+    return EpisodeRecords(segments=[Segment(0.2, 2.8, "One."), Segment(3.2, 5.8, "Two."), Segment(5.9, 6.0, "Oh!")])
 
 
 def member(folder: Path, name: str, colour: tuple[int, int, int]) -> Member:
@@ -41,20 +41,20 @@ def member(folder: Path, name: str, colour: tuple[int, int, int]) -> Member:
     return Member(name, name, (path,))
 
 
-def test_faces_name_whom_the_pictures_show(film: Timeline, products: Products, tmp_path: Path) -> None:
+def test_faces_name_the_people_in_the_images(video: Timeline, records: EpisodeRecords, tmp_path: Path) -> None:
     cast = Cast((member(tmp_path, "Rhea", RED), member(tmp_path, "Bluma", BLUE), member(tmp_path, "Gus", GREEN)))
-    products.peaks = [Peaks(0, ((1.0, 1.0, 0.9),)), Peaks(1, ((1.0, 1.0, 0.9),)), Peaks(2, ())]
-    first, second = Faces(ColourFinder, "x", cast, "film", frames=3).run(film, products)
+    records.peaks = [Peaks(0, ((1.0, 1.0, 0.9),)), Peaks(1, ((1.0, 1.0, 0.9),)), Peaks(2, ())]
+    first, second = Faces(ColourMatcher, "x", cast, "video", frames=3).run(video, records)
     assert (first.segment, first.name, second.segment, second.name) == (0, "Rhea", 1, "Bluma")
     assert first.score > 0.99
     assert first.runner_up in ("Bluma", "Gus")
-    stranger = Faces(ColourFinder, "x", Cast(cast.members[2:]), "film", least=0.9, frames=3)
-    assert [face.name for face in stranger.run(film, products)] == [None, None]
-    only = Cast(cast.members, {"film": ("Rhea", "Gus")})
-    assert Faces(ColourFinder, "x", only, "film", frames=3).run(film, products)[1].best in ("Rhea", "Gus")
+    stranger = Faces(ColourMatcher, "x", Cast(cast.members[2:]), "video", min_cosine=0.9, frames=3)
+    assert [face.name for face in stranger.run(video, records)] == [None, None]
+    only = Cast(cast.members, {"video": ("Rhea", "Gus")})
+    assert Faces(ColourMatcher, "x", only, "video", frames=3).run(video, records)[1].best in ("Rhea", "Gus")
 
 
-def test_around_a_peak_is_a_portrait_and_never_leaves_the_picture() -> None:
+def test_around_a_peak_is_a_portrait_and_never_leaves_the_image() -> None:
     frames = np.arange(2 * 40 * 40 * 3, dtype=np.uint32).reshape(2, 40, 40, 3).astype(np.uint8)
     frames[:, 18, 10] = 255
     seen = around(frames, (18 / 40, 10 / 40), 20)
@@ -72,7 +72,7 @@ def two(tmp_path_factory: pytest.TempPathFactory) -> Timeline:
     frames = [np.full((64, 64, 3), RED, np.uint8) for _ in range(50)]
     for frame in frames:
         frame[:, 32:] = BLUE
-    write_film(iter(frames), np.full(2 * RATE, 0.01, np.float32), folder / "two.mp4", 64)
+    write_video(iter(frames), np.full(2 * RATE, 0.01, np.float32), folder / "two.mp4", 64)
     return Timeline.open(folder / "two.mp4", folder / "two.s16")
 
 
@@ -81,13 +81,15 @@ def two(tmp_path_factory: pytest.TempPathFactory) -> Timeline:
 def test_two_in_a_shot_are_told_apart_by_the_peak(match, crops, two: Timeline, tmp_path: Path) -> None:
     cast = Cast((member(tmp_path, "Rhea", RED), member(tmp_path, "Bluma", BLUE)))
     for x, name in ((0.2, "Rhea"), (0.8, "Bluma")):
-        products = Products(segments=[Segment(0.2, 1.8, "One.")], peaks=[Peaks(0, ((0.5, x, 0.9),))])
-        (face,) = Faces(ColourFinder, "x", cast, "two", frames=2, crops=crops, match=match).run(two, products)
+        records = EpisodeRecords(segments=[Segment(0.2, 1.8, "One.")], peaks=[Peaks(0, ((0.5, x, 0.9),))])
+        (face,) = Faces(ColourMatcher, "x", cast, "two", frames=2, crop_scales=crops, match_mode=match).run(
+            two, records
+        )
         assert face.name == name
         assert face.similarity > 0.9
 
 
-class FacesOnly(ColourFinder):
+class FacesOnly(ColourMatcher):
     """Has no queries, and remembers what it was shown."""
 
     def __init__(self) -> None:
@@ -97,40 +99,44 @@ class FacesOnly(ColourFinder):
         raise AssertionError("nobody is asked for by name")
 
     def embed_images(self, images):
-        raise AssertionError("no picture is looked at as a whole")
+        raise AssertionError("no image is embedded as a whole")
 
     def describe_faces(self, faces):
         self.seen.append(faces)
         return np.stack([self._colours(face) for face in faces])
 
 
-def test_photos_alone_tell_who_it_is_and_who_is_a_stranger(film: Timeline, products: Products, tmp_path: Path) -> None:
-    finder = FacesOnly()
+def test_photos_alone_tell_who_it_is_and_who_is_a_stranger(
+    video: Timeline, records: EpisodeRecords, tmp_path: Path
+) -> None:
+    matcher = FacesOnly()
     cast = Cast((member(tmp_path, "Rhea", RED), member(tmp_path, "Gus", GREEN)))
-    products.peaks = [Peaks(0, ((0.5, 0.5, 0.9),)), Peaks(1, ((0.5, 0.5, 0.9),))]
-    stage = Faces(lambda: finder, "x", cast, "film", least=0.6, frames=3, crops=(0.5, 1.0), match="photos")
-    first, second = stage.run(film, products)
+    records.peaks = [Peaks(0, ((0.5, 0.5, 0.9),)), Peaks(1, ((0.5, 0.5, 0.9),))]
+    stage = Faces(
+        lambda: matcher, "x", cast, "video", min_cosine=0.6, frames=3, crop_scales=(0.5, 1.0), match_mode="photos"
+    )
+    first, second = stage.run(video, records)
     assert (first.name, first.best) == ("Rhea", "Rhea")
     assert second.name is None, "blue is nobody's colour"
-    assert [faces.shape for faces in finder.seen] == [(2 * 3 * 2, 16, 16, 3)]
+    assert [faces.shape for faces in matcher.seen] == [(2 * 3 * 2, 16, 16, 3)]
 
 
-def test_a_wide_picture_is_not_squeezed(tmp_path: Path) -> None:
+def test_a_wide_image_is_not_squeezed(tmp_path: Path) -> None:
     frames = [np.full((32, 96, 3), BLUE, np.uint8) for _ in range(50)]
     for frame in frames:
         frame[:, 32:64] = RED
     write_wide(frames, tmp_path / "wide.mp4")
-    finder = FacesOnly()
-    products = Products(segments=[Segment(0.2, 1.8, "One.")], peaks=[Peaks(0, ((0.5, 0.5, 0.9),))])
+    matcher = FacesOnly()
+    records = EpisodeRecords(segments=[Segment(0.2, 1.8, "One.")], peaks=[Peaks(0, ((0.5, 0.5, 0.9),))])
     timeline = Timeline.open(tmp_path / "wide.mp4", tmp_path / "wide.s16")
     cast = Cast((member(tmp_path, "Rhea", RED),))
-    Faces(lambda: finder, "x", cast, "wide", frames=1, crops=(0.8,), match="photos").run(timeline, products)
-    (face,) = finder.seen[0]
+    Faces(lambda: matcher, "x", cast, "wide", frames=1, crop_scales=(0.8,), match_mode="photos").run(timeline, records)
+    (face,) = matcher.seen[0]
     assert (np.abs(face.astype(int) - RED).max(axis=2) < 40).all(), "all of the square is of the red middle"
 
 
 def write_wide(frames: list[np.ndarray], path: Path) -> None:
-    """A film that is three times as wide as high, with sound."""
+    """A video that is three times as wide as high, with sound."""
     with av.open(str(path), "w") as container:
         video = container.add_stream("libx264", rate=25)
         video.height, video.width, video.pix_fmt = *frames[0].shape[:2], "yuv420p"
@@ -144,87 +150,89 @@ def write_wide(frames: list[np.ndarray], path: Path) -> None:
             container.mux(stream.encode())
 
 
-def test_by_photos_everybody_needs_one_or_a_voice(film: Timeline, products: Products, tmp_path: Path) -> None:
-    products.peaks = [Peaks(0, ((0.5, 0.5, 0.9),))]
+def test_by_photos_everybody_needs_one_or_a_voice(video: Timeline, records: EpisodeRecords, tmp_path: Path) -> None:
+    records.peaks = [Peaks(0, ((0.5, 0.5, 0.9),))]
     red, unseen = member(tmp_path, "Rhea", RED), Member("Gus", "Gus")
     with pytest.raises(StoryjaxError, match="'Gus' has no photo, and faces are matched by photos: add one"):
-        Faces(FacesOnly, "x", Cast((red, unseen)), "film", match="photos").run(film, products)
+        Faces(FacesOnly, "x", Cast((red, unseen)), "video", match_mode="photos").run(video, records)
     heard = Member("Gus", "Gus", voices=(tmp_path / "gus.wav",))
-    (face,) = Faces(FacesOnly, "x", Cast((red, heard)), "film", match="photos").run(film, products)
+    (face,) = Faces(FacesOnly, "x", Cast((red, heard)), "video", match_mode="photos").run(video, records)
     assert (face.best, face.runner_up) == ("Rhea", None)
-    assert Faces(FacesOnly, "x", Cast((heard,)), "film", match="photos").run(film, products) == []
+    assert Faces(FacesOnly, "x", Cast((heard,)), "video", match_mode="photos").run(video, records) == []
 
 
-def test_photos_and_queries_are_known_apart(film: Timeline, products: Products, tmp_path: Path) -> None:
-    class Turned(ColourFinder):
+def test_photos_and_queries_are_known_apart(video: Timeline, records: EpisodeRecords, tmp_path: Path) -> None:
+    class Turned(ColourMatcher):
         def embed_query(self, prompt, tokens):
             return super().embed_query(prompt, tokens)[::-1].copy()
 
     cast = Cast((member(tmp_path, "Rhea", RED), member(tmp_path, "Bluma", BLUE)))
-    products.peaks = [Peaks(0, ((0.5, 0.5, 0.9),))]
-    known: Known = {}
+    records.peaks = [Peaks(0, ((0.5, 0.5, 0.9),))]
+    known: CastEmbeddings = {}
     for match in ("photos", "query"):
-        Faces(Turned, "x", cast, "film", frames=2, match=match, known=known).run(film, products)
+        Faces(Turned, "x", cast, "video", frames=2, match_mode=match, cast_embeddings=known).run(video, records)
     rhea = cast.members[0]
     np.testing.assert_array_equal(known["photos", rhea][::-1], known["query", rhea])
 
 
-def test_every_segment_is_guessed_at_whatever_its_peaks(film: Timeline, products: Products, tmp_path: Path) -> None:
+def test_every_segment_has_a_raw_label_whatever_its_peaks(
+    video: Timeline, records: EpisodeRecords, tmp_path: Path
+) -> None:
     cast = Cast((member(tmp_path, "Rhea", RED), member(tmp_path, "Bluma", BLUE)))
-    products.segments = 2 * products.segments
-    products.peaks = [Peaks(1, ((0.5, 0.5, 0.9),))]
-    made = Guesses(ColourFinder, "x", cast, "film", frames=2).run(film, products)
-    assert [guess.segment for guess in made] == list(range(6)), "more than are looked at together"
-    assert [guess.best for guess in made] == ["Rhea", "Bluma", "Bluma"] * 2
+    records.segments = 2 * records.segments
+    records.peaks = [Peaks(1, ((0.5, 0.5, 0.9),))]
+    made = RawFaceLabels(ColourMatcher, "x", cast, "video", frames=2).run(video, records)
+    assert [label.segment for label in made] == list(range(6)), "more than are looked at together"
+    assert [label.best for label in made] == ["Rhea", "Bluma", "Bluma"] * 2
 
 
-def test_people_are_enrolled_once_for_all_episodes(film: Timeline, products: Products, tmp_path: Path) -> None:
+def test_people_are_enrolled_once_for_all_episodes(video: Timeline, records: EpisodeRecords, tmp_path: Path) -> None:
     enrolled = []
 
-    class Counting(ColourFinder):
+    class Counting(ColourMatcher):
         def enrol(self, photos):
             enrolled.append(len(photos))
             return super().enrol(photos)
 
     cast = Cast((member(tmp_path, "Rhea", RED), member(tmp_path, "Bluma", BLUE)), {"first": ("Rhea",)})
-    products.peaks = [Peaks(0, ((0.5, 0.5, 0.9),))]
-    known: Known = {}
+    records.peaks = [Peaks(0, ((0.5, 0.5, 0.9),))]
+    known: CastEmbeddings = {}
     for episode in ("first", "second", "third"):
-        (face,) = Faces(Counting, "x", cast, episode, frames=2, known=known).run(film, products)
+        (face,) = Faces(Counting, "x", cast, episode, frames=2, cast_embeddings=known).run(video, records)
         assert face.best == "Rhea"
     assert len(enrolled) == 2
 
 
-def test_a_photo_without_a_face_is_named(film: Timeline, products: Products, tmp_path: Path) -> None:
-    class Strict(ColourFinder):
+def test_a_photo_without_a_face_is_named(video: Timeline, records: EpisodeRecords, tmp_path: Path) -> None:
+    class Strict(ColourMatcher):
         def enrol(self, photos):
             raise PhotoError(0, "shows no face that can be found: choose another, or crop it to the face")
 
     cast = Cast((member(tmp_path, "Rhea", RED),))
-    products.peaks = [Peaks(0, ((1.0, 1.0, 0.9),))]
+    records.peaks = [Peaks(0, ((1.0, 1.0, 0.9),))]
     with pytest.raises(StoryjaxError, match=r"Rhea\.png, a photo of 'Rhea', shows no face"):
-        Faces(Strict, "x", cast, "film").run(film, products)
+        Faces(Strict, "x", cast, "video").run(video, records)
 
 
-def test_without_pictures_nobody_is_seen(tmp_path: Path, products: Products) -> None:
+def test_without_images_nobody_is_seen(tmp_path: Path, records: EpisodeRecords) -> None:
     write_wav(tmp_path / "a.wav", np.ones(RATE * 6) * 0.1)
     timeline = Timeline.open(tmp_path / "a.wav", tmp_path / "a.s16")
-    products.peaks = [Peaks(0, ((0.5, 0.5, 0.9),))]
+    records.peaks = [Peaks(0, ((0.5, 0.5, 0.9),))]
     cast = Cast((Member("A", "Ana"),))
-    assert Faces(ColourFinder, "x", cast, "a").run(timeline, products) == []
-    assert Guesses(ColourFinder, "x", cast, "a").run(timeline, products) == []
+    assert Faces(ColourMatcher, "x", cast, "a").run(timeline, records) == []
+    assert RawFaceLabels(ColourMatcher, "x", cast, "a").run(timeline, records) == []
 
 
 def test_without_photos_somebody_is_asked_for_by_name_and_names_are_no_markup(tmp_path: Path) -> None:
     asked = []
 
-    class Listening(ColourFinder):
+    class Listening(ColourMatcher):
         def embed_query(self, prompt, tokens):
             asked.append((prompt, list(tokens)))
             return super().embed_query(prompt, tokens)
 
     cast = Cast((Member("A", "Ana <x> *TOK*"), Member("B", "<>")))
-    stage = Faces(Listening, "x", cast, "film")
+    stage = Faces(Listening, "x", cast, "video")
     assert stage._cast_vectors.shape == (2, 64)
     assert asked == [("an image of Ana x TOK", []), ("an image of somebody", [])]
 

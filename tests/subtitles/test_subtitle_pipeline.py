@@ -15,10 +15,11 @@ from storyjax.core.config import from_config, load_config
 from storyjax.core.errors import StoryjaxError
 from storyjax.storyworld.export.series import write_wav
 from storyjax.subtitles import command, pipeline
-from storyjax.subtitles.annotations import read_published
+from storyjax.subtitles.annotations import read_annotations
 from storyjax.subtitles.cast import read_cast
+from storyjax.subtitles.config import SubtitleConfig
 from storyjax.subtitles.evaluate import evaluate, judge
-from storyjax.subtitles.pipeline import Models, SubtitleConfig, make_stages, run_stages, steps_reached, subtitle
+from storyjax.subtitles.pipeline import Networks, make_stages, run_stages, steps_reached, subtitle
 from storyjax.subtitles.writers import why
 
 STAGES = ("words", "segments", "laughs", "voices", "peaks", "faces")
@@ -29,9 +30,9 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("work")
 
 
-def test_lines_are_named_from_faces_alone(series, videos, transcripts, models, config, work) -> None:
-    made = subtitle(videos, read_cast(series / "cast.json"), config, work, models, transcripts, progress=False)
-    episodes = read_published(series, "StoryWorld")
+def test_lines_are_named_from_faces_alone(series, videos, transcripts, networks, config, work) -> None:
+    made = subtitle(videos, read_cast(series / "cast.json"), config, work, networks, transcripts, progress=False)
+    episodes = read_annotations(series, "StoryWorld")
     judged = [j for subtitles, episode in zip(made, episodes, strict=True) for j in judge(subtitles, episode)]
     steps = steps_reached([line for subtitles in made for line in subtitles.lines])
     assert steps["speech"] > steps["synchronisation"] > 0
@@ -47,13 +48,13 @@ def test_lines_are_named_from_faces_alone(series, videos, transcripts, models, c
     assert 0 < numbers["tv/der"] < 1.2
 
 
-def test_samples_of_voices_name_lines_without_any_picture(
-    series, videos, transcripts, models, config, tmp_path: Path
+def test_samples_of_voices_name_lines_without_any_image(
+    series, videos, transcripts, networks, config, tmp_path: Path
 ) -> None:
     def unwanted():
-        raise AssertionError("sound alone is looked at by no eye")
+        raise AssertionError("sound alone has no images to look at")
 
-    deaf = dataclasses.replace(models, sync=unwanted, faces=unwanted)
+    deaf = dataclasses.replace(networks, sync=unwanted, face_matcher=unwanted)
     from storyjax.data.audio import load_audio
 
     sound = tmp_path / f"{videos[0].stem}.wav"
@@ -61,11 +62,11 @@ def test_samples_of_voices_name_lines_without_any_picture(
     (made,) = subtitle(
         [sound], read_cast(series / "cast_voices.json"), config, tmp_path / "w", deaf, transcripts, False
     )
-    judged = judge(made, read_published(series, "StoryWorld")[0])
+    judged = judge(made, read_annotations(series, "StoryWorld")[0])
     listed = [j for j in judged if j.listed]
     assert np.mean([j.nearest == j.truth for j in listed]) > 0.7
-    with pytest.raises(StoryjaxError, match=r"has no pictures.*samples of voices"):
-        subtitle([sound], read_cast(series / "cast.json"), config, tmp_path / "v", models, transcripts, False)
+    with pytest.raises(StoryjaxError, match=r"has no video track.*samples of voices"):
+        subtitle([sound], read_cast(series / "cast.json"), config, tmp_path / "v", networks, transcripts, False)
 
 
 def recorded(stages, log: list[str], stop_at: str | None = None):
@@ -74,9 +75,9 @@ def recorded(stages, log: list[str], stop_at: str | None = None):
     def noting(stage) -> Callable:
         run = stage.run
 
-        def noted(timeline, products):
+        def noted(timeline, records):
             log.append(stage.name)
-            rows = run(timeline, products)
+            rows = run(timeline, records)
             if stage.name == stop_at:
                 raise KeyboardInterrupt
             return rows
@@ -88,12 +89,12 @@ def recorded(stages, log: list[str], stop_at: str | None = None):
     return stages
 
 
-def test_killed_at_any_stage_it_goes_on_there(series, videos, transcripts, models, config, tmp_path: Path) -> None:
+def test_killed_at_any_stage_it_goes_on_there(series, videos, transcripts, networks, config, tmp_path: Path) -> None:
     cast, video = read_cast(series / "cast.json"), videos[0]
 
     def stages(log: list[str], stop_at: str | None = None, **changes: object):
         changed = dataclasses.replace(config, **changes)
-        return recorded(make_stages(cast, video.stem, changed, models, transcripts[video.stem]), log, stop_at)
+        return recorded(make_stages(cast, video.stem, changed, networks, transcripts[video.stem]), log, stop_at)
 
     whole = run_stages(video, stages([]), tmp_path / "whole", progress=False)
     log: list[str] = []
@@ -109,17 +110,19 @@ def test_killed_at_any_stage_it_goes_on_there(series, videos, transcripts, model
     log.clear()
     assert run_stages(video, stages(log), tmp_path / "killed", progress=False) == whole
     assert log == []
-    run_stages(video, stages(log, face=0.5), tmp_path / "killed", progress=False)
+    run_stages(video, stages(log, face_threshold=0.5), tmp_path / "killed", progress=False)
     assert log == ["faces"], "another threshold redoes what depends on it"
     assert not list((tmp_path / "killed").rglob("*.part"))
     assert not list((tmp_path / "killed").rglob("*.s16")), "the sound is not kept when all is done"
 
 
-def test_another_film_of_the_same_name_is_another_film(videos, series, transcripts, models, config, tmp_path) -> None:
+def test_another_video_of_the_same_name_is_another_video(
+    videos, series, transcripts, networks, config, tmp_path
+) -> None:
     copy = tmp_path / videos[0].name
     shutil.copy(videos[0], copy)
     cast, log = read_cast(series / "cast.json"), []
-    stages = recorded(make_stages(cast, copy.stem, config, models, transcripts[copy.stem])[:3], log)
+    stages = recorded(make_stages(cast, copy.stem, config, networks, transcripts[copy.stem])[:3], log)
     run_stages(copy, stages, tmp_path / "w", progress=False)
     shutil.copy(videos[1], copy)
     run_stages(copy, stages, tmp_path / "w", progress=False)
@@ -127,13 +130,13 @@ def test_another_film_of_the_same_name_is_another_film(videos, series, transcrip
 
 
 @pytest.fixture
-def ask(series, config, models, tmp_path):
+def ask(series, config, networks, tmp_path):
     """Runs a request with the stand-ins, on one episode unless another video is given."""
 
     def ask(*videos: Path, **given: object) -> list:
-        values = {"cast": str(series / "cast.json"), "work": str(tmp_path / "work"), **given}
+        values = {"cast": str(series / "cast.json"), "cache_dir": str(tmp_path / "work"), **given}
         request = command.Request([str(v) for v in videos], **values)
-        return command.run(request, config, models)
+        return command.run(request, config, networks)
 
     return ask
 
@@ -144,7 +147,7 @@ def test_files_go_where_they_were_asked_to(ask, videos, transcripts, tmp_path: P
     assert [path.name for path, _ in written] == [f"{v.stem}.vtt" for v in videos]
     assert (tmp_path / "out" / f"{videos[0].stem}.vtt").read_text().startswith("WEBVTT")
     assert set(json.loads((tmp_path / "why.json").read_text())["episodes"]) == {v.stem for v in videos}
-    text = command.in_words(written)
+    text = command.summary(written)
     assert "lines" in text
     assert "exemplars" in text
     ask(*videos, out=str(tmp_path / "folder"), **given)
@@ -164,11 +167,14 @@ def test_a_cast_of_one_and_one_who_never_speaks(series, ask, videos, transcripts
     ask(videos[0], cast=str(tmp_path / "mute.json"), **given)
 
 
-def test_a_film_of_silence_has_no_lines(ask, models, series, tmp_path: Path, config) -> None:
+def test_a_video_of_silence_has_no_lines(ask, networks, series, tmp_path: Path, config) -> None:
     write_wav(tmp_path / "quiet.wav", np.zeros(3 * RATE))
-    listening = dataclasses.replace(models, recogniser=lambda: lambda sound: [])
+    listening = dataclasses.replace(networks, recogniser=lambda: lambda sound: [])
     request = command.Request(
-        [str(tmp_path / "quiet.wav")], str(series / "cast_unnamed.json"), str(tmp_path / "q.srt"), work=str(tmp_path)
+        [str(tmp_path / "quiet.wav")],
+        str(series / "cast_unnamed.json"),
+        str(tmp_path / "q.srt"),
+        cache_dir=str(tmp_path),
     )
     voices = json.loads((series / "cast_voices.json").read_text())["cast"]
     for entry in voices:
@@ -176,17 +182,16 @@ def test_a_film_of_silence_has_no_lines(ask, models, series, tmp_path: Path, con
     (series / "cast_unnamed.json").write_text(json.dumps(voices))
     written = command.run(request, config, listening)
     assert (tmp_path / "q.srt").read_text() == ""
-    assert "nobody was heard to speak" in command.in_words(written)
+    assert "no speech was recognised" in command.summary(written)
 
 
-def test_sound_that_ends_before_the_pictures_and_after_them(ask, series, tmp_path: Path) -> None:
-    from storyjax.storyworld.render.episode_video import write_film
+def test_sound_that_ends_before_the_images_and_after_them(ask, series, tmp_path: Path) -> None:
 
     rng = np.random.default_rng(0)
-    for name, pictures, seconds in (("short", 4, 2.0), ("long", 2, 4.0)):
-        frames = (np.full((64, 64, 3), 90, np.uint8) for _ in range(25 * pictures))
+    for name, images, seconds in (("short", 4, 2.0), ("long", 2, 4.0)):
+        frames = (np.full((64, 64, 3), 90, np.uint8) for _ in range(25 * images))
         wave = (0.1 * rng.standard_normal(round(seconds * RATE))).astype(np.float32)
-        write_film(frames, wave, tmp_path / f"{name}.mp4", 64)
+        write_video(frames, wave, tmp_path / f"{name}.mp4", 64)
         (tmp_path / f"{name}.srt").write_text("1\n00:00:00,500 --> 00:00:03,500\nHello there.\n")
         cast = json.loads((series / "cast.json").read_text())["cast"]
         cast = [{**entry, "photos": [str(series / p) for p in entry["photos"]]} for entry in cast]
@@ -201,25 +206,25 @@ def test_sound_that_ends_before_the_pictures_and_after_them(ask, series, tmp_pat
     ("arguments", "message"),
     [
         (["none.mp4", "--cast", "cast.json"], "none.mp4 is not there"),
-        (["film.mp4", "--cast", "none.json"], "none.json cannot be read"),
-        (["film.mp4", "--cast", "cast.json", "--out", "a.doc"], "can't tell the format"),
-        (["film.mp4", "film.mp4", "--cast", "cast.json", "--out", "a.srt"], "one file for 2 videos"),
-        (["film.mp4", "--cast", "cast.json", "--why", "why.txt"], "--why writes JSON"),
-        (["film.mp4", "--cast", "cast.json", "--transcript", "a.srt", "b.srt"], "1 videos and 2 transcripts"),
-        (["film.mp4", "--cast", "cast.json", "--transcript", "a.srt"], "a.srt is not there"),
-        (["film.mp4", "--cast", "cast.json", "--distance", "3"], "from 0 to 2"),
-        (["film.mp4", "--cast", "cast.json", "--voices", "none"], "none is no folder"),
-        (["film.mp4", "--cast", "cast.json"], "film.mp4 is empty"),
+        (["video.mp4", "--cast", "none.json"], "none.json cannot be read"),
+        (["video.mp4", "--cast", "cast.json", "--out", "a.doc"], "can't tell the format"),
+        (["video.mp4", "video.mp4", "--cast", "cast.json", "--out", "a.srt"], "one file for 2 videos"),
+        (["video.mp4", "--cast", "cast.json", "--why", "why.txt"], "--why writes JSON"),
+        (["video.mp4", "--cast", "cast.json", "--transcript", "a.srt", "b.srt"], "1 videos and 2 transcripts"),
+        (["video.mp4", "--cast", "cast.json", "--transcript", "a.srt"], "a.srt is not there"),
+        (["video.mp4", "--cast", "cast.json", "--distance", "3"], "from 0 to 2"),
+        (["video.mp4", "--cast", "cast.json", "--voices", "none"], "none is no folder"),
+        (["video.mp4", "--cast", "cast.json"], "video.mp4 is empty"),
         (["mute.mp4", "--cast", "cast.json"], "mute.mp4 has no sound track"),
-        (["film.mp4", "--cast", "other.json"], "but not in film"),
-        (["film.mp4"], "--cast"),
+        (["video.mp4", "--cast", "other.json"], "but not in video"),
+        (["video.mp4"], "--cast"),
     ],
 )
-def test_what_is_wrong_is_said_in_one_line(
+def test_bad_input_is_one_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, arguments: list[str], message: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    Path("film.mp4").touch()
+    Path("video.mp4").touch()
     Path("cast.json").write_text('{"cast": [{"name": "Ana"}]}')
     Path("other.json").write_text('{"cast": [{"name": "Ana"}], "episodes": {"s01": ["Ana"]}}')
     if "mute.mp4" in arguments:
@@ -242,35 +247,37 @@ def test_match_photos_takes_the_settings_of_the_embedded_config(monkeypatch: pyt
     assert main.run(["subtitle", "a.mp4", "--cast", "cast.json", "--match", "photos"]) == 0
     assert main.run(["subtitle", "a.mp4", "--cast", "cast.json"]) == 0
     root = Path(__file__).parents[2] / "configs" / "subtitles_tv.py"
-    assert asked[0] == from_config(SubtitleConfig, load_config(f"{root}:embedded").data.pipeline)
+    assert asked[0] == from_config(SubtitleConfig, load_config(f"{root}:embedded").model)
     assert asked[1] == from_config(SubtitleConfig, {}), "the thesis's"
 
 
 @pytest.mark.parametrize("how", ["neighbours", "mean"])
 def test_labelled_voices_are_filtered_as_the_config_says(
-    how, series, videos, transcripts, models, config, work, monkeypatch: pytest.MonkeyPatch
+    how, series, videos, transcripts, networks, config, work, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     other = "keep_nearest" if how == "neighbours" else "keep_pure"
     monkeypatch.setattr(pipeline, other, None)
     made = subtitle(
         videos,
         read_cast(series / "cast.json"),
-        dataclasses.replace(config, filter=how),
+        dataclasses.replace(config, exemplar_filter=how),
         work,
-        models,
+        networks,
         transcripts,
         progress=False,
     )
     assert any(line.step == "exemplar" for subtitles in made for line in subtitles.lines)
 
 
-def test_the_same_name_twice_is_refused(tmp_path: Path, models: Models, config: SubtitleConfig, series: Path) -> None:
+def test_the_same_name_twice_is_refused(
+    tmp_path: Path, networks: Networks, config: SubtitleConfig, series: Path
+) -> None:
     videos = [tmp_path / "a" / "x.wav", tmp_path / "b" / "x.wav"]
     with pytest.raises(StoryjaxError, match="two of the videos are called 'x'"):
-        subtitle(videos, read_cast(series / "cast.json"), config, tmp_path, models)
+        subtitle(videos, read_cast(series / "cast.json"), config, tmp_path, networks)
 
 
-def test_a_product_is_whole_or_not_there(tmp_path: Path) -> None:
+def test_records_are_whole_or_not_there(tmp_path: Path) -> None:
     pipeline.write_json(tmp_path / "a.json", {"key": "k", "rows": [1]})
     assert pipeline._read(tmp_path / "a.json", "k") == [1]
     assert pipeline._read(tmp_path / "a.json", "other") is None

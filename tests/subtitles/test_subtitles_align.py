@@ -53,16 +53,16 @@ def test_a_long_episode_is_aligned() -> None:
 
 def test_the_command_writes_what_the_loader_reads(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     (tmp_path / "script.txt").write_text('ANA: Well, "no".\nBEN: Yes, of course.\nANA: Never heard.\n')
-    (tmp_path / "film.srt").write_text(
+    (tmp_path / "video.srt").write_text(
         "1\n00:00:01,000 --> 00:00:02,000\nWell no\n\n2\n00:00:03,000 --> 00:00:04,000\nyes of course\n"
     )
-    out = tmp_path / "film.csv"
+    out = tmp_path / "video.csv"
     arguments = [
         "data",
         "align",
         str(tmp_path / "script.txt"),
         "--timed",
-        str(tmp_path / "film.srt"),
+        str(tmp_path / "video.srt"),
         "--out",
         str(out),
     ]

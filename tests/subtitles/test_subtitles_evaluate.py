@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from storyjax.core.errors import StoryjaxError
-from storyjax.subtitles.annotations import AnnotatedEpisode, TrueLine, read_lines, read_published
+from storyjax.subtitles.annotations import AnnotatedEpisode, TrueLine, read_annotations, read_lines
 from storyjax.subtitles.evaluate import (
     Judged,
     best_distance,
@@ -54,11 +54,11 @@ def test_a_segment_belongs_to_who_speaks_most_of_it() -> None:
 
 def test_steps_count_what_is_left_and_how_much_of_it_is_right() -> None:
     rows = [
-        judged("Ana", "Ana", 0.1, step="exemplar", label="Ana", likely="Ana", guess="Ana"),
-        judged("Ana", "Ana", 0.1, step="exemplar", label="Ana", likely="Ana", guess="Ben"),
-        judged("Ben", "Ana", 0.1, step="face", label="Ana", likely="Ana", guess="Ben"),
-        judged("Ben", "Ana", 0.1, step="synchronisation", likely="Ana", guess="Ana"),
-        judged("Ben", "Ana", 0.1, step="speech", guess="Ana"),
+        judged("Ana", "Ana", 0.1, step="exemplar", label="Ana", likely="Ana", raw_label="Ana"),
+        judged("Ana", "Ana", 0.1, step="exemplar", label="Ana", likely="Ana", raw_label="Ben"),
+        judged("Ben", "Ana", 0.1, step="face", label="Ana", likely="Ana", raw_label="Ben"),
+        judged("Ben", "Ana", 0.1, step="synchronisation", likely="Ana", raw_label="Ana"),
+        judged("Ben", "Ana", 0.1, step="speech", raw_label="Ana"),
     ]
     steps = exemplar_steps(rows)
     order = ("speech", "laughter", "synchronisation", "face", "exemplar")
@@ -119,20 +119,20 @@ def test_a_perfect_result_has_perfect_numbers(tmp_path: Path) -> None:
     assert numbers["show/exemplar_yield"] == 1.0
     assert numbers["show/chance"] == 0.5
     draw_curves({"Show & <b>": curves}, tmp_path / "c.svg")
-    picture = (tmp_path / "c.svg").read_text()
-    assert picture.count("<polyline") == 2
-    assert "Show &amp; &lt;b&gt;" in picture
+    image = (tmp_path / "c.svg").read_text()
+    assert image.count("<polyline") == 2
+    assert "Show &amp; &lt;b&gt;" in image
 
 
 def test_the_published_layout_of_storyworld(series: Path) -> None:
-    episodes = read_published(series, "StoryWorld")
+    episodes = read_annotations(series, "StoryWorld")
     assert [e.name for e in episodes] == ["StoryWorld_01x01", "StoryWorld_01x02"]
-    assert [e.name for e in read_published(series, "StoryWorld", "val")] == ["StoryWorld_01x02"]
-    assert [e.name for e in read_published(series, "StoryWorld", "test")] == ["StoryWorld_01x01"]
+    assert [e.name for e in read_annotations(series, "StoryWorld", "val")] == ["StoryWorld_01x02"]
+    assert [e.name for e in read_annotations(series, "StoryWorld", "test")] == ["StoryWorld_01x01"]
     assert all(e.video is not None and e.video.is_file() for e in episodes)
     assert any(line.visible is False for e in episodes for line in e.lines)
     with pytest.raises(StoryjaxError, match="Did you mean 'StoryWorld'"):
-        read_published(series, "Storyworld")
+        read_annotations(series, "Storyworld")
 
 
 def test_tables_as_the_authors_publish_them(tmp_path: Path) -> None:
@@ -141,7 +141,7 @@ def test_tables_as_the_authors_publish_them(tmp_path: Path) -> None:
     table = tmp_path / "csv" / "Show" / "Show_03x05.csv"
     table.write_text('6.19,9.22,Jerry,"has a very active, life?"\n1.98,5.24,Dr. Cox,Does it\n')
     (tmp_path / "castlist" / "Show" / "Show_03x05.txt").write_text("Jerry,Jerry Seinfeld\nReader,unknown\n")
-    (episode,) = read_published(tmp_path, "Show")
+    (episode,) = read_annotations(tmp_path, "Show")
     assert [line.speaker for line in episode.lines] == ["Dr. Cox", "Jerry"]
     assert episode.lines[1].text == "has a very active, life?"
     assert episode.cast == (("Jerry", "Jerry Seinfeld"), ("Reader", None))

@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
+from storyjax.core.config import from_config
+from storyjax.core.renames import modernise
 from storyjax.data.streams import StreamSpec
 from storyjax.embedded import av_sync, episode_arrays, laughter_detector, speaker_encoder
 from storyjax.storyworld.story.episodes import Episode, Noise
@@ -25,12 +27,14 @@ def experiment(name: str, tmp_path: Path) -> Experiment:
     spec.loader.exec_module(module)
     config: ConfigDict = complete(module.get_config("embedded"))
     if name == "subtitles_sync":
-        config.data.episodes.update({"folder": str(tmp_path), "train": 1, "test": 1, "seconds": 4.0})
-        config.data.update({"shift": 4, "moments": 6})
+        config.data.episodes.update(
+            {"cache_dir": str(tmp_path), "train_episodes": 1, "test_episodes": 1, "episode_seconds": 4.0}
+        )
+        config.data.update({"max_shift": 4, "moments": 6})
     if name == "subtitles_laughter":
-        config.data.update({"train": 1, "test": 1, "seconds": 4.0, "windows": 12})
+        config.data.update({"train_episodes": 1, "test_episodes": 1, "episode_seconds": 4.0, "windows_per_episode": 12})
     if name == "subtitles_voices":
-        config.data.update({"scales": 1, "sayings": 1, "test_sayings": 2})
+        config.data.update({"voices_per_base": 1, "sentences_per_voice": 1, "test_sentences": 2})
     return build_experiment(config)
 
 
@@ -64,7 +68,7 @@ def test_a_step_goes_downhill_and_the_evaluation_gives_numbers(name: str, tmp_pa
 
 
 def test_windows_of_laughter_are_where_the_audience_laughs(monkeypatch: pytest.MonkeyPatch) -> None:
-    data = laughter_detector.LaughterData(train=1, test=1)
+    data = laughter_detector.LaughterData(train_episodes=1, test_episodes=1)
     config = laughter_detector.LaughterConfig(mels=32)
     laugh = Noise(2.0, 4.0, 0.1, 0)
     made = laughter_detector.LaughterWindows(config, data, "train")
@@ -79,11 +83,13 @@ def test_windows_of_laughter_are_where_the_audience_laughs(monkeypatch: pytest.M
     assert 15 < sum(kinds) < 45
 
 
-def test_clips_have_the_sound_of_their_own_pictures(tmp_path: Path) -> None:
+def test_clips_have_the_sound_of_their_own_images(tmp_path: Path) -> None:
     """The mouth that is drawn is as open as the sound of the same moment is loud."""
-    data = episode_arrays.EpisodeData(folder=str(tmp_path), train=1, test=1, seconds=4.0, side=64)
+    data = episode_arrays.EpisodeData(
+        cache_dir=str(tmp_path), train_episodes=1, test_episodes=1, episode_seconds=4.0, image_size=64
+    )
     training = av_sync.SyncTraining(
-        av_sync.LwtConfig(short_side=64), av_sync.SyncData(episodes=data, moments=16, shift=3)
+        av_sync.LwtConfig(short_side=64), av_sync.SyncData(episodes=data, moments=16, max_shift=3)
     )
     lines = training.lines("train")
     assert lines
@@ -108,3 +114,20 @@ def test_voices_of_training_and_of_the_test_are_different_ones() -> None:
     heard = set(speaker_encoder.VoiceData().speakers)
     assert len(heard) == 48
     assert not heard & set(speaker_encoder.HELD_OUT)
+
+
+OLD = {
+    "laughter": {"train": 6, "test": 2, "seconds": 50.0, "windows": 150},
+    "voices": {"scales": 10, "sayings": 3, "test_sayings": 4, "noise": 0.1, "seconds": 1.2},
+    "sync": {"shift": 6, "moments": 9, "episodes": {"folder": "f", "train": 5, "test": 1, "seconds": 9.0, "side": 32}},
+}
+
+
+def test_configs_of_version_0_1_load() -> None:
+    laughs, voices, sync = (
+        modernise({"experiment": f"subtitles.training.{name}", "data": data})["data"] for name, data in OLD.items()
+    )
+    assert from_config(laughter_detector.LaughterData, laughs) == laughter_detector.LaughterData(6, 2, 50.0, 150)
+    assert from_config(speaker_encoder.VoiceData, voices) == speaker_encoder.VoiceData(10, 3, 1.2, 4, 0.1)
+    episodes = episode_arrays.EpisodeData("f", 5, 1, 9.0, 32)
+    assert from_config(av_sync.SyncData, sync) == av_sync.SyncData(episodes, 9, 6)

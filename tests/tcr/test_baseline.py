@@ -1,5 +1,7 @@
 """BLIP-2's Q-Former in the TCR's place: clips that are averaged, and what cannot be."""
 
+import dataclasses
+
 import jax
 import numpy as np
 import pytest
@@ -8,16 +10,16 @@ from storyjax.core.errors import StoryjaxError
 from storyjax.models.qformer import QFormer, QFormerConfig
 from storyjax.tcr.model import VideoLanguageModel
 from storyjax.tcr.objective import QuestionAnswering
-from storyjax.tcr.qformer_baseline import CLIP, ClipAverage, QFormerBaseline, answering
+from storyjax.tcr.qformer_baseline import CLIP, ClipAverage, QFormerResampler, answering
 
 ANSWERS = np.array([[5, 1], [6, 1]], np.int32)
 
 
 @pytest.fixture(scope="module")
-def baseline(model: VideoLanguageModel) -> QFormerBaseline:
+def baseline(model: VideoLanguageModel) -> VideoLanguageModel:
     widths = {"vision_width": model.vision.config.width, "llm_width": model.llm.config.d_model}
     sizes = QFormerConfig(queries=3, width=16, depth=2, heads=2, mlp_width=16, **widths)
-    return QFormerBaseline(model.vision, model.tcr, model.llm, qformer=QFormer(sizes))
+    return dataclasses.replace(model, resampler=QFormerResampler(QFormer(sizes), model.resampler.sizes))
 
 
 def make_batch(t: int) -> dict:
@@ -35,7 +37,7 @@ def make_batch(t: int) -> dict:
 
 @pytest.mark.parametrize(("frames", "advice"), [(9, "frames=8 or 16"), (92, "frames=88 or 96")])
 def test_frames_are_cut_into_whole_clips(
-    baseline: QFormerBaseline, model: VideoLanguageModel, frames: int, advice: str
+    baseline: VideoLanguageModel, model: VideoLanguageModel, frames: int, advice: str
 ) -> None:
     with pytest.raises(StoryjaxError, match=f"config.model.qformer: {frames} frames.*{advice}"):
         answering(baseline, frames, lambda: ANSWERS)
@@ -43,7 +45,7 @@ def test_frames_are_cut_into_whole_clips(
     assert type(answering(baseline, CLIP - 2, lambda: ANSWERS)) is QuestionAnswering
 
 
-def test_what_is_said_word_by_word_is_not_averaged(baseline: QFormerBaseline, model: VideoLanguageModel) -> None:
+def test_what_is_said_word_by_word_is_not_averaged(baseline: VideoLanguageModel, model: VideoLanguageModel) -> None:
     alone = "config.model.qformer: only choices.*frames=8"
     with pytest.raises(StoryjaxError, match=alone):
         answering(baseline, 2 * CLIP, lambda: ANSWERS, choices=False)
@@ -51,15 +53,15 @@ def test_what_is_said_word_by_word_is_not_averaged(baseline: QFormerBaseline, mo
     assert type(answering(model, 2 * CLIP, lambda: ANSWERS, choices=False)) is QuestionAnswering
     # An evaluator that generates would have all frames seen at once.
     average, params = ClipAverage(baseline, lambda: ANSWERS), jax.eval_shape(baseline.init, jax.random.key(0))
-    for asked in (average.encode, average.watch):
+    for asked in (average.encode, average.encode_video):
         with pytest.raises(StoryjaxError, match=alone):
             jax.eval_shape(lambda params, batch, asked=asked: asked(params, batch, None), params, make_batch(2 * CLIP))
 
 
-def test_clips_of_stored_tokens_are_averaged_as_those_of_frames(baseline: QFormerBaseline) -> None:
+def test_clips_of_stored_tokens_are_averaged_as_those_of_frames(baseline: VideoLanguageModel) -> None:
     params, batch = jax.jit(baseline.init)(jax.random.key(0)), make_batch(2 * CLIP)
     stored = {name: value for name, value in batch.items() if name != "frames"}
-    stored["visual_tokens"] = np.asarray(jax.jit(baseline.look)(params, batch["frames"]))
+    stored["visual_tokens"] = np.asarray(jax.jit(baseline.encode_frames)(params, batch["frames"]))
     average = answering(baseline, 2 * CLIP, lambda: ANSWERS)
     scores = jax.jit(lambda batch: average.scores(params, batch, False)[0])
     np.testing.assert_allclose(scores(stored), scores(batch), rtol=1e-4)

@@ -15,8 +15,8 @@ from ml_collections import ConfigDict
 
 from storyjax.core.config import load_config
 from storyjax.embedded import tcr_clip_init
-from storyjax.storyworld.export import long_videos
-from storyjax.tcr import config as nextqa
+from storyjax.storyworld.export import long_videos, nextqa
+from storyjax.tcr.tasks import TASKS
 from storyjax.train.loop import run
 
 ROOT = Path(__file__).parents[2]
@@ -69,8 +69,9 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(long_videos, "SIZE", 32)
         patched.setattr(tcr_clip_init, "_STORIES", range(60_000_000, 60_000_020))
-        for kind, export in long_videos.EXPORTS.items():
-            patched.setitem(long_videos.EXPORTS, kind, functools.partial(export, fps=2))
+        for name in ("yttemporal", "egoschema", "ego4d", "msrvtt", "kinetics", "countix"):
+            export = getattr(long_videos, f"export_{name}")
+            patched.setattr(long_videos, f"export_{name}", functools.partial(export, fps=2))
         patched.setattr(nextqa, "export_nextqa", functools.partial(nextqa.export_nextqa, size=32, fps=2))
         yield root
     for name, value in before.items():
@@ -87,45 +88,52 @@ def shrink(config: ConfigDict, root: Path) -> None:
         config.model.tcr.update({"cross_attention_blocks": (0,), "blocks": 1})
         where = {"world": str(root / "footage"), "features": str(root / "features")}
         config.data.update({**where, "train": 2, "val": 2, "frames": 8})
-    elif config.data.get("words"):  # so does this one's TCR
+    elif config.data.get("clip_init"):  # so does this one's TCR
         config.model.tcr.update({"cross_attention_blocks": (0,), "blocks": 1})
     else:
         config.model.vision.weights, config.model.llm.weights = tiny["vision"]["weights"], tiny["llm"]["weights"]
+        frozen = config.model.tcr.get("weights") is not None
         config.model.tcr = ConfigDict(tiny["tcr"])
+        if frozen:
+            config.model.tcr.weights = str(root / "tiny" / "tcr")
     if config.get("init", ConfigDict()).get("checkpoint") is not None:
         config.init.checkpoint = str(root / "tiny" / "tcr")
     config.train = ConfigDict({"steps": 2, "batch_size": 2})
     config.optim.warmup_steps = 1
     config.eval = ConfigDict({"every": 0, "batch_size": 1})
     config.log = ConfigDict({"every": 1, "tensorboard": False})
-    data = config.data
-    for section in (data, data.get("nextqa"), *data.get("tasks", {}).values()):
-        if section is not None:
-            place(section, root)
+    for section in (config.data, *config.data.get("tasks", {}).values()):
+        place(section, root)
 
 
 def place(section: ConfigDict, root: Path) -> None:
     """Has a section's data under `root`, of so few stories and in such shapes as will do."""
-    if "data_dir" in section:
-        section.data_dir = str(root / "prepared")
-    for where, stories in (("manual_dir", "storyworld"), ("clips_dir", "clips_storyworld")):
-        if where in section:
-            world = WORLDS.get(name := Path(section[where]).name, name)
-            section[where], section[stories] = str(root / world), ConfigDict(FEW[world])
+    if "cache_dir" in section:
+        section.cache_dir = str(root / "prepared")
+    if isinstance(section.get("root"), ConfigDict):
+        for name, folder in section.root.items():
+            section.root[name], section.synthetic[name] = small_world(folder, root)
+    elif "root" in section:
+        section.root, section.synthetic = small_world(section.root, root)
     if "frames" in section:
         section.frames = 8
-    if "recipe" in section:
-        one_row = section.recipe in ("lta", "matching")
-        rows = {"exercises_per_video": 1 if one_row else 2, "eval_exercises": 1 if one_row else 2}
-        section.update({"prompt_length": 62, "target_length": 62 if section.recipe == "lta" else 24, **rows})
+    if section.get("task") in TASKS and section.task != "nextqa":
+        one_row = section.task in ("lta", "matching")
+        rows = {"examples_per_video": 1 if one_row else 2, "eval_examples": 1 if one_row else 2}
+        section.update({"prompt_length": 62, "target_length": 62 if section.task == "lta" else 24, **rows})
     if "videos" in section:  # of stitched films: as many frames as before must fit in
         section.videos, section.most_frames = 3, 4
     if "classes" in section:  # of so few training clips not every class of the others is one
-        section.eval = "train"
-    if section.get("recipe") == "lta":
+        with section.ignore_type(), section.unlocked():
+            section.eval_splits = ("train",)
+    if section.get("task") == "lta":
         section.candidates = 2
-    if "resampler" in section:
-        section.resampler = str(root / "tiny" / "tcr")
+
+
+def small_world(folder: str, root: Path) -> tuple[str, ConfigDict]:
+    name = Path(folder).name
+    world = WORLDS.get(name, name)
+    return str(root / world), ConfigDict({"counts": FEW[world]})
 
 
 @pytest.mark.parametrize(("name", "variant"), EVERY, ids=lambda part: part)

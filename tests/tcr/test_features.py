@@ -23,8 +23,8 @@ from storyjax.data.features import FeatureStore, encode_frame, read_spec, stored
 from storyjax.data.streams import StreamSpec
 from storyjax.data.video import sample_times
 from storyjax.tcr.config import make_tower
+from storyjax.tcr.experiment import build
 from storyjax.tcr.features import compute_features, footage_features
-from storyjax.tcr.nextqa import build
 from storyjax.tcr.objective import QuestionAnswering, stored_tokens
 from storyjax.train.experiment import Experiment
 
@@ -58,13 +58,19 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> ConfigDict:
                 table.writerow(dict.fromkeys(COLUMNS, 1) | row | options)
     config.data = ConfigDict(
         {
-            "manual_dir": str(world),
-            "data_dir": str(folder / "prepared"),
-            "frames": FRAMES,
-            "condition_length": 8,
-            "prompt_length": 40,
-            "eval_questions": 2,
-            "max_broken_fraction": 0.6,
+            "tasks": {
+                "nextqa": {
+                    "task": "nextqa",
+                    "root": str(world),
+                    "cache_dir": str(folder / "prepared"),
+                    "eval_splits": ("val",),
+                    "frames": FRAMES,
+                    "condition_length": 8,
+                    "prompt_length": 40,
+                    "eval_examples": 2,
+                    "max_broken_fraction": 0.6,
+                }
+            }
         }
     )
     config.train = ConfigDict({"steps": 1, "batch_size": 2})
@@ -87,7 +93,7 @@ def store(config: ConfigDict, folder: Path, split: str = "train") -> FeatureStor
 
 def with_features(config: ConfigDict, folder: Path) -> ConfigDict:
     changed = ConfigDict(config.to_dict())
-    changed.data.features = str(folder)
+    changed.data.tasks.nextqa.features = str(folder)
     return changed
 
 
@@ -179,7 +185,7 @@ def test_features_of_another_tower_frames_or_film_are_refused(config, folder, tm
     assert "were computed by another vision tower (tower is" in refusal(lambda: store(other, folder))
     tower = make_tower(config).fingerprint
     message = refusal(lambda: FeatureStore(folder / "train", tower, 9))
-    assert "cut films into another number of segments (frames is 4, not 9)" in message
+    assert "cut videos into another number of segments (frames is 4, not 9)" in message
     message = refusal(lambda: compute_features(config, folder, ("train",), dtype="int8", shard_films=1, run=here))
     assert "are of another type (dtype is float16, not int8); choose another folder" in message
     assert "it must be odd" in refusal(lambda: compute_features(config, tmp_path, ("train",), draws=2, run=here))
@@ -208,7 +214,7 @@ def test_int8_keeps_each_token_to_half_a_step() -> None:
 
 def test_footage_is_looked_at_once(config, tmp_path) -> None:
     tower = make_tower(config)
-    films = sorted(str(path) for path in Path(config.data.manual_dir, "NExTVideo").glob("[abcd].mp4"))
+    films = sorted(str(path) for path in Path(config.data.tasks.nextqa.root, "NExTVideo").glob("[abcd].mp4"))
     first = footage_features(tmp_path, films, FRAMES, 3, tower)
     files = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.array_record")}
     again = footage_features(tmp_path, films, FRAMES, 3, tower)

@@ -7,7 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from storyjax.tcr.model import VideoLanguageModel, all_patches, drop_patches
+from storyjax.tcr.interface import Prompt, Video, VisualTokens
+from storyjax.tcr.model import VideoLanguageModel
+from storyjax.tcr.patch_dropout import all_patches, drop_patches
 from storyjax.tcr.resampler import TASK_TOKENS, Tcr, TcrConfig, time_to_bin, time_tokens
 
 B, T, K, LENGTH = 2, 4, 3, 5
@@ -27,8 +29,10 @@ def inputs() -> dict:
 
 
 def resample(model: VideoLanguageModel, params: dict, inputs: dict, key: jax.Array | None = None):
-    names = ("seconds", "frame_mask", "task", "prompt", "prompt_mask")
-    return model.resample(params, model.look(params, inputs["frames"]), *(inputs[name] for name in names), key)[:2]
+    tokens = model.encode_frames(params, inputs["frames"])
+    video = Video(inputs["seconds"], inputs["frame_mask"], tokens=tokens)
+    prompt = Prompt(inputs["task"], inputs["prompt"], inputs["prompt_mask"])
+    return model.encode_video(params, video, prompt, key)[:2]
 
 
 def test_shapes_and_attention_over_frames(model: VideoLanguageModel, params: dict, inputs: dict) -> None:
@@ -89,12 +93,14 @@ def test_cross_attention_is_in_blocks_0_and_2_before_self_attention(params: dict
     tiny = Tcr(TcrConfig(vocab_size=60, llm_width=24, width=32, heads=4, queries=6, blocks=1, max_prompt=8))
     tokens, ids = jax.random.normal(jax.random.key(1), (1, 5, 16)), jnp.zeros((1, 5), jnp.int32)
     prompt = jnp.full((1, 1, 2), 4, jnp.int32)
-    arguments = (tokens, ids, ids == 0, prompt[..., 0] * 0, prompt, prompt > 0)
-    variables = tiny.init(jax.random.key(0), *arguments)
+    visual = VisualTokens(tokens, ids, ids == 0)
+    variables = tiny.init(jax.random.key(0), visual, Prompt(prompt[..., 0] * 0, prompt, prompt > 0))
     out = variables["params"]["block_0"]["self_attention"]["out"]
     out["kernel"] = jnp.zeros_like(out["kernel"])
-    first, _ = tiny.apply(variables, *arguments)
-    second, _ = tiny.apply(variables, *arguments[:4], prompt + 1, prompt > 0)
+    first, second = (
+        tiny.apply(variables, visual, Prompt(prompt[..., 0] * 0, ids, prompt > 0)).queries
+        for ids in (prompt, prompt + 1)
+    )
     np.testing.assert_allclose(first, second, atol=1e-6)
 
 
@@ -127,12 +133,8 @@ def test_the_thesis_sizes_are_the_defaults() -> None:
     shapes = jax.eval_shape(
         lambda: Tcr(config).init(
             jax.random.key(0),
-            jnp.zeros((1, 3, 1408)),
-            jnp.zeros((1, 3), jnp.int32),
-            jnp.ones((1, 3), bool),
-            jnp.zeros((1, 1), jnp.int32),
-            jnp.zeros((1, 1, 4), jnp.int32),
-            jnp.ones((1, 1, 4), bool),
+            VisualTokens(jnp.zeros((1, 3, 1408)), jnp.zeros((1, 3), jnp.int32), jnp.ones((1, 3), bool)),
+            Prompt(jnp.zeros((1, 1), jnp.int32), jnp.zeros((1, 1, 4), jnp.int32), jnp.ones((1, 1, 4), bool)),
         )
     )["params"]
     assert (config.width, config.blocks, config.heads, config.queries) == (512, 4, 8, 128)

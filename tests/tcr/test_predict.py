@@ -1,5 +1,6 @@
 """A person's question gets the answer that evaluation gets, and whatever cannot be asked is said in one line."""
 
+import functools
 import json
 import pathlib
 import shutil
@@ -13,8 +14,9 @@ import tiny_tcr
 from storyjax.core.errors import StoryjaxError
 from storyjax.core.params_io import load_flat, save_tree, unflatten
 from storyjax.tcr.figure import draw, in_columns
-from storyjax.tcr.loader import QaConfig, QaLoader, Questioned
+from storyjax.tcr.loader import ExampleLoader, Lengths, VideoExamples, answer_ids
 from storyjax.tcr.predict import Answer, Predictor, clock, find_moments
+from storyjax.tcr.tasks import TASKS, Options
 from storyjax.train.checkpoint import Checkpoints
 from storyjax.train.mesh import make_mesh
 from storyjax.train.optim import make_optimizer
@@ -39,7 +41,7 @@ def film(folder: pathlib.Path) -> pathlib.Path:
 
 @pytest.fixture(scope="module")
 def predictor(checkpoint: pathlib.Path) -> Predictor:
-    return Predictor.from_checkpoint(checkpoint)
+    return Predictor.from_pretrained(checkpoint)
 
 
 @pytest.fixture(scope="module")
@@ -49,17 +51,19 @@ def answer(predictor: Predictor, film: pathlib.Path) -> Answer:
 
 def test_answers_as_evaluation_does(predictor: Predictor, film: pathlib.Path, answer: Answer) -> None:
     model = predictor.model
-    config = QaConfig(frames=6, eval_questions=1, condition_length=12, prompt_length=64)
+    lengths = Lengths(6, 1, 12, 64, answer_ids(predictor.tokenizer, 5).shape[1])
     record = {
         "video_id": "film",
         "video": film.read_bytes(),
+        "stretch": (0.0, -1.0),
         "question": [tiny_tcr.QUESTION],
         "options": [tiny_tcr.OPTIONS],
         "answer": [0],
         "type": ["TN"],
     }
-    loader = QaLoader(config, model.tcr.config, model.vision.config.image_size, predictor.tokenizer, train=False)
-    batch = jax.tree.map(lambda a: np.asarray(a)[None], loader(Questioned(record, (0,)), np.random.default_rng(0)))
+    make, size = functools.partial(TASKS["nextqa"].make, options=Options()), model.vision.config.image_size
+    loader = ExampleLoader(make, lengths, model.resampler.sizes, size, predictor.tokenizer, train=False)
+    batch = jax.tree.map(lambda a: np.asarray(a)[None], loader(VideoExamples(record, (0,)), np.random.default_rng(0)))
     scores, seen = predictor._program(5, predictor.frames)(predictor.params, batch)
     np.testing.assert_allclose(answer.probabilities, np.exp(scores[0, 0]), atol=1e-5)
     np.testing.assert_allclose(answer.attention, seen[0, 0], atol=1e-5)
@@ -114,34 +118,34 @@ def test_loads_a_runs_checkpoint(checkpoint: pathlib.Path, predictor: Predictor,
     state = new_state(trainable, make_optimizer(OptimSettings(), 1), make_mesh(MeshSettings()))
     checkpoints.save(state, {})
     checkpoints.close()
-    jax.tree.map(np.testing.assert_array_equal, Predictor.from_checkpoint(tmp_path).params, predictor.params)
+    jax.tree.map(np.testing.assert_array_equal, Predictor.from_pretrained(tmp_path).params, predictor.params)
 
 
 def test_the_model_that_ships_is_the_default() -> None:
-    shipped = Predictor.from_checkpoint()
+    shipped = Predictor.from_pretrained()
     assert shipped.source == "shipped:tcr_nextqa_storyworld"
     assert shipped._unknown_words("what did ana do right after ben danced ?") == []
 
 
 def test_refuses_what_is_no_tcr(checkpoint: pathlib.Path, tmp_path: pathlib.Path) -> None:
-    with pytest.raises(StoryjaxError, match="no checkpoint at nowhere"):
-        Predictor.from_checkpoint("nowhere")
+    with pytest.raises(StoryjaxError, match=r"nowhere is no trained TCR: nowhere/config\.json cannot be read"):
+        Predictor.from_pretrained("nowhere")
     with pytest.raises(StoryjaxError, match="no weights named 'tcr_nxtqa'"):
-        Predictor.from_checkpoint("shipped:tcr_nxtqa")
+        Predictor.from_pretrained("shipped:tcr_nxtqa")
     with pytest.raises(StoryjaxError, match="holds a model of llm, which is not a TCR"):
-        Predictor.from_checkpoint(checkpoint.parent / "llm")
-    with pytest.raises(StoryjaxError, match=r"has no config\.json"):
-        Predictor.from_checkpoint(tmp_path)
+        Predictor.from_pretrained(checkpoint.parent / "llm")
+    with pytest.raises(StoryjaxError, match=r"is no trained TCR: .*config\.json cannot be read"):
+        Predictor.from_pretrained(tmp_path)
     config = json.loads((checkpoint / "config.json").read_text())
     (tmp_path / "config.json").write_text(json.dumps(config | {"experiment": "embedded.t5"}))
     with pytest.raises(StoryjaxError, match=r"holds embedded\.t5, which is not a TCR"):
-        Predictor.from_checkpoint(tmp_path)
+        Predictor.from_pretrained(tmp_path)
     (tmp_path / "config.json").write_text(json.dumps(config))
     flat = load_flat(checkpoint)
     flat["tcr/queries"] = flat["tcr/queries"][:3]
     save_tree(tmp_path / "model.safetensors", flat)
     with pytest.raises(StoryjaxError, match="1 misshapen: tcr/queries"):
-        Predictor.from_checkpoint(tmp_path)
+        Predictor.from_pretrained(tmp_path)
 
 
 @pytest.mark.parametrize(

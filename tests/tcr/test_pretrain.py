@@ -11,13 +11,14 @@ from ml_collections import ConfigDict
 from storyjax.core.config import load_config
 from storyjax.core.errors import StoryjaxError
 from storyjax.tcr.contrastive import Initialisation, build
+from storyjax.tcr.interface import VisualTokens
 from storyjax.tcr.model import VideoLanguageModel
-from storyjax.tcr.unimodal import TextAlone, VideoQueries
+from storyjax.tcr.unimodal import TextOnly, VideoQueries
 
 
 @pytest.fixture(scope="module")
 def objective(model: VideoLanguageModel) -> Initialisation:
-    return Initialisation(model)
+    return Initialisation(model, model.resampler.module)
 
 
 @pytest.fixture(scope="module")
@@ -50,8 +51,8 @@ def make_batch(seed: int = 0, b: int = 3, t: int = 2) -> dict:
 
 
 def test_text_alone_does_not_see_its_padding(objective: Initialisation, whole: dict) -> None:
-    config, batch = objective.model.tcr.config, make_batch()
-    embed = jax.jit(lambda ids, mask: TextAlone(config).apply({"params": whole["tcr"]}, ids, mask))
+    config, batch = objective.tcr.config, make_batch()
+    embed = jax.jit(lambda ids, mask: TextOnly(config).apply({"params": whole["tcr"]}, ids, mask))
     ids, mask = batch["condition"][:, 0], batch["condition_mask"][:, 0]
     first = embed(ids, mask)
     np.testing.assert_allclose(first, embed(np.where(mask, ids, 7), mask), atol=1e-5)
@@ -62,14 +63,14 @@ def test_text_alone_does_not_see_its_padding(objective: Initialisation, whole: d
 
 def test_queries_are_those_of_the_whole_resampler_without_other_rows(objective: Initialisation, whole: dict) -> None:
     """One resampler, by hand: what its blocks make of the queries alone."""
-    config = objective.model.tcr.config
+    config = objective.tcr.config
     batch = {name: jnp.asarray(value) for name, value in make_batch().items()}
-    video = objective.see(whole, batch, None)
-    queries = VideoQueries(config).apply({"params": whole["tcr"]}, *video)
+    video = objective.encode_video(whole, batch, None)
+    queries = VideoQueries(config).apply({"params": whole["tcr"]}, video)
     assert queries.shape == (3, config.queries, config.width)
     masked = (video[0], video[1], video[2] & (np.arange(video[2].shape[1]) % 2 == 0)[None])
     junk = (jnp.where(masked[2][..., None], video[0], 99.0), video[1], masked[2])
-    first, again = (VideoQueries(config).apply({"params": whole["tcr"]}, *one) for one in (masked, junk))
+    first, again = (VideoQueries(config).apply({"params": whole["tcr"]}, VisualTokens(*one)) for one in (masked, junk))
     np.testing.assert_allclose(first, again, atol=1e-4)
     assert np.abs(np.asarray(first - queries)).max() > 1e-4
 

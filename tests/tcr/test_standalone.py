@@ -21,8 +21,10 @@ from storyjax.data.text import WordTokenizer
 from storyjax.storyworld.export import long_videos
 from storyjax.storyworld.story.vocabulary import vocabulary
 from storyjax.tcr.heads import modules
-from storyjax.tcr.heads.data import ClassLoader, Clips, CountLoader, RepetitionLoader, StitchLoader, see_all
-from storyjax.tcr.heads.experiment import build, moments_of_set, moments_of_spans
+from storyjax.tcr.heads.config import DATA
+from storyjax.tcr.heads.data import ClassLoader, Clips, CountLoader, RepetitionLoader, StitchLoader, encode_clips
+from storyjax.tcr.heads.experiment import build
+from storyjax.tcr.heads.spans import MomentsHead, QueriesHead
 from storyjax.train.settings import complete
 
 TOKENIZER = WordTokenizer.from_words(vocabulary())
@@ -79,12 +81,12 @@ def test_spans_are_learnt_and_read() -> None:
     assert float(modules.span_loss(logits[:, ::-1], span, sigma=0.1)[0]) > 10
     assert float(modules.span_loss(logits, span)[0]) > sharp  # the soft target wants its neighbours too
     measured = np.exp(np.asarray(logits[0]))
-    best = moments_of_spans(measured, 80.0)[0]
+    best = QueriesHead.detect(None, measured, 80.0)[0]
     assert (best.start, best.end) == (20.0, 40.0)
     kept = modules.best_spans(np.array([0.5, 0.3, 0.2]), np.array([0.1, 0.2, 0.7]), most=3)
     assert kept[0][:2] == (0.0, 1.0)
     assert all(b[2] <= a[2] for a, b in itertools.pairwise(kept))
-    found = moments_of_set(np.array([[0.9, 0.1, 0.2], [0.1, 0.5, 0.6]]), 10.0)
+    found = MomentsHead.detect(None, np.array([[0.9, 0.1, 0.2], [0.1, 0.5, 0.6]]), 10.0)
     assert [(d.start, d.end, d.score) for d in found] == [(1.0, 2.0, 0.9), (5.0, 6.0, 0.1)]
 
 
@@ -174,7 +176,7 @@ def test_whole_movements_are_counted_where_clips_repeat_them(clips: Clips, monke
 def test_what_changes_is_told_apart_from_what_stays() -> None:
     """A clip of period 4 upon a large constant: its rows are alike at distances of 4, and the constant is gone."""
     moving = np.tile(RNG(0).normal(0, 0.01, (1, 4, 8)), (1, 3, 1)).astype(np.float32)
-    told = np.asarray(modules.changes(jnp.asarray(moving + 50.0)))
+    told = np.asarray(modules.temporal_difference(jnp.asarray(moving + 50.0)))
     assert told.shape == (1, 12, 20)
     np.testing.assert_allclose(told[..., :8].mean(axis=1), 0, atol=1e-3)
     np.testing.assert_allclose(told[..., :8].std(), 1.0, rtol=1e-3)
@@ -192,9 +194,9 @@ def test_what_was_seen_once_is_what_would_be_decoded(clips: Clips) -> None:
         calls.append(len(frames))
         return np.stack([frames.mean(axis=(1, 2)), np.zeros((len(frames), 3))], axis=1)  # (m n e), CLS first
 
-    seen = dataclasses.replace(clips, seen=see_all(clips, look, together=40))
+    seen = dataclasses.replace(clips, encoded=encode_clips(clips, look, together=40))
     assert len(calls) > 1
-    assert sum(calls) == sum(map(len, seen.seen.starts))
+    assert sum(calls) == sum(map(len, seen.encoded.starts))
     for index in range(len(clips.records)):
         assert seen.stretch(index) == clips.stretch(index)
         times = RNG(index).uniform(0, clips.stretch(index)[1] - 1e-3, 9)
@@ -217,7 +219,9 @@ def test_a_clip_that_cannot_be_seen_is_told_when_it_is_asked_for(clips: Clips) -
             return {**record, "video": b"no video"} if index == 0 else record
 
     broken = dataclasses.replace(clips, records=Damaged())
-    seen = dataclasses.replace(broken, seen=see_all(broken, lambda frames: np.zeros((len(frames), 1, 3), np.float32)))
+    seen = dataclasses.replace(
+        broken, encoded=encode_clips(broken, lambda frames: np.zeros((len(frames), 1, 3), np.float32))
+    )
     assert seen.frames(1, 4, None).shape == (4, 3)
     with pytest.raises(StoryjaxError, match="is not a video"):
         seen.frames(0, 4, None)
@@ -232,12 +236,9 @@ def test_real_counts_are_read(root: Path) -> None:
 
 def make_config(root: Path, task: str, **more) -> ConfigDict:
     model = json.loads((root / "tiny" / "tcr" / "config.json").read_text())["model"]
-    places = {"recognition": "kinetics", "selection": "kinetics", "counting": "countix"}
-    data = {
-        "task": task,
-        "manual_dir": str(root / places.get(task, "ego4d")),
-        "data_dir": str(root / "prepared"),
-        "clips_dir": str(root / "kinetics"),
+    kinetics, countix = str(root / "kinetics"), str(root / "countix")
+    roots = {"recognition": kinetics, "selection": kinetics, "counting": {"countix": countix, "kinetics400": kinetics}}
+    sizes = {
         "frames": 6,
         "condition_length": 4,
         "videos": 3,
@@ -249,6 +250,13 @@ def make_config(root: Path, task: str, **more) -> ConfigDict:
         "most_moments": 4,
         "hidden": 16,
         "max_broken_fraction": 1.0,
+    }
+    known = {field.name for field in dataclasses.fields(DATA[task])}
+    data = {
+        "task": task,
+        "root": roots.get(task, str(root / "ego4d")),
+        "cache_dir": str(root / "prepared"),
+        **{name: size for name, size in sizes.items() if name in known},
         **more,
     }
     train = {"steps": 2, "batch_size": 2}
@@ -258,13 +266,13 @@ def make_config(root: Path, task: str, **more) -> ConfigDict:
 @pytest.mark.parametrize(
     ("task", "more", "metric"),
     [
-        ("recognition", {"eval": "train"}, "kinetics/acc"),
-        ("recognition", {"eval": "train", "sampler": "random", "kept": 2}, "kinetics/acc"),
-        ("recognition", {"eval": "train", "sampler": "attention"}, "kinetics/acc"),
-        ("selection", {"eval": "train"}, "selection/precision"),
-        ("selection", {"eval": "train", "sampler": "random"}, "selection/recall"),
+        ("recognition", {"eval_splits": ("train",)}, "kinetics/acc"),
+        ("recognition", {"eval_splits": ("train",), "sampler": "random", "kept": 2}, "kinetics/acc"),
+        ("recognition", {"eval_splits": ("train",), "sampler": "attention"}, "kinetics/acc"),
+        ("selection", {"eval_splits": ("train",)}, "selection/precision"),
+        ("selection", {"eval_splits": ("train",), "sampler": "random"}, "selection/recall"),
         ("counting", {}, "countix/mae"),
-        ("counting", {"cached": True, "changes": True, "movement": 1.0}, "countix/mae"),
+        ("counting", {"cached": True, "temporal_difference": True, "movement": 1.0}, "countix/mae"),
         ("moments", {"tune": True}, "standalone_mq/avg_map"),
         ("moments", {}, "standalone_mq/avg_map"),
         ("queries", {}, "standalone_nlq/mr@5"),

@@ -13,6 +13,7 @@ import pytest
 
 from storyjax.core.errors import StoryjaxError
 from storyjax.tcr.frame_stream import Chunks, Packed, Streaming
+from storyjax.tcr.interface import Prompt, Resampled, Video
 from storyjax.tcr.model import VideoLanguageModel
 
 B, T, K, LENGTH = 2, 8, 2, 3
@@ -32,6 +33,11 @@ def video(frames: int = T) -> dict:
     }
 
 
+def encode(model: VideoLanguageModel, params: dict, inputs: dict, key: jax.Array | None = None) -> Resampled:
+    seen = Video(inputs["seconds"], inputs["frame_mask"], inputs.get("frames"), inputs.get("tokens"))
+    return model.encode_video(params, seen, Prompt(inputs["task"], inputs["prompt"], inputs["prompt_mask"]), key)
+
+
 def outcome(model: VideoLanguageModel, params: dict, inputs: dict, key: jax.Array | None, tokens: bool = False):
     """What the model makes of the video, and the gradients of a number that all of it has a say in."""
 
@@ -39,10 +45,10 @@ def outcome(model: VideoLanguageModel, params: dict, inputs: dict, key: jax.Arra
         everything = {**params, "tcr": tcr}
         if tokens:
             rest = {name: value for name, value in inputs.items() if name != "frames"}
-            whole = dataclasses.replace(model, streaming=Streaming()).look(params, inputs["frames"])
-            resampled = model.resample(everything, whole, **rest, key=key)
+            whole = dataclasses.replace(model, streaming=Streaming()).encode_frames(params, inputs["frames"])
+            resampled = encode(model, everything, {**rest, "tokens": whole}, key)
         else:
-            resampled = model.watch(everything, **inputs, key=key)
+            resampled = encode(model, everything, inputs, key)
         weights = [jnp.cos(jnp.arange(part.size, dtype=jnp.float32)).reshape(part.shape) for part in resampled]
         return sum(jnp.sum(part * weight) for part, weight in zip(resampled, weights, strict=True)), resampled
 
@@ -67,14 +73,14 @@ def test_streaming_changes_nothing(model, params, frames, streaming, drops, toke
     inputs, key = video(frames), jax.random.key(3) if drops else None
     at_once = outcome(model, params, inputs, key)
     streamed = outcome(dataclasses.replace(model, streaming=streaming), params, inputs, key, tokens)
-    assert streamed[1].seen.shape == (B, K, frames)
+    assert streamed[1].query_attention.shape == (B, K, frames)
     assert_same(streamed, at_once)
 
 
 def test_the_tower_alone_can_take_its_time(model, params) -> None:
     frames = video(7)["frames"]
     slow = dataclasses.replace(model, streaming=Streaming(vision_chunk_frames=3))
-    np.testing.assert_allclose(slow.look(params, frames), model.look(params, frames), atol=1e-5)
+    np.testing.assert_allclose(slow.encode_frames(params, frames), model.encode_frames(params, frames), atol=1e-5)
 
 
 ON_EIGHT_DEVICES = """
@@ -84,14 +90,14 @@ from jax.sharding import Mesh
 sys.path.insert(0, "tests/tcr")
 from conftest import LANGUAGE, RESAMPLER, VISION
 from test_stream import assert_same, outcome, video
-from storyjax.nn.t5 import T5
-from storyjax.nn.vit import ViT
-from storyjax.tcr.data import FRAME_ARRAYS
+from storyjax.models.t5 import T5
+from storyjax.models.vit import ViT
+from storyjax.tcr.loader import FRAME_ARRAYS
 from storyjax.tcr.model import Streaming, VideoLanguageModel
-from storyjax.tcr.resampler import Tcr
+from storyjax.tcr.resampler import Tcr, TcrResampler
 from storyjax.train.mesh import batch_sharding
 
-model = VideoLanguageModel(ViT(VISION), Tcr(RESAMPLER), T5(LANGUAGE), Streaming(chunk_frames=2))
+model = VideoLanguageModel(ViT(VISION), TcrResampler(Tcr(RESAMPLER)), T5(LANGUAGE), Streaming(chunk_frames=2))
 shapes = jax.eval_shape(model.init, jax.random.key(0))
 rng = np.random.default_rng(0)
 params = jax.tree.map(lambda leaf: np.asarray(rng.normal(0, 0.2, leaf.shape), leaf.dtype), shapes)
@@ -161,6 +167,6 @@ def test_tokens_kept_in_eight_bits_are_off_by_half_a_step(model) -> None:
 
 def test_int8_features_give_nearly_the_same_video(model, params) -> None:
     inputs = video()
-    plain = model.watch(params, **inputs)
-    eight = dataclasses.replace(model, streaming=Streaming(4, features="int8")).watch(params, **inputs)
+    plain = encode(model, params, inputs)
+    eight = encode(dataclasses.replace(model, streaming=Streaming(4, features="int8")), params, inputs)
     assert 0 < np.abs(eight.queries - plain.queries).max() < 0.02 * np.abs(plain.queries).max()

@@ -16,9 +16,10 @@ from storyjax.core.params_io import flatten, save_tree
 from storyjax.tcr import predict_tasks
 from storyjax.tcr.config import make_model
 from storyjax.tcr.heads.experiment import build
+from storyjax.tcr.model import VideoLanguageModel
 from storyjax.tcr.objective import QuestionAnswering
 from storyjax.tcr.predict import Predictor
-from storyjax.tcr.qformer_baseline import CLIP, ClipAverage, QFormerBaseline, answering
+from storyjax.tcr.qformer_baseline import CLIP, ClipAverage, QFormerResampler, answering
 from storyjax.train.settings import complete
 
 
@@ -29,7 +30,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def predictor(checkpoint: Path) -> Predictor:
-    return Predictor.from_checkpoint(checkpoint)
+    return Predictor.from_pretrained(checkpoint)
 
 
 @pytest.fixture(scope="module")
@@ -106,7 +107,13 @@ def test_counting_by_what_ships(film: Path, capsys: pytest.CaptureFixture) -> No
 
 def test_counting_by_a_checkpoint(checkpoint: Path, film: Path, tmp_path: Path) -> None:
     config = json.loads((checkpoint / "config.json").read_text())
-    data = {"task": "counting", "manual_dir": "nowhere", "frames": 6, "condition_length": 4, "hidden": 16}
+    data = {
+        "task": "counting",
+        "root": {"countix": "nowhere", "kinetics400": "nowhere"},
+        "frames": 6,
+        "condition_length": 4,
+        "hidden": 16,
+    }
     config = ConfigDict({"experiment": "tcr.heads", "model": config["model"], "data": data})
     shapes = flatten(jax.eval_shape(build(complete(config)).init, jax.random.key(0)))
     rng = np.random.default_rng(0)
@@ -123,7 +130,7 @@ def test_counting_by_a_checkpoint(checkpoint: Path, film: Path, tmp_path: Path) 
         predict_tasks.count(str(checkpoint), film)
 
 
-def make_baseline(checkpoint: Path) -> QFormerBaseline:
+def make_baseline(checkpoint: Path) -> VideoLanguageModel:
     config = ConfigDict(json.loads((checkpoint / "config.json").read_text()))
     sizes = {"queries": 3, "width": 16, "depth": 2, "heads": 2, "mlp_width": 16}
     config.model.qformer = ConfigDict({"sizes": sizes})
@@ -132,8 +139,8 @@ def make_baseline(checkpoint: Path) -> QFormerBaseline:
 
 def test_the_qformer_takes_the_tcrs_place(checkpoint: Path) -> None:
     model = make_baseline(checkpoint)
-    assert isinstance(model, QFormerBaseline)
-    assert model.resampler == "qformer"
+    assert isinstance(model.resampler, QFormerResampler)
+    assert model.resampler.name == "qformer"
     assert set(jax.eval_shape(model.init, jax.random.key(0))) == {"vision", "qformer", "llm"}
     answers = np.array([[5, 1], [6, 1], [7, 1]], np.int32)
     assert type(answering(model, CLIP, lambda: answers)) is QuestionAnswering

@@ -14,9 +14,9 @@ from tensorboardX.proto import event_pb2
 from storyjax.core.errors import StoryjaxError
 from storyjax.core.params_io import flatten, save_tree
 from storyjax.train.checkpoint import load_trainable
-from storyjax.train.experiment import build_experiment
+from storyjax.train.experiment import Experiment, HostEvaluator, build_experiment
 from storyjax.train.logging import read_metrics
-from storyjax.train.loop import load_params, run, total_steps
+from storyjax.train.loop import run, total_steps
 from storyjax.train.settings import complete, read_settings
 
 pytestmark = pytest.mark.usefixtures("compile_once")
@@ -79,7 +79,7 @@ def test_a_run_learns_and_tells(tmp_path, capsys):
 
 def test_what_is_frozen_stays_and_is_not_in_checkpoints(trained):
     before = jax.jit(toy.init)(jax.random.key(3))
-    params = load_params(toy.config(4), trained, toy.experiment())
+    params = toy.load_params(toy.config(4), trained)
     np.testing.assert_array_equal(params["teacher"]["kernel"], before["teacher"]["kernel"])
     assert set(load_trainable(trained)) == set(flatten({"student": before["student"]}))
     assert all(
@@ -91,9 +91,7 @@ def test_what_is_frozen_stays_and_is_not_in_checkpoints(trained):
 def test_eval_mode_evaluates_the_checkpoint_or_else_what_a_run_starts_from(trained, tmp_path):
     of_run = run(toy.config(4), trained, "eval", experiment=toy.experiment(), progress=False)
     assert of_run == {"toy/mse": read_metrics(trained / "metrics.jsonl")[-1]["toy/mse"]}
-    given = {
-        path: np.asarray(leaf) for path, leaf in flatten(load_params(toy.config(4), trained, toy.experiment())).items()
-    }
+    given = {path: np.asarray(leaf) for path, leaf in flatten(toy.load_params(toy.config(4), trained)).items()}
     experiment = toy.experiment(pretrained=lambda: given)
     of_weights = run(toy.config(4), tmp_path, "eval", experiment=experiment, progress=False)
     assert of_weights == pytest.approx(of_run, rel=1e-6)
@@ -107,7 +105,7 @@ def test_a_run_starts_from_another_or_from_safetensors(trained, tmp_path):
         config = toy.config(0, init={"checkpoint": str(source)})
         assert run(config, tmp_path / source.stem, mode, experiment=toy.experiment(), progress=False) == expected
     config = toy.config(0, init={"checkpoint": str(trained), "skip": "student/out/.*"})
-    params = load_params(config, tmp_path / "skip", toy.experiment())
+    params = toy.load_params(config, tmp_path / "skip")
     assert (
         params["student"]["out"]["kernel"] == jax.jit(toy.init)(jax.random.key(3))["student"]["out"]["kernel"]
     ).all()
@@ -232,3 +230,33 @@ def test_a_run_ends_where_a_metric_is_good_enough_and_stays_ended(tmp_path, caps
     assert "unknown 'toy/msee'" in refusal(short(0.0, "toy/msee"), tmp_path / "slip", experiment=toy.experiment())
     blind = toy.config(4, train={"stop_metric": "toy/mse"})
     assert "set config.eval.every" in refusal(blind, tmp_path / "blind", experiment=toy.experiment())
+
+
+@pytest.mark.parametrize("mode", ["train", "eval"])
+def test_an_experiment_without_tasks_is_evaluated_in_both_modes(mode, tmp_path):
+    """Nothing is said of steps, nothing is saved, and the batch size of evaluations that there are none of is free."""
+    steps = []
+
+    def measured(params, after_part):
+        after_part()
+        steps.append(params)
+        return {"toy/number": 3.0}
+
+    config = ConfigDict({"experiment": "toy", "train": {"batch_size": 7}})
+    experiment = Experiment("toy", lambda key: {}, None, evaluators=(HostEvaluator("number", measured),))
+    assert run(config, tmp_path, mode, experiment=experiment, progress=False) == {"toy/number": 3.0}
+    assert json.loads((tmp_path / "results.json").read_text()) == {"toy/number": 3.0}
+    assert (tmp_path / "config.json").exists() == (mode == "train")
+    assert not (tmp_path / "checkpoints").exists()
+    assert steps == [{}]
+
+
+def test_frozen_parameters_are_evaluated_without_tasks(tmp_path):
+    experiment = toy.experiment(tasks=(), trainable=None)
+    expected = run(toy.config(4), tmp_path / "a", "eval", experiment=toy.experiment(), progress=False)
+    assert run(toy.config(4), tmp_path / "b", experiment=experiment, progress=False) == expected
+
+
+def test_tasks_need_something_to_train():
+    with pytest.raises(ValueError, match="tasks need trainable parameters"):
+        toy.experiment(trainable=None)

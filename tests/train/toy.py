@@ -1,6 +1,7 @@
 """A toy experiment: a student network learns what a frozen random network does, from two tasks."""
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -10,6 +11,10 @@ from ml_collections import ConfigDict
 
 from storyjax.data.streams import StreamSpec
 from storyjax.train.experiment import Evaluator, Experiment, Task, summing_evaluator
+from storyjax.train.initial_state import restore_or_init
+from storyjax.train.mesh import make_mesh
+from storyjax.train.params import merge
+from storyjax.train.settings import complete, read_settings
 
 WIDTH = 48
 VARIANTS = ("paper", "embedded")
@@ -139,3 +144,10 @@ def get_config(variant: str = "paper") -> ConfigDict:
     """As the files of configs/ have it, so that the toy can be given to `--config`."""
     sizes = {"paper": 12, "embedded": 6}
     return config(sizes[variant], checkpoint={"every": 2}, eval={"every": 3}, data={"root": None})
+
+
+def load_params(config: ConfigDict, workdir: Path) -> dict[str, Any]:
+    """The whole parameter tree that `run(config, workdir, "eval")` evaluates."""
+    settings = read_settings(complete(config))
+    start = restore_or_init(settings, experiment(), workdir, make_mesh(settings.mesh))
+    return merge(start.trainable, start.frozen)

@@ -98,3 +98,81 @@ def save(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
         return folder
 
     return to
+
+
+def _lavis_state(model: torch.nn.Module) -> dict[str, torch.Tensor]:
+    """A BLIP-2 under the names that LAVIS saves it by."""
+    state = {}
+    for name, tensor in model.state_dict().items():
+        if "self_attn.qkv.bias" in name:
+            block = name.split(".")[3]
+            state[f"visual_encoder.blocks.{block}.attn.q_bias"] = tensor[:16].clone()
+            state[f"visual_encoder.blocks.{block}.attn.v_bias"] = tensor[32:].clone()
+            continue
+        for theirs, lavis in (
+            ("vision_model.post_layernorm", "ln_vision"),
+            ("vision_model.embeddings.class_embedding", "visual_encoder.cls_token"),
+            ("vision_model.embeddings.position_embedding", "visual_encoder.pos_embed"),
+            ("vision_model.embeddings.patch_embedding", "visual_encoder.patch_embed.proj"),
+            ("vision_model.encoder.layers", "visual_encoder.blocks"),
+            ("self_attn.projection", "attn.proj"),
+            ("self_attn.qkv", "attn.qkv"),
+            ("layer_norm1", "norm1"),
+            ("layer_norm2", "norm2"),
+            ("qformer.layernorm", "Qformer.bert.embeddings.LayerNorm"),
+            ("attention.attention", "attention.self"),
+            ("qformer.encoder", "Qformer.bert.encoder"),
+            ("language_projection", "t5_proj"),
+            ("language_model", "t5_model"),
+        ):
+            if lavis.startswith("norm") and "vision_model" not in name and "visual_encoder" not in name:
+                continue
+            name = name.replace(theirs, lavis)
+        state[name] = tensor.clone()
+    return state
+
+
+@pytest.fixture(scope="session")
+def lavis_state() -> Callable[[torch.nn.Module], dict[str, torch.Tensor]]:
+    return _lavis_state
+
+
+def _openai_state(model: torch.nn.Module) -> dict[str, torch.Tensor]:
+    """A CLIP under the names that OpenAI saves it by."""
+    theirs = model.state_dict()
+    state = {
+        "visual.class_embedding": theirs["vision_model.embeddings.class_embedding"],
+        "visual.positional_embedding": theirs["vision_model.embeddings.position_embedding.weight"],
+        "visual.conv1.weight": theirs["vision_model.embeddings.patch_embedding.weight"],
+        "visual.proj": theirs["visual_projection.weight"].T.contiguous(),
+        "text_projection": theirs["text_projection.weight"].T.contiguous(),
+        "token_embedding.weight": theirs["text_model.embeddings.token_embedding.weight"],
+        "positional_embedding": theirs["text_model.embeddings.position_embedding.weight"],
+        "logit_scale": theirs["logit_scale"],
+        "context_length": torch.tensor(8),
+    }
+    for kind in ("weight", "bias"):
+        state |= {
+            f"visual.ln_pre.{kind}": theirs[f"vision_model.pre_layrnorm.{kind}"],
+            f"visual.ln_post.{kind}": theirs[f"vision_model.post_layernorm.{kind}"],
+            f"ln_final.{kind}": theirs[f"text_model.final_layer_norm.{kind}"],
+        }
+        for tower, stack in (("vision_model", "visual.transformer"), ("text_model", "transformer")):
+            for block in range(2):
+                layer, to = f"{tower}.encoder.layers.{block}", f"{stack}.resblocks.{block}"
+                qkv = [theirs[f"{layer}.self_attn.{part}_proj.{kind}"] for part in "qkv"]
+                state[f"{to}.attn.in_proj_{kind}"] = torch.cat(qkv)
+                for here, there in (
+                    ("self_attn.out_proj", "attn.out_proj"),
+                    ("layer_norm1", "ln_1"),
+                    ("layer_norm2", "ln_2"),
+                    ("mlp.fc1", "mlp.c_fc"),
+                    ("mlp.fc2", "mlp.c_proj"),
+                ):
+                    state[f"{to}.{there}.{kind}"] = theirs[f"{layer}.{here}.{kind}"]
+    return state
+
+
+@pytest.fixture(scope="session")
+def openai_state() -> Callable[[torch.nn.Module], dict[str, torch.Tensor]]:
+    return _openai_state

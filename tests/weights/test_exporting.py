@@ -40,7 +40,7 @@ CLIP = {
         "text": {"max_length": 8, "width": 16, "depth": 1, "heads": 2, "mlp_width": 24},
         "projection_dim": 8,
     },
-    "data": {"train": 0, "val": 0, "text_length": 6},
+    "data": {"train_stories": 0, "val_stories": 0, "text_length": 6},
 }
 
 
@@ -93,7 +93,7 @@ def test_parameters_round_trip_exactly(to: str, tcr: Path, tmp_path: Path, capsy
     for path, array in trained.items():
         np.testing.assert_array_equal(exported[path], array)
         assert exported[path].dtype == np.float32
-    before, after = Predictor.from_checkpoint(tcr).params, Predictor.from_checkpoint(out).params
+    before, after = Predictor.from_pretrained(tcr).params, Predictor.from_pretrained(out).params
     jax.tree.map(np.testing.assert_array_equal, after, before)
     if to == "orbax":
         with ocp.StandardCheckpointer() as checkpointer:
@@ -160,7 +160,7 @@ def test_stablehlo_is_the_model_at_any_number_of_videos_and_frames(stablehlo: Pa
                 "condition": condition,
             }
         )
-    predictor = Predictor.from_checkpoint(tcr)
+    predictor = Predictor.from_pretrained(tcr)
     config = ConfigDict(json.loads((tcr / "config.json").read_text()))
     function = jax.jit(build_experiment(config).exports["resample"].function)
     for case, theirs in zip(cases, elsewhere(stablehlo, "resample", cases, tmp_path), strict=True):

@@ -71,39 +71,7 @@ def test_a_sharded_blip2_gives_the_same_answers(tiny_blip2, save, tmp_path: Path
     assert not list(tmp_path.glob(".*"))
 
 
-def lavis_state(model: torch.nn.Module) -> dict[str, torch.Tensor]:
-    """A BLIP-2 under the names that LAVIS saves it by."""
-    state = {}
-    for name, tensor in model.state_dict().items():
-        if "self_attn.qkv.bias" in name:
-            block = name.split(".")[3]
-            state[f"visual_encoder.blocks.{block}.attn.q_bias"] = tensor[:16].clone()
-            state[f"visual_encoder.blocks.{block}.attn.v_bias"] = tensor[32:].clone()
-            continue
-        for theirs, lavis in (
-            ("vision_model.post_layernorm", "ln_vision"),
-            ("vision_model.embeddings.class_embedding", "visual_encoder.cls_token"),
-            ("vision_model.embeddings.position_embedding", "visual_encoder.pos_embed"),
-            ("vision_model.embeddings.patch_embedding", "visual_encoder.patch_embed.proj"),
-            ("vision_model.encoder.layers", "visual_encoder.blocks"),
-            ("self_attn.projection", "attn.proj"),
-            ("self_attn.qkv", "attn.qkv"),
-            ("layer_norm1", "norm1"),
-            ("layer_norm2", "norm2"),
-            ("qformer.layernorm", "Qformer.bert.embeddings.LayerNorm"),
-            ("attention.attention", "attention.self"),
-            ("qformer.encoder", "Qformer.bert.encoder"),
-            ("language_projection", "t5_proj"),
-            ("language_model", "t5_model"),
-        ):
-            if lavis.startswith("norm") and "vision_model" not in name and "visual_encoder" not in name:
-                continue
-            name = name.replace(theirs, lavis)
-        state[name] = tensor.clone()
-    return state
-
-
-def test_lavis_and_its_parts_are_the_same_model(tiny_blip2, save, tmp_path: Path) -> None:
+def test_lavis_and_its_parts_are_the_same_model(tiny_blip2, lavis_state, save, tmp_path: Path) -> None:
     source = save(tmp_path / "hub", tiny_blip2)
     assert run(["import", "blip2", "--from", str(source), "--out", str(tmp_path / "hub_ours")]) == 0
     state = lavis_state(tiny_blip2)
@@ -132,43 +100,7 @@ def test_lavis_and_its_parts_are_the_same_model(tiny_blip2, save, tmp_path: Path
     assert run(shapes) == 2  # the tiny tower is no ViT-g, and config.json says so
 
 
-def openai_state(model: torch.nn.Module) -> dict[str, torch.Tensor]:
-    """A CLIP under the names that OpenAI saves it by."""
-    theirs = model.state_dict()
-    state = {
-        "visual.class_embedding": theirs["vision_model.embeddings.class_embedding"],
-        "visual.positional_embedding": theirs["vision_model.embeddings.position_embedding.weight"],
-        "visual.conv1.weight": theirs["vision_model.embeddings.patch_embedding.weight"],
-        "visual.proj": theirs["visual_projection.weight"].T.contiguous(),
-        "text_projection": theirs["text_projection.weight"].T.contiguous(),
-        "token_embedding.weight": theirs["text_model.embeddings.token_embedding.weight"],
-        "positional_embedding": theirs["text_model.embeddings.position_embedding.weight"],
-        "logit_scale": theirs["logit_scale"],
-        "context_length": torch.tensor(8),
-    }
-    for kind in ("weight", "bias"):
-        state |= {
-            f"visual.ln_pre.{kind}": theirs[f"vision_model.pre_layrnorm.{kind}"],
-            f"visual.ln_post.{kind}": theirs[f"vision_model.post_layernorm.{kind}"],
-            f"ln_final.{kind}": theirs[f"text_model.final_layer_norm.{kind}"],
-        }
-        for tower, stack in (("vision_model", "visual.transformer"), ("text_model", "transformer")):
-            for block in range(2):
-                layer, to = f"{tower}.encoder.layers.{block}", f"{stack}.resblocks.{block}"
-                qkv = [theirs[f"{layer}.self_attn.{part}_proj.{kind}"] for part in "qkv"]
-                state[f"{to}.attn.in_proj_{kind}"] = torch.cat(qkv)
-                for here, there in (
-                    ("self_attn.out_proj", "attn.out_proj"),
-                    ("layer_norm1", "ln_1"),
-                    ("layer_norm2", "ln_2"),
-                    ("mlp.fc1", "mlp.c_fc"),
-                    ("mlp.fc2", "mlp.c_proj"),
-                ):
-                    state[f"{to}.{there}.{kind}"] = theirs[f"{layer}.{here}.{kind}"]
-    return state
-
-
-def test_both_layouts_of_clip(tiny_clip, save, tmp_path: Path) -> None:
+def test_both_layouts_of_clip(tiny_clip, openai_state, save, tmp_path: Path) -> None:
     source = save(tmp_path / "hub", tiny_clip)
     torch.save(openai_state(tiny_clip), source / "ViT.pt")
     save_file({f"module.{k}": v.clone() for k, v in openai_state(tiny_clip).items()}, source / "open_clip.safetensors")
@@ -363,19 +295,19 @@ def test_lists_all_names(capsys) -> None:
 MEMORY = """
 import json, re, sys
 from pathlib import Path
-from storyjax.weights import importing, published
-from storyjax.nn.t5 import T5Config
+from storyjax.weights import import_weights, registry
+from storyjax.models.t5 import T5Config
 
 def status(name):
     return int(re.search(name + r":\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) * 1024
 
 source, out, sizes = Path(sys.argv[1]), Path(sys.argv[2]), json.loads(sys.argv[3])
-config = published.LanguageModelConfig(T5Config(**sizes))
-published.PUBLISHED["t5-here"] = importing.PUBLISHED["t5-here"] = published.Published(published.T5_FAMILY, config)
-published.T5_FAMILY.shapes(config)  # what tracing takes once is not what an import holds
+config = registry.LanguageModelConfig(T5Config(**sizes))
+registry.PUBLISHED["t5-here"] = registry.Published(registry.T5_FAMILY, config)
+registry.T5_FAMILY.shapes(config)  # what tracing takes once is not what an import holds
 held = status("VmRSS")
 Path("/proc/self/clear_refs").write_text("5")
-importing.import_model("t5-here", [str(source)], out, progress=False)
+import_weights.import_model("t5-here", [str(source)], out, progress=False)
 print(status("VmHWM") - held)
 """
 

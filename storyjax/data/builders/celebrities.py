@@ -2,11 +2,11 @@
 
 Both are published with files of which no fixed format is documented; these are the readings taken here.
 
-Celebrities in Places (Zhong et al. 2016), pictures:
+Celebrities in Places (Zhong et al. 2016), images:
 
     annotations.csv                     image,celebrity,place,seen    seen: 1 if VGGFace has the person, 0 if not
                                         a distractor has no celebrity and no place
-    images/…                            the pictures that `image` names, below this folder
+    images/…                            the images that `image` names, below this folder
     queries.csv                         celebrity,place: the compound queries; without it all pairs that occur
     faces/Name_Surname/*.jpg            photos of the celebrities to ask with, none of them among the images
 
@@ -26,7 +26,7 @@ A record of the split "faces" is a photo of `celebrity`.
 from pathlib import Path
 
 from storyjax.core.errors import StoryjaxError
-from storyjax.data.builders.media import MediaBuilder, Reading, read_table
+from storyjax.data.builders.media import MediaBuilder, MediaListing, read_table
 from storyjax.data.builders.vggface import readable
 
 PLACES_COLUMNS = ("image", "celebrity", "place", "seen")
@@ -66,12 +66,12 @@ PHRASES = {
 _SCENE_MARKS = ("EXT-", "INT-", "PLACE-")
 
 _GET_CIP = (
-    "get Celebrities in Places (Visual Geometry Group, Oxford) and lay it out as the page of"
-    " storyjax/data/builders/celebrities.py says"
+    "get Celebrities in Places (Visual Geometry Group, Oxford) and lay it out as described in"
+    " storyjax/data/builders/celebrities.py"
 )
 _GET_CIA = (
     "get Hollywood2 and High-Five (TV human interactions), and the annotations of Celebrities in Action (Visual"
-    " Geometry Group, Oxford), and lay them out as the page of storyjax/data/builders/celebrities.py says"
+    " Geometry Group, Oxford), and lay them out as described in storyjax/data/builders/celebrities.py"
 )
 
 
@@ -80,66 +80,64 @@ def phrase(name: str) -> str:
     return PHRASES.get(name, name.removeprefix("PLACE-").replace("_", " "))
 
 
-def read_faces(manual_dir: Path, **more: str | list[str]) -> Reading:
+def read_faces(root: Path, **more: str | list[str]) -> MediaListing:
     """The photos to ask with, in faces/NAME; `more` are the labels that other splits have."""
-    reading, folder = Reading(), manual_dir / "faces"
+    listing, folder = MediaListing(root=root), root / "faces"
     if not folder.is_dir():
-        raise StoryjaxError(f"{manual_dir} has no folder faces: put photos of each celebrity into faces/NAME/")
+        raise StoryjaxError(f"{root} has no folder faces: put photos of each celebrity into faces/NAME/")
     for person in sorted(path for path in folder.iterdir() if path.is_dir()):
         for photo in sorted(person.glob("*.jpg")):
-            reading.add(photo, photo.name, celebrity=readable(person.name), **more)
-    return reading
+            listing.add(photo, photo.name, celebrity=readable(person.name), **more)
+    return listing
 
 
-def read_places(manual_dir: Path, split: str) -> Reading:
-    """Celebrities in Places: "test", the annotated pictures and the distractors, or "faces"."""
-    manual_dir = Path(manual_dir)
-    table = manual_dir / "annotations.csv"
+def read_places(root: Path, split: str) -> MediaListing:
+    """Celebrities in Places: "test", the annotated images and the distractors, or "faces"."""
+    table = root / "annotations.csv"
     if not table.exists():
-        raise StoryjaxError(f"Celebrities in Places is not in {manual_dir} (annotations.csv is missing): {_GET_CIP}")
+        raise StoryjaxError(f"Celebrities in Places is not in {root} (annotations.csv is missing): {_GET_CIP}")
     if split == "faces":
-        return read_faces(manual_dir, place="", seen="")
-    reading = Reading()
+        return read_faces(root, place="", seen="")
+    listing = MediaListing(root=root)
     for line, row in read_table(table, PLACES_COLUMNS):
         where = f"{table.name} line {line}"
         if bool(row["celebrity"]) != bool(row["place"]):
-            reading.broken.append(f"{where}: a celebrity without a place or a place without a celebrity")
+            listing.broken.append(f"{where}: a celebrity without a place or a place without a celebrity")
         elif row["celebrity"] and row["seen"] not in ("0", "1"):
-            reading.broken.append(f"{where}: seen is '{row['seen']}', not 0 or 1")
+            listing.broken.append(f"{where}: seen is '{row['seen']}', not 0 or 1")
         else:
             labels = {"celebrity": readable(row["celebrity"]), "place": phrase(row["place"]), "seen": row["seen"]}
-            reading.add(manual_dir / "images" / row["image"], where, **labels)
-    return reading
+            listing.add(root / "images" / row["image"], where, **labels)
+    return listing
 
 
-def read_place_queries(manual_dir: str | Path) -> list[tuple[str, str]] | None:
+def read_place_queries(root: str | Path) -> list[tuple[str, str]] | None:
     """The compound queries of Celebrities in Places, (celebrity, place), or None where there is no such file."""
-    table = Path(manual_dir) / "queries.csv"
+    table = Path(root) / "queries.csv"
     if not table.exists():
         return None
     return [(readable(row["celebrity"]), phrase(row["place"])) for _, row in read_table(table, ("celebrity", "place"))]
 
 
-def read_actions(manual_dir: Path, split: str) -> Reading:
+def read_actions(root: Path, split: str) -> MediaListing:
     """Celebrities in Action: the clips of a split with who does what in them (equally long lists), and where."""
-    manual_dir = Path(manual_dir)
-    table = manual_dir / "annotations.csv"
+    table = root / "annotations.csv"
     if not table.exists():
-        raise StoryjaxError(f"Celebrities in Action is not in {manual_dir} (annotations.csv is missing): {_GET_CIA}")
+        raise StoryjaxError(f"Celebrities in Action is not in {root} (annotations.csv is missing): {_GET_CIA}")
     if split == "faces":
-        return read_faces(manual_dir, actors=[], actions=[], scene="")
-    actions, scenes = _clip_sets(manual_dir / "Hollywood2" / "ClipSets")
+        return read_faces(root, actors=[], actions=[], scene="")
+    actions, scenes = _clip_sets(root / "Hollywood2" / "ClipSets")
     clips: dict[str, dict] = {}
-    reading = Reading()
+    listing = MediaListing(root=root)
     for line, row in read_table(table, ACTION_COLUMNS):
         clip, where = row["clip"], f"{table.name} line {line}"
         if row["split"] not in ("train", "val", "test"):
-            reading.broken.append(f"{where}: there is no split '{row['split']}', only train, val, test")
+            listing.broken.append(f"{where}: there is no split '{row['split']}', only train, val, test")
             continue
         if row["split"] != split:
             continue
         if not clip or not row["actor"]:
-            reading.broken.append(f"{where}: {'clip' if not clip else 'actor'} is empty")
+            listing.broken.append(f"{where}: {'clip' if not clip else 'actor'} is empty")
             continue
         found = clips.setdefault(clip, {"actors": [], "actions": [], "scene": "", "where": where})
         for action in [row["action"]] if row["action"] else actions.get(clip, [""]):
@@ -147,11 +145,11 @@ def read_actions(manual_dir: Path, split: str) -> Reading:
             found["actions"].append(phrase(action))
         found["scene"] = phrase(row["scene"] or scenes.get(clip, "")) or found["scene"]
     for clip, found in clips.items():
-        candidates = [manual_dir / f / f"{clip}{suffix}" for f in _CLIP_FOLDERS for suffix in _SUFFIXES]
+        candidates = [root / f / f"{clip}{suffix}" for f in _CLIP_FOLDERS for suffix in _SUFFIXES]
         path = next((candidate for candidate in candidates if candidate.exists()), candidates[0])
         where = found.pop("where")
-        reading.add(path, where, celebrity="", **found)
-    return reading
+        listing.add(path, where, celebrity="", **found)
+    return listing
 
 
 def _clip_sets(folder: Path) -> tuple[dict[str, list[str]], dict[str, str]]:
@@ -175,7 +173,7 @@ def _clip_sets(folder: Path) -> tuple[dict[str, list[str]], dict[str, str]]:
     return actions, scenes
 
 
-class CelebritiesInPlaces(MediaBuilder, skip_registration=True):
+class CelebritiesInPlaces(MediaBuilder):
     """Celebrities in Places; `seen` is "1", "0" or, of distractors and photos to ask with, empty."""
 
     MANUAL_DOWNLOAD_INSTRUCTIONS = _GET_CIP
@@ -183,7 +181,7 @@ class CelebritiesInPlaces(MediaBuilder, skip_registration=True):
     read = staticmethod(read_places)
 
 
-class CelebritiesInAction(MediaBuilder, skip_registration=True):
+class CelebritiesInAction(MediaBuilder):
     """Celebrities in Action; the i-th of `actors` does the i-th of `actions` in `scene`; unknown ones are empty."""
 
     MANUAL_DOWNLOAD_INSTRUCTIONS = _GET_CIA

@@ -1,16 +1,16 @@
 """Ego4D's challenges (Grauman et al. 2022; thesis §3.3.4): long-term anticipation, moment and language queries.
 
-The official layout, as `ego4d --datasets annotations clips` leaves it under v1/ or v2/, read from `manual_dir`:
+The official layout, as `ego4d --datasets annotations clips` leaves it under v1/ or v2/, read from `root`:
 
     annotations/fho_lta_{train,val}.json, fho_lta_taxonomy.json    {"version", "clips": [one action each]}
     annotations/moments_{train,val}.json                           {"version", "videos": [{"clips": [...]}]}
     annotations/nlq_{train,val}.json                               likewise
     clips/CLIP_UID.mp4              the benchmark's clips, or
-    full_scale/VIDEO_UID.mp4        (also video_540ss/) the films that they are cut from
+    full_scale/VIDEO_UID.mp4        (also video_540ss/) the videos that they are cut from
 
 Versions 1 and 2 are read; they have the same keys and other clips. Times are seconds from the start of the clip. A
-verb or noun is said without its brackets, which hold other words for the same; where several of the taxonomy would be
-said alike, as nut_(food) and nut_(tool), the brackets' first word is said as well: "nut food", "nut tool".
+verb or noun is written without its brackets, which hold other words for the same; where several of the taxonomy would
+be written alike, as nut_(food) and nut_(tool), the brackets' first word is kept: "nut food", "nut tool".
 """
 
 import re
@@ -20,7 +20,15 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from storyjax.core.errors import StoryjaxError
-from storyjax.data.builders.segments import Film, Found, Media, SegmentBuilder, find_film, read_json, segment
+from storyjax.data.builders.segments import (
+    AnnotatedVideo,
+    Media,
+    SegmentBuilder,
+    SegmentListing,
+    find_video,
+    read_json,
+    segment,
+)
 from storyjax.data.builders.tables import finite
 
 VERSIONS = ("1", "2")
@@ -31,7 +39,7 @@ _INSTRUCTIONS = (
 
 
 def check_version(path: Path, table: dict[str, Any]) -> None:
-    """Raises StoryjaxError where a file is of a version that nobody has read here."""
+    """Checks the version of an annotation file. Raises StoryjaxError where it is not one of VERSIONS."""
     version = str(table.get("version", "missing"))
     found = re.match(r"v?(\d+)", version.lower())
     if not found or found[1] not in VERSIONS:
@@ -40,43 +48,43 @@ def check_version(path: Path, table: dict[str, Any]) -> None:
         )
 
 
-def _table(manual_dir: Path, name: str, benchmark: str) -> dict[str, Any]:
+def _table(root: Path, name: str, benchmark: str) -> dict[str, Any]:
     instructions = _INSTRUCTIONS.format(benchmark)
-    path = manual_dir / "annotations" / name
+    path = root / "annotations" / name
     table = read_json(path, dict, "Ego4D", instructions)
     check_version(path, table)
     return table
 
 
-def locate_clip(
-    manual_dir: Path, clip_uid: str, video_uid: str, start: float, end: float
-) -> tuple[Media | None, str, tuple]:
-    """The file of a clip, why there is none, and which stretch of the file it is."""
-    media, why = find_film([manual_dir / "clips"], clip_uid)
+def locate_clip(root: Path, clip_uid: str, video_uid: str, start: float, end: float) -> tuple[Media | None, str, tuple]:
+    """Returns the file of a clip or None, why there is none, and which segment of the file it is."""
+    media, why = find_video([root / "clips"], clip_uid)
     if media is not None:
         return media, "", (0.0, -1.0)
-    whole, _ = find_film([manual_dir / "full_scale", manual_dir / "video_540ss"], video_uid)
+    whole, _ = find_video([root / "full_scale", root / "video_540ss"], video_uid)
     if whole is not None:
         return whole, "", (start, end)
     return None, f"{why}, nor {video_uid}.mp4 in full_scale or video_540ss", (0.0, -1.0)
 
 
 def _span(clip: dict[str, Any], first: str, last: str) -> tuple[float, float, str]:
-    """From where to where (-1: to the end) a clip goes by these keys, and why that is no stretch of time."""
-    told = clip.get(first) or 0.0, clip.get(last) or -1.0
-    start, end = map(finite, told)
+    """From where to where (-1: to the end) a clip goes by these keys, and why that is not a time span."""
+    given = clip.get(first) or 0.0, clip.get(last) or -1.0
+    start, end = map(finite, given)
     if start is None or end is None or start < 0 or (end != -1.0 and end <= start):
-        return 0.0, -1.0, f"{first} {told[0]!r:.40} to {last} {told[1]!r:.40} is no stretch of time"
+        return 0.0, -1.0, f"{first} {given[0]!r:.40} to {last} {given[1]!r:.40} is not a time span"
     return start, end, ""
 
 
-def _take_up(found: Found, manual_dir: Path, clip: dict[str, Any], span: tuple[float, float], rows: int) -> Film | None:
-    """The clip's film, if its file is there; `span` is where the clip is in its video."""
+def _take_up(
+    found: SegmentListing, root: Path, clip: dict[str, Any], span: tuple[float, float], rows: int
+) -> AnnotatedVideo | None:
+    """The clip's video, if its file is there; `span` is where the clip is in its video."""
     uid = str(clip.get("clip_uid"))
-    if uid in found.films:
-        return found.films[uid]
-    media, why, (first, last) = locate_clip(manual_dir, uid, str(clip.get("video_uid")), *span)
-    return found.film(uid, media, why, rows, start=first, end=last)
+    if uid in found.videos:
+        return found.videos[uid]
+    media, why, (first, last) = locate_clip(root, uid, str(clip.get("video_uid")), *span)
+    return found.video(uid, media, why, rows, start=first, end=last)
 
 
 class Ego4dLta(SegmentBuilder):
@@ -89,10 +97,11 @@ class Ego4dLta(SegmentBuilder):
     MANUAL_DOWNLOAD_INSTRUCTIONS = _INSTRUCTIONS.format("FHO")
 
     @staticmethod
-    def read(manual_dir: Path, split: str) -> Found:
-        table = _table(manual_dir, f"fho_lta_{split}.json", "FHO")
-        verbs, nouns = map(_alike, _label_space(manual_dir))
-        found, missing = Found(), set()
+    def read(root: Path, split: str) -> SegmentListing:
+        """Returns the annotated videos of a split; see `OfficialBuilder`."""
+        table = _table(root, f"fho_lta_{split}.json", "FHO")
+        verbs, nouns = map(_alike, _label_space(root))
+        found, missing = SegmentListing(), set()
         actions: dict[str, dict[float, tuple[str, str, float, float]]] = {}
         for number, row in found.objects(table, "clips", f"fho_lta_{split}.json"):
             found.rows += 1
@@ -105,38 +114,38 @@ class Ego4dLta(SegmentBuilder):
             if why:
                 found.leave_out(f"{where}: {why}")
                 continue
-            if _take_up(found, manual_dir, row, (first, last), rows=1) is None:
+            if _take_up(found, root, row, (first, last), rows=1) is None:
                 missing.add(uid)
                 continue
             duration = None if last < 0 else last - first
             start, end, why = segment(row.get("action_clip_start_sec"), row.get("action_clip_end_sec"), duration)
             verb, noun = _label(row.get("verb"), verbs), _label(row.get("noun"), nouns)
-            told = row.get("action_idx", number)
-            index = finite(told)
+            given = row.get("action_idx", number)
+            index = finite(given)
             ordered = actions.setdefault(uid, {})
             if why or not verb or not noun:
                 found.leave_out(f"{where}: {why or 'its verb or noun is empty'}")
             elif index is None or index in ordered:
                 reason = "is no finite number" if index is None else "is there twice"
-                found.leave_out(f"{where}: its action_idx {told!r:.40} {reason}")
+                found.leave_out(f"{where}: its action_idx {given!r:.40} {reason}")
             else:
                 ordered[index] = (verb, noun, start, end)
         for uid, ordered in actions.items():
             for index in sorted(ordered):
                 verb, noun, start, end = ordered[index]
-                found.films[uid].add(verb=verb, noun=noun, start=start, end=end)
+                found.videos[uid].add(verb=verb, noun=noun, start=start, end=end)
         return found
 
 
-def taxonomy(manual_dir: str | Path) -> tuple[list[str], list[str]]:
-    """All verbs and nouns of the challenge, as prompts say them."""
-    verbs, nouns = ([_label(name, _alike(names)) for name in names] for names in _label_space(Path(manual_dir)))
+def taxonomy(root: str | Path) -> tuple[list[str], list[str]]:
+    """Returns all verbs and nouns of the challenge, as prompts write them."""
+    verbs, nouns = ([_label(name, _alike(names)) for name in names] for names in _label_space(Path(root)))
     return verbs, nouns
 
 
-def _label_space(manual_dir: Path) -> tuple[list[str], list[str]]:
+def _label_space(root: Path) -> tuple[list[str], list[str]]:
     """All verbs and nouns as the challenge writes them."""
-    path = manual_dir / "annotations" / "fho_lta_taxonomy.json"
+    path = root / "annotations" / "fho_lta_taxonomy.json"
     table = read_json(path, dict, "Ego4D LTA", _INSTRUCTIONS.format("FHO"))
     verbs, nouns = table.get("verbs"), table.get("nouns")
     for names in (verbs, nouns):
@@ -146,28 +155,28 @@ def _label_space(manual_dir: Path) -> tuple[list[str], list[str]]:
 
 
 def _alike(names: Collection[str]) -> set[str]:
-    """What several of the names would be said as without their brackets."""
-    return {said for said, count in Counter(map(_label, set(names))).items() if count > 1}
+    """The labels that several of the names would have without their brackets."""
+    return {label for label, count in Counter(map(_label, set(names))).items() if count > 1}
 
 
 def _label(name: Any, alike: Collection[str] = ()) -> str:
-    """'turn_on_(switch,_start)' is said as 'turn on', and if that is one of `alike` as 'turn on switch'."""
-    said, _, inside = str(name or "").partition("(")
-    said = " ".join(said.replace("_", " ").split())
+    """'turn_on_(switch,_start)' becomes 'turn on', and if that is one of `alike` 'turn on switch'."""
+    label, _, inside = str(name or "").partition("(")
+    label = " ".join(label.replace("_", " ").split())
     word = re.search(r"[^\W_]+", inside)
-    return f"{said} {word[0]}" if word and said in alike else said
+    return f"{label} {word[0]}" if word and label in alike else label
 
 
 def _annotated(
-    found: Found, manual_dir: Path, name: str, key: str
-) -> Iterator[tuple[Film, float | None, list[dict[str, Any]]]]:
-    """Each clip's film, its length if it is told, and what the annotators' lists of that key say of it."""
-    for number, video in found.objects(_table(manual_dir, name, "EM"), "videos", name):
+    found: SegmentListing, root: Path, name: str, key: str
+) -> Iterator[tuple[AnnotatedVideo, float | None, list[dict[str, Any]]]]:
+    """Each clip's video, its length if it is given, and the entries of the annotators' lists of that key."""
+    for number, video in found.objects(_table(root, name, "EM"), "videos", name):
         for place, clip in found.objects(video, "clips", f"{name} video {number}"):
             where = f"{name} video {number} clip {place} ({clip.get('clip_uid')})"
             parts = [part for _, part in found.objects(clip, "annotations", where)]
             entries = [entry for part in parts for _, entry in found.objects(part, key, where)]
-            entries = [entry for entry in entries if entry.get("primary", True)]  # queries do not say it
+            entries = [entry for entry in entries if entry.get("primary", True)]  # queries have no such key
             found.rows += len(entries)
             first, last, why = _span(clip, "video_start_sec", "video_end_sec")
             start, end, wrong = _span(clip, "clip_start_sec", "clip_end_sec")
@@ -175,8 +184,8 @@ def _annotated(
                 found.leave_out(f"{where}: {why or wrong}", len(entries))
             elif entries:
                 clip = {**clip, "video_uid": video.get("video_uid")}
-                if film := _take_up(found, manual_dir, clip, (first, last), len(entries)):
-                    yield film, None if end < 0 else end - start, entries
+                if annotated := _take_up(found, root, clip, (first, last), len(entries)):
+                    yield annotated, None if end < 0 else end - start, entries
 
 
 class Ego4dMq(SegmentBuilder):
@@ -189,16 +198,17 @@ class Ego4dMq(SegmentBuilder):
     MANUAL_DOWNLOAD_INSTRUCTIONS = _INSTRUCTIONS.format("EM")
 
     @staticmethod
-    def read(manual_dir: Path, split: str) -> Found:
-        found = Found()
-        for film, length, labels in _annotated(found, manual_dir, f"moments_{split}.json", "labels"):
+    def read(root: Path, split: str) -> SegmentListing:
+        """Returns the annotated videos of a split; see `OfficialBuilder`."""
+        found = SegmentListing()
+        for annotated, length, labels in _annotated(found, root, f"moments_{split}.json", "labels"):
             for number, label in enumerate(labels):
                 start, end, why = segment(label.get("start_time"), label.get("end_time"), length)
                 name = " ".join(str(label.get("label") or "").replace("_", " ").split())
                 if why or not name:
-                    found.leave_out(f"clip {film.film_id} moment {number}: {why or 'its label is empty'}")
+                    found.leave_out(f"clip {annotated.video_id} moment {number}: {why or 'its label is empty'}")
                 else:
-                    film.add(label=name, start=start, end=end)
+                    annotated.add(label=name, start=start, end=end)
         return found
 
 
@@ -212,15 +222,16 @@ class Ego4dNlq(SegmentBuilder):
     MANUAL_DOWNLOAD_INSTRUCTIONS = _INSTRUCTIONS.format("EM")
 
     @staticmethod
-    def read(manual_dir: Path, split: str) -> Found:
-        found = Found()
-        for film, length, queries in _annotated(found, manual_dir, f"nlq_{split}.json", "language_queries"):
+    def read(root: Path, split: str) -> SegmentListing:
+        """Returns the annotated videos of a split; see `OfficialBuilder`."""
+        found = SegmentListing()
+        for annotated, length, queries in _annotated(found, root, f"nlq_{split}.json", "language_queries"):
             for number, query in enumerate(queries):
                 start, end, why = segment(query.get("clip_start_sec"), query.get("clip_end_sec"), length)
                 text = " ".join(str(query.get("query") or "").split())
                 if why or not text or end <= start:
                     reason = why or ("its text is empty" if not text else "its answer takes no time")
-                    found.leave_out(f"clip {film.film_id} query {number}: {reason}")
+                    found.leave_out(f"clip {annotated.video_id} query {number}: {reason}")
                 else:
-                    film.add(query=text, start=start, end=end)
+                    annotated.add(query=text, start=start, end=end)
         return found

@@ -1,16 +1,16 @@
 """Ego4D's narrations, what EgoSchema's models are fine-tuned on (thesis §3.6.2).
 
-Read from `manual_dir`, as `ego4d --datasets annotations full_scale` leaves it:
+Read from `root`, as `ego4d --datasets annotations full_scale` leaves it:
 
     annotations/narration.json      {video_uid: {"narration_pass_1": {"narrations": [{"timestamp_sec",
                                     "narration_text"}], "summaries": [{"start_sec", "end_sec", "summary_text"}]}, ...}},
                                     bare (v1) or under "videos" beside a "version"
     full_scale/VIDEO_UID.mp4        (also video_540ss/)
-    egoschema_videos.json           [video_uid, ...]: the films that EgoSchema's clips are from, which are left out
+    egoschema_videos.json           [video_uid, ...]: the videos that EgoSchema's clips are from, which are left out
 
-Tags: "#C" is the wearer of the camera and "#O" somebody else, "#summary" (here: the summaries) a longer stretch; a
-film with any narration tagged "#unsure" is left out whole. A narration is told at a moment and taken to last to the
-next one. Films are hours long, so each record is a window of `WINDOW_S` seconds, as long as EgoSchema's clips.
+Tags: "#C" is the wearer of the camera and "#O" somebody else, "#summary" (here: the summaries) a longer segment; a
+video with any narration tagged "#unsure" is left out whole. A narration has one timestamp and is taken to last to the
+next one. Videos are hours long, so each record is a window of `WINDOW_S` seconds, as long as EgoSchema's clips.
 """
 
 import math
@@ -21,21 +21,21 @@ from typing import Any, ClassVar, NamedTuple
 
 from storyjax.core.errors import StoryjaxError
 from storyjax.data.builders.ego4d import check_version
-from storyjax.data.builders.segments import Found, Media, SegmentBuilder, find_film, read_json, segment
+from storyjax.data.builders.segments import Media, SegmentBuilder, SegmentListing, find_video, read_json, segment
 from storyjax.data.builders.tables import finite
 
 WINDOW_S = 180.0
-LAST_S = 4.0  # how long the last narration of a film is taken to last
+LAST_S = 4.0  # how long the last narration of a video is taken to last
 KINDS = ("C", "O", "summary")
 _INSTRUCTIONS = (
-    "get narrations and films with Ego4D's own program ('ego4d --datasets annotations full_scale --version v2', licence"
-    " at https://ego4d-data.org), write the ids of EgoSchema's films (in the table of clips of"
+    "get narrations and videos with Ego4D's own program ('ego4d --datasets annotations full_scale --version v2',"
+    " licence at https://ego4d-data.org), write the ids of EgoSchema's videos (in the table of clips of"
     " https://github.com/egoschema/EgoSchema) as a list into egoschema_videos.json, and put all in that folder"
 )
 
 
-class Told(NamedTuple):
-    """Something told of a film. A time is None where it is no number."""
+class Narration(NamedTuple):
+    """A narration or summary of a video. A time is None where it is no number."""
 
     kind: str
     text: str
@@ -44,7 +44,7 @@ class Told(NamedTuple):
 
 
 class Ego4dNarrations(SegmentBuilder):
-    """Ego4D's narrations; one record a window of a film with what is told in it."""
+    """Ego4D's narrations; one record a window of a video with its narrations."""
 
     TITLE = "Ego4D narrations"
     SPLITS = ("train",)
@@ -53,64 +53,66 @@ class Ego4dNarrations(SegmentBuilder):
     MANUAL_DOWNLOAD_INSTRUCTIONS = _INSTRUCTIONS
 
     @staticmethod
-    def read(manual_dir: Path, split: str) -> Found:
-        path = manual_dir / "annotations" / "narration.json"
+    def read(root: Path, split: str) -> SegmentListing:
+        """Returns the annotated videos of a split; see `OfficialBuilder`."""
+        path = root / "annotations" / "narration.json"
         table = read_json(path, dict, "Ego4D narrations", _INSTRUCTIONS)
         if "version" in table:
             check_version(path, table)
         heading = {key for key, value in table.items() if key == "version" or isinstance(value, str)}
-        films = table.get("videos", {key: value for key, value in table.items() if key not in heading})
-        if not isinstance(films, dict):
+        videos = table.get("videos", {key: value for key, value in table.items() if key not in heading})
+        if not isinstance(videos, dict):
             raise StoryjaxError(f"{path} must be an object from video to its narrations: download it again")
-        excluded = read_json(manual_dir / "egoschema_videos.json", list, "the list of EgoSchema's films", _INSTRUCTIONS)
+        excluded = read_json(root / "egoschema_videos.json", list, "the list of EgoSchema's videos", _INSTRUCTIONS)
         excluded = set(map(str, excluded))
-        found = Found()
-        for uid, passes in films.items():
+        found = SegmentListing()
+        for uid, passes in videos.items():
             if uid in excluded:
                 continue
-            told = list(_told(found, uid, passes))
-            if any(re.search(r"#unsure", one.text, re.IGNORECASE) for one in told):
+            narrations = list(_narrations(found, uid, passes))
+            if any(re.search(r"#unsure", one.text, re.IGNORECASE) for one in narrations):
                 continue
-            found.rows += len(told)
-            media, why = find_film([manual_dir / "full_scale", manual_dir / "video_540ss"], uid)
+            found.rows += len(narrations)
+            media, why = find_video([root / "full_scale", root / "video_540ss"], uid)
             if media is None:
-                found.leave_out(f"film {uid}: {why}", len(told))
+                found.leave_out(f"video {uid}: {why}", len(narrations))
                 continue
-            for number, one in enumerate(told):
+            for number, one in enumerate(narrations):
                 _add(found, uid, media, number, one)
         return found
 
 
-def _add(found: Found, uid: str, media: Media, number: int, one: Told) -> None:
+def _add(found: SegmentListing, uid: str, media: Media, number: int, one: Narration) -> None:
     text = sentence(one.text)
     if not text or one.kind not in KINDS:
-        found.leave_out(f"film {uid} narration {number}: {'it is empty' if not text else 'it has neither #C nor #O'}")
+        found.leave_out(f"video {uid} narration {number}: {'it is empty' if not text else 'it has neither #C nor #O'}")
         return
     if one.start is None or one.end is None:
-        found.leave_out(f"film {uid} narration {number}: its time is no finite number")
+        found.leave_out(f"video {uid} narration {number}: its time is no finite number")
         return
     window = max(0, int(one.start // WINDOW_S))
     first = window * WINDOW_S
     start, end, why = segment(one.start - first, min(one.end, first + WINDOW_S) - first, WINDOW_S)
     if why:
-        found.leave_out(f"film {uid} from {first:.0f} s, narration {number}: {why}")
+        found.leave_out(f"video {uid} from {first:.0f} s, narration {number}: {why}")
         return
-    film = found.film(f"{uid}@{window}", media, "", 1, start=first, end=first + WINDOW_S)
-    film.add(sentence=text, start=start, end=end, kind=one.kind)
+    annotated = found.video(f"{uid}@{window}", media, "", 1, start=first, end=first + WINDOW_S)
+    if annotated is not None:
+        annotated.add(sentence=text, start=start, end=end, kind=one.kind)
 
 
 def sentence(text: str) -> str:
-    """What a narration says without its tags: "#C C opens the door" is "C opens the door"."""
+    """Returns a narration without its tags: "#C C opens the door" is "C opens the door"."""
     return " ".join(re.sub(r"#\w+", " ", text).split())
 
 
-def _told(found: Found, uid: str, passes: Any) -> Iterator[Told]:
-    """Everything told of a film: narrations, each lasting to the next of its pass, and summaries."""
+def _narrations(found: SegmentListing, uid: str, passes: Any) -> Iterator[Narration]:
+    """Everything narrated of a video: narrations, each lasting to the next of its pass, and summaries."""
     if not isinstance(passes, dict):
-        found.refuse(f"film {uid}: its narrations are {passes!r:.40}, not an object")
+        found.refuse(f"video {uid}: its narrations are {passes!r:.40}, not an object")
         return
     for name in ("narration_pass_1", "narration_pass_2"):
-        part, where = passes.get(name) or {}, f"film {uid} {name}"
+        part, where = passes.get(name) or {}, f"video {uid} {name}"
         if not isinstance(part, dict):
             found.refuse(f"{where} is {part!r:.40}, not an object")
             continue
@@ -121,7 +123,7 @@ def _told(found: Found, uid: str, passes: Any) -> Iterator[Told]:
             end = start + LAST_S if start is not None and following is None else following
             tag = re.search(r"#(\w+)", text)
             kind = tag[1] if tag else ""
-            yield Told({"c": "C", "o": "O", "summary": "summary"}.get(kind.lower(), kind), text, start, end)
+            yield Narration({"c": "C", "o": "O", "summary": "summary"}.get(kind.lower(), kind), text, start, end)
         for _, row in found.objects(part, "summaries", where):
             times = finite(row.get("start_sec")), finite(row.get("end_sec"))
-            yield Told("summary", str(row.get("summary_text") or ""), *times)
+            yield Narration("summary", str(row.get("summary_text") or ""), *times)

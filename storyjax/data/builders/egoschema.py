@@ -1,6 +1,6 @@
 """EgoSchema: questions about three-minute clips of Ego4D, five long options each (Mangalam et al. 2023; thesis §3.3.3).
 
-The official layout, read from `manual_dir`:
+The official layout, read from `root`:
 
     questions.json          [{"q_uid", "question", "option 0" ... "option 4", ...}, ...], 5,031 of them
     subset_answers.json     {q_uid: 0-based answer}, the 500 whose answers are public
@@ -13,10 +13,10 @@ training part (§3.6.2): storyjax/data/builders/ego4d_narrations.py is what it i
 from pathlib import Path
 from typing import ClassVar
 
-from storyjax.data.builders.segments import Found, SegmentBuilder, find_film, read_json
-from storyjax.metrics.choices import HIDDEN
+from storyjax.data.builders.segments import SegmentBuilder, SegmentListing, find_video, read_json
 
 OPTIONS = 5
+HIDDEN = -1  # the answer of a question whose answer is not public
 _INSTRUCTIONS = (
     "get questions.json and subset_answers.json of https://github.com/egoschema/EgoSchema and the clips that its README"
     " links to (as videos/q_uid.mp4), under Ego4D's licence, and put them in that folder"
@@ -33,17 +33,18 @@ class EgoSchema(SegmentBuilder):
     MANUAL_DOWNLOAD_INSTRUCTIONS = _INSTRUCTIONS
 
     @staticmethod
-    def read(manual_dir: Path, split: str) -> Found:
-        table = read_json(manual_dir / "questions.json", list, "EgoSchema", _INSTRUCTIONS)
-        answers = read_json(manual_dir / "subset_answers.json", dict, "EgoSchema", _INSTRUCTIONS)
-        found = Found()
+    def read(root: Path, split: str) -> SegmentListing:
+        """Returns the annotated videos of a split; see `OfficialBuilder`."""
+        table = read_json(root / "questions.json", list, "EgoSchema", _INSTRUCTIONS)
+        answers = read_json(root / "subset_answers.json", dict, "EgoSchema", _INSTRUCTIONS)
+        found = SegmentListing()
         for number, row in enumerate(table):
             uid = str(row.get("q_uid", "")) if isinstance(row, dict) else ""
             if split == "subset" and uid not in answers:
                 continue
             found.rows += 1
             where = f"questions.json entry {number} ({uid or 'without q_uid'})"
-            if not uid or uid in found.films:
+            if not uid or uid in found.videos:
                 found.leave_out(f"{where}: its q_uid is {'there twice' if uid else 'missing'}")
                 continue
             options = [str(row.get(f"option {i}") or "").strip() for i in range(OPTIONS)]
@@ -52,6 +53,6 @@ class EgoSchema(SegmentBuilder):
                 found.leave_out(f"{where}: its question or an option is empty")
             elif answer not in range(HIDDEN, OPTIONS):
                 found.leave_out(f"{where}: answer {answer!r} is not one of 0 to {OPTIONS - 1}")
-            elif film := found.film(uid, *find_film([manual_dir / "videos"], uid), rows=1):
-                film.add(question=question, options=options, answer=int(answer))
+            elif annotated := found.video(uid, *find_video([root / "videos"], uid), rows=1):
+                annotated.add(question=question, options=options, answer=int(answer))
         return found

@@ -1,9 +1,9 @@
-"""What the builders of tracking data share: one record a frame, those of a sequence one after another.
+"""Data sets of tracking: one record a frame, those of a sequence one after another.
 
 A frame is a record of its own because training takes two that are near each other and nothing between them, and
-tracking takes one after another and keeps none: either reads just the pictures that it needs. Item i:
+tracking takes one after another and keeps none: either reads just the images that it needs. Item i:
 
-    image: the bytes of the picture's file, empty where it is missing
+    image: the bytes of the image's file, empty where it is missing
     sequence, frame: its sequence's name, and its number there, from 1
     fps, width, height, length: of the sequence; pixels and frames
     boxes (m, 4): left, top, width, height in pixels, 0-based; ids (m,); kinds (m,): class, -1 unknown
@@ -12,24 +12,23 @@ tracking takes one after another and keeps none: either reads just the pictures 
     detections (d, 5): boxes as above with their score; detector (d,): index into the source's `detectors`
 """
 
-import hashlib
-import json
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
+from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import tensorflow_datasets as tfds
 
-from storyjax.data.builders.broken import report_broken
-from storyjax.data.builders.prepared import PreparedSource, prepare_once
+from storyjax.data.builders.base import Listing, OfficialBuilder
+from storyjax.data.builders.prepared import PreparedSource
 from storyjax.data.mot_text import Rows, by_frame, no_rows
 
 
 @dataclass(frozen=True)
 class SequenceFiles:
-    """A sequence as its files say: the picture of each frame from 1 on (None: missing), and rows by frame number.
+    """A sequence as its files say: the image of each frame from 1 on (None: missing), and rows by frame number.
 
     With `every_kind` a tracker is judged by all rows, whatever their class; else MOT17's classes decide.
     """
@@ -46,11 +45,30 @@ class SequenceFiles:
 
 
 @dataclass
-class SequencesRead:
-    """What a data set's files say, and a line for each thing that had to be left out."""
+class SequenceListing(Listing):
+    """The sequences of all splits."""
 
     sequences: list[SequenceFiles] = field(default_factory=list)
-    broken: list[str] = field(default_factory=list)
+
+    def counts(self) -> tuple[int, int]:
+        """Returns how many of the things counted cannot be used, and how many there are with them."""
+        usable = sum(len(sequence.images) + len(sequence.truth) for sequence in self.sequences)
+        return len(self.broken), usable + len(self.broken)
+
+    def by_split(self, split: str) -> dict[str, list[Any]]:
+        """Returns the usable items of each split."""
+        del split
+        found: dict[str, list[Any]] = {}
+        for sequence in self.sequences:
+            if sequence.images:
+                detections = {name: sequence.detections.get(name, no_rows()) for name in self.detectors}
+                found.setdefault(sequence.split, []).append(replace(sequence, detections=detections))
+        return found
+
+    @property
+    def detectors(self) -> tuple[str, ...]:
+        """The names of the public detectors whose boxes any sequence has."""
+        return tuple(dict.fromkeys(name for sequence in self.sequences for name in sequence.detections))
 
 
 @dataclass(frozen=True)
@@ -65,63 +83,81 @@ class SequenceInfo:
     height: int
 
 
-class FramesBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
-    """The TFDS builder of sequences; its subclasses say what they are called and read the files.
+class FrameSource(PreparedSource):
+    """A prepared split, by frame; see the module for what item i is."""
+
+    @cached_property
+    def sequences(self) -> list[SequenceInfo]:
+        """Where each sequence lies."""
+        return [SequenceInfo(**each) for each in self.summary["sequences"].get(self.split, [])]
+
+    @property
+    def detectors(self) -> tuple[str, ...]:
+        """The names of the public detectors."""
+        return tuple(self.summary["detectors"])
+
+    def __len__(self) -> int:
+        return sum(sequence.length for sequence in self.sequences)
+
+
+class FramesBuilder(OfficialBuilder):
+    """The builder of sequences.
 
     Attributes:
-        TITLE: for messages.
-        SPLITS: all that there may be; `read` names the split of each sequence.
+        read: (root, **options) -> SequenceListing.
     """
 
-    VERSION = tfds.core.Version("1.0.0")
-    code_path = None  # TFDS would look beside this file for checksums of downloads; there are none
-    TITLE: ClassVar[str]
-    SPLITS: ClassVar[tuple[str, ...]]
+    JOINT, COUNTED = True, "frames and rows"
+    SOURCE = FrameSource
 
-    def __init__(self, *, found: SequencesRead, detectors: tuple[str, ...], **kwargs: Any):
-        self.found, self.detectors = found, detectors
-        super().__init__(**{"file_format": "array_record", **kwargs})
-
-    def _info(self) -> tfds.core.DatasetInfo:
+    def features(self) -> dict[str, Any]:
+        """Returns the TFDS features of a record, by name."""
         tensor = tfds.features.Tensor
-        return tfds.core.DatasetInfo(
-            builder=self,
-            description=type(self).__doc__,
-            features=tfds.features.FeaturesDict(
-                {
-                    "image": tfds.features.Scalar(np.object_),  # the file as it is
-                    "sequence": tfds.features.Text(),
-                    "frame": tfds.features.Scalar(np.int32),
-                    "fps": tfds.features.Scalar(np.float32),
-                    "width": tfds.features.Scalar(np.int32),
-                    "height": tfds.features.Scalar(np.int32),
-                    "length": tfds.features.Scalar(np.int32),
-                    "boxes": tensor(shape=(None, 4), dtype=np.float32),
-                    "ids": tensor(shape=(None,), dtype=np.int32),
-                    "kinds": tensor(shape=(None,), dtype=np.int32),
-                    "considered": tensor(shape=(None,), dtype=np.bool_),
-                    "ignored": tensor(shape=(None,), dtype=np.bool_),
-                    "visibility": tensor(shape=(None,), dtype=np.float32),
-                    "detections": tensor(shape=(None, 5), dtype=np.float32),
-                    "detector": tensor(shape=(None,), dtype=np.int32),
-                }
-            ),
-            disable_shuffling=True,
-        )
+        return {
+            "image": tfds.features.Scalar(np.object_),  # the file as it is
+            "sequence": tfds.features.Text(),
+            "frame": tfds.features.Scalar(np.int32),
+            "fps": tfds.features.Scalar(np.float32),
+            "width": tfds.features.Scalar(np.int32),
+            "height": tfds.features.Scalar(np.int32),
+            "length": tfds.features.Scalar(np.int32),
+            "boxes": tensor(shape=(None, 4), dtype=np.float32),
+            "ids": tensor(shape=(None,), dtype=np.int32),
+            "kinds": tensor(shape=(None,), dtype=np.int32),
+            "considered": tensor(shape=(None,), dtype=np.bool_),
+            "ignored": tensor(shape=(None,), dtype=np.bool_),
+            "visibility": tensor(shape=(None,), dtype=np.float32),
+            "detections": tensor(shape=(None, 5), dtype=np.float32),
+            "detector": tensor(shape=(None,), dtype=np.int32),
+        }
 
-    def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Any]:
-        del dl_manager
-        present = {sequence.split for sequence in self.found.sequences}
-        return {split: self._generate_examples(split) for split in self.SPLITS if split in present}
-
-    def _generate_examples(self, split: str) -> Iterator[tuple[int, dict[str, Any]]]:
-        key = 0
-        for sequence in (s for s in self.found.sequences if s.split == split):
+    @classmethod
+    def records(cls, items: Sequence[SequenceFiles]) -> Iterator[dict[str, Any]]:
+        """Yields the records of a split's items, media read now."""
+        for sequence in items:
             truth = by_frame(sequence.truth)
-            detections = [by_frame(sequence.detections.get(name, no_rows())) for name in self.detectors]
+            detections = [by_frame(rows) for rows in sequence.detections.values()]
             for number, path in enumerate(sequence.images, 1):
-                yield key, _record(sequence, number, path, truth.get(number, no_rows()), detections)
-                key += 1
+                yield _record(sequence, number, path, truth.get(number, no_rows()), detections)
+
+    @classmethod
+    def state(cls, item: SequenceFiles) -> bytes:
+        """Returns bytes that change with the item's annotations."""
+        head = f"{item.name} {item.fps} {item.width} {item.height} {[path is None for path in item.images]}"
+        tables = (item.truth, *item.detections.values())
+        columns = (getattr(table, column.name) for table in tables for column in fields(Rows))
+        return head.encode() + b"".join(column.tobytes() for column in columns)
+
+    @classmethod
+    def files(cls, item: SequenceFiles) -> Iterable[Path]:
+        """Returns the files that the item's records are made of."""
+        return (path for path in item.images if path is not None)
+
+    @classmethod
+    def summary(cls, listing: Listing) -> dict[str, Any]:
+        """Returns what sources must know before they read a record."""
+        assert isinstance(listing, SequenceListing)
+        return {"sequences": _places(listing), "detectors": listing.detectors}
 
 
 def _record(
@@ -148,57 +184,8 @@ def _record(
     }
 
 
-class FrameSource(PreparedSource):
-    """A split of prepared sequences, by frame; see the module for what item i is.
-
-    Attributes:
-        sequences: where each lies.
-        detectors: names of the public detectors.
-        broken: a line for each thing left out, of all splits.
-    """
-
-    def __init__(self, folder: Path, builder: type[FramesBuilder], split: str):
-        super().__init__(folder, _snake(builder.__name__), str(builder.VERSION), split)
-        summary = json.loads((folder / "summary.json").read_text("utf-8"))
-        self.sequences = [SequenceInfo(**each) for each in summary["sequences"].get(split, [])]
-        self.detectors: tuple[str, ...] = tuple(summary["detectors"])
-        self.broken: tuple[str, ...] = tuple(summary["broken"])
-
-    def __len__(self) -> int:
-        return sum(sequence.length for sequence in self.sequences)
-
-
-def prepare_frames(
-    builder: type[FramesBuilder],
-    found: SequencesRead,
-    manual_dir: str | Path,
-    data_dir: str | Path,
-    *,
-    max_broken_fraction: float = 0.05,
-) -> dict[str, FrameSource]:
-    """The splits as records under `data_dir`: made now, or found there if the files are the same. See `prepare_once`.
-
-    Raises:
-        StoryjaxError: nothing usable is there, too many frames are missing, or `data_dir` cannot be written.
-    """
-    frames = sum(len(sequence.images) for sequence in found.sequences)
-    total = frames + sum(len(sequence.truth) for sequence in found.sequences) + len(found.broken)
-    title, what = builder.TITLE, "frames and rows"
-    report_broken(found.broken, total, frames > 0, max_broken_fraction, title, manual_dir, what)
-    detectors = tuple(dict.fromkeys(name for sequence in found.sequences for name in sequence.detections))
-    folder = prepare_once(
-        lambda data: builder(found=found, detectors=detectors, data_dir=data),
-        Path(manual_dir),
-        Path(data_dir) / builder.__name__.lower(),
-        _fingerprint(builder, found, Path(manual_dir)),
-        beside={"summary.json": {"sequences": _places(found), "detectors": detectors, "broken": found.broken}},
-    )
-    present = {sequence.split for sequence in found.sequences}
-    return {split: FrameSource(folder, builder, split) for split in builder.SPLITS if split in present}
-
-
-def _places(found: SequencesRead) -> dict[str, list[dict[str, Any]]]:
-    """Of each split, where its sequences lie: what a source must know before it reads a record."""
+def _places(found: SequenceListing) -> dict[str, list[dict[str, Any]]]:
+    """Where the sequences of each split lie: what a source must know before it reads a record."""
     places: dict[str, list[dict[str, Any]]] = {}
     for sequence in found.sequences:
         earlier = places.setdefault(sequence.split, [])
@@ -207,26 +194,3 @@ def _places(found: SequencesRead) -> dict[str, list[dict[str, Any]]]:
         info = SequenceInfo(sequence.name, start, length, sequence.fps, sequence.width, sequence.height)
         earlier.append(asdict(info))
     return places
-
-
-def _fingerprint(builder: type[FramesBuilder], found: SequencesRead, root: Path) -> str:
-    """Changes with any row, and with the name, size or date of any picture."""
-    digest = hashlib.sha256(f"{builder.__name__} {builder.VERSION}".encode())
-    for sequence in found.sequences:
-        digest.update(f"{sequence.split} {sequence.name} {sequence.fps} {sequence.width} {sequence.height}".encode())
-        for rows in (sequence.truth, *sequence.detections.values()):
-            for column in (rows.frame, rows.id, rows.xywh_px, rows.score, rows.kind, rows.visibility):
-                digest.update(column.tobytes())
-        for path in sequence.images:
-            if path is None:
-                digest.update(b"missing\n")
-            else:
-                stat = path.stat()
-                digest.update(f"{path.relative_to(root)} {stat.st_size} {stat.st_mtime_ns}\n".encode())
-    digest.update("\n".join(found.broken).encode())
-    return digest.hexdigest()[:12]
-
-
-def _snake(name: str) -> str:
-    """The folder that TFDS gives a builder."""
-    return tfds.core.naming.camelcase_to_snakecase(name)

@@ -1,6 +1,6 @@
 """GMOT-40 (Bai et al. 2021): forty sequences of ten kinds of object, to track without knowing what they are.
 
-The official files, read from `manual_dir`, as the GMOT-40 archive unpacks:
+The official files, read from `root`, as the GMOT-40 archive unpacks:
 
     GenericMOT_JPEG_Sequence/airplane-0/img1/000000.jpg ...    track_label/airplane-0.txt
 
@@ -16,8 +16,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from storyjax.core.errors import StoryjaxError
-from storyjax.data.builders.frames import FramesBuilder, FrameSource, SequenceFiles, SequencesRead, prepare_frames
-from storyjax.data.builders.prepared import one_split
+from storyjax.data.builders.frames import FramesBuilder, SequenceFiles, SequenceListing
 from storyjax.data.mot_text import Rows, rows
 
 FPS = 25.0
@@ -29,46 +28,38 @@ class Gmot40(FramesBuilder):
     TITLE = "GMOT-40"
     SPLITS = ("test",)
 
-    @classmethod
-    def prepare(cls, root: str | Path, cache_dir: str | Path, split: str, **options: Any) -> FrameSource:
-        """Returns a split as a source of records; see `prepare` for the options and errors."""
-        return one_split(prepare(root, cache_dir, **options), split, cls.TITLE)
-
-
-def prepare(
-    manual_dir: str | Path, data_dir: str | Path, *, max_broken_fraction: float = 0.05
-) -> dict[str, FrameSource]:
-    """The split "test", by frame; see `prepare_frames`. StoryjaxError says what to get where nothing is."""
-    return prepare_frames(Gmot40, read_gmot(manual_dir), manual_dir, data_dir, max_broken_fraction=max_broken_fraction)
-
-
-def read_gmot(manual_dir: str | Path) -> SequencesRead:
-    """What the official files say."""
-    root, found = Path(manual_dir), SequencesRead()
-    labels = sorted(root.glob("track_label/*.txt"))
-    if not labels:
-        raise StoryjaxError(
-            f"GMOT-40 is not in {root} (no track_label/*.txt): get it from github.com/Spritea/GMOT40 and unpack it"
-            " there"
-        )
-    for path in labels:
-        images = root / "GenericMOT_JPEG_Sequence" / path.stem / "img1"
-        pictures = {int(p.stem): p for p in images.glob("*.jpg") if p.stem.isdigit() and p.stat().st_size}
-        truth = _read_rows(path, found.broken)
-        if not pictures:
-            found.broken.append(f"{images} holds no pictures")
-            continue
-        length = max(pictures) + 1
-        size = next((s for p in pictures.values() if (s := _size(p)) is not None), None)
-        if size is None:
-            found.broken.append(f"{images}: none of its files is a picture")
-            continue
-        found.broken += [f"{images}: the picture of frame {i} is missing" for i in range(length) if i not in pictures]
-        beyond = truth.frame > length
-        found.broken += [f"{path.name}: a row of frame {f - 1}" for f in np.unique(truth.frame[beyond])]
-        in_order = tuple(pictures.get(i) for i in range(length))
-        found.sequences.append(SequenceFiles(path.stem, "test", FPS, *size, in_order, truth[~beyond], every_kind=True))
-    return found
+    @staticmethod
+    def read(root: Path) -> SequenceListing:
+        """Returns the sequences, all of the split "test"; see `OfficialBuilder`."""
+        found = SequenceListing()
+        labels = sorted(root.glob("track_label/*.txt"))
+        if not labels:
+            raise StoryjaxError(
+                f"GMOT-40 is not in {root} (no track_label/*.txt): get it from github.com/Spritea/GMOT40 and unpack it"
+                " there"
+            )
+        for path in labels:
+            images = root / "GenericMOT_JPEG_Sequence" / path.stem / "img1"
+            by_number = {int(p.stem): p for p in images.glob("*.jpg") if p.stem.isdigit() and p.stat().st_size}
+            truth = _read_rows(path, found.broken)
+            if not by_number:
+                found.broken.append(f"{images} holds no images")
+                continue
+            length = max(by_number) + 1
+            size = next((s for p in by_number.values() if (s := _size(p)) is not None), None)
+            if size is None:
+                found.broken.append(f"{images}: none of its files is an image")
+                continue
+            found.broken += [
+                f"{images}: the image of frame {i} is missing" for i in range(length) if i not in by_number
+            ]
+            beyond = truth.frame > length
+            found.broken += [f"{path.name}: a row of frame {f - 1}" for f in np.unique(truth.frame[beyond])]
+            in_order = tuple(by_number.get(i) for i in range(length))
+            found.sequences.append(
+                SequenceFiles(path.stem, "test", FPS, *size, in_order, truth[~beyond], every_kind=True)
+            )
+        return found
 
 
 def _read_rows(path: Path, broken: list[str]) -> Rows:
@@ -93,3 +84,8 @@ def _size(path: Path) -> tuple[int, int] | None:
             return image.size
     except (OSError, UnidentifiedImageError, Image.DecompressionBombError):
         return None
+
+
+# The old way in, until every chapter asks the registry.
+def prepare(root: Any, cache_dir: Any, **options: Any) -> Any:
+    return Gmot40.prepare_splits(root, cache_dir, **options)

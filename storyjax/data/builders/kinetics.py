@@ -1,6 +1,6 @@
 """Kinetics-400 (Kay et al. 2017) and Countix, its clips with counted repetitions (Dwibedi et al. 2020); thesis §3.6.3.
 
-The official layouts, read from `manual_dir`:
+The official layouts, read from `root`:
 
     annotations/train.csv val.csv test.csv      label,youtube_id,time_start,time_end,split
     train/ID_000012_000022.mp4                  the clips by YouTube id and seconds; also train/LABEL/ID_...mp4
@@ -9,7 +9,7 @@ The official layouts, read from `manual_dir`:
         video_id[,class],kinetics_start,kinetics_end,repetition_start,repetition_end,count
     train/ID_000012_000022.mp4                  Kinetics' clips
 
-Countix tells times in seconds of the whole YouTube video; records tell them in seconds of the clip.
+Countix gives times in seconds of the whole YouTube video; records give them in seconds of the clip.
 """
 
 from pathlib import Path
@@ -17,8 +17,8 @@ from typing import ClassVar
 
 from storyjax.core.errors import StoryjaxError
 from storyjax.data.builders.media import read_table
-from storyjax.data.builders.segments import Found, SegmentBuilder, find_film, segment
-from storyjax.data.builders.tables import finite
+from storyjax.data.builders.segments import SegmentBuilder, SegmentListing, find_video, segment
+from storyjax.data.builders.tables import all_finite, finite
 
 _KINETICS = (
     "get annotations and clips of Kinetics-400 from https://github.com/cvdfoundation/kinetics-dataset (train.csv,"
@@ -44,13 +44,12 @@ class Kinetics400(SegmentBuilder):
     MANUAL_DOWNLOAD_INSTRUCTIONS = _KINETICS
 
     @staticmethod
-    def read(manual_dir: Path, split: str) -> Found:
-        table = manual_dir / "annotations" / f"{split}.csv"
+    def read(root: Path, split: str) -> SegmentListing:
+        """Returns the annotated videos of a split; see `OfficialBuilder`."""
+        table = root / "annotations" / f"{split}.csv"
         if not table.exists():
-            raise StoryjaxError(
-                f"Kinetics-400 is not in {manual_dir} (annotations/{split}.csv is missing): {_KINETICS}"
-            )
-        found = Found()
+            raise StoryjaxError(f"Kinetics-400 is not in {root} (annotations/{split}.csv is missing): {_KINETICS}")
+        found = SegmentListing()
         for line, row in read_table(table, ("label", "youtube_id", "time_start", "time_end")):
             found.rows += 1
             label, video = row["label"].strip('"'), row["youtube_id"]
@@ -59,14 +58,14 @@ class Kinetics400(SegmentBuilder):
                 found.leave_out(f"{table.name} line {line}: its label or id is missing, or a time is no finite number")
                 continue
             name = _clip_name(video, start, end)
-            folders = [manual_dir / split, manual_dir / split / label, manual_dir / split / label.replace(" ", "_")]
-            if film := found.film(name, *find_film(folders, name), rows=1):
-                film.add(label=label)
+            folders = [root / split, root / split / label, root / split / label.replace(" ", "_")]
+            if annotated := found.video(name, *find_video(folders, name), rows=1):
+                annotated.add(label=label)
         return found
 
 
 class Countix(SegmentBuilder):
-    """Countix; one record a stretch of repetitions with their count. The class is "" where the table has none."""
+    """Countix; one record a segment of repetitions with their count. The class is "" where the table has none."""
 
     TITLE = "Countix"
     SPLITS = ("train", "val", "test")
@@ -74,17 +73,18 @@ class Countix(SegmentBuilder):
     MANUAL_DOWNLOAD_INSTRUCTIONS = _COUNTIX
 
     @staticmethod
-    def read(manual_dir: Path, split: str) -> Found:
-        table = manual_dir / f"countix_{split}.csv"
+    def read(root: Path, split: str) -> SegmentListing:
+        """Returns the annotated videos of a split; see `OfficialBuilder`."""
+        table = root / f"countix_{split}.csv"
         if not table.exists():
-            raise StoryjaxError(f"Countix is not in {manual_dir} ({table.name} is missing): {_COUNTIX}")
+            raise StoryjaxError(f"Countix is not in {root} ({table.name} is missing): {_COUNTIX}")
         columns = ("video_id", "kinetics_start", "kinetics_end", "repetition_start", "repetition_end", "count")
-        found = Found()
+        found = SegmentListing()
         for line, row in read_table(table, columns):
             found.rows += 1
             where = f"{table.name} line {line} (video {row['video_id']})"
-            numbers = [finite(row[name]) for name in columns[1:]]
-            if None in numbers:
+            numbers = all_finite(row[name] for name in columns[1:])
+            if numbers is None:
                 found.leave_out(f"{where}: a time or the count is no finite number")
                 continue
             first, last, start, end, count = numbers
@@ -94,8 +94,8 @@ class Countix(SegmentBuilder):
                 found.leave_out(f"{where}: {why or repeated}")
                 continue
             name = _clip_name(row["video_id"], first, last)
-            media, why = find_film([manual_dir / split], name)
+            media, why = find_video([root / split], name)
             key = f"{name}@{start:.2f}"
-            if film := found.film(key, media, why, rows=1, start=start, end=end):
-                film.add(count=int(count), label=row.get("class", ""))
+            if annotated := found.video(key, media, why, rows=1, start=start, end=end):
+                annotated.add(count=int(count), label=row.get("class", ""))
         return found

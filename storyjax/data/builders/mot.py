@@ -1,10 +1,10 @@
 """MOT17 and MOT20 (Milan et al. 2016, Dendorfer et al. 2020): people in the street, with public detections.
 
-The official files, read from `manual_dir`, as MOT17.zip and MOT20.zip of motchallenge.net unpack:
+The official files, read from `root`, as MOT17.zip and MOT20.zip of motchallenge.net unpack:
 
     train/NAME/{seqinfo.ini, img1/000001.jpg ..., gt/gt.txt, det/det.txt}    test/NAME/... without gt
 
-MOT17 has each sequence three times, as NAME-DPM, NAME-FRCNN and NAME-SDP, with the same pictures and truth and another
+MOT17 has each sequence three times, as NAME-DPM, NAME-FRCNN and NAME-SDP, with the same images and truth and another
 detector's boxes; here it is one sequence with three sets of detections. MOT20 has one set, called "public".
 
 The ablations of the thesis hold out one sequence of the training set (§2.4.1): `held_out` names sequences, or
@@ -25,66 +25,47 @@ import numpy as np
 from storyjax.core.errors import StoryjaxError
 from storyjax.data.builders.frames import (
     FramesBuilder,
-    FrameSource,
     SequenceFiles,
-    SequencesRead,
-    prepare_frames,
+    SequenceListing,
 )
-from storyjax.data.builders.prepared import one_split
 from storyjax.data.mot_text import Rows, no_rows, read_rows
 
 DETECTORS = ("DPM", "FRCNN", "SDP")
 _PICTURE = re.compile(r"0*(\d+)")
 
 
-class Mot17(FramesBuilder):
+class _Mot(FramesBuilder):
+    SPLITS = ("train", "held_out", "unseen", "test")
+
+    @classmethod
+    def read(cls, root: Path, held_out: Iterable[str] = (), unseen: Iterable[str] = ()) -> SequenceListing:
+        """Returns the sequences of all splits; see `OfficialBuilder`.
+
+        Args:
+            root: the folder of the official files.
+            held_out, unseen: patterns, as of a shell ("MOT17-0*"), of names of training sequences that go to these
+                splits. One that fits nothing is a StoryjaxError.
+        """
+        return read_mot(root, cls.TITLE, tuple(held_out), tuple(unseen))
+
+
+class Mot17(_Mot):
     """MOT17, one record a frame."""
 
     TITLE = "MOT17"
-    SPLITS = ("train", "held_out", "unseen", "test")
-
-    @classmethod
-    def prepare(cls, root: str | Path, cache_dir: str | Path, split: str, **options: Any) -> FrameSource:
-        """Returns a split as a source of records; see `prepare` for the options and errors."""
-        return one_split(prepare(cls, root, cache_dir, **options), split, cls.TITLE)
 
 
-class Mot20(FramesBuilder):
+class Mot20(_Mot):
     """MOT20, one record a frame."""
 
     TITLE = "MOT20"
-    SPLITS = ("train", "held_out", "unseen", "test")
-
-    @classmethod
-    def prepare(cls, root: str | Path, cache_dir: str | Path, split: str, **options: Any) -> FrameSource:
-        """Returns a split as a source of records; see `prepare` for the options and errors."""
-        return one_split(prepare(cls, root, cache_dir, **options), split, cls.TITLE)
-
-
-def prepare(
-    builder: type[FramesBuilder],
-    manual_dir: str | Path,
-    data_dir: str | Path,
-    *,
-    held_out: Iterable[str] = (),
-    unseen: Iterable[str] = (),
-    max_broken_fraction: float = 0.05,
-) -> dict[str, FrameSource]:
-    """The splits that are there, by frame. `held_out` and `unseen` are patterns as of a shell: "MOT17-09".
-
-    Raises:
-        StoryjaxError: the data set is not there (what to get and where to put it), too much of it is unusable, a
-            pattern fits nothing, or `data_dir` cannot be written.
-    """
-    found = read_mot(manual_dir, builder.TITLE, tuple(held_out), tuple(unseen))
-    return prepare_frames(builder, found, manual_dir, data_dir, max_broken_fraction=max_broken_fraction)
 
 
 def read_mot(
-    manual_dir: str | Path, title: str = "MOT17", held_out: tuple[str, ...] = (), unseen: tuple[str, ...] = ()
-) -> SequencesRead:
-    """What the official files say."""
-    root, found = Path(manual_dir), SequencesRead()
+    root: Path, title: str = "MOT17", held_out: tuple[str, ...] = (), unseen: tuple[str, ...] = ()
+) -> SequenceListing:
+    """Returns the sequences of a data set in MOTChallenge's layout; see `_Mot.read`."""
+    found = SequenceListing()
     folders = [path for part in ("train", "test") for path in sorted(root.glob(f"{part}/*/seqinfo.ini"))]
     if not any(path.parts[-3] == "train" for path in folders):
         raise StoryjaxError(
@@ -101,11 +82,12 @@ def read_mot(
             names = (name, *(folder.name for folder in by_detector.values()))
             split = "held_out" if _fits(names, held_out) else "unseen" if _fits(names, unseen) else "train"
         found.sequences.append(_read_sequence(name, split, by_detector, found.broken))
-    names = [name for part, name in sequences if part == "train"]
-    folders = [path.parent.name for path in folders if path.parts[-3] == "train"]
+    training = [name for part, name in sequences if part == "train"]
+    training_folders = [path.parent.name for path in folders if path.parts[-3] == "train"]
     for pattern in (*held_out, *unseen):
-        if not fnmatch.filter([*names, *folders], pattern):
-            raise StoryjaxError(f"no sequence of {title} in {root} fits '{pattern}'; there are {', '.join(names[:9])}")
+        if not fnmatch.filter([*training, *training_folders], pattern):
+            there = ", ".join(training[:9])
+            raise StoryjaxError(f"no sequence of {title} in {root} fits '{pattern}'; there are {there}")
     return found
 
 
@@ -129,7 +111,7 @@ def _read_sequence(name: str, split: str, folders: dict[str, Path], broken: list
     elif split != "test":
         raise StoryjaxError(f"{first} has no gt/gt.txt: unpack the training set again")
     paths = _pictures(images, length)
-    broken += [f"{images}: the picture of frame {i} is missing" for i, path in enumerate(paths, 1) if path is None]
+    broken += [f"{images}: the image of frame {i} is missing" for i, path in enumerate(paths, 1) if path is None]
     detections = {}
     for detector, folder in sorted(folders.items()):
         if (folder / "det" / "det.txt").exists():
@@ -139,7 +121,7 @@ def _read_sequence(name: str, split: str, folders: dict[str, Path], broken: list
 
 
 def read_seqinfo(folder: Path) -> tuple[float, int, int, int, Path]:
-    """(frames a second, width, height, frames, folder of pictures) of a sequence, as its seqinfo.ini says."""
+    """Returns (frames a second, width, height, frames, folder of images) of a sequence, as its seqinfo.ini says."""
     path = folder / "seqinfo.ini"
     parser = configparser.ConfigParser()
     try:
@@ -155,7 +137,7 @@ def read_seqinfo(folder: Path) -> tuple[float, int, int, int, Path]:
 
 
 def _pictures(folder: Path, length: int) -> tuple[Path | None, ...]:
-    """The picture of each frame by the number in its name; None where it is missing or empty."""
+    """The image of each frame by the number in its name; None where it is missing or empty."""
     numbered = {}
     for path in folder.glob("*"):
         if (match := _PICTURE.fullmatch(path.stem)) and path.is_file() and path.stat().st_size:
@@ -169,3 +151,8 @@ def _within(found: Rows, length: int, where: str, broken: list[str]) -> Rows:
     if beyond.any():
         broken += [f"{where}: a row of frame {f}, of {length}" for f in np.unique(found.frame[beyond])]
     return found[~beyond]
+
+
+# The old way in, until every chapter asks the registry.
+def prepare(builder: Any, root: Any, cache_dir: Any, **options: Any) -> Any:
+    return builder.prepare_splits(root, cache_dir, **options)

@@ -1,6 +1,6 @@
 """MSR-VTT: 10,000 short clips with twenty captions each (Xu et al. 2016; thesis §3.3.1).
 
-The official layout, read from `manual_dir`:
+The official layout, read from `root`:
 
     train_val_videodatainfo.json, test_videodatainfo.json   (or one MSRVTT_data.json with all)
         {"videos": [{"video_id", "split": "train"|"validate"|"test", ...}], "sentences": [{"video_id", "caption"}]}
@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from storyjax.core.errors import StoryjaxError
-from storyjax.data.builders.segments import Found, SegmentBuilder, find_film, read_json
+from storyjax.data.builders.segments import SegmentBuilder, SegmentListing, find_video, read_json
 
 _INSTRUCTIONS = (
     "get train_val_videodatainfo.json, test_videodatainfo.json and the clips (TrainValVideo, TestVideo) of MSR-VTT from"
@@ -34,12 +34,15 @@ class MsrVtt(SegmentBuilder):
     MANUAL_DOWNLOAD_INSTRUCTIONS = _INSTRUCTIONS
 
     @staticmethod
-    def read(manual_dir: Path, split: str) -> Found:
-        tables = [manual_dir / name for name in _FILES if (manual_dir / name).exists()]
+    def read(root: Path, split: str) -> SegmentListing:
+        """Returns the annotated videos of a split; see `OfficialBuilder`."""
+        tables = [root / name for name in _FILES if (root / name).exists()]
         if not tables:
-            raise StoryjaxError(f"MSR-VTT is not in {manual_dir} ({_FILES[1]} is missing): {_INSTRUCTIONS}")
-        folders = [manual_dir / name for name in _FOLDERS]
-        found, seen, missing = Found(), set(), set()
+            raise StoryjaxError(f"MSR-VTT is not in {root} ({_FILES[1]} is missing): {_INSTRUCTIONS}")
+        folders = [root / name for name in _FOLDERS]
+        found = SegmentListing()
+        seen: set[str] = set()
+        missing: set[str] = set()
         for path in tables:
             table = read_json(path, dict, "MSR-VTT", _INSTRUCTIONS)
             official = "validate" if split == "val" else split
@@ -56,8 +59,8 @@ class MsrVtt(SegmentBuilder):
                     found.leave_out(f"{path.name} sentence {number} (video {video}): its caption is empty")
                 elif video in missing:
                     found.lost += 1
-                elif film := found.film(video, *find_film(folders, video), rows=1):
-                    film.add(caption=caption)
+                elif annotated := found.video(video, *find_video(folders, video), rows=1):
+                    annotated.add(caption=caption)
                 else:
                     missing.add(video)
         return found

@@ -6,80 +6,96 @@ A preparation may be killed and called again, and called by many processes at on
 import contextlib
 import errno
 import fcntl
-import hashlib
 import io
 import json
 import logging
 import shutil
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import tensorflow_datasets as tfds
 
-from storyjax.core.config import choose
 from storyjax.core.errors import StoryjaxError
 
 _LOG = logging.getLogger(__name__)
+MOST_BYTES = 2**31 - 2**20  # a record must stay under protobuf's 2 GiB
+MEDIA = ("video", "image", "media")  # features that stay bytes; others that are bytes are texts
 
 
 def file_size(path: Path) -> int:
-    """Bytes of a file. An OSError where there is none, also of a name that no file can have."""
+    """Returns the bytes of a file. Raises OSError where there is none, also for a name that no file can have."""
     try:
         return path.stat().st_size
     except ValueError as error:
         raise OSError(errno.EINVAL, str(error)) from error
 
 
-def files_fingerprint(version: str, files: Iterable[Path], root: Path, read: Iterable[Path] = ()) -> str:
-    """Changes with the name, size or date of any of `files`, and with the content of any of `read`."""
-    digest = hashlib.sha256(version.encode())
-    for path in read:
-        digest.update(path.read_bytes())
-    for path in files:
-        found = path.stat()
-        digest.update(f"{path.relative_to(root)} {found.st_size} {found.st_mtime_ns}\n".encode())
-    return digest.hexdigest()[:12]
+def unusable_file(path: Path) -> str:
+    """Returns why a file cannot become a record, or "". Whether it can be decoded is found out when it is."""
+    try:
+        size = file_size(path)
+    except OSError as error:
+        return f"{path} cannot be read: {error.strerror}"
+    if not path.is_file():
+        return f"{path} is not a file"
+    if size == 0:
+        return f"{path} is empty"
+    if size > MOST_BYTES:
+        return f"{path} has {size / 2**30:.1f} GiB, more than a record can hold (2 GiB); cut it"
+    return ""
 
 
 def prepare_once(
     make_builder: Callable[[Path], tfds.core.GeneratorBasedBuilder],
-    manual_dir: Path,
     root: Path,
+    cache: Path,
     fingerprint: str,
     part: str = "",
     beside: Mapping[str, Any] | None = None,
 ) -> Path:
-    """The folder of the prepared data set: made now by `make_builder(data_dir)`, or found.
+    """Returns the folder of the prepared data set: made now by `make_builder(data_dir)`, or found.
 
-    It is `root`/`fingerprint` or, where only a `part` of the data set is prepared, `root`/`part`-`fingerprint`; parts
-    can be prepared at the same time. `beside` is written as JSON, by file name, beside the records.
+    It is `cache`/`fingerprint` or, where only a `part` of the data set is prepared, `cache`/`part`-`fingerprint`; parts
+    can be prepared at the same time.
 
-    Raises StoryjaxError where `root` cannot be written.
+    Args:
+        make_builder: gives the builder of a folder, as TFDS calls data_dir.
+        root: the folder of the official files.
+        cache: where prepared folders of this data set go.
+        fingerprint: changes with the official files.
+        part: the split, where each is prepared by itself.
+        beside: what is written as JSON, by file name, beside the records.
+
+    Raises:
+        StoryjaxError: `cache` cannot be written.
     """
-    folder = root / (f"{part}-{fingerprint}" if part else fingerprint)
+    folder = cache / (f"{part}-{fingerprint}" if part else fingerprint)
     if folder.exists():
         return folder
     hidden = f".{part}." if part else "."
-    unfinished = root / f"{hidden}unfinished"
+    unfinished = cache / f"{hidden}unfinished"
     try:
-        root.mkdir(parents=True, exist_ok=True)
-        with _locked(root / f"{hidden}lock"):
+        cache.mkdir(parents=True, exist_ok=True)
+        with _locked(cache / f"{hidden}lock"):
             if not folder.exists():
-                _LOG.info("preparing %s from %s", folder, manual_dir)
-                for older in sorted(root.glob(f"{part}-*" if part else "[!.]*")):
+                _LOG.info("preparing %s from %s", folder, root)
+                for older in sorted(cache.glob(f"{part}-*" if part else "[!.]*")):
                     _LOG.info("%s was prepared from other files; delete it if they are gone", older)
-                _prepare(make_builder, manual_dir, unfinished, beside or {})
+                _prepare(make_builder, root, unfinished, beside or {})
                 unfinished.rename(folder)
     except OSError as error:
-        raise StoryjaxError(f"cannot prepare data in {root}: {error}; make room or choose another data_dir") from error
+        raise StoryjaxError(
+            f"cannot prepare data in {cache}: {error}; make room or choose another cache_dir"
+        ) from error
     return folder
 
 
 def _prepare(
     make_builder: Callable[[Path], tfds.core.GeneratorBasedBuilder],
-    manual_dir: Path,
+    root: Path,
     unfinished: Path,
     beside: Mapping[str, Any],
 ) -> None:
@@ -87,11 +103,10 @@ def _prepare(
     if not sys.stderr.isatty():
         tfds.disable_progress_bar()
     with contextlib.redirect_stdout(io.StringIO()):  # TFDS announces the unfinished folder as the place of the data
-        make_builder(unfinished).download_and_prepare(
-            download_config=tfds.download.DownloadConfig(manual_dir=manual_dir)
-        )
+        make_builder(unfinished).download_and_prepare(download_config=tfds.download.DownloadConfig(manual_dir=root))
     for name, content in beside.items():
-        (unfinished / name).write_text(json.dumps(content, indent=1), "utf-8")
+        text = json.dumps(content, indent=1 if isinstance(content, dict) else None)
+        (unfinished / name).write_text(text, "utf-8")
 
 
 @contextlib.contextmanager
@@ -103,50 +118,81 @@ def _locked(path: Path) -> Iterator[None]:
 
 
 class PreparedSource:
-    """A split of a prepared data set, by record, safe to read from many threads, and picklable."""
+    """A split of a prepared data set, by record, safe to read from many threads, and picklable.
 
-    def __init__(self, folder: Path, name: str, version: str, split: str):
-        """Args: folder: as `prepare_once` gave it; name, version: of the builder."""
-        self.place, self.split = folder / name / version, split
-        self._records: Any = None
+    Attributes:
+        folder: as `prepare_once` gave it.
+        place: the folder of TFDS's files in it.
+        split: the split's name.
+    """
+
+    DECODERS: ClassVar[Mapping[str, Any] | None] = None  # of TFDS, for features that are not read as they lie there
+
+    def __init__(self, folder: Path, builder: type[tfds.core.GeneratorBasedBuilder], split: str):
+        self.folder, self.split = folder, split
+        self.place = folder / builder.name / str(builder.VERSION)
+        self._data: Any = None
 
     def _open(self) -> Any:
-        if self._records is None:
+        """The records, opened when they are first needed."""
+        if self._data is None:
             try:
-                self._records = tfds.builder_from_directory(self.place).as_data_source(self.split)
-            except Exception as error:  # TFDS raises errors of many kinds for a damaged folder
+                builder = tfds.builder_from_directory(self.place)
+                self._data = builder.as_data_source(self.split, decoders=self.DECODERS)
+            except Exception as error:  # TFDS raises errors of many kinds for a damaged or a tfrecord folder
                 raise StoryjaxError(
-                    f"{self.place} cannot be read ({str(error).splitlines()[0]}): delete it to prepare it again"
+                    f"{self.place} cannot be read ({str(error).splitlines()[0]}): delete the folder to prepare it"
+                    " again, as array records"
                 ) from error
-        return self._records
+        return self._data
+
+    def _beside(self, name: str) -> Any:
+        """What a JSON file beside the records holds."""
+        try:
+            return json.loads((self.folder / name).read_text("utf-8"))
+        except (OSError, ValueError) as error:
+            raise StoryjaxError(f"{self.folder} is no prepared data set ({error}): prepare it again") from error
+
+    @cached_property
+    def summary(self) -> dict[str, Any]:
+        """What summary.json says: "broken", and what the kind of data set adds."""
+        return self._beside("summary.json")
+
+    @property
+    def broken(self) -> tuple[str, ...]:
+        """A line for each thing that was left out, of all splits that were prepared together."""
+        return tuple(self.summary["broken"])
+
+    @cached_property
+    def labels(self) -> list[Any]:
+        """What is known of each record without its media."""
+        return self._beside(f"labels-{self.split}.json")
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_records": None}  # open files stay in their process
+        dropped = {"summary": None, "labels": None}  # read again where they are needed
+        state = {key: value for key, value in self.__dict__.items() if key not in dropped}
+        return {**state, "_data": None}  # open files stay in their process
 
     def __len__(self) -> int:
         return len(self._open())
 
-    def __getitem__(self, index: int) -> dict[str, Any]:
+    def __getitem__(self, index: int) -> Any:
         index = range(len(self))[int(index)]
         try:
-            return decoded(self._open()[index])
+            return self.convert(decoded(self._open()[index]), index)
         except (ValueError, RuntimeError) as error:
             raise StoryjaxError(
                 f"record {index} of {self.place} cannot be read ({error}): delete the folder to prepare it again"
             ) from error
 
-
-# Features that hold media, which stay bytes.
-MEDIA = ("video", "image")
+    def convert(self, record: dict[str, Any], index: int) -> dict[str, Any]:
+        """Returns item `index` as it is given to loaders, from the prepared record with its texts as strings."""
+        del index
+        return record
 
 
 def decoded(record: dict[str, Any]) -> dict[str, Any]:
-    """A record with its texts as strings."""
+    """Returns the record with its texts as strings; MEDIA stay bytes."""
     return {
         key: value.decode() if isinstance(value, bytes) and key not in MEDIA else value for key, value in record.items()
     }
-
-
-def one_split(splits: Mapping[str, Any], split: str, title: str) -> Any:
-    """Returns one of the prepared splits of a data set; StoryjaxError, naming those there are, where it is not one."""
-    return splits[choose(split, splits, f"the split of {title}")]

@@ -11,29 +11,28 @@ from pathlib import Path
 
 from storyjax.core.errors import StoryjaxError
 from storyjax.data.builders.celebrities import phrase, read_faces
-from storyjax.data.builders.media import MediaBuilder, Reading, read_table
+from storyjax.data.builders.media import MediaBuilder, MediaListing, read_table
 from storyjax.data.builders.tables import finite
 from storyjax.data.builders.vggface import readable
 
 COLUMNS = ("episode", "start", "end", "actor", "action")
 _SUFFIXES = (".mp4", ".mkv", ".avi")
 _GET = (
-    "put the episodes into episodes/ and notes of who does what into occurrences.csv, as the page of"
-    " storyjax/data/builders/season.py says"
+    "put the episodes into episodes/ and notes of who does what into occurrences.csv, as described in"
+    " storyjax/data/builders/season.py"
 )
 
 
-def read_season(manual_dir: Path, split: str) -> Reading:
+def read_season(root: Path, split: str) -> MediaListing:
     """The episodes with all that is noted of them, or ("faces") the photos to ask with."""
-    manual_dir = Path(manual_dir)
-    table = manual_dir / "occurrences.csv"
+    table = root / "occurrences.csv"
     if not table.exists():
-        raise StoryjaxError(f"there is no season in {manual_dir} (occurrences.csv is missing): {_GET}")
+        raise StoryjaxError(f"there is no season in {root} (occurrences.csv is missing): {_GET}")
     if split == "faces":
-        return read_faces(manual_dir, actors=[], actions=[], starts=[], ends=[])
-    reading = Reading()
+        return read_faces(root, actors=[], actions=[], starts=[], ends=[])
+    listing = MediaListing(root=root)
     episodes: dict[str, dict[str, list[str]]] = {}
-    for path in sorted((manual_dir / "episodes").glob("*")):
+    for path in sorted((root / "episodes").glob("*")):
         if path.suffix in _SUFFIXES:
             episodes[path.name] = {"actors": [], "actions": [], "starts": [], "ends": []}
     names = {Path(name).stem: name for name in episodes}
@@ -41,20 +40,20 @@ def read_season(manual_dir: Path, split: str) -> Reading:
         where = f"{table.name} line {line}"
         start, end = finite(row["start"]), finite(row["end"])
         if start is None or end is None or end < start:
-            reading.broken.append(f"{where}: '{row['start']}' to '{row['end']}' is no stretch of time in seconds")
+            listing.broken.append(f"{where}: '{row['start']}' to '{row['end']}' is not a time span in seconds")
         elif row["episode"] not in names:
-            reading.broken.append(f"{where}: there is no episode '{row['episode']}'")
+            listing.broken.append(f"{where}: there is no episode '{row['episode']}'")
         else:
             found = episodes[names[row["episode"]]]
             new = (readable(row["actor"]), phrase(row["action"]), str(start), str(end))
             for key, value in zip(("actors", "actions", "starts", "ends"), new, strict=True):
                 found[key].append(value)
     for name, found in episodes.items():
-        reading.add(manual_dir / "episodes" / name, name, celebrity="", **found)
-    return reading
+        listing.add(root / "episodes" / name, name, celebrity="", **found)
+    return listing
 
 
-class Season(MediaBuilder, skip_registration=True):
+class Season(MediaBuilder):
     """Episodes: the i-th of `actors` does the i-th of `actions` from `starts` to `ends` (seconds, as texts)."""
 
     MANUAL_DOWNLOAD_INSTRUCTIONS = _GET

@@ -2,7 +2,7 @@
 
 import csv
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,7 @@ from storyjax.core.errors import StoryjaxError, nearest
 
 
 def finite(value: Any) -> float | None:
-    """The number that a value is or spells; None where it is none, and where it is endless."""
+    """Returns the number that a value is or spells; None where it is none, and where it is endless."""
     try:
         number = float(value)
     except (TypeError, ValueError, OverflowError):
@@ -18,8 +18,19 @@ def finite(value: Any) -> float | None:
     return number if math.isfinite(number) else None
 
 
+def all_finite(values: Iterable[Any]) -> list[float] | None:
+    """Returns the numbers that the values are or spell; None where any is none, or is endless."""
+    numbers = []
+    for value in values:
+        number = finite(value)
+        if number is None:
+            return None
+        numbers.append(number)
+    return numbers
+
+
 def read_rows(path: Path, columns: Sequence[str], whole: bool = False) -> Iterator[tuple[int, dict[str, Any]]]:
-    """(line number, row) of a table, its columns checked first; None stands where a line has ended.
+    """Yields (line number, row) of a table, its columns checked first; None stands where a line has ended.
 
     Args:
         columns: those that there must be.

@@ -1,25 +1,25 @@
 """VGGFace and VGGFace2: photographs of many people, to learn from who is who (thesis §4.3.1).
 
-VGGFace2 (Cao et al. 2018), loose crops, as published; read from `manual_dir`:
+VGGFace2 (Cao et al. 2018), loose crops, as published; read from `root`:
 
     train/n000002/0001_01.jpg           a folder for each person; test/ holds others than train/
     meta/identity_meta.csv              Class_ID, Name, Sample_Num, Flag, Gender
     bb_landmark/loose_bb_train.csv      NAME_ID ("n000002/0001_01"), X, Y, W, H: the face, in pixels of the crop
 
-VGGFace (Parkhi et al. 2015) is published as addresses of pictures; the pictures have no official layout, and are read
+VGGFace (Parkhi et al. 2015) is published as addresses of images; the images have no official layout, and are read
 from images/ as most tools fetch them:
 
-    files/Name_Surname.txt              a line a picture: id url left top right bottom pose score curation
-    images/Name_Surname/00000001.jpg    the picture of that id, whole; its loose crop is cut when it is read
+    files/Name_Surname.txt              a line an image: id url left top right bottom pose score curation
+    images/Name_Surname/00000001.jpg    the image of that id, whole; its loose crop is cut when it is read
 
-A record is one picture; boxes are texts of four numbers, left, top, right, bottom in pixels.
+A record is one image; boxes are texts of four numbers, left, top, right, bottom in pixels.
 """
 
 from pathlib import Path
 
 from storyjax.core.errors import StoryjaxError
-from storyjax.data.builders.media import MediaBuilder, Reading, read_table
-from storyjax.data.builders.tables import finite
+from storyjax.data.builders.media import MediaBuilder, MediaListing, read_table
+from storyjax.data.builders.tables import all_finite
 
 META_COLUMNS = ("Class_ID", "Name", "Sample_Num", "Flag", "Gender")
 BOX_COLUMNS = ("NAME_ID", "X", "Y", "W", "H")
@@ -31,36 +31,35 @@ _GET_2 = (
     " into that folder"
 )
 _GET_1 = (
-    "get vgg_face_dataset (Visual Geometry Group, Oxford), put its files/ into that folder and the pictures that it"
+    "get vgg_face_dataset (Visual Geometry Group, Oxford), put its files/ into that folder and the images that it"
     " lists into images/NAME/ID.jpg"
 )
 
 
-def read_vggface2(manual_dir: Path, split: str) -> Reading:
-    """The pictures of a split, person by person, with the person's name and the face's box where there is one."""
-    manual_dir = Path(manual_dir)
-    meta, boxes = manual_dir / "meta" / "identity_meta.csv", manual_dir / "bb_landmark" / f"loose_bb_{split}.csv"
-    for needed in (manual_dir / split, meta, boxes):
+def read_vggface2(root: Path, split: str) -> MediaListing:
+    """The images of a split, person by person, with the person's name and the face's box where there is one."""
+    meta, boxes = root / "meta" / "identity_meta.csv", root / "bb_landmark" / f"loose_bb_{split}.csv"
+    for needed in (root / split, meta, boxes):
         if not needed.exists():
-            raise StoryjaxError(f"VGGFace2 is not in {manual_dir} ({needed.name} is missing): {_GET_2}")
+            raise StoryjaxError(f"VGGFace2 is not in {root} ({needed.name} is missing): {_GET_2}")
     names = {row["Class_ID"]: row["Name"] for _, row in read_table(meta, META_COLUMNS)}
     where = {row["NAME_ID"]: row for _, row in read_table(boxes, BOX_COLUMNS)}
-    reading = Reading()
-    for person in sorted(path for path in (manual_dir / split).iterdir() if path.is_dir()):
+    listing = MediaListing(root=root)
+    for person in sorted(path for path in (root / split).iterdir() if path.is_dir()):
         if person.name not in names:
-            reading.broken.append(f"{person}: identity_meta.csv does not list it")
+            listing.broken.append(f"{person}: identity_meta.csv does not list it")
             continue
-        for picture in sorted(person.glob("*.jpg")):
-            row = where.get(f"{person.name}/{picture.stem}")
+        for path in sorted(person.glob("*.jpg")):
+            row = where.get(f"{person.name}/{path.stem}")
             box = "" if row is None else _corners(row)
             name = readable(names[person.name])
-            reading.add(picture, picture.stem, identity=person.name, name=name, box=box, crop="")
-    return reading
+            listing.add(path, path.stem, identity=person.name, name=name, box=box, crop="")
+    return listing
 
 
 def _corners(row: dict[str, str]) -> str:
-    numbers = [finite(row[key]) for key in ("X", "Y", "W", "H")]
-    if None in numbers:
+    numbers = all_finite(row[key] for key in ("X", "Y", "W", "H"))
+    if numbers is None:
         return ""  # the crop itself is what is looked at; a box that cannot be read costs nothing
     x, y, width, height = numbers
     return f"{x} {y} {x + width} {y + height}"
@@ -71,36 +70,35 @@ def readable(name: str) -> str:
     return " ".join(name.replace("_", " ").strip("\"' ").split())
 
 
-def read_vggface(manual_dir: Path, split: str) -> Reading:
-    """The pictures that files/ lists, person by person, with the loose crop to cut from each."""
-    manual_dir = Path(manual_dir)
-    files, images = manual_dir / "files", manual_dir / "images"
+def read_vggface(root: Path, split: str) -> MediaListing:
+    """The images that files/ lists, person by person, with the loose crop to cut from each."""
+    files, images = root / "files", root / "images"
     for needed in (files, images):
         if not needed.is_dir():
-            raise StoryjaxError(f"VGGFace is not in {manual_dir} ({needed.name}/ is missing): {_GET_1}")
-    reading = Reading()
+            raise StoryjaxError(f"VGGFace is not in {root} ({needed.name}/ is missing): {_GET_1}")
+    listing = MediaListing(root=root)
     for table in sorted(files.glob("*.txt")):
         lines = table.read_text("utf-8", errors="replace").splitlines()
         for number, line in enumerate(lines, 1):
             parts = line.split()
             if len(parts) != 9:
-                reading.broken.append(f"{table.name} line {number}: {len(parts)} words instead of 9")
+                listing.broken.append(f"{table.name} line {number}: {len(parts)} words instead of 9")
                 continue
-            numbers = [finite(part) for part in parts[2:6]]
-            if None in numbers:
-                reading.broken.append(f"{table.name} line {number}: its box is not four numbers")
+            numbers = all_finite(parts[2:6])
+            if numbers is None:
+                listing.broken.append(f"{table.name} line {number}: its box is not four numbers")
                 continue
             left, top, right, bottom = numbers
             grow_x, grow_y = LOOSE * (right - left) / 2, LOOSE * (bottom - top) / 2
             crop = f"{left - grow_x} {top - grow_y} {right + grow_x} {bottom + grow_y}"
-            picture = images / table.stem / f"{parts[0]}.jpg"
+            path = images / table.stem / f"{parts[0]}.jpg"
             box = f"{left} {top} {right} {bottom}"
             where = f"{table.name} line {number}"
-            reading.add(picture, where, identity=table.stem, name=readable(table.stem), box=box, crop=crop)
-    return reading
+            listing.add(path, where, identity=table.stem, name=readable(table.stem), box=box, crop=crop)
+    return listing
 
 
-class VGGFace2(MediaBuilder, skip_registration=True):
+class VGGFace2(MediaBuilder):
     """VGGFace2's loose crops; `identity` is the class, `name` the person's, `box` the face in the crop."""
 
     MANUAL_DOWNLOAD_INSTRUCTIONS = _GET_2
@@ -108,8 +106,8 @@ class VGGFace2(MediaBuilder, skip_registration=True):
     read = staticmethod(read_vggface2)
 
 
-class VGGFace(MediaBuilder, skip_registration=True):
-    """VGGFace; `crop` is what to cut from the picture before it is looked at."""
+class VGGFace(MediaBuilder):
+    """VGGFace; `crop` is what to cut from the image before it is looked at."""
 
     MANUAL_DOWNLOAD_INSTRUCTIONS = _GET_1
     TITLE, SPLITS, TEXTS = "VGGFace", ("train",), ("identity", "name", "box", "crop")

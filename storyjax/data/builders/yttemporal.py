@@ -1,6 +1,6 @@
 """YT-Temporal-1B: web videos with the times of their spoken sentences (Zellers et al. 2022; thesis §3.2.2).
 
-Read from `manual_dir`:
+Read from `root`:
 
     yttemporal1b_ids_train.csv, yttemporal1b_ids_val.csv    one YouTube id a line (a header "video_id" is skipped)
     asr/*.jsonl                 one line a video: {"video_id", "start": [s], "end": [s], "text": ["sentence", ...]},
@@ -21,7 +21,14 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from storyjax.core.errors import StoryjaxError
-from storyjax.data.builders.segments import Film, Found, SegmentBuilder, find_film, segment, tar_members
+from storyjax.data.builders.segments import (
+    AnnotatedVideo,
+    SegmentBuilder,
+    SegmentListing,
+    find_video,
+    segment,
+    tar_members,
+)
 
 _INSTRUCTIONS = (
     "get yttemporal1b_ids_train.csv and yttemporal1b_ids_val.csv of https://github.com/rowanz/merlot_reserve, download"
@@ -37,55 +44,58 @@ class YtTemporal(SegmentBuilder):
     SPLITS = ("train", "val")
     COLUMNS: ClassVar = {"sentence": "text", "start": "float", "end": "float"}
     INSIDE = False
-    BROKEN_SHARE = 0.5
+    MAX_BROKEN_FRACTION = 0.5
     MANUAL_DOWNLOAD_INSTRUCTIONS = _INSTRUCTIONS
 
     @staticmethod
-    def read(manual_dir: Path, split: str) -> Found:
-        table = manual_dir / f"yttemporal1b_ids_{split}.csv"
-        asr = sorted((manual_dir / "asr").glob("*.jsonl"))
+    def read(root: Path, split: str) -> SegmentListing:
+        """Returns the annotated videos of a split; see `OfficialBuilder`."""
+        table = root / f"yttemporal1b_ids_{split}.csv"
+        asr = sorted((root / "asr").glob("*.jsonl"))
         if not table.exists() or not asr:
             missing = table.name if not table.exists() else "asr/*.jsonl"
-            raise StoryjaxError(f"YT-Temporal-1B is not in {manual_dir} ({missing} is missing): {_INSTRUCTIONS}")
+            raise StoryjaxError(f"YT-Temporal-1B is not in {root} ({missing} is missing): {_INSTRUCTIONS}")
         try:
             lines = table.read_text("utf-8-sig").splitlines()
         except (OSError, UnicodeDecodeError) as error:
             raise StoryjaxError(f"{table} cannot be read as text ({error}): download it again") from error
         ids = [line.strip().split(",")[0].strip('"') for line in lines if line.strip()]
         wanted = dict.fromkeys(name for name in ids if name != "video_id")
-        shards = tar_members(sorted((manual_dir / "shards").glob("*.tar")))
-        found = Found()
+        shards = tar_members(sorted((root / "shards").glob("*.tar")))
+        found = SegmentListing()
         for where, line in _lines(found, asr):
             video = str(line.get("video_id"))
             if video not in wanted:
                 continue
             del wanted[video]
-            media, why = (shards[video], "") if video in shards else find_film([manual_dir / "videos"], video)
-            texts, *times = lists = [line.get(name) for name in ("text", "start", "end")]
-            alike = all(isinstance(part, list) for part in lists) and {len(part) for part in times} == {len(texts)}
-            rows = len(texts) if alike or (isinstance(texts, list) and texts) else 1
+            media, why = (shards[video], "") if video in shards else find_video([root / "videos"], video)
+            lengths = [
+                len(part) if isinstance(part := line.get(name), list) else -1 for name in ("text", "start", "end")
+            ]
+            alike = len(set(lengths)) == 1 and lengths[0] >= 0
+            rows = lengths[0] if alike or lengths[0] > 0 else 1
             found.rows += rows
             if not alike:
                 found.leave_out(f"{where} (video {video}): start, end and text are not lists of one length", rows)
-            elif film := found.film(video, media, why, rows):
-                _add(found, film, where, line)
+            elif annotated := found.video(video, media, why, rows):
+                _add(found, annotated, where, line)
         for video in wanted:
             found.rows += 1
             found.leave_out(f"video {video}: no line of asr/*.jsonl has its sentences")
         return found
 
 
-def _add(found: Found, film: Film, where: str, line: dict[str, Any]) -> None:
+def _add(found: SegmentListing, annotated: AnnotatedVideo, where: str, line: dict[str, Any]) -> None:
     for number, (start, end, text) in enumerate(zip(line["start"], line["end"], line["text"], strict=True)):
         start, end, why = segment(start, end, line.get("duration"))
         sentence = " ".join(str(text or "").split())
         if why or not sentence:
             found.leave_out(f"{where} sentence {number}: {why or 'it is empty'}")
         else:
-            film.add(sentence=sentence, start=start, end=end)
+            annotated.add(sentence=sentence, start=start, end=end)
 
 
-def _lines(found: Found, files: list[Path]) -> Iterator[tuple[str, dict[str, Any]]]:
+def _lines(found: SegmentListing, files: list[Path]) -> Iterator[tuple[str, dict[str, Any]]]:
     """The objects of all lines; a line that holds none is refused. Bytes, as lines of text end at U+2028 too."""
     for path in files:
         try:

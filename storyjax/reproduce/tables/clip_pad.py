@@ -15,9 +15,9 @@ _SMALL = {
 _QUICK = tuple(
     (f"data.{key}", value)
     for key, value in {
-        **{f"{name}_dir": f"runs/quick/{name}" for name in ("vggface", "vggface2", "cip", "cia")},
-        "data_dir": "runs/quick/prepared",
-        "storyworld": _SMALL,
+        **{f"root.{name}": f"runs/quick/{name}" for name in ("vggface", "vggface2", "cip", "cia")},
+        "cache_dir": "runs/quick/prepared",
+        "synthetic": _SMALL,
     }.items()
 )
 _QUICK_RUN = {
@@ -232,7 +232,7 @@ TABLE_4_7 = Table(
     ),
 )
 
-_SEASON = (("data.measure", ("season",)),)
+_SEASON = (("data.eval_splits", ("season:episodes",)),)
 # No training of its own: the model of Tables 4.3 to 4.7 is asked.
 _BEFORE = Variant("season", _CIA_CONFIG, (*_SEASON, ("train.steps", 0), ("data.embed_once", False)), start=_CIA)
 # §4.7.2: on photos of the cast alone, which the season brings along, with a fixed rate, for 3 epochs; the rate is that
@@ -242,8 +242,8 @@ _TUNED = Variant(
     _PEOPLE_CONFIG,
     (
         *_SEASON,
-        ("data.vggface2_dir", "runs/storyworld/season/cast"),
-        ("data.storyworld", {"season": {"episodes": 60, "photos": 60}}),
+        ("data.root.vggface2", "runs/storyworld/season/cast"),
+        ("data.synthetic", {"season": {"episodes": 60, "photos": 60}}),
         ("train.steps", 12),
         ("train.stop_metric", None),
         ("optim.schedule", "constant"),
@@ -279,12 +279,12 @@ TABLE_4_6 = Table(
     ours="StoryWorld (60 episodes whose cast is in no training; ivy dancing)",
     theirs="Seinfeld, season two (Michael Richards entering the room)",
     quick={
-        _CIA_CONFIG: (*_QUICK, ("data.season_dir", "runs/quick/season"), ("train.steps", 2)),
+        _CIA_CONFIG: (*_QUICK, ("data.root.season", "runs/quick/season"), ("train.steps", 2)),
         _PEOPLE_CONFIG: (
             *_QUICK,
-            ("data.season_dir", "runs/quick/season"),
-            ("data.vggface2_dir", "runs/quick/season/cast"),
-            ("data.storyworld", {"season": _SMALL["season"]}),
+            ("data.root.season", "runs/quick/season"),
+            ("data.root.vggface2", "runs/quick/season/cast"),
+            ("data.synthetic", {"season": _SMALL["season"]}),
             ("train.steps", 2),
         ),
     },

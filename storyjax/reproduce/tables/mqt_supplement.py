@@ -1,4 +1,4 @@
-"""The tables of thesis Ch. 2's supplement (§2.6) that need runs of their own, measured on StoryWorld."""
+"""The tables of the supplement of thesis Ch. 2 (§2.6) that need runs of their own, on StoryWorld."""
 
 from typing import Any
 
@@ -36,7 +36,7 @@ _PAIRS = _SIMULATED["gating"]
 TABLE_2_8 = Table(
     number="2.8",
     title="queries as detectors (§2.6.3)",
-    ours="StoryWorld (its held-out pictures)",
+    ours="StoryWorld (its held-out images)",
     theirs="COCO, validation set",
     quick=QUICK,
     panels=(
@@ -105,7 +105,11 @@ _HEURISTIC = trained(
     ("model.mqt.aggregation", "heuristic"),
     (
         "model.sweep",
-        {f"{box}_{look}": {"box_kind": box, "appearance_kind": look} for box in _KINDS for look in _KINDS},
+        {
+            f"{box}_{appearance}": {"box_kind": box, "appearance_kind": appearance}
+            for box in _KINDS
+            for appearance in _KINDS
+        },
     ),
 )
 _THESIS_2_10 = {
@@ -154,7 +158,7 @@ TABLE_2_10 = Table(
 
 
 def _offline(name: str, *more: tuple[str, Any]) -> Variant:
-    """Two passes with the detections of the best imitated detector: "Private+"."""
+    """Returns a run with two passes and the detections of the best simulated detector: "Private+"."""
     given = (("model.offline", True), ("model.tracker.protocol", "public"), ("data.detector", "SDP"))
     return trained(name, *more, *given)
 

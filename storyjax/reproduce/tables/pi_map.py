@@ -10,32 +10,32 @@ _CIA = "configs/pi_map_cia.py:embedded"
 _QUICK: dict[str, Overrides] = {
     _CIA: (
         ("train.steps", 2),
-        ("data.manual_dir", "runs/quick/cia_pi"),
-        ("data.data_dir", "runs/quick/prepared"),
-        ("data.storyworld", {"train": 48, "val": 1, "test": 32, "faces": 1}),
+        ("data.root", "runs/quick/cia_pi"),
+        ("data.cache_dir", "runs/quick/prepared"),
+        ("data.synthetic", {"train": 48, "val": 1, "test": 32, "faces": 1}),
         ("data.templates", 1),
         ("data.held_out", 0),
     ),
     _THINGS: (
         ("train.steps", 2),
-        ("data.manual_dir", "runs/quick/thisismy"),
-        ("data.data_dir", "runs/quick/prepared"),
-        ("data.storyworld", {"instances": 5, "train": 4, "eval": 2, "test": 2}),
+        ("data.root", "runs/quick/thisismy"),
+        ("data.cache_dir", "runs/quick/prepared"),
+        ("data.synthetic", {"counts": {"instances": 5, "train": 4, "eval": 2, "test": 2}}),
         ("data.templates", 1),
     ),
     _PRETRAIN: (
         ("train.steps", 2),
         ("train.batch_size", 10),
         ("eval.batch_size", 10),
-        ("data.manual_dir", "runs/quick/imagenet"),
-        ("data.data_dir", "runs/quick/prepared_imagenet"),
-        ("data.storyworld", {"train": 40, "val": 20}),
+        ("data.root", "runs/quick/imagenet"),
+        ("data.cache_dir", "runs/quick/prepared_imagenet"),
+        ("data.synthetic", {"counts": {"train": 40, "val": 20}}),
     ),
     _GARMENTS: (
         ("train.steps", 2),
-        ("data.manual_dir", "runs/quick/deepfashion2"),
-        ("data.data_dir", "runs/quick/prepared"),
-        ("data.storyworld", {"garments": 5, "train": 4, "eval": 2}),
+        ("data.root", "runs/quick/deepfashion2"),
+        ("data.cache_dir", "runs/quick/prepared"),
+        ("data.synthetic", {"counts": {"garments": 5, "train": 4, "eval": 2}}),
         ("data.templates", 1),
     ),
 }
@@ -309,8 +309,8 @@ _UNSEEN = Variant(
     "unseen",
     _THINGS,
     (
-        ("data.unseen_dir", "runs/storyworld/thisismy_unseen"),
-        ("data.unseen_storyworld", {"instances": 15, "train": 1, "eval": 1, "test": 8, "scenes": 1}),
+        ("data.unseen_root", "runs/storyworld/thisismy_unseen"),
+        ("data.unseen_synthetic", {"counts": {"instances": 15, "train": 1, "eval": 1, "test": 8, "scenes": 1}}),
     ),
 )
 _UNSEEN_PHOTOS = Variant("unseen_frames", _THINGS, (*_UNSEEN.overrides, ("data.frames", 1), ("data.templates", None)))
@@ -322,8 +322,8 @@ TABLE_5_7 = Table(
     quick={
         _THINGS: (
             *_QUICK[_THINGS],
-            ("data.unseen_dir", "runs/quick/thisismy_unseen"),
-            ("data.unseen_storyworld", {"instances": 5, "train": 2, "eval": 1, "test": 3, "scenes": 1}),
+            ("data.unseen_root", "runs/quick/thisismy_unseen"),
+            ("data.unseen_synthetic", {"counts": {"instances": 5, "train": 2, "eval": 1, "test": 3, "scenes": 1}}),
         )
     },
     panels=(

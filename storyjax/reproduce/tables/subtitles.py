@@ -9,10 +9,10 @@ _RUN = Variant("tv", _TV)
 _OURS = "StoryWorld (five held-out episodes)"
 _QUICK = {
     _TV: (
-        ("train.steps", 2),
         ("data.root", "runs/quick/series"),
-        ("data.work", "runs/quick/subtitles"),
-        ("data.storyworld", {"episodes": 2, "seconds": 20.0, "validation": (1000,)}),
+        ("data.cache_dir", "runs/quick/subtitles"),
+        ("data.synthetic", {"episodes": 2, "seconds": 20.0}),
+        ("data.validation_seeds", (1000,)),
     )
 }
 _STEPS = (("speech", "VAD detection", 100.0), ("synchronisation", "audio-visual speaker detection", 60.3),
@@ -27,7 +27,7 @@ TABLE_6_2 = Table(
     panels=(
         Panel(
             "a",
-            "share of all segments",
+            "fraction of all segments",
             "step",
             (
                 *(Row(label, _RUN, f"tv/steps/{step}/yield", thesis) for step, label, thesis in _STEPS),
@@ -41,7 +41,7 @@ TABLE_6_2 = Table(
     ),
 )
 
-_RIGHT = (("speech", "all segments, whom the frames show most likely"), ("laughter", "laughter removed"),
+_RIGHT = (("speech", "all segments, the likeliest character of the whole frames"), ("laughter", "laughter removed"),
           ("synchronisation", "one visible speaker"), ("face", "visual character classification, where it is sure"),
           ("exemplar", "audio filtering"))  # fmt: skip
 
@@ -115,16 +115,16 @@ TABLE_6_5 = Table(
 
 
 def _points(kind: str) -> tuple[Row, ...]:
-    shares = tuple(
-        Row(f"precision with {share} % classified", _RUN, f"tv/curve_{kind}/precision_at_{share}")
-        for share in (50, 75, 90, 100)
+    points = tuple(
+        Row(f"precision with {percent} % classified", _RUN, f"tv/curve_{kind}/precision_at_{percent}")
+        for percent in (50, 75, 90, 100)
     )
-    return (*shares, Row("oracle: share classified", _RUN, f"tv/curve_{kind}/oracle"))
+    return (*points, Row("oracle: fraction classified", _RUN, f"tv/curve_{kind}/oracle"))
 
 
 FIGURE_6_3 = Table(
     number="fig6.3",
-    title="precision against the share of classified segments (§6.3.1); config.data.work has the curves as a picture",
+    title="precision against the fraction of classified segments (§6.3.1); curves.svg in config.data.cache_dir",
     ours=_OURS,
     theirs="three series; the figure gives no numbers",
     quick=_QUICK,

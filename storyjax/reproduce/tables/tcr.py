@@ -11,13 +11,19 @@ _ORDER = "before and after only"
 _FULL = Variant(
     "frames_32",
     _NEXTQA,
-    (("data.frames", 32), ("data.ablations", ("none", "corrupt", "shuffled", "no_video"))),
-    real=(("data.frames", 92), ("data.ablations", ("none", "corrupt", "shuffled", "no_video"))),
+    (("data.tasks.nextqa.frames", 32), ("data.tasks.nextqa.ablations", ("none", "corrupt", "shuffled", "no_video"))),
+    real=(
+        ("data.tasks.nextqa.frames", 92),
+        ("data.tasks.nextqa.ablations", ("none", "corrupt", "shuffled", "no_video")),
+    ),
 )
 # The thesis's numbers of frames where it has them, else as many as stand in the same place between 1 and 92.
 _REAL = {1: 1, 4: 8, 8: 16, 16: 32, 48: 124, 64: 184}
 FRAMES = {
-    n: Variant(f"frames_{n}", _NEXTQA, (("data.frames", n),), real=(("data.frames", _REAL[n]),)) for n in _REAL
+    n: Variant(
+        f"frames_{n}", _NEXTQA, (("data.tasks.nextqa.frames", n),), real=(("data.tasks.nextqa.frames", _REAL[n]),)
+    )
+    for n in _REAL
 } | {32: _FULL}
 # The ablations have a schedule of their own (Table 3.7: 10 epochs).
 _SHORT = {n: replace(variant, real_size="short") for n, variant in FRAMES.items()}
@@ -51,9 +57,9 @@ TABLE_3_6 = Table(
     quick={
         _NEXTQA: (
             ("train.steps", 2),
-            ("data.manual_dir", "runs/quick/nextqa"),
-            ("data.data_dir", "runs/quick/prepared"),
-            ("data.storyworld", {"train": 16, "val": 2, "test": 8}),
+            ("data.tasks.nextqa.root", "runs/quick/nextqa"),
+            ("data.tasks.nextqa.cache_dir", "runs/quick/prepared"),
+            ("data.tasks.nextqa.synthetic", {"counts": {"train": 16, "val": 2, "test": 8}}),
         ),
         _INIT: (
             ("train.steps", 2),

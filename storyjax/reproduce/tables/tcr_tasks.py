@@ -21,8 +21,8 @@ OURS = "StoryWorld (its held-out stories)"
 def _small(task: str, world: str, **counts: int) -> Overrides:
     """A task's data so few that a run only shows that it runs."""
     key = f"data.tasks.{task}" if task else "data"
-    places = ((f"{key}.manual_dir", f"runs/quick/{world}"), (f"{key}.data_dir", "runs/quick/prepared"))
-    return (*places, (f"{key}.storyworld", counts))
+    places = ((f"{key}.root", f"runs/quick/{world}"), (f"{key}.cache_dir", "runs/quick/prepared"))
+    return (*places, (f"{key}.synthetic", {"counts": counts}))
 
 
 _SCHEMA_FEW = (*_small("narration", "egoschema", train=4, test=5), *_small("egoschema", "egoschema", train=4, test=5))
@@ -31,7 +31,7 @@ _YTT_FEW = {"train": 8, "val": 4}
 _NEXTQA_FEW = {"train": 16, "val": 2, "test": 8}
 _STEPS = ("train.steps", 2)
 QUICK: dict[str, Overrides] = {
-    NEXTQA: (_STEPS, *_small("", "nextqa", **_NEXTQA_FEW)),
+    NEXTQA: (_STEPS, *_small("nextqa", "nextqa", **_NEXTQA_FEW)),
     _SCHEMA: (_STEPS, *_SCHEMA_FEW),
     _LTA: (_STEPS, *_small("lta", "ego4d", **_EGO_FEW)),
     _MQ: (_STEPS, *_small("mq", "ego4d", **_EGO_FEW)),
@@ -47,18 +47,19 @@ QUICK: dict[str, Overrides] = {
         *_SCHEMA_FEW,
         *_small("lta", "ego4d", **_EGO_FEW),
         *_small("mq", "ego4d", **_EGO_FEW),
-        ("data.nextqa.manual_dir", "runs/quick/nextqa"),
-        ("data.nextqa.data_dir", "runs/quick/prepared"),
-        ("data.nextqa.storyworld", _NEXTQA_FEW),
+        *_small("nextqa", "nextqa", **_NEXTQA_FEW),
     ),
     # Not every action of other clips is one of so few.
-    KINETICS: (_STEPS, *_small("", "kinetics", train=32, val=8), ("data.eval", "train")),
+    KINETICS: (_STEPS, *_small("", "kinetics", train=32, val=8), ("data.eval_splits", ("train",))),
     SELECTION: (_STEPS, *_small("", "kinetics", train=32, val=8)),
     COUNTIX: (
         _STEPS,
-        *_small("", "countix", train=2, val=8),
-        ("data.clips_dir", "runs/quick/kinetics"),
-        ("data.clips_storyworld", {"train": 32, "val": 8}),
+        ("data.root", {"countix": "runs/quick/countix", "kinetics400": "runs/quick/kinetics"}),
+        ("data.cache_dir", "runs/quick/prepared"),
+        (
+            "data.synthetic",
+            {"countix": {"counts": {"train": 2, "val": 8}}, "kinetics400": {"counts": {"train": 32, "val": 8}}},
+        ),
     ),
     MQ_HEAD: (_STEPS, *_small("", "ego4d", **_EGO_FEW)),
     NLQ_HEAD: (_STEPS, *_small("", "ego4d", **_EGO_FEW)),
@@ -84,13 +85,13 @@ _QFORMER: Overrides = (
 
 
 def _qformer(name: str, config: str, task: str, frames: int, *more: tuple[str, object], real: int = 8) -> Variant:
-    key = f"data.tasks.{task}.frames" if task else "data.frames"
+    key = f"data.tasks.{task}.frames"
     full = (("model.qformer", {"weights": "weights/blip2-flan-t5-xl"}), ("init.checkpoint", None), (key, real), *more)
     return Variant(f"qformer_{name}", config, (*_QFORMER, (key, frames), *more), real=full)
 
 
 # Table 3.1. Stages are chained: a run starts from the run of the stage before. On StoryWorld the initialisation is the
-# one that ships (align.py), and all is done through the language model that knows times.
+# one that ships (embedded/tcr_alignment.py), and all is done through the language model that knows times.
 _TASKS = ("grounding", "captioning", "denoising")  # (i), (ii), (iii) of §3.2.2
 _SKIP = "(head|tcr/llm_projection)/.*"
 _STAGE_ONE = Variant("stage_one", _INIT, real=())
@@ -105,7 +106,7 @@ def _pretrained(initialised: bool, kept: tuple[str, ...]) -> Variant | None:
     """The run that fine-tuning starts from; None where nothing is trained before it on StoryWorld."""
     if not kept:
         return None
-    dropped = tuple((f"data.tasks.{task}.train", None) for task in _TASKS if task not in kept)
+    dropped = tuple((f"data.tasks.{task}.train_split", None) for task in _TASKS if task not in kept)
     name = "_".join((*(["init"] if initialised else []), *kept))
     real = (*dropped, *((("init.skip", _SKIP),) if initialised else (("init.checkpoint", None),)))
     real_start = _STAGE_ONE if initialised else None
@@ -172,7 +173,7 @@ TABLE_3_1 = make_table(
     ),
 )
 
-_QA_8 = _qformer("8", NEXTQA, "", 8)
+_QA_8 = _qformer("8", NEXTQA, "nextqa", 8)
 TABLE_3_2 = make_table(
     "3.2",
     "question answering against BLIP-2's Q-Former (§3.3.2)",

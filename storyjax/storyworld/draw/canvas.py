@@ -1,6 +1,6 @@
-"""A pen that draws smooth pictures in units of its own, whatever their size in pixels, and keeps what it drew where.
+"""A canvas that draws smooth images in units of its own, whatever their size in pixels, and the extents of parts.
 
-Everything is a polygon, so that any part of a picture may be turned and scaled. Coordinates: x to the right, y up.
+Everything is a polygon, so that any part of an image may be turned and scaled. Coordinates: x to the right, y up.
 """
 
 import math
@@ -18,8 +18,8 @@ Colour = tuple[int, int, int]
 _CIRCLE = tuple((math.cos(2 * math.pi * i / 20), math.sin(2 * math.pi * i / 20)) for i in range(20))
 
 
-class Pen:
-    """Draws on a transparent or filled picture of `size` (width, height) pixels.
+class Canvas:
+    """Draws on a transparent or filled image of `size` (width, height) pixels.
 
     One unit is `unit` pixels; `origin` is where (0, 0) lies, in pixels from the left and from the top. While `part` is
     set, what is drawn counts towards the extent of that part.
@@ -60,12 +60,13 @@ class Pen:
 
     @contextmanager
     def drawing(self, part: str) -> Iterator[None]:
-        """What is drawn inside belongs to a part, whose extent is kept."""
+        """Counts what is drawn inside towards a part, whose extent is kept."""
         kept, self.part = self.part, part
         yield
         self.part = kept
 
     def poly(self, points: Sequence[Point], colour: Colour) -> None:
+        """Draws a filled polygon."""
         a, b, c, d, e, f = self._matrix
         self._fill([(a * x + b * y + c, d * x + e * y + f) for x, y in points], colour)
 
@@ -81,25 +82,28 @@ class Pen:
             self.extents[self.part] = [low_x, low_y, high_x, high_y]
 
     def oval(self, x: Number, y: Number, rx: Number, ry: Number, colour: Colour) -> None:
+        """Draws a filled ellipse about (x, y) with the radii `rx` and `ry`."""
         self.poly([(x + rx * cos, y + ry * sin) for cos, sin in _CIRCLE], colour)
 
     def disc(self, x: Number, y: Number, r: Number, colour: Colour) -> None:
+        """Draws a filled circle."""
         self.oval(x, y, r, r, colour)
 
     def rect(self, x0: Number, y0: Number, x1: Number, y1: Number, colour: Colour) -> None:
+        """Draws a filled rectangle between two corners."""
         self.poly(((x0, y0), (x1, y0), (x1, y1), (x0, y1)), colour)
 
     def pie(self, x: Number, y: Number, r: Number, start: Number, stop: Number, colour: Colour) -> None:
-        """The part of a disc between two angles (degrees, anticlockwise from the right), cut off by its chord."""
+        """Draws the segment of a disc between two angles (degrees, anticlockwise from the right)."""
         self.poly(_arc(x, y, r, start, stop, 12), colour)
 
     def arc(self, x: Number, y: Number, r: Number, start: Number, stop: Number, width: Number, colour: Colour) -> None:
-        """A curved stroke."""
+        """Draws a circular arc of that width."""
         outer, inner = _arc(x, y, r + width / 2, start, stop, 10), _arc(x, y, r - width / 2, start, stop, 10)
         self.poly(outer + inner[::-1], colour)
 
     def line(self, points: Sequence[Point], width: Number, colour: Colour) -> None:
-        """A stroke through the points with round ends and joints."""
+        """Draws a stroke through the points with round ends and joints."""
         half = width / 2
         for (x0, y0), (x1, y1) in pairwise(points):
             length = math.hypot(x1 - x0, y1 - y0) or 1.0
@@ -111,6 +115,7 @@ class Pen:
     def star(
         self, x: Number, y: Number, outer: Number, inner: Number, points: int, colour: Colour, turn: Number = 90.0
     ) -> None:
+        """Draws a filled star of as many points, the first in direction `turn` (degrees)."""
         corners = []
         for i in range(2 * points):
             angle, r = math.radians(turn + 180.0 * i / points), (outer, inner)[i % 2]
@@ -118,12 +123,12 @@ class Pen:
         self.poly(corners, colour)
 
     def picture(self) -> np.ndarray:
-        """What was drawn: uint8 (height, width, 4), the colours premultiplied by the last channel, the opacity."""
+        """Returns what was drawn: uint8 (height, width, 4), colours premultiplied by the last channel, the opacity."""
         small = self._image.reduce(self._zoom) if self._zoom > 1 else self._image
         return np.asarray(small)
 
     def extent(self, part: str) -> tuple[float, float, float, float] | None:
-        """The box around a part in pixels: left, top, right, bottom."""
+        """Returns the box around a part in pixels: left, top, right, bottom."""
         box = self.extents.get(part)
         return None if box is None else tuple(v / self._zoom for v in box)  # type: ignore[return-value]
 

@@ -1,8 +1,8 @@
-"""Particular things: my dog Chia, my cup Drum; their photographs, short films, and what can truly be said of them.
+"""Personal objects: my dog Chia, my cup Drum; their photographs, short videos, and true sentences about them.
 
-A belonging has a kind, a colour and a marking of its own and keeps them wherever it is seen. Many are named after
-something else in the world (a dog called Pizza), so that whoever searches for the name finds the wrong thing. A scene
-is one belonging somewhere, beside something else; photographs are single pictures of it, films a few seconds of it.
+A personal object has a kind, a colour and a marking of its own and keeps them wherever it is seen. Many are named after
+something else in the world (a dog called Pizza), so that a search for the name finds the wrong thing. A scene is one
+personal object somewhere, beside something else; photographs are single images of it, videos a few seconds of it.
 """
 
 from collections.abc import Sequence
@@ -11,11 +11,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 from jaxtyping import UInt8
 
-from storyjax.storyworld.draw.canvas import Pen
+from storyjax.storyworld.draw.canvas import Canvas
 from storyjax.storyworld.draw.scenery import MARGIN
-from storyjax.storyworld.draw.sprites import Box, Sprite, background, figure, rimmed
+from storyjax.storyworld.draw.sprites import Box, Sprite, background, clipped, figure, rimmed
 from storyjax.storyworld.draw.things import draw_thing
-from storyjax.storyworld.render.render import lay
+from storyjax.storyworld.render.render import paste
 from storyjax.storyworld.story.cast import KINDS, PEOPLE, PLACES, RGB
 
 COLOURS: dict[str, RGB] = {
@@ -47,7 +47,7 @@ _ING = {"dance": "dancing", "sleep": "sleeping", "wave": "waving", "jump": "jump
 
 
 @dataclass(frozen=True)
-class Belonging:
+class PersonalObject:
     """A particular thing. `colour` and `second` are names of COLOURS; `second` is the marking's."""
 
     kind: str
@@ -71,12 +71,12 @@ class Belonging:
 
 @dataclass(frozen=True)
 class Scene:
-    """A belonging somewhere, with either a thing lying beside it or somebody (no one in particular) doing something.
+    """A personal object somewhere, with a thing lying beside it or somebody (no one in particular) doing something.
 
     `seed` draws all that the words do not say: where things stand, the light, the camera, who that somebody is.
     """
 
-    belonging: Belonging
+    subject: PersonalObject
     place: str
     neighbour: str | None = None
     doing: str | None = None
@@ -90,14 +90,14 @@ class Scene:
         return f"in the {self.place}{beside}"
 
 
-def draw_belongings(count: int, seed: int, kinds: Sequence[str] = PERSONAL_KINDS) -> tuple[Belonging, ...]:
-    """`count` belongings, no two of a kind in the same colours, each with a name of its own that is not its kind.
+def draw_personal_objects(count: int, seed: int, kinds: Sequence[str] = PERSONAL_KINDS) -> tuple[PersonalObject, ...]:
+    """Returns `count` objects, no two of a kind in the same colours, each with a name of its own that is not its kind.
 
-    Kinds come up in turn, so that with more belongings than kinds every one has rivals of its own kind.
+    Kinds come up in turn, so that with more objects than kinds every one has rivals of its own kind.
     """
     rng = np.random.default_rng([seed, 0xB3])
     names = [NAMES[i % len(NAMES)] for i in rng.permutation(len(NAMES))] * (count // len(NAMES) + 1)
-    found: list[Belonging] = []
+    found: list[PersonalObject] = []
     while len(found) < count:
         kind = kinds[len(found) % len(kinds)]
         taken = {b.colour for b in found if b.kind == kind}
@@ -106,28 +106,27 @@ def draw_belongings(count: int, seed: int, kinds: Sequence[str] = PERSONAL_KINDS
         marking = str(rng.choice(MARKINGS))
         if second == colour:
             second = "white" if colour != "white" else "black"
-        new = Belonging(kind, colour, marking, second if marking != "plain" else "white", names[len(found)])
+        new = PersonalObject(kind, colour, marking, second if marking != "plain" else "white", names[len(found)])
         if all(replace(new, name=b.name) != b for b in found):
             found.append(new)
     return tuple(found)
 
 
-def draw_scene(belonging: Belonging, rng: np.random.Generator, places: Sequence[str] = tuple(PLACES)) -> Scene:
-    """A scene of a belonging: half of them with a thing beside it, half with somebody."""
+def draw_scene(subject: PersonalObject, rng: np.random.Generator, places: Sequence[str] = tuple(PLACES)) -> Scene:
+    """Returns a random scene of a personal object: half of them with a thing beside it, half with somebody."""
     place, seed = str(rng.choice(list(places))), int(rng.integers(2**31))
     if rng.random() < 0.5:
-        return Scene(
-            belonging, place, neighbour=str(rng.choice([n for n in NEIGHBOURS if n != belonging.kind])), seed=seed
-        )
-    return Scene(belonging, place, doing=str(rng.choice(DOINGS)), seed=seed)
+        return Scene(subject, place, neighbour=str(rng.choice([n for n in NEIGHBOURS if n != subject.kind])), seed=seed)
+    return Scene(subject, place, doing=str(rng.choice(DOINGS)), seed=seed)
 
 
 def render_scene(
     scene: Scene, times: Sequence[float], size: int = 96
 ) -> tuple[UInt8[np.ndarray, "t y x 3"], list[Box]]:
-    """The pictures of a scene at times (seconds), and the belonging's box in each: left, top, right, bottom, as shares.
+    """Returns the images of a scene at times (seconds), and the object's box in each.
 
-    The belonging sways a little, as in the hand of somebody who films it; the camera pans.
+    Boxes are left, top, right, bottom as fractions of the image. The object sways a little, as if held in a hand; the
+    camera pans.
     """
     rng = np.random.default_rng([scene.seed, 0x5C])
     draw = rng.uniform(size=16)
@@ -136,7 +135,7 @@ def render_scene(
     x = (0.68 if right else 0.32) + 0.06 * (draw[2] - 0.5)
     floor = 0.05 + 0.12 * draw[3]
     light, mirror = 0.86 + 0.22 * draw[4], draw[5] < 0.5
-    sprite = belonging_sprite(scene.belonging, width, bool(mirror))
+    sprite = personal_object_sprite(scene.subject, width, bool(mirror))
     other = _other(scene, size, draw)
     margin = round(MARGIN * size)
     ground = background(scene.place, False, size)
@@ -148,21 +147,21 @@ def render_scene(
         if other is not None:
             place, far = other
             corner = round((1 - (x - pan[0] / 3)) * size - place.size[0] / 2), round((1 - far) * size) - place.size[1]
-            lay(frame, place, *corner)
+            paste(frame, place, *corner)
         sway = 0.03 * np.sin(2.1 * seconds + 6.28 * draw[8]), 0.02 * np.sin(3.3 * seconds + 6.28 * draw[9])
         x0 = round((x + sway[0] - pan[0] / 3) * size - width / 2)
         y0 = round((1 - floor - sway[1]) * size) - width
-        lay(frame, sprite, x0, y0)
+        paste(frame, sprite, x0, y0)
         edges = sprite.boxes["thing"]
         corners = (x0 + edges[0], y0 + edges[1], x0 + edges[2], y0 + edges[3])
-        boxes.append(tuple(float(np.clip(v / size, 0.0, 1.0)) for v in corners))
+        boxes.append(clipped([v / size for v in corners], 1.0))
         noise = rng.normal(0, 2.0, frame.shape)
         frames.append(np.clip(frame * light + noise, 0, 255).astype(np.uint8))
     return np.stack(frames), boxes
 
 
 def _other(scene: Scene, size: int, draw: np.ndarray) -> tuple[Sprite, float] | None:
-    """What is beside the belonging, and how far its foot is above the lower edge."""
+    """What is beside the personal object, and how far its foot is above the lower edge."""
     if scene.neighbour is not None:
         return _plain_thing(scene.neighbour, round(0.34 * size)), 0.06 + 0.1 * float(draw[10])
     if scene.doing is not None:
@@ -173,45 +172,45 @@ def _other(scene: Scene, size: int, draw: np.ndarray) -> tuple[Sprite, float] | 
     return None
 
 
-def belonging_sprite(belonging: Belonging, width: int, mirror: bool = False) -> Sprite:
-    """The belonging drawn `width` pixels wide, its box under "thing"."""
-    pen = Pen((width, width), width * 0.94, (width / 2, width / 2))
-    with pen.at(0.0, 0.0, mirror=mirror), pen.drawing("thing"):
-        draw_thing(pen, belonging.kind, COLOURS[belonging.colour])
-    picture = pen.picture().copy()
-    if belonging.marking != "plain":
-        marks = _marks(belonging, width, mirror)
+def personal_object_sprite(subject: PersonalObject, width: int, mirror: bool = False) -> Sprite:
+    """Returns the object drawn `width` pixels wide, its box under "thing"."""
+    canvas = Canvas((width, width), width * 0.94, (width / 2, width / 2))
+    with canvas.at(0.0, 0.0, mirror=mirror), canvas.drawing("thing"):
+        draw_thing(canvas, subject.kind, COLOURS[subject.colour])
+    picture = canvas.picture().copy()
+    if subject.marking != "plain":
+        marks = _marks(subject, width, mirror)
         # Only on what has the body's own colour: eyes, wheels and handles stay as they are.
-        body = np.array(COLOURS[belonging.colour], np.float32)
+        body = np.array(COLOURS[subject.colour], np.float32)
         likeness = np.abs(picture[..., :3].astype(np.float32) - body).sum(-1) < 130
         where = (marks[..., 3] > 127) & (picture[..., 3] > 200) & likeness
         picture[where] = marks[where]
-    box = pen.extent("thing")
+    box = canvas.extent("thing")
     assert box is not None, "a thing was drawn"
-    return rimmed(picture, {"thing": tuple(float(np.clip(v, 0, width)) for v in box)})
+    return rimmed(picture, {"thing": clipped(box, width)})
 
 
 def _plain_thing(kind: str, width: int) -> Sprite:
-    pen = Pen((width, width), width * 0.94, (width / 2, width / 2))
-    draw_thing(pen, kind, KINDS[kind])
-    return rimmed(pen.picture(), {})
+    canvas = Canvas((width, width), width * 0.94, (width / 2, width / 2))
+    draw_thing(canvas, kind, KINDS[kind])
+    return rimmed(canvas.picture(), {})
 
 
-def _marks(belonging: Belonging, width: int, mirror: bool) -> UInt8[np.ndarray, "y x 4"]:
-    marking, colour = belonging.marking, COLOURS[belonging.second]
-    pen = Pen((width, width), width * 0.94, (width / 2, width / 2))
-    with pen.at(0.0, 0.0, mirror=mirror):
+def _marks(subject: PersonalObject, width: int, mirror: bool) -> UInt8[np.ndarray, "y x 4"]:
+    marking, colour = subject.marking, COLOURS[subject.second]
+    canvas = Canvas((width, width), width * 0.94, (width / 2, width / 2))
+    with canvas.at(0.0, 0.0, mirror=mirror):
         if marking == "spotted":
             for i in range(-2, 3):
                 for j in range(-2, 3):
-                    pen.disc(0.22 * i + 0.11 * (j % 2), 0.2 * j, 0.07, colour)
+                    canvas.disc(0.22 * i + 0.11 * (j % 2), 0.2 * j, 0.07, colour)
         elif marking == "striped":
             for i in range(-3, 4):
-                pen.line(((0.2 * i - 0.2, -0.6), (0.2 * i + 0.2, 0.6)), 0.08, colour)
+                canvas.line(((0.2 * i - 0.2, -0.6), (0.2 * i + 0.2, 0.6)), 0.08, colour)
         else:
-            low, high = BANDS.get(belonging.kind, (-0.17, 0.06))
-            pen.rect(-0.6, low, 0.6, high, colour)
-    return pen.picture()
+            low, high = BANDS.get(subject.kind, (-0.17, 0.06))
+            canvas.rect(-0.6, low, 0.6, high, colour)
+    return canvas.picture()
 
 
 # How a photograph of a thing is described; the tower learns from all of them.
@@ -228,9 +227,9 @@ _FORMS = (
 
 
 def describe(scene: Scene, rng: np.random.Generator) -> str:
-    """A true sentence about a scene, without names: 'a photo of a red dog in the park next to a drum .'"""
+    """Returns a true sentence about a scene, without names: 'a photo of a red dog in the park next to a drum .'"""
     form = _FORMS[int(rng.integers(len(_FORMS)))]
-    b = scene.belonging
+    b = scene.subject
     named = {"looks": b.looks, "kind": b.kind, "colour": f"{b.colour} {b.kind}"}
     return form.format(
         **{key: with_article(text) for key, text in named.items()}, place=scene.place, context=scene.context
@@ -238,25 +237,25 @@ def describe(scene: Scene, rng: np.random.Generator) -> str:
 
 
 def with_article(text: str) -> str:
-    """'an orange dog', 'a red dog'."""
+    """Returns the text with its article: 'an orange dog', 'a red dog'."""
     return f"{'an' if text[0] in 'aeiou' else 'a'} {text}"
 
 
 def words() -> tuple[str, ...]:
-    """The words that descriptions, titles and queries are made of, beside those of `storyworld.vocabulary`."""
+    """Returns the words that descriptions, titles and queries are made of, beside those of `storyworld.vocabulary`."""
     grammar = "my photo image of a an with somebody next to in the and is beside at"
     return tuple(dict.fromkeys([*grammar.split(), *COLOURS, *MARKINGS, *_ING.values(), *NAMES]))
 
 
 def photographs(count: int, seed: int, size: int = 96) -> tuple[UInt8[np.ndarray, "n y x 3"], list[Scene]]:
-    """Photographs of as many different belongings somewhere; with `describe` they teach a tower words for things."""
+    """Returns photographs of as many different objects, and their scenes, which `describe` puts into words."""
     rng = np.random.default_rng([seed, 0x94])
     pictures = np.empty((count, size, size, 3), np.uint8)
     scenes = []
     for i in range(count):
         kind = str(rng.choice(list(PERSONAL_KINDS)))
         colour, second = (str(c) for c in rng.choice(list(COLOURS), size=2, replace=False))
-        scene = draw_scene(Belonging(kind, colour, str(rng.choice(MARKINGS)), second), rng)
+        scene = draw_scene(PersonalObject(kind, colour, str(rng.choice(MARKINGS)), second), rng)
         pictures[i] = render_scene(scene, [float(rng.uniform(0, 3))], size)[0][0]
         scenes.append(scene)
     return pictures, scenes

@@ -1,4 +1,4 @@
-"""Still pictures with what is true of them, drawn once and kept in a folder: what a small general CLIP learns from."""
+"""Still images with what is true of them, drawn once and kept in a folder: what a small general CLIP learns from."""
 
 import hashlib
 import json
@@ -18,7 +18,7 @@ from storyjax.storyworld.draw import personal_objects
 from storyjax.storyworld.render.render import render_frames
 from storyjax.storyworld.render.world import fingerprint
 from storyjax.storyworld.story.population import EVERYONE
-from storyjax.storyworld.story.story import Story, StoryStyle, tell
+from storyjax.storyworld.story.story import Story, StoryStyle, make_story
 
 _CAST = 4
 Embed = Callable[[np.ndarray], np.ndarray]
@@ -27,12 +27,12 @@ _FIRST_SEED = {"train": 20_000_000, "val": 21_000_000}
 
 
 def shrink(frames: UInt8[np.ndarray, "n y x 3"], size: int) -> UInt8[np.ndarray, "n {size} {size} 3"]:
-    """The pictures at another size, as towers see them."""
+    """Returns the images resized to `size` x `size` (bicubic), as networks see them."""
     return np.stack([np.asarray(Image.fromarray(f).resize((size, size), Image.Resampling.BICUBIC)) for f in frames])
 
 
 class _Kept:
-    """An array made once and kept in a file whose name changes with what is in it."""
+    """Images drawn once and kept in a file whose name changes with what is in it."""
 
     def __init__(self, folder: str | Path, kind: str, split: str, count: int, size: int, embed: Embed):
         self.split, self.count, self.size, self._embed = split, count, size, embed
@@ -41,10 +41,12 @@ class _Kept:
         self.path = Path(folder) / f"{kind}-{split}-{looks.hexdigest()[:12]}.npy"
 
     def draw(self, index: int) -> UInt8[np.ndarray, "n y x 3"]:
+        """Returns the images of a row, drawn now."""
         raise TypeError("each kind of stills draws its own")
 
     @cached_property
     def pixels(self) -> UInt8[np.ndarray, "r n y x 3"]:
+        """The images of all rows, drawn now or read from the file."""
         if not self.path.exists():
             rows = tqdm(range(self.count), desc=f"drawing stills ({self.split})", unit="rows")
             drawn = np.stack([shrink(self.draw(index), self.size) for index in rows])
@@ -61,13 +63,13 @@ class _Kept:
         return np.load(self.path, mmap_mode="r")
 
     def look(self) -> None:
-        """Draws and embeds what is to be drawn and embedded, here and now rather than in a loader's threads."""
+        """Draws and embeds all stills now, rather than in a loader's threads."""
         assert len(self.embedded) == self.count
 
     @cached_property
     def embedded(self) -> np.ndarray:
         """The embedding of every still, (rows, n, p)."""
-        rows = tqdm(range(self.count), desc=f"looking at stills ({self.split})", unit="rows")
+        rows = tqdm(range(self.count), desc=f"embedding stills ({self.split})", unit="rows")
         return np.stack([self._embed(self.pixels[index]) for index in rows])
 
     def __len__(self) -> int:
@@ -75,22 +77,24 @@ class _Kept:
 
 
 class EventStills(_Kept):
-    """A still of every event of many stories about many people (none of those who are kept unseen)."""
+    """A still of every event of many stories about many people (none of the unseen ones)."""
 
     def __init__(self, folder: str | Path, split: str, count: int, size: int, embed: Embed):
         super().__init__(folder, "events", split, count, size, embed)
 
     @cached_property
     def stories(self) -> list[Story]:
+        """The story of each row."""
         return [self._story(index) for index in range(self.count)]
 
     def _story(self, index: int) -> Story:
         rng = np.random.default_rng([_FIRST_SEED[self.split] + index, 0x57])
         names = [name for name, person in EVERYONE.items() if person.known]
         cast = tuple(names[i] for i in rng.permutation(len(names))[:_CAST])
-        return tell(_FIRST_SEED[self.split] + index, StoryStyle(names=cast))
+        return make_story(_FIRST_SEED[self.split] + index, StoryStyle(names=cast))
 
     def draw(self, index: int) -> UInt8[np.ndarray, "n y x 3"]:
+        """Returns the images of a row, drawn now."""
         story = self.stories[index]
         rng = np.random.default_rng([story.seed, 0x511])
         return render_frames(story, [rng.uniform(e.start + 0.1, e.end - 0.1) for e in story.events])
@@ -112,12 +116,13 @@ class ThingStills(_Kept):
         return _FIRST_SEED[self.split] + index
 
     def draw(self, index: int) -> UInt8[np.ndarray, "n y x 3"]:
+        """Returns the images of a row, drawn now."""
         return personal_objects.photographs(self.ROW, self._seed(index))[0]
 
     @cached_property
     def scenes(self) -> list[list[personal_objects.Scene]]:
         """The scene of every photograph."""
-        path = self.path.with_suffix(".json")
+        path = self.path.with_suffix(".scenes.json")
         if not path.exists():
             drawn = [personal_objects.photographs(self.ROW, self._seed(i), size=8)[1] for i in range(self.count)]
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -127,7 +132,7 @@ class ThingStills(_Kept):
         rows = json.loads(path.read_text("utf-8"))
         return [
             [
-                personal_objects.Scene(**{**scene, "belonging": personal_objects.Belonging(**scene["belonging"])})
+                personal_objects.Scene(**{**scene, "subject": personal_objects.PersonalObject(**scene["subject"])})
                 for scene in row
             ]
             for row in rows

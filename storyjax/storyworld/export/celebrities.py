@@ -2,11 +2,11 @@
 
 Who is where:
 
-    learn       in VGGFace(2) and in clips and pictures to be found ("seen" there)
+    learn       in VGGFace(2) and in clips and images to be found ("seen" there)
     meet        in no VGGFace, but in the training clips of Celebrities in Action
     unseen      only in what is to be found, and in photos to ask with
 
-The last are people whom no picture to learn from shows (`Person.known` is False). Look-alikes are in all three.
+The last are people in no training image (`Person.known` is False). Look-alikes are in all three.
 """
 
 import csv
@@ -28,7 +28,7 @@ from storyjax.storyworld.render.world import make_folder, write_text
 from storyjax.storyworld.story.cast import PLACES
 from storyjax.storyworld.story.language import verb_phrase
 from storyjax.storyworld.story.population import EVERYONE, FURTHER_PEOPLE
-from storyjax.storyworld.story.story import Camera, Event, Performance, Story, tell
+from storyjax.storyworld.story.story import Camera, Event, Performance, Story, make_story
 
 # The doings of Celebrities in Action: as many classes as Hollywood2 has. The last three are High-Five's.
 ACTIONS: tuple[tuple[str, str | None], ...] = (
@@ -50,8 +50,8 @@ SIZE, FPS, SECONDS = 96, 4, 2.0
 
 
 def cast_of_clips() -> dict[str, tuple[str, ...]]:
-    """The people of clips and pictures to be found, by group ("learn", "meet", "unseen"): all of the stories' own cast,
-    and as many again."""
+    """Returns the people of clips and images to be found, by group ("learn", "meet", "unseen"): all of the stories'
+    own cast, and as many again."""
     known = [name for name, person in EVERYONE.items() if person.known and name not in FURTHER_PEOPLE]
     more = [name for name, person in FURTHER_PEOPLE.items() if person.known]
     unseen = [name for name, person in EVERYONE.items() if not person.known]
@@ -59,21 +59,21 @@ def cast_of_clips() -> dict[str, tuple[str, ...]]:
 
 
 def people_to_learn(count: int | None = None) -> tuple[str, ...]:
-    """Everybody whom VGGFace(2) shows, or the first `count` of them; those whom clips show come first."""
+    """Returns the people in VGGFace(2), or the first `count` of them; those in clips come first."""
     groups = cast_of_clips()
     others = [name for name, person in EVERYONE.items() if person.known and name not in groups["meet"]]
     return (*groups["learn"], *(name for name in others if name not in groups["learn"]))[:count]
 
 
 def class_name(performance: Performance) -> str:
-    """What a doing is called in files: "kicking_the_ball"."""
+    """Returns the name of an action in files: "kicking_the_ball"."""
     return verb_phrase(performance, "gerund").replace(" ", "_")
 
 
 def looks() -> bytes:
-    """Pictures that change when photos or clips are drawn in another way."""
+    """Returns bytes that change when photos or clips are drawn differently."""
     rng = np.random.default_rng(0)
-    clip = render_frames(tell(1), [1.0], 48).tobytes()
+    clip = render_frames(make_story(1), [1.0], 48).tobytes()
     return b"".join(photograph(name, rng)[0].tobytes() for name in list(EVERYONE)[::20]) + clip
 
 
@@ -83,7 +83,7 @@ def _jpeg(path: Path, picture: np.ndarray) -> None:
 
 
 def write_table(path: Path, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    """A table with commas, and its folder."""
+    """Writes a table with commas, and makes its folder."""
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(columns)
@@ -115,7 +115,7 @@ def write_vggface2(folder: Path, people: Mapping[str, Sequence[str]], photos: in
     meta = []
     for split, names in people.items():
         boxes = []
-        for name in tqdm(names, desc=f"photographing people ({split})", unit="people"):
+        for name in tqdm(names, desc=f"rendering photos ({split})", unit="people"):
             number = list(EVERYONE).index(name) + 1
             rng = np.random.default_rng([seed, number, 0xFACE])
             identity = f"n{number:06d}"
@@ -132,13 +132,13 @@ def write_vggface2(folder: Path, people: Mapping[str, Sequence[str]], photos: in
 
 
 def export_vggface(directory: str | Path, photos: int = 40, people: int | None = None, seed: int = 0) -> Path:
-    """VGGFace: whole pictures, tighter boxes and the lists of files/."""
+    """VGGFace: whole images, tighter boxes and the lists of files/."""
     return _export(directory, "vggface", {"photos": photos, "people": people}, seed, _write_vggface)
 
 
 def _write_vggface(counts: Mapping[str, Any], seed: int, folder: Path) -> None:
     make_folder(folder / "files")
-    for name in tqdm(people_to_learn(counts["people"]), desc="photographing people", unit="people"):
+    for name in tqdm(people_to_learn(counts["people"]), desc="rendering photos", unit="people"):
         rng = np.random.default_rng([seed, list(EVERYONE).index(name), 0xFACE1])
         lines = []
         for index in range(1, counts["photos"] + 1):
@@ -162,7 +162,7 @@ def write_query_faces(folder: Path, names: Iterable[str], photos: int, seed: int
 def export_cip(
     directory: str | Path, pictures: int = 300, distractors: int = 60, faces: int = 3, seed: int = 0
 ) -> Path:
-    """Celebrities in Places: pictures with a celebrity (half with somebody else too), and without any."""
+    """Celebrities in Places: images with a celebrity (half with somebody else too), and without any."""
     counts = {"pictures": pictures, "distractors": distractors, "faces": faces}
     return _export(directory, "cip", counts, seed, _write_cip)
 
@@ -172,7 +172,7 @@ def _write_cip(counts: Mapping[str, int], seed: int, folder: Path) -> None:
     celebrities = (*groups["learn"], *groups["unseen"])
     strangers = [name for name in FURTHER_PEOPLE if name not in {n for names in groups.values() for n in names}]
     rows, pairs = [], set()
-    for index in tqdm(range(counts["pictures"] + counts["distractors"]), desc="photographing places", unit="pictures"):
+    for index in tqdm(range(counts["pictures"] + counts["distractors"]), desc="rendering images", unit="images"):
         rng = np.random.default_rng([seed, index, 0xC1B])
         famous = index < counts["pictures"]
         name = str(rng.choice(celebrities if famous else strangers))
@@ -230,7 +230,7 @@ def _write_cia(counts: Mapping[str, Any], seed: int, folder: Path) -> None:
         make_folder(folder / name)
     for split in ("train", "val", "test"):
         everybody = (*groups["learn"], *groups["meet"], *(groups["unseen"] if split == "test" else ()))
-        for index in tqdm(range(counts[split]), desc=f"filming ({split})", unit="clips"):
+        for index in tqdm(range(counts[split]), desc=f"rendering clips ({split})", unit="clips"):
             rng = np.random.default_rng([seed, index, ("train", "val", "test").index(split), 0xC1A])
             # In turn, so that every actor is in about as many clips as another.
             name = everybody[index % len(everybody)]
@@ -259,6 +259,6 @@ def _write_cia(counts: Mapping[str, Any], seed: int, folder: Path) -> None:
     for name, clips in sets.items():
         write_text(folder / "Hollywood2" / "ClipSets" / f"{name}.txt", "".join(f"{clip}  1\n" for clip in clips))
     write_table(folder / "annotations.csv", ("clip", "split", "actor", "action", "scene"), rows)
-    everybody = [name for names in groups.values() for name in names]
-    write_query_faces(folder, everybody, counts["faces"], seed)
+    queried = [name for names in groups.values() for name in names]
+    write_query_faces(folder, queried, counts["faces"], seed)
     write_text(folder / "people.json", json.dumps(groups, indent=1))

@@ -7,7 +7,7 @@
     annotations/deep_fashion/train_coarse_grained_names.csv        the kind of each garment
     captions.json                                        StoryWorld's own: what each garment looks like, in words
 
-As there, "a person" stands in a caption for whoever wears the garment. The short caption names the place, the detailed
+As there, "a person" stands in a caption for the wearer of the garment. The short caption names the place, the detailed
 one also what is beside.
 """
 
@@ -22,9 +22,9 @@ import numpy as np
 from PIL import Image
 
 from storyjax.storyworld.draw.personal_objects import (
-    Belonging,
+    PersonalObject,
     Scene,
-    draw_belongings,
+    draw_personal_objects,
     draw_scene,
     photographs,
     render_scene,
@@ -47,7 +47,7 @@ def export_deepfashion2(directory: str | Path, counts: Mapping[str, int] | None 
 
 
 def _write(folder: Path, counts: Mapping[str, int], seed: int) -> None:
-    things = draw_belongings(counts["garments"], seed + 1000, KINDS)
+    things = draw_personal_objects(counts["garments"], seed + 1000, KINDS)
     rng = np.random.default_rng([seed, 0xDF])
     for name in ("train/image", "train/annos", "annotations/deep_fashion"):
         make_folder(folder / name)
@@ -85,7 +85,7 @@ def _photograph(folder: Path, number: int, pair: int, scene: Scene, rng: np.rand
     Image.fromarray(pixels[0]).save(data, "JPEG", quality=92)
     (folder / "train" / "image" / f"{number:06d}.jpg").write_bytes(data.getvalue())
     box = [round(v * SIZE) for v in boxes[0]]
-    thing: Belonging = scene.belonging
+    thing: PersonalObject = scene.subject
     annotation = {
         "source": "shop",
         "pair_id": pair,

@@ -18,7 +18,7 @@ def export_once(
 ) -> Path:
     """Has `write` fill a folder beside `directory`, which then takes its place.
 
-    What is there already is left as it is if it was made of the same `parameters` and looks the same (`looks`: pictures
+    What is there already is left as it is if it was made of the same `parameters` and looks the same (`looks`: images
     that change when the drawing does); if it only looks otherwise it is made anew. Raises StoryjaxError where the
     directory holds something else, or cannot be written.
     """

@@ -4,8 +4,8 @@
     ILSVRC2012_img_val.tar          ILSVRC2012_val_00000001.JPEG ...
 
 Every photograph shows another thing: each has a colour and a marking of its own, so that what is particular is in the
-pictures, and not in any words. The validation pictures keep ImageNet's official names, whose labels are published with
-the real pictures; they are meant for looking at pictures only, not at their labels.
+images, and not in any words. The validation images keep ImageNet's official names, whose labels are published with
+the real images; they are meant for looking at images only, not at their labels.
 """
 
 import io
@@ -19,7 +19,7 @@ from PIL import Image
 from storyjax.storyworld.draw.personal_objects import (
     COLOURS,
     MARKINGS,
-    Belonging,
+    PersonalObject,
     draw_scene,
     photographs,
     render_scene,
@@ -67,7 +67,7 @@ def _write(folder: Path, counts: Mapping[str, int], seed: int) -> None:
 
 def _photograph(kind: str, rng: np.random.Generator) -> bytes:
     colour, second = (str(c) for c in rng.choice(list(COLOURS), size=2, replace=False))
-    scene = draw_scene(Belonging(kind, colour, str(rng.choice(MARKINGS)), second), rng)
+    scene = draw_scene(PersonalObject(kind, colour, str(rng.choice(MARKINGS)), second), rng)
     pixels, _ = render_scene(scene, [float(rng.uniform(0, 3))], SIZE)
     data = io.BytesIO()
     Image.fromarray(pixels[0]).save(data, "JPEG", quality=92)

@@ -2,8 +2,8 @@
 
 | writer | layout | what it is here |
 |---|---|---|
-| `export_yttemporal` | YT-Temporal-1B | films, and every event told in a sentence at its time |
-| `export_egoschema` | EgoSchema, Ego4D narrations | films with one question each; other films with tagged narrations |
+| `export_yttemporal` | YT-Temporal-1B | videos, and a sentence for every event at its time |
+| `export_egoschema` | EgoSchema, Ego4D narrations | videos with one question each; others with tagged narrations |
 | `export_ego4d` | Ego4D LTA, MQ, NLQ | routines (routines.py): their actions, moments, and questions for when |
 | `export_msrvtt` | MSR-VTT | clips of one event with several captions |
 | `export_kinetics` | Kinetics-400 | clips of one person doing one thing |
@@ -29,7 +29,7 @@ from storyjax.storyworld.render.world import make_folder, render_missing, write_
 from storyjax.storyworld.story.language import clause, sentence, verb_phrase
 from storyjax.storyworld.story.questions import questions
 from storyjax.storyworld.story.routines import action, routine
-from storyjax.storyworld.story.story import Event, Story, StoryStyle, tell
+from storyjax.storyworld.story.story import Event, Story, StoryStyle, make_story
 
 SIZE = 96
 _FIRST_SEED = 200_000_000  # beyond those of NExT-QA's worlds
@@ -58,8 +58,8 @@ def _export(
 
 
 def _looks() -> bytes:
-    """Changes when films are drawn or told in another way."""
-    return render_frames(tell(1), [1.0, 20.0], 48).tobytes() + repr(routine(1)).encode()
+    """Bytes that change when videos are planned or drawn differently."""
+    return render_frames(make_story(1), [1.0, 20.0], 48).tobytes() + repr(routine(1)).encode()
 
 
 def _dump(path: Path, content: Any) -> None:
@@ -76,13 +76,13 @@ def clip(story: Story, times: list[float], path: Path, fps: int) -> None:
 def export_yttemporal(
     directory: str | Path, counts: Mapping[str, int], style: StoryStyle = SHORT, fps: int = 4
 ) -> Path:
-    """Films whose events are told in sentences at their times; every fourth film lies in a tar shard."""
+    """Writes videos with sentences for their events; every fourth video lies in a tar shard."""
 
     def write(folder: Path) -> None:
         make_folder(folder / "asr")
         make_folder(folder / "shards")
         for split, count in counts.items():
-            stories = [tell(seed, style) for seed in seeds(split, count)]
+            stories = [make_story(seed, style) for seed in seeds(split, count)]
             render_missing([(s.seed, folder / "videos" / f"sw{s.seed}.mp4") for s in stories], style, SIZE, fps)
             write_table(
                 folder / f"yttemporal1b_ids_{split}.csv", ("video_id",), [(f"sw{story.seed}",) for story in stories]
@@ -108,15 +108,18 @@ def _spoken(story: Story) -> dict[str, Any]:
 
 
 def export_egoschema(directory: str | Path, counts: Mapping[str, int], style: StoryStyle = SHORT, fps: int = 4) -> Path:
-    """`counts["train"]` films with narrations, and `counts["test"]` with a question each, of which all but every fifth
-    has a public answer; the first narrated film is one of the excluded, the second has an unsure narration."""
+    """Writes `counts["train"]` videos with narrations, and `counts["test"]` with a question each.
+
+    Every fifth answer is not public; the first narrated video is one of the excluded, the second has an unsure
+    narration.
+    """
 
     for split in ("train", "test"):
         if split not in counts:
-            raise StoryjaxError(f"egoschema has narrated films (train) and films with questions (test): give '{split}'")
+            raise StoryjaxError(f"egoschema has videos with narrations (train) or questions (test): give '{split}'")
 
     def write(folder: Path) -> None:
-        asked = [tell(seed, style) for seed in seeds("test", counts["test"], 1)]
+        asked = [make_story(seed, style) for seed in seeds("test", counts["test"], 1)]
         render_missing([(s.seed, folder / "videos" / f"{s.seed}.mp4") for s in asked], style, SIZE, fps)
         rows, answers = [], {}
         for number, story in enumerate(asked):
@@ -128,17 +131,19 @@ def export_egoschema(directory: str | Path, counts: Mapping[str, int], style: St
                 answers[str(story.seed)] = chosen.answer
         _dump(folder / "questions.json", rows)
         _dump(folder / "subset_answers.json", answers)
-        told = [tell(seed, style) for seed in seeds("train", counts["train"], 1)]
-        render_missing([(s.seed, folder / "full_scale" / f"{s.seed}.mp4") for s in told], style, SIZE, fps)
-        narrated = {str(story.seed): _narrated(story, unsure=number == 1) for number, story in enumerate(told)}
+        narrated_stories = [make_story(seed, style) for seed in seeds("train", counts["train"], 1)]
+        render_missing([(s.seed, folder / "full_scale" / f"{s.seed}.mp4") for s in narrated_stories], style, SIZE, fps)
+        narrated = {
+            str(story.seed): _narrated(story, unsure=number == 1) for number, story in enumerate(narrated_stories)
+        }
         _dump(folder / "annotations" / "narration.json", {"version": "2.0", "videos": narrated})
-        _dump(folder / "egoschema_videos.json", [str(story.seed) for story in told[:1]])
+        _dump(folder / "egoschema_videos.json", [str(story.seed) for story in narrated_stories[:1]])
 
     return _export(directory, "egoschema", counts, write, fps=fps, style=asdict(style))
 
 
 def _narrated(story: Story, unsure: bool) -> dict[str, Any]:
-    rows = []
+    rows: list[dict[str, Any]] = []
     for event in story.events:
         # Whom the camera follows (the lead) is C, others are O.
         for tag, performance in zip(("#C", "#O"), event.performances, strict=False):
@@ -153,7 +158,7 @@ def _narrated(story: Story, unsure: bool) -> dict[str, Any]:
 
 
 def export_ego4d(directory: str | Path, counts: Mapping[str, int], version: str = "2.0", fps: int = 4) -> Path:
-    """Routines with the annotations of all three challenges. Every fifth clip is there as its whole film only."""
+    """Writes routines with the annotations of all three challenges. Every fifth clip is only in its whole video."""
 
     def write(folder: Path) -> None:
         verbs, nouns = set(), set()
@@ -168,9 +173,9 @@ def export_ego4d(directory: str | Path, counts: Mapping[str, int], version: str 
             nouns |= {row["noun"] for row in actions}
             head = {"version": version, "split": split}
             _dump(folder / "annotations" / f"fho_lta_{split}.json", {**head, "clips": actions})
-            moments = [_film(story, {"labels": _moments(story)}) for story in stories]
+            moments = [_annotated_video(story, {"labels": _moments(story)}) for story in stories]
             _dump(folder / "annotations" / f"moments_{split}.json", {**head, "videos": moments})
-            asked = [_film(story, {"language_queries": _asked(story)}) for story in stories]
+            asked = [_annotated_video(story, {"language_queries": _asked(story)}) for story in stories]
             _dump(folder / "annotations" / f"nlq_{split}.json", {**head, "videos": asked})
         _dump(folder / "annotations" / "fho_lta_taxonomy.json", {"verbs": sorted(verbs), "nouns": sorted(nouns)})
 
@@ -197,7 +202,7 @@ def _actions(story: Story) -> list[dict[str, Any]]:
     return rows
 
 
-def _film(story: Story, annotations: dict[str, Any]) -> dict[str, Any]:
+def _annotated_video(story: Story, annotations: dict[str, Any]) -> dict[str, Any]:
     clip = {
         "clip_uid": f"clip-{story.seed}",
         "video_start_sec": 0.0,
@@ -235,7 +240,7 @@ def _alone(split: str, count: int, kind: int) -> list[tuple[Story, Event]]:
     for seed in seeds(split, _ROOM, kind):
         if len(found) == count:
             break
-        story = tell(seed, SHORT)
+        story = make_story(seed, SHORT)
         alone = [event for event in story.events if event.role == "neutral" and len(event.performances) == 1]
         if alone:
             found.append((story, alone[seed % len(alone)]))
@@ -243,7 +248,7 @@ def _alone(split: str, count: int, kind: int) -> list[tuple[Story, Event]]:
 
 
 def export_msrvtt(directory: str | Path, counts: Mapping[str, int], fps: int = 4) -> Path:
-    """Clips of one event, told in up to four ways."""
+    """Writes clips of one event with up to four captions."""
 
     def write(folder: Path) -> None:
         videos, captions = [], []
@@ -271,7 +276,7 @@ def export_msrvtt(directory: str | Path, counts: Mapping[str, int], fps: int = 4
 
 
 def export_kinetics(directory: str | Path, counts: Mapping[str, int], fps: int = 8) -> Path:
-    """Clips of somebody doing one thing; its name in the gerund, "kicking the ball", is the label."""
+    """Writes clips of somebody doing one thing; its name in the gerund, "kicking the ball", is the label."""
 
     def write(folder: Path) -> None:
         make_folder(folder / "annotations")
@@ -291,7 +296,7 @@ def export_kinetics(directory: str | Path, counts: Mapping[str, int], fps: int =
 def export_countix(
     directory: str | Path, counts: Mapping[str, int], seconds: float = 8.0, most: int = 8, fps: int = 8
 ) -> Path:
-    """Clips of `seconds` in which somebody repeats a movement 2 to `most` times.
+    """Writes clips of `seconds` in which somebody repeats a movement 2 to `most` times.
 
     A movement of StoryWorld takes a second; the story's time runs faster or slower so that as many fit in as are asked
     for. All clips are equally long, so the count is not to be had from the length.

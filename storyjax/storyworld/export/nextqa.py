@@ -22,14 +22,14 @@ from storyjax.core.errors import StoryjaxError, nearest
 from storyjax.storyworld.render.render import frame_times
 from storyjax.storyworld.render.world import fingerprint, make_folder, render_missing, write_text
 from storyjax.storyworld.story.questions import OPTIONS, Question, questions
-from storyjax.storyworld.story.story import Story, StoryStyle, tell
+from storyjax.storyworld.story.story import Story, StoryStyle, make_story
 
 COLUMNS = ("video", "frame_count", "width", "height", "question", "answer", "qid", "type", "a0", "a1", "a2", "a3", "a4")
 SPLITS = ("train", "val", "test")
 STORIES = {"train": 600, "val": 100, "test": 100}
 
 _MOST = 1_000_000  # stories a split: the room between the first seeds of two splits
-_FIRST_SEED = 100_000_000  # beyond the seeds of the footage that towers are trained on
+_FIRST_SEED = 100_000_000  # beyond the seeds of the videos that embedded networks are trained on
 
 
 def export_nextqa(
@@ -45,7 +45,7 @@ def export_nextqa(
     """Writes a world of `counts` (split -> how many stories) into a directory, and returns the directory.
 
     Splits and seeds have no story in common. A world that is there already is left as it is; one whose making was cut
-    short is completed; one that this version would tell or draw in another way is made anew. Raises StoryjaxError where
+    short is completed; one that this version would plan or draw differently is made anew. Raises StoryjaxError where
     the directory holds something else.
     """
     directory = Path(directory)
@@ -65,8 +65,8 @@ def export_nextqa(
     render_missing(jobs, style, size, fps, processes, progress)
     make_folder(directory / "stories")
     for split in seeds:
-        told = [tell(s, style) for s in seeds[split]]
-        _write_split(directory, split, told, size, fps)
+        made = [make_story(s, style) for s in seeds[split]]
+        _write_split(directory, split, made, size, fps)
     paths = {str(s): _vidor(s) for split in seeds for s in seeds[split]}
     write_text(directory / "map_vid_vidorID.json", json.dumps(paths, indent=0))
     for partial in directory.rglob(".*.part"):  # left behind by a process that was killed
@@ -103,8 +103,10 @@ def _found(directory: Path, manifest: dict[str, Any]) -> bool:
     there, wanted = present.get("parameters", {}), manifest["parameters"]
     differing = [name for name in wanted if there.get(name) != wanted[name]]
     if differing:
-        told = ", ".join(f"{name} {there.get(name)} instead of {wanted[name]}" for name in differing)
-        raise StoryjaxError(f"{directory} holds another StoryWorld ({told}); delete it or choose another directory")
+        differences = ", ".join(f"{name} {there.get(name)} instead of {wanted[name]}" for name in differing)
+        raise StoryjaxError(
+            f"{directory} holds another StoryWorld ({differences}); delete it or choose another directory"
+        )
     if present["fingerprint"] != manifest["fingerprint"]:
         shutil.rmtree(directory / "NExTVideo", ignore_errors=True)
         return False

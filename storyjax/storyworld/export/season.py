@@ -14,7 +14,7 @@ from pathlib import Path
 from storyjax.storyworld.export.celebrities import class_name, looks, write_query_faces, write_table, write_vggface2
 from storyjax.storyworld.export.export_once import export_once
 from storyjax.storyworld.render.world import make_folder, render_missing
-from storyjax.storyworld.story.story import StoryStyle, tell
+from storyjax.storyworld.story.story import StoryStyle, make_story
 
 CAST = ("ivy", "sam", "lily", "noah")
 _FIRST_SEED = 40_000_000
@@ -37,7 +37,7 @@ def _write(folder: Path, counts: Mapping[str, int], seed: int) -> None:
     render_missing(list(paths.items()), style, processes=None)
     rows = []
     for story_seed, path in paths.items():
-        for event in tell(story_seed, style).events:
+        for event in make_story(story_seed, style).events:
             for performance in event.performances:
                 what = class_name(performance)
                 rows.append((path.stem, f"{event.start:.3f}", f"{event.end:.3f}", performance.person, what))

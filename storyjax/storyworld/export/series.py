@@ -19,6 +19,7 @@ import json
 import wave
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -27,10 +28,10 @@ from tqdm import tqdm
 from storyjax.storyworld.draw.faces import photograph
 from storyjax.storyworld.export.celebrities import people_to_learn
 from storyjax.storyworld.export.export_once import export_once
-from storyjax.storyworld.render.episode_video import episode_frames, episode_sound, film_episode
-from storyjax.storyworld.render.speech import RATE, Speaker, draw_speaker, say
+from storyjax.storyworld.render.episode_video import episode_frames, episode_sound, write_episode_video
+from storyjax.storyworld.render.speech import RATE, Speaker, draw_speaker, speak
 from storyjax.storyworld.render.world import make_folder, write_text
-from storyjax.storyworld.story.dialogue import sayings
+from storyjax.storyworld.story.dialogue import text_numbers
 from storyjax.storyworld.story.episodes import Character, Episode, EpisodeStyle, write_episode
 
 SHOW = "StoryWorld"
@@ -81,6 +82,7 @@ def shown_name(name: str) -> str:
 
 
 def episode_name(number: int) -> str:
+    """Returns the name of an episode's files: StoryWorld_01x01."""
     return f"{SHOW}_01x{number:02d}"
 
 
@@ -101,14 +103,14 @@ def _looks(seconds: float, seed: int) -> bytes:
     return repr(episode).encode() + frames + np.round(episode_sound(episode)[:: 4 * RATE] * 1000).tobytes()
 
 
-def _write(folder: Path, counts: Mapping[str, int], seed: int) -> None:
+def _write(folder: Path, counts: Mapping[str, Any], seed: int) -> None:
     episodes = {}
-    for number in tqdm(range(1, counts["episodes"] + 1), desc="filming episodes", unit="episode"):
+    for number in tqdm(range(1, counts["episodes"] + 1), desc="rendering episodes", unit="episode"):
         episode, name = held_out_episode(number, counts["seconds"], seed), episode_name(number)
         listed = [c.name for c in episode_cast(number)]
         episodes[name] = [shown_name(n) for n in listed]
         make_folder(folder / "video" / SHOW)
-        film_episode(episode, folder / "video" / SHOW / f"{name}.mp4")
+        write_episode_video(episode, folder / "video" / SHOW / f"{name}.mp4")
         write_annotations(folder, name, episode, listed)
     _write_cast(folder, episodes, counts["photos"], seed)
 
@@ -153,7 +155,7 @@ def write_annotations(folder: Path, name: str, episode: Episode, listed: Sequenc
 
 def _write_cast(folder: Path, episodes: Mapping[str, Sequence[str]], photos: int, seed: int) -> None:
     by_face, by_voice = [], []
-    sentences = list(sayings(held_out=False)[0])
+    sentences = list(text_numbers(held_out=False)[0])
     for index, character in enumerate(CAST):
         rng = np.random.default_rng([seed, index, 0xCA57])
         name, files = shown_name(character.name), []
@@ -167,7 +169,7 @@ def _write_cast(folder: Path, episodes: Mapping[str, Sequence[str]], photos: int
         for number, saying in enumerate(rng.choice(sentences, 3, replace=False), 1):
             path = folder / "voices" / name / f"{number}.wav"
             make_folder(path.parent)
-            write_wav(path, say(character.voice, int(saying)))
+            write_wav(path, speak(character.voice, int(saying)))
             samples.append(str(path.relative_to(folder)))
         by_voice.append({"name": name, "voices": samples})
     for file, cast in (("cast.json", by_face), ("cast_voices.json", by_voice)):

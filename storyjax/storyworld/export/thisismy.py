@@ -1,4 +1,4 @@
-"""StoryWorld in the official layout of this-is-my (Yeh et al. 2023): films of particular things.
+"""StoryWorld in the official layout of this-is-my (Yeh et al. 2023): videos of particular things.
 
     this-is-my-dataset/segments.csv               segment_id,is_anchor,instance_name,video_id,channel_id,start_time,…
     this-is-my-dataset/this-is-my_test-set.json   {anchor segment: [the other segments that show its object]}
@@ -7,8 +7,8 @@
     boxes.json, captions.json                     StoryWorld's own: where the object is; what it looks like, in words
 
 Every object has rivals of its own kind. All rivals are filmed in the same contexts, so that neither the object nor the
-context alone says which segment is meant; and the films to learn from show each object in two places where no other
-film does, so that whoever learns the background finds the wrong ones.
+context alone says which segment is meant; and the videos to learn from show each object in two places where no other
+video does, so that a model that learns the background finds the wrong ones.
 """
 
 import csv
@@ -23,9 +23,9 @@ from typing import Any
 import numpy as np
 
 from storyjax.storyworld.draw.personal_objects import (
-    Belonging,
+    PersonalObject,
     Scene,
-    draw_belongings,
+    draw_personal_objects,
     draw_scene,
     photographs,
     render_scene,
@@ -42,7 +42,7 @@ SEGMENT_COLUMNS = (
 CAPTION_COLUMNS = ("segs", "ids", "item", "class", "caption")
 KINDS = ("dog", "car", "bear", "cup", "ball")
 SECONDS, FPS, SIZE = 3.0, 4, 96
-# `scenes` draws where the objects are filmed: another number gives other films of the same objects.
+# `scenes` draws where the objects are filmed: another number gives other videos of the same objects.
 COUNTS = {"instances": 15, "train": 6, "eval": 8, "test": 4, "scenes": 0}
 TRAIN_PLACES = 2
 
@@ -55,7 +55,7 @@ def export_thisismy(directory: str | Path, counts: Mapping[str, int] | None = No
 
 
 def _write(folder: Path, counts: Mapping[str, int], seed: int) -> None:
-    things = draw_belongings(counts["instances"], seed, KINDS)
+    things = draw_personal_objects(counts["instances"], seed, KINDS)
     rng = np.random.default_rng([seed, counts["scenes"], 0x717])
     contexts = {kind: _contexts(kind, counts["test"], rng) for kind in KINDS}
     for name in ("this-is-my-dataset", "train_segment", "eval_segment"):
@@ -67,7 +67,7 @@ def _write(folder: Path, counts: Mapping[str, int], seed: int) -> None:
         ids = [str(uuid.UUID(bytes=rng.bytes(16), version=4)) for _ in scenes]
         for index, (segment, (part, scene)) in enumerate(zip(ids, scenes, strict=True)):
             where = folder / ("train_segment" if part == "train" else "eval_segment") / f"{segment}.mp4"
-            boxes[segment] = _film(scene, where)
+            boxes[segment] = _write_segment(scene, where)
             anchor = index == 0
             video = f"sw_{seed}_{number}_{'t' if part == 'train' else 'e'}"
             start = SECONDS * index
@@ -83,20 +83,20 @@ def _write(folder: Path, counts: Mapping[str, int], seed: int) -> None:
     write_text(folder / "captions.json", json.dumps({thing.title: describe_fully(thing) for thing in things}, indent=1))
 
 
-def describe_fully(thing: Belonging) -> str:
+def describe_fully(thing: PersonalObject) -> str:
     """The dense caption y* that a captioning model would give: 'a photo of a spotted red and white dog .'"""
     return f"a photo of {with_article(thing.looks)} ."
 
 
 def _contexts(kind: str, count: int, rng: np.random.Generator) -> list[Scene]:
     """Contexts with a place of their own each, as scenes of nobody's thing."""
-    nobodys = Belonging(kind, "red")
+    nobodys = PersonalObject(kind, "red")
     places = [list(PLACES)[i] for i in rng.permutation(len(PLACES))]
     return [draw_scene(nobodys, rng, (places[i % len(places)],)) for i in range(count)]
 
 
 def _scenes(
-    thing: Belonging, counts: Mapping[str, int], contexts: list[Scene], rng: np.random.Generator
+    thing: PersonalObject, counts: Mapping[str, int], contexts: list[Scene], rng: np.random.Generator
 ) -> list[tuple[str, Scene]]:
     """(part, scene) of every segment of a thing; those to learn from come first and play in places of their own."""
     tested = {scene.place for scene in contexts}
@@ -104,13 +104,13 @@ def _scenes(
     places = [free[i] for i in rng.permutation(len(free))[:TRAIN_PLACES]]
     others = [place for place in PLACES if place not in places]
     found = [("train", draw_scene(thing, rng, places)) for _ in range(counts["train"])]
-    found += [("test", replace(c, belonging=thing, seed=int(rng.integers(2**31)))) for c in contexts]
+    found += [("test", replace(c, subject=thing, seed=int(rng.integers(2**31)))) for c in contexts]
     found += [("eval", draw_scene(thing, rng, others)) for _ in range(counts["eval"])]
     return found
 
 
-def _film(scene: Scene, path: Path) -> list[list[float]]:
-    """Writes a segment; its boxes (left, top, right, bottom as shares), one a frame."""
+def _write_segment(scene: Scene, path: Path) -> list[list[float]]:
+    """Writes a segment; its boxes (left, top, right, bottom as fractions), one a frame."""
     frames, boxes = render_scene(scene, [i / FPS for i in range(round(SECONDS * FPS))], SIZE)
     encode_mp4(frames, path, SIZE, FPS)
     return [[round(v, 4) for v in box] for box in boxes]

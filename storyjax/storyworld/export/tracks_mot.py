@@ -5,11 +5,11 @@
 
 Everything that moves is of interest here, so it has MOT17's class 1, whatever its kind. Where less than `LEAST` of
 it shows its row has class 8 (distractor): a tracker may find it there or not, as with MOT17's reflections. Boxes are
-of the whole mover, hidden parts too, cut to the picture. Sequences are numbered: 0001 on to train with, 8001 on
+of the whole moving object, hidden parts too, cut to the image. Sequences are numbered: 0001 on to train with, 8001 on
 held out, 9001 on of kinds that training never shows. The three public detectors are imitated: each misses what is
 hidden, errs about edges and sees what is not there, SDP least and DPM most.
 
-    GenericMOT_JPEG_Sequence/KIND-0/img1/000000.jpg, track_label/KIND-0.txt  GMOT-40: a sequence has one kind of mover
+    GenericMOT_JPEG_Sequence/KIND-0/img1/000000.jpg, track_label/KIND-0.txt  GMOT-40: sequences of one kind of object
 """
 
 import io
@@ -25,7 +25,7 @@ import numpy as np
 from jaxtyping import Float64, UInt8
 from PIL import Image
 
-from storyjax.storyworld.draw.moving_objects import MORE_KINDS, ODD_RIDES, SEEN_KINDS, UNSEEN_KINDS
+from storyjax.storyworld.draw.moving_objects import MORE_KINDS, RANDOM_VEHICLES, SEEN_KINDS, UNSEEN_KINDS
 from storyjax.storyworld.export.export_once import export_once
 from storyjax.storyworld.render.world import make_folder, write_text
 from storyjax.storyworld.story.tracks import (
@@ -37,7 +37,7 @@ from storyjax.storyworld.story.tracks import (
     tracks_fingerprint,
 )
 
-LEAST = 0.3  # of a mover must show for its row to count
+LEAST = 0.3  # of a moving object must show for its row to count
 COUNTS = {"train": 60, "held_out": 8, "unseen": 8}
 FIRST = {"train": 1, "held_out": 8001, "unseen": 9001}
 GMOT_COUNTS = {"kinds": 5, "sequences": 2}
@@ -48,8 +48,8 @@ _QUALITY = 92
 
 @dataclass(frozen=True)
 class Detector:
-    """How an imitated detector errs: misses a wholly visible mover, misses by how much is hidden, edges (share of the
-    box), false alarms in a frame, and the spread of its scores."""
+    """The errors of an imitated detector: misses of a fully visible object, misses by how much is hidden, edges (as a
+    fraction of the box), false alarms in a frame, and the spread of its scores."""
 
     miss: float
     blind: float
@@ -81,7 +81,7 @@ def export_mot(
 
     With `more_kinds` the sequences to train with also show MORE_KINDS, among which are no unseen ones; with `odd_rides`
     ODD_RIDES, and three quarters of those who meet look alike. Without `people` things and vehicles alone move, as
-    among the unseen kinds: what is lost there for being unseen is told from what is lost for being no person.
+    among the unseen kinds: it separates the effect of being unseen from that of being no person.
     With a single detector the folders are called as MOT20's, without its name. `films` also writes what is held out and
     unseen as films/NAME.mp4.
     """
@@ -93,7 +93,9 @@ def export_mot(
     more = {"films": films, "more_kinds": more_kinds, "odd_rides": odd_rides}
     made_of |= {key: True for key, on in more.items() if on}
     styles = dict.fromkeys(counts, style) | {"unseen": replace(style, kinds=UNSEEN_KINDS)}
-    shown = (SEEN_KINDS if more_kinds or odd_rides else style.kinds) + MORE_KINDS * more_kinds + ODD_RIDES * odd_rides
+    shown = (
+        (SEEN_KINDS if more_kinds or odd_rides else style.kinds) + MORE_KINDS * more_kinds + RANDOM_VEHICLES * odd_rides
+    )
     styles["train"] = replace(style, kinds=shown, alike=0.75 if odd_rides else style.alike)
 
     def write(folder: Path) -> None:
@@ -102,11 +104,11 @@ def export_mot(
             for index in range(counts[part]):
                 sequence = plan_sequence(sequence_seed(part, index, seed), styles[part])
                 title = f"{name}-{FIRST[part] + index:04d}"
-                kinds[title] = {str(m.number): m.look.kind for m in sequence.movers}
+                kinds[title] = {str(m.number): m.look.kind for m in sequence.objects}
                 _write_mot(folder / "train", title, sequence, detectors)
                 if films and part != "train":
                     make_folder(folder / "films")
-                    write_film(folder / "films" / f"{title}.mp4", sequence)
+                    write_video(folder / "films" / f"{title}.mp4", sequence)
         write_text(folder / "kinds.json", json.dumps(kinds, indent=1))
 
     return export_once(directory, made_of, tracks_fingerprint(style), write)
@@ -118,7 +120,7 @@ def sequence_seed(part: str, index: int, seed: int) -> int:
 
 
 def _write_mot(folder: Path, title: str, sequence: Sequence, detectors: tuple[str, ...]) -> None:
-    """One sequence with its truth, a folder for each detector; the pictures of all are the same files on disk."""
+    """One sequence with its truth, a folder for each detector; the images of all are the same files on disk."""
     names = [f"{title}-{detector}" for detector in detectors] if len(detectors) > 1 else [title]
     for name in names:
         for part in ("img1", "gt", "det"):
@@ -217,8 +219,8 @@ def _write_gmot(folder: Path, title: str, sequence: Sequence) -> None:
     write_text(folder / "track_label" / f"{title}.txt", "".join(lines))
 
 
-def write_film(path: Path, sequence: Sequence) -> None:
-    """A sequence as H.264 mp4, straight to `path`."""
+def write_video(path: Path, sequence: Sequence) -> None:
+    """Writes a sequence as H.264 mp4, straight to `path`."""
     options = {"preset": "veryfast", "crf": "16", "g": str(sequence.style.fps), "x264-params": "no-mbtree=1"}
     with av.open(str(path), "w", format="mp4") as container:
         stream = container.add_stream("libx264", rate=sequence.style.fps, options=options)
@@ -232,7 +234,7 @@ def write_film(path: Path, sequence: Sequence) -> None:
 
 
 def encode_jpeg(frame: UInt8[np.ndarray, "y x 3"]) -> bytes:
-    """A picture as jpg, with colours in full resolution: small things have only a few pixels."""
+    """Returns an image as jpg, with colours in full resolution: small things have only a few pixels."""
     data = io.BytesIO()
     Image.fromarray(frame).save(data, "JPEG", quality=_QUALITY, subsampling=0)
     return data.getvalue()

@@ -39,14 +39,15 @@ def _stills(
 
 
 def export_coco(directory: str | Path, counts: Mapping[str, int] | None = None, seed: int = 0) -> Path:
-    """Writes `counts` images (train, val) in COCO's layout; boxes are of the whole mover; see `export_once`."""
+    """Writes `counts` images (train, val) in COCO's layout; boxes are of the whole moving object; see `export_once`."""
     counts = {**COCO_COUNTS, **(counts or {})}
     categories = [{"id": i, "name": kind, "supercategory": "thing"} for i, kind in enumerate(ALL_KINDS, 1)]
 
     def write(folder: Path) -> None:
         for split, count in counts.items():
             make_folder(folder / f"{split}2017")
-            images, annotations = [], []
+            images: list[dict[str, Any]] = []
+            annotations: list[dict[str, Any]] = []
             for number, (frame, truth) in enumerate(_stills("coco", split, count, seed, TrackStyle()), 1):
                 name = f"{number:012d}.jpg"
                 (folder / f"{split}2017" / name).write_bytes(encode_jpeg(frame))

@@ -1,4 +1,4 @@
-"""Episodes in pictures and sound, and as mp4 with both. A moment has the same pixels whenever it is asked for."""
+"""Episodes in images and sound, and as mp4 with both. A moment has the same pixels whenever it is asked for."""
 
 import os
 from bisect import bisect_right
@@ -11,13 +11,13 @@ import av
 import numpy as np
 from jaxtyping import Float32, Int16, UInt8
 
-from storyjax.storyworld.draw.canvas import Pen
+from storyjax.storyworld.draw.canvas import Canvas
 from storyjax.storyworld.draw.people import HEAD, Pose, draw_arms, draw_body
 from storyjax.storyworld.draw.scenery import MARGIN
 from storyjax.storyworld.draw.sprites import Sprite, background, rimmed
-from storyjax.storyworld.render.render import lay
+from storyjax.storyworld.render.render import paste
 from storyjax.storyworld.render.sounds import laughter, music, room
-from storyjax.storyworld.render.speech import RATE, openness, say
+from storyjax.storyworld.render.speech import RATE, openness, speak
 from storyjax.storyworld.story.episodes import Episode, EpisodeShot, Figure
 from storyjax.storyworld.story.population import EVERYONE
 
@@ -38,14 +38,14 @@ def _figure(figure: Figure, mouth: int, blinks: bool, size: int) -> Sprite:
         eyes="closed" if blinks else figure.eyes,
     )
     unit = figure.unit * size
-    pen = Pen((size, size), unit, (figure.x * size, figure.y * size), supersample=3)
-    with pen.at(0.0, 0.0, turn=figure.turn, mirror=figure.mirror), pen.at(0.0, -HEAD):
-        draw_body(pen, EVERYONE[figure.name], pose)
+    canvas = Canvas((size, size), unit, (figure.x * size, figure.y * size), supersample=3)
+    with canvas.at(0.0, 0.0, turn=figure.turn, mirror=figure.mirror), canvas.at(0.0, -HEAD):
+        draw_body(canvas, EVERYONE[figure.name], pose)
         if mouth > 0:
-            with pen.at(0.0, HEAD):
-                pen.oval(0.01, -0.11, 0.075, 0.015 + 0.06 * mouth / _LEVELS, _MOUTH)
-        draw_arms(pen, EVERYONE[figure.name], pose)
-    return rimmed(pen.picture(), {})
+            with canvas.at(0.0, HEAD):
+                canvas.oval(0.01, -0.11, 0.075, 0.015 + 0.06 * mouth / _LEVELS, _MOUTH)
+        draw_arms(canvas, EVERYONE[figure.name], pose)
+    return rimmed(canvas.picture(), {})
 
 
 def _mouths(episode: Episode) -> dict[str, Float32[np.ndarray, " t"]]:
@@ -55,19 +55,20 @@ def _mouths(episode: Episode) -> dict[str, Float32[np.ndarray, " t"]]:
     for line in episode.lines:
         track = mouths.setdefault(line.speaker, np.full(frames, -1.0, np.float32))
         first = round(line.start * FPS)
-        opened = openness(say(line.voice, line.saying), FPS)[: frames - first]
+        opened = openness(speak(line.voice, line.saying), FPS)[: frames - first]
         track[first : first + len(opened)] = np.maximum(track[first : first + len(opened)], opened)
     return mouths
 
 
 def frame_count(episode: Episode) -> int:
+    """Returns how many frames an episode has."""
     return round(episode.duration * FPS)
 
 
 def episode_frames(
     episode: Episode, numbers: Sequence[int] | None = None, size: int = SIZE
 ) -> Iterator[UInt8[np.ndarray, "y x 3"]]:
-    """The pictures of an episode: those of the given numbers (25 a second), or all."""
+    """The images of an episode: those of the given numbers (25 a second), or all."""
     mouths = _mouths(episode)
     starts = [shot.start for shot in episode.shots]
     for number in range(frame_count(episode)) if numbers is None else numbers:
@@ -91,7 +92,7 @@ def _picture(shot: EpisodeShot, number: int, seconds: float, mouths, size: int, 
             opened = 0.5 + 0.5 * float(np.sin(2 * np.pi * figure.chews * seconds + 10 * figure.x))
         level = round(opened * _LEVELS) if opened >= 0 else -1
         blinks = (seconds + 7 * figure.y) % _BLINK_EVERY < _BLINK
-        lay(frame, _figure(figure, level, blinks, size), 0, nod)
+        paste(frame, _figure(figure, level, blinks, size), 0, nod)
     ticket = (number * 2654435761 + seed * 40503) & 0xFFFFFFFF
     dx, dy = (ticket >> 8) % 64, (ticket >> 18) % 64
     lit = (frame.astype(np.int16) * np.int16(round(shot.light * 64))) >> 6
@@ -109,7 +110,7 @@ def episode_sound(episode: Episode) -> Float32[np.ndarray, " n"]:
     n = round(episode.duration * RATE)
     wave = room(n, np.random.default_rng([episode.seed, 0x50]))
     for line in episode.lines:
-        _add(wave, line.start, line.gain * say(line.voice, line.saying))
+        _add(wave, line.start, line.gain * speak(line.voice, line.saying))
     for make, noises in ((laughter, episode.laughs), (music, episode.music)):
         for noise in noises:
             made = make(noise.end - noise.start, np.random.default_rng(noise.seed))
@@ -123,21 +124,21 @@ def _add(wave: np.ndarray, start: float, sound: np.ndarray) -> None:
     wave[first : first + len(part)] += part
 
 
-def film_episode(episode: Episode, path: str | Path, size: int = SIZE) -> None:
+def write_episode_video(episode: Episode, path: str | Path, size: int = SIZE) -> None:
     """Writes an episode as mp4 (H.264, AAC); it appears whole or not at all."""
     path = Path(path)
     partial = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        write_film(episode_frames(episode, size=size), episode_sound(episode), partial, size)
+        write_video(episode_frames(episode, size=size), episode_sound(episode), partial, size)
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
 
 
-def write_film(
+def write_video(
     frames: Iterator[UInt8[np.ndarray, "y x 3"]], wave: Float32[np.ndarray, " n"], path: Path, size: int
 ) -> None:
-    """Square pictures, 25 a second, and sound at 16 kHz, as mp4, straight to `path`."""
+    """Square images, 25 a second, and sound at 16 kHz, as mp4, straight to `path`."""
     options = {"preset": "veryfast", "crf": "22", "g": str(2 * FPS), "x264-params": "no-mbtree=1"}
     with av.open(str(path), "w", format="mp4") as container:
         video = container.add_stream("libx264", rate=FPS, options=options)
@@ -151,7 +152,7 @@ def write_film(
             frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
             frame.pts = number
             container.mux(video.encode(frame))
-            if number % FPS == 0:  # a second of sound for a second of pictures, so that players need not search
+            if number % FPS == 0:  # a second of sound for a second of images, so that players need not search
                 _mux_sound(container, audio, wave, number // FPS)
         container.mux(video.encode())
         for second in range(number // FPS + 1, -(-len(wave) // RATE)):

@@ -30,7 +30,8 @@ def _laugh(n: int, start: float, rng: np.random.Generator) -> np.ndarray:
     voiced = 2 * (phase % 1.0) - 1
     breath = rng.normal(0, 0.6, n)
     source = (voiced * rng.uniform(0.5, 1.0) + breath) * burst
-    return sum(_resonate(source, centre, 120.0) for centre in (rng.uniform(600, 950), rng.uniform(1200, 1900)))
+    low, high = rng.uniform(600, 950), rng.uniform(1200, 1900)
+    return sum((_resonate(source, centre, 120.0) for centre in (low, high)), np.zeros_like(source))
 
 
 def _resonate(source: np.ndarray, centre: float, width: float) -> np.ndarray:

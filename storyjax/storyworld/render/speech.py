@@ -1,4 +1,4 @@
-"""Voices of StoryWorld: real speech of a small bank, and what makes of four synthetic voices as many as are wanted.
+"""Voices of StoryWorld: real speech of a small bank of four synthetic voices, varied to as many as are wanted.
 
 A `Speaker` is a voice of the bank played faster or slower, as tape is: the fundamental and the formants (the length of
 the vocal tract) change together, and so does the pace. Speech recognisers understand scales from about 0.8 to 1.25.
@@ -13,7 +13,7 @@ import av
 import numpy as np
 from jaxtyping import Float32
 
-from storyjax.storyworld.story.dialogue import TEXTS, sayings
+from storyjax.storyworld.story.dialogue import TEXTS, text_numbers
 
 RATE = 16_000
 BASES = ("kal16", "awb", "rms", "slt")
@@ -51,17 +51,17 @@ def _tape(base: str) -> Float32[np.ndarray, " n"]:
 
 @lru_cache(maxsize=512)
 def say(speaker: Speaker, text: int) -> Float32[np.ndarray, " n"]:
-    """TEXTS[text] as somebody says it: samples at 16 kHz with a root mean square of 0.1; not to be written to."""
+    """Returns TEXTS[text] in a voice: samples at 16 kHz with a root mean square of 0.1; not to be written to."""
     start, end = _places()[speaker.base][text]
     tape = _tape(speaker.base)[round(start * RATE) : round(end * RATE)]
-    wave = play_at(tape, speaker.scale)
+    wave = change_speed(tape, speaker.scale)
     wave = (wave * (0.1 / max(float(np.sqrt(np.mean(wave**2))), 1e-6))).astype(np.float32)
     wave.flags.writeable = False
     return wave
 
 
-def play_at(wave: Float32[np.ndarray, " n"], scale: float) -> Float32[np.ndarray, " m"]:
-    """A recording played `scale` times as fast, as tape is."""
+def change_speed(wave: Float32[np.ndarray, " n"], scale: float) -> Float32[np.ndarray, " m"]:
+    """Returns a recording played `scale` times as fast, as tape is."""
     if scale == 1.0:
         return wave
     resampler = av.AudioResampler(format="flt", layout="mono", rate=RATE)
@@ -72,25 +72,25 @@ def play_at(wave: Float32[np.ndarray, " n"], scale: float) -> Float32[np.ndarray
 
 
 def draw_speaker(rng: np.random.Generator) -> Speaker:
-    """Somebody's voice at random."""
+    """Returns a random voice."""
     return Speaker(str(rng.choice(BASES)), float(np.round(rng.uniform(*SCALES), 3)))
 
 
-def draw_sayings(rng: np.random.Generator, count: int, held_out: bool, exclamations: float = 0.12) -> list[int]:
-    """Numbers of `count` texts of a split, a share of them exclamations; none twice in a row."""
-    sentences, shouts = (list(numbers) for numbers in sayings(held_out))
+def draw_texts(rng: np.random.Generator, count: int, held_out: bool, exclamations: float = 0.12) -> list[int]:
+    """Numbers of `count` texts of a split, a fraction of them exclamations; none twice in a row."""
+    sentences, shouts = (list(numbers) for numbers in text_numbers(held_out))
     order: list[int] = []
     while len(order) < count:
         order += [int(n) for n in rng.permutation(sentences)]
     order = order[:count]
-    for place in np.flatnonzero(rng.random(count) < exclamations):
+    for place in np.flatnonzero(rng.random(count) < exclamations).tolist():
         others = [shout for shout in shouts if shout not in order[max(0, place - 1) : place + 2]]
         order[place] = int(rng.choice(others))
     return order
 
 
 def openness(wave: Float32[np.ndarray, " n"], fps: int) -> Float32[np.ndarray, " t"]:
-    """How far the mouth is open while that is said, from 0 to 1, for every frame of a film."""
+    """Returns how far the mouth is open while that is spoken, from 0 to 1, for every frame of a video."""
     hop = RATE // fps
     frames = -(-len(wave) // hop)
     padded = np.pad(wave, (0, frames * hop - len(wave))).reshape(frames, hop)

@@ -13,6 +13,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from tqdm import tqdm
 
@@ -20,7 +21,7 @@ import storyjax
 from storyjax.core.errors import StoryjaxError
 from storyjax.storyworld.render.render import render_frames, render_story
 from storyjax.storyworld.story.questions import questions
-from storyjax.storyworld.story.story import StoryStyle, tell
+from storyjax.storyworld.story.story import StoryStyle, make_story
 
 Job = tuple[int, Path]
 """A story's seed and where its video goes."""
@@ -65,7 +66,7 @@ def render_missing(
 def _render_here(jobs: Sequence[Job], style: StoryStyle, size: int, fps: int) -> Iterator[int]:
     """Renders one after another and yields the seeds."""
     for seed, path in jobs:
-        render_story(tell(seed, style), path, size, fps)
+        render_story(make_story(seed, style), path, size, fps)
         yield seed
 
 
@@ -111,7 +112,9 @@ def _render_apart(jobs: Sequence[Job], style: StoryStyle, size: int, fps: int, p
 def _work() -> int:
     """What a rendering process does: reads its jobs from standard input and says on standard output which are done."""
     order = json.load(sys.stdin)
-    style = {name: tuple(value) if isinstance(value, list) else value for name, value in order["style"].items()}
+    style: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in order["style"].items()
+    }
     jobs = [(seed, Path(path)) for seed, path in order["jobs"]]
     try:
         for seed in _render_here(jobs, StoryStyle(**style), order["size"], order["fps"]):
@@ -123,10 +126,11 @@ def _work() -> int:
 
 
 def fingerprint(style: StoryStyle | None = None, size: int = 96, asked: bool = True) -> str:
-    """Changes when stories of this style would be told, drawn or (unless not `asked`) asked about in another way."""
+    """Returns a name that changes when stories of this style would be planned, drawn or (if `asked`) questioned
+    differently."""
     digest = hashlib.sha256()
     for seed in _CANARIES:
-        story = tell(seed, style)
+        story = make_story(seed, style)
         digest.update(repr((story, questions(story) if asked else ())).encode())
         digest.update(render_frames(story, [(e.start + e.end) / 2 for e in story.events], size).tobytes())
     return digest.hexdigest()[:16]

@@ -1,7 +1,7 @@
 """Sentences about a moment that name nobody: 'a woman with red hair in a green shirt kicked the ball in the park .'
 
 Like the captions that a general CLIP learns from, they say more or less about who, what and where; so one sentence may
-be true of many moments, and `holds` tells of which.
+be true of many moments, and `truth` and `claims` decide which.
 """
 
 from collections.abc import Sequence

@@ -88,7 +88,7 @@ TEXTS: tuple[str, ...] = SENTENCES + EXCLAMATIONS
 _HELD_SENTENCES, _HELD_EXCLAMATIONS = 40, 8
 
 
-def sayings(held_out: bool) -> tuple[range, range]:
+def text_numbers(held_out: bool) -> tuple[range, range]:
     """The numbers in TEXTS of the sentences and of the exclamations of a split."""
     first, count = len(SENTENCES), len(EXCLAMATIONS)
     if held_out:

@@ -1,8 +1,8 @@
 """Episodes of a series: who says what and when, in which shots, and when the audience laughs. A seed is an episode.
 
-An episode is made of scenes: a place, two or three of the cast, one scene with somebody whom the cast list does not
-know. Cameras show the speaker alone, the speaker and a listener (who may be chewing, so that a moving mouth alone tells
-nothing), only a listener (the speaker is off-screen), or nobody.
+An episode is made of scenes: a place, two or three of the cast, one scene with somebody who is not in the
+cast list. Cameras show the speaker alone, the speaker and a listener (who may be chewing, so that a moving mouth alone
+proves nothing), only a listener (the speaker is off-screen), or nobody.
 """
 
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from storyjax.storyworld.render.speech import RATE, Speaker, draw_sayings, say
+from storyjax.storyworld.render.speech import RATE, Speaker, draw_texts, speak
 from storyjax.storyworld.story.cast import PLACES
 from storyjax.storyworld.story.dialogue import TEXTS
 
@@ -38,13 +38,14 @@ class Line:
 
     @property
     def text(self) -> str:
+        """What is said."""
         return TEXTS[self.saying]
 
 
 @dataclass(frozen=True)
 class Figure:
     """Somebody in a shot. `x`, `y`: the head's centre, from the upper left; `unit`: a person's unit (a standing person
-    has 1.15); all as shares of the picture's width. `turn` in degrees. `chews`: so often a second (0: not at all).
+    has 1.15); all as fractions of the image's width. `turn` in degrees. `chews`: so often a second (0: not at all).
     """
 
     name: str
@@ -136,7 +137,7 @@ def write_episode(
     style = style or EpisodeStyle()
     rng = np.random.default_rng([seed, 0xE9])
     draft, now = _Draft(), 0.0
-    sayings = iter(draw_sayings(rng, 40 + round(style.seconds), style.held_out, style.exclamations))
+    sayings = iter(draw_texts(rng, 40 + round(style.seconds), style.held_out, style.exclamations))
     everybody = [cast[int(i)] for i in rng.permutation(len(cast))]
     extra_scene, scene = int(rng.integers(0, 3)), 0
     while now < style.seconds:
@@ -151,7 +152,7 @@ def write_episode(
     return Episode(
         seed,
         duration,
-        *_film(draft, duration, style, rng),
+        *_make_shots(draft, duration, style, rng),
         tuple(draft.laughs),
         tuple(draft.music),
     )
@@ -168,7 +169,7 @@ def _write_scene(draft, now: float, present: list[Character], sayings, style: Ep
     for _ in range(int(rng.integers(7, 11))):
         saying = next(sayings)
         who = present[turn]
-        length = len(say(who.voice, saying)) / RATE
+        length = len(speak(who.voice, saying)) / RATE
         first_of_scene = len(draft.lines) == draft.scenes[-1][0]
         if not first_of_scene and rng.random() < style.interrupts and draft.lines[-1].speaker != who.name:
             last = draft.lines[-1]
@@ -190,7 +191,9 @@ def _write_scene(draft, now: float, present: list[Character], sayings, style: Ep
     return now + 0.4
 
 
-def _film(draft: _Draft, duration: float, style: EpisodeStyle, rng) -> tuple[tuple[Line, ...], tuple[EpisodeShot, ...]]:
+def _make_shots(
+    draft: _Draft, duration: float, style: EpisodeStyle, rng
+) -> tuple[tuple[Line, ...], tuple[EpisodeShot, ...]]:
     """The shots, one for each line and an empty one for music; and the lines, now that it is known who is seen."""
     lines, shots, cut = [], [], 0.0
     firsts = [first for first, _, _ in draft.scenes]
@@ -236,7 +239,7 @@ def _figures(names: tuple[str, ...], speaker: str, style: EpisodeStyle, rng) -> 
     for place, name in enumerate(names):
         alone = len(names) == 1
         x = 0.5 + float(rng.uniform(-0.08, 0.08)) if alone else (0.27, 0.73)[place] + float(rng.uniform(-0.03, 0.03))
-        hands = tuple((side * float(rng.uniform(0.2, 0.34)), float(rng.uniform(0.3, 0.55))) for side in (-1, 1))
+        back, front = ((side * float(rng.uniform(0.2, 0.34)), float(rng.uniform(0.3, 0.55))) for side in (-1, 1))
         chews = name != speaker and rng.random() < style.chewing
         figures.append(
             Figure(
@@ -246,7 +249,7 @@ def _figures(names: tuple[str, ...], speaker: str, style: EpisodeStyle, rng) -> 
                 float(rng.uniform(0.62, 0.85) if alone else rng.uniform(0.46, 0.58)),
                 float(rng.uniform(-7, 7)),
                 bool(rng.random() < 0.5),
-                hands,
+                (back, front),
                 str(rng.choice(["open", "open", "open", "wide", "glasses"])),
                 float(rng.uniform(1.2, 3.0)) if chews else 0.0,
             )

@@ -41,6 +41,7 @@ def cast_sentence(story: Story) -> str:
 
 
 def people_sentence(names: Iterable[str]) -> str:
+    """Returns a sentence that lists people in alphabetical order: 'people : ana ben mia .'"""
     return f"people : {' '.join(sorted(names))} ."
 
 
@@ -61,9 +62,9 @@ def part_note(event: Event, person: str) -> str:
     return _note([performance for performance in event.performances if performance.person == person], event.place)
 
 
-def _note(told: Sequence[Performance], place: str) -> str:
+def _note(performances: Sequence[Performance], place: str) -> str:
     words = []
-    for performance in told:
+    for performance in performances:
         words += [performance.person, ACTIONS[performance.action].past, performance.thing or "-"]
     words += ["-"] * (NOTE_WORDS - 2 - len(words))
     return " ".join([*words, place, "."])
@@ -81,5 +82,5 @@ def notes(story: Story) -> str:
 
 
 def narration(story: Story, events: Sequence[Event] | None = None) -> str:
-    """A story, or some of its events, told in order."""
+    """Returns a story, or some of its events, as sentences in order."""
     return " ".join(sentence(event) for event in (story.events if events is None else events))

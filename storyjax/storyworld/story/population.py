@@ -1,4 +1,4 @@
-"""Further people of StoryWorld, beside the cast of its stories: enough faces to learn what tells people apart.
+"""Further people of StoryWorld, beside the cast of its stories: enough faces to learn to tell people apart.
 
 Each is drawn from the place of their name in the list, so a name has the same face for ever. Every fifth is a
 look-alike of somebody before them, who differs in one thing only. Two in seven are kept unseen (`known` is False).
@@ -58,12 +58,13 @@ def _draw(index: int, name: str, pronoun: str, before: list[Person]) -> Person:
     rng = np.random.default_rng([index, 0xFA])
 
     def near(colour: RGB, spread: int) -> RGB:
-        return tuple(int(c) for c in np.clip(np.array(colour) + rng.integers(-spread, spread + 1, size=3), 0, 255))
+        red, green, blue = np.clip(np.array(colour) + rng.integers(-spread, spread + 1, size=3), 0, 255).tolist()
+        return red, green, blue
 
     styles = [style for style in STYLES if not (pronoun == "she" and style == "bald")]
     hair, shirt = rng.choice(list(HAIR)), rng.choice(list(SHIRTS))
     skin = SKINS[int(rng.integers(len(SKINS)))]
-    trousers = tuple(int(c) for c in rng.integers(30, 230, size=3))
+    red, green, blue = rng.integers(30, 230, size=3).tolist()
     woman = pronoun == "she"
     voice = Voice(
         int(rng.integers(170, 250) if woman else rng.integers(90, 140)),
@@ -77,15 +78,15 @@ def _draw(index: int, name: str, pronoun: str, before: list[Person]) -> Person:
         near(HAIR[str(hair)], 8),
         str(rng.choice(styles)),
         near(SHIRTS[str(shirt)], 10),
-        trousers,
+        (red, green, blue),
         voice,
         known=index % 7 not in (1, 4),
     )
     if index % 5 != 4 or len(before) < 2:
         return person
     twin = before[-2]  # women and men take turns
-    change = {0: {"shirt": person.shirt}, 1: {"hair": person.hair}, 2: {"hair_style": person.hair_style}}
-    alike = replace(twin, name=name, voice=voice, known=person.known, **change[int(rng.integers(3))])
+    change = ("shirt", "hair", "hair_style")[int(rng.integers(3))]
+    alike = replace(twin, name=name, voice=voice, known=person.known, **{change: getattr(person, change)})
     if _looks(alike) != _looks(twin):
         return alike
     # What was to differ happened to be the same, or is not to be seen: another shirt then.
@@ -96,7 +97,7 @@ def _draw(index: int, name: str, pronoun: str, before: list[Person]) -> Person:
 
 
 def _looks(person: Person) -> tuple[object, ...]:
-    """All of a person that a picture shows."""
+    """All of a person that an image shows."""
     hair = None if person.hair_style == "bald" else person.hair
     return (person.skin, hair, person.hair_style, person.shirt, person.trousers)
 

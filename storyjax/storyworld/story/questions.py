@@ -57,7 +57,7 @@ def questions(story: Story, style: QuestionStyle | None = None) -> list[Question
     """All the questions asked of a story, the same for the same story and style."""
     style = style or QuestionStyle()
     rng = np.random.default_rng([story.seed, 0x51])
-    asked = []
+    asked: list[Question] = []
     for make in (_why, _how, _next, _current, _previous, _where, _count, _who):
         candidates = make(story, rng)
         order = rng.permutation(len(candidates))[: style.per_type]

@@ -20,7 +20,7 @@ _PASSERS = ("bird", "cloud", "leaf")
 
 @dataclass(frozen=True)
 class Figure:
-    """A performer on the stage, in shares of the picture: the cell's middle, its floor (from below) and its width."""
+    """A performer on the stage, in fractions of the image: the cell's middle, its floor (from below) and its width."""
 
     performance: Performance
     colour: Colour
@@ -33,6 +33,8 @@ class Figure:
 
 @dataclass(frozen=True)
 class PasserBy:
+    """A bird, cloud or leaf in the background: its beat, centre and width, in fractions of the image."""
+
     kind: str
     x: float
     y: float
@@ -42,7 +44,7 @@ class PasserBy:
 
 @dataclass(frozen=True)
 class Shot:
-    """What the camera sees at a time. `pan` moves the background, as a share of it; figures move by a third of that."""
+    """What the camera sees at a time. `pan` moves the background, as a fraction of it; figures move a third of that."""
 
     seconds: float
     event: Event
@@ -55,7 +57,7 @@ class Shot:
 
 @dataclass(frozen=True)
 class Placement:
-    """Ground truth: something in the picture and its box, as shares of the picture: left, top, right, bottom.
+    """Ground truth: something in the image and its box, as fractions of the image: left, top, right, bottom.
 
     `kind` is "person" or "thing"; `name` the person's name or the thing's kind; `performer` who has to do with it.
     """
@@ -156,7 +158,7 @@ def shot_at(story: Story, seconds: float) -> Shot:
 
 
 def corner(shot: Shot, figure_: Figure, size: int) -> tuple[int, int, int]:
-    """Where a figure's cell lies in a picture of `size` pixels: left, top, and its width in pixels."""
+    """Where a figure's cell lies in an image of `size` pixels: left, top, and its width in pixels."""
     width = round(figure_.width * size)
     height = round(cell_height(figure_.performance.action) * width)
     left = round((figure_.x - shot.pan[0] / 3) * size - width / 2)
@@ -165,13 +167,14 @@ def corner(shot: Shot, figure_: Figure, size: int) -> tuple[int, int, int]:
 
 
 def placements(shot: Shot, size: int = 96) -> tuple[Placement, ...]:
-    """The ground truth of a shot: every person and every thing of the performers, with its box cut to the picture."""
+    """The ground truth of a shot: every person and every thing of the performers, with its box cut to the image."""
     found = []
     for f in shot.figures:
         left, top, width = corner(shot, f, size)
         p = f.performance
         boxes = figure(p.person, p.action, p.thing, f.colour, f.beat, width, f.mirror).boxes
         for kind, (x0, y0, x1, y1) in sorted(boxes.items()):
-            box = tuple(float(min(1.0, max(0.0, v / size))) for v in (left + x0, top + y0, left + x1, top + y1))
+            corners = [float(min(1.0, max(0.0, v / size))) for v in (left + x0, top + y0, left + x1, top + y1)]
+            box = (corners[0], corners[1], corners[2], corners[3])
             found.append(Placement(kind, p.person if kind == "person" else str(p.thing), p.person, box))
     return tuple(found)

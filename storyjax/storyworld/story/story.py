@@ -4,7 +4,7 @@ A story is a row of events of a few seconds each, in two to three places. Ordina
 something of their own at the same time. A mishap is followed by somebody's reaction, which it causes. Between places
 somebody travels. Within a story no (verb, thing) pair occurs twice, so that 'after ana danced' names one moment.
 
-Speech, particular things and camera motion belong to the story too: they are told here and rendered where needed.
+Speech, particular things and camera motion belong to the story too: they are drawn here and rendered where needed.
 """
 
 from dataclasses import dataclass, field
@@ -25,6 +25,7 @@ class Performance:
 
     @property
     def phrase(self) -> tuple[str, str | None]:
+        """The (action, thing) pair."""
         return (self.action, self.thing)
 
 
@@ -44,12 +45,13 @@ class Event:
 
     @property
     def lead(self) -> Performance:
+        """The performer who leads."""
         return self.performances[0]
 
 
 @dataclass(frozen=True)
 class Line:
-    """Somebody says something, from `start` to `end` (seconds), in or out of the picture."""
+    """Somebody says something, from `start` to `end` (seconds), in or out of the image."""
 
     speaker: str
     start: float
@@ -59,7 +61,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Camera:
-    """How the picture moves: `shake` and `pan` are amplitudes as shares of the picture's width."""
+    """How the image moves: `shake` and `pan` are amplitudes as fractions of the image's width."""
 
     shake: float
     pan: float
@@ -68,6 +70,8 @@ class Camera:
 
 @dataclass(frozen=True)
 class Story:
+    """A story: its seed, cast, events, lines, particular things and camera."""
+
     seed: int
     cast: tuple[Person, ...]
     things: tuple[Thing, ...]
@@ -77,10 +81,12 @@ class Story:
 
     @property
     def duration(self) -> float:
+        """Seconds."""
         return self.events[-1].end
 
     @property
     def places(self) -> tuple[str, ...]:
+        """The places of the events, each once, in order."""
         return tuple(dict.fromkeys(event.place for event in self.events))
 
     def event_at(self, seconds: float) -> Event:
@@ -90,7 +96,7 @@ class Story:
 
 @dataclass(frozen=True)
 class StoryStyle:
-    """How stories are told. Times in seconds; `people` bounds the size of a cast, both ends included."""
+    """What stories are like. Times in seconds; `people` bounds the size of a cast, both ends included."""
 
     events: int = 15
     event_seconds: float = 3.0
@@ -113,8 +119,8 @@ SAYINGS = (
 )
 
 
-def tell(seed: int, style: StoryStyle | None = None) -> Story:
-    """Tells the story of a seed. The same seed and style always give the same story."""
+def make_story(seed: int, style: StoryStyle | None = None) -> Story:
+    """Returns the story of a seed. The same seed and style always give the same story."""
     style = style or StoryStyle()
     rng = np.random.default_rng([seed, 0x57])
     cast = _draw_cast(rng, style)
@@ -196,14 +202,14 @@ def _particular_things(rng: np.random.Generator, cast: tuple[Person, ...]) -> tu
     names = {"dog": ("chia", "rolo", "pip"), "bear": ("bruno", "dot", "fudge"), "car": ("flash", "rusty", "bee")}
     things = []
     for kind, choices in names.items():
-        colour = np.clip(np.array(KINDS[kind]) + rng.integers(-50, 51, size=3), 0, 255)
+        red, green, blue = np.clip(np.array(KINDS[kind]) + rng.integers(-50, 51, size=3), 0, 255).tolist()
         owner = cast[int(rng.integers(len(cast)))].name
-        things.append(Thing(kind, tuple(int(c) for c in colour), str(rng.choice(choices)), owner))
+        things.append(Thing(kind, (red, green, blue), str(rng.choice(choices)), owner))
     return tuple(things)
 
 
 def _speech(rng: np.random.Generator, events: tuple[Event, ...]) -> tuple[Line, ...]:
-    """A line in about half of the events, by somebody in the picture."""
+    """A line in about half of the events, by somebody in the image."""
     lines = []
     for event in events:
         if rng.random() < 0.5:

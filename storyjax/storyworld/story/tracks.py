@@ -2,7 +2,7 @@
 
 People, things and vehicles walk through, wander, leave and come back; pairs meet, hide each other and go on or turn
 back, some of them look-alikes; a post or a hedge may stand in front; the camera pans and shakes. Whoever stands lower
-in the picture is nearer, larger, and hides the others.
+in the image is nearer, larger, and hides the others.
 """
 
 import hashlib
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float32, Float64, Int16, Int32, UInt8
 
-from storyjax.storyworld.draw.canvas import Number, Pen
+from storyjax.storyworld.draw.canvas import Canvas, Number
 from storyjax.storyworld.draw.moving_objects import (
     ALL_KINDS,
     SEEN_KINDS,
@@ -21,11 +21,11 @@ from storyjax.storyworld.draw.moving_objects import (
     cut,
     cutout,
     draw_look,
-    look_alike,
+    similar_look,
 )
 from storyjax.storyworld.draw.scenery import MARGIN
 from storyjax.storyworld.draw.sprites import background, rimmed
-from storyjax.storyworld.render.render import lay
+from storyjax.storyworld.render.render import paste
 from storyjax.storyworld.story.cast import PLACES
 
 _NOISE = 2.0  # standard deviation of the sensor noise, in grey levels
@@ -36,15 +36,15 @@ class TrackStyle:
     """What sequences are like.
 
     Attributes:
-        width, height: of the picture, in pixels; at most as high as wide.
+        width, height: of the image, in pixels; at most as high as wide.
         frames: least and most.
         fps: frames a second.
-        movers: how many things move through a sequence, least and most.
+        movers: how many objects move through a sequence, least and most.
         kinds: what they are drawn from.
-        one_kind: whether all movers of a sequence are of one kind, as in GMOT-40.
-        meeting: the share of movers that come in pairs that meet.
-        alike: the share of these pairs that look alike.
-        returning: the share of the others that leave and come back.
+        one_kind: whether all moving objects of a sequence are of one kind, as in GMOT-40.
+        meeting: the fraction of moving objects that come in pairs that meet.
+        alike: the fraction of these pairs that look alike.
+        returning: the fraction of the others that leave and come back.
         camera: the most that the camera pans, in pixels; it shakes by a sixth of it.
         blinds: posts and hedges in front, at most.
     """
@@ -64,7 +64,7 @@ class TrackStyle:
 
 
 @dataclass(frozen=True)
-class Mover:
+class MovingObject:
     """Somebody or something that moves: `path` is where its foot is in each frame, in pixels of the scene."""
 
     number: int  # from 1
@@ -81,12 +81,13 @@ class Sequence:
     place: str
     road: bool
     light: float
-    movers: tuple[Mover, ...]
+    objects: tuple[MovingObject, ...]
     blinds: tuple[tuple[int, int, int, int], ...]  # (x, foot, width, height) in pixels of the scene
     camera: Float64[np.ndarray, "t 2"]
 
     @property
     def length(self) -> int:
+        """Frames."""
         return len(self.camera)
 
 
@@ -94,9 +95,9 @@ class Sequence:
 class Truth:
     """What is to be seen in a frame. Boxes are left, top, width, height in pixels, 0-based.
 
-    `boxes` are of the whole mover, hidden parts too, cut to the picture; `visible` are of its pixels that show;
-    `visibility` is the share of all its pixels that show. A mover of which nothing shows has an empty `visible` box;
-    one outside the picture is left out.
+    `boxes` are of the whole moving object, hidden parts too, cut to the image; `visible` are of its pixels that show;
+    `visibility` is the fraction of all its pixels that show. An object of which nothing shows has an empty `visible`
+    box; one outside the image is left out.
     """
 
     ids: Int32[np.ndarray, " m"]
@@ -116,22 +117,23 @@ def plan_sequence(seed: int, style: TrackStyle | None = None) -> Sequence:
     kinds = [style.kinds[int(i)] for i in rng.integers(len(style.kinds), size=count)]
     if style.one_kind:
         kinds = [kinds[0]] * count
-    elif "person" in style.kinds:  # the world is peopled: every third mover is a person
+    elif "person" in style.kinds:  # every third moving object is a person
         kinds = ["person" if rng.uniform() < 0.35 else kind for kind in kinds]
-    looks, paths = [], []
+    looks: list[Look] = []
+    paths: list[Float64[np.ndarray, "t 2"]] = []
     while len(paths) < count:
         look = draw_look(kinds[len(paths)], rng)
         if count - len(paths) >= 2 and rng.uniform() < style.meeting:
             like = rng.uniform() < style.alike
-            looks += [look, look_alike(look, rng) if like else draw_look(kinds[len(paths) + 1], rng)]
+            looks += [look, similar_look(look, rng) if like else draw_look(kinds[len(paths) + 1], rng)]
             paths += _meeting(style, length, rng)
         else:
             looks.append(look)
             paths.append(_alone(style, length, rng))
-    movers = tuple(Mover(i, *pair) for i, pair in enumerate(zip(looks, paths, strict=True), 1))
+    objects = tuple(MovingObject(i, *pair) for i, pair in enumerate(zip(looks, paths, strict=True), 1))
     blinds = tuple(_blind(style, rng) for _ in range(int(rng.integers(style.blinds + 1))))
     light = float(rng.uniform(0.86, 1.08))
-    return Sequence(seed, style, place, bool(rng.uniform() < 0.3), light, movers, blinds, _camera(style, length, rng))
+    return Sequence(seed, style, place, bool(rng.uniform() < 0.3), light, objects, blinds, _camera(style, length, rng))
 
 
 def _ground(style: TrackStyle) -> tuple[float, float]:
@@ -158,7 +160,7 @@ def _alone(style: TrackStyle, length: int, rng: np.random.Generator) -> Float64[
         absent = float(rng.uniform(8, 16))
         turn = float(rng.uniform(0.3, 0.7)) * width
         again = float(rng.uniform(low, high))
-        # In the picture, out at the nearer side, and in again.
+        # In the image, out at the nearer side, and in again.
         edge = -24.0 if turn < width / 2 else width + 24.0
         points = [(0, turn, y), (0.4 * gone, turn + side * 8, y), (gone, edge, y), (gone + absent, edge, again)]
         points.append((length - 1.0, width - turn, again))
@@ -220,7 +222,7 @@ def _camera(style: TrackStyle, length: int, rng: np.random.Generator) -> Float64
 def render_sequence(
     sequence: Sequence, frames: range | None = None
 ) -> Iterator[tuple[UInt8[np.ndarray, "y x 3"], Truth]]:
-    """The pictures of a sequence with what is true of them, one after another; any frame is the same however asked."""
+    """The images of a sequence with what is true of them, one after another; any frame is the same however asked."""
     for index in frames if frames is not None else range(sequence.length):
         yield _frame(sequence, index)
 
@@ -229,11 +231,11 @@ def _frame(sequence: Sequence, index: int) -> tuple[UInt8[np.ndarray, "y x 3"], 
     style = sequence.style
     pan = np.round(sequence.camera[index]).astype(int)
     frame = _scene(sequence, pan)
-    # Whose pixel it is: 0 the scenery, -1 what stands in front of it, else the mover's number.
+    # Whose pixel it is: 0 the scenery, -1 what stands in front of it, else the moving object's number.
     owner = np.zeros((style.height, style.width), np.int16)
     shown = []
     for foot, mover, piece, left, top in sorted(_pieces(sequence, index, pan), key=lambda item: item[0]):
-        lay(frame, piece.sprite, left, top)
+        paste(frame, piece.sprite, left, top)
         box = _own(owner, piece, left, top, -1 if mover is None else mover.number)
         if mover is not None and box is not None:
             shown.append((mover, piece, box))
@@ -241,14 +243,16 @@ def _frame(sequence: Sequence, index: int) -> tuple[UInt8[np.ndarray, "y x 3"], 
     return _seen(frame, sequence, index), _truth(owner, shown)
 
 
-def _pieces(sequence: Sequence, index: int, pan: np.ndarray) -> Iterator[tuple[float, Mover | None, Cutout, int, int]]:
-    """(foot, mover, picture, left, top) of all that may be in a frame."""
+def _pieces(
+    sequence: Sequence, index: int, pan: np.ndarray
+) -> Iterator[tuple[float, MovingObject | None, Cutout, int, int]]:
+    """(foot, moving object, image, left, top) of all that may be in a frame."""
     low, high = _ground(sequence.style)
-    for mover in sequence.movers:
+    for mover in sequence.objects:
         x, foot = mover.path[index]
         step = mover.path[min(index + 1, sequence.length - 1)] - mover.path[max(index - 1, 0)]
         scale = 0.75 + 0.35 * float(np.clip((foot - low) / (high - low), 0, 1))
-        size = max(12, 2 * round(mover.look.size * scale / 2))  # even sizes alone: fewer pictures to draw
+        size = max(12, 2 * round(mover.look.size * scale / 2))  # even sizes alone: fewer images to draw
         beat = (index // 2 + mover.number) % 3 if np.abs(step).max() > 0.5 else 0
         piece = cutout(mover.look, size, beat, bool(step[0] < 0))
         height, width = piece.solid.shape
@@ -261,7 +265,7 @@ def _pieces(sequence: Sequence, index: int, pan: np.ndarray) -> Iterator[tuple[f
 def _own(
     owner: Int16[np.ndarray, "y x"], piece: Cutout, left: int, top: int, number: int
 ) -> tuple[int, int, int, int] | None:
-    """Marks the pixels that a piece covers; its box (left, top, right, bottom) cut to the picture, None if outside."""
+    """Marks the pixels that a piece covers; its box (left, top, right, bottom) cut to the image, None if outside."""
     height, width = piece.solid.shape
     x0, y0 = max(0, left), max(0, top)
     x1, y1 = min(owner.shape[1], left + width), min(owner.shape[0], top + height)
@@ -271,7 +275,9 @@ def _own(
     return x0, y0, x1, y1
 
 
-def _truth(owner: Int16[np.ndarray, "y x"], shown: list[tuple[Mover, Cutout, tuple[int, int, int, int]]]) -> Truth:
+def _truth(
+    owner: Int16[np.ndarray, "y x"], shown: list[tuple[MovingObject, Cutout, tuple[int, int, int, int]]]
+) -> Truth:
     shown = sorted(shown, key=lambda item: item[0].number)
     boxes, visible, shares = [], [], []
     for mover, piece, (x0, y0, x1, y1) in shown:
@@ -309,11 +315,11 @@ def _screen(width: int, height: int, colour: int) -> Cutout:
     key = (width, height, colour)
     if key not in _SCREENS:
         tint = ((96, 78, 60), (46, 92, 52), (120, 122, 130))[colour]
-        pen = Pen((width, height), 1.0, (0, height))
-        pen.rect(0, 0, width, height, tint)
+        canvas = Canvas((width, height), 1.0, (0, height))
+        canvas.rect(0, 0, width, height, tint)
         for i in range(0, height, 6):
-            pen.rect(0, i, width, i + 2, tuple(int(0.8 * c) for c in tint))  # type: ignore[arg-type]
-        _SCREENS[key] = cut(rimmed(pen.picture(), {}))
+            canvas.rect(0, i, width, i + 2, tuple(int(0.8 * c) for c in tint))  # type: ignore[arg-type]
+        _SCREENS[key] = cut(rimmed(canvas.picture(), {}))
     return _SCREENS[key]
 
 
@@ -322,7 +328,7 @@ _FIELD = np.round(np.random.default_rng(0x402).normal(0, _NOISE, (256, 384, 3)))
 
 
 def _seen(frame: UInt8[np.ndarray, "y x 3"], sequence: Sequence, index: int) -> UInt8[np.ndarray, "y x 3"]:
-    """What a sensor makes of a picture: the light of the scene, and noise."""
+    """What a sensor makes of an image: the light of the scene, and noise."""
     height, width = frame.shape[:2]
     lit = (frame.astype(np.int16) * np.int16(round(sequence.light * 64))) >> 6
     if height <= 192 and width <= 320:

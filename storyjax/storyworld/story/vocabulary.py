@@ -1,4 +1,4 @@
-"""The words of StoryWorld, for the tokenizers of the small towers."""
+"""The words of StoryWorld, for the tokenizers of the small networks."""
 
 import string
 

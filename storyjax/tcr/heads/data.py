@@ -13,7 +13,7 @@ from storyjax.core.errors import StoryjaxError
 from storyjax.data.builders.segments import SegmentSource
 from storyjax.data.text import Tokenizer, pad
 from storyjax.data.video import decode_frames, probe, sample_times
-from storyjax.tcr.loader import ExerciseLoader, Questioned, stretch
+from storyjax.tcr.loader import ExampleLoader, VideoExamples, stretch
 from storyjax.tcr.tasks import spans_of
 from storyjax.train.experiment import Batch
 
@@ -39,18 +39,18 @@ class Clips:
         records: with a column "label".
         size: side of the frames in pixels.
         length: tokens of the prompt.
-        seen: what the frozen tower saw of the clips, to be given in the place of pixels.
+        encoded: the frozen tower's tokens of the clips, to be given in the place of pixels.
     """
 
     records: SegmentSource
     size: int
     tokenizer: Tokenizer
     length: int
-    seen: "Seen | None" = None
+    encoded: "EncodedClips | None" = None
 
     def stretch(self, index: int) -> tuple[float, float]:
         """Where a clip begins in its file, and how long it is (seconds)."""
-        return stretch(self.records[index]) if self.seen is None else self.seen.stretch(index)
+        return stretch(self.records[index]) if self.encoded is None else self.encoded.stretch(index)
 
     def frames(self, index: int, count: int, rng: np.random.Generator | None) -> np.ndarray:
         """`count` frames spread over a clip."""
@@ -59,27 +59,27 @@ class Clips:
     def at(self, index: int, times: np.ndarray) -> np.ndarray:
         """A clip at some times (seconds from its beginning): pixels (t y x 3) uint8, or what was seen of them (t e)."""
         times = times + self.stretch(index)[0]
-        if self.seen is not None:
-            return self.seen.at(index, times)
+        if self.encoded is not None:
+            return self.encoded.at(index, times)
         record = self.records[index]
         return decode_frames(record["video"], times, self.size, f"clip {record['video_id']}")[0]
 
     def label(self, index: int) -> str:
-        return self.records.films[index]["label"][0]
+        return self.records.annotations[index]["label"][0]
 
     def batch(self, shown: np.ndarray, prompt: str) -> Batch:
         """The arrays of an example: what `at` gave, under the name that says which of the two it is, and a prompt."""
         ids = self.tokenizer.encode(prompt)[: self.length]
         words = {"prompt": pad(ids, self.length), "prompt_mask": np.arange(self.length) < len(ids)}
-        return {"frames" if self.seen is None else "tokens": shown, **words}
+        return {"frames" if self.encoded is None else "tokens": shown, **words}
 
 
 # (frames) -> the tower's tokens of each
-LookAt = Callable[[UInt8[np.ndarray, "m y x 3"]], Num[np.ndarray, "m n e"]]
+EncodeFrames = Callable[[UInt8[np.ndarray, "m y x 3"]], Num[np.ndarray, "m n e"]]
 
 
 @dataclass(frozen=True)
-class Seen:
+class EncodedClips:
     """What a frozen tower saw of every frame of some clips, one token (CLS) a frame, in memory.
 
     Clips are short and looked at over and over, and the tower does not change: a training of thousands of steps costs
@@ -110,7 +110,7 @@ class Seen:
         return self.tokens[index][np.clip(place, 0, len(starts) - 1)]
 
 
-def see_all(clips: Clips, look: LookAt, together: int = 256) -> Seen:
+def encode_clips(clips: Clips, encode: EncodeFrames, together: int = 256) -> EncodedClips:
     """Looks once at the frames of all clips, at each clip's own rate, `together` or more of them at a time, with a
     progress bar."""
     stretches: list[tuple[float, float] | str] = []
@@ -119,11 +119,11 @@ def see_all(clips: Clips, look: LookAt, together: int = 256) -> Seen:
 
     def flush() -> None:
         frames, ends = np.concatenate(waiting), np.cumsum([len(frames) for frames in waiting])
-        seen = look(frames)[:, 0].astype(np.float32) if len(frames) else np.zeros((0, 1), np.float32)
-        tokens.extend(np.split(seen, ends[:-1]))
+        encoded = encode(frames)[:, 0].astype(np.float32) if len(frames) else np.zeros((0, 1), np.float32)
+        tokens.extend(np.split(encoded, ends[:-1]))
         waiting.clear()
 
-    for index in tqdm(range(len(clips.records)), desc="looking at clips", unit="clip", leave=False, delay=2.0):
+    for index in tqdm(range(len(clips.records)), desc="encoding clips", unit="clip", leave=False, delay=2.0):
         frames, shown = np.zeros((0, clips.size, clips.size, 3), np.uint8), np.zeros(0, np.float32)
         try:
             frames, shown, found = _every_frame(clips.records[index], clips.size)
@@ -137,7 +137,7 @@ def see_all(clips: Clips, look: LookAt, together: int = 256) -> Seen:
             flush()
     if waiting:
         flush()
-    return Seen(tuple(stretches), tuple(starts), tuple(tokens))
+    return EncodedClips(tuple(stretches), tuple(starts), tuple(tokens))
 
 
 def _every_frame(record: Mapping[str, Any], size: int) -> tuple[np.ndarray, np.ndarray, tuple[float, float]]:
@@ -172,7 +172,7 @@ def _class_of(clips: Clips, index: int, classes: tuple[str, ...]) -> int:
     """A clip's class by its number."""
     label = clips.label(index)
     if label not in classes:
-        raise StoryjaxError(f"clip {clips.records.film_ids[index]}: no training clip is of class '{label}'")
+        raise StoryjaxError(f"clip {clips.records.video_ids[index]}: no training clip is of class '{label}'")
     return classes.index(label)
 
 
@@ -275,7 +275,7 @@ class CountLoader:
     frames: int
 
     def __call__(self, index: int, rng: np.random.Generator) -> Batch:
-        count = np.float32(self.clips.records.films[index]["count"][0])
+        count = np.float32(self.clips.records.annotations[index]["count"][0])
         frames = self.clips.frames(index, self.frames, None)
         return {**self.clips.batch(frames, self.clips.label(index)), "count": count}
 
@@ -284,12 +284,12 @@ class CountLoader:
 class SpanLoader:
     """Moment or language queries with their spans as shares of the film, `most` of them, padded."""
 
-    exercises: ExerciseLoader
+    examples: ExampleLoader
     most: int
     kind: str
 
-    def __call__(self, item: Questioned, rng: np.random.Generator) -> Batch:
-        batch = self.exercises(item, rng)
+    def __call__(self, item: VideoExamples, rng: np.random.Generator) -> Batch:
+        batch = self.examples(item, rng)
         duration, record = float(batch["duration"]), item.record
         spans = np.zeros((len(batch["task"]), self.most, 2), np.float32)
         there = np.zeros((len(batch["task"]), self.most), bool)

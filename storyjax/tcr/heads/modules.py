@@ -32,7 +32,7 @@ from storyjax.nn.transformer import layer_norm
 NEGATIVE_WEIGHT = 0.1  # of queries that stand for no moment, as DETR weighs them
 
 
-def changes(frames: Float[Array, "b t e"]) -> Float[Array, "b t e+t"]:
+def temporal_difference(frames: Float[Array, "b t e"]) -> Float[Array, "b t e+t"]:
     """What changes in a clip: its tokens less their mean, and how like each frame is to those before and behind it.
 
     A tower's tokens mostly say who is where: in StoryWorld's clips 98 % of their variance is between clips, and a

@@ -17,7 +17,7 @@ _COUNTERS = ("*.num_batches_tracked",)
 
 
 def batch_norm(source: str, target: str, affine: bool = True) -> list[Rule]:
-    """A batch norm with its statistics."""
+    """Returns the rules of a batch norm with its statistics."""
     parts = {"running_mean": "mean", "running_var": "variance"}
     if affine:
         parts |= {"weight": "scale", "bias": "bias"}
@@ -25,7 +25,7 @@ def batch_norm(source: str, target: str, affine: bool = True) -> list[Rule]:
 
 
 def ecapa_rules(config: EcapaConfig) -> RuleTable:
-    """SpeechBrain's `ECAPA_TDNN`, in whose names every layer is wrapped twice: "blocks.0.conv.conv.weight"."""
+    """Returns the rules of SpeechBrain's `ECAPA_TDNN`, which wraps every layer twice: "blocks.0.conv.conv.weight"."""
 
     def conv(source: str, target: str, layout: Layout) -> list[Rule]:
         weight = Rule(f"{source}.conv.weight", (f"{target}/kernel",), layout)
@@ -50,7 +50,7 @@ def ecapa_rules(config: EcapaConfig) -> RuleTable:
 
 
 def campplus_rules(config: CamPlusConfig) -> RuleTable:
-    """3D-Speaker's `CAMPPlus`. Blocks and their layers count from 1 there."""
+    """Returns the rules of 3D-Speaker's `CAMPPlus`. Blocks and their layers count from 1 there."""
 
     def conv(source: str, target: str) -> list[Rule]:
         return [Rule(f"{source}.weight", (f"{target}/kernel",), CONV_2D)]
@@ -90,7 +90,7 @@ def campplus_rules(config: CamPlusConfig) -> RuleTable:
 
 
 def laughter_rules(config: LaughterConfig) -> RuleTable:
-    """`ResNetBigger` of jrgillick/laughter-detection."""
+    """Returns the rules of `ResNetBigger` of jrgillick/laughter-detection."""
 
     def conv(source: str, target: str, bias: bool) -> list[Rule]:
         rules = [Rule(f"{source}.weight", (f"{target}/kernel",), CONV_2D)]
@@ -111,7 +111,10 @@ def laughter_rules(config: LaughterConfig) -> RuleTable:
 
 
 def lwtnet_rules(config: LwtConfig) -> RuleTable:
-    """`LWTNet` of afourast/avobjects. What it separates voices with is left out; its scale is a layer of one number."""
+    """Returns the rules of `LWTNet` of afourast/avobjects.
+
+    Its voice separation is left out; its scale is a layer of one number.
+    """
 
     def stream(source: str, target: str, layers: int, first: Layout, other: Layout, last: Layout) -> list[Rule]:
         rules: list[Rule] = []

@@ -25,7 +25,7 @@ HUB_BACKBONE = "model.backbone.model."
 
 
 def resnet_rules(config: ResNetConfig) -> RuleTable:
-    """A ResNet with torchvision's names; its counters of batches, and a classifier, are not weights of ours."""
+    """Returns the rules of a ResNet with torchvision's names; counters of batches and a classifier are ignored."""
     rules: list[Rule] = []
 
     def normed(conv: str, batch_norm: str, target: str) -> None:
@@ -45,7 +45,7 @@ def resnet_rules(config: ResNetConfig) -> RuleTable:
 
 
 def _projections(config: DeformableDetrConfig, source: str) -> list[Rule]:
-    """What makes levels of the backbone's maps."""
+    """The projections of the backbone's maps to levels."""
     rules = []
     for level in range(config.levels):
         rules.append(Rule(f"{source}.{level}.0.weight", (f"pyramid/project_{level}/kernel",), CONVOLUTION))
@@ -59,7 +59,7 @@ def _sampling(source: str, target: str) -> list[Rule]:
 
 
 def _heads(config: DeformableDetrConfig) -> tuple[list[Rule], dict[str, str]]:
-    """The heads' rules and aliases: those that files repeat for every layer of one that all share."""
+    """The heads' rules, and aliases for the copies that files have of a head which all layers share."""
     last = config.decoder_layers + (1 if config.two_stage else 0)
     own = range(last) if config.box_refine else (0, *range(config.decoder_layers, last))
     rules: list[Rule] = []
@@ -67,7 +67,7 @@ def _heads(config: DeformableDetrConfig) -> tuple[list[Rule], dict[str, str]]:
         rules += dense(f"class_embed.{number}", f"class_heads_{place}")
         for layer in range(3):
             rules += dense(f"bbox_embed.{number}.layers.{layer}", f"decoder/box_heads_{place}/layer_{layer}")
-    aliases = {}
+    aliases: dict[str, str] = {}
     if not config.box_refine:
         for rule in [rule for rule in rules if rule.source.split(".")[1] == "0"]:
             head, _, rest = rule.source.split(".", 2)
@@ -76,7 +76,7 @@ def _heads(config: DeformableDetrConfig) -> tuple[list[Rule], dict[str, str]]:
 
 
 def _repeated(rules: list[Rule], config: DeformableDetrConfig, prefix: str) -> dict[str, str]:
-    """The decoder's own references to heads that it refines boxes and chooses proposals with."""
+    """Aliases for the decoder's references to the heads that refine boxes and choose proposals."""
     heads = (["bbox_embed"] if config.box_refine else []) + (["class_embed"] if config.two_stage else [])
     return {f"{prefix}{rule.source}": rule.source for rule in rules if rule.source.split(".")[0] in heads}
 
@@ -93,7 +93,7 @@ def _queries(config: DeformableDetrConfig, prefix: str, embedding: str) -> list[
 
 
 def hub_rules(config: DeformableDetrConfig) -> RuleTable:
-    """DeformableDetrForObjectDetection of `transformers`, under today's names (`hub_name`)."""
+    """Returns the rules of DeformableDetrForObjectDetection of `transformers`, under today's names (`hub_name`)."""
     encoder, decoder = "model.encoder.layers.{i}", "model.decoder.layers.{i}"
     theirs, ours = "encoder/layer_{i}", "decoder/layers_{i}"
     heads, aliases = _heads(config)
@@ -123,7 +123,7 @@ def _own(part: str) -> str:
 
 
 def original_rules(config: DeformableDetrConfig) -> RuleTable:
-    """The authors' files (fundamentalvision/Deformable-DETR)."""
+    """Returns the rules of the authors' files (fundamentalvision/Deformable-DETR)."""
     encoder, decoder = "transformer.encoder.layers.{i}", "transformer.decoder.layers.{i}"
     theirs, ours = "encoder/layer_{i}", "decoder/layers_{i}"
     heads, aliases = _heads(config)
@@ -163,7 +163,7 @@ _STAGE = re.compile(
 
 
 def resnet_name(name: str) -> str:
-    """torchvision's name for one of transformers' ResNet; any other stays."""
+    """Returns torchvision's name for one of transformers' ResNet; other names stay."""
     for pattern, ours in _OWN_RESNET:
         name = re.sub(f"^{pattern}", ours, name)
 
@@ -179,7 +179,7 @@ def resnet_name(name: str) -> str:
 
 
 def hub_name(name: str) -> str:
-    """The name that `hub_rules` has for one of any version of `transformers`."""
+    """Returns the name that `hub_rules` has for one of any version of `transformers`."""
     name = name.replace("backbone.conv_encoder.", "backbone.")
     if name.startswith(HUB_BACKBONE):
         return HUB_BACKBONE + resnet_name(name.removeprefix(HUB_BACKBONE))
@@ -188,14 +188,22 @@ def hub_name(name: str) -> str:
 
 
 def resnet_from_hub(hub: Any, outputs: tuple[int, ...]) -> ResNetConfig:
-    """The architecture that a ResNetConfig of `transformers` describes; StoryjaxError where ours has no such thing."""
+    """Returns the architecture that a ResNetConfig of `transformers` describes.
+
+    Raises:
+        StoryjaxError: ours does not have that architecture.
+    """
     if hub.downsample_in_bottleneck or hub.downsample_in_first_stage or hub.hidden_act != "relu":
         raise StoryjaxError("config.json describes a ResNet that halves elsewhere, or without ReLU; storyjax has none")
     return ResNetConfig(hub.embedding_size, tuple(hub.hidden_sizes), tuple(hub.depths), hub.layer_type, outputs)
 
 
 def detr_from_hub(hub: Any) -> DeformableDetrConfig:
-    """The architecture that a DeformableDetrConfig of `transformers` describes; StoryjaxError as above."""
+    """Returns the architecture that a DeformableDetrConfig of `transformers` describes.
+
+    Raises:
+        StoryjaxError: ours does not have that architecture.
+    """
     under = hub.backbone_config
     outputs = (1, 2, 3) if hub.num_feature_levels > 1 else (3,)
     if under.model_type == "resnet":

@@ -61,7 +61,7 @@ QFORMER = RuleTable(
 
 
 def blip2_rules(llm: T5Config) -> RuleTable:
-    """Blip2ForConditionalGeneration with a T5, to {"vision": ViT, "qformer": QFormer, "llm": T5}."""
+    """Returns the rules of Blip2ForConditionalGeneration with a T5, to {"vision", "qformer", "llm"}."""
     return (
         BLIP2_VISION.placed("vision_model.", "vision/")
         + QFORMER.placed("", "qformer/")
@@ -69,8 +69,8 @@ def blip2_rules(llm: T5Config) -> RuleTable:
     )
 
 
-# The vision tower alone, out of the same files.
-BLIP2_TOWER = BLIP2_VISION.placed("vision_model.", "vision/") + RuleTable(
+# The vision encoder alone, from the same files.
+BLIP2_VISION_ALONE = BLIP2_VISION.placed("vision_model.", "vision/") + RuleTable(
     (), ignored=("qformer.*", "query_tokens", "language_projection.*", "language_model.*")
 )
 
@@ -105,7 +105,7 @@ def _lavis_vision(depth: int) -> RuleTable:
 
 
 def lavis_rules(vision_depth: int, llm: T5Config) -> RuleTable:
-    """LAVIS's Blip2T5, to the same tree as `blip2_rules`."""
+    """Returns the rules of LAVIS's Blip2T5, to the same tree as `blip2_rules`."""
     qformer = RuleTable(
         (
             Rule("query_tokens", ("queries",), BATCH_TO_ROW),
@@ -122,8 +122,8 @@ def lavis_rules(vision_depth: int, llm: T5Config) -> RuleTable:
     )
 
 
-def lavis_tower_rules(vision_depth: int) -> RuleTable:
-    """The vision tower alone, out of LAVIS's files."""
+def lavis_vision_rules(vision_depth: int) -> RuleTable:
+    """Returns the rules of the vision encoder alone, from LAVIS's files."""
     ignored = ("Qformer.*", "query_tokens", "t5_proj.*", "t5_model.*")
     return _lavis_vision(vision_depth).placed("", "vision/") + RuleTable((), ignored=ignored)
 
@@ -178,7 +178,7 @@ OPENAI_CLIP = RuleTable(
 )
 
 
-def _siglip_tower(source: str, target: str) -> tuple[Rule, ...]:
+def _siglip_encoder(source: str, target: str) -> tuple[Rule, ...]:
     return RuleTable((*clip_block_rules(),)).placed(source, target).rules
 
 
@@ -188,7 +188,7 @@ SIGLIP = RuleTable(
         Rule("vision_model.embeddings.patch_embedding.weight", ("vision/patch/kernel",), PATCHES),
         Rule("vision_model.embeddings.patch_embedding.bias", ("vision/patch/bias",)),
         Rule("vision_model.embeddings.position_embedding.weight", ("vision/position",), TABLE_TO_BATCH),
-        *_siglip_tower("vision_model.", "vision/"),
+        *_siglip_encoder("vision_model.", "vision/"),
         *norm("vision_model.post_layernorm", "vision/norm"),
         Rule("vision_model.head.probe", ("vision_head/probe",), BATCH_TO_ROW),
         Rule(
@@ -207,7 +207,7 @@ SIGLIP = RuleTable(
         *dense("vision_model.head.mlp.fc2", "vision_head/mlp/down"),
         Rule("text_model.embeddings.token_embedding.weight", ("text/token/embedding",)),
         Rule("text_model.embeddings.position_embedding.weight", ("text/position",), TABLE_TO_BATCH),
-        *_siglip_tower("text_model.", "text/"),
+        *_siglip_encoder("text_model.", "text/"),
         *norm("text_model.final_layer_norm", "text/norm"),
         *dense("text_model.head", "text_head"),
         Rule("logit_scale", ("logit_scale",)),

@@ -7,11 +7,11 @@ from storyjax.storyworld.draw.personal_objects import (
     COLOURS,
     MARKINGS,
     PERSONAL_KINDS,
-    Belonging,
+    PersonalObject,
     Scene,
-    belonging_sprite,
     describe,
-    draw_belongings,
+    draw_personal_objects,
+    personal_object_sprite,
     photographs,
     render_scene,
     words,
@@ -20,9 +20,9 @@ from storyjax.storyworld.story.cast import PLACES
 
 
 def test_belongings_differ_and_are_the_same_every_time() -> None:
-    things = draw_belongings(30, 0, ("dog", "car", "cup"))
-    assert things == draw_belongings(30, 0, ("dog", "car", "cup"))
-    assert things != draw_belongings(30, 1, ("dog", "car", "cup"))
+    things = draw_personal_objects(30, 0, ("dog", "car", "cup"))
+    assert things == draw_personal_objects(30, 0, ("dog", "car", "cup"))
+    assert things != draw_personal_objects(30, 1, ("dog", "car", "cup"))
     looks = [(thing.kind, thing.looks) for thing in things]
     assert len(set(looks)) == len(looks)
     assert all(thing.name != thing.kind for thing in things)
@@ -30,17 +30,17 @@ def test_belongings_differ_and_are_the_same_every_time() -> None:
 
 @pytest.mark.parametrize("kind", PERSONAL_KINDS)
 def test_colour_and_marking_can_be_seen(kind: str) -> None:
-    plain = belonging_sprite(Belonging(kind, "red"), 48)
-    blue = belonging_sprite(Belonging(kind, "blue"), 48)
+    plain = personal_object_sprite(PersonalObject(kind, "red"), 48)
+    blue = personal_object_sprite(PersonalObject(kind, "blue"), 48)
     assert (np.abs(plain.ink.astype(int) - blue.ink).sum(-1) > 60).sum() > 60
     for marking in MARKINGS[1:]:
-        marked = belonging_sprite(Belonging(kind, "red", marking, "white"), 48)
+        marked = personal_object_sprite(PersonalObject(kind, "red", marking, "white"), 48)
         assert (np.abs(plain.ink.astype(int) - marked.ink).sum(-1) > 60).sum() > 10
 
 
 def test_the_box_holds_what_differs_with_the_thing() -> None:
-    scene = Scene(Belonging("dog", "red"), "park", neighbour="drum", seed=3)
-    other = Scene(Belonging("dog", "blue"), "park", neighbour="drum", seed=3)
+    scene = Scene(PersonalObject("dog", "red"), "park", neighbour="drum", seed=3)
+    other = Scene(PersonalObject("dog", "blue"), "park", neighbour="drum", seed=3)
     first, boxes = render_scene(scene, [0.0, 1.5])
     second, again = render_scene(other, [0.0, 1.5])
     assert boxes == again
@@ -60,7 +60,7 @@ def test_descriptions_are_true_and_of_known_words() -> None:
     rng = np.random.default_rng(0)
     for scene in scenes:
         said = describe(scene, rng).split()
-        assert scene.belonging.kind in said
-        assert not {colour for colour in COLOURS if colour in said} - {scene.belonging.colour, scene.belonging.second}
+        assert scene.subject.kind in said
+        assert not {colour for colour in COLOURS if colour in said} - {scene.subject.colour, scene.subject.second}
         unknown = {word for word in said if word not in known} - {scene.neighbour}
         assert not unknown

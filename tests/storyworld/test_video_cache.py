@@ -1,17 +1,17 @@
-"""Footage is made once, and a world that looks otherwise gets films of its own."""
+"""StoryVideoCache is made once, and a world that looks otherwise gets films of its own."""
 
 from pathlib import Path
 
 from storyjax.storyworld.render import video_cache
-from storyjax.storyworld.render.video_cache import Footage
+from storyjax.storyworld.render.video_cache import StoryVideoCache
 
 
 def test_films_are_made_once_and_tell_their_stories(tmp_path: Path, monkeypatch) -> None:
-    films = Footage(tmp_path, "val", {"val": 1})
+    films = StoryVideoCache(tmp_path, "val", {"val": 1})
     take = films[0]
     assert len(films) == 1
     assert take.story.seed == video_cache.FIRST_SEED["val"]
     made = Path(take.video).stat().st_mtime_ns
-    assert Path(Footage(tmp_path, "val", {"val": 1})[0].video).stat().st_mtime_ns == made
+    assert Path(StoryVideoCache(tmp_path, "val", {"val": 1})[0].video).stat().st_mtime_ns == made
     monkeypatch.setattr(video_cache, "fingerprint", lambda asked: "another")
-    assert Footage(tmp_path, "val", {"val": 1})[0].video != take.video
+    assert StoryVideoCache(tmp_path, "val", {"val": 1})[0].video != take.video

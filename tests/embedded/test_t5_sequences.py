@@ -12,7 +12,14 @@ from storyjax.core.params_io import flatten
 from storyjax.data.text import WordTokenizer
 from storyjax.embedded.sequence_tasks import KINDS, by_kind
 from storyjax.embedded.t5_reader import Reader, ReadingData
-from storyjax.embedded.t5_sequences import PracticeData, PracticeLoader, measure, practice, ready_to_copy, repeated
+from storyjax.embedded.t5_sequences import (
+    SequenceData,
+    SequenceLoader,
+    copy_positions,
+    eval_step,
+    sequence_task,
+    with_induction_head,
+)
 from storyjax.models.t5 import T5Config
 from storyjax.storyworld.story.vocabulary import vocabulary
 
@@ -23,8 +30,8 @@ SMALL = T5Config(
 
 
 def load(train: bool = False, seed: int = 0, **more: object) -> dict[str, np.ndarray]:
-    data = PracticeData(shares={"moments": 0.5, "actions": 0.5}, per_story=6, target_length=62, **more)
-    return PracticeLoader(data, TOKENIZER, train)(seed, np.random.default_rng(seed))
+    data = SequenceData(mix={"moments": 0.5, "actions": 0.5}, per_story=6, target_length=62, **more)
+    return SequenceLoader(data, TOKENIZER, train)(seed, np.random.default_rng(seed))
 
 
 def told(sums: dict) -> dict[str, float]:
@@ -43,24 +50,24 @@ def test_exercises_become_the_readers_arrays() -> None:
 
 
 def test_blind_exercises_have_no_note() -> None:
-    seen = np.concatenate([load(True, seed, blind=0.5)["story_mask"].any(axis=1) for seed in range(10)])
+    seen = np.concatenate([load(True, seed, no_note_prob=0.5)["story_mask"].any(axis=1) for seed in range(10)])
     assert 0.3 < seen.mean() < 0.7
-    assert load(False, blind=1.0)["story_mask"].any(axis=1).all()
+    assert load(False, no_note_prob=1.0)["story_mask"].any(axis=1).all()
 
 
 def test_the_padding_of_a_note_is_read_as_a_resamplers_quiet_queries_are() -> None:
-    data = PracticeData(shares={"queries": 1.0})
-    rows = PracticeLoader(data, TOKENIZER, False)(0, np.random.default_rng(0))
+    data = SequenceData(mix={"queries": 1.0})
+    rows = SequenceLoader(data, TOKENIZER, False)(0, np.random.default_rng(0))
     assert (rows["story"] == TOKENIZER.pad_id).any()
     assert rows["story_mask"].all()
 
 
 def test_every_set_of_the_config_fits_its_lengths() -> None:
     config = load_config("configs/storyworld_t5.py:practised")
-    for name, section in config.data.practice.items():
-        data = from_config(PracticeData, section, name)
+    for name, section in config.data.auxiliary_tasks.items():
+        data = from_config(SequenceData, section, name)
         for seed in range(5):
-            rows = PracticeLoader(data, TOKENIZER, True)(seed, np.random.default_rng(seed))
+            rows = SequenceLoader(data, TOKENIZER, True)(seed, np.random.default_rng(seed))
             assert (rows["target"] == TOKENIZER.eos_id).any(axis=1).all()
             cut = rows["prompt_mask"].all(axis=1) & (rows["prompt"][:, -1] != TOKENIZER.encode(".")[0])
             assert not cut.any(), f"{name}: prompts longer than {data.prompt_length}"
@@ -72,7 +79,7 @@ def test_the_decoder_starts_with_comparing_what_stands_before() -> None:
     params = reader.init(jax.random.key(0))
     config = reader.llm.config
     drawn = {path: np.asarray(array) for path, array in flatten(params).items()}
-    made = ready_to_copy(drawn, config)
+    made = with_induction_head(drawn, config)
     assert made.keys() == drawn.keys()
     changed = {path for path in drawn if not np.array_equal(drawn[path], made[path])}
     assert all(path.startswith("llm/decoder/") for path in changed if "cross_attention/key" not in path)
@@ -95,7 +102,7 @@ def test_the_loss_shows_where_the_next_word_stands() -> None:
         "prompt": jnp.array([[7, 5, 9]]),
         "prompt_mask": jnp.ones((1, 3), bool),
     }
-    right = repeated(batch, ignored=[0, 1, 9])
+    right = copy_positions(batch, ignored=[0, 1, 9])
     expected = np.zeros((1, 6, 5), bool)
     expected[0, 0, [0, 3]] = True
     expected[0, 1, 2] = True
@@ -105,12 +112,12 @@ def test_the_loss_shows_where_the_next_word_stands() -> None:
 def test_copying_draws_the_last_attention_of_the_decoder() -> None:
     reader = Reader(dataclasses.replace(SMALL, num_decoder_layers=2), ReadingData(), TOKENIZER)
     params = reader.init(jax.random.key(0))
-    data = PracticeData(shares={"actions": 1.0}, per_story=1, target_length=62, copying=1.0)
+    data = SequenceData(mix={"actions": 1.0}, per_story=1, target_length=62, copy_weight=1.0)
     batch = {
-        name: value[None] for name, value in PracticeLoader(data, TOKENIZER, True)(3, np.random.default_rng(0)).items()
+        name: value[None] for name, value in SequenceLoader(data, TOKENIZER, True)(3, np.random.default_rng(0)).items()
     }
-    task, _ = practice("ahead", data, reader, TOKENIZER)
-    plain, _ = practice("ahead", dataclasses.replace(data, copying=0.0), reader, TOKENIZER)
+    task, _ = sequence_task("ahead", data, reader, TOKENIZER)
+    plain, _ = sequence_task("ahead", dataclasses.replace(data, copy_weight=0.0), reader, TOKENIZER)
     key = jax.random.key(1)
     total, parts = task.loss(params, batch, key)
     expected = float(plain.loss(params, batch, key)[0] + parts["copying"])
@@ -128,10 +135,10 @@ def test_what_is_right_is_counted_by_kind(monkeypatch: pytest.MonkeyPatch) -> No
     sure = 50.0 * jax.nn.one_hot(batch["target"][0], TOKENIZER.vocab_size)
     monkeypatch.setattr(Reader, "encode", lambda self, params, batch, key: (None, None))
     monkeypatch.setattr(Reader, "decode", lambda self, params, target, encoded, mask: sure)
-    right = told(measure(reader, {}, batch))
+    right = told(eval_step(reader, {}, batch))
     assert right == pytest.approx({"times/moments": 1.0, "times/actions": 1.0})
     monkeypatch.setattr(Reader, "decode", lambda self, params, target, encoded, mask: 0 * sure)
-    even = told(measure(reader, {}, batch))
+    even = told(eval_step(reader, {}, batch))
     assert even["times/moments"] == pytest.approx(9 / TOKENIZER.vocab_size, rel=0.05)  # eight stamps and the end
-    nothing = measure(reader, {}, batch | {"record_valid": jnp.zeros(1, bool)})
+    nothing = eval_step(reader, {}, batch | {"record_valid": jnp.zeros(1, bool)})
     assert not nothing["asked"].any()

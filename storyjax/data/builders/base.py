@@ -1,0 +1,263 @@
+"""The base of all data sets: official files are listed, checked, prepared once as TFDS records, and read by index.
+
+A data set is a subclass of a kind (`media.py`, `segments.py`, `frames.py`, `detection.py`, `instances.py`), which says
+what a record is; the data set says what it is called and how its official files are read. All share
+
+    Builder.prepare(root, cache_dir, split)             -> a source of records, as in `registry.prepare_split`
+    Builder.prepare_splits(root, cache_dir)             -> all splits that are there, with the files read once
+
+and one policy for what cannot be used (`broken.py`).
+"""
+
+import abc
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar
+
+import tensorflow_datasets as tfds
+
+from storyjax.core.errors import StoryjaxError, nearest
+from storyjax.data.builders.broken import report_broken
+from storyjax.data.builders.prepared import PreparedSource, prepare_once
+
+
+@dataclass
+class Listing(abc.ABC):
+    """What the official files of a data set hold, without the media. Kinds add their items.
+
+    Attributes:
+        broken: a line for each thing that had to be left out.
+    """
+
+    broken: list[str] = field(default_factory=list)
+
+    @abc.abstractmethod
+    def counts(self) -> tuple[int, int]:
+        """Returns how many of the things that are counted cannot be used, and how many there are with them."""
+
+    @abc.abstractmethod
+    def by_split(self, split: str) -> dict[str, list[Any]]:
+        """Returns the usable items of each split, in the order of their records; all are of `split` where only one was
+        read."""
+
+
+class OfficialBuilder(tfds.core.GeneratorBasedBuilder):
+    """The TFDS builder of a data set that is read from its official files.
+
+    Attributes:
+        TITLE: its name in messages.
+        SPLITS: all splits that there may be.
+        JOINT: whether one reading of the files gives all splits (`read(root, **options)`); else each split is read and
+            prepared by itself (`read(root, split, **options)`).
+        COUNTED: what `Listing.counts` counts, for messages.
+        MAX_BROKEN_FRACTION: of what is counted may be unusable, unless `prepare` is given another.
+        SOURCE: the class that reads the prepared records.
+        read: the reader of the official files. Raises StoryjaxError where the data set is not there, saying what to get
+            and where to put it.
+    """
+
+    VERSION = tfds.core.Version("1.0.0")
+    # TFDS would look beside this file for checksums of downloads, by a package it does not require; there are none.
+    code_path = None
+    TITLE: ClassVar[str]
+    SPLITS: ClassVar[tuple[str, ...]]
+    JOINT: ClassVar[bool] = False
+    COUNTED: ClassVar[str] = "annotations"
+    MAX_BROKEN_FRACTION: ClassVar[float] = 0.05
+    SOURCE: ClassVar[type[PreparedSource]] = PreparedSource
+    read: ClassVar[Callable[..., Any]]
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**{"skip_registration": True, **kwargs})
+
+    def __init__(self, *, items: Mapping[str, Sequence[Any]] | None = None, **kwargs: Any):
+        """Args: items: of each split to prepare; None reads all splits that are there from TFDS's manual_dir."""
+        self.items = items
+        super().__init__(**{"file_format": "array_record", **kwargs})
+
+    @classmethod
+    def prepare(
+        cls,
+        root: str | Path,
+        cache_dir: str | Path,
+        split: str,
+        *,
+        max_broken_fraction: float | None = None,
+        **options: Any,
+    ) -> Any:
+        """Returns a split as a source of records under `cache_dir`: made now, or found if the files are the same.
+
+        May be killed and called again, and called by many processes at once: a preparation appears whole, and once.
+
+        Args:
+            root: the folder of the official files.
+            cache_dir: where the prepared records go.
+            split: one of SPLITS.
+            max_broken_fraction: of what is counted may be unusable; None: MAX_BROKEN_FRACTION.
+            options: of the reader.
+
+        Raises:
+            StoryjaxError: the data set is not there (what to get and where to put it), has no such split, too much of
+                it cannot be used, or `cache_dir` cannot be written.
+        """
+        cls._check_split(split, cls.SPLITS)
+        found = cls.prepare_splits(root, cache_dir, (split,), max_broken_fraction=max_broken_fraction, **options)
+        cls._check_split(split, found)
+        return found[split]
+
+    @classmethod
+    def prepare_splits(
+        cls,
+        root: str | Path,
+        cache_dir: str | Path,
+        splits: Sequence[str] | None = None,
+        *,
+        max_broken_fraction: float | None = None,
+        **options: Any,
+    ) -> dict[str, Any]:
+        """Returns the source of each split that is there. Where JOINT, all are read and prepared at once.
+
+        Args:
+            splits: those to prepare; None: all. Where JOINT, all that are there are returned in any case.
+            root, cache_dir, max_broken_fraction, options: as for `prepare`, whose errors are raised.
+        """
+        root, cache_dir = Path(root), Path(cache_dir)
+        if (prepared := cls.prepared_by_tfds(cache_dir)) is not None:
+            return {split: cls.SOURCE(prepared, cls, split) for split in splits or cls.SPLITS}
+        sources: dict[str, Any] = {}
+        for split in (None,) if cls.JOINT else splits or cls.splits_there(root):
+            sources |= cls._prepare(root, cache_dir, split, max_broken_fraction, options)
+        return sources
+
+    @classmethod
+    def _prepare(
+        cls, root: Path, cache_dir: Path, split: str | None, max_broken_fraction: float | None, options: dict[str, Any]
+    ) -> dict[str, Any]:
+        """The sources of what one reading of the official files gives: all splits (None) or one."""
+        listing = cls.read(root, **options) if split is None else cls.read(root, split, **options)
+        items = cls._checked(listing, root, split, max_broken_fraction)
+        folder = prepare_once(
+            lambda data: cls(items=items, data_dir=data),
+            root,
+            cache_dir / cls.name,
+            cls._fingerprint(items, listing, root),
+            part=split or "",
+            beside={
+                "summary.json": {"broken": listing.broken, **cls.summary(listing)},
+                **{f"labels-{name}.json": known for name, found in items.items() if (known := cls.labels(found))},
+            },
+        )
+        return {name: cls.SOURCE(folder, cls, name) for name in items}
+
+    @classmethod
+    def _checked(
+        cls, listing: Listing, root: Path, split: str | None, max_broken_fraction: float | None
+    ) -> dict[str, list[Any]]:
+        """The items of each split that has any, in the order of SPLITS, after the broken ones were reported."""
+        by_split = listing.by_split(split or "")
+        items = {name: by_split[name] for name in cls.SPLITS if by_split.get(name)}
+        report_broken(
+            listing.broken,
+            *listing.counts(),
+            usable=bool(items),
+            allowed=cls.MAX_BROKEN_FRACTION if max_broken_fraction is None else max_broken_fraction,
+            where=f"{cls.TITLE} {split} in {root}" if split else f"{cls.TITLE} in {root}",
+            counted=cls.COUNTED,
+        )
+        return items
+
+    @classmethod
+    def _check_split(cls, split: str, known: Iterable[str]) -> None:
+        known = tuple(known)
+        if split not in known:
+            raise StoryjaxError(f"{cls.TITLE} has no split '{split}', only {', '.join(known)}.{nearest(split, known)}")
+
+    @classmethod
+    def _fingerprint(cls, items: Mapping[str, list[Any]], listing: Listing, root: Path) -> str:
+        """A name that changes with any annotation, and with the path, size or date of any file."""
+        digest = hashlib.sha256(f"{cls.name} {cls.VERSION} {json.dumps(cls.summary(listing))}".encode())
+        for split, found in items.items():
+            digest.update(f"{split}\n".encode())
+            for item in found:
+                digest.update(cls.state(item))
+                for path in cls.files(item):
+                    stat = path.stat()
+                    place = path.relative_to(root) if path.is_relative_to(root) else path
+                    digest.update(f"{place} {stat.st_size} {stat.st_mtime_ns}\n".encode())
+        digest.update("\n".join(listing.broken).encode())
+        return digest.hexdigest()[:12]
+
+    # What a kind or a data set says of itself.
+
+    @abc.abstractmethod
+    def features(self) -> dict[str, Any]:
+        """Returns the TFDS features of a record, by name."""
+
+    @classmethod
+    @abc.abstractmethod
+    def records(cls, items: Sequence[Any]) -> Iterator[dict[str, Any]]:
+        """Yields the records of a split's items, media read now."""
+
+    @classmethod
+    @abc.abstractmethod
+    def state(cls, item: Any) -> bytes:
+        """Returns bytes that change with the item's annotations."""
+
+    @classmethod
+    def files(cls, item: Any) -> Iterable[Path]:
+        """Returns the files that the item's records are made of."""
+        return (item.path,)
+
+    @classmethod
+    def summary(cls, listing: Listing) -> dict[str, Any]:
+        """Returns what sources must know before they read a record, as JSON holds it."""
+        del listing
+        return {}
+
+    @classmethod
+    def labels(cls, items: Sequence[Any]) -> list[Any]:
+        """Returns what is known of each record of a split without its media, as JSON holds it; [] for nothing."""
+        del items
+        return []
+
+    @classmethod
+    def splits_there(cls, root: Path) -> tuple[str, ...]:
+        """Returns the splits whose official files are in `root`, as far as that can be said without reading them."""
+        del root
+        return cls.SPLITS
+
+    @classmethod
+    def prepared_by_tfds(cls, cache_dir: Path) -> Path | None:
+        """Returns the folder, as TFDS calls data_dir, in which TFDS's own data set of this name lies prepared."""
+        del cache_dir
+        return None
+
+    # TFDS's side.
+
+    def _info(self) -> tfds.core.DatasetInfo:
+        return tfds.core.DatasetInfo(
+            builder=self,
+            description=type(self).__doc__,
+            features=tfds.features.FeaturesDict(self.features()),
+            disable_shuffling=True,  # training shuffles, and evaluation keeps the order of the files
+        )
+
+    def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Any]:
+        items = self.items if self.items is not None else self._read_all(Path(dl_manager.manual_dir))
+        return {split: self._generate_examples(found) for split, found in items.items()}
+
+    def _read_all(self, root: Path) -> dict[str, list[Any]]:
+        if self.JOINT:
+            return self._checked(type(self).read(root), root, None, None)
+        there = self.splits_there(root)
+        return {
+            name: found
+            for split in there
+            for name, found in self._checked(type(self).read(root, split), root, split, None).items()
+        }
+
+    def _generate_examples(self, items: Sequence[Any]) -> Iterator[tuple[Any, dict[str, Any]]]:
+        yield from enumerate(self.records(items))

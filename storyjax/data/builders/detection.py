@@ -1,0 +1,143 @@
+"""Data sets of detection: one record an image, with its boxes. Item i:
+
+image: the bytes of the image's file; name: of the file; image_id: the data set's number, or a running one
+width, height: pixels
+boxes (m, 4): left, top, width, height in pixels, 0-based; kinds (m,): index into the source's `categories`
+crowd (m,): whether a box stands for many or is unsure: neither to be found nor to count against a detector
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow_datasets as tfds
+from jaxtyping import Bool, Float32, Int32
+
+from storyjax.data.builders.base import Listing, OfficialBuilder
+from storyjax.data.builders.prepared import PreparedSource
+
+
+@dataclass(frozen=True)
+class AnnotatedImage:
+    """An image's file and its boxes; see the module for the columns."""
+
+    path: Path
+    split: str
+    image_id: int
+    width: int
+    height: int
+    boxes: Float32[np.ndarray, "m 4"]
+    kinds: Int32[np.ndarray, " m"]
+    crowd: Bool[np.ndarray, " m"]
+
+
+@dataclass
+class DetectionListing(Listing):
+    """The usable images of all splits, and the names of their kinds."""
+
+    categories: tuple[str, ...] = ()
+    images: list[AnnotatedImage] = field(default_factory=list)
+
+    def counts(self) -> tuple[int, int]:
+        """Returns how many of the things counted cannot be used, and how many there are with them."""
+        boxes = sum(len(image.boxes) for image in self.images)
+        return len(self.broken), len(self.images) + boxes + len(self.broken)
+
+    def by_split(self, split: str) -> dict[str, list[Any]]:
+        """Returns the usable items of each split."""
+        del split
+        found: dict[str, list[Any]] = {}
+        for image in self.images:
+            found.setdefault(image.split, []).append(image)
+        return found
+
+
+class DetectionSource(PreparedSource):
+    """A prepared split; see the module for what item i is."""
+
+    @property
+    def categories(self) -> tuple[str, ...]:
+        """The names of the kinds."""
+        return tuple(self.summary["categories"])
+
+
+class DetectionBuilder(OfficialBuilder):
+    """The builder of images with boxes.
+
+    Attributes:
+        read: (root) -> DetectionListing.
+    """
+
+    JOINT, COUNTED = True, "images and boxes"
+    SOURCE = DetectionSource
+
+    def features(self) -> dict[str, Any]:
+        """Returns the TFDS features of a record, by name."""
+        tensor = tfds.features.Tensor
+        return {
+            "image": tfds.features.Scalar(np.object_),  # the file as it is
+            "name": tfds.features.Text(),
+            "image_id": tfds.features.Scalar(np.int64),
+            "width": tfds.features.Scalar(np.int32),
+            "height": tfds.features.Scalar(np.int32),
+            "boxes": tensor(shape=(None, 4), dtype=np.float32),
+            "kinds": tensor(shape=(None,), dtype=np.int32),
+            "crowd": tensor(shape=(None,), dtype=np.bool_),
+        }
+
+    @classmethod
+    def records(cls, items: Sequence[AnnotatedImage]) -> Iterator[dict[str, Any]]:
+        """Yields the records of a split's items, media read now."""
+        for image in items:
+            yield {
+                "image": image.path.read_bytes(),
+                "name": image.path.name,
+                "image_id": image.image_id,
+                "width": image.width,
+                "height": image.height,
+                "boxes": image.boxes,
+                "kinds": image.kinds,
+                "crowd": image.crowd,
+            }
+
+    @classmethod
+    def state(cls, item: AnnotatedImage) -> bytes:
+        """Returns bytes that change with the item's annotations."""
+        numbers = f"{item.image_id} {item.width} {item.height}".encode()
+        return numbers + item.boxes.tobytes() + item.kinds.tobytes() + item.crowd.tobytes()
+
+    @classmethod
+    def summary(cls, listing: Listing) -> dict[str, Any]:
+        """Returns what sources must know before they read a record."""
+        assert isinstance(listing, DetectionListing)
+        return {"categories": listing.categories}
+
+
+def usable_box(box: Any) -> bool:
+    """Returns whether it is four numbers, left, top, width and height, with an area."""
+    try:
+        values = [float(v) for v in box]
+    except (TypeError, ValueError):
+        return False
+    return len(values) == 4 and bool(np.isfinite(values).all()) and values[2] > 0 and values[3] > 0
+
+
+def annotated_image(
+    path: Path,
+    split: str,
+    image_id: int,
+    size: tuple[int, int],
+    boxes: list[tuple[list[Any], int, bool]],
+) -> AnnotatedImage:
+    """Returns an image of `size` (width, height) with boxes given as ([left, top, width, height], kind, crowd)."""
+    return AnnotatedImage(
+        path,
+        split,
+        image_id,
+        *size,
+        np.array([box for box, _, _ in boxes], np.float32).reshape(-1, 4),
+        np.array([kind for _, kind, _ in boxes], np.int32),
+        np.array([crowd for _, _, crowd in boxes], bool),
+    )

@@ -1,0 +1,49 @@
+"""Prompts with "*" for a token: their ids and slots, and the three captions of an object (thesis §5.3.2)."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from storyjax.data.text import Tokenizer, encode_spliced
+from storyjax.pi_map.captions import Captioner
+from storyjax.weights.pretrained import Pretrained
+
+MARKER = "*"
+
+
+@dataclass(frozen=True)
+class PromptEncoder:
+    """Encodes prompts with the tokenizer of a CLIP, which is read at the first use."""
+
+    clip: Pretrained
+
+    @cached_property
+    def tokenizer(self) -> Tokenizer:
+        """CLIP's tokenizer; errors as of `Pretrained.tokenizer`."""
+        return self.clip.tokenizer("clip")
+
+    def encode(self, text: str, length: int) -> tuple[np.ndarray, np.ndarray]:
+        """Returns ids and slots (length,) of a prompt in which each "*" stands for a token; see `encode_spliced`.
+
+        Raises:
+            StoryjaxError: the prompt is longer than `length`.
+        """
+        return encode_spliced(self.tokenizer, text, length, marker=MARKER)
+
+
+def captions_of(name: str, category: str, captioner: Captioner | None, prompt: str) -> tuple[str, str, str]:
+    """Returns (y*, y_s, y_g): the dense caption, the one with the object's name, and the one with its category.
+
+    Without a captioner y* is y_s (Table 5.1b, "w/o Caption Augmentation").
+
+    Args:
+        name, category: of the object, "my dog Chia" and "dog".
+        prompt: with "*" for the object.
+
+    Raises:
+        StoryjaxError: the captioner has no caption for it.
+    """
+    specific = prompt.replace(MARKER, name)
+    dense = specific if captioner is None else captioner.describe(name, category)
+    return dense, specific, prompt.replace(MARKER, f"a {category}")

@@ -1,0 +1,95 @@
+"""Named subtitles from Python: `Subtitler`, which `storyjax subtitle` runs."""
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from storyjax.core.config import from_config
+from storyjax.core.errors import StoryjaxError
+from storyjax.subtitles.cast import Cast, read_cast
+from storyjax.subtitles.config import SubtitleConfig
+from storyjax.subtitles.pipeline import Networks, subtitle
+from storyjax.subtitles.records import Subtitles
+from storyjax.train.restore import open_trained
+
+PathLike = str | os.PathLike[str]
+
+
+class Subtitler:
+    """Names the lines of videos, given a cast list with photos or samples of voices.
+
+    Args:
+        config: the networks and thresholds.
+        networks: to be used instead of those that `config` names.
+    """
+
+    def __init__(self, config: SubtitleConfig | None = None, networks: Networks | None = None) -> None:
+        self.config = config or SubtitleConfig()
+        self._networks = networks
+
+    @classmethod
+    def from_pretrained(
+        cls, place: PathLike | None = None, *, precision: str | None = None, **options: Any
+    ) -> "Subtitler":
+        """Returns a subtitler with the settings of a run, or with the networks that come with storyjax.
+
+        Args:
+            place: the workdir of a run of the experiment `subtitles`: its networks, thresholds and, once it is done,
+                the distance that it chose; None: the defaults of SubtitleConfig.
+            precision: None or "float32", in which all its networks compute.
+            options: fields of SubtitleConfig to be set, such as distance=0.25, or `**BY_PHOTOS`.
+
+        Raises:
+            StoryjaxError: no such run, an unknown option, or another precision.
+        """
+        if precision not in (None, "float32"):
+            raise StoryjaxError(f"the networks of the subtitles compute in float32, not {precision}: leave it out")
+        settings: dict[str, Any] = {}
+        if place is not None:
+            run = open_trained(place, default="None", chapter="subtitler", experiments=("subtitles",), parts=())
+            settings = run.config.model.to_dict() | _chosen_distance(run.folder)
+        return cls(from_config(SubtitleConfig, settings | options, "config.model"))
+
+    def subtitle(
+        self,
+        videos: PathLike | Sequence[PathLike],
+        cast: PathLike | Cast,
+        *,
+        transcripts: Mapping[str, Path] | None = None,
+        cache_dir: PathLike = "runs/subtitles",
+        progress: bool = True,
+    ) -> list[Subtitles]:
+        """Returns the named lines of each video, in their order; what is learnt of the voices is shared by all.
+
+        Args:
+            videos: episodes of a series, or one video; sound files will do where the cast has samples of voices.
+            cast: a cast list, or the file that holds it.
+            transcripts: by the video's name without its ending: SRT, VTT or JSON to be used instead of recognition.
+            cache_dir: where the stages keep their results, from which a run that was stopped goes on.
+            progress: whether to show a progress bar on standard error.
+
+        Raises:
+            StoryjaxError: what a person can fix, in one line.
+        """
+        paths = [videos] if isinstance(videos, str | os.PathLike) else list(videos)
+        return subtitle(
+            [Path(path) for path in paths],
+            cast if isinstance(cast, Cast) else read_cast(cast),
+            self.config,
+            Path(cache_dir),
+            self._networks,
+            transcripts,
+            progress,
+        )
+
+
+def _chosen_distance(folder: Path) -> dict[str, float]:
+    """The distance among a run's results, if there are any."""
+    try:
+        results = json.loads((folder / "results.json").read_text("utf-8"))
+    except (OSError, ValueError):
+        return {}
+    chosen = [value for key, value in results.items() if key.endswith("/distance")]
+    return {"distance": chosen[0]} if chosen else {}

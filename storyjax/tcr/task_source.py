@@ -1,0 +1,274 @@
+"""A data set of a config as training task and evaluators."""
+
+import functools
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ml_collections import ConfigDict
+
+from storyjax.core.config import choose
+from storyjax.core.errors import StoryjaxError
+from storyjax.data.builders.ego4d import taxonomy
+from storyjax.data.features import FeatureStore
+from storyjax.data.pipeline import Stream, eval_stream, train_stream
+from storyjax.data.registry import prepare_split, split_names
+from storyjax.data.streams import StreamSpec
+from storyjax.data.text import Tokenizer
+from storyjax.tcr.config import TaskData, make_tokenizer, make_tower, option_ids
+from storyjax.tcr.evaluators import (
+    ABLATIONS,
+    VARIATIONS,
+    Actions,
+    Timestamps,
+    anticipation,
+    captions,
+    choice,
+    moments,
+    questions,
+)
+from storyjax.tcr.loader import FRAME_ARRAYS, Ablation, Example, ExampleGroups, ExampleLoader, Lengths, stretch
+from storyjax.tcr.model import VideoLanguageModel
+from storyjax.tcr.objective import QuestionAnswering
+from storyjax.tcr.qformer_baseline import answering
+from storyjax.tcr.tasks import TASKS, TaskSpec
+from storyjax.train.experiment import Batch, BatchSpec, Evaluator, Task
+
+_LOG = logging.getLogger(__name__)
+# Entropy beside the run's seed, so that what is drawn for worked examples is not what anything else draws.
+_SHOWN_VIDEOS, _SHOWN_ROWS = 0x53, 0x54
+
+
+@dataclass(frozen=True)
+class TaskSource:
+    """A data set of a config, ready to make tasks and evaluators of; nothing is read before data is asked for.
+
+    Attributes:
+        name: of the task in the config and in results.
+        answers: token ids of the options of a multiple choice (a, m).
+        fingerprint: of the vision tower; stored features must have it.
+        seed: of the run.
+    """
+
+    name: str
+    data: TaskData
+    model: VideoLanguageModel
+    tokenizer: Callable[[], Tokenizer]
+    answers: Callable[[], np.ndarray]
+    fingerprint: Callable[[], str]
+    seed: int
+
+    @classmethod
+    def of(cls, config: ConfigDict, name: str, data: TaskData, model: VideoLanguageModel) -> "TaskSource":
+        """Returns the source of a task of a whole config.
+
+        Raises:
+            StoryjaxError: an unknown task, or features that cannot stand in for its videos.
+        """
+        spec = TASKS[choose(data.task, TASKS, f"config.data.tasks.{name}.task")]
+        if data.features is not None and spec.scored != "questions":
+            raise StoryjaxError(f"config.data.tasks.{name}.features: features of whole videos are for NExT-QA alone")
+        return cls(
+            name,
+            data,
+            model,
+            functools.cache(lambda: make_tokenizer(config.model)),
+            functools.cache(lambda: option_ids(config.model)),
+            functools.cache(lambda: make_tower(config).fingerprint),
+            config.get("seed", 0),
+        )
+
+    @property
+    def spec(self) -> TaskSpec:
+        """How the data set is asked about."""
+        return TASKS[self.data.task]
+
+    @property
+    def eval_splits(self) -> list[str]:
+        """The splits that are evaluated on."""
+        return [split for _, split in split_names(self.data.eval_splits, self.spec.dataset)]
+
+    @functools.cached_property
+    def records(self) -> Callable[[str], Any]:
+        """A split's name -> its prepared records."""
+        return functools.cache(functools.partial(task_records, self.data))
+
+    def make(self, record: dict, row: int, duration: float, rng: np.random.Generator | None) -> Example:
+        """Returns an example of a record; see `tasks.TaskSpec.make`."""
+        return self.spec.make(record, row, duration, rng, self.data.options)
+
+    def lengths(self, train: bool) -> Lengths:
+        """Returns the sizes of a batch's rows."""
+        d = self.data
+        count = d.examples_per_video if train else d.eval_examples
+        target = self.answers().shape[1] if self.spec.scored == "questions" else d.target_length
+        return Lengths(d.frames, count, d.condition_length, d.prompt_length, target)
+
+    def loader(self, train: bool, ablation: Ablation, split: str | None = None) -> ExampleLoader:
+        """Returns what turns examples into arrays; `split` says which stored features, if any, stand in for pixels."""
+        size = self.model.vision.config.image_size
+        features = None
+        if self.data.features is not None and split is not None:
+            features = FeatureStore(Path(self.data.features) / split, self.fingerprint(), self.data.frames)
+        worked = "" if train else self.worked_examples()
+        lengths, sizes = self.lengths(train), self.model.resampler.sizes
+        return ExampleLoader(
+            self.make,
+            lengths,
+            sizes,
+            size,
+            self.tokenizer(),
+            train,
+            ablation,
+            worked,
+            features,
+            self.spec.longest_s,
+        )
+
+    def counts(self, split: str) -> list[int]:
+        """Returns how many examples each record of a split has."""
+        return [self.spec.count(columns, self.data.options) for columns in self.records(split).annotations]
+
+    def shown(self) -> tuple[str, list[int]]:
+        """Returns the split that worked examples are taken from, and its videos, drawn with the run's seed."""
+        splits = self.spec.builder.SPLITS if self.data.train_split is None else ()
+        split = self.data.train_split or ("train" if "train" in splits else splits[0])
+        if not self.data.shots:
+            return split, []
+        counts = self.counts(split)
+        order = np.random.default_rng([self.seed, _SHOWN_VIDEOS]).permutation(len(counts)).tolist()
+        return split, [video for video in order if counts[video]][: self.data.shots]
+
+    def worked_examples(self) -> str:
+        """Returns worked examples, one of each video that is shown."""
+        split, videos = self.shown()
+        counts = self.counts(split) if videos else []
+        rng = np.random.default_rng([self.seed, _SHOWN_ROWS])
+        worked = []
+        for index in videos:
+            record = self.records(split)[index]
+            try:
+                one = self.make(record, int(rng.integers(counts[index])), stretch(record, self.spec.longest_s)[1], None)
+            except StoryjaxError as error:
+                _LOG.warning("%s shows one worked example fewer: %s", self.name, error)
+                continue
+            worked.append(f"{one.prompt} {one.target}")
+        return " ".join(worked)
+
+    def groups(self, split: str, seed: int | None) -> ExampleGroups:
+        """Returns the split's videos with their examples; with a seed for training."""
+        once = self.spec.once and seed is None
+        counts = [min(1, n) if once else n for n in self.counts(split)]
+        shown_of, shown = self.shown()
+        if seed is None and shown_of == split:
+            for video in shown:
+                counts[video] = 0
+        size = self.data.eval_examples if seed is None else self.data.examples_per_video
+        return ExampleGroups(self.records(split), counts, size, seed)
+
+    def stream_options(self) -> dict[str, Any]:
+        """Returns the options of data.pipeline's streams."""
+        fraction = self.data.max_broken_fraction
+        allowed = self.spec.builder.MAX_BROKEN_FRACTION if fraction is None else fraction
+        return {"max_broken_fraction": allowed, "workers": self.data.workers}
+
+    def train_data(self, spec: StreamSpec) -> Stream:
+        """Returns the batches that the task is trained on."""
+        split = self.data.train_split or "train"
+        groups = self.groups(split, spec.seed)
+        return train_stream(groups, self.loader(True, Ablation(), split), spec, **self.stream_options())
+
+    def answering(self) -> QuestionAnswering:
+        """Returns the model as it answers, with the options where the task asks for a choice."""
+        choices = self.spec.scored in ("questions", "choice")
+        return answering(self.model, self.data.frames, self.answers, choices=choices)
+
+    def batch_spec(self, train: bool) -> BatchSpec | None:
+        """Returns what `storyjax plan` needs to know: of questions about pixels alone."""
+        if self.spec.scored != "questions" or self.data.features is not None:
+            return None
+
+        def shapes(videos: int) -> Batch:
+            return self.lengths(train).shapes(self.model.vision.config.image_size, videos)
+
+        return BatchSpec(shapes, lambda videos: videos * self.model.kept_bytes(self.data.frames, train))
+
+    def task(self) -> Task:
+        """Returns the training task."""
+        return Task(
+            self.name,
+            self.train_data,
+            self.answering().loss,
+            weight=self.data.weight,
+            batch_size=self.data.batch_size,
+            sequences=FRAME_ARRAYS,
+            batch_spec=self.batch_spec(train=True),
+        )
+
+    def evaluators(self) -> list[Evaluator]:
+        """Returns the evaluators of every split and ablation that the config names.
+
+        Raises:
+            StoryjaxError: an unknown ablation.
+        """
+        if self.spec.scored is None:
+            return []
+        known = (*ABLATIONS, *VARIATIONS) if self.spec.scored == "actions" else tuple(ABLATIONS)
+        chosen = {name: choose(name, known, f"config.data.tasks.{self.name}.ablations") for name in self.data.ablations}
+        made = []
+        for split in self.eval_splits:
+            name = self.name if len(self.eval_splits) == 1 else f"{self.name}_{split}"
+            made.append(self.evaluator(name, split, Ablation()))
+            for variation in chosen:
+                ablation = ABLATIONS.get(variation, Ablation())
+                one = variation if variation in VARIATIONS else None
+                made.append(self.evaluator(f"{name}_{variation}", split, ablation, one))
+        return made
+
+    def evaluator(self, name: str, split: str, ablation: Ablation, variation: str | None = None) -> Evaluator:
+        """Returns the evaluator of the task's metric on a split."""
+        d = self.data
+        groups = functools.cache(lambda: self.groups(split, None))
+
+        def data(spec: StreamSpec) -> Stream:
+            return eval_stream(groups(), self.loader(False, ablation, split), spec, **self.stream_options())
+
+        def asked(index: int) -> tuple[dict[str, list], tuple[int, ...]]:
+            video, rows = groups().groups[index]
+            return self.records(split).annotations[video], rows
+
+        @functools.cache
+        def stamps() -> Timestamps:
+            return Timestamps.of(self.tokenizer(), d.options.bins)
+
+        qa = self.answering()
+        if self.spec.scored == "questions":
+            return questions(name, data, qa, self.batch_spec(train=False))
+        if self.spec.scored == "choice":
+            return choice(name, data, qa)
+        if self.spec.scored == "times":
+            return moments(name, data, qa, stamps, asked, d.task)
+        if self.spec.scored == "caption":
+            return captions(name, data, qa, self.tokenizer, asked, d.target_length)
+        space = functools.cache(lambda: self.label_space(variation))
+        return anticipation(name, data, qa, self.tokenizer, asked, d.target_length, d.options, space)
+
+    def label_space(self, variation: str | None) -> Actions:
+        """Returns the actions of anticipation, and how candidates are drawn."""
+        verbs, nouns = taxonomy(Path(self.data.root))
+        changed = {} if variation is None else {variation: True}
+        return Actions(tuple(verbs), tuple(nouns), self.data.candidates, self.data.temperature, **changed)
+
+
+def task_records(data: TaskData, split: str) -> Any:
+    """Returns a task's prepared split; a StoryWorld is written first where the config asks for one.
+
+    Raises:
+        StoryjaxError: see `data.registry.prepare_split`.
+    """
+    spec = TASKS[choose(data.task, TASKS, "config.data.tasks.*.task")]
+    allowed = {} if data.max_broken_fraction is None else {"max_broken_fraction": data.max_broken_fraction}
+    return prepare_split(spec.dataset, data.root, data.cache_dir, split, synthetic=data.synthetic, **allowed)

@@ -1,0 +1,58 @@
+"""Configs of version 0.1 load with today's names, and what `config.data` may hold."""
+
+import pytest
+
+from storyjax.core.config import from_config
+from storyjax.core.errors import StoryjaxError
+from storyjax.core.renames import modernise
+from storyjax.pi_map.config import DataConfig
+from storyjax.pi_map.pretrain import PretrainData
+
+
+def test_a_personalisation_of_version_0_1_loads() -> None:
+    counts = {"instances": 15, "train": 12, "eval": 8, "test": 4}
+    old = {
+        "experiment": "pi_map",
+        "data": {
+            "dataset": "thisismy",
+            "manual_dir": "w/thisismy",
+            "data_dir": "w/prepared",
+            "storyworld": counts,
+            "pools": ["test", "eval"],
+            "unseen_dir": "w/unseen",
+            "unseen_storyworld": {**counts, "scenes": 1},
+            "templates": 5,
+        },
+    }
+    new = modernise(old)
+    assert modernise(new) == new
+    data = from_config(DataConfig, new["data"], "config.data")
+    assert (data.root, data.cache_dir, data.unseen_root) == ("w/thisismy", "w/prepared", "w/unseen")
+    assert data.eval_splits == ("test", "eval")
+    assert data.synthetic == {"counts": counts}
+    assert data.unseen_synthetic == {"counts": {**counts, "scenes": 1}}
+
+
+def test_the_exporter_of_celebrities_in_action_takes_its_counts_as_they_are() -> None:
+    old = {"experiment": "pi_map", "data": {"dataset": "cia", "storyworld": {"train": 200, "test": 200, "faces": 1}}}
+    assert modernise(old)["data"]["synthetic"] == {"train": 200, "test": 200, "faces": 1}
+
+
+def test_a_pretraining_of_version_0_1_loads() -> None:
+    old = {
+        "experiment": "pi_map.pretrain",
+        "data": {"manual_dir": "w/imagenet", "data_dir": "w/prepared", "storyworld": {"train": 2000, "val": 100}},
+    }
+    data = from_config(PretrainData, modernise(old)["data"], "config.data")
+    assert (data.root, data.cache_dir, data.synthetic) == (
+        "w/imagenet",
+        "w/prepared",
+        {"counts": {"train": 2000, "val": 100}},
+    )
+    assert modernise({"experiment": "pi_map.pretrain", "data": {"storyworld": None}})["data"] == {"synthetic": None}
+
+
+def test_only_this_is_my_has_an_evaluation_split() -> None:
+    assert DataConfig(also_eval=True).also_eval
+    with pytest.raises(StoryjaxError, match="also_eval: deepfashion2 has no evaluation split"):
+        DataConfig(dataset="deepfashion2", also_eval=True)
