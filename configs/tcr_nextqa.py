@@ -65,7 +65,8 @@ def embed(config: ConfigDict) -> None:
         "task": "nextqa",
         "root": "runs/storyworld/nextqa",
         "cache_dir": "runs/storyworld/prepared",
-        "synthetic": {"counts": {"train": 400, "val": 100, "test": 100}},
+        "synthetic": {"counts": {"train": 160, "test": 100}},
+        "cached": True,  # the frozen tower sees every video once
         "eval_splits": ("test",),
         "frames": 32,
         "examples_per_video": 4,

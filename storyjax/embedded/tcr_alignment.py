@@ -34,10 +34,10 @@ from storyjax.storyworld.render.video_cache import RoutineVideoCache, StoryVideo
 from storyjax.storyworld.story.vocabulary import NOTE_MARK
 from storyjax.tcr.config import frozen_towers, make_model, make_tokenizer, make_tower
 from storyjax.tcr.export import exports
-from storyjax.tcr.features import footage_features
 from storyjax.tcr.interface import Prompt, Resampled, Video
 from storyjax.tcr.model import VideoLanguageModel
 from storyjax.tcr.resampler import TASK_TOKENS, TcrConfig, time_tokens
+from storyjax.tcr.vision_features import footage_features
 from storyjax.train.experiment import Batch, Evaluator, Experiment, Params, Task, summing_evaluator
 
 # Frames stored of each stretch of a training film, of which an example has one.

@@ -77,6 +77,8 @@ class TaskData:
         max_broken_fraction: more broken videos or annotations stop the run; None: what the data set's builder allows.
         features: of NExT-QA: where `storyjax data features` has put the frozen vision tower's tokens of these videos;
             they are trained and evaluated on instead of pixels, and the tower is not loaded.
+        cached: of NExT-QA: the same features, computed before the first step and kept in cache_dir: for videos and
+            towers so small that this takes no longer than a pass over them.
     """
 
     task: str
@@ -101,6 +103,12 @@ class TaskData:
     max_broken_fraction: float | None = None
     workers: int = 0
     features: str | None = None
+    cached: bool = False
+
+    @property
+    def reads_pixels(self) -> bool:
+        """Whether batches hold pixels, not stored features."""
+        return self.features is None and not self.cached
 
 
 @dataclass(frozen=True)

@@ -7,29 +7,21 @@ import dataclasses
 import functools
 import json
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ml_collections import ConfigDict
-from tqdm import tqdm
 
 from storyjax.core.config import from_config
 from storyjax.core.errors import StoryjaxError
 from storyjax.data.features import (
     Dtype,
     FeatureSpec,
-    FeatureStore,
-    Look,
-    fingerprint,
     missing_shards,
     start_folder,
-    stored_times,
-    write_missing,
     write_shard,
 )
-from storyjax.data.video import decode_frames, probe
 from storyjax.tcr.config import TaskData, TasksData, make_tower
 from storyjax.tcr.task_source import task_records
 from storyjax.tcr.vision_features import Tower
@@ -121,36 +113,3 @@ def compute_features(
             run(ShardWork(text, split, str(folder), spec), todo)
         counts[split] = (len(todo), spec.shards)
     return counts
-
-
-def footage_features(root: str | Path, videos: Sequence[str], frames: int, draws: int, tower: Tower) -> FeatureStore:
-    """The features of video files, in a folder of `root` that is named by what is in it; made here if need be, with a
-    progress bar."""
-    # Films are known by their last folders and names, so that a data set may be moved.
-    names = ["/".join(Path(video).parts[-3:]) for video in videos]
-    spec = tower.spec(names, frames, draws, "float16", shard_films=8)
-    folder = Path(root) / fingerprint({}, dataclasses.asdict(spec))
-    if missing := len(missing_shards(folder, spec)):
-        with ThreadPoolExecutor(max_workers=1) as pool:
-            look = _decoding_ahead(pool, videos, tower, spec)
-            for _ in tqdm(write_missing(folder, spec, look), total=missing, desc="looking at films", unit="shard"):
-                pass
-    return FeatureStore(folder, tower.fingerprint, frames)
-
-
-def _decoding_ahead(pool: ThreadPoolExecutor, videos: Sequence[str], tower: Tower, spec: FeatureSpec) -> Look:
-    """Looks at one film while the next one is being decoded."""
-    decoded: dict[int, Any] = {}
-
-    def decode(film: int) -> Any:
-        times = stored_times(probe(videos[film]).duration_s, spec.frames, spec.draws)
-        return decode_frames(videos[film], times, tower.config.image_size)
-
-    def look(film: int) -> Any:
-        for number in (film, film + 1):
-            if number < len(videos) and number not in decoded:
-                decoded[number] = pool.submit(decode, number)
-        pixels, seconds = decoded.pop(film).result()
-        return seconds, tower.encode_frames(pixels), 0
-
-    return look

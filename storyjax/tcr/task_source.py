@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 from ml_collections import ConfigDict
 
@@ -35,11 +36,13 @@ from storyjax.tcr.model import VideoLanguageModel
 from storyjax.tcr.objective import QuestionAnswering
 from storyjax.tcr.qformer_baseline import answering
 from storyjax.tcr.tasks import TASKS, TaskSpec
+from storyjax.tcr.vision_features import Tower, cached_features
 from storyjax.train.experiment import Batch, BatchSpec, Evaluator, Task
 
 _LOG = logging.getLogger(__name__)
 # Entropy beside the run's seed, so that what is drawn for worked examples is not what anything else draws.
 _SHOWN_VIDEOS, _SHOWN_ROWS = 0x53, 0x54
+_CACHED_DRAWS = 1  # frames of each segment that are encoded and kept: those that evaluation takes
 
 
 @dataclass(frozen=True)
@@ -49,7 +52,7 @@ class TaskSource:
     Attributes:
         name: of the task in the config and in results.
         answers: token ids of the options of a multiple choice (a, m).
-        fingerprint: of the vision tower; stored features must have it.
+        tower: the vision tower, which stored features must be of.
         seed: of the run.
     """
 
@@ -58,7 +61,7 @@ class TaskSource:
     model: VideoLanguageModel
     tokenizer: Callable[[], Tokenizer]
     answers: Callable[[], np.ndarray]
-    fingerprint: Callable[[], str]
+    tower: Callable[[], Tower]
     seed: int
 
     @classmethod
@@ -69,7 +72,7 @@ class TaskSource:
             StoryjaxError: an unknown task, or features that cannot stand in for its videos.
         """
         spec = TASKS[choose(data.task, TASKS, f"config.data.tasks.{name}.task")]
-        if data.features is not None and spec.scored != "questions":
+        if not data.reads_pixels and spec.scored != "questions":
             raise StoryjaxError(f"config.data.tasks.{name}.features: features of whole videos are for NExT-QA alone")
         return cls(
             name,
@@ -77,7 +80,7 @@ class TaskSource:
             model,
             functools.cache(lambda: make_tokenizer(config.model)),
             functools.cache(lambda: option_ids(config.model)),
-            functools.cache(lambda: make_tower(config).fingerprint),
+            functools.cache(lambda: make_tower(config)),
             config.get("seed", 0),
         )
 
@@ -110,9 +113,7 @@ class TaskSource:
     def loader(self, train: bool, ablation: Ablation, split: str | None = None) -> ExampleLoader:
         """Returns what turns examples into arrays; `split` says which stored features, if any, stand in for pixels."""
         size = self.model.vision.config.image_size
-        features = None
-        if self.data.features is not None and split is not None:
-            features = FeatureStore(Path(self.data.features) / split, self.fingerprint(), self.data.frames)
+        features = None if split is None or self.data.reads_pixels else self.features(split)
         worked = "" if train else self.worked_examples()
         lengths, sizes = self.lengths(train), self.model.resampler.sizes
         return ExampleLoader(
@@ -126,6 +127,20 @@ class TaskSource:
             worked,
             features,
             self.spec.longest_s,
+        )
+
+    def features(self, split: str) -> FeatureStore:
+        """Returns the stored features of a split's videos; with `cached` they are computed where they are missing.
+
+        Raises:
+            StoryjaxError: they are not there, or of other videos or another tower.
+        """
+        d, records = self.data, self.records(split)
+        if d.features is not None:
+            return FeatureStore(Path(d.features) / split, self.tower().fingerprint, d.frames)
+        folder = Path(d.cache_dir) / "features" / records.folder.name
+        return cached_features(
+            folder, records.video_ids, lambda index: records[index]["video"], d.frames, _CACHED_DRAWS, self.tower()
         )
 
     def counts(self, split: str) -> list[int]:
@@ -190,9 +205,15 @@ class TaskSource:
         """Returns what `storyjax plan` needs to know: of questions about pixels alone."""
         if self.spec.scored != "questions" or self.data.features is not None:
             return None
+        vision = self.model.vision.config
 
         def shapes(videos: int) -> Batch:
-            return self.lengths(train).shapes(self.model.vision.config.image_size, videos)
+            arrays = self.lengths(train).shapes(vision.image_size, videos)
+            if self.data.reads_pixels:
+                return arrays
+            del arrays["frames"]
+            tokens = (videos, self.data.frames, vision.num_tokens, vision.width)
+            return {**arrays, "visual_tokens": jax.ShapeDtypeStruct(tokens, np.float16)}
 
         return BatchSpec(shapes, lambda videos: videos * self.model.kept_bytes(self.data.frames, train))
 

@@ -3,19 +3,26 @@
 import dataclasses
 import math
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 from jaxtyping import Float32, Num, UInt8
+from tqdm import tqdm
 
 from storyjax.core.params_io import unflatten
 from storyjax.data.features import (
     Dtype,
     FeatureSpec,
+    FeatureStore,
+    Look,
     fingerprint,
+    missing_shards,
     stored_times,
+    write_missing,
 )
 from storyjax.data.video import decode_frames, probe
 from storyjax.tcr.model import VideoLanguageModel
@@ -76,3 +83,62 @@ class Tower:
             films=tuple(films),
             shards=max(1, math.ceil(len(films) / shard_films)),
         )
+
+
+def footage_features(root: str | Path, videos: Sequence[str], frames: int, draws: int, tower: Tower) -> FeatureStore:
+    """Returns the features of video files, by `cached_features`."""
+    # Videos are known by their last folders and names, so that a data set may be moved.
+    names = ["/".join(Path(video).parts[-3:]) for video in videos]
+    return cached_features(root, names, videos.__getitem__, frames, draws, tower)
+
+
+def cached_features(
+    root: str | Path,
+    names: Sequence[str],
+    read: Callable[[int], str | bytes],
+    frames: int,
+    draws: int,
+    tower: Tower,
+) -> FeatureStore:
+    """Returns the features of videos, in a folder of `root` that is named by what is in it.
+
+    They are computed now, with a progress bar, where they are not there yet; an interrupted computation is resumed.
+
+    Args:
+        root: holds a folder for each set of videos.
+        names: of the videos, without repetition.
+        read: the number of a video -> its path, or its bytes.
+        frames, draws: segments that a video is cut into, and frames stored of each (odd).
+        tower: computes them.
+    """
+    spec = tower.spec(names, frames, draws, "float16", shard_films=8)
+    folder = Path(root) / fingerprint({}, dataclasses.asdict(spec))
+    if missing := len(missing_shards(folder, spec)):
+        with ThreadPoolExecutor(max_workers=1) as pool:
+            encode = _decoding_ahead(pool, len(names), read, tower, spec)
+            shards = write_missing(folder, spec, encode)
+            for _ in tqdm(shards, total=missing, desc="computing frozen features", unit="shard", mininterval=1.0):
+                pass
+    return FeatureStore(folder, tower.fingerprint, frames)
+
+
+def _decoding_ahead(
+    pool: ThreadPoolExecutor, count: int, read: Callable[[int], str | bytes], tower: Tower, spec: FeatureSpec
+) -> Look:
+    """Encodes one video while the next one is being decoded."""
+    decoded: dict[int, Any] = {}
+
+    def decode(video: int) -> Any:
+        source = read(video)
+        times = stored_times(probe(source).duration_s, spec.frames, spec.draws)
+        pixels, seconds = decode_frames(source, times, tower.config.image_size)
+        return pixels, seconds, zlib.crc32(source) if isinstance(source, bytes) else 0
+
+    def encode(video: int) -> Any:
+        for number in (video, video + 1):
+            if number < count and number not in decoded:
+                decoded[number] = pool.submit(decode, number)
+        pixels, seconds, checksum = decoded.pop(video).result()
+        return seconds, tower.encode_frames(pixels), checksum
+
+    return encode

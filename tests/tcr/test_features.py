@@ -24,8 +24,9 @@ from storyjax.data.streams import StreamSpec
 from storyjax.data.video import sample_times
 from storyjax.tcr.config import make_tower
 from storyjax.tcr.experiment import build
-from storyjax.tcr.features import compute_features, footage_features
+from storyjax.tcr.features import compute_features
 from storyjax.tcr.objective import QuestionAnswering, stored_tokens
+from storyjax.tcr.vision_features import footage_features
 from storyjax.train.experiment import Experiment
 
 FRAMES, FILMS = 4, {"train": ("a", "b", "c"), "val": ("d", "e")}
