@@ -10,7 +10,7 @@ import jax
 from absl import flags
 from jaxtyping import install_import_hook
 
-install_import_hook("storyjax", "beartype.beartype")
+install_import_hook("storyjax", "type_checker.check")
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
 # Grain's worker processes read absl flags, which nothing parses under pytest.
