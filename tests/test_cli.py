@@ -1,4 +1,4 @@
-"""The `storyjax` command: it teaches, answers, and says in one line what a person can mend."""
+"""The `storyjax` command: it teaches, answers, and says in one line what a person can fix."""
 
 import functools
 import json
@@ -19,7 +19,7 @@ from storyjax.tcr import predict
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
-    """A film, things that are none, a checkpoint and one of another model."""
+    """A video, things that are none, a checkpoint and one of another model."""
     folder = tmp_path_factory.mktemp("cli")
     tiny_tcr.write_checkpoint(folder / "model")
     tiny_tcr.write_film(folder / "film.mp4")

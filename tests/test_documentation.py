@@ -3,6 +3,7 @@
 import argparse
 import ast
 import functools
+import importlib
 import importlib.util
 import re
 import shlex
@@ -14,6 +15,7 @@ from types import ModuleType
 import pytest
 import yaml
 
+import storyjax
 from storyjax.cli import main as cli
 from storyjax.core.config import load_config, override
 from storyjax.core.errors import StoryjaxError
@@ -22,28 +24,6 @@ from storyjax.train.settings import CHAPTER_SECTIONS, complete
 
 ROOT = Path(__file__).parents[1]
 CHAPTERS = ("mqt", "tcr", "clip_pad", "pi_map", "subtitles", "search", "weights")
-
-# TEMPORARY, to be empty when the reorganisation is done: READMEs that are still too long, and folders of storyjax/ with
-# public names that still lack docstrings.
-STILL_TOO_LONG = {"mqt", "tcr", "clip_pad", "pi_map", "subtitles"}
-STILL_WITHOUT_DOCSTRINGS = {
-    "clip_pad",
-    "cli",
-    "data",
-    "embedded",
-    "metrics",
-    "models",
-    "mqt",
-    "pi_map",
-    "plan",
-    "reproduce",
-    "search",
-    "storyworld",
-    "subtitles",
-    "tcr",
-    "train",
-    "weights",
-}
 
 
 def _tool(name: str) -> ModuleType:
@@ -89,8 +69,6 @@ def main_commands(page: str) -> list[list[str]]:
 
 @pytest.mark.parametrize("page", ["README.md", *(f"storyjax/{name}/README.md" for name in CHAPTERS)])
 def test_readmes_are_short(page: str) -> None:
-    if page.split("/")[1:2] and page.split("/")[1] in STILL_TOO_LONG:
-        pytest.skip("still to be shortened")
     assert len((ROOT / page).read_text().splitlines()) <= 150
 
 
@@ -172,10 +150,48 @@ def _path_of(config: str) -> str:
     return f"{ROOT}/configs/{Path(name).stem}.py{colon}{variant}"
 
 
+@pytest.mark.parametrize("page", CURRENT)
+def test_files_that_are_named_exist(page: str) -> None:
+    text = (ROOT / page).read_text()
+    if page in ("CHANGELOG.md", "docs/renamed.md"):
+        return
+    for code in re.findall(r"`([^`\n]+)`", text):
+        for name in re.findall(r"(?<![\w{*.])[\w/]*\w\.py\b", code):
+            if "/" in name and not re.search(r"[A-Z]{3}", name):
+                places = [ROOT / page, ROOT / "README.md", ROOT / "storyjax/README.md"]
+                assert any((place.parent / name).exists() for place in places), f"{page} names {name}"
+            elif "/" not in name and name != "run.py":  # run.py is what an export writes
+                assert name in _file_names(), f"{page} names {name}"
+
+
+@functools.cache
+def _file_names() -> set[str]:
+    folders = ("storyjax", "configs", "tests", "tools")
+    return {path.name for folder in folders for path in (ROOT / folder).rglob("*.py")} | {"setup.py"}
+
+
 @pytest.mark.parametrize("page", PAGES)
 def test_python_can_be_read(page: str) -> None:
     for block in blocks(page, "python"):
         ast.parse(block)
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/getting_started.md"])
+def test_models_that_python_loads_have_the_methods_that_it_calls(page: str) -> None:
+    called: list[tuple[str, str]] = []
+    for block in blocks(page, "python"):
+        loaded: dict[str, str] = {}
+        for line in block.splitlines():
+            if made := re.match(r"(\w+) = storyjax\.load\(\"(\w+)\"\)", line):
+                loaded[made[1]] = made[2]
+            called += [(loaded[name], method) for name, method in re.findall(r"(\w+)\.(\w+)\(", line) if name in loaded]
+    for chapter, methods in re.findall(r"^\| `(\w+)` \|[^|]*\|(.*)\|$", (ROOT / page).read_text(), flags=re.MULTILINE):
+        if chapter in storyjax.PREDICTORS:
+            called += [(chapter, method) for method in re.findall(r"`(\w+)(?:\([^`]*\))?`", methods)]
+    assert {chapter for chapter, _ in called} == set(storyjax.PREDICTORS)
+    for chapter, method in called:
+        module, _, name = storyjax.PREDICTORS[chapter].partition(":")
+        assert hasattr(getattr(importlib.import_module(module), name), method), f"{name}.{method} on {page}"
 
 
 def test_the_page_of_renamed_things_is_up_to_date() -> None:
@@ -212,16 +228,10 @@ def public(path: Path) -> Iterator[tuple[str, ast.Module | Definition]]:
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_public_names_have_docstrings(path: Path) -> None:
-    _skip_unwritten(path)
     missing = [name for name, node in public(path) if not ast.get_docstring(node) and not _is_overload(node)]
     if missing == [path.relative_to(ROOT).as_posix()] and not path.read_text().strip():
         missing = []  # an empty __init__.py
     assert not missing
-
-
-def _skip_unwritten(path: Path) -> None:
-    if path.relative_to(ROOT / "storyjax").parts[0] in STILL_WITHOUT_DOCSTRINGS:
-        pytest.skip("still to be written")
 
 
 def _is_overload(node: ast.AST) -> bool:
@@ -232,7 +242,6 @@ def _is_overload(node: ast.AST) -> bool:
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_docstrings_name_parameters_that_exist(path: Path) -> None:
-    _skip_unwritten(path)
     for name, node in public(path):
         if isinstance(node, ast.Module):
             continue
@@ -259,6 +268,8 @@ def _known(node: Definition) -> set[str]:
         every = [*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs, arguments.vararg, arguments.kwarg]
         return {each.arg for each in every if each is not None}
     known: set[str] = set()
+    for base in (getattr(each, "id", "") for each in node.bases):
+        known |= {name for parent in _classes().get(base, []) for name in _known(parent)}
     for inner in ast.walk(node):
         if isinstance(inner, ast.AnnAssign | ast.Assign):
             targets = inner.targets if isinstance(inner, ast.Assign) else [inner.target]
@@ -268,3 +279,14 @@ def _known(node: Definition) -> set[str]:
         elif isinstance(inner, ast.FunctionDef):
             known |= {inner.name} | (_known(inner) if inner.name == "__init__" else set())
     return known
+
+
+@functools.cache
+def _classes() -> dict[str, list[ast.ClassDef]]:
+    """The classes of the package by name."""
+    found: dict[str, list[ast.ClassDef]] = {}
+    for path in FILES:
+        for node in ast.parse(path.read_text()).body:
+            if isinstance(node, ast.ClassDef):
+                found.setdefault(node.name, []).append(node)
+    return found

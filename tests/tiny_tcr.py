@@ -1,4 +1,4 @@
-"""A TCR of a few thousand random weights on disk, towers and all, and short films for it to be asked about."""
+"""A TCR of a few thousand random weights on disk, towers and all, and short videos for it to be asked about."""
 
 import dataclasses
 import json
@@ -56,7 +56,7 @@ def write_checkpoint(folder: Path, seed: int = 0, tcr: dict | None = None) -> Pa
 
 
 def write_film(path: Path, frames: int = 24, fps: int = 4, size: tuple[int, int] = (64, 64), sound_only: bool = False):
-    """A film whose colour changes with time, width by height pixels; or its sound alone."""
+    """A video whose colour changes with time, width by height pixels; or its sound alone."""
     with av.open(str(path), "w") as container:
         if sound_only:
             stream = container.add_stream("aac", rate=16000, layout="mono")

@@ -1,13 +1,13 @@
-"""Multi-scale deformable attention: how fast it is beside PyTorch's, and what it takes on a TPU.
+"""Multi-scale deformable attention: its time compared with PyTorch's, and its memory on a TPU.
 
     python tools/bench_deformable.py              # against `transformers`' PyTorch reference, on the CPU
     python tools/bench_deformable.py --tpu        # compiled ahead of time for v5e: temporaries and bytes, no reference
     python tools/bench_deformable.py --gpu        # on an accelerator: absolute times, PyTorch's too where it sees one
 
-One layer of Deformable DETR's encoder: all tokens of the pyramid of an 800 × 1066 image (strides 8 to 64) look at four
-points of each of four levels, with 8 heads of width 32. Places are each token's own, off by a normal draw of two pixels
-of the level looked at. Ours and theirs run turn by turn in one process; a ratio is theirs / ours of the
-medians: above 1 is faster. Forward is without gradients; backward is towards values, places and weights.
+One layer of Deformable DETR's encoder: all tokens of the pyramid of an 800 × 1066 image (strides 8 to 64) attend to
+four points of each of four levels, with 8 heads of width 32. Locations are each token's own plus normal noise of two
+pixels of the level. Ours and theirs run in turns in one process; a ratio is theirs / ours of the medians: above 1 is
+faster. Forward is without gradients; backward is with respect to values, locations and weights.
 
 The bytes that XLA counts for a TPU count a loop's body once; beside them stand the bytes with loops counted as often as
 they run (storyjax/plan/hlo_cost.py).
@@ -27,6 +27,7 @@ STRIDES = (8, 16, 32, 64)
 
 
 def parse(argv: list[str] | None = None) -> argparse.Namespace:
+    """Returns the options of the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--size", type=int, nargs=2, default=[800, 1066], help="of the image: height and width")
     parser.add_argument("--repeats", type=int, default=5, help="turns")
@@ -39,12 +40,12 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
 
 
 def pyramid(size: list[int]) -> tuple[tuple[int, int], ...]:
-    """(height, width) of the levels."""
+    """Returns (height, width) of the levels."""
     return tuple((math.ceil(size[0] / stride), math.ceil(size[1] / stride)) for stride in STRIDES)
 
 
 def inputs(shapes: tuple[tuple[int, int], ...]) -> tuple[Any, Any, Any]:
-    """Values, places and weights of one image, float32."""
+    """Returns values, locations and weights of one image, float32."""
     import numpy as np
 
     rng = np.random.default_rng(0)
@@ -57,12 +58,12 @@ def inputs(shapes: tuple[tuple[int, int], ...]) -> tuple[Any, Any, Any]:
     weights = rng.exponential(size=(1, tokens, HEADS, levels * POINTS))
     weights = (weights / weights.sum(-1, keepdims=True)).reshape(1, tokens, HEADS, levels, POINTS)
     values = rng.normal(size=(1, tokens, HEADS, WIDTH))
-    places = centres[None, :, None, None, None] + offsets
-    return tuple(array.astype(np.float32) for array in (values, places, weights))
+    locations = centres[None, :, None, None, None] + offsets
+    return tuple(array.astype(np.float32) for array in (values, locations, weights))
 
 
 def ours(shapes: tuple[tuple[int, int], ...]) -> dict[str, Callable[..., Any]]:
-    """Forward, and forward + backward, not yet compiled."""
+    """Returns the functions "forward" and "forward + backward", not compiled."""
     import jax
 
     from storyjax.nn.deformable_attention import deformable_attention
@@ -78,15 +79,15 @@ def ours(shapes: tuple[tuple[int, int], ...]) -> dict[str, Callable[..., Any]]:
 
 
 def theirs(shapes: tuple[tuple[int, int], ...], arrays: tuple[Any, ...], device: str) -> dict[str, Callable[[], Any]]:
-    """The same of the PyTorch reference, on tensors that are there."""
+    """Returns those of the PyTorch reference, with their arguments bound."""
     import torch
     from transformers.models.deformable_detr.modeling_deformable_detr import MultiScaleDeformableAttention
 
     reference, tensors = MultiScaleDeformableAttention(), [torch.from_numpy(array).to(device) for array in arrays]
     wait = torch.cuda.synchronize if device == "cuda" else lambda: None
 
-    def run(values: Any, places: Any, weights: Any) -> Any:
-        return reference(values, None, list(shapes), None, places, weights, 64)
+    def run(values: Any, locations: Any, weights: Any) -> Any:
+        return reference(values, None, list(shapes), None, locations, weights, 64)
 
     def forward() -> Any:
         with torch.no_grad():
@@ -105,13 +106,14 @@ def theirs(shapes: tuple[tuple[int, int], ...], arrays: tuple[Any, ...], device:
 
 
 def seconds(function: Callable[[], Any]) -> float:
+    """Returns how long a call takes."""
     began = time.perf_counter()
     function()
     return time.perf_counter() - began
 
 
 def compare(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Median seconds of each, by pass."""
+    """Returns median seconds of both, by pass."""
     import jax
     import numpy as np
     import torch
@@ -141,7 +143,7 @@ def compare(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def plan(arguments: argparse.Namespace) -> dict[str, Any]:
-    """What the programs take on a TPU that need not be there; values in bfloat16."""
+    """Returns memory and bytes of the programs on a TPU, which need not be present; values in bfloat16."""
     import jax
     import jax.numpy as jnp
     from jax.sharding import SingleDeviceSharding
@@ -171,6 +173,7 @@ def plan(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def table(numbers: dict[str, Any]) -> str:
+    """Returns the numbers as text."""
     lines = [f"{numbers['tokens']} queries, {numbers['device']}", ""]
     for name, row in numbers["rows"].items():
         if "temporaries" in row:
@@ -184,6 +187,7 @@ def table(numbers: dict[str, Any]) -> str:
 
 
 def main(argv: list[str] | None = None) -> None:
+    """Prints what the command line asks for."""
     arguments = parse(argv)
     if not arguments.gpu:
         os.environ["JAX_PLATFORMS"] = "cpu"

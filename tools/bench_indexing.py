@@ -1,10 +1,10 @@
-"""What indexing a long film takes: `python tools/bench_indexing.py --workdir DIR`.
+"""Memory and time of indexing a long video: `python tools/bench_indexing.py --workdir DIR`.
 
-Puts StoryWorld's stories one after another into a film of each of --minutes (the streams are copied, nothing is encoded
-again) and indexes each with `storyjax find index` in a process of its own. With the longest, that process is ended with
-kill -9 when half of the clips are there, and the same command goes on. Prints the peak memory of each process, its
-processor time, and whether every clip is in the index, once. (That a killed run ends with the very index of one in one
-go is for tests/search/test_indexing.py to tell.)
+Joins StoryWorld's stories into a video of each of --minutes (the streams are copied, nothing is encoded again) and
+indexes each with `storyjax find index` in a process of its own. With the longest, that process is ended with
+kill -9 when half of the clips are indexed, and the same command continues. Prints the peak memory of each process, its
+processor time, and whether every clip is in the index, once. (tests/search/test_indexing.py checks that a killed run
+ends with the same index as an uninterrupted one.)
 """
 
 import argparse
@@ -28,13 +28,13 @@ from storyjax.search.indexing import CLIP_S
 from storyjax.search.store import FILE
 from storyjax.storyworld.render.world import render_missing
 
-_FIRST_SEED = 14_000_000  # beyond all stories that something is trained on
+_FIRST_SEED = 14_000_000  # beyond all training stories
 _SECONDS = 45  # a story, about
-_LOOK = os.WEXITED | os.WNOHANG | os.WNOWAIT  # whether a process has ended, without burying it
+_LOOK = os.WEXITED | os.WNOHANG | os.WNOWAIT  # whether a process has ended, without reaping it
 
 
-def films(folder: Path, minutes: float) -> list[Path]:
-    """As many stories as the longest film takes, rendered where they are missing."""
+def render_stories(folder: Path, minutes: float) -> list[Path]:
+    """Returns as many stories as the longest video needs; missing ones are rendered."""
     count = int(minutes * 60 / _SECONDS) + 1
     paths = {_FIRST_SEED + number: folder / f"{number:04d}.mp4" for number in range(count)}
     render_missing(list(paths.items()))
@@ -42,7 +42,7 @@ def films(folder: Path, minutes: float) -> list[Path]:
 
 
 def join(parts: Sequence[Path], minutes: float, path: Path) -> float:
-    """One film of `parts`, again from the first where they are too short, cut at `minutes`; returns its seconds."""
+    """Joins `parts`, repeated if they are too short, into one video of `minutes`, and returns its seconds."""
     path.parent.mkdir(parents=True, exist_ok=True)
     seconds, number = 0.0, 0
     with av.open(str(path), "w") as joined:
@@ -63,20 +63,20 @@ def join(parts: Sequence[Path], minutes: float, path: Path) -> float:
 
 
 def index(folder: Path, out: Path, every_s: float, stop_at: int | None = None) -> dict[str, float]:
-    """Indexes `folder` into `out` in another process, ended with kill -9 at `stop_at` clips; what it took."""
+    """Indexes `folder` in another process, ended with kill -9 at `stop_at` clips; returns memory and time."""
     command = [sys.executable, "-m", "storyjax.cli", "find", "index", str(folder), "--out", str(out)]
     command += ["--every", f"{every_s:g}"]
     begun = time.perf_counter()
-    # A pipe that nobody reads while the process runs would stop it when it is full.
-    with tempfile.TemporaryFile() as told, subprocess.Popen(command, stdout=told, stderr=told) as process:
+    # A full pipe would stop the process.
+    with tempfile.TemporaryFile() as output, subprocess.Popen(command, stdout=output, stderr=output) as process:
         if stop_at is not None:
             while len(clips(out)) < stop_at and os.waitid(os.P_PID, process.pid, _LOOK) is None:
                 time.sleep(0.5)
-            os.kill(process.pid, signal.SIGKILL)  # process.kill() would bury it first
+            os.kill(process.pid, signal.SIGKILL)  # process.kill() would reap it first
         _, status, used = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
-        told.seek(0)
-        last = told.read().decode(errors="replace").strip().splitlines()[-1:]
+        output.seek(0)
+        last = output.read().decode(errors="replace").strip().splitlines()[-1:]
     if process.returncode not in (0, 0 if stop_at is None else -signal.SIGKILL):
         raise StoryjaxError(f"indexing {folder} failed: {' '.join(last)}")
     seconds = {"cpu_s": used.ru_utime + used.ru_stime, "wall_s": time.perf_counter() - begun}
@@ -84,7 +84,7 @@ def index(folder: Path, out: Path, every_s: float, stop_at: int | None = None) -
 
 
 def clips(out: Path) -> list[int]:
-    """The numbers of the clips in an index, in order."""
+    """Returns the numbers of the clips in an index, in order."""
     if not (out / FILE).exists():
         return []
     with contextlib.closing(sqlite3.connect(f"file:{out / FILE}?mode=ro", uri=True)) as store:
@@ -96,26 +96,26 @@ def clips(out: Path) -> list[int]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--workdir", type=Path, required=True, help="where films and indexes go")
-    parser.add_argument("--minutes", type=float, nargs="+", default=[5.0, 60.0], help="lengths of films")
+    parser.add_argument("--workdir", type=Path, required=True, help="where videos and indexes go")
+    parser.add_argument("--minutes", type=float, nargs="+", default=[5.0, 60.0], help="lengths of videos")
     parser.add_argument("--every", type=float, default=CLIP_S, help="seconds from a clip to the next (default: 2)")
     arguments = parser.parse_args()
     lengths = sorted(arguments.minutes)
-    parts = films(arguments.workdir / "stories", lengths[-1])
+    parts = render_stories(arguments.workdir / "stories", lengths[-1])
     for minutes in lengths:
-        folder, out = (arguments.workdir / f"{kind}_{minutes:g}" for kind in ("film", "index"))
-        seconds = join(parts, minutes, folder / "film.mp4")
+        folder, out = (arguments.workdir / f"{kind}_{minutes:g}" for kind in ("video", "index"))
+        seconds = join(parts, minutes, folder / "video.mp4")
         shutil.rmtree(out, ignore_errors=True)
         expected = list(range(math.ceil(seconds / arguments.every)))
-        print(f"{seconds / 60:.1f} minutes of film", flush=True)
+        print(f"{seconds / 60:.1f} minutes of video", flush=True)
         if minutes == lengths[-1]:
             killed = index(folder, out, arguments.every, stop_at=len(expected) // 2)
-            print(f"  ended with kill -9 when {len(clips(out))} clips were there: {_told(killed)}", flush=True)
-        print(f"  to its end: {_told(index(folder, out, arguments.every))}")
+            print(f"  ended with kill -9 when {len(clips(out))} clips were indexed: {_format(killed)}", flush=True)
+        print(f"  to the end: {_format(index(folder, out, arguments.every))}")
         print(f"  {len(clips(out))} clips, each once: {clips(out) == expected}", flush=True)
 
 
-def _told(took: dict[str, float]) -> str:
+def _format(took: dict[str, float]) -> str:
     return f"peak {took['peak_gb']:.2f} GB, {took['cpu_s']:.0f} s of processor time in {took['wall_s']:.0f} s"
 
 

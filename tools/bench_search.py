@@ -1,9 +1,9 @@
-"""How fast, how right and how large the search over many vectors is: `python tools/bench_search.py --count 1000000`.
+"""Speed, recall and memory of the search over many vectors: `python tools/bench_search.py --count 1000000`.
 
-Makes an index of clustered synthetic vectors in chunks (never all in memory), exactly as `storyjax find index` keeps
-them, and asks it as `storyjax find` does. Prints, for several shares of the lists looked into, the recall of the ten
-best against exact search and the milliseconds a query takes, and the memory and minutes that it all took. The full
-size, --count 10000000, needs 35 GB of disk under --workdir and about 10 GB of memory.
+Makes an index of clustered synthetic vectors in chunks (never all in memory), as `storyjax find index` does, and
+searches it as `storyjax find` does. Prints, for several fractions of the lists searched, the recall of the ten best
+against exact search and the milliseconds per query, and the memory and minutes of the whole. The full size, --count
+10000000, needs 35 GB of disk under --workdir and about 10 GB of memory.
 """
 
 import argparse
@@ -26,16 +26,17 @@ from storyjax.search.vectors import Vectors
 
 CHUNK = 20_000
 TOP = 10
-# Vectors lie around centres, these around centres of their own; how closely differs from vector to vector.
+# Vectors lie around centres, and these around parents; how close they are differs from vector to vector.
 PARENTS, PER_CENTRE = 1000, 200
 
 
 def unit(x: np.ndarray) -> np.ndarray:
+    """Returns rows of unit length."""
     return x / np.linalg.norm(x, axis=1, keepdims=True)
 
 
 def around(centres: np.ndarray, closeness: tuple[float, float], rng: np.random.Generator) -> np.ndarray:
-    """A vector for each centre, whose cosine with it is drawn uniformly from `closeness`."""
+    """Returns a vector for each centre, whose cosine with it is drawn uniformly from `closeness`."""
     cosine = rng.uniform(*closeness, (len(centres), 1)).astype(np.float32)
     noise = unit(rng.standard_normal(centres.shape, np.float32))
     return unit(cosine * centres + np.sqrt(1 - cosine**2) * noise)
@@ -51,18 +52,20 @@ class Synthetic:
         self.centres = around(parents[rng.integers(PARENTS, size=max(1, count // PER_CENTRE))], (0.4, 0.7), rng)
 
     def chunks(self) -> Iterator[np.ndarray]:
+        """Yields all vectors, CHUNK at a time."""
         for number, start in enumerate(range(0, self.count, CHUNK)):
             rng = np.random.default_rng([self.seed, 1, number])
             size = min(CHUNK, self.count - start)
             yield around(self.centres[rng.integers(len(self.centres), size=size)], (0.5, 0.9), rng)
 
     def queries(self, count: int) -> np.ndarray:
+        """Returns queries near the centres."""
         rng = np.random.default_rng([self.seed, 2])
         return around(self.centres[rng.integers(len(self.centres), size=count)], (0.5, 0.8), rng)
 
 
 def fill(store: Store, data: Synthetic, queries: np.ndarray) -> np.ndarray:
-    """Puts all vectors into the store; returns the ids of each query's ten nearest, by comparing with all."""
+    """Stores all vectors and returns the ids of each query's ten nearest ones, by exact search."""
     ids = np.zeros((len(queries), 0), np.int64)
     scores = np.zeros((len(queries), 0), np.float32)
     first = 1  # ids follow each other from 1 in a new store
@@ -78,7 +81,7 @@ def fill(store: Store, data: Synthetic, queries: np.ndarray) -> np.ndarray:
 
 
 def measure(store: Store, index: Vectors, queries: np.ndarray, exact: np.ndarray) -> dict[str, float]:
-    """Recall@10, and milliseconds a query takes, one after another, ranking by exact vectors included."""
+    """Returns recall@10, and milliseconds per query, one after another, including ranking by exact vectors."""
     hits, times = 0, []
     for query, truth in zip(queries, exact, strict=True):
         start = time.perf_counter()
@@ -93,7 +96,7 @@ def measure(store: Store, index: Vectors, queries: np.ndarray, exact: np.ndarray
 
 
 def gigabytes() -> float:
-    """The most memory that this process has held."""
+    """Returns the peak memory of this process."""
     return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, 2)
 
 
@@ -117,11 +120,11 @@ def main() -> None:
         stored = time.perf_counter()
         with tqdm(desc="vectors", unit="vector", mininterval=10) as bar:
 
-            def told(done: int, of: int) -> None:
+            def report(done: int, of: int) -> None:
                 bar.total = of
                 bar.update(done - bar.n)
 
-            Vectors.open(store, CLIP, told).save(store, CLIP)
+            Vectors.open(store, CLIP, report).save(store, CLIP)
         built = time.perf_counter()
         building = gigabytes()
         index = Vectors.open(store, CLIP)  # as it comes from the disk
@@ -145,12 +148,12 @@ def main() -> None:
         )
         index.nearest(store, queries[0], TOP)
         standard = getattr(index._index, "nprobe", None)
-        for share in (1 / 512, 1 / 256, 1 / 128, 1 / 64, 1 / 32) if standard else (None,):
-            if share:
-                index._index.nprobe = max(1, round(index._index.nlist * share))
-            told_as = {"probed": index._index.nprobe, "of": index._index.nlist} if share else {"exact": True}
-            default = {"default": True} if share and index._index.nprobe == standard else {}
-            print(json.dumps(told_as | measure(store, index, queries, exact) | default), flush=True)
+        for fraction in (1 / 512, 1 / 256, 1 / 128, 1 / 64, 1 / 32) if standard else (None,):
+            if fraction:
+                index._index.nprobe = max(1, round(index._index.nlist * fraction))
+            setting = {"probed": index._index.nprobe, "of": index._index.nlist} if fraction else {"exact": True}
+            default = {"default": True} if fraction and index._index.nprobe == standard else {}
+            print(json.dumps(setting | measure(store, index, queries, exact) | default), flush=True)
         print(json.dumps({"peak_memory_gb": gigabytes(), "exact_up_to": vectors.EXACT_UP_TO}), flush=True)
     finally:
         shutil.rmtree(folder, ignore_errors=True)

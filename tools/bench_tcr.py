@@ -1,4 +1,4 @@
-"""How fast the TCR is, and how much memory it takes, beside the module that it replaces.
+"""Time and memory of the TCR, compared with the module that it replaces.
 
     python tools/bench_tcr.py                                   # against the Q-Former of BLIP-2, in PyTorch, on the CPU
     python tools/bench_tcr.py --reference same                  # against a Q-Former of the TCR's own sizes
@@ -6,10 +6,11 @@
     python tools/bench_tcr.py --chunk 0                         # all frames at once, as short videos are trained
     python tools/bench_tcr.py --gpu                             # ViT-g and the TCR step on an accelerator, absolute
 
-Both modules get the same visual tokens (t frames × n tokens of the tower's width), float32, on the same cores, in one
-process, turn by turn: a machine that is busy with other things slows down both. Ratios are ours / theirs, each the
-median over turns of one run; below 1 is better. Memory (Linux) is the peak of a child process for each case, which
-does nothing else, in one forward + backward: input, weights, gradients and what lies between, without the libraries.
+Both modules get the same visual tokens (t frames × n tokens of the vision encoder's width), float32, on the same cores,
+in one process, in turns: other load on the machine slows down both. Ratios are ours / theirs, each the median over
+    turns
+of one run; below 1 is better. Memory (Linux) is the peak of a child process for each case, which does nothing else, in
+one forward + backward: input, weights, gradients and activations, without the libraries.
 
 The Q-Former has no text; the TCR's row has a task token and a prompt of 16 words besides its queries. The TCR streams
 over chunks of frames as configs/tcr_nextqa.py has it (config.model.streaming).
@@ -29,17 +30,18 @@ from collections.abc import Callable
 from typing import Any
 
 PROMPT = 16
-LLM_WIDTH = 2048  # of Flan-T5-XL, which our last linear map leads to
-# Dense peaks without sparsity, in bfloat16 (float16 where a chip has none), FLOP/s; from the makers' data sheets.
+LLM_WIDTH = 2048  # of Flan-T5-XL, the output width of our last linear layer
+# Dense peaks without sparsity, in bfloat16 (float16 where a chip has none), FLOP/s; from the vendors' data sheets.
 PEAKS = {"H200": 989e12, "H100": 989e12, "A100": 312e12, "L40S": 362e12, "L4": 121e12, "V100": 125e12, "T4": 65e12}
 PEAKS |= {"v6 lite": 918e12, "v5 lite": 197e12, "v5p": 459e12, "v5": 459e12, "v4": 275e12}
 
 
 def parse(argv: list[str] | None = None) -> argparse.Namespace:
+    """Returns the options of the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--frames", type=int, nargs="+", default=[4, 8, 23, 46, 92])
     parser.add_argument("--tokens", type=int, default=257, help="of a frame")
-    parser.add_argument("--width", type=int, default=1408, help="of the vision tower")
+    parser.add_argument("--width", type=int, default=1408, help="of the vision encoder")
     parser.add_argument(
         "--tcr", nargs="*", default=[], metavar="KEY=VALUE", help="TcrConfig where it is not the paper's"
     )
@@ -58,7 +60,7 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
 
 
 def tcr_config(arguments: argparse.Namespace) -> Any:
-    """The TCR's sizes. Its table of words is small here: the reference has none, and looking up costs nothing."""
+    """Returns the TCR's sizes, with a small embedding table: the reference has none, and a look-up costs nothing."""
     from storyjax.core.config import from_config
     from storyjax.tcr.resampler import TcrConfig
 
@@ -67,14 +69,14 @@ def tcr_config(arguments: argparse.Namespace) -> Any:
 
 
 def qformer_sizes(arguments: argparse.Namespace) -> dict[str, int]:
-    """BLIP-2's published Q-Former, or one of the TCR's own sizes; cross-attention in every other layer either way."""
+    """Returns the sizes of BLIP-2's published Q-Former, or the TCR's own; both cross-attend in every other layer."""
     tcr = tcr_config(arguments)
     if arguments.reference == "published":
         return {"layers": 12, "width": 768, "heads": 12, "queries": 32}
     return {"layers": tcr.blocks, "width": tcr.width, "heads": tcr.heads, "queries": tcr.queries}
 
 
-# What is done: forward alone, or forward and backward; each call waits for its result.
+# By name, "forward" and "forward + backward"; each call waits for its result.
 Passes = dict[str, Callable[[], Any]]
 
 
@@ -118,7 +120,7 @@ def ours(arguments: argparse.Namespace, frames: int, dtype: str = "float32", bat
 
 
 def theirs(arguments: argparse.Namespace, frames: int) -> Passes:
-    """The Q-Former of `transformers` over the same number of visual tokens."""
+    """Returns the passes of the Q-Former of `transformers` over the same number of visual tokens."""
     import torch
     from transformers import Blip2QFormerConfig, Blip2QFormerModel
 
@@ -155,7 +157,7 @@ SIDES = {"ours": ours, "theirs": theirs}
 
 
 def measure_times(arguments: argparse.Namespace, frames: int) -> dict[str, dict[str, float]]:
-    """{pass: {"ours", "theirs" (median seconds), "ratio" (median over turns of ours / theirs)}}."""
+    """Returns {pass: {"ours", "theirs" (median seconds), "ratio" (median over turns of ours / theirs)}}."""
     sides = {name: make(arguments, frames) for name, make in SIDES.items()}
     results = {}
     for name in sides["ours"]:
@@ -176,21 +178,22 @@ def measure_times(arguments: argparse.Namespace, frames: int) -> dict[str, dict[
 
 
 def held_bytes(field: str) -> int:
-    """What Linux says of this process's memory: VmRSS, held now, or VmHWM, the most since `forget_peak`.
+    """Returns bytes of this process's memory on Linux: VmRSS, held now, or VmHWM, the peak since `reset_peak`.
 
-    Not `getrusage`: there a child begins with the peak of its parent.
+    Not of `getrusage`, with which a child starts from the peak of its parent.
     """
     with open("/proc/self/status", encoding="ascii") as file:
         return next(int(line.split()[1]) * 1024 for line in file if line.startswith(f"{field}:"))
 
 
-def forget_peak() -> None:
+def reset_peak() -> None:
+    """Starts the peak of `held_bytes` again (Linux)."""
     with open("/proc/self/clear_refs", "w", encoding="ascii") as file:
         file.write("5")
 
 
 def measure_memory(arguments: argparse.Namespace, side: str, frames: int) -> dict[str, int]:
-    """{"peak", "held" (beyond the libraries)} in bytes, of forward + backward in a child process."""
+    """Returns {"peak", "held" (beyond the libraries)} in bytes, of forward + backward in a child process."""
     command = [sys.executable, __file__, f"--child={side}", f"--frames={frames}", f"--tokens={arguments.tokens}"]
     command += [f"--width={arguments.width}", f"--reference={arguments.reference}", f"--threads={arguments.threads}"]
     command += [
@@ -198,7 +201,7 @@ def measure_memory(arguments: argparse.Namespace, side: str, frames: int) -> dic
         f"--chunk={arguments.chunk}",
         *(["--tcr", *arguments.tcr] if arguments.tcr else []),
     ]
-    # glibc then gives freed memory back, for both sides alike, and the peak is of what is in use.
+    # glibc then returns freed memory, for both sides, and the peak is of memory in use.
     done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "MALLOC_TRIM_THRESHOLD_": "0"})
     if done.returncode:
         raise SystemExit(f"the case {side} at {frames} frames failed:\n{done.stderr}")
@@ -206,23 +209,24 @@ def measure_memory(arguments: argparse.Namespace, side: str, frames: int) -> dic
 
 
 def child(arguments: argparse.Namespace) -> None:
+    """Prints the memory of one side as JSON; runs in a process of its own."""
     make, (frames,) = SIDES[arguments.child], arguments.frames
-    make(arguments, 1)["forward + backward"]()  # what libraries and a compiler hold is neither side's
+    make(arguments, 1)["forward + backward"]()  # the memory of libraries and the compiler counts for neither side
     gc.collect()
     before = held_bytes("VmRSS")
     step = make(arguments, frames)["forward + backward"]
     step()
-    forget_peak()
+    reset_peak()
     step()
     print(json.dumps({"peak": held_bytes("VmHWM"), "held": held_bytes("VmHWM") - before}))
 
 
 def implied_memory_ratio(arguments: argparse.Namespace) -> float:
-    """What §3.2.1's two savings, narrower features and fewer layers that look, imply for the memory that grows with
-    the frames: numbers kept of a visual token for the backward pass, ours / theirs.
+    """Returns the ratio, ours / theirs, of the numbers stored per visual token for the backward pass (§3.2.1).
 
-    Both keep the token itself; the Q-Former keys and values of its own width in every other layer; the TCR one
-    projection of the token, and keys and values of its width in its cross-attention blocks.
+    The TCR saves by narrower features and fewer cross-attention layers. Both store the token itself; the Q-Former keys
+    and values of its own width in every other layer; the TCR one projection of the token, and keys and values of its
+    width in its cross-attention blocks.
     """
     tcr, qformer = tcr_config(arguments), qformer_sizes(arguments)
     kept_ours = arguments.width + tcr.width * (1 + 2 * len(tcr.cross_attention_blocks))
@@ -231,6 +235,7 @@ def implied_memory_ratio(arguments: argparse.Namespace) -> float:
 
 
 def compare(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Returns all measurements and their settings; prints a row for each number of frames."""
     rows: dict[int, dict[str, Any]] = {}
     for frames in arguments.frames:
         row = rows[frames] = {} if arguments.no_time else measure_times(arguments, frames)
@@ -256,7 +261,7 @@ def compare(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def line(frames: int, row: dict[str, Any]) -> str:
-    """One row of the table, in Markdown."""
+    """Returns one row of the table, in Markdown."""
     cells = [str(frames)]
     for name in ("forward", "forward + backward"):
         if name in row:
@@ -269,7 +274,7 @@ def line(frames: int, row: dict[str, Any]) -> str:
 
 
 def vit_flops(config: Any) -> float:
-    """Floating-point operations of one image through a ViT: two for each weight and token, and attention."""
+    """Returns the floating-point operations of one image through a ViT: two per weight and token, and attention."""
     n, d = config.num_tokens, config.width
     patches = 2 * 3 * config.patch_size**2 * d * (n - config.cls_token)
     block = 2 * n * (4 * d * d + 2 * d * config.mlp_width) + 4 * n * n * d
@@ -277,7 +282,7 @@ def vit_flops(config: Any) -> float:
 
 
 def tcr_flops(config: Any, width: int, visual: int, prompt: int = PROMPT) -> float:
-    """The same of one video of `visual` tokens through the TCR under one prompt, forward."""
+    """Returns those of one video of `visual` tokens through the TCR with one prompt, forward."""
     d, row = config.width, 1 + prompt + config.queries
     project = 2 * visual * width * d
     cross = 2 * (2 * visual * d * d + 2 * row * d * d) + 4 * row * visual * d
@@ -291,8 +296,11 @@ def tcr_flops(config: Any, width: int, visual: int, prompt: int = PROMPT) -> flo
 
 
 def on_accelerator(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Frames a second of ViT-g in bfloat16, and the TCR step: absolute, with the share of the chip's peak that the
-    model's own operations make (recomputation and padding do not count)."""
+    """Returns frames per second of ViT-g in bfloat16 and videos per second of the TCR step, with their utilisation.
+
+    Utilisation is the fraction of the chip's peak that the model's own operations are; recomputation and padding do not
+    count.
+    """
     import jax
     import jax.numpy as jnp
 
@@ -313,7 +321,7 @@ def on_accelerator(arguments: argparse.Namespace) -> dict[str, Any]:
             turns.append(time.perf_counter() - began)
         return statistics.median(turns)
 
-    def share(flops: float, seconds: float) -> float | None:
+    def utilisation(flops: float, seconds: float) -> float | None:
         return None if peak is None else flops / seconds / peak
 
     results: dict[str, Any] = {"device": device.device_kind, "date": time.strftime("%Y-%m-%d"), "peak_flops": peak}
@@ -321,10 +329,10 @@ def on_accelerator(arguments: argparse.Namespace) -> dict[str, Any]:
     images = jnp.zeros((64, 224, 224, 3), jnp.bfloat16)
     cast = jax.jit(lambda key: jax.tree.map(lambda leaf: leaf.astype(jnp.bfloat16), vit.init(key, images[:1])))
     params = cast(jax.random.key(0))
-    look = jax.jit(vit.apply)
-    seconds = timed(lambda: jax.block_until_ready(look(params, images)))
+    encode = jax.jit(vit.apply)
+    seconds = timed(lambda: jax.block_until_ready(encode(params, images)))
     flops = vit_flops(VIT_G14_BLIP2) * len(images)
-    results["vit_g"] = {"frames_per_second": len(images) / seconds, "flop_utilisation": share(flops, seconds)}
+    results["vit_g"] = {"frames_per_second": len(images) / seconds, "flop_utilisation": utilisation(flops, seconds)}
     del params
     for frames in arguments.frames:
         step = ours(arguments, frames, "bfloat16", batch=8)["forward + backward"]
@@ -333,7 +341,7 @@ def on_accelerator(arguments: argparse.Namespace) -> dict[str, Any]:
         flops = 3 * 8 * tcr_flops(tcr_config(arguments), arguments.width, frames * arguments.tokens)
         results[f"tcr_{frames}_frames"] = {
             "videos_per_second": 8 / seconds,
-            "flop_utilisation": share(flops, seconds),
+            "flop_utilisation": utilisation(flops, seconds),
         }
     for name, numbers in results.items():
         print(name, numbers)
@@ -341,10 +349,11 @@ def on_accelerator(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def main(argv: list[str] | None = None) -> dict[str, Any]:
+    """Measures what the command line asks for; returns the numbers."""
     arguments = parse(argv)
     if not arguments.gpu:
         os.environ["JAX_PLATFORMS"] = "cpu"
-        # XLA has as many threads as it sees cores; threads of either side must not spin while the other works.
+        # XLA has as many threads as there are cores; threads of either side must not spin while the other runs.
         if hasattr(os, "sched_setaffinity"):
             os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: arguments.threads])
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")

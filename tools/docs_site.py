@@ -23,7 +23,7 @@ LOG = logging.getLogger("mkdocs.plugins.docs_site")
 CONFIGS_PAGE = "configs.md"
 SYSTEMS = ("mqt", "tcr", "clip_pad", "pi_map", "subtitles", "search", "weights")
 
-# An inline link or picture: the text in brackets, then the target, with or without a title.
+# An inline link or image: the text in brackets, then the target, with or without a title.
 _LINK = re.compile(r'(\[(?:[^\[\]`]|`[^`]*`|\[[^\]]*\])*\])\(\s*<?([^\s()<>]+)>?(\s+"[^"]*")?\s*\)')
 _CODE = re.compile(r"(`+)(?!`).*?(?<!`)\1(?!`)", re.DOTALL)
 

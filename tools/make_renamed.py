@@ -2,13 +2,13 @@
 
     python tools/make_renamed.py
 
-Keys come from storyjax/core/renames.py, which is also what loads old runs; modules from MODULES below.
+Keys come from storyjax/core/renamed_keys.py, which is also what loads old runs; modules from MODULES below.
 tests/test_documentation.py fails where the page is older than either.
 """
 
 from pathlib import Path
 
-from storyjax.core import renames
+from storyjax.core import renamed_keys
 
 PAGE = Path(__file__).parents[1] / "docs/renamed.md"
 INTRODUCTION = """\
@@ -190,10 +190,10 @@ PYTHON = {
 def page() -> str:
     """Returns the text of the page."""
     lines = [INTRODUCTION, "## Experiments", "", "| `config.experiment` in 0.1 | now |", "|---|---|"]
-    lines += [f"| `{old}` | `{new}` |" for old, new in sorted(renames.EXPERIMENTS.items())]
+    lines += [f"| `{old}` | `{new}` |" for old, new in sorted(renamed_keys.EXPERIMENTS.items())]
     lines += ["", "## Config keys", "", "`*` stands for any one name.", "", "| in 0.1 | now | where |", "|---|---|---|"]
-    keys = {(each.old, each.new, _where(each.experiments)) for each in renames.RENAMES}
-    keys |= {(old, new, "everywhere") for old, new in renames._CONVERTED.items()}
+    keys = {(each.old, each.new, _where(each.experiments)) for each in renamed_keys.RENAMES}
+    keys |= {(old, new, "everywhere") for old, new in renamed_keys.CONVERTED.items()}
     lines += [f"| `{old}` | `{new}` | {where} |" for old, new, where in sorted(keys)]
     lines += ["", "## Python", "", "| in 0.1 | now |", "|---|---|"]
     lines += [f"| `{old}` | {_code(new)} |" for old, new in PYTHON.items()]

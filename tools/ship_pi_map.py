@@ -3,8 +3,8 @@
     python tools/ship_pi_map.py RUN NAME      e.g. runs/pi_map_imagenet pi_map_storyworld
 
 Writes storyjax/weights/shipped/NAME/{model.safetensors,things.bank,config.json,results.json}. The bank holds other
-things of StoryWorld, for an enrolment to be told from (storyjax/pi_map/enrolment.py); they are none of those that any
-test or benchmark uses. NAME's README is written by hand. Weights are stored in half precision.
+things of StoryWorld, the negatives of enrolment (storyjax/pi_map/enrolment.py); no test or benchmark uses them. NAME's
+README is written by hand. Weights are stored in half precision.
 """
 
 import argparse
@@ -32,27 +32,27 @@ ENROLMENT = {"prompt": PROMPT, "steps": 200, "learning_rate": 1e-3, "warmup_step
 
 
 def make_bank(model: dict) -> NegativeBank:
-    """Photographs of things, embedded as they are and with the thing ringed."""
+    """Photographs of things, embedded as they are and with an ellipse around the thing."""
     built, section = make_model(model)
     embed, size = frozen_embed(built, frozen_parameters(section.clip)), built.config.vision.image_size
     rng = np.random.default_rng(SEED)
     things = draw_personal_objects(THINGS, SEED)
-    plain, ringed = [], []
+    plain, marked = [], []
     for thing in things:
         for _ in range(PHOTOGRAPHS):
             frames, boxes = render_scene(draw_scene(thing, rng), [float(rng.uniform(0, 3))])
             plain.append(resize(frames[0], size))
-            ringed.append(resize(draw_ellipse(frames[0], boxes[0]), size))
+            marked.append(resize(draw_ellipse(frames[0], boxes[0]), size))
     captions = tuple(
         (describe_fully(thing), PROMPT.replace("*", thing.title), PROMPT.replace("*", f"a {thing.kind}"))
         for thing in things
     )
     objects = np.repeat(np.arange(THINGS, dtype=np.int32), PHOTOGRAPHS)
-    return NegativeBank(embed(np.stack(plain)), embed(np.stack(ringed)), objects, captions)
+    return NegativeBank(embed(np.stack(plain)), embed(np.stack(marked)), objects, captions)
 
 
 def attributes() -> list[str]:
-    """All that a thing of StoryWorld may look like, in words."""
+    """Returns the possible looks of a thing of StoryWorld, in words."""
     marked = itertools.product(MARKINGS[1:], itertools.permutations(COLOURS, 2))
     return [*COLOURS, *(f"{marking} {first} and {second}" for marking, (first, second) in marked)]
 

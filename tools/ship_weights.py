@@ -34,12 +34,13 @@ from storyjax.train.experiment import build_experiment
 SHIPPED = Path(__file__).resolve().parents[1] / "storyjax" / "weights" / "shipped"
 
 
-# The keys of config.data that a PersonFinder needs.
-_PAD_DATA = ("frames", "text_length", "face_crop", "ending", "detector")
-
-# The keys of config.data that a head of the TCR without a language model needs.
-_HEAD_DATA = ("task", "frames", "condition_length", "classes", "hidden", "changes")
-
+# The keys of config.data that predictors read, by experiment.
+_DATA = {
+    "clip_pad": ("frames", "text_length", "face_crop", "ending", "detector"),
+    "mqt": ("size",),
+    "tcr": ("frames", "condition_length"),
+    "tcr.heads": ("task", "frames", "condition_length", "classes", "hidden", "temporal_difference"),
+}
 
 # The networks that subtitles need: the class of their config, and the prefix of their parameters; a run has others
 # that are for training only.
@@ -71,22 +72,23 @@ def architecture(config: dict) -> dict:
         return {"llm": dataclasses.asdict(llm)}
     if config["experiment"] == "embedded.face_encoder":
         return dataclasses.asdict(from_config(SEResNetConfig, config["model"]))
-    if config["experiment"] == "clip_pad":
-        return {
-            "model": config["model"],
-            "data": {key: config["data"][key] for key in _PAD_DATA if key in config["data"]},
-        }
-    if config["experiment"] == "mqt":
-        return {"experiment": "mqt", "model": config["model"], "data": {"size": config["data"]["size"]}}
     if config["experiment"] in ("embedded.clip", "embedded.clip_generic"):
         tokenizer = make_tokenizer(config)
         text = {**config["model"]["text"], "vocab_size": tokenizer.vocab_size, "eos_id": tokenizer.eos_id}
         return dataclasses.asdict(from_config(ClipConfig, {**config["model"], "text": text}))
-    if config["experiment"] == "tcr.heads":
-        kept = {key: config["data"][key] for key in _HEAD_DATA if key in config["data"]}
-        return {"experiment": config["experiment"], "model": config["model"], "data": {**kept, "manual_dir": ""}}
-    shapes = {key: config["data"][key] for key in ("frames", "condition_length") if key in config["data"]}
-    return {"model": config["model"], "data": shapes}
+    return trained_model(config)
+
+
+def trained_model(config: dict) -> dict:
+    """Returns the config.json to ship of a chapter's model: the sections of the run's config that predictors read."""
+    experiment, data = config["experiment"], config["data"]
+    if experiment == "tcr":
+        data = data.get("tasks", {}).get("nextqa", data)
+    kept = {key: data[key] for key in _DATA.get(experiment, _DATA["tcr"]) if key in data}
+    if experiment == "tcr.heads":  # no predictor reads the data sets
+        kept["root"] = dict.fromkeys(data["root"], "") if isinstance(data["root"], dict) else ""
+    named = {"experiment": experiment} if experiment in ("mqt", "tcr.heads") else {}
+    return {**named, "model": config["model"], "data": kept}
 
 
 def main() -> None:

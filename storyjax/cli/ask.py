@@ -11,15 +11,15 @@ if TYPE_CHECKING:
     from storyjax.tcr.predict import Answer, Predictor
 
 ASK = """\
-Answers a question about a video (mp4, mkv, webm, avi and what else FFmpeg reads), with probabilities, and tells which
-moments it looked at.
+Answers a question about a video (mp4, mkv, webm, avi and what else FFmpeg reads), with probabilities, and the
+moments that it looked at.
 
   storyjax ask story.mp4 "what did ana do right after ben danced ?" --options "sang" "jumped" "read the book"
   storyjax ask story.mp4 "who danced ?" --figure looked.png
-  storyjax ask film.mkv "where did he read the book ?" --checkpoint runs/tcr_nextqa --frames 64 --json
+  storyjax ask video.mkv "where did he read the book ?" --checkpoint runs/tcr_nextqa --frames 64 --json
   storyjax ask story.mp4 --caption 6-8                     what happens from second 6 to second 8
   storyjax ask story.mp4 --when "ana danced"               when something happens
-  storyjax ask film.mp4 --anticipate "take cup@0, wash cup@1.5"      what comes next (@: the second it began at)
+  storyjax ask video.mp4 --anticipate "take cup@0, wash cup@1.5"      what comes next (@: the second it began at)
   storyjax ask clip.mp4 --count "kicking the ball"         how many times
 
 The model that comes with storyjax is small and has seen nothing but StoryWorld (`storyjax data storyworld --help`): it
@@ -32,14 +32,14 @@ def add(commands: argparse._SubParsersAction, made: dict[str, argparse.ArgumentP
     ask = made["ask"] = commands.add_parser("ask", description=ASK)
     ask.add_argument("video", metavar="VIDEO", help="path of the video")
     ask.add_argument("question", nargs="?", help='in quotes, for instance "who danced ?"')
-    ask.add_argument("--caption", metavar="START-END", help="tells what happens in a stretch, in seconds: 6-8")
-    ask.add_argument("--when", metavar="SENTENCE", help="tells when something happens")
+    ask.add_argument("--caption", metavar="START-END", help="what happens in a segment, in seconds: 6-8")
+    ask.add_argument("--when", metavar="SENTENCE", help="when something happens")
     ask.add_argument(
         "--anticipate",
         nargs="?",
         const="",
         metavar="ACTIONS",
-        help="tells what comes next, after these actions: 'take cup@0, wash cup@1.5', with the seconds that they begin"
+        help="what comes next, after these actions: 'take cup@0, wash cup@1.5', with the seconds that they begin"
         " at where they are known (default checkpoint: the small one that was taught it)",
     )
     ask.add_argument(
@@ -111,9 +111,9 @@ def _check_one(arguments: argparse.Namespace) -> None:
     if arguments.count is not None and arguments.frames is not None:
         raise StoryjaxError("--frames is not for --count: a model counts in as many frames as it was trained on")
     if arguments.caption is not None:
-        from storyjax.tcr.predict_tasks import parse_stretch
+        from storyjax.tcr.predict_tasks import parse_segment
 
-        parse_stretch(arguments.caption)
+        parse_segment(arguments.caption)
 
 
 def _checkpoint(arguments: argparse.Namespace) -> str | None:
@@ -130,7 +130,7 @@ def _answer(predictor: "Predictor", arguments: argparse.Namespace) -> "Answer":
 
     video, frames = arguments.video, arguments.frames
     if arguments.caption is not None:
-        return predict_tasks.caption(predictor, video, *predict_tasks.parse_stretch(arguments.caption), frames)
+        return predict_tasks.caption(predictor, video, *predict_tasks.parse_segment(arguments.caption), frames)
     if arguments.when is not None:
         return predict_tasks.when(predictor, video, arguments.when, frames)
     if arguments.anticipate is not None:

@@ -6,10 +6,9 @@ import sys
 from storyjax.core.errors import StoryjaxError
 
 IMPORT = """\
-Makes published weights ours: a folder with model.safetensors, config.json and the tokenizer, as configs and commands
-take it. It reads the safetensors that models are published in on the Hugging Face hub (a folder, or an id to download),
-and with torch installed the state dicts of LAVIS, OpenAI's CLIP and OpenCLIP. A checkpoint that lacks a tensor, or has
-one more, is refused.
+Converts published weights to a folder with model.safetensors, config.json and the tokenizer, which configs and commands
+read. It takes safetensors as models are published on the Hugging Face hub (a folder, or an id to download), and with
+torch installed the state dicts of LAVIS, OpenAI's CLIP, OpenCLIP and others. Missing or unknown tensors are an error.
 
   storyjax import --list               all names, and where each is published
   storyjax import blip2-flan-t5-xl --from Salesforce/blip2-flan-t5-xl --out weights/blip2-flan-t5-xl
@@ -17,21 +16,21 @@ one more, is refused.
   storyjax import t5 --from my-t5 --out weights/my-t5     any size, as its config.json says
 """
 EXPORT = """\
-Makes a trained model a file for other programs, from the folder of a run.
+Writes the model of a run as a file for other programs.
 
   storyjax export runs/tcr --to safetensors --out exported/tcr    parameters that this run trained, and its config
   storyjax export runs/tcr --to orbax --out exported/tcr          the same as an Orbax checkpoint
   storyjax export runs/tcr --to stablehlo --out exported/tcr      the model's functions, which run with JAX alone
 
-Each has a README that says what is in it and how to load it.
+Each folder has a README that describes its contents and how to load them.
 """
 
 
 def add(commands: argparse._SubParsersAction, made: dict[str, argparse.ArgumentParser]) -> None:
-    """Adds the parsers to `commands`, and to `made` by name."""
+    """Adds the parsers of import and export to `commands`, and to `made` by name."""
     imports = made["import"] = commands.add_parser("import", description=IMPORT)
     imports.add_argument("model", nargs="?", metavar="MODEL", help="a name of --list, for instance flan-t5-xl")
-    imports.add_argument("--list", action="store_true", help="shows all names")
+    imports.add_argument("--list", action="store_true", help="list all names")
     imports.add_argument(
         "--from", nargs="+", dest="places", metavar="PLACE", help="a folder, a file or a Hugging Face id; or its parts"
     )

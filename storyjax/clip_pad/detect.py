@@ -53,7 +53,9 @@ class FrontalFaces:
         )
         boxes = [(f["c"], f["r"], f["c"] + f["width"], f["r"] + f["height"]) for f in found]
         boxes.sort(key=lambda box: (box[0] - box[2]) * (box[3] - box[1]))
-        return [tuple(float(value / scale) for value in box) for box in boxes]
+        return [
+            (float(x1 / scale), float(y1 / scale), float(x2 / scale), float(y2 / scale)) for x1, y1, x2, y2 in boxes
+        ]
 
 
 DETECTORS = {"frontal_faces": FrontalFaces}

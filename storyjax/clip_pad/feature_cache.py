@@ -86,12 +86,14 @@ class FeatureCache:
         with ThreadPoolExecutor() as pool:
             for first in tqdm(firsts, desc=f"embedding {what}", unit=f"{_CHUNK} of them"):
                 part = list(records[first : first + _CHUNK])
-                read_ones = list(pool.map(attempt, part))
-                whole = [(r, image) for r, image in zip(part, read_ones, strict=True) if isinstance(image, np.ndarray)]
-                found.update({r: e for r, e in zip(part, read_ones, strict=True) if isinstance(e, StoryjaxError)})
-                if whole:
-                    images = np.stack([image for _, image in whole])
+                images_read = list(pool.map(attempt, part))
+                readable = [
+                    (r, image) for r, image in zip(part, images_read, strict=True) if isinstance(image, np.ndarray)
+                ]
+                found.update({r: e for r, e in zip(part, images_read, strict=True) if isinstance(e, StoryjaxError)})
+                if readable:
+                    images = np.stack([image for _, image in readable])
                     filled = np.pad(images, [(0, _CHUNK - len(images)), *[(0, 0)] * (images.ndim - 1)])
                     embedded = np.asarray(embed(filled))
-                    found.update({r: embedded[row] for row, (r, _) in enumerate(whole)})
+                    found.update({r: embedded[row] for row, (r, _) in enumerate(readable)})
         return found

@@ -21,6 +21,7 @@ from storyjax.clip_pad.config import frozen_parameters, make_model, make_sizes, 
 from storyjax.clip_pad.data import MARKER, Sizes, encode, resize
 from storyjax.clip_pad.detect import DETECTORS, Box
 from storyjax.clip_pad.model import TRAINABLE, ClipPad
+from storyjax.core.arrays import unit_norm
 from storyjax.core.config import choose
 from storyjax.core.errors import StoryjaxError
 from storyjax.core.params_io import flatten
@@ -31,7 +32,7 @@ from storyjax.train.restore import open_trained
 
 DEFAULT = "shipped:clip_pad_storyworld"
 _BATCH = 32  # images embedded at a time; the last batch is padded, so that one program serves all
-_SMALLEST = 8  # pixels: smaller faces cannot be told apart
+_SMALLEST = 8  # pixels: smaller faces cannot be distinguished
 
 
 @runtime_checkable
@@ -178,7 +179,7 @@ class PersonFinder:
             if progress is not None:
                 progress(index + 1, len(photos))
         mean = self.describe_faces(np.stack(faces)).mean(axis=0)
-        return mean / max(float(np.linalg.norm(mean)), 1e-12)
+        return unit_norm(mean, axis=None)
 
     def as_face(self, crop: UInt8[np.ndarray, "y x 3"]) -> UInt8[np.ndarray, "s s 3"]:
         """Returns a loose crop at the face encoder's size."""
@@ -202,7 +203,7 @@ class PersonFinder:
         rows = slice(max(0, round(top - grow_y)), min(height, round(bottom + grow_y)))
         crop = photo[rows, columns]
         if min(crop.shape[:2]) < _SMALLEST:
-            raise PhotoError(index, "shows a face too small to tell whose it is: choose a closer one")
+            raise PhotoError(index, "shows a face too small to recognise: choose a closer one")
         return crop
 
     def embed_query(self, prompt: str, tokens: Mapping[str, Float32[np.ndarray, "c w"]]) -> Float32[np.ndarray, " d"]:

@@ -1,1 +1,1 @@
-"""What everything else stands on: errors, strict configs, reading and writing parameters."""
+"""What everything else uses: errors, strict configs, atomic files, reading and writing parameters."""

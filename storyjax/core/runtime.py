@@ -81,7 +81,8 @@ def _use_compilation_cache() -> None:
 
 def _say_once(folder: Path) -> None:
     """A cache that fills up later is worth one line, not one of JAX's warnings for each program."""
-    show, said = warnings.showwarning, []
+    show = warnings.showwarning
+    said: list[bool] = []
 
     def once(message: Warning | str, *arguments: Any, **further: Any) -> None:
         if "persistent compilation cache entry" not in str(message):
@@ -90,7 +91,7 @@ def _say_once(folder: Path) -> None:
             said.append(True)
             _note(f"compiled programs are no longer kept: {folder} cannot be read or written")
 
-    warnings.showwarning = once  # type: ignore[assignment]
+    warnings.showwarning = once
 
 
 def _note(line: str) -> None:

@@ -32,7 +32,7 @@ class NoAudioError(AudioError):
 
 
 def load_audio(path: str | os.PathLike[str]) -> Float32[np.ndarray, " n"]:
-    """All sound of a file: mono float32 in [-1, 1] at 16 kHz; several channels are mixed down.
+    """Returns all sound of a file: mono float32 in [-1, 1] at 16 kHz; several channels are mixed down.
 
     Raises NoAudioError without a sound track, AudioError where it cannot be read.
     """
@@ -41,7 +41,7 @@ def load_audio(path: str | os.PathLike[str]) -> Float32[np.ndarray, " n"]:
 
 
 def stream_audio(path: str | os.PathLike[str], block_s: float = 30.0) -> Iterator[Float32[np.ndarray, " n"]]:
-    """The sound of a file in blocks of `block_s` seconds (the last is shorter), one after another."""
+    """Yields the sound of a file in blocks of `block_s` seconds (the last is shorter), one after another."""
     size = round(block_s * RATE)
     held: list[np.ndarray] = []
     count = 0
@@ -57,7 +57,7 @@ def stream_audio(path: str | os.PathLike[str], block_s: float = 30.0) -> Iterato
 
 
 def has_audio(path: str | os.PathLike[str]) -> bool:
-    """Whether a file has a sound track. Raises AudioError for a file that cannot be opened."""
+    """Returns whether a file has a sound track. Raises AudioError for a file that cannot be opened."""
     with _opened(Path(path)) as container:
         return bool(container.streams.audio)
 
@@ -87,12 +87,12 @@ class Spool:
 
 
 def open_spool(path: str | os.PathLike[str]) -> Spool:
-    """What `spool_audio` wrote; only what is looked at is read."""
+    """Returns what `spool_audio` wrote; only what is looked at is read."""
     return Spool(Path(path), os.path.getsize(path) // 2)
 
 
 def read_span(spool: Spool, start_s: float, end_s: float) -> Float32[np.ndarray, " m"]:
-    """The samples from `start_s` to `end_s` (seconds), as far as there are any."""
+    """Returns the samples from `start_s` to `end_s` (seconds), as far as there are any."""
     first, last = (min(max(0, round(seconds * RATE)), len(spool)) for seconds in (start_s, end_s))
     if last <= first:
         return np.zeros(0, np.float32)

@@ -38,9 +38,9 @@ def _mel_power(
     """Filtered |spectrum|^power of the first `count` segments as long as `window`, one every `hop` samples."""
     filters = filters.astype(np.float64)
     energies = np.empty((count, filters.shape[1]))
-    stretches = np.lib.stride_tricks.sliding_window_view(wave, len(window))[::hop] if count else np.empty((0, 1))
+    windows = np.lib.stride_tricks.sliding_window_view(wave, len(window))[::hop] if count else np.empty((0, 1))
     for first in range(0, count, _CHUNK):
-        frames = stretches[first : min(first + _CHUNK, count)].astype(np.float64)
+        frames = windows[first : min(first + _CHUNK, count)].astype(np.float64)
         if emphasise:
             frames -= frames.mean(axis=1, keepdims=True)
             # Inside the frame: its first sample is its own predecessor.
@@ -52,7 +52,8 @@ def _mel_power(
 
 
 def kaldi_fbank(wave: Float[np.ndarray, " n"], bins: int = 80) -> Float32[np.ndarray, "t {bins}"]:
-    """Kaldi's log-mel energies: 25 ms frames every 10 ms that fit whole ("snip edges"), Povey's window, no dither.
+    """Returns Kaldi's log-mel energies: 25 ms frames every 10 ms that fit whole ("snip edges"), Povey's window, no
+    dither.
 
     A wave of less than KALDI_WINDOW samples has no frame.
     """
@@ -64,8 +65,8 @@ def kaldi_fbank(wave: Float[np.ndarray, " n"], bins: int = 80) -> Float32[np.nda
 
 
 def speechbrain_fbank(wave: Float[np.ndarray, " n"], bins: int = 80) -> Float32[np.ndarray, "t {bins}"]:
-    """SpeechBrain's: 25 ms frames every 10 ms, the first centred on the first sample, in decibels, at most 80 below the
-    loudest of the wave. There are 1 + n // 160."""
+    """Returns SpeechBrain's: 25 ms frames every 10 ms, the first centred on the first sample, in decibels, at most 80
+    below the loudest of the wave. There are 1 + n // 160."""
     width = 400
     padded = np.pad(wave, width // 2)
     filters = speechbrain_filters(bins, width, RATE)
@@ -75,14 +76,15 @@ def speechbrain_fbank(wave: Float[np.ndarray, " n"], bins: int = 80) -> Float32[
 
 
 def centred(features: Float32[np.ndarray, "t m"]) -> Float32[np.ndarray, "t m"]:
-    """Features less their mean over time, as both voice encoders take them."""
+    """Returns features less their mean over time, as both voice encoders take them."""
     return features - features.mean(axis=0, keepdims=True)
 
 
 def log_mel_magnitude(
     wave: Float[np.ndarray, " n"], bins: int = 80, floor: float = 1e-20
 ) -> Float32[np.ndarray, "t {bins}"]:
-    """LWTNet's: 20 ms windows every 10 ms, centred; n // 160 frames, which are four for an image at 25 a second.
+    """Returns LWTNet's: 20 ms windows every 10 ms, centred; n // 160 frames, which are four for an image at 25 a
+    second.
 
     The wave is taken in the range of 16-bit samples; `floor` is added before the logarithm.
     """
@@ -99,7 +101,7 @@ def log_mel_magnitude(
 def decibel_mel(
     padded: Float[np.ndarray, " n"], hop: int, rate: int = 8_000, bins: int = 128, size: int = 2048
 ) -> Float32[np.ndarray, "t {bins}"]:
-    """20 log10 of librosa's mel spectrogram (of powers, as the detector's authors took it), not below −100.
+    """Returns 20 log10 of librosa's mel spectrogram (of powers, as the detector's authors took it), not below −100.
 
     `padded` has size / 2 further samples on either side: those that are there, or at the ends of a recording their
     mirror image. To take off what is loudest in the recording is for `relative`.
@@ -110,7 +112,7 @@ def decibel_mel(
 
 
 def relative(decibels: Float32[np.ndarray, "*t m"], loudest: float) -> Float32[np.ndarray, "*t m"]:
-    """Decibels against the loudest of a recording, not below −80: librosa's `ref=np.max` and `top_db`."""
+    """Returns decibels against the loudest of a recording, not below −80: librosa's `ref=np.max` and `top_db`."""
     return np.maximum(decibels - np.float32(loudest), np.float32(-80.0))
 
 
@@ -128,7 +130,8 @@ def _triangles(points: np.ndarray, places: np.ndarray) -> np.ndarray:
 
 @functools.cache
 def kaldi_filters(bins: int, size: int, rate: int, low: float = 20.0) -> Float32[np.ndarray, "f {bins}"]:
-    """Triangles in Kaldi's mel, 1127 ln(1 + Hz / 700), in float32; the highest frequency of a transform is in none."""
+    """Returns triangles in Kaldi's mel, 1127 ln(1 + Hz / 700), in float32; the highest frequency of a transform is in
+    none."""
     one = np.float32
 
     def mel(hertz: np.ndarray | np.float32) -> np.ndarray:
@@ -143,7 +146,7 @@ def kaldi_filters(bins: int, size: int, rate: int, low: float = 20.0) -> Float32
 
 @functools.cache
 def speechbrain_filters(bins: int, size: int, rate: int) -> Float32[np.ndarray, "f {bins}"]:
-    """SpeechBrain's, in float32: triangles in hertz that are symmetric, as wide to the right as to the left."""
+    """Returns SpeechBrain's, in float32: triangles in hertz that are symmetric, as wide to the right as to the left."""
     one = np.float32
     mels = np.linspace(0.0, 2595.0 * np.log10(1.0 + rate / 2 / 700.0), bins + 2).astype(one)
     points = one(700) * (one(10) ** (mels / one(2595)) - one(1))
@@ -154,7 +157,7 @@ def speechbrain_filters(bins: int, size: int, rate: int) -> Float32[np.ndarray, 
 
 @functools.cache
 def slaney_filters(bins: int, size: int, rate: int) -> Float32[np.ndarray, "f {bins}"]:
-    """librosa's: triangles in hertz of equal area, on Slaney's mel, which is linear below 1 kHz."""
+    """Returns librosa's: triangles in hertz of equal area, on Slaney's mel, which is linear below 1 kHz."""
     step, knee, log_step = 200.0 / 3.0, 1000.0, np.log(6.4) / 27.0
     top = rate / 2
     highest = top / step if top < knee else knee / step + np.log(top / knee) / log_step

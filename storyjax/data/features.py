@@ -84,7 +84,7 @@ class FeatureSpec:
         return _HEAD.size + scales + self.tokens * self.width * np.dtype(_NUMPY[self.dtype]).itemsize
 
     def films_of(self, shard: int) -> range:
-        """The videos of a shard, by their index in `films`; sizes differ by one at most."""
+        """Returns the videos of a shard, by their index in `films`; sizes differ by one at most."""
         bounds = [len(self.films) * edge // self.shards for edge in (shard, shard + 1)]
         return range(*bounds)
 
@@ -107,8 +107,8 @@ def fingerprint(tower: Mapping[str, np.ndarray], *also: object) -> str:
 
 
 def stored_times(duration_s: float, frames: int, draws: int) -> Float64[np.ndarray, "m"]:
-    """The times (seconds) of a video's stored frames: each of `frames` segments cut into `draws` parts, at the middle
-    of each part; the middle part's is bit for bit what `sample_times` gives for evaluation."""
+    """Returns the times (seconds) of a video's stored frames: each of `frames` segments cut into `draws` parts, at the
+    middle of each part; the middle part's is bit for bit what `sample_times` gives for evaluation."""
     inside = (np.arange(draws) + 0.5) / draws
     times = (np.arange(frames)[:, None] + inside[None]) * (duration_s / frames)
     times[:, draws // 2] = sample_times(duration_s, frames)
@@ -116,7 +116,7 @@ def stored_times(duration_s: float, frames: int, draws: int) -> Float64[np.ndarr
 
 
 def encode_frame(seconds: float, checksum: int, tokens: Num[np.ndarray, "n e"], dtype: Dtype) -> bytes:
-    """A record. int8 is symmetric, with the largest magnitude of each token at 127."""
+    """Returns a record. int8 is symmetric, with the largest magnitude of each token at 127."""
     head = _HEAD.pack(_FRAME, seconds, checksum)
     if dtype != "int8":
         return head + np.ascontiguousarray(tokens.astype(_NUMPY[dtype])).tobytes()
@@ -177,7 +177,7 @@ def write_shard(folder: Path, spec: FeatureSpec, shard: int, look: Look) -> int:
 
 
 def shard_fault(path: Path, spec: FeatureSpec, shard: int) -> str:
-    """What is wrong with a shard, or "": every record is read, and ArrayRecord checks its sums."""
+    """Returns what is wrong with a shard, or "": every record is read, and ArrayRecord checks its sums."""
     expected = len(spec.films_of(shard)) * spec.stored
     if not path.exists():
         return "is not there"
@@ -303,13 +303,13 @@ class FeatureStore:
             return self._readers[shard]
 
     def number(self, name: str) -> int:
-        """A video's place. Raises StoryjaxError where its features are not stored."""
+        """Returns a video's place. Raises StoryjaxError where its features are not stored."""
         if name not in self._numbers:
             raise StoryjaxError(f"{self.folder} has no features of {name}; make them of the data as it is now")
         return self._numbers[name]
 
     def draw(self, film: int, rng: np.random.Generator | None = None, source: bytes | None = None) -> dict[str, Any]:
-        """An example's frames: the middle one of each segment, or with a generator any.
+        """Returns an example's frames: the middle one of each segment, or with a generator any.
 
         Args:
             source: the encoded video, where it is at hand: its features must be of these very bytes.

@@ -27,7 +27,7 @@ class ImageError(StoryjaxError):
 
 
 def read_image(path: str | os.PathLike[str]) -> UInt8[np.ndarray, "y x 3"]:
-    """The image in a file as upright RGB, transparency laid on white, the first image of an animation.
+    """Returns the image in a file as upright RGB, transparency laid on white, the first image of an animation.
 
     Raises ImageError, in one line that names the file.
     """

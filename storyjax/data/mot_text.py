@@ -57,7 +57,8 @@ class Rows:
 
 
 def rows(frame: Any, id: Any, xywh_px: Any, score: Any = None, kind: Any = None, visibility: Any = None) -> Rows:
-    """Rows from whatever NumPy makes arrays of; score and visibility are 1 and kind -1 where they are not given."""
+    """Returns rows from columns that NumPy makes arrays of; score and visibility are 1 and kind -1 where they are not
+    given."""
     frames = np.asarray(frame, np.int32).reshape(-1)
     count = len(frames)
 
@@ -75,12 +76,12 @@ def rows(frame: Any, id: Any, xywh_px: Any, score: Any = None, kind: Any = None,
 
 
 def no_rows() -> Rows:
-    """Nothing at all."""
+    """Returns a table without rows."""
     return rows([], [], np.zeros((0, 4)))
 
 
 def concatenate(parts: Iterable[Rows]) -> Rows:
-    """All rows of all parts, one after another."""
+    """Returns all rows of all parts, one after another."""
     parts = list(parts)
     if not parts:
         return no_rows()
@@ -88,7 +89,7 @@ def concatenate(parts: Iterable[Rows]) -> Rows:
 
 
 def by_frame(found: Rows) -> dict[int, Rows]:
-    """The rows of each frame that has any."""
+    """Returns the rows of each frame that has any."""
     order = np.argsort(found.frame, kind="stable")
     frames, starts = np.unique(found.frame[order], return_index=True)
     parts = np.split(order, starts[1:]) if len(order) else []
@@ -150,7 +151,7 @@ def _parse(line: str) -> tuple[list[float] | None, str]:
 
 
 def format_rows(found: Rows) -> Iterator[str]:
-    """The lines of a file of tracks or detections, in the order of the rows."""
+    """Yields the lines of a file of tracks or detections, in the order of the rows."""
     for frame, number, box, score in zip(
         found.frame.tolist(), found.id.tolist(), found.xywh_px.tolist(), found.score.tolist(), strict=True
     ):
@@ -158,7 +159,7 @@ def format_rows(found: Rows) -> Iterator[str]:
 
 
 def format_line(frame: int, number: int, xywh_px: Sequence[float], score: float) -> str:
-    """A line of such a file; the box is left, top, width and height in pixels from 0."""
+    """Returns a line of such a file; the box is left, top, width and height in pixels from 0."""
     left, top, width, height = xywh_px
     return f"{frame},{number},{left + 1:.2f},{top + 1:.2f},{width:.2f},{height:.2f},{score:.4f},-1,-1,-1\n"
 

@@ -121,7 +121,8 @@ def train_stream(
     prefetch: int = 2,
     max_broken_fraction: float = 0.05,
 ) -> Stream:
-    """Batches for training: every epoch has each record once, in an order of its own; endless, or to `spec.steps`.
+    """Returns batches for training: every epoch has each record once, in an order of its own; endless, or to
+    `spec.steps`.
 
     Args:
         source: records. Item i may as well be one question of a video: an epoch is len(source) items.
@@ -155,7 +156,7 @@ def eval_stream(
     prefetch: int = 2,
     max_broken_fraction: float = 0.05,
 ) -> Stream:
-    """Batches for evaluation: each record once, in order, and the last batch filled up.
+    """Returns batches for evaluation: each record once, in order, and the last batch filled up.
 
     Every batch has "record_valid" (b,) bool. It is False for broken records ("index" tells which) and for the filling
     ("index" -1); these rows hold another record's arrays, which are as finite as any. All processes get the same number
@@ -216,7 +217,7 @@ class _Loader:
         return step * self.spec.batch_size + self.spec.process_index * self.local + row
 
     def attempt(self, index: int, *key: int) -> tuple[Arrays, str]:
-        """The record's arrays and "", or {} and why it is broken."""
+        """Returns the record's arrays and "", or {} and why it is broken."""
         try:
             return self.load(self.source[index], np.random.default_rng([self.seed, *key])), ""
         except _BROKEN as error:
@@ -231,7 +232,7 @@ class _TrainLoader(_Loader):
 
     def __call__(self, place: int) -> dict[str, Any]:
         position = self.position(place)
-        broken: list[str] = []
+        broken: list[list[Any]] = []
         index = int(self.order[position])
         others = np.random.default_rng([self.seed, position])
         for attempt in range(self.attempts):

@@ -12,7 +12,7 @@ def question_prompt(question: str, options: Sequence[str]) -> str:
 
 
 def option_names(count: int) -> list[str]:
-    """The closed answer vocabulary of multiple choice: "Option A", "Option B" ..."""
+    """Returns the closed answer vocabulary of multiple choice: "Option A", "Option B" ..."""
     return [f"Option {letter}" for letter in LETTERS[:count]]
 
 
@@ -32,7 +32,7 @@ def grounding_prompt(sentence: str) -> str:
 
 
 def grounding_target(start: float, end: float) -> str:
-    """What stands for the two masks, in whole seconds, as T5 was trained to fill them."""
+    """Returns what stands for the two masks, in whole seconds, as T5 was trained to fill them."""
     return f"{mask(0)} {round(start)} {mask(1)} {round(end)}"
 
 
@@ -42,12 +42,12 @@ def moments_prompt(what: str, bins: int) -> str:
 
 
 def time_bin(second: float, duration: float, bins: int) -> int:
-    """A time of a video of `duration` seconds as a timestamp, 1 to `bins` (§3.3.4)."""
+    """Returns a time of a video of `duration` seconds as a timestamp, 1 to `bins` (§3.3.4)."""
     return min(bins, 1 + int(bins * second / duration))
 
 
 def timestamps(spans: Sequence[tuple[float, float]], duration: float, bins: int) -> list[int]:
-    """All timestamps inside the spans (seconds), in order; a span has at least one."""
+    """Returns all timestamps inside the spans (seconds), in order; a span has at least one."""
     return sorted(
         {
             stamp
@@ -61,13 +61,13 @@ def timestamps(spans: Sequence[tuple[float, float]], duration: float, bins: int)
 
 
 def spread(stamps: Sequence[int], most: int) -> list[int]:
-    """At most `most` of them, evenly taken."""
+    """Returns at most `most` of them, evenly taken."""
     count = min(most, len(stamps))
     return [stamps[round(i * (len(stamps) - 1) / max(count - 1, 1))] for i in range(count)]
 
 
 def action_pair(verb: str, noun: str, brackets: bool = True) -> str:
-    """An action as anticipation says it; without brackets for word lists that have none."""
+    """Returns an action as anticipation says it; without brackets for word lists that have none."""
     return f"({verb}, {noun})" if brackets else f"{verb} {noun}"
 
 
@@ -80,7 +80,7 @@ def anticipation_prompt(seen: Sequence[str], total: int) -> str:
 
 
 def narration_prompt(start: float, end: float, summary: bool, who: str = "templ") -> str:
-    """What EgoSchema's models are fine-tuned with (§3.6.2); times in seconds, said as whole seconds.
+    """Returns what EgoSchema's models are fine-tuned with (§3.6.2); times in seconds, said as whole seconds.
 
     The thesis prints "What does the templ do from start to end?"; `templ` stands for the narrated person.
     """

@@ -42,7 +42,7 @@ class DatasetEntry:
 
     Attributes:
         builder: "module:class" of the `OfficialBuilder`; None where a chapter reads the official files itself.
-        exporter: "module:function" that writes a StoryWorld in its layout: (root, **arguments); None where none does.
+        exporter: "module:function" that writes a StoryWorld in its layout, (directory, **arguments); or None.
     """
 
     builder: str | None
@@ -138,14 +138,14 @@ def prepare_splits(
     synthetic: Mapping[str, Any] | None = None,
     **options: Any,
 ) -> dict[str, Any]:
-    """Returns the source of each split that is there, by name.
+    """Returns the source of each split, by name.
 
     Data sets of tracking, detection and instances are read once for all splits, where `prepare_split` would read them
     for each.
 
     Args:
         dataset, root, cache_dir, synthetic, options: as for `prepare_split`, whose errors are raised.
-        splits: those wanted of a data set whose splits are read one by one; None: all.
+        splits: those wanted; None: all that are there.
     """
     return _builder(dataset, root, synthetic).prepare_splits(root, cache_dir, splits, **options)
 

@@ -22,11 +22,11 @@ class Still:
         self._frame, self._reformatter = frame, reformatter
 
     def square(self, size: int) -> UInt8[np.ndarray, "{size} {size} 3"]:
-        """Upright RGB of `size` pixels each side; the aspect ratio is not kept (bicubic, as `decode_frames`)."""
+        """Returns upright RGB of `size` x `size` pixels; the aspect ratio is not kept (bicubic, as `decode_frames`)."""
         return _to_rgb(self._frame, size, None, self._reformatter)
 
     def within(self, side: int) -> UInt8[np.ndarray, "y x 3"]:
-        """Upright RGB in its own aspect ratio, its longer side `side` pixels; smaller frames keep their size."""
+        """Returns upright RGB in its own aspect ratio, its longer side at most `side` pixels."""
         frame = self._frame
         scale = min(1.0, side / max(frame.width, frame.height))
         width, height = max(1, round(frame.width * scale)), max(1, round(frame.height * scale))
@@ -36,7 +36,8 @@ class Still:
 
 
 def stream_stills(source: Source, times_s: Sequence[float] | np.ndarray, name: str | None = None) -> Iterator[Still]:
-    """The frame on screen at each asked time (seconds, ascending), one at a time, as `decode_frames` chooses them.
+    """Yields the frame on screen at each asked time (seconds, ascending), one at a time, as `decode_frames` chooses
+    them.
 
     What lies before the first asked time is skipped, so a video can be continued in its middle. Raises VideoError
     where `decode_frames` would, when it comes to the damage: what was given before is good.

@@ -24,16 +24,24 @@ class Tokenizer(Protocol):
     """
 
     @property
-    def pad_id(self) -> int: ...
+    def pad_id(self) -> int:
+        """The id of padding."""
+        ...
 
     @property
-    def eos_id(self) -> int: ...
+    def eos_id(self) -> int:
+        """The id of the end token."""
+        ...
 
     @property
-    def bos_id(self) -> int | None: ...
+    def bos_id(self) -> int | None:
+        """The id of the start token, None where there is none."""
+        ...
 
     @property
-    def vocab_size(self) -> int: ...
+    def vocab_size(self) -> int:
+        """The number of ids."""
+        ...
 
     def encode(self, text: str) -> list[int]:
         """Returns the ids of the text's tokens, without special ones."""
@@ -143,7 +151,7 @@ class HubTokenizer:
 
 
 def pad(ids: Sequence[int], length: int, pad_id: int = 0) -> Int32[np.ndarray, "{length}"]:
-    """`ids` cut or padded behind to `length`."""
+    """Returns `ids` cut or padded behind to `length`."""
     out = np.full(length, pad_id, np.int32)
     kept = list(ids)[:length]
     out[: len(kept)] = kept
@@ -153,7 +161,7 @@ def pad(ids: Sequence[int], length: int, pad_id: int = 0) -> Int32[np.ndarray, "
 def encode_spliced(
     tokenizer: Tokenizer, text: str, length: int, marker: str = "*TOK*"
 ) -> tuple[Int32[np.ndarray, "{length}"], Int32[np.ndarray, "{length}"]]:
-    """Ids and slots of a prompt in which vectors stand in for words (§4.3): "an image of *TOK* running".
+    """Returns ids and slots of a prompt in which vectors stand in for words (§4.3): "an image of *TOK* running".
 
     The text is split at the markers before it is tokenized, because BPE would break them up. The first marker is slot
     0, the second slot 1 and so on. The result begins with the tokenizer's start token, if it has one, and ends with its

@@ -49,7 +49,7 @@ class VideoInfo:
 
 
 def sample_times(duration_s: float, n: int, rng: np.random.Generator | None = None) -> Float64[np.ndarray, "{n}"]:
-    """`n` ascending times (seconds) covering a video: one in each of `n` equal segments.
+    """Returns `n` ascending times (seconds) covering a video: one in each of `n` equal segments.
 
     Without `rng` the centre of each segment (evaluation); with it, uniform inside each segment (training).
     """
@@ -79,7 +79,7 @@ def probe(source: Source, name: str | None = None) -> VideoInfo:
 def decode_frames(
     source: Source, times_s: np.ndarray | Sequence[float], size: int | None, name: str | None = None
 ) -> tuple[UInt8[np.ndarray, "t y x 3"], Float32[np.ndarray, " t"]]:
-    """The frame on screen at each asked time.
+    """Returns the frame on screen at each asked time.
 
     Args:
         source: path or encoded bytes (mp4, mkv, webm, avi and what else FFmpeg reads).
@@ -150,7 +150,7 @@ def _opened(source: Source, name: str | None) -> Iterator["_Video"]:
     try:
         # Metadata in old encodings must not stop a good video; a playlist must not make us open other places.
         options = {"protocol_whitelist": "file"}
-        with av.open(file, metadata_errors="replace", options=options) as container:
+        with av.open(file, "r", metadata_errors="replace", options=options) as container:
             video = _Video(where, container, length)
             yield video
     except av.FFmpegError as error:
@@ -162,6 +162,7 @@ def _opened(source: Source, name: str | None) -> Iterator["_Video"]:
 
 def _locate(source: Source, name: str | None) -> tuple[str, str | io.BytesIO, int]:
     """What to call the source, what to open, and its length in bytes."""
+    file: str | io.BytesIO
     if isinstance(source, bytes):
         where, file, length = name or "video", io.BytesIO(source), len(source)
     else:
@@ -200,7 +201,7 @@ class _Video:
             has_sound = "holds sound but no video" if container.streams.audio else "holds no video track"
             raise self.error(has_sound, "give a file with a video track")
         self.stream = tracks[0]
-        if self.stream.codec_context is None:
+        if self.stream.codec_context is None or self.stream.time_base is None:
             raise self.error("uses an unknown way of coding video", "export it again, as mp4 with H.264")
         self.stream.thread_type = "NONE"
         self.stream.codec_context.thread_count = 1  # videos are decoded in parallel, not the frames of one
@@ -235,7 +236,8 @@ class _Video:
         return self.error(f"was cut short ({detail})", "copy, download or export it again")
 
     def ticks(self, times_s: np.ndarray) -> list[int]:
-        """The tick at or before each time; a time that float32 rounded down still meets the frame that it names."""
+        """Returns the tick at or before each time; a time that float32 rounded down still meets the frame that it
+        names."""
         rounding = 1e-6 + np.abs(times_s) * 2.0**-23
         return [self.origin + math.floor(t / self.base) for t in times_s + rounding]
 
@@ -244,7 +246,7 @@ class _Video:
         return float((ticks - self.origin) * self.base)
 
     def declared_end(self) -> float | None:
-        """Where the container says that the track ends (seconds), if it says so."""
+        """Returns where the container says that the track ends (seconds), if it says so."""
         if not self.timed and self.stream.frames:  # of a cut avi, FFmpeg guesses the length from the bytes left
             return float(self.stream.frames * self.interval() * self.base)
         start = self.stream.start_time if self.stream.start_time is not None else self.origin
@@ -260,7 +262,7 @@ class _Video:
         return None
 
     def last_packet_end(self) -> float:
-        """The end of the last frame (seconds), by reading all packets and decoding none."""
+        """Returns the end of the last frame (seconds), by reading all packets and decoding none."""
         end = self.origin
         for packet in self.container.demux(self.stream):
             if packet.size:
@@ -273,7 +275,7 @@ class _Video:
         return round(1 / (self.stream.guessed_rate or 25) / self.base)
 
     def frames(self) -> Iterator[av.VideoFrame]:
-        """All frames in order of showing; a corrupt one is an error."""
+        """Yields all frames in order of showing; a corrupt one is an error."""
         for packet in self.container.demux(self.stream):
             yield from self._feed(packet)
 
@@ -346,7 +348,7 @@ class _Video:
         for packet in packets:
             if packet.dts is not None and target.tick - packet.dts > far and target.tick != target.sought:
                 target.sought = target.tick
-                landed = self._seek(target.tick, packet, packets)
+                landed = self._seek(target.tick, packet, packet.dts, packets)
                 if landed is not packet:
                     packet, waiting = landed, []
             if waiting and packet.is_keyframe and packet.pts is not None and packet.pts <= target.tick:
@@ -358,32 +360,34 @@ class _Video:
                     yield from self._feed(ready)
                 waiting = []
 
-    def _seek(self, tick: int, packet: av.Packet, packets: Iterator[av.Packet]) -> av.Packet:
-        """The packet of the last key frame at or before `tick`, or `packet` if the index knows none later than it."""
+    def _seek(self, tick: int, packet: av.Packet, here: int, packets: Iterator[av.Packet]) -> av.Packet:
+        """The packet of the last key frame at or before `tick`, or `packet`, at the tick `here`, if the index has none
+        later than it."""
         entries = self.stream.index_entries
         if not self.index_read:  # Matroska reads its index at the first seek: to where we are
             self.index_read = True
-            packet = self._land(packet.dts, packets)
-        here = packet.pts if packet.dts is None else packet.dts
+            packet, shown_at = self._land(here, packets)
+            here = shown_at if packet.dts is None else packet.dts
         # The index is in decoding time, ahead of the time of showing by the depth of reordering: go back until before.
         at = tick
         while (found := entries.search_timestamp(at)) >= 0 and entries[found].timestamp > here:
-            landed = self._land(entries[found].timestamp, packets)
-            if landed.pts <= tick:
+            landed, shown_at = self._land(entries[found].timestamp, packets)
+            if shown_at <= tick:
                 return landed
             at = entries[found].timestamp - 1
         if at != tick:  # went too far every time
             raise _JumpError
         return packet
 
-    def _land(self, tick: int, packets: Iterator[av.Packet]) -> av.Packet:
+    def _land(self, tick: int, packets: Iterator[av.Packet]) -> tuple[av.Packet, int]:
+        """The key frame's packet that a seek to the tick lands at, and the tick from which it is shown."""
         self.jumped = True
         self.container.seek(tick, stream=self.stream)
         landed = next(packets, None)
         if landed is None or landed.pts is None or not landed.is_keyframe:
             raise _JumpError
         self.fresh_from = landed.pts
-        return landed
+        return landed, landed.pts
 
 
 class _Target:

@@ -20,7 +20,7 @@ from storyjax.core.config import from_config
 from storyjax.data.audio_features import HOP
 from storyjax.data.pipeline import eval_stream, train_stream
 from storyjax.embedded.episode_arrays import EpisodeData, Episodes
-from storyjax.models.lwtnet import LwtConfig, LwtNet, reach
+from storyjax.models.lwtnet import LwtConfig, LwtNet, prepare_frames, reach
 from storyjax.subtitles.av_sync import MEL_PER_FRAME, QUIET, heard, peaks
 from storyjax.train.experiment import Batch, Evaluator, Experiment, Params, Task
 
@@ -105,7 +105,7 @@ def sync_loss(
         to_logits: makes logits of scores.
     """
     # Taking the same sound for one of another clip would punish it for being right.
-    foreign = ~np.eye(*others.shape, dtype=bool)
+    foreign = ~np.eye(len(others), others.shape[1], dtype=np.bool_)
     logits = to_logits(jnp.concatenate([own, others], axis=1))
     counts = np.concatenate([np.ones(own.shape, bool), foreign], axis=1)
     contrast = -jax.nn.log_softmax(jnp.where(counts, logits, -jnp.inf), axis=1)[:, right]
@@ -122,7 +122,8 @@ class SyncTraining:
     """The network under "lwtnet", its loss and its evaluation."""
 
     def __init__(self, config: LwtConfig, data: SyncData):
-        self.config, self.data, self.network = config, data, LwtNet(config)
+        self.config, self.data = config, data
+        self.network: Any = LwtNet(config)  # as Any: apply's annotation allows for states, which it does not have
         self._sources: dict[str, Episodes] = {}
 
     def init(self, key: jax.Array) -> Params:

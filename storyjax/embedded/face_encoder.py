@@ -68,7 +68,7 @@ class FaceClassifier:
 
     def embed(self, params: Params, batch: Batch) -> Float[Array, "b e"]:
         """Returns embeddings of unit length of the faces of a batch."""
-        embeddings: Array = self.encoder.apply({"params": params["face"]}, centre(batch["faces"], self.config))
+        embeddings: Any = self.encoder.apply({"params": params["face"]}, centre(batch["faces"], self.config))
         return unit_norm(embeddings)
 
     def loss(self, params: Params, batch: Batch, key: jax.Array) -> tuple[Float[Array, ""], dict[str, Array]]:

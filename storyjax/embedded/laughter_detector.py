@@ -115,7 +115,7 @@ def build(config: ConfigDict) -> Experiment:
     """Returns the experiment of `configs/subtitles_laughter.py`."""
     data = from_config(LaughterData, config.data, "config.data")
     shape = from_config(LaughterConfig, config.model, "config.model")
-    network = LaughterNet(shape)
+    network: Any = LaughterNet(shape)  # as Any: apply's annotation allows for states, which it does not have
     sources: dict[str, LaughterWindows] = {}
 
     def source(split: str) -> LaughterWindows:

@@ -93,7 +93,8 @@ class VoiceClassifier:
     """The encoder under "voice", and a direction for each training voice under "speakers"."""
 
     def __init__(self, config: EcapaConfig, data: VoiceData):
-        self.config, self.data, self.encoder = config, data, Ecapa(config)
+        self.config, self.data = config, data
+        self.encoder: Any = Ecapa(config)  # as Any: apply's annotation allows for states, which it does not have
         self.speakers = nn.Dense(len(data.speakers), use_bias=False)
         self.frames = len(features(np.zeros(round(data.seconds * RATE), np.float32), config))
 

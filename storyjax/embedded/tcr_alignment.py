@@ -1,8 +1,8 @@
 """Initialising the TCR on StoryWorld: aligning its query outputs with the language side, and captioning.
 
-The seed of the thesis's stages (i) and (ii) (§3.2.2), for worlds where the text that tells a moment is known. Under a
-conditioning that singles out a moment (a time span, or words), the i-th query output is drawn to the LLM's embedding of
-the i-th word of the note that tells the moment; and through the frozen LLM the same outputs must caption it.
+The seed of the thesis's stages (i) and (ii) (§3.2.2), for worlds where the text that describes a moment is known. Under
+a conditioning that singles out a moment (a time span, or words), the i-th query output is drawn to the LLM's embedding
+of the i-th word of the note that describes the moment; and through the frozen LLM the same outputs must caption it.
 """
 
 import functools
@@ -40,7 +40,7 @@ from storyjax.tcr.resampler import TASK_TOKENS, TcrConfig, time_tokens
 from storyjax.tcr.vision_features import footage_features
 from storyjax.train.experiment import Batch, Evaluator, Experiment, Params, Task, summing_evaluator
 
-# Frames stored of each stretch of a training film, of which an example has one.
+# Frames stored of each segment of a training video, of which an example has one.
 DRAWS = 3
 
 # How often each kind of request comes up in training (alignment_prompts.py says what they are).
@@ -59,7 +59,7 @@ SHARES = {
 
 @dataclass(frozen=True)
 class AlignData:
-    """StoryVideoCache and requests; lengths in tokens.
+    """Videos and what is asked about them; lengths in tokens.
 
     Attributes:
         requests: requests drawn for one video.
@@ -81,6 +81,11 @@ class AlignData:
     loss: dict[str, float] = field(default_factory=dict)
     auxiliary_tasks: dict[str, AuxiliaryTask] = field(default_factory=dict)
     shares: dict[str, float] = field(default_factory=lambda: dict(SHARES))
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Videos of each split."""
+        return {"train": self.train, "val": self.val}
 
 
 @dataclass(frozen=True)
@@ -107,20 +112,22 @@ class RequestLoader:
 
     @property
     def queries(self) -> int:
+        """The number of query outputs, and so of words of a note."""
         return self.sizes.queries
 
-    def __call__(self, film: tuple[int, StoryVideo], rng: np.random.Generator) -> Batch:
-        """Visual tokens of one video and `data.requests` requests about it, padded."""
-        index, take = film
+    def __call__(self, video: tuple[int, StoryVideo], rng: np.random.Generator) -> Batch:
+        """Returns the visual tokens of one video and `data.requests` requests about it, padded."""
+        index, take = video
         data = self.data
         shares = data.shares if self.train else dict.fromkeys(KINDS, 1.0)
-        seen = self.features.draw(index, rng if self.train else None)
-        seconds = seen["seconds"]
+        tokens = self.features.draw(index, rng if self.train else None)
+        seconds = tokens["seconds"]
         rows = [self.encode(request, seconds) for request in draw(take.story, shares, data.requests, rng)]
         stacked = {name: np.stack([row[name] for row in rows]) for name in rows[0]}
-        return {**seen, "frame_mask": np.ones(len(seconds), bool), **stacked}
+        return {**tokens, "frame_mask": np.ones(len(seconds), bool), **stacked}
 
     def encode(self, request: Request, seconds: np.ndarray) -> Batch:
+        """Returns the arrays of a request, on a video with frames at these seconds."""
         data, tokenizer = self.data, self.tokenizer
         span = request.span or (0.0, float(seconds[-1]))
         condition = tokenizer.encode(request.text)
@@ -160,8 +167,9 @@ class Alignment:
         return resampled._replace(queries=resampled.queries.astype(jnp.float32))
 
     def token_logits(self, params: Params, queries: Array) -> tuple[Float[Array, "b k q v"], Float[Array, "v w"]]:
-        """Minus the mean squared distance of each query output to each word of a note, sharpened; and these words as
-        vectors: the LLM's embeddings, marked as its reading of notes was (storyworld/vocabulary.py)."""
+        """Returns minus the mean squared distance of each query output to each word of a note, sharpened; and these
+        words as vectors: the LLM's embeddings, marked as its reading of notes was (storyworld/vocabulary.py).
+        """
         table = params["llm"]["shared"]["embedding"].astype(jnp.float32)
         table = table + table[self.mark][None]
         width = table.shape[-1]
@@ -169,12 +177,14 @@ class Alignment:
         return self.weights.sharpness * (cross - jnp.sum(queries**2, axis=-1, keepdims=True)) / width, table
 
     def loss(self, params: Params, batch: Batch, key: jax.Array) -> tuple[Float[Array, ""], dict[str, Array]]:
-        """Word classification + squared distance + looking at the moment + caption likelihood, weighted."""
+        """Returns word classification + squared distance + attention to the moment + caption likelihood, weighted;
+        and parts.
+        """
         resampled = self.resample(params, batch, key)
         queries = resampled.queries
         goals, inside = batch["note"], batch["note_mask"]
         logits, table = self.token_logits(params, queries)
-        # Queries behind the note only have to keep quiet, so they count less.
+        # Queries behind the note count less.
         weight = jnp.where(inside, 1.0, 0.1)
         tokens = optax.softmax_cross_entropy_with_integer_labels(logits, goals)
         distance = jnp.mean((queries - table[goals]) ** 2, axis=-1)
@@ -184,6 +194,8 @@ class Alignment:
         }
         # Where a moment is, attention is to fall: learnt before the words are, and what the words are learnt from.
         # Likewise the words of a request are to fall on the moment that they name.
+        assert resampled.query_attention is not None  # both were asked for
+        assert resampled.prompt_attention is not None
         parts["looking"], parts["looked_right"] = _falls_on(resampled.query_attention, batch["moment"])
         parts["recognising"], parts["recognised_right"] = _falls_on(resampled.prompt_attention, batch["named"])
         if self.weights.caption:
@@ -196,7 +208,7 @@ class Alignment:
         return sum(getattr(self.weights, name) * parts[name] for name in weighted if name in parts), parts
 
     def right(self, params: Params, batch: Batch) -> Bool[Array, "b k q"]:
-        """Whether each query comes nearest to its word."""
+        """Returns whether each query comes nearest to its word."""
         queries = self.resample(params, batch, None).queries
         return jnp.argmax(self.token_logits(params, queries)[0], -1) == batch["note"]
 
@@ -205,14 +217,14 @@ class Alignment:
         return sums(self.right(params, batch), batch["note_mask"], batch["kind"], batch["record_valid"])
 
     def eval_step(self, params: Params, batch: Batch) -> dict[str, Array]:
-        """Sums by kind of request: words right, notes right to the last word, requests."""
+        """Returns sums by kind of request: words right, notes right to the last word, requests."""
         inside, right = batch["note_mask"], self.right(params, batch)
         valid = batch["record_valid"][:, None].astype(jnp.float32)
         kind = jax.nn.one_hot(batch["kind"], len(KINDS)) * valid[..., None]
-        share = jnp.sum(right * inside, -1) / jnp.maximum(jnp.sum(inside, -1), 1)
+        fraction = jnp.sum(right * inside, -1) / jnp.maximum(jnp.sum(inside, -1), 1)
         whole = jnp.all(right | ~inside, axis=-1).astype(jnp.float32)
         return {
-            "words": jnp.einsum("bk,bki->i", share, kind),
+            "words": jnp.einsum("bk,bki->i", fraction, kind),
             "notes": jnp.einsum("bk,bki->i", whole, kind),
             "requests": jnp.sum(kind, axis=(0, 1)),
         }
@@ -222,12 +234,14 @@ def _within(seconds: np.ndarray, span: tuple[float, float] | None) -> np.ndarray
     return np.zeros(len(seconds), bool) if span is None else (seconds >= span[0]) & (seconds < span[1])
 
 
-def _falls_on(share: Float[Array, "b k t"], frames: Bool[Array, "b k t"]) -> tuple[Float[Array, ""], Float[Array, ""]]:
+def _falls_on(
+    attention: Float[Array, "b k t"], frames: Bool[Array, "b k t"]
+) -> tuple[Float[Array, ""], Float[Array, ""]]:
     """Minus the logarithm of the attention that falls on the frames, and the attention: means over those with any."""
-    attention = jnp.sum(share * frames, axis=-1)
+    inside = jnp.sum(attention * frames, axis=-1)
     counts = jnp.any(frames, axis=-1)
     total = jnp.maximum(jnp.sum(counts), 1)
-    return jnp.sum(-jnp.log(attention + 1e-4) * counts) / total, jnp.sum(attention * counts) / total
+    return jnp.sum(-jnp.log(inside + 1e-4) * counts) / total, jnp.sum(inside * counts) / total
 
 
 def _finish(sums: dict[str, Any]) -> dict[str, float]:
@@ -253,59 +267,72 @@ class _Numbered:
         return int(index), self.source[index]
 
 
+class _Videos:
+    """The videos of a config with their stored features, each set encoded once."""
+
+    def __init__(self, config: ConfigDict, data: AlignData, model: VideoLanguageModel, tokenizer: Tokenizer):
+        self.config, self.data, self.sizes, self.tokenizer = config, data, model.resampler.sizes, tokenizer
+        self.requests = functools.cache(self._requests)
+        self.auxiliary = functools.cache(self._auxiliary)
+
+    def _features(self, videos: StoryVideoCache | RoutineVideoCache, train: bool) -> FeatureStore:
+        files = [videos[index].video for index in range(len(videos))]
+        draws = DRAWS if train else 1
+        return footage_features(self.data.features, files, self.data.frames, draws, make_tower(self.config))
+
+    def _requests(self, split: str) -> tuple[_Numbered, RequestLoader]:
+        videos, train = StoryVideoCache(self.data.world, split, self.data.counts), split == "train"
+        features = self._features(videos, train)
+        return _Numbered(videos), RequestLoader(self.data, self.sizes, self.tokenizer, train, features)
+
+    def _auxiliary(self, name: str, split: str) -> tuple[_Numbered, AuxiliaryLoader]:
+        section, loader, train = self.data.auxiliary_tasks[name], self.requests(split)[1], split == "train"
+        parts = (section, self.data, self.sizes, self.tokenizer, train)
+        if not section.routines:
+            return self.requests(split)[0], AuxiliaryLoader(*parts, loader.features)
+        videos = RoutineVideoCache(self.data.world, split, section.routines if train else section.val)
+        return _Numbered(videos), AuxiliaryLoader(*parts, self._features(videos, train))
+
+
 def build(config: ConfigDict) -> Experiment:
-    """The experiment of `configs/tcr_storyworld_init.py`."""
+    """Returns the experiment of `configs/tcr_storyworld_init.py`.
+
+    Raises:
+        StoryjaxError: an unknown key, or an auxiliary task that cannot break off as it says.
+    """
     model, tokenizer = make_model(config.model, config.precision), make_tokenizer(config.model)
     data = from_config(AlignData, config.data, "config.data")
     (mark,) = tokenizer.encode(NOTE_MARK)
     alignment = Alignment(model, from_config(AlignLoss, data.loss, "config.data.loss"), mark)
-    counts = {"train": data.train, "val": data.val}
     for name, section in data.auxiliary_tasks.items():
         kinds = {kind for kind, share in section.shares.items() if share}
         if section.cut and (not section.routines or kinds != {"actions"}):
             raise StoryjaxError(
                 f"config.data.auxiliary_tasks.{name}.cut: only routines break off, and only for actions"
             )
-
-    @functools.cache
-    def films(split: str) -> tuple[_Numbered, RequestLoader]:
-        footage = StoryVideoCache(data.world, split, counts)
-        videos = [footage[index].video for index in range(len(footage))]
-        draws = DRAWS if split == "train" else 1
-        features = footage_features(data.features, videos, data.frames, draws, make_tower(config))
-        return _Numbered(footage), RequestLoader(data, model.resampler.sizes, tokenizer, split == "train", features)
-
-    @functools.cache
-    def auxiliary_data(name: str, split: str) -> tuple[_Numbered, AuxiliaryLoader]:
-        section, loader = data.auxiliary_tasks[name], films(split)[1]
-        parts = (section, data, model.resampler.sizes, tokenizer, split == "train")
-        if not section.routines:
-            return films(split)[0], AuxiliaryLoader(*parts, loader.features)
-        footage = RoutineVideoCache(data.world, split, section.routines if split == "train" else section.val)
-        videos = [footage[index].video for index in range(len(footage))]
-        draws = DRAWS if split == "train" else 1
-        features = footage_features(data.features, videos, data.frames, draws, make_tower(config))
-        return _Numbered(footage), AuxiliaryLoader(*parts, features)
+    videos = _Videos(config, data, model, tokenizer)
 
     def stream(spec: StreamSpec) -> Stream:
-        return train_stream(*films("train"), spec, workers=data.workers)
+        return train_stream(*videos.requests("train"), spec, workers=data.workers)
 
     def further(name: str) -> tuple[Task, Evaluator]:
         task = Task(
             name,
-            lambda spec: train_stream(*auxiliary_data(name, "train"), spec, workers=data.workers),
+            lambda spec: train_stream(*videos.auxiliary(name, "train"), spec, workers=data.workers),
             alignment.loss,
             batch_size=data.auxiliary_tasks[name].batch_size,
         )
         return task, summing_evaluator(
             name,
-            lambda spec: eval_stream(*auxiliary_data(name, "val"), spec),
+            lambda spec: eval_stream(*videos.auxiliary(name, "val"), spec),
             alignment.auxiliary_eval_step,
             lambda total: by_kind(total["words"], total["asked"], f"{name}/words_"),
         )
 
     more = [further(name) for name in data.auxiliary_tasks]
-    evaluator = summing_evaluator("align", lambda spec: eval_stream(*films("val"), spec), alignment.eval_step, _finish)
+    evaluator = summing_evaluator(
+        "align", lambda spec: eval_stream(*videos.requests("val"), spec), alignment.eval_step, _finish
+    )
     return Experiment(
         name="embedded.tcr_alignment",
         init=model.init,

@@ -1,4 +1,4 @@
-"""What words look like: a start for the resampler in which its prompt's words already match frames.
+"""Initialisation from CLIP: a start for the resampler in which its prompt's words already match frames.
 
 The small vision tower was trained beside a text tower (CLIP), so every word of its sentences has a direction in the
 space that frames are projected to: the mean embedding of the sentences with the word, less the mean of all. These
@@ -29,8 +29,9 @@ _SHARPNESS = 1.5  # of queries and keys at the start, each
 
 
 def start_from_clip(folder: Path, tokenizer: Tokenizer, sizes: TcrConfig) -> dict[str, np.ndarray]:
-    """Starting values of the resampler's parameters, flat, from the CLIP in `folder`; its common space must be as wide
-    as the resampler."""
+    """Returns starting values of the resampler's parameters, flat, from the CLIP in `folder`; its common space must
+    be as wide as the resampler.
+    """
     flat = load_flat(folder / "model.safetensors")
     projection = flat["vision_projection/kernel"]
     start = {
@@ -62,7 +63,7 @@ def _word_directions(
     rows = np.random.default_rng(0).normal(scale=0.1, size=(sizes.vocab_size, sizes.width)).astype(np.float32)
     present = (ids[..., None] == np.arange(sizes.vocab_size)).any(axis=1)
     for word in np.flatnonzero(present.sum(axis=0) >= 10):
-        # A word of nearly every sentence ("in", "the") tells nothing.
+        # A word of nearly every sentence ("in", "the") says nothing.
         if present[:, word].mean() < 0.9:
             direction = embedded[present[:, word]].mean(axis=0) - embedded.mean(axis=0)
             rows[word] = 0.5 * np.sqrt(sizes.width) * direction / np.linalg.norm(direction)

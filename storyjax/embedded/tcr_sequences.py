@@ -1,8 +1,8 @@
-"""Aligning the TCR with the exercises of stage (ii) and of Ego4D's tasks (storyworld/practice.py), beside requests.
+"""Aligning the TCR with the tasks of stage (ii) and of Ego4D (sequence_tasks.py), beside requests.
 
-What align.py does for the telling of a moment, this does for the rest: under [TRG] and a phrase the queries are drawn
-to the words of the timestamps at which it happens, under [LTA] to the actions to come, and so on. Films are those of
-align.py, and routines.
+What tcr_alignment.py does for the description of a moment, this does for the rest: under [TRG] and a phrase the queries
+are drawn to the words of the timestamps at which it happens, under [LTA] to the actions to come, and so on. The videos
+are those of tcr_alignment.py, and routines.
 """
 
 from dataclasses import dataclass, field
@@ -23,14 +23,14 @@ from storyjax.train.experiment import Batch
 
 @dataclass(frozen=True)
 class AuxiliaryTask:
-    """Exercises of a film.
+    """A further task on the videos.
 
     Attributes:
-        routines: films are routines, of which there are so many in training and `val` to validate on; 0: the films that
-            requests are about.
-        shares: how often each kind comes up (practice.KINDS).
-        count: exercises drawn for one film.
-        cut: the share of films that break off, so that actions to come are known from those before, or not at all.
+        routines: videos are routines, of which there are so many in training and `val` to validate on; 0: the videos
+            that requests are about.
+        shares: how often each kind comes up (sequence_tasks.KINDS).
+        count: examples drawn for one video.
+        cut: the fraction of videos that break off, so that actions to come are known from those before, or not at all.
     """
 
     shares: dict[str, float] = field(default_factory=dict)
@@ -43,28 +43,30 @@ class AuxiliaryTask:
 
 @dataclass(frozen=True)
 class AuxiliaryLoader:
-    """Loads the tokens of a film with exercises about it, as `align.RequestLoader` does with requests."""
+    """Loads the tokens of a video with examples about it, as `tcr_alignment.RequestLoader` does with requests."""
 
     data: AuxiliaryTask
-    lengths: Any  # align.AlignData
+    lengths: Any  # tcr_alignment.AlignData
     sizes: TcrConfig
     tokenizer: Tokenizer
     train: bool
     features: FeatureStore
 
-    def __call__(self, film: tuple[int, StoryVideo], rng: np.random.Generator) -> Batch:
-        index, take = film
+    def __call__(self, video: tuple[int, StoryVideo], rng: np.random.Generator) -> Batch:
+        """Returns the visual tokens of one video and its examples."""
+        index, take = video
         rng = rng if self.train else np.random.default_rng(index)
-        seen = self.features.draw(index, rng if self.train else None)
-        seconds = seen["seconds"]
+        tokens = self.features.draw(index, rng if self.train else None)
+        seconds = tokens["seconds"]
         story, data = take.story, self.data
         shown = draw_cut(story, rng) if data.cut and rng.random() < data.cut else None
         rows = [self.encode(one, seconds) for one in draw_examples(story, data.shares, data.count, rng, shown)]
         stacked = {name: np.stack([row[name] for row in rows]) for name in rows[0]}
         mask = seconds < (np.inf if shown is None else story.events[shown - 1].end)
-        return {**seen, "frame_mask": mask, **stacked}
+        return {**tokens, "frame_mask": mask, **stacked}
 
     def encode(self, one: SequenceExample, seconds: np.ndarray) -> Batch:
+        """Returns the padded token ids of an example, and in which of the frames (by their seconds) its moments are."""
         lengths, tokenizer = self.lengths, self.tokenizer
         condition: list[int] = []
         for part in one.condition:
@@ -93,7 +95,9 @@ class AuxiliaryLoader:
 
 
 def sums(right: Array, inside: Array, kind: Array, real: Array) -> dict[str, Array]:
-    """By kind: the share of a note's words that are right, and how many notes there are that have any."""
+    """Returns by kind the fraction of a note's words that are right, summed, and how many notes there are that have
+    any.
+    """
     of_kind = jax.nn.one_hot(kind, len(KINDS)) * (real[:, None] & jnp.any(inside, -1))[..., None]
-    share = jnp.sum(right & inside, -1) / jnp.maximum(jnp.sum(inside, -1), 1)
-    return {"words": jnp.einsum("bk,bki->i", share, of_kind), "asked": jnp.sum(of_kind, axis=(0, 1))}
+    fraction = jnp.sum(right & inside, -1) / jnp.maximum(jnp.sum(inside, -1), 1)
+    return {"words": jnp.einsum("bk,bki->i", fraction, of_kind), "asked": jnp.sum(of_kind, axis=(0, 1))}

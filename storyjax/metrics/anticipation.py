@@ -20,7 +20,7 @@ Labels = Sequence[Hashable]
 
 
 def damerau_levenshtein(a: Labels, b: Labels, transpositions: bool = True) -> int:
-    """The unrestricted Damerau–Levenshtein distance of two sequences; without `transpositions`, Levenshtein's.
+    """Returns the unrestricted Damerau–Levenshtein distance of two sequences; without `transpositions`, Levenshtein's.
 
     Unrestricted: what has been swapped may be edited further, so "CA" becomes "ABC" in two steps and not three.
     """
@@ -47,7 +47,8 @@ def damerau_levenshtein(a: Labels, b: Labels, transpositions: bool = True) -> in
 
 
 def complete(actions: Sequence[Labels], length: int = ACTIONS_AHEAD, last: Labels = ("", "")) -> list[Labels]:
-    """`length` actions: cut, or filled up with the last of them (thesis §3.3.4); `last` where there are none at all."""
+    """Returns `length` actions: cut, or filled up with the last of them (thesis §3.3.4); `last` where there are none at
+    all."""
     kept = list(actions)[:length]
     return kept + [kept[-1] if kept else last] * (length - len(kept))
 
@@ -57,7 +58,8 @@ def edit_distances(
     truth: Sequence[tuple[Hashable, Hashable]],
     transpositions: bool = True,
 ) -> dict[str, float]:
-    """{"verb", "noun", "action"} -> the best candidate's distance over the length of the truth, for one example.
+    """Returns {"verb", "noun", "action"} -> the best candidate's distance over the length of the truth, for one
+    example.
 
     Args:
         candidates: each a sequence of (verb, noun), as long as the truth (`complete` makes them so).

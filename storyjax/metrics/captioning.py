@@ -18,7 +18,7 @@ Grams = Counter[tuple[str, ...]]
 
 
 def words(caption: str) -> list[str]:
-    """The words of a caption, as they are compared."""
+    """Returns the words of a caption, as they are compared."""
     return re.findall(r"[\w']+", caption.lower())
 
 
@@ -29,7 +29,8 @@ def _grams(caption: str) -> list[Grams]:
 
 
 def cider(captions: Sequence[str], references: Sequence[Sequence[str]]) -> tuple[float, list[float]]:
-    """The mean CIDEr-D over examples, and each example's; 10 is the same words in the same order (with rare n-grams).
+    """Returns the mean CIDEr-D over examples, and each example's; 10 is the same words in the same order (with rare
+    n-grams).
 
     Raises ValueError where there is nothing to compare, or a caption has no reference.
     """

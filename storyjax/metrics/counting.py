@@ -12,7 +12,7 @@ from jaxtyping import Array, Bool, Float
 def counting_sums(
     counted: Float[Array, " b"], truth: Float[Array, " b"], valid: Bool[Array, " b"]
 ) -> dict[str, Float[Array, ""]]:
-    """Sums for `counting`. `counted` is rounded for the off-by-one error and not for the absolute one."""
+    """Returns sums for `counting`. `counted` is rounded for the off-by-one error and not for the absolute one."""
     weight = valid.astype(jnp.float32)
     apart = jnp.abs(counted - truth)
     missed = (jnp.abs(jnp.round(counted) - truth) > 1).astype(jnp.float32)
@@ -24,7 +24,8 @@ def counting_sums(
 
 
 def counting(sums: Mapping[str, float]) -> dict[str, float]:
-    """{"mae": mean of |count - truth| / truth, "obo": fraction of counts that are off by more than one}; 0 is perfect.
+    """Returns {"mae": mean of |count - truth| / truth, "obo": fraction of counts that are off by more than one}; 0 is
+    perfect.
 
     The thesis prints OBO with an arrow down: it is the error, one minus the off-by-one accuracy of other papers.
     """
@@ -34,7 +35,7 @@ def counting(sums: Mapping[str, float]) -> dict[str, float]:
 def selection_sums(
     chosen: Bool[Array, "b t"], truth: Bool[Array, "b t"], valid: Bool[Array, " b"]
 ) -> dict[str, Float[Array, ""]]:
-    """Sums for `selection`: frames chosen, frames that show the action, and those that are both."""
+    """Returns sums for `selection`: frames chosen, frames that show the action, and those that are both."""
     real = valid[:, None]
     return {
         "both": jnp.sum(chosen & truth & real).astype(jnp.float32),
@@ -44,7 +45,7 @@ def selection_sums(
 
 
 def selection(sums: Mapping[str, float]) -> dict[str, float]:
-    """{"precision", "recall"} over frames; precision is 0 where nothing was chosen."""
+    """Returns {"precision", "recall"} over frames; precision is 0 where nothing was chosen."""
     return {
         "precision": float(sums["both"] / max(sums["chosen"], 1.0)),
         "recall": float(sums["both"] / max(sums["truth"], 1.0)),

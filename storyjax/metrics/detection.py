@@ -27,7 +27,8 @@ class Detections:
 
 
 def average_precision(truth: Sequence[Detections], found: Sequence[Detections]) -> dict[str, float]:
-    """COCO's AP over IoU 0.50 to 0.95 ("ap"), at 0.50 ("ap50") and at 0.75 ("ap75"); shares, 0 where nothing is there.
+    """Returns COCO's AP over IoU 0.50 to 0.95 ("ap"), at 0.50 ("ap50") and at 0.75 ("ap75"); fractions, 0 where nothing
+    is there.
 
     Kinds count only where both sides have them: MQT knows none (§2.3.2).
 

@@ -52,7 +52,7 @@ class DiarisationErrorRate:
         return float(self._metric(_annotation(reference), _annotation(hypothesis), uem=whole))
 
     def rate(self) -> float:
-        """Over all episodes that were added."""
+        """Returns the rate over all episodes that were added."""
         return float(abs(self._metric))
 
 

@@ -36,7 +36,7 @@ class Detection:
 
 
 def temporal_iou(spans: Float[np.ndarray, "n 2"], others: Float[np.ndarray, "m 2"]) -> Float[np.ndarray, "n m"]:
-    """Intersection over union of each span with each other one; (start, end), 0 where both are empty."""
+    """Returns intersection over union of each span with each other one; (start, end), 0 where both are empty."""
     start = np.maximum(spans[:, None, 0], others[None, :, 0])
     end = np.minimum(spans[:, None, 1], others[None, :, 1])
     inside = np.maximum(end - start, 0.0)
@@ -56,7 +56,7 @@ def _ranked(found: Sequence[Detection]) -> list[Detection]:
 def average_precision(
     found: Mapping[str, Sequence[Detection]], truth: Mapping[str, Sequence[Span]], tiou: float
 ) -> float:
-    """AP of one class; both by video. Videos without an instance only have detections that are wrong."""
+    """Returns AP of one class; both by video. Videos without an instance only have detections that are wrong."""
     total = sum(map(len, truth.values()))
     if not total:
         raise ValueError("a class without instances has no average precision")
@@ -104,15 +104,15 @@ def recall_at(
 
 
 def tiles(duration: float, length: float) -> list[Detection]:
-    """What needs no look at a video: it is cut into pieces of `length` seconds, each as likely as the others."""
+    """Returns a baseline that sees no video: pieces of `length` seconds, each as likely as the others."""
     count = max(1, round(duration / max(length, 1e-6)))
     return [Detection(duration * i / count, duration * (i + 1) / count, 1.0) for i in range(count)]
 
 
 def constant_answers(truth: Sequence[Span], most: int = 5) -> list[Span]:
-    """The best answers that are the same for every query: `most` of the true spans themselves, each the one that raises
-    the recall at QUERY_TIOU most beyond those before it. Chosen on what is measured, so nothing constant does better
-    first; what needs no look at a video."""
+    """Returns the best answers that are the same for every query: `most` of the true spans themselves, each the one
+    that raises the recall at QUERY_TIOU most beyond those before it. Chosen on what is measured, so nothing constant
+    does better first; a baseline that sees no video."""
     spans = _array(truth)
     overlap = temporal_iou(spans, spans)
     hits = np.stack([overlap > m for m in QUERY_TIOU])  # (thresholds, candidate, query)
@@ -128,12 +128,12 @@ def constant_answers(truth: Sequence[Span], most: int = 5) -> list[Span]:
 def moment_queries(
     found: Mapping[str, Mapping[str, Sequence[Detection]]], truth: Mapping[str, Mapping[str, Sequence[Span]]]
 ) -> dict[str, float]:
-    """{"avg_map", "recall_1x_0.5", "map_0.1" ...}; both are class -> video -> detections or instances.
+    """Returns {"avg_map", "recall_1x_0.5", "map_0.1" ...}; both are class -> video -> detections or instances.
 
     Classes without any instance are left out, as they have no AP.
 
     A detection in a video without its class is wrong, but TCR's evaluators make none: they query a video only for the
-    labels that it has (tcr.recipes.queried), as the challenge's retrieval does. The challenge's detection looks for
+    labels that it has (tcr.tasks.queried), as the challenge's retrieval does. The challenge's detection looks for
     every class in every video, so our mAP is higher than that would be.
     """
     classes = [name for name, videos in truth.items() if any(map(len, videos.values()))]
@@ -151,7 +151,7 @@ def moment_queries(
 
 
 def query_recall(answers: Sequence[Sequence[Span]], truth: Sequence[Span]) -> dict[str, float]:
-    """{"mr@1", "mr@5", "r@1_0.3" ...}; `answers` are each query's spans, the best first."""
+    """Returns {"mr@1", "mr@5", "r@1_0.3" ...}; `answers` are each query's spans, the best first."""
     if len(answers) != len(truth) or not truth:
         raise ValueError(f"{len(answers)} answers to {len(truth)} queries: there must be as many, and at least one")
     best = {

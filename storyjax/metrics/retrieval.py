@@ -13,7 +13,7 @@ Relevant = Bool[np.ndarray, "q n"]
 
 
 def ranks(scores: Scores, relevant: Relevant) -> Int[np.ndarray, "q n"]:
-    """The 1-based place of every item in its query's ranking; among equals irrelevant items come first."""
+    """Returns the 1-based place of every item in its query's ranking; among equals irrelevant items come first."""
     order = np.lexsort((relevant, -scores), axis=1)
     places = np.empty_like(order)
     np.put_along_axis(places, order, np.arange(1, scores.shape[1] + 1)[None, :], axis=1)
@@ -33,12 +33,12 @@ def _mean(values: np.ndarray, relevant: Relevant) -> float:
 
 
 def first_ranks(scores: Scores, relevant: Relevant) -> Int[np.ndarray, " q"]:
-    """The place of each query's best relevant item; one more than there are items where there is none."""
+    """Returns the place of each query's best relevant item; one more than there are items where there is none."""
     return np.where(relevant, ranks(scores, relevant), scores.shape[1] + 1).min(axis=1)
 
 
 def mean_reciprocal_rank(scores: Scores, relevant: Relevant) -> float:
-    """MRR: the mean of one over the place of the first relevant item."""
+    """Returns MRR: the mean of one over the place of the first relevant item."""
     return _mean(1.0 / first_ranks(scores, relevant), relevant)
 
 
@@ -48,25 +48,27 @@ def hit_at(scores: Scores, relevant: Relevant, k: int) -> float:
 
 
 def true_recall_at(scores: Scores, relevant: Relevant, k: int) -> float:
-    """tR@k (thesis §5.5.1): the relevant items in the first k, over all relevant items. At most k over their number."""
+    """Returns tR@k (thesis §5.5.1): the relevant items in the first k, over all relevant items. At most k over their
+    number."""
     found = ((ranks(scores, relevant) <= k) & relevant).sum(axis=1)
     return _mean(found / np.maximum(relevant.sum(axis=1), 1), relevant)
 
 
 def best_true_recall_at(relevant: Relevant, k: int) -> float:
-    """The highest tR@k that any ranking can reach."""
+    """Returns the highest tR@k that any ranking can reach."""
     count = relevant.sum(axis=1)
     return _mean(np.minimum(count, k) / np.maximum(count, 1), relevant)
 
 
 def precision_at(scores: Scores, relevant: Relevant, k: int) -> float:
-    """P@k (thesis §5.5.1): the relevant items in the first k, over k (over the pool's size where that is smaller)."""
+    """Returns P@k (thesis §5.5.1): the relevant items in the first k, over k (over the pool's size where that is
+    smaller)."""
     k = min(k, scores.shape[1])
     return _mean(((ranks(scores, relevant) <= k) & relevant).sum(axis=1) / k, relevant)
 
 
 def mean_average_precision(scores: Scores, relevant: Relevant) -> float:
-    """mAP: for each query the mean, over its relevant items, of the precision at their places."""
+    """Returns mAP: for each query the mean, over its relevant items, of the precision at their places."""
     places = ranks(scores, relevant)
     by_place = np.take_along_axis(relevant, np.argsort(places, axis=1), axis=1)
     precision = np.cumsum(by_place, axis=1) / np.arange(1, scores.shape[1] + 1)

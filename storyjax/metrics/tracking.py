@@ -19,7 +19,7 @@ MATCHED = 0.5  # the IoU from which a box counts as found
 
 
 def box_iou(a: Float[np.ndarray, "m 4"], b: Float[np.ndarray, "n 4"]) -> Float[np.ndarray, "m n"]:
-    """Intersection over union of boxes (left, top, width, height), in float64."""
+    """Returns intersection over union of boxes (left, top, width, height), in float64."""
     a, b = a.astype(np.float64), b.astype(np.float64)
     low = np.maximum(a[:, None, :2], b[None, :, :2])
     high = np.minimum(a[:, None, :2] + a[:, None, 2:], b[None, :, :2] + b[None, :, 2:])
@@ -29,14 +29,14 @@ def box_iou(a: Float[np.ndarray, "m 4"], b: Float[np.ndarray, "n 4"]) -> Float[n
 
 
 def matched(iou: Float[np.ndarray, "m n"], least: float = MATCHED) -> list[tuple[int, int]]:
-    """The pairs of a best one-to-one matching whose IoU is at least `least`."""
+    """Returns the pairs of a best one-to-one matching whose IoU is at least `least`."""
     kept = np.where(iou >= least - np.finfo(np.float64).eps, iou, 0.0)
     first, second = linear_sum_assignment(-kept)
     return [(int(i), int(j)) for i, j in zip(first, second, strict=True) if kept[i, j] > 0]
 
 
 def tracking_scores(truth: Sequence[Rows], found: Sequence[Rows]) -> dict[str, float]:
-    """MOTChallenge's metrics over all sequences together.
+    """Returns MOTChallenge's metrics over all sequences together.
 
     Args:
         truth: of each sequence, with rows that are not considered and distractors: boxes found on a distractor and on
@@ -75,7 +75,8 @@ def tracking_scores(truth: Sequence[Rows], found: Sequence[Rows]) -> dict[str, f
 
 
 def track_map(truth: Sequence[Rows], found: Sequence[Rows], threshold: float = MATCHED) -> float:
-    """TAO's Track mAP at a 3D IoU: average precision of tracks in each kind, averaged over the kinds that there are.
+    """Returns TAO's Track mAP at a 3D IoU: average precision of tracks in each kind, averaged over the kinds that there
+    are.
 
     A track's kind is that of its first row, its score the mean of its rows'. In the user-initialised setting found
     tracks have the kind of the object that they were started on (§2.6.2: a class oracle).

@@ -1,7 +1,7 @@
 """ResNets with squeeze and excitation, as VGGFace2 trained them to distinguish faces (Hu et al. 2018, Cao et al. 2018).
 
 The published networks keep Caffe's habits: the first 1 × 1 convolution of a stage strides, not the 3 × 3, and the first
-pooling rounds up. Their batch norms are constants here, for nobody trains them further (§4.3: the face encoder is
+pooling rounds up. Their batch norms are constants here, as they are not trained further (§4.3: the face encoder is
 frozen); a network that is trained from scratch takes group norms, which need no running statistics.
 """
 

@@ -5,8 +5,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from storyjax.core.config import choose
+from storyjax.data.builders.detection import DetectionSource
 from storyjax.data.builders.frames import FrameSource
-from storyjax.data.builders.pictures import PictureSource
 from storyjax.data.pipeline import Stream, train_stream
 from storyjax.data.registry import prepare_splits
 from storyjax.data.streams import StreamSpec
@@ -45,12 +45,12 @@ class Sources:
         return self._prepared[dataset]
 
     def split(self, dataset: str, name: str) -> Any:
-        """Returns one split as a FrameSource or PictureSource; StoryjaxError where there is no such split."""
+        """Returns one split as a FrameSource or DetectionSource; StoryjaxError where there is no such split."""
         splits = self.prepared(dataset)
         return splits[choose(name, splits, f"the split of {dataset}")]
 
     @functools.cached_property
-    def _records(self) -> PairSource | FrameSource | PictureSource:
+    def _records(self) -> PairSource | FrameSource | DetectionSource:
         data = self.data
         source = self.split(data.dataset, data.train_split)
         return PairSource(source, data.max_gap, data.far_gap) if data.mode == "pairs" else source

@@ -61,20 +61,6 @@ def queries_evaluator(model: Mqt, sources: Sources, dataset: str, split: str) ->
             sets[kind] = alone["tracks"]
         return sets
 
-    def accumulate(acc: Any, outputs: Any, batch: Batch) -> Any:
-        acc = acc if acc is not None else {name: [] for name in ("truth", "truth_init", *outputs)}
-        height, width = batch["images0"].shape[1:3]
-        for row in np.flatnonzero(np.asarray(batch["record_valid"])):
-            present = {view: np.asarray(batch[f"present{view}"][row]) for view in (0, 1)}
-            for name, view in (("truth_init", 0), ("truth", 1)):
-                boxes = np.asarray(batch[f"boxes{view}"][row])[present[view]]
-                acc[name].append(as_detections(boxes, None, width, height))
-            for name, (boxes, logits) in outputs.items():
-                chosen = np.ones(boxes.shape[1], bool) if name == "det" else present[0]
-                found = np.asarray(boxes[row])[chosen], np.asarray(logits[row])[chosen]
-                acc[name].append(as_detections(*found, width, height))
-        return acc
-
     def compute(acc: Any) -> dict[str, float]:
         names = {"init": "init_ap", "aggregated": "aggregated_ap", "det": "det_tracking_ap"}
         names |= {kind: f"{kind}_tracking_ap" for kind in KINDS if kind in acc}
@@ -83,4 +69,20 @@ def queries_evaluator(model: Mqt, sources: Sources, dataset: str, split: str) ->
             for key, name in names.items()
         }
 
-    return Evaluator("queries", stream, eval_step, accumulate, compute)
+    return Evaluator("queries", stream, eval_step, _accumulate, compute)
+
+
+def _accumulate(acc: Any, outputs: Any, batch: Batch) -> Any:
+    """Adds a batch's detections by kind of query, and the true boxes of both views, to what was accumulated."""
+    acc = acc if acc is not None else {name: [] for name in ("truth", "truth_init", *outputs)}
+    height, width = batch["images0"].shape[1:3]
+    for row in np.flatnonzero(np.asarray(batch["record_valid"])):
+        present = {view: np.asarray(batch[f"present{view}"][row]) for view in (0, 1)}
+        for name, view in (("truth_init", 0), ("truth", 1)):
+            boxes = np.asarray(batch[f"boxes{view}"][row])[present[view]]
+            acc[name].append(as_detections(boxes, None, width, height))
+        for name, (boxes, logits) in outputs.items():
+            chosen = np.ones(boxes.shape[1], bool) if name == "det" else present[0]
+            found = np.asarray(boxes[row])[chosen], np.asarray(logits[row])[chosen]
+            acc[name].append(as_detections(*found, width, height))
+    return acc

@@ -27,7 +27,12 @@ from storyjax.mqt.config import (
 from storyjax.mqt.datasets import Sources
 from storyjax.mqt.eval_detection import detection_evaluator, search_evaluator
 from storyjax.mqt.eval_queries import queries_evaluator
-from storyjax.mqt.eval_tracking import offline_evaluator, tracking_evaluator, user_initialised_evaluator
+from storyjax.mqt.eval_tracking import (
+    OnlineTracker,
+    offline_evaluator,
+    tracking_evaluator,
+    user_initialised_evaluator,
+)
 from storyjax.mqt.losses import Losses
 from storyjax.mqt.model import Mqt
 from storyjax.mqt.predict import Tracker
@@ -82,7 +87,7 @@ class Evaluations:
     sources: Sources
     section: ModelConfig
 
-    def tracker(self, params: Params, options: Mapping[str, Any] = _NOTHING) -> Tracker:
+    def tracker(self, params: Params, options: Mapping[str, Any] = _NOTHING) -> OnlineTracker:
         """Returns the config's tracker, with some fields of it or of the queries replaced."""
         model, config = variant_of(self.losses.model, self.section.tracker, options)
         return Tracker(model, params, self.sources.data.size, config)

@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Bool, Float, UInt8
 from PIL import Image
 
+from storyjax.core.arrays import unit_norm
 from storyjax.core.errors import StoryjaxError
 from storyjax.data.images import decode_image
 from storyjax.data.pipeline import RandomAccess
@@ -121,7 +122,7 @@ class Collection:
 
 def unit(x: Float[np.ndarray, "... d"]) -> Float[np.ndarray, "... d"]:
     """Returns vectors of unit length, float32."""
-    return (x / np.maximum(np.linalg.norm(x, axis=-1, keepdims=True), 1e-12)).astype(np.float32)
+    return unit_norm(x).astype(np.float32)
 
 
 def resize(image: UInt8[np.ndarray, "y x 3"], size: int) -> UInt8[np.ndarray, "s s 3"]:
@@ -159,8 +160,8 @@ def locate(
     positions: Float[np.ndarray, " t"],
     localise: Detector | Literal["data"] | None,
     point: Pointing,
-) -> list[UInt8[np.ndarray, "y x 3"]]:
-    """Returns the frames with the object marked, where a box is known (x_loc)."""
+) -> list[UInt8[np.ndarray, "_ _ 3"]]:
+    """Returns the frames with the object marked, where a box is known (x_loc); crops differ in size."""
     if localise is None:
         return list(frames)
     marked = []

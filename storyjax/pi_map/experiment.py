@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 from storyjax.core.config import choose, from_config
 from storyjax.core.params_io import unflatten
 from storyjax.data.pipeline import RandomAccess, Stream, eval_stream, train_stream
-from storyjax.data.registry import prepare_split, write_synthetic
+from storyjax.data.registry import prepare_splits, write_synthetic
 from storyjax.data.streams import StreamSpec
 from storyjax.pi_map.captions import Captioner
 from storyjax.pi_map.celebrities import actor_splits
@@ -176,8 +176,8 @@ def _splits(
     """The named splits of the collection in `root`; a StoryWorld is written there first if the config asks for one."""
     if synthetic is not None:
         write_synthetic(data.dataset, root, synthetic)
-    options = {"max_broken_fraction": data.max_broken_fraction}
+    broken = data.max_broken_fraction
     if data.dataset == "cia":
-        splits = actor_splits(root, data.cache_dir, **options)
+        splits = actor_splits(root, data.cache_dir, max_broken_fraction=broken)
         return {name: splits[choose(name, splits, "config.data.eval_splits")] for name in names}
-    return {name: prepare_split(data.dataset, root, data.cache_dir, name, **options) for name in dict.fromkeys(names)}
+    return prepare_splits(data.dataset, root, data.cache_dir, tuple(dict.fromkeys(names)), max_broken_fraction=broken)

@@ -37,7 +37,7 @@ class PiConfig:
 
 
 class PiMap(nn.Module):
-    """Three layers with residual connections; two learnt vectors multiply the outputs of the first and the second.
+    """Three layers with residual connections; two learned vectors multiply the outputs of the first and the second.
 
     x1 = x + c1 * act(W1 x);  x2 = x1 + c2 * act(W2 x1);  π(x) = x2 + W3 x2
 

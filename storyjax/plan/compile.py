@@ -130,7 +130,7 @@ class Planner:
     @property
     def frames(self) -> int | None:
         """Frames of a video as the config has them, or None where it has no such key."""
-        return next(iter(_frames(self.config).values()), None)
+        return next(iter(_frames_by_section(self.config).values()), None)
 
     @property
     def unit(self) -> int:
@@ -143,7 +143,7 @@ class Planner:
         if frames is not None:
             if self.frames is None:
                 raise StoryjaxError("this config has no config.data.frames to change.")
-            for section in _frames(config):
+            for section in _frames_by_section(config):
                 config.update_from_flattened_dict({f"{section}.frames": frames})
         else:
             frames = self.frames
@@ -306,7 +306,7 @@ def parse_mesh(text: str | None) -> dict[str, int]:
     return sizes
 
 
-def _frames(config: ConfigDict) -> dict[str, int]:
+def _frames_by_section(config: ConfigDict) -> dict[str, int]:
     """The sections of a config that say how many frames a video has, `config.data` or its tasks, and what they say."""
     sections = {"data": config.data} | {
         f"data.tasks.{name}": task for name, task in config.data.get("tasks", {}).items()

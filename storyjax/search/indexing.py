@@ -204,7 +204,7 @@ class _Builder:
         if vanished:
             self.store.forget(vanished)
         self.summary.vanished = len(vanished)
-        todo = []
+        todo: list[tuple[_MediaFile, KnownFile | None]] = []
         for file in found:
             before = known.get(file.path)
             if before is None or (before.size, before.mtime_ns) != (file.size, file.mtime_ns):

@@ -103,10 +103,13 @@ class Vectors:
         """
         count, dim, generation = store.count(kind), int(store.meta()["dim"]), store.generation()
         vectors, made_at = cls._read(store, kind, dim, count)
-        if made_at == generation and len(vectors) == count:  # comparing ten million ids takes seconds
+        if (
+            vectors is not None and made_at == generation and len(vectors) == count
+        ):  # comparing ten million ids takes seconds
             return vectors
         ids = store.ids(kind)
-        vectors = vectors or cls._empty(store, ids, dim)
+        if not vectors:
+            vectors = cls._empty(store, ids, dim)
         present = vectors.ids()
         removed = np.setdiff1d(present, ids, assume_unique=True)
         if len(removed):

@@ -48,16 +48,13 @@ class AnnotatedEpisode:
         return frozenset(name for name, _ in self.cast)
 
 
-def read_annotations(
-    root: str | os.PathLike[str], show: str, split: str | None = None, last_is_validation: bool = True
-) -> list[AnnotatedEpisode]:
+def read_annotations(root: str | os.PathLike[str], show: str, split: str | None = None) -> list[AnnotatedEpisode]:
     """Returns the annotated episodes of a show, in order.
 
     Args:
         root: see the module.
         show: a folder of `root`/csv.
-        split: "test" or "val"; None: all.
-        last_is_validation: whether "val" is the last episode, and "test" the others; else "val" is empty.
+        split: "val", the last episode, or "test", the others; None: all.
 
     Raises:
         StoryjaxError: the show is not there, or a file is not as described above.
@@ -82,8 +79,7 @@ def read_annotations(
         return episodes
     if split not in SPLITS:
         raise StoryjaxError(f"unknown split '{split}'. Known: {', '.join(SPLITS)}")
-    cut = len(episodes) - 1 if last_is_validation else len(episodes)
-    return episodes[:cut] if split == "test" else episodes[cut:]
+    return episodes[:-1] if split == "test" else episodes[-1:]
 
 
 def read_lines(path: Path) -> list[TrueLine]:

@@ -4,6 +4,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from storyjax.core.errors import StoryjaxError
 from storyjax.subtitles.cast import UNKNOWN, Cast, read_cast
@@ -130,7 +131,7 @@ def with_recognition(
     config: SubtitleConfig, engine: str | None, model: str | None, language: str | None
 ) -> SubtitleConfig:
     """Returns the config with the command line's options of recognition; "auto" has the language detected."""
-    changes = {"engine": engine, "model": model, "language": language}
+    changes: dict[str, Any] = {"engine": engine, "model": model, "language": language}
     recognition = replace(config.recognition, **{k: v for k, v in changes.items() if v is not None})
     if recognition.language == "auto":
         recognition = replace(recognition, language=None)

@@ -199,7 +199,8 @@ def evaluate(
     }.items():
         metric = DiarisationErrorRate(**settings)
         for subtitles, episode in results:
-            end = max([line.end for line in (*subtitles.lines, *episode.lines)], default=0.0)
+            ends = [line.end for line in subtitles.lines] + [line.end for line in episode.lines]
+            end = max(ends, default=0.0)
             metric.add(_true_turns(episode.lines), _turns(subtitles), end)
         numbers[key] = metric.rate()
     numbers["wer"] = word_error_rate(

@@ -90,7 +90,8 @@ class Show:
             raw_face_labels: whether whole frames are labelled too, as `pipeline.subtitle` says.
             after_season: called after each season.
         """
-        config, made = self.config, []
+        config = self.config
+        made: list[tuple[Subtitles, AnnotatedEpisode]] = []
         if distance is not None:
             config = replace(config, distance=distance)
         for (_, folder), episodes in zip(self._seasons(split), self.seasons(split), strict=True):

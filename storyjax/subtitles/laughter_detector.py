@@ -36,7 +36,7 @@ class LaughterDetector:
         self.config = config
         self._params = jax.device_put(params)
         self._stride = max(1, round(every_s * config.rate / config.hop))
-        network = LaughterNet(config)
+        network: Any = LaughterNet(config)  # as Any: apply's annotation allows for states, which it does not have
         self._judge = jax.jit(lambda params, windows: jax.nn.sigmoid(network.apply({"params": params}, windows)))
 
     @classmethod

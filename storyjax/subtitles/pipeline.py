@@ -10,7 +10,7 @@ import functools
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,6 @@ from storyjax.subtitles.exemplars import Centroids, assign, keep_nearest, keep_p
 from storyjax.subtitles.faces import CastEmbeddings, Faces, RawFaceLabels
 from storyjax.subtitles.recognition import Recogniser, load_recogniser
 from storyjax.subtitles.records import (
-    STEPS,
     EpisodeRecords,
     FaceMatcher,
     LaughterModel,
@@ -375,9 +374,3 @@ def write_json(path: Path, value: Any) -> None:
     finally:
         with contextlib.suppress(OSError):
             partial.unlink(missing_ok=True)
-
-
-def steps_reached(lines: Iterable[Line]) -> dict[str, int]:
-    """Returns how many segments passed each step (Table 6.2)."""
-    places = [STEPS.index(line.step) for line in lines]
-    return {step: sum(place >= i for place in places) for i, step in enumerate(STEPS)}

@@ -7,7 +7,7 @@ import functools
 import importlib.util
 import itertools
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -147,10 +147,8 @@ class WhisperX:
         return [word for word in words if word.text]
 
 
-def recognise(
-    timeline: Timeline, recogniser: Recogniser, progress: Callable[[float], None] | None = None
-) -> list[Word]:
-    """Returns all words of a video, in the order of their times. `progress` is called with the seconds done so far."""
+def recognise(timeline: Timeline, recogniser: Recogniser) -> list[Word]:
+    """Returns all words of a video, in the order of their times."""
     words: list[Word] = []
     start = 0.0
     while start < timeline.duration:
@@ -164,8 +162,6 @@ def recognise(
                 first = min(max(start + word.start, start), end)
                 words.append(Word(word.text, first, min(max(start + word.end, first), end), word.probability))
         start = end
-        if progress is not None:
-            progress(end)
     return sorted(words, key=lambda word: (word.start, word.end))
 
 

@@ -177,13 +177,8 @@ class SyncModel(Protocol):
 class SpeakerModel(Protocol):
     """The interface of `speaker_encoder.SpeakerEncoder`."""
 
-    @property
-    def dim(self) -> int:
-        """The length of an embedding."""
-        ...
-
     def embed(self, waves: Sequence[Float32[np.ndarray, " _"]]) -> np.ndarray:
-        """Returns one embedding of unit length for each recording, (n, dim)."""
+        """Returns one embedding of unit length for each recording, (n, d)."""
         ...
 
 

@@ -64,7 +64,8 @@ class SpeakerEncoder:
         self.config = config
         self.dim: int = config.embedding_dim
         self._params = jax.device_put(params)
-        network = Ecapa(config) if isinstance(config, EcapaConfig) else CamPlus(config)
+        # As Any: apply's annotation allows for states, which these networks do not have.
+        network: Any = Ecapa(config) if isinstance(config, EcapaConfig) else CamPlus(config)
         self._embed: Callable[..., jax.Array] = jax.jit(
             lambda params, x, lengths: unit_norm(network.apply({"params": params}, x, lengths))
         )

@@ -155,12 +155,14 @@ T = TypeVar("T")
 
 
 def ahead(items: Iterator[T]) -> Iterator[T]:
-    """Yields the same items, each made by a thread while the one before is used; the thread ends with the iterator."""
+    """Yields the same items, none of which is None, each made by a thread while the one before is used.
+
+    The thread ends with the iterator.
+    """
     with ThreadPoolExecutor(1) as thread:
-        none = object()
-        waiting = thread.submit(next, items, none)
-        while (item := waiting.result()) is not none:
-            waiting = thread.submit(next, items, none)
+        waiting = thread.submit(next, items, None)
+        while (item := waiting.result()) is not None:
+            waiting = thread.submit(next, items, None)
             yield item
 
 

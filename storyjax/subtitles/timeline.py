@@ -36,11 +36,6 @@ class Segment:
     end: float
     text: str
 
-    @property
-    def duration(self) -> float:
-        """Seconds."""
-        return self.end - self.start
-
 
 @dataclass
 class Timeline:

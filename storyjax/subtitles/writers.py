@@ -23,6 +23,7 @@ _FSI, _PDI = "\u2068", "\u2069"
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ufeff]+")
 # A word joiner: breaks up what would be a marker, and is not seen.
 _JOINER = "\u2060"
+_SRT_LOOK_ALIKES = str.maketrans("<>{}\\", "‹›()＼")
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,7 @@ def to_srt(subtitles: Subtitles, sdh: bool = False) -> str:
 
 
 def _srt_text(text: str) -> str:
-    return text.translate(str.maketrans({"<": "‹", ">": "›", "{": "(", "}": ")", "\\": "＼"})).replace("-->", "→")
+    return text.translate(_SRT_LOOK_ALIKES).replace("-->", "→")
 
 
 def to_vtt(subtitles: Subtitles, sdh: bool = False) -> str:

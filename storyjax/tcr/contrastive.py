@@ -9,7 +9,7 @@ Pre-training with the language model, stage (ii), is `tcr` with three tasks (con
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import flax.linen as nn
 import jax
@@ -26,7 +26,7 @@ from storyjax.tcr.config import TasksData, frozen_towers, make_model
 from storyjax.tcr.interface import Prompt, VisualTokens
 from storyjax.tcr.loader import FRAME_ARRAYS, Ablation
 from storyjax.tcr.model import VideoLanguageModel
-from storyjax.tcr.resampler import Tcr, TcrResampler, select_tokens
+from storyjax.tcr.resampler import Tcr, TcrOutput, TcrResampler, select_tokens
 from storyjax.tcr.task_source import TaskSource
 from storyjax.tcr.unimodal import TextOnly, VideoQueries
 from storyjax.train.experiment import Batch, Experiment, Params, Task, summing_evaluator
@@ -72,17 +72,16 @@ class Initialisation:
     def similarity(self, params: Params, video: VisualTokens, batch: Batch) -> Float[Array, "b c"]:
         """Returns for each video and text the cosine of the text's vector with the query most similar to it."""
         variables, dtype = {"params": params["tcr"]}, self.tcr.dtype
-        queries = VideoQueries(self.tcr.config, dtype).apply(variables, video)
-        texts = TextOnly(self.tcr.config, dtype).apply(
-            variables, batch["condition"][:, 0], batch["condition_mask"][:, 0]
-        )
+        words, mask = batch["condition"][:, 0], batch["condition_mask"][:, 0]
+        of_video = cast(Array, VideoQueries(self.tcr.config, dtype).apply(variables, video))
+        of_text = cast(Array, TextOnly(self.tcr.config, dtype).apply(variables, words, mask))
         # float32 from here: the losses' softmax is over these.
-        queries, texts = (_unit(x.astype(jnp.float32)) for x in (queries, texts))
+        queries, texts = (_unit(x.astype(jnp.float32)) for x in (of_video, of_text))
         return jnp.max(jnp.einsum("bqd,cd->bcq", queries, texts), axis=-1)
 
     def matches(self, params: Params, video: VisualTokens, prompt: Prompt) -> Float[Array, "b k"]:
         """Returns the logit of each text belonging to its video, text and queries seeing each other."""
-        output = self.tcr.apply({"params": params["tcr"]}, video, prompt, project=False)
+        output = cast(TcrOutput, self.tcr.apply({"params": params["tcr"]}, video, prompt, project=False))
         return Matcher().apply({"params": params["head"]}, output.queries.astype(jnp.float32))[0]
 
     def parts(

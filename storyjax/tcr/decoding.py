@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterable, Sequence
+from typing import cast
 
 import jax
 import jax.numpy as jnp
@@ -22,9 +23,9 @@ def sample(
     key: Array,
     temperature: float,
 ) -> Int[Array, "b m"]:
-    """Token ids drawn one after the other among the `allowed`; the likeliest ones where `temperature` is 0.
+    """Returns token ids drawn one after the other among the `allowed`; the likeliest ones where `temperature` is 0.
 
-    The end token is included where it was reached, padding follows it. As nn.t5.generate, under `jit`.
+    The end token is included where it was reached, padding follows it. As models.t5.generate, under `jit`.
     """
     c = llm.config
     variables = {"params": params}
@@ -34,7 +35,7 @@ def sample(
         ids, ended = carry
         states = llm.apply(variables, ids[:, :-1], encoded, encoded_mask, method=T5.decode_states)
         state = jax.lax.dynamic_index_in_dim(states, position, axis=1, keepdims=False)
-        logits = llm.apply(variables, state, method=T5.logits)
+        logits = cast(Array, llm.apply(variables, state, method=T5.logits))
         logits = jnp.where(allowed[None], logits, jnp.finfo(jnp.float32).min)
         if temperature:
             drawn = jax.random.categorical(jax.random.fold_in(key, position), logits / temperature, axis=-1)
@@ -62,7 +63,8 @@ def sample_in_turn(
     key: Array,
     temperature: float,
 ) -> Int[Array, "b m"]:
-    """What is said when a sequence is asked for piece by piece: each answer joins the next prompt (Table 3.4, *).
+    """Returns what is said when a sequence is asked for piece by piece: each answer joins the next prompt (Table 3.4,
+    *).
 
     Args:
         encode: (prompt, its mask) -> the language model's encoder states and their mask.
@@ -93,7 +95,7 @@ def sample_in_turn(
 
 
 def reduced_vocabulary(tokenizer: Tokenizer, texts: Iterable[str], size: int) -> Bool[np.ndarray, " v"]:
-    """Which of `size` token ids occur in any of the texts; the end token does."""
+    """Returns which of `size` token ids occur in any of the texts; the end token does."""
     allowed = np.zeros(size, bool)
     for text in texts:
         allowed[tokenizer.encode(text)] = True
@@ -102,12 +104,14 @@ def reduced_vocabulary(tokenizer: Tokenizer, texts: Iterable[str], size: int) ->
 
 
 def parse_actions(text: str, verbs: Sequence[str], nouns: Sequence[str]) -> list[tuple[str, str]]:
-    """The (verb, noun) pairs that a language model said, "(take, cup), (put, cup)" or "take cup , put cup"; a pair with
-    a word out of the label space is left out (§3.3.4)."""
+    """Returns the (verb, noun) pairs that a language model said, "(take, cup), (put, cup)" or "take cup , put cup"; a
+    pair with a word out of the label space is left out (§3.3.4).
+    """
     known_verbs, known_nouns = set(verbs), set(nouns)
     if "(" in text:
         pairs = [
-            tuple(" ".join(part.split()) for part in pair) for pair in re.findall(r"\(([^,()]*),([^,()]*)\)", text)
+            (" ".join(verb.split()), " ".join(noun.split()))
+            for verb, noun in re.findall(r"\(([^,()]*),([^,()]*)\)", text)
         ]
         return [pair for pair in pairs if pair[0] in known_verbs and pair[1] in known_nouns]
     found = []
@@ -122,7 +126,7 @@ def parse_actions(text: str, verbs: Sequence[str], nouns: Sequence[str]) -> list
 
 
 def spell(tokenizer: Tokenizer, ids: Int[np.ndarray, " m"]) -> str:
-    """Ids of an answer up to its end token, as text."""
+    """Returns the ids of an answer up to its end token, as text."""
     kept = []
     for token in map(int, ids):
         if token == tokenizer.eos_id:

@@ -2,13 +2,13 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from einops import rearrange
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from storyjax.data.prompts import action_pair
 from storyjax.data.streams import StreamSpec
@@ -47,10 +47,14 @@ ORDER = ("TN", "TP")
 
 
 def accuracies(sums: dict[str, Any], prefix: str = "nextqa") -> dict[str, float]:
-    """`sums` of `QuestionAnswering.eval_step` to "nextqa/acc", "nextqa/acc_causal" ... "nextqa/acc_TN", and of the
-    questions for what came before or after, "nextqa/acc_order".
+    """Returns "nextqa/acc", "nextqa/acc_causal" ... "nextqa/acc_TN", and "nextqa/acc_order" of questions for what came
+    before or after.
 
     The overall accuracy is over questions, not over types (Table 3.2, caption).
+
+    Args:
+        sums: of `QuestionAnswering.eval_step`.
+        prefix: in the place of "nextqa".
     """
     asked = dict(zip(TYPES, sums["asked"], strict=True))
     right = dict(zip(TYPES, sums["right"], strict=True))
@@ -67,16 +71,16 @@ def accuracies(sums: dict[str, Any], prefix: str = "nextqa") -> dict[str, float]
 
 
 Data = Callable[[StreamSpec], Iterable[Batch]]
-# (index of an item) -> (columns of its film, numbers of its exercises): what was asked, for scores made on the host.
+# (index of an item) -> (columns of its video, numbers of its examples): what was asked, for scores made on the host.
 Asked = Callable[[int], tuple[dict[str, list], Sequence[int]]]
 
 
 @dataclass(frozen=True)
 class Timestamps:
-    """The timestamps 1 to n of a film as a language model begins to say them.
+    """The timestamps 1 to n of a video as a language model begins to say them.
 
-    A target lists several in no order (recipes.py), so where the moments are is told by the first alone, whatever
-    follows it, and no end token belongs to it.
+    A target lists several in no order (tasks.py), so the first alone says where the moments are, whatever follows it,
+    and no end token belongs to it.
 
     Attributes:
         words: token ids of each, padded (n, m).
@@ -88,6 +92,7 @@ class Timestamps:
 
     @classmethod
     def of(cls, tokenizer: Tokenizer, bins: int) -> "Timestamps":
+        """Returns the timestamps 1 to `bins`."""
         rows = [tuple(tokenizer.encode(str(number))) for number in range(1, bins + 1)]
         longest, place = max(map(len, rows)), {row: index for index, row in enumerate(rows)}
         within = np.zeros((bins, bins), np.float32)
@@ -98,7 +103,7 @@ class Timestamps:
         return cls(np.stack([pad(list(row), longest) for row in rows]), within)
 
     def first(self, scores: Float[Array, "r n"]) -> Float[Array, "r n"]:
-        """How likely each is the first number said (they sum to one), of `score_answers` of the words."""
+        """Returns how likely each is the first number said (they sum to one), of `score_answers` of the words."""
         said = jnp.exp(scores)
         alone = jnp.maximum(said - said @ jnp.asarray(self.within), 0.0)
         return alone / jnp.sum(alone, axis=-1, keepdims=True)
@@ -117,7 +122,7 @@ def questions(name: str, data: Data, qa: QuestionAnswering, batch_spec: BatchSpe
 
 
 def choice(name: str, data: Data, qa: QuestionAnswering) -> Evaluator:
-    """Accuracy over a closed vocabulary; `qa` knows the answers."""
+    """Returns the evaluator of accuracy over a closed vocabulary; `qa` knows the answers."""
 
     def eval_step(params: Params, batch: Batch) -> dict[str, Array]:
         scores, _ = qa.scores(params, batch, attention=False)
@@ -133,7 +138,7 @@ def choice(name: str, data: Data, qa: QuestionAnswering) -> Evaluator:
 
 
 def _rows(batch: Batch, asked: Asked) -> Iterable[tuple[int, int, dict[str, list], int]]:
-    """(place in the batch, place among its exercises, the film's columns, number of the exercise) of what is real."""
+    """(place in the batch, place among its examples, the video's columns, number of the example) of what is real."""
     for place, (index, real) in enumerate(zip(batch["index"], batch["record_valid"], strict=True)):
         if real:
             columns, numbers = asked(int(index))
@@ -145,7 +150,10 @@ def _rows(batch: Batch, asked: Asked) -> Iterable[tuple[int, int, dict[str, list
 def captions(
     name: str, data: Data, qa: QuestionAnswering, tokenizer: Callable[[], Tokenizer], asked: Asked, length: int
 ) -> Evaluator:
-    """CIDEr-D of greedy captions; the references are all of the film's captions, or the exercise's own sentence."""
+    """Returns the evaluator of greedy captions by CIDEr-D.
+
+    The references are all of the video's captions, or the example's own sentence.
+    """
 
     def eval_step(params: Params, batch: Batch) -> Array:
         encoded, mask, _ = qa.encode(params, batch, None, attention=False)
@@ -169,6 +177,9 @@ def captions(
     return Evaluator(name, data, eval_step, accumulate, compute, sequences=FRAME_ARRAYS)
 
 
+Action = tuple[str, str]  # verb and noun
+
+
 @dataclass(frozen=True)
 class Actions:
     """The label space of anticipation, and how candidates are drawn."""
@@ -181,56 +192,51 @@ class Actions:
     iterative: bool = False
 
 
-def anticipation(
-    name: str,
-    data: Data,
-    qa: QuestionAnswering,
-    tokenizer: Callable[[], Tokenizer],
-    asked: Asked,
-    length: int,
-    options: Options,
-    space: Callable[[], Actions],
-) -> Evaluator:
-    """Edit distances of the best of several candidates: the likeliest sequence, and drawn ones.
+@dataclass(frozen=True)
+class ActionDecoder:
+    """Draws sequences of actions to come: the likeliest one first, then random ones.
 
-    "repeated_*" is what saying the last observed action over and over reaches, "cycled_*" all observed ones in turn.
+    With `Actions.iterative` actions are asked for one by one (the starred rows of Table 3.4). With `Actions.text_only`
+    the language model reads the actions so far and nothing of the video (the baseline of §3.3.4).
 
-    With `iterative` actions are asked for one by one (the starred rows of Table 3.4). With `text_only` the language
-    model reads the actions so far and nothing of the film (the baseline of §3.3.4).
+    Attributes:
+        length: tokens of a sequence.
+        space: gives the label space when it is first needed.
     """
-    llm = qa.model.llm
 
-    def allowed() -> np.ndarray:
-        verbs, nouns = space().verbs, space().nouns
-        said = [action_pair(verb, nouns[0], options.brackets) for verb in verbs]
-        said += [action_pair(verbs[0], noun, options.brackets) for noun in nouns]
-        return reduced_vocabulary(tokenizer(), [*said, f"{said[0]}, {said[0]}"], llm.config.vocab_size)
+    qa: QuestionAnswering
+    tokenizer: Callable[[], Tokenizer]
+    length: int
+    options: Options
+    space: Callable[[], Actions]
 
-    def closing() -> np.ndarray:
-        """Tokens that end an action."""
-        mark = ")" if options.brackets else ","
-        ends = np.zeros(llm.config.vocab_size, bool)
-        kept = np.flatnonzero(allowed())
-        ends[[token for token in kept if mark in tokenizer().decode([int(token)])]] = True
+    def allowed(self) -> np.ndarray:
+        """Returns which tokens occur in actions of the label space (v,)."""
+        verbs, nouns = self.space().verbs, self.space().nouns
+        said = [action_pair(verb, nouns[0], self.options.brackets) for verb in verbs]
+        said += [action_pair(verbs[0], noun, self.options.brackets) for noun in nouns]
+        texts = [*said, f"{said[0]}, {said[0]}"]
+        return reduced_vocabulary(self.tokenizer(), texts, self.qa.model.llm.config.vocab_size)
+
+    def closing(self) -> np.ndarray:
+        """Returns which tokens end an action (v,)."""
+        mark = ")" if self.options.brackets else ","
+        ends = np.zeros(self.qa.model.llm.config.vocab_size, bool)
+        kept = np.flatnonzero(self.allowed())
+        ends[[token for token in kept if mark in self.tokenizer().decode([int(token)])]] = True
         return ends
 
-    def eval_step(params: Params, batch: Batch) -> Array:
-        actions, words_allowed = space(), jnp.asarray(allowed())
+    def eval_step(self, params: Params, batch: Batch) -> Int[Array, "b k c m"]:
+        """Returns the token ids of c candidates for each example."""
+        llm, options, length = self.qa.model.llm, self.options, self.length
+        actions, words_allowed = self.space(), jnp.asarray(self.allowed())
         prompt, prompt_mask = (rearrange(batch[key], "b k p -> (b k) p") for key in ("prompt", "prompt_mask"))
-        queries = None if actions.text_only else qa.encode_video(params, batch, None, attention=False).queries
-
-        def encode(words: Array, mask: Array) -> tuple[Array, Array]:
-            if queries is not None:
-                shape = {"b": batch["task"].shape[0]}
-                each = (rearrange(x, "(b k) p -> b k p", **shape) for x in (words, mask))
-                return qa.model.encode(params, queries, *each)
-            embedded = llm.apply({"params": params["llm"]}, words, method=T5.embed)
-            return llm.apply({"params": params["llm"]}, embedded, mask, method=T5.encode), mask
+        encode = self._encoder(params, batch)
 
         def draw(key: Array, temperature: float) -> Array:
             if not actions.iterative:
                 return sample(llm, params["llm"], *encode(prompt, prompt_mask), length, words_allowed, key, temperature)
-            piece, stops = max(1, length // options.future), jnp.asarray(closing())
+            piece, stops = max(1, length // options.future), jnp.asarray(self.closing())
             asked = (encode, llm, params["llm"], prompt, prompt_mask, options.future, piece)
             return sample_in_turn(*asked, words_allowed, stops, key, temperature)
 
@@ -238,18 +244,41 @@ def anticipation(
         drawn = [draw(key, actions.temperature * (number > 0)) for number, key in enumerate(keys)]
         return rearrange(jnp.stack(drawn), "c (b k) m -> b k c m", b=batch["task"].shape[0])
 
+    def _encoder(self, params: Params, batch: Batch) -> Callable[[Array, Array], tuple[Array, Array]]:
+        """(prompt, its mask) -> the language model's encoder states and their mask, of (b k) rows."""
+        qa, llm = self.qa, self.qa.model.llm
+        queries = None if self.space().text_only else qa.encode_video(params, batch, None, attention=False).queries
+
+        def encode(words: Array, mask: Array) -> tuple[Array, Array]:
+            if queries is not None:
+                shape = {"b": batch["task"].shape[0]}
+                each = (rearrange(x, "(b k) p -> b k p", **shape) for x in (words, mask))
+                return qa.model.encode(params, queries, *each)
+            embedded = llm.apply({"params": params["llm"]}, words, method=T5.embed)
+            return cast(Array, llm.apply({"params": params["llm"]}, embedded, mask, method=T5.encode)), mask
+
+        return encode
+
+
+def anticipation(name: str, data: Data, decoder: ActionDecoder, asked: Asked) -> Evaluator:
+    """Returns the evaluator of edit distances of the best of several candidates: the likeliest one, and drawn ones.
+
+    "repeated_*" is what saying the last observed action over and over reaches, "cycled_*" all observed ones in turn.
+    """
+    tokenizer, options = decoder.tokenizer, decoder.options
+
     def accumulate(acc: Any, ids: np.ndarray, batch: Batch) -> Any:
         acc = acc or []
         for place, column, columns, number in _rows(batch, asked):
             every = list(zip(columns["verb"], columns["noun"], strict=True))
             observed, truth = ([every[i] for i in part] for part in window(columns, number, options))
-            actions = space()
+            actions = decoder.space()
             drawn = [parse_actions(spell(tokenizer(), row), actions.verbs, actions.nouns) for row in ids[place, column]]
             # Where nothing that was said is an action, the last observed one goes on.
-            candidates = [complete(one, options.future, observed[-1]) for one in drawn]
+            candidates = [_complete(one, options.future, observed[-1]) for one in drawn]
             plain = edit_distances(candidates, truth, transpositions=False)
-            again = edit_distances([complete([], options.future, observed[-1])], truth)
-            cycled = edit_distances([complete(observed * options.future, options.future)], truth)
+            again = edit_distances([_complete([], options.future, observed[-1])], truth)
+            cycled = edit_distances([_complete(observed * options.future, options.future, observed[-1])], truth)
             acc.append(
                 {
                     **{f"repeated_{key}_ed": value for key, value in again.items()},
@@ -264,29 +293,33 @@ def anticipation(
     def compute(acc: Any) -> dict[str, float]:
         return {f"{name}/{key}": float(np.mean([one[key] for one in acc])) for key in acc[0]}
 
-    return Evaluator(name, data, eval_step, accumulate, compute, sequences=FRAME_ARRAYS)
+    return Evaluator(name, data, decoder.eval_step, accumulate, compute, sequences=FRAME_ARRAYS)
+
+
+def _complete(actions: list[Action], length: int, last: Action) -> list[Action]:
+    return cast(list[Action], complete(actions, length, last))
 
 
 def first_numbers(
     qa: QuestionAnswering, stamps: Timestamps, params: Params, batch: Batch, attention: bool = True
 ) -> tuple[Float[Array, "b k n"], Float[Array, "b k t"] | None]:
-    """How likely each timestamp is the first that is said, and the attention each frame got, if wanted."""
+    """Returns how likely each timestamp is the first that is said, and the attention each frame got, if wanted."""
     encoded, mask, frame_attention = qa.encode(params, batch, None, attention)
     scores = score_answers(qa.model.llm, params["llm"], encoded, mask, jnp.asarray(stamps.words))
     return rearrange(stamps.first(scores), "(b k) n -> b k n", b=batch["task"].shape[0]), frame_attention
 
 
 def detections(likely: Float[np.ndarray, " n"], duration: float, most: int = 20) -> list[Detection]:
-    """Segments of a distribution over timestamps 1 to n of a film, the surest first.
+    """Returns segments of a distribution over timestamps 1 to n of a video, the surest first.
 
-    Stamps that get at least a share of the most likely one's probability are joined where they are neighbours, for
-    several such shares; a segment is as sure as its mean probability, and of two that overlap by more than half the
+    Stamps that get at least a fraction of the most likely one's probability are joined where they are neighbours, for
+    several such fractions; a segment is as sure as its mean probability, and of two that overlap by more than half the
     surer stays.
     """
     found: list[Detection] = []
     step = duration / len(likely)
-    for share in (0.75, 0.5, 0.25, 0.1):
-        strong = np.concatenate([[False], likely >= share * likely.max(), [False]])
+    for fraction in (0.75, 0.5, 0.25, 0.1):
+        strong = np.concatenate([[False], likely >= fraction * likely.max(), [False]])
         edges = np.flatnonzero(np.diff(strong.astype(int)))
         for first, end in zip(edges[::2], edges[1::2], strict=True):
             found.append(Detection(float(first * step), float(end * step), float(likely[first:end].mean())))
@@ -301,7 +334,7 @@ def detections(likely: Float[np.ndarray, " n"], duration: float, most: int = 20)
 def moments(
     name: str, data: Data, qa: QuestionAnswering, stamps: Callable[[], Timestamps], asked: Asked, kind: str
 ) -> Evaluator:
-    """Moment queries (`kind` "mq") or language queries ("nlq") by the distribution over timestamps (§3.3.4)."""
+    """Returns the evaluator of moment queries (`kind` "mq") or language queries ("nlq") by timestamps (§3.3.4)."""
 
     def eval_step(params: Params, batch: Batch) -> Array:
         likely, _ = first_numbers(qa, stamps(), params, batch, attention=False)
@@ -310,7 +343,7 @@ def moments(
     return timed(name, data, eval_step, asked, kind)
 
 
-# What chance level is told of.
+# The metrics that chance level is given of.
 _HEADLINES = {"mq": ("avg_map", "recall_1x_0.5"), "nlq": ("mr@1", "mr@5")}
 
 
@@ -322,9 +355,12 @@ def timed(
     kind: str,
     detect: Callable[[np.ndarray, float], list[Detection]] = detections,
 ) -> Evaluator:
-    """An evaluator of moments: `detect` makes detections of what was measured of an exercise and the film's seconds.
+    """Returns an evaluator of moments.
 
-    "unseen_*" is what the best constant answers reach, or a film cut into equal pieces: chance level.
+    "unseen_*" is what the best constant answers reach, or a video cut into equal pieces: chance level.
+
+    Args:
+        detect: (what was measured of an example, the video's seconds) -> detections.
     """
 
     def accumulate(acc: Any, measured: np.ndarray, batch: Batch) -> Any:
@@ -339,17 +375,19 @@ def timed(
 
     def compute(acc: Any) -> dict[str, float]:
         if kind == "nlq":
-            answers: list[list[Span]] = [[(d.start, d.end) for d in found] for _, _, found, _, _ in acc]
+            answers: list[list[Span]] = [[(d.start, d.end) for d in detected] for _, _, detected, _, _ in acc]
             wanted = [spans[0] for _, _, _, spans, _ in acc]
             results = query_recall(answers, wanted)
             unseen = query_recall([constant_answers(wanted)] * len(wanted), wanted)
         else:
-            found, truth, cut = {}, {}, {}
+            found: dict[str, dict[str, list[Detection]]] = {}
+            truth: dict[str, dict[str, list[Span]]] = {}
+            cut: dict[str, dict[str, list[Detection]]] = {}
             length = float(np.mean([end - start for *_, spans, _ in acc for start, end in spans]))
-            for film, label, detected, spans, duration in acc:
-                found.setdefault(label, {})[film] = detected
-                truth.setdefault(label, {})[film] = spans
-                cut.setdefault(label, {})[film] = tiles(duration, length)
+            for video, label, detected, spans, duration in acc:
+                found.setdefault(label, {})[video] = detected
+                truth.setdefault(label, {})[video] = spans
+                cut.setdefault(label, {})[video] = tiles(duration, length)
             results, unseen = moment_queries(found, truth), moment_queries(cut, truth)
         results |= {f"unseen_{key}": unseen[key] for key in _HEADLINES[kind]}
         return {f"{name}/{key}": value for key, value in results.items()}

@@ -23,6 +23,7 @@ def exports(model: VideoLanguageModel) -> dict[str, Export]:
         prompt = Prompt(task, condition[:, None], (condition != 0)[:, None])
         video = Video(seconds, jnp.ones(seconds.shape, bool), tokens=model.encode_frames(params, frames))
         resampled = model.encode_video(params, video, prompt)
+        assert resampled.query_attention is not None  # it was asked for
         return {"queries": resampled.queries[:, 0], "looked": resampled.query_attention[:, 0]}
 
     resampler = Export(

@@ -1,6 +1,6 @@
 """TCR's frozen vision tower over whole data sets: what `storyjax data features` computes and training reads.
 
-How features lie on disk is in storyjax/data/features.py; here is what is computed of a film, and for which films.
+How features lie on disk is in storyjax/data/features.py; here is what is computed of a video, and for which videos.
 """
 
 import dataclasses
@@ -51,8 +51,8 @@ class ShardWork:
         return str(self.spec.path(Path(self.folder), shard))
 
 
-def _encode_record(tower: Tower, records: Any, spec: FeatureSpec, film: int) -> Any:
-    record = records[film]
+def _encode_record(tower: Tower, records: Any, spec: FeatureSpec, index: int) -> Any:
+    record = records[index]
     return tower.encode_file(record["video"], f"video {record['video_id']}", spec.frames, spec.draws)
 
 
@@ -83,15 +83,15 @@ def compute_features(
     *,
     dtype: Dtype = "bfloat16",
     draws: int = 3,
-    shard_films: int = 64,
+    shard_videos: int = 64,
     run: Callable[[ShardWork, list[int]], None],
 ) -> dict[str, tuple[int, int]]:
-    """Makes the features of a config's data set in `out`/SPLIT, those shards that are not there yet.
+    """Computes the features of a config's data set in `out`/SPLIT, those shards that are not there yet.
 
     Args:
         config: of NExT-QA fine-tuning (configs/tcr_nextqa.py).
-        splits: of the data set. Of any but "train" only the frames that evaluation looks at are stored.
-        draws: frames stored of each segment of a film in "train".
+        splits: of the data set. Of any but "train" only the frames that evaluation reads are stored.
+        draws: frames stored of each segment of a video in "train".
         run: does the work for each of the shards, in whatever order and place (`storyjax.data.beam.run_shards`).
 
     Returns:
@@ -105,7 +105,7 @@ def compute_features(
     for split in splits:
         tower, records = _tower_and_records(text, split)
         kept = draws if split == "train" else 1
-        spec = tower.spec(records.video_ids, data.frames, kept, dtype, shard_films)
+        spec = tower.spec(records.video_ids, data.frames, kept, dtype, shard_videos)
         folder = Path(out).absolute() / split
         start_folder(folder, spec)
         todo = missing_shards(folder, spec)

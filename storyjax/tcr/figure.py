@@ -24,10 +24,10 @@ MIDDLE = (196, 203, 217)
 
 
 def draw(answer: Answer, path: str | os.PathLike[str] | None = None) -> Image.Image:
-    """The figure, also written to `path` if given; its extension says the format.
+    """Returns the figure, also written to `path` if given; its extension says the format.
 
     Raises:
-        StoryjaxError: the picture cannot be written there.
+        StoryjaxError: the image cannot be written there.
     """
     if path is not None:
         check_path(path)
@@ -38,10 +38,10 @@ def draw(answer: Answer, path: str | os.PathLike[str] | None = None) -> Image.Im
     # Drawn on a sheet that is certainly long enough, then cut.
     lines = sum(len(text) for text in (answer.question, answer.text, *answer.options)) // 20
     sheet = Image.new("RGB", (WIDTH, 1500 + 80 * (lines + len(answer.options)) + ROWS * 3 * cell), PAPER)
-    pen = ImageDraw.Draw(sheet)
-    y = _draw_words(pen, answer)
+    canvas = ImageDraw.Draw(sheet)
+    y = _draw_words(canvas, answer)
     y = _draw_frames(sheet, answer, chosen, frames, y + 28)
-    y = _draw_time_line(pen, answer, y + 20)
+    y = _draw_time_line(canvas, answer, y + 20)
     figure = sheet.crop((0, 0, WIDTH, y + MARGIN // 2))
     if path is not None:
         figure.save(path)
@@ -49,7 +49,7 @@ def draw(answer: Answer, path: str | os.PathLike[str] | None = None) -> Image.Im
 
 
 def check_path(path: str | os.PathLike[str]) -> None:
-    """Refuses a path that a picture could not be written to, before anything long is done for it."""
+    """Refuses a path that an image could not be written to, before anything long is done for it."""
     path = Path(path)
     known = sorted(set(Image.registered_extensions()) & {".png", ".jpg", ".jpeg", ".webp", ".gif", ".tiff", ".bmp"})
     if path.suffix.lower() not in known:
@@ -59,7 +59,9 @@ def check_path(path: str | os.PathLike[str]) -> None:
 
 
 def in_columns(attention: Float[np.ndarray, " t"], most: int) -> list[int]:
-    """Indices of the frames shown: all, or of each of `most` stretches of time the one that got most attention."""
+    """Returns the indices of the frames shown: all, or of each of `most` segments of time the one that got most
+    attention.
+    """
     if len(attention) <= most:
         return list(range(len(attention)))
     edges = np.linspace(0, len(attention), most + 1).round().astype(int)
@@ -82,9 +84,9 @@ def _fitted(answer: Answer, chosen: Sequence[int], width: int) -> list[Image.Ima
     return [frame.resize(size, Image.Resampling.LANCZOS) for frame in frames]
 
 
-def _draw_words(pen: ImageDraw.ImageDraw, answer: Answer) -> int:
+def _draw_words(canvas: ImageDraw.ImageDraw, answer: Answer) -> int:
     """The question, and what was answered with how much confidence; returns where they end."""
-    y = _draw_text(pen, (MARGIN, MARGIN - 12), answer.question, 38, INK, WIDTH - 2 * MARGIN) + 22
+    y = _draw_text(canvas, (MARGIN, MARGIN - 12), answer.question, 38, INK, WIDTH - 2 * MARGIN) + 22
     texts = answer.options or (answer.text,)
     left = MARGIN + 52 * bool(answer.options)
     longest = max(_font(26).getlength(text) for text in texts)
@@ -93,14 +95,14 @@ def _draw_words(pen: ImageDraw.ImageDraw, answer: Answer) -> int:
         taken = index == (answer.option or 0)
         colour = ACCENT if taken else GREY
         if answer.options:
-            pen.text((MARGIN, y), LETTERS[index], colour, _font(26))
-        end = _draw_text(pen, (left, y), text, 26, ACCENT if taken else INK, bars - left - 30)
+            canvas.text((MARGIN, y), LETTERS[index], colour, _font(26))
+        end = _draw_text(canvas, (left, y), text, 26, ACCENT if taken else INK, bars - left - 30)
         right = WIDTH - MARGIN - 90
-        pen.rounded_rectangle((bars, y + 4, right, y + 28), 5, PALE)
+        canvas.rounded_rectangle((bars, y + 4, right, y + 28), 5, PALE)
         length = round((right - bars) * probability)
         if length >= 3:
-            pen.rounded_rectangle((bars, y + 4, bars + length, y + 28), min(5, length // 2), colour)
-        pen.text((WIDTH - MARGIN, y), _percent(probability), colour, _font(26), anchor="ra")
+            canvas.rounded_rectangle((bars, y + 4, bars + length, y + 28), min(5, length // 2), colour)
+        canvas.text((WIDTH - MARGIN, y), _percent(probability), colour, _font(26), anchor="ra")
         y = max(end, y + 34) + 8
     return y
 
@@ -109,7 +111,7 @@ def _draw_frames(
     sheet: Image.Image, answer: Answer, chosen: Sequence[int], frames: Sequence[Image.Image], y: int
 ) -> int:
     """Frames in rows along time, with their opacity, and their times below; returns where they end."""
-    pen, most = ImageDraw.Draw(sheet), max(answer.attention)
+    canvas, most = ImageDraw.Draw(sheet), max(answer.attention)
     columns, cell = _grid(len(chosen))
     width, height = frames[0].size
     for place, (index, frame) in enumerate(zip(chosen, frames, strict=True)):
@@ -117,31 +119,31 @@ def _draw_frames(
         x, top = MARGIN + column * (cell + GAP) + (cell - width) // 2, y + row * (height + 40)
         opacity = FAINTEST + (1 - FAINTEST) * answer.attention[index] / most
         sheet.paste(Image.blend(Image.new("RGB", frame.size, PAPER), frame, opacity), (x, top))
-        looked = _in_moment(answer, index)
-        if looked:
-            pen.rectangle((x, top + height + 2, x + width - 1, top + height + 5), ACCENT)
+        attended = _in_moment(answer, index)
+        if attended:
+            canvas.rectangle((x, top + height + 2, x + width - 1, top + height + 5), ACCENT)
         time = clock(answer.seconds[index], answer.duration_s)
-        pen.text((x + width / 2, top + height + 9), time, ACCENT if looked else GREY, _font(17), anchor="ma")
+        canvas.text((x + width / 2, top + height + 9), time, ACCENT if attended else GREY, _font(17), anchor="ma")
     return y + -(-len(chosen) // columns) * (height + 40)
 
 
-def _draw_time_line(pen: ImageDraw.ImageDraw, answer: Answer, y: int) -> int:
+def _draw_time_line(canvas: ImageDraw.ImageDraw, answer: Answer, y: int) -> int:
     """The attention of all frames as bars over the whole video; returns where it ends."""
     height, span = 64, WIDTH - 2 * MARGIN
     count, most = len(answer.attention), max(answer.attention)
     for index, share in enumerate(answer.attention):
         left, right = MARGIN + span * index / count, MARGIN + span * (index + 1) / count - (count < 400)
         top = y + height - max(1, round(height * share / most))
-        pen.rectangle((left, top, max(left, right - 1), y + height), ACCENT if _in_moment(answer, index) else MIDDLE)
-    pen.line((MARGIN, y + height + 2, WIDTH - MARGIN, y + height + 2), GREY, 1)
+        canvas.rectangle((left, top, max(left, right - 1), y + height), ACCENT if _in_moment(answer, index) else MIDDLE)
+    canvas.line((MARGIN, y + height + 2, WIDTH - MARGIN, y + height + 2), GREY, 1)
     for tick in range(5):
         anchor = "la" if tick == 0 else "ra" if tick == 4 else "ma"
         time = clock(answer.duration_s * tick / 4, answer.duration_s)
-        pen.text((MARGIN + span * tick / 4, y + height + 8), time, GREY, _font(17), anchor=anchor)
+        canvas.text((MARGIN + span * tick / 4, y + height + 8), time, GREY, _font(17), anchor=anchor)
     shown = f"{COLUMNS * ROWS} of {count}" if count > COLUMNS * ROWS else str(count)
-    told = f"{Path(answer.video).name}: {shown} frame{'s' * (count != 1)}, each as opaque as the attention it got"
-    told += ", which is about even." if _looked_everywhere(answer) else "; where it looked most, in blue."
-    return _draw_text(pen, (MARGIN, y + height + 38), told, 17, GREY, span)
+    caption = f"{Path(answer.video).name}: {shown} frame{'s' * (count != 1)}, each as opaque as the attention it got"
+    caption += ", which is about even." if _looked_everywhere(answer) else "; where it looked most, in blue."
+    return _draw_text(canvas, (MARGIN, y + height + 38), caption, 17, GREY, span)
 
 
 def _in_moment(answer: Answer, index: int) -> bool:
@@ -156,7 +158,7 @@ def _looked_everywhere(answer: Answer) -> bool:
 
 
 def _draw_text(
-    pen: ImageDraw.ImageDraw, at: tuple[int, int], text: str, size: int, colour: tuple[int, int, int], width: int
+    canvas: ImageDraw.ImageDraw, at: tuple[int, int], text: str, size: int, colour: tuple[int, int, int], width: int
 ) -> int:
     """Text broken into lines of at most `width`; returns where it ends."""
     font, lines = _font(size), [""]
@@ -168,7 +170,7 @@ def _draw_text(
             lines[-1] = longer
     pitch = round(size * 1.3)
     for number, line in enumerate(lines):
-        pen.text((at[0], at[1] + number * pitch), line, colour, font)
+        canvas.text((at[0], at[1] + number * pitch), line, colour, font)
     return at[1] + len(lines) * pitch
 
 
@@ -176,6 +178,6 @@ def _percent(probability: float) -> str:
     return "< 1 %" if probability < 0.01 else "> 99 %" if probability > 0.99 else f"{100 * probability:.0f} %"
 
 
-def _font(size: int) -> ImageFont.FreeTypeFont:
+def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
     """Pillow's own face, so that a figure looks the same everywhere."""
     return ImageFont.load_default(size)

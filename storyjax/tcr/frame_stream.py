@@ -1,4 +1,4 @@
-"""A video as a stream of chunks of frames: what the TCR looks at when not all of it can be in memory at once.
+"""A video as a stream of chunks of frames: what the TCR reads when not all of it can be in memory at once.
 
 Frames go through the frozen tower chunk by chunk, and only what is kept of their tokens stays: after patches were
 dropped, in the type that `Streaming.features` names. Along the mesh axis `seq` a video is cut into parts of equal
@@ -31,7 +31,7 @@ class Streaming:
 
     Attributes:
         chunk_frames: frames of a chunk, of each video on a device; 0: all frames at once.
-        vision_chunk_frames: frames that the tower sees at once; 0: those of a chunk.
+        vision_chunk_frames: frames that the tower encodes at once; 0: those of a chunk.
         features: the type in which tokens are kept; "compute" is that of the computation, "int8" has a scale a token.
     """
 
@@ -50,20 +50,20 @@ class Streaming:
             )
 
     def token_bytes(self, width: int, compute: DTypeLike) -> int:
-        """Of a token as it is kept, its scale included."""
+        """Returns the bytes of a token as it is kept, its scale included."""
         if self.features == "int8":
             return width + 4
         return width * jnp.dtype(compute if self.features == "compute" else self.features).itemsize
 
 
 def parts_of_a_video() -> int:
-    """How many devices share a video: the size of the mesh's axis `seq`, 1 without a mesh."""
+    """Returns how many devices share a video: the size of the mesh's axis `seq`, 1 without a mesh."""
     return jax.sharding.get_abstract_mesh().shape.get(SEQUENCE_AXIS, 1)
 
 
 @dataclass(frozen=True)
 class Chunks:
-    """How frames are cut: `parts` stretches of equal length, each into `count` chunks of `size` frames.
+    """How frames are cut: `parts` segments of equal length, each into `count` chunks of `size` frames.
 
     All chunks are whole: the last one of a part reaches back over frames of the one before, which are masked in it.
     With `paired`, every chunk starts on an even frame, for every other frame is kept differently.
@@ -76,7 +76,7 @@ class Chunks:
 
     @classmethod
     def of(cls, frames: int, parts: int, chunk_frames: int, paired: bool) -> "Chunks":
-        """Chunks of at most `chunk_frames` frames, as even as can be.
+        """Returns chunks of at most `chunk_frames` frames, as even as can be.
 
         Raises:
             StoryjaxError: the frames cannot be shared out evenly.
@@ -93,7 +93,9 @@ class Chunks:
         return cls(frames, parts, -(-part // size), size)
 
     def read(self, array: Array, index: Int[Array, ""], every: int = 1) -> Array:
-        """(s b c ...): a chunk of each part of an array (b, t // every, ...), which may be one device's share of it."""
+        """Returns (s b c ...), a chunk of each part of an array (b, t // every, ...), which may be one device's part of
+        it.
+        """
         part = self.frames // self.parts // every
         view = array.reshape(array.shape[0], -1, part, *array.shape[2:])
         size = self.size // every
@@ -101,12 +103,14 @@ class Chunks:
         return jnp.moveaxis(jax.lax.dynamic_slice_in_dim(view, start, size, axis=2), 1, 0)
 
     def fresh(self, index: Int[Array, ""]) -> Bool[Array, "c"]:
-        """False for the frames of a chunk that were in the one before."""
+        """Returns (c,), False for the frames of a chunk that were in the one before."""
         start = jnp.minimum(index * self.size, self.frames // self.parts - self.size)
         return start + jnp.arange(self.size) >= index * self.size
 
     def join(self, by_chunk: Array) -> Array:
-        """(b ... t) of (count s b ... c): what was made of each chunk, in the order of frames, each frame once."""
+        """Returns (b ... t) of (count s b ... c): what was made of each chunk, in the order of frames, each frame
+        once.
+        """
         part = self.frames // self.parts
         if self.count * self.size == part:
             return rearrange(by_chunk, "m s b ... c -> b ... (s m c)")
@@ -131,6 +135,7 @@ class Packed:
 
     @classmethod
     def of(cls, tokens: Float[Array, "*b e"], form: str) -> "Packed":
+        """Returns the tokens as `Streaming.features` names it."""
         if form == "compute":
             return cls(tokens)
         if form != "int8":
@@ -141,6 +146,7 @@ class Packed:
         return cls(jnp.round(tokens / scale[..., None]).astype(jnp.int8), scale)
 
     def tokens(self) -> Float[Array, "*b e"]:
+        """Returns the tokens as numbers of their own."""
         return self.values if self.scale is None else self.values.astype(jnp.float32) * self.scale[..., None]
 
 
@@ -187,12 +193,14 @@ class VideoStream:
         streaming: Streaming,
         order: Int[Array, "b odd k"] | None = None,
     ) -> "VideoStream":
-        """Runs the frozen tower over all frames, chunk by chunk, and keeps what it is asked to."""
+        """Returns a stream of what the frozen tower makes of all frames, chunk by chunk; what `streaming` says is
+        kept.
+        """
         given = {"frames": frames, "bins": bins, "mask": mask}
         given = _even(given if order is None else given | {"order": order}, frames.shape[1])
         chunks = Chunks.of(given["mask"].shape[1], parts_of_a_video(), streaming.chunk_frames, order is not None)
 
-        def look(_: None, index: Array) -> tuple[None, Packed]:
+        def encode(_: None, index: Array) -> tuple[None, Packed]:
             images = chunks.read(given["frames"], index)
             tokens = encode_in_chunks(
                 lambda images: tower(_spread(images)),
@@ -203,14 +211,14 @@ class VideoStream:
             order = chunks.read(given["order"], index, every=2) if "order" in given else None
             return None, Packed.of(jax.lax.stop_gradient(kept(tokens, order)), streaming.features)
 
-        _, packed = jax.lax.scan(look, None, jnp.arange(chunks.count))
+        _, packed = jax.lax.scan(encode, None, jnp.arange(chunks.count))
         store = {"packed": packed, "bins": given["bins"], "mask": given["mask"]}
         return cls(chunks, _frame_of(chunks.size, tokens_per_frame, order), frames.shape[1], store)
 
     def keys(
         self, params: Any, embed: Callable[[Any, Float[Array, "s b k e"], Int[Array, "s b c"], Any], Array]
     ) -> KeyStream:
-        """The stream that attention takes.
+        """Returns the stream that attention takes.
 
         Args:
             embed: (params, tokens, bins of the frames, frame of each token) -> vectors to project to keys and values.
@@ -233,10 +241,10 @@ class VideoStream:
         return KeyStream(self.chunks.count, read, params, self.store, specs, BATCH_AXES, SEQUENCE_AXIS)
 
     def attention(
-        self, keys: KeyStream, looked: AttentionState, row_weights: Float[Array, "b g r"], dtype: DTypeLike
+        self, keys: KeyStream, state: AttentionState, row_weights: Float[Array, "b g r"], dtype: DTypeLike
     ) -> Float[Array, "b g t"]:
-        """The attention that each frame got from groups of weighted rows (`attention_per_group`)."""
-        by_chunk = attention_per_group(keys, looked, row_weights, self.frame_of, self.chunks.size, dtype)
+        """Returns the attention that each frame got from groups of weighted rows (`attention_per_group`)."""
+        by_chunk = attention_per_group(keys, state, row_weights, self.frame_of, self.chunks.size, dtype)
         return self.chunks.join(by_chunk)[..., : self.frames]
 
 
@@ -267,14 +275,14 @@ def _spread(images: UInt8[Array, "i y x 3"]) -> UInt8[Array, "i y x 3"]:
 def encode_in_chunks(
     tower: Callable[[UInt8[Array, "i y x 3"]], Float[Array, "i n e"]], frames: UInt8[Array, "b t y x 3"], at_once: int
 ) -> Float[Array, "b t n e"]:
-    """The tower's tokens of all frames, of which it sees `at_once` of each video at a time; 0: all."""
+    """Returns the tower's tokens of all frames, of which it encodes `at_once` of each video at a time; 0: all."""
 
-    def look(images: UInt8[Array, "b c y x 3"]) -> Float[Array, "b c n e"]:
+    def encode(images: UInt8[Array, "b c y x 3"]) -> Float[Array, "b c n e"]:
         tokens = tower(rearrange(images, "b c y x d -> (b c) y x d"))
         return rearrange(tokens, "(b c) n e -> b c n e", b=frames.shape[0])
 
     if not 0 < at_once < frames.shape[1]:
-        return look(frames)
+        return encode(frames)
     chunks = Chunks.of(frames.shape[1], 1, at_once, paired=False)
-    tokens = jax.lax.map(lambda index: look(chunks.read(frames, index)[0]), jnp.arange(chunks.count))
+    tokens = jax.lax.map(lambda index: encode(chunks.read(frames, index)[0]), jnp.arange(chunks.count))
     return jnp.moveaxis(chunks.join(jnp.moveaxis(tokens[:, None], 3, -1)), -1, 1)

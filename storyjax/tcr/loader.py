@@ -173,13 +173,13 @@ class Lengths:
 Make = Callable[[dict[str, Any], int, float, np.random.Generator | None], Example]
 
 
-def stretch(record: dict[str, Any], longest_s: float = LONGEST_S) -> tuple[float, float]:
+def segment_of(record: dict[str, Any], longest_s: float = LONGEST_S) -> tuple[float, float]:
     """Returns where in its file a record's video begins, and how long it is (seconds, at most `longest_s`).
 
     Raises:
-        StoryjaxError: the file cannot be read, or ends before the stretch begins.
+        StoryjaxError: the file cannot be read, or ends before the segment begins.
     """
-    start, end = record["stretch"]
+    start, end = record["segment"]
     duration = probe(record["video"], f"video {record['video_id']}").duration_s
     end = duration if end < 0 else min(end, duration)
     if end <= start:
@@ -235,7 +235,7 @@ class ExampleLoader:
 
     def _pixels(self, item: VideoExamples, rng: np.random.Generator | None) -> tuple[Batch, list[Example | None]]:
         record = item.record
-        start, duration = stretch(record, self.longest_s)
+        start, duration = segment_of(record, self.longest_s)
         examples = self._examples(item, duration, rng)
         until = {one.until for one in examples if one is not None}
         if len(until) > 1:

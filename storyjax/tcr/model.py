@@ -5,7 +5,7 @@ Shapes as in interface.py, and r = b·k rows of the language model.
 
 import functools
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, cast, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -90,7 +90,7 @@ class VideoLanguageModel:
         return jax.lax.stop_gradient(tokens)
 
     def _tower(self, params: dict, images: UInt8[Array, "i y x 3"]) -> Float[Array, "i n e"]:
-        return self.vision.apply({"params": params["vision"]}, normalise(images, self.vision.dtype))
+        return cast(Array, self.vision.apply({"params": params["vision"]}, normalise(images, self.vision.dtype)))
 
     def encode_video(
         self, params: dict, video: Video, prompt: Prompt, key: Array | None = None, attention: bool = True
@@ -110,9 +110,10 @@ class VideoLanguageModel:
     def _stream(self, params: dict, video: Video, key: Array | None) -> VideoStream:
         """The video by chunks; with a key, patches of every other frame are dropped."""
         bins, fraction = time_to_bin(video.seconds, self.resampler.sizes), self.resampler.sizes.drop_patches
+        videos, frames = bins.shape
 
         def order(tokens: int) -> Int[Array, "b odd k"] | None:
-            return None if key is None or not fraction else patch_order(key, *bins.shape, tokens, fraction)
+            return None if key is None or not fraction else patch_order(key, videos, frames, tokens, fraction)
 
         if video.tokens is not None:
             return VideoStream.of(video.tokens, bins, video.mask, self.streaming, order(video.tokens.shape[2]))
@@ -139,11 +140,11 @@ class VideoLanguageModel:
         """
         variables = {"params": params["llm"]}
         rows = rearrange(queries, "b k q w -> (b k) q w")
-        words = self.llm.apply(variables, rearrange(prompt, "b k p -> (b k) p"), method=T5.embed)
+        words = cast(Array, self.llm.apply(variables, rearrange(prompt, "b k p -> (b k) p"), method=T5.embed))
         always = jnp.ones(rows.shape[:2], bool)
         mask = jnp.concatenate([always, rearrange(prompt_mask, "b k p -> (b k) p")], axis=1)
         inputs = jnp.concatenate([rows.astype(words.dtype), words], axis=1)
-        return self.llm.apply(variables, inputs, mask, method=T5.encode), mask
+        return cast(Array, self.llm.apply(variables, inputs, mask, method=T5.encode)), mask
 
 
 def _pixels(video: Video) -> UInt8[Array, "b t y x 3"]:

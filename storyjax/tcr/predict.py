@@ -39,7 +39,7 @@ PROMPT_STEP = 32  # prompts are padded to a multiple of this, so that questions 
 
 
 class Moment(NamedTuple):
-    """A stretch of a video, in seconds, and the share of all attention that fell on it."""
+    """A segment of a video, in seconds, and the fraction of all attention that fell on it (`share`)."""
 
     start_s: float
     end_s: float
@@ -56,7 +56,7 @@ class Answer:
         option: index of the chosen option, None for a free answer.
         probabilities: of each option, summing to one; of a free answer, the probability of its very words.
         moments: where it looked most, most first.
-        attention: share of the attention that each frame got, in the order of time, summing to one.
+        attention: fraction of the attention that each frame got, in the order of time, summing to one.
         seconds: when each frame is on screen.
         duration_s: of the video.
         warnings: what a reader of the answer should know.
@@ -76,25 +76,25 @@ class Answer:
 
     @property
     def probability(self) -> float:
-        """Of what was answered."""
+        """The probability of what was answered."""
         return self.probabilities[self.option or 0]
 
     def thumbnails(self, chosen: Sequence[int] | None = None, height: int = 90) -> list[Image.Image]:
-        """Small pictures of the frames looked at (or of those with the `chosen` indices), decoded when asked for.
+        """Returns small images of the frames looked at (or of those with the `chosen` indices), decoded when asked for.
 
         `height` in pixels; the aspect ratio is the video's.
         """
         times = sample_times(self.duration_s, len(self.attention))
         times = times if chosen is None else times[np.asarray(chosen, int)]
-        pictures = []
+        images = []
         for start in range(0, len(times), 8):  # few at a time, for these are of the video's own size
             frames, _ = decode_frames(self.video, times[start : start + 8], None)
             width = max(1, round(frames.shape[2] * height / frames.shape[1]))
-            pictures += [Image.fromarray(frame).resize((width, height), Image.Resampling.LANCZOS) for frame in frames]
-        return pictures
+            images += [Image.fromarray(frame).resize((width, height), Image.Resampling.LANCZOS) for frame in frames]
+        return images
 
     def in_words(self) -> str:
-        """As a terminal shows it: the options with their probabilities, the answer, and where the model looked."""
+        """Returns the text for a terminal: options with probabilities, the answer, and where the model looked."""
         lines = []
         width = min(60, max(map(len, self.options), default=0))
         for index, (option, probability) in enumerate(zip(self.options, self.probabilities, strict=False)):
@@ -109,7 +109,7 @@ class Answer:
         return "\n".join(lines)
 
     def to_json(self) -> dict[str, Any]:
-        """As JSON knows it: moments are objects, numbers have four or so digits."""
+        """Returns the answer for JSON: moments are objects, numbers have four or so digits."""
 
         def short(numbers: Sequence[float]) -> list[float]:
             return [round(number, 5) for number in numbers]
@@ -122,7 +122,7 @@ class Answer:
 
 
 def clock(seconds: float, duration_s: float) -> str:
-    """A time as people write it in a video of this length: 3.4 s, 0:42, 1:02:07."""
+    """Returns a time as people write it in a video of this length: 3.4 s, 0:42, 1:02:07."""
     if duration_s < 60:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(int(seconds), 60)
@@ -130,19 +130,19 @@ def clock(seconds: float, duration_s: float) -> str:
 
 
 def find_moments(attention: Sequence[float], duration_s: float, most: int = 3) -> tuple[Moment, ...]:
-    """Where the attention is: neighbouring frames that got at least half-way from an even share to the largest.
+    """Returns where the attention is: neighbouring frames at least half-way from an even fraction to the largest.
 
     Each frame stands for its part of the video. Attention that is about even is one moment, the whole video.
     """
-    share = np.asarray(attention, np.float64)
-    share = share / share.sum()
-    if share.max() < 1.5 / len(share):
+    fraction = np.asarray(attention, np.float64)
+    fraction = fraction / fraction.sum()
+    if fraction.max() < 1.5 / len(fraction):
         return (Moment(0.0, duration_s, 1.0),)
-    strong = share >= (share.max() + 1 / len(share)) / 2
+    strong = fraction >= (fraction.max() + 1 / len(fraction)) / 2
     edges = np.flatnonzero(np.diff(np.concatenate([[False], strong, [False]]).astype(int)))
-    step = duration_s / len(share)
+    step = duration_s / len(fraction)
     found = [
-        Moment(float(first * step), float(end * step), float(share[first:end].sum()))
+        Moment(float(first * step), float(end * step), float(fraction[first:end].sum()))
         for first, end in zip(edges[::2], edges[1::2], strict=True)
     ]
     return tuple(sorted(found, key=lambda moment: -moment.share)[:most])
@@ -215,7 +215,7 @@ class Predictor:
         options: Sequence[str] | None = None,
         frames: int | None = None,
     ) -> Answer:
-        """Answers a question about a video.
+        """Returns the answer to a question about a video.
 
         Args:
             video: path of anything that FFmpeg reads.
@@ -239,14 +239,14 @@ class Predictor:
         if isinstance(self.tokenizer, WordTokenizer) and info.width != info.height:  # StoryWorld's videos are square
             warnings += ("this model has seen nothing but StoryWorld: what it says of another video is a guess",)
         if options:
-            scores, seen = self._program(len(options), len(images))(self.params, batch)
+            scores, frame_attention = self._program(len(options), len(images))(self.params, batch)
             probabilities = np.exp(np.asarray(scores, np.float64)[0, 0])
             chosen = int(probabilities.argmax())
             text, probabilities = options[chosen], probabilities / probabilities.sum()
         else:
-            ids, probability, seen = self._program(0, len(images))(self.params, batch)
+            ids, probability, frame_attention = self._program(0, len(images))(self.params, batch)
             chosen, text, probabilities = None, self.spell(np.asarray(ids)), np.asarray(probability)[None]
-        attention = tuple(map(float, np.asarray(seen)[0, 0]))
+        attention = tuple(map(float, np.asarray(frame_attention)[0, 0]))
         return Answer(
             video=str(video),
             question=question,
@@ -264,7 +264,7 @@ class Predictor:
     def _batch(
         self, images: np.ndarray, seconds: np.ndarray, question: str, options: tuple[str, ...], duration: float
     ) -> tuple[Batch, tuple[str, ...]]:
-        """One video with one question, as `QuestionAnswering` takes it, and what the asker should be told."""
+        """One video with one question, as `QuestionAnswering` takes it, and warnings."""
         condition = self.tokenizer.encode(question)
         prompt = self.tokenizer.encode(
             question_prompt(question, options) if options else self._free_prompt(question, duration)
@@ -293,7 +293,7 @@ class Predictor:
         """What the language model is asked when there is nothing to choose from.
 
         A word-list model was brought up on captions (Fig. 3.5, task 1): the resampler, which read the question, says
-        which moment; the language model tells it. A published one gets the question as BLIP-2 puts it.
+        which moment; the language model describes it. A published one gets the question as BLIP-2 puts it.
         """
         if isinstance(self.tokenizer, WordTokenizer):
             return caption_prompt(0.0, duration)
@@ -307,20 +307,20 @@ class Predictor:
         return [word for word in words if self.tokenizer.unk_id in self.tokenizer.encode(word)]
 
     def spell(self, ids: Int[np.ndarray, " m"]) -> str:
-        """Ids of a generated answer, the end token and padding behind it included, as text."""
+        """Returns the ids of a generated answer, end token and padding included, as text."""
         text = self.tokenizer.decode([int(index) for index in ids if int(index) != self.tokenizer.eos_id])
         return re.sub(r" ([.,?!:;])", r"\1", text).strip() or "(nothing)"
 
     def say(self, batch: Batch) -> tuple[np.ndarray, float, np.ndarray]:
-        """The likeliest words (ids) for a batch of one video and one prompt, their probability, and each frame's share
-        of the attention."""
-        ids, probability, seen = self._program(0, batch["frames"].shape[1])(self.params, batch)
-        return np.asarray(ids), float(probability), np.asarray(seen)[0, 0]
+        """Returns the likeliest words (ids) for a batch of one video and one prompt, their probability, and the
+        fraction of the attention that each frame got (t,)."""
+        ids, probability, frame_attention = self._program(0, batch["frames"].shape[1])(self.params, batch)
+        return np.asarray(ids), float(probability), np.asarray(frame_attention)[0, 0]
 
     def _program(self, options: int, frames: int) -> Callable[..., Any]:
         """The jitted program for so many options, 0 for free answers, and so many frames."""
         if (options, frames) not in self._programs:
-            answers = answer_ids(self.tokenizer, options) if options else None
+            answers = answer_ids(self.tokenizer, options) if options else np.zeros((0, 0), np.int32)
             qa = answering(self.model, frames, lambda: answers, choices=options > 0)
             program = jax.jit(qa.scores if options else lambda params, batch: _say(qa, params, batch))
             self._programs[options, frames] = program
@@ -331,11 +331,12 @@ def _say(
     qa: QuestionAnswering, params: Params, batch: Batch
 ) -> tuple[Int[Array, "m"], Float[Array, ""], Float[Array, "b k t"]]:
     """The likeliest words one after the other, the probability of all of them, and the attention each frame got."""
-    encoded, mask, seen = qa.encode(params, batch, None)
+    encoded, mask, frame_attention = qa.encode(params, batch, None)
     llm = qa.model.llm
     ids = generate(llm, params["llm"], encoded, mask, LONGEST_ANSWER)
     likelihood, _ = sequence_log_likelihood(llm, params["llm"], encoded, mask, ids)
-    return ids[0], jnp.exp(likelihood[0]), seen
+    assert frame_attention is not None  # it was asked for
+    return ids[0], jnp.exp(likelihood[0]), frame_attention
 
 
 def _checked_options(options: Sequence[str] | None) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""What a TCR can be asked beside questions: a caption of a stretch, when something happens, what comes next, how often.
+"""What a TCR can be asked beside questions: a caption of a segment, when something happens, what comes next, how often.
 
 All give a `predict.Answer` without options; the words to the model are those of training (data/prompts.py).
 """
@@ -28,21 +28,21 @@ from storyjax.tcr.resampler import TASK_TOKENS, time_tokens
 from storyjax.train.experiment import Batch
 from storyjax.train.restore import open_trained
 
-BINS = 1000  # timestamps of a film (§3.3.4)
+BINS = 1000  # timestamps of a video (§3.3.4)
 # Shipped weights that know what the default ones of questions do not.
 SHIPPED_AHEAD = "shipped:tcr_storyworld_practised"
 SHIPPED_COUNTER = "shipped:tcr_countix_storyworld"
 
 
-def parse_stretch(text: str) -> tuple[float, float]:
-    """ "6-8" as (6.0, 8.0) seconds. Raises StoryjaxError where it is no stretch of time."""
+def parse_segment(text: str) -> tuple[float, float]:
+    """Returns "6-8" as (6.0, 8.0) seconds. Raises StoryjaxError where it is not a time span."""
     found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*-\s*(\d+(?:\.\d+)?)\s*", text)
     if not found or float(found[1]) >= float(found[2]):
-        raise StoryjaxError(f"--caption '{text}': give a stretch in seconds, start before end, for instance 6-8")
+        raise StoryjaxError(f"--caption '{text}': give a segment in seconds, start before end, for instance 6-8")
     return float(found[1]), float(found[2])
 
 
-class _Look:
+class _LoadedVideo:
     """A video decoded for a predictor, and the batches that ask it."""
 
     def __init__(self, predictor: Predictor, video: str | os.PathLike[str], frames: int | None):
@@ -55,6 +55,7 @@ class _Look:
         self.images, self.seconds = decode_frames(self.video, sample_times(self.duration, count), size)
 
     def batch(self, task: str, condition: list[int], prompt: str) -> Batch:
+        """Returns the video with one prompt, as `QuestionAnswering` takes it."""
         own = self.predictor
         words = own.tokenizer.encode(prompt)
         length, room = -(-len(words) // PROMPT_STEP) * PROMPT_STEP, own.condition_length
@@ -71,7 +72,8 @@ class _Look:
         return {name: value[None] for name, value in batch.items()}
 
     def answer(self, asked: str, text: str, probability: float, attention: np.ndarray) -> Answer:
-        shares = tuple(map(float, attention))
+        """Returns an answer about this video."""
+        fractions = tuple(map(float, attention))
         return Answer(
             video=self.video,
             question=asked,
@@ -79,53 +81,60 @@ class _Look:
             text=text,
             option=None,
             probabilities=(probability,),
-            moments=find_moments(shares, self.duration),
-            attention=shares,
+            moments=find_moments(fractions, self.duration),
+            attention=fractions,
             seconds=tuple(map(float, self.seconds)),
             duration_s=self.duration,
         )
 
     def say(self, asked: str, batch: Batch) -> Answer:
-        ids, probability, seen = self.predictor.say(batch)
-        return self.answer(asked, self.predictor.spell(ids), probability, seen)
+        """Returns what the language model says to a prompt."""
+        ids, probability, attention = self.predictor.say(batch)
+        return self.answer(asked, self.predictor.spell(ids), probability, attention)
 
 
 def caption(
     predictor: Predictor, video: str | os.PathLike[str], start: float, end: float, frames: int | None = None
 ) -> Answer:
-    """What happens from `start` to `end` seconds (Fig. 3.5, task 1). A StoryjaxError where the video is shorter."""
-    look = _Look(predictor, video, frames)
-    if end > look.duration + 0.5:
-        last = clock(look.duration, look.duration)
-        raise StoryjaxError(f"{video} ends at {last}: the stretch {start:g} to {end:g} s is past its end")
+    """Returns what happens from `start` to `end` seconds (Fig. 3.5, task 1).
+
+    Raises:
+        StoryjaxError: the video is shorter, or cannot be read.
+    """
+    loaded = _LoadedVideo(predictor, video, frames)
+    if end > loaded.duration + 0.5:
+        last = clock(loaded.duration, loaded.duration)
+        raise StoryjaxError(f"{video} ends at {last}: the segment {start:g} to {end:g} s is past its end")
     condition = time_tokens([start, end], predictor.model.resampler.sizes)
-    return look.say(
-        f"what happens from {start:g} to {end:g} s", look.batch("CPN", condition, caption_prompt(start, end))
+    return loaded.say(
+        f"what happens from {start:g} to {end:g} s", loaded.batch("CPN", condition, caption_prompt(start, end))
     )
 
 
 def when(predictor: Predictor, video: str | os.PathLike[str], sentence: str, frames: int | None = None) -> Answer:
-    """When something happens.
+    """Returns when something happens.
 
     A published language model is asked for timestamps (§3.3.4), the likeliest of which are joined to a moment. A
-    word-list one was never taught numbers of time: what is told then is where its resampler looks under the sentence,
-    which is what it was aligned by (align.py).
+    word-list one was never taught numbers of time: the answer is then where its resampler looks under the sentence,
+    which is what it was aligned by (embedded/tcr_alignment.py).
     """
     if not sentence.strip():
         raise StoryjaxError("--when is empty: say what to look for, for instance 'ana danced'")
-    look, own = _Look(predictor, video, frames), predictor
+    loaded, own = _LoadedVideo(predictor, video, frames), predictor
     if isinstance(own.tokenizer, WordTokenizer):
-        batch = look.batch("CPN", own.tokenizer.encode(sentence), caption_prompt(0.0, look.duration))
-        _, _, seen = own.say(batch)
-        best = find_moments(tuple(map(float, seen)), look.duration)[0]
-        return look.answer(f"when {sentence}", _span(best.start_s, best.end_s, look.duration), best.share, seen)
-    batch = look.batch("TRG", own.tokenizer.encode(sentence), moments_prompt(sentence, BINS))
+        batch = loaded.batch("CPN", own.tokenizer.encode(sentence), caption_prompt(0.0, loaded.duration))
+        _, _, attention = own.say(batch)
+        moment = find_moments(tuple(map(float, attention)), loaded.duration)[0]
+        return loaded.answer(
+            f"when {sentence}", _span(moment.start_s, moment.end_s, loaded.duration), moment.share, attention
+        )
+    batch = loaded.batch("TRG", own.tokenizer.encode(sentence), moments_prompt(sentence, BINS))
     stamps = Timestamps.of(own.tokenizer, BINS)
-    qa = answering(own.model, len(look.images), lambda: stamps.words, choices=False)
-    likely, seen = jax.jit(functools.partial(first_numbers, qa, stamps))(own.params, batch)
-    best = detections(np.asarray(likely, np.float64)[0, 0], look.duration)[0]
-    return look.answer(
-        f"when {sentence}", _span(best.start, best.end, look.duration), best.score, np.asarray(seen)[0, 0]
+    qa = answering(own.model, len(loaded.images), lambda: stamps.words, choices=False)
+    likely, attention = jax.jit(functools.partial(first_numbers, qa, stamps))(own.params, batch)
+    best = detections(np.asarray(likely, np.float64)[0, 0], loaded.duration)[0]
+    return loaded.answer(
+        f"when {sentence}", _span(best.start, best.end, loaded.duration), best.score, np.asarray(attention)[0, 0]
     )
 
 
@@ -134,50 +143,52 @@ def _span(start: float, end: float, duration: float) -> str:
 
 
 def parse_actions_so_far(text: str) -> list[tuple[str, float | None]]:
-    """ "take cup@3.5, wash cup" as actions with the second that each began at, where it is said.
+    """Returns "take cup@3.5, wash cup" as actions with the second that each began at, where it is said.
 
     Actions may also be written as Ego4D's models are taught them, "(take, cup)@3.5, (wash, cup)".
 
     Raises StoryjaxError where what stands behind an @ is no time.
     """
-    seen: list[tuple[str, float | None]] = []
+    actions: list[tuple[str, float | None]] = []
     for part in filter(None, (part.strip() for part in re.split(r",(?![^(]*\))", text))):
         action, at, second = part.partition("@")
         if at and not re.fullmatch(r"\s*\d+(\.\d+)?\s*", second):
             raise StoryjaxError(f"--anticipate '{part}': behind @ stands the second it began at, as in 'wash cup@3.5'")
-        seen.append((" ".join(action.split()), float(second) if at else None))
-    return seen
+        actions.append((" ".join(action.split()), float(second) if at else None))
+    return actions
 
 
 def anticipate(
     predictor: Predictor, video: str | os.PathLike[str], actions: str = "", frames: int | None = None
 ) -> Answer:
-    """What comes next (§3.3.4), after `actions` so far: "take cup@0, wash cup@1.5" (`parse_actions_so_far`), or none.
+    """Returns what comes next (§3.3.4), after `actions` so far, as `parse_actions_so_far` reads them, or none.
 
-    The times are what the TCR looks by; only as many of the last actions as its prompt has room for are told to it.
+    The TCR is prompted with the times and as many of the last actions as its prompt has room for.
     """
-    seen = parse_actions_so_far(actions)
-    look, own = _Look(predictor, video, frames), predictor
-    times = ([] if second is None else time_tokens([second], own.model.resampler.sizes) for _, second in seen)
-    told = [[*time, *own.tokenizer.encode(action)] for time, (action, _) in zip(times, seen, strict=True)]
-    condition = [token for part in last_that_fit(told, own.condition_length) for token in part]
-    prompt = anticipation_prompt([action for action, _ in seen], len(seen) + ACTIONS_AHEAD)
-    ids, probability, attention = own.say(look.batch("LTA", condition, prompt))
+    observed = parse_actions_so_far(actions)
+    loaded, own = _LoadedVideo(predictor, video, frames), predictor
+    times = ([] if second is None else time_tokens([second], own.model.resampler.sizes) for _, second in observed)
+    parts = [[*time, *own.tokenizer.encode(action)] for time, (action, _) in zip(times, observed, strict=True)]
+    condition = [token for part in last_that_fit(parts, own.condition_length) for token in part]
+    prompt = anticipation_prompt([action for action, _ in observed], len(observed) + ACTIONS_AHEAD)
+    ids, probability, attention = own.say(loaded.batch("LTA", condition, prompt))
     text = own.spell(ids)
     if own.tokenizer.eos_id not in ids:
         text = whole_actions(text)
-    answer = look.answer("what comes next", text, probability, attention)
-    return answer if seen else replace(answer, warnings=("no action so far was given to go on from: this is a guess",))
+    answer = loaded.answer("what comes next", text, probability, attention)
+    return (
+        answer if observed else replace(answer, warnings=("no action so far was given to go on from: this is a guess",))
+    )
 
 
 def whole_actions(text: str) -> str:
-    """Actions that were cut off somewhere, without the last one: "take cup, wash" is "take cup"."""
+    """Returns actions that were cut off somewhere, without the last one: "take cup, wash" is "take cup"."""
     end = text.rfind(")") + 1 if "(" in text else text.rfind(",")
     return text[:end] if end > 0 else text
 
 
 def count(checkpoint: str | None, video: str | os.PathLike[str], action: str = "") -> Answer:
-    """How often a movement is repeated, by a checkpoint of configs/tcr_countix.py (§3.6.3).
+    """Returns how often a movement is repeated, by a checkpoint of configs/tcr_countix.py (§3.6.3).
 
     Args:
         checkpoint: None: the one that ships, which knows StoryWorld alone.

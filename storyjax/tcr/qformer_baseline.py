@@ -8,7 +8,7 @@ in the TCR's place; its parameters are called "qformer" and train as the TCR's d
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -75,7 +75,7 @@ class QFormerResampler:
             raise ValueError("the Q-Former reads the tokens of all frames at once")
         mask = repeat(video.mask, "b t -> b (t n)", n=video.tokens.shape[2])
         visual = rearrange(video.tokens, "b t n e -> b (t n) e")
-        queries = self.module.apply({"params": params}, visual.astype(self.module.dtype), mask)
+        queries = cast(Array, self.module.apply({"params": params}, visual.astype(self.module.dtype), mask))
         queries = repeat(queries, "b q w -> b k q w", k=prompt.task.shape[1])
         even = jnp.full((*prompt.task.shape, video.tokens.shape[1]), 1 / video.tokens.shape[1])
         return Resampled(queries, even if attention else None, even if attention else None)

@@ -11,7 +11,7 @@ l text tokens, q queries, e width of the vision tower, d width of the TCR, w wid
 import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import flax.linen as nn
 import jax
@@ -39,9 +39,9 @@ class TcrConfig:
         max_prompt: longest prompt in tokens, for its learnt positions.
         vocab_size: entries of the prompt's token table; ids from vocab_size on are time tokens: id - vocab_size = bin.
         llm_width: width of the LLM that reads the query outputs.
-        cross_attention_blocks: blocks that look at the video before they attend to themselves.
+        cross_attention_blocks: blocks that attend to the video before they attend to themselves.
         time_bins, bin_seconds: §3.6.1, half-second bins, 2048 of them (17 minutes); later times share the last bin.
-        drop_patches: the share of patches dropped from every other frame in training (§3.2.3).
+        drop_patches: the fraction of patches dropped from every other frame in training (§3.2.3).
     """
 
     vocab_size: int
@@ -59,18 +59,18 @@ class TcrConfig:
 
 
 def time_to_bin(seconds: Float[Array, "..."], config: TcrConfig) -> Int[Array, "..."]:
-    """Half-second bins (§3.6.1); times past the last bin fall into it."""
+    """Returns half-second bins (§3.6.1); times past the last bin fall into it."""
     bins = jnp.floor(seconds / config.bin_seconds).astype(jnp.int32)
     return jnp.clip(bins, 0, config.time_bins - 1)
 
 
 def time_tokens(seconds: Sequence[float], config: TcrConfig) -> list[int]:
-    """Token ids of times in a prompt: `[6]` of Fig. 3.5 is bin 6, the id vocab_size + 6."""
+    """Returns the token ids of times in a prompt: `[6]` of Fig. 3.5 is bin 6, the id vocab_size + 6."""
     return [config.vocab_size + min(int(second / config.bin_seconds), config.time_bins - 1) for second in seconds]
 
 
 def sinusoids(bins: Int[Array, "..."], features: int) -> Float[Array, "... f"]:
-    """Sine and cosine of a bin at wavelengths from 4 bins to 4 × 2048 bins, geometrically spaced."""
+    """Returns the sine and cosine of a bin at wavelengths from 4 bins to 4 × 2048 bins, geometrically spaced."""
     wavelengths = 4.0 * 2048.0 ** (jnp.arange(features // 2) / (features // 2 - 1))
     angles = bins[..., None].astype(jnp.float32) * jnp.expand_dims(2 * jnp.pi / wavelengths, tuple(range(bins.ndim)))
     return jnp.concatenate([jnp.sin(angles), jnp.cos(angles)], axis=-1)
@@ -91,7 +91,7 @@ class Block(nn.Module):
     """(Cross-attention to the video,) self-attention over task token, prompt and queries, MLP; each pre-norm."""
 
     config: TcrConfig
-    looks: bool
+    cross_attends: bool
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
@@ -104,7 +104,7 @@ class Block(nn.Module):
     ) -> tuple[Float[Array, "b k m d"], Float[Array, "b k m s"] | AttentionState | None]:
         c = self.config
         b, k = x.shape[:2]
-        seen = None
+        attended: Array | AttentionState | None = None
 
         def attention(name: str) -> MultiHeadAttention:
             return MultiHeadAttention(num_heads=c.heads, features=c.width, dtype=self.dtype, name=name)
@@ -113,25 +113,26 @@ class Block(nn.Module):
             # Statistics in float32 whatever the compute type.
             return nn.LayerNorm(epsilon=1e-6, dtype=jnp.float32, name=name)
 
-        if self.looks:
+        if self.cross_attends:
             # Rows do not see each other here, so all questions of a video share one pass over its keys and values.
             rows = rearrange(norm("cross_norm")(x), "b k m d -> b (k m) d")
             if isinstance(visual, KeyStream):
                 streamed = StreamingAttention(
                     num_heads=c.heads, features=c.width, dtype=self.dtype, name="cross_attention"
                 )
-                update, seen = streamed(rows, visual)
+                update, attended = streamed(rows, visual)
             else:
+                assert visual_mask is not None  # a stream alone has its own
                 update, weights = attention("cross_attention")(
                     rows, visual, mask=visual_mask[:, None, None, :], return_weights=True
                 )
-                seen = rearrange(weights.mean(axis=1), "b (k m) s -> b k m s", k=k)
+                attended = rearrange(weights.mean(axis=1), "b (k m) s -> b k m s", k=k)
             x = x + rearrange(update, "b (k m) d -> b k m d", k=k)
         rows = rearrange(norm("self_norm")(x), "b k m d -> (b k) m d")
         update = attention("self_attention")(rows, rows, mask=rearrange(mask, "b k m -> (b k) 1 1 m"))
         x = x + rearrange(update, "(b k) m d -> b k m d", b=b)
         hidden = nn.Dense(c.mlp_ratio * c.width, dtype=self.dtype, name="mlp_in")(norm("mlp_norm")(x))
-        return x + nn.Dense(c.width, dtype=self.dtype, name="mlp_out")(nn.gelu(hidden)), seen
+        return x + nn.Dense(c.width, dtype=self.dtype, name="mlp_out")(nn.gelu(hidden)), attended
 
 
 def _visual_norm(name: str | None = None, **where: Any) -> nn.LayerNorm:
@@ -148,9 +149,9 @@ def _embed(
     dtype: DTypeLike,
 ) -> Float[Array, "s b k d"]:
     """A chunk of a stream as `Tcr` embeds all tokens, by the same parameters."""
-    visual = _visual_norm(parent=None).apply({"params": params["visual_norm"]}, tokens)
+    visual: Any = _visual_norm(parent=None).apply({"params": params["visual_norm"]}, tokens)
     projection = nn.Dense(config.width, dtype=dtype, parent=None)
-    times = TimeEmbedding(config.width, dtype, parent=None).apply({"params": params["time"]}, bins)
+    times: Any = TimeEmbedding(config.width, dtype, parent=None).apply({"params": params["time"]}, bins)
     return projection.apply({"params": params["visual_projection"]}, visual) + times[:, :, frame_of]
 
 
@@ -189,14 +190,16 @@ class Tcr(nn.Module):
         if isinstance(visual, VideoStream):
             names = ("visual_norm", "visual_projection", "time")
             own = {name: self.variables["params"][name] for name in names}
-            keys, mask = visual.keys(own, functools.partial(_embed, config=c, dtype=self.dtype)), None
+            keys: Array | KeyStream = visual.keys(own, functools.partial(_embed, config=c, dtype=self.dtype))
+            mask = None
         else:
-            keys, mask = _visual_norm("visual_norm")(visual.tokens), visual.mask
-            keys = nn.Dense(c.width, dtype=self.dtype, name="visual_projection")(keys) + embed_time(visual.bins)
+            projection = nn.Dense(c.width, dtype=self.dtype, name="visual_projection")
+            keys = projection(_visual_norm("visual_norm")(visual.tokens)) + embed_time(visual.bins)
+            mask = visual.mask
         x, row_mask = self._sequence(embed_time, prompt)
         attention: list[Array | AttentionState] = []
         for index in range(c.blocks):
-            block = Block(c, looks=index in c.cross_attention_blocks, dtype=self.dtype, name=f"block_{index}")
+            block = Block(c, cross_attends=index in c.cross_attention_blocks, dtype=self.dtype, name=f"block_{index}")
             x, weights = block(x, keys, mask, row_mask)
             attention += [] if weights is None else [weights]
         queries = nn.LayerNorm(epsilon=1e-6, dtype=jnp.float32, name="output_norm")(x[:, :, -c.queries :])
@@ -279,12 +282,13 @@ class TcrResampler:
         if video.tokens is None:
             raise ValueError("the TCR reads tokens, not pixels")
         visual, frame_of = select_tokens(video.tokens, video.seconds, video.mask, self.sizes, key)
-        output = self.module.apply({"params": params}, visual, prompt)
+        output = cast(TcrOutput, self.module.apply({"params": params}, visual, prompt))
         if not attention:
             return Resampled(output.queries, None, None)
         at_frame = jax.nn.one_hot(frame_of, video.tokens.shape[1], dtype=jnp.float32)
-        of_queries = jnp.mean(output.attention[-1][:, :, -self.sizes.queries :], axis=2)
-        first = output.attention[0][:, :, 1 : -self.sizes.queries]
+        first, last = (cast(Array, weights) for weights in (output.attention[0], output.attention[-1]))
+        of_queries = jnp.mean(last[:, :, -self.sizes.queries :], axis=2)
+        first = first[:, :, 1 : -self.sizes.queries]
         of_words = jnp.einsum("bkls,bkl->bks", first, _each_word(prompt.mask))
         at_frames = [jnp.einsum("bks,bst->bkt", weights, at_frame) for weights in (of_queries, of_words)]
         return Resampled(output.queries, *at_frames)
@@ -293,17 +297,19 @@ class TcrResampler:
         self, params: dict[str, Any], video: VideoStream, prompt: Prompt, attention: bool
     ) -> Resampled:
         queries, dtype = self.sizes.queries, self.module.dtype
-        output = self.module.apply({"params": params}, video, prompt)
+        output = cast(TcrOutput, self.module.apply({"params": params}, video, prompt))
         if not attention:
             return Resampled(output.queries, None, None)
         # How much each row [task token; prompt; queries] of a question counts, in the two fractions.
         words = jnp.pad(_each_word(prompt.mask), ((0, 0), (0, 0), (1, queries)))
         behind = ((0, 0), (0, 0), (1 + prompt.ids.shape[-1], 0))
         learnt = jnp.pad(jnp.full((*prompt.task.shape, queries), 1 / queries), behind)
+        first, last = (cast(AttentionState, state) for state in (output.attention[0], output.attention[-1]))
+        keys = cast(KeyStream, output.keys)
         return Resampled(
             output.queries,
-            video.attention(output.keys, output.attention[-1], learnt, dtype),
-            video.attention(output.keys, output.attention[0], words, dtype),
+            video.attention(keys, last, learnt, dtype),
+            video.attention(keys, first, words, dtype),
         )
 
 

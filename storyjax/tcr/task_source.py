@@ -23,6 +23,7 @@ from storyjax.tcr.config import TaskData, make_tokenizer, make_tower, option_ids
 from storyjax.tcr.evaluators import (
     ABLATIONS,
     VARIATIONS,
+    ActionDecoder,
     Actions,
     Timestamps,
     anticipation,
@@ -31,7 +32,7 @@ from storyjax.tcr.evaluators import (
     moments,
     questions,
 )
-from storyjax.tcr.loader import FRAME_ARRAYS, Ablation, Example, ExampleGroups, ExampleLoader, Lengths, stretch
+from storyjax.tcr.loader import FRAME_ARRAYS, Ablation, Example, ExampleGroups, ExampleLoader, Lengths, segment_of
 from storyjax.tcr.model import VideoLanguageModel
 from storyjax.tcr.objective import QuestionAnswering
 from storyjax.tcr.qformer_baseline import answering
@@ -149,7 +150,7 @@ class TaskSource:
 
     def shown(self) -> tuple[str, list[int]]:
         """Returns the split that worked examples are taken from, and its videos, drawn with the run's seed."""
-        splits = self.spec.builder.SPLITS if self.data.train_split is None else ()
+        splits: tuple[str, ...] = self.spec.builder.SPLITS if self.data.train_split is None else ()
         split = self.data.train_split or ("train" if "train" in splits else splits[0])
         if not self.data.shots:
             return split, []
@@ -166,7 +167,9 @@ class TaskSource:
         for index in videos:
             record = self.records(split)[index]
             try:
-                one = self.make(record, int(rng.integers(counts[index])), stretch(record, self.spec.longest_s)[1], None)
+                one = self.make(
+                    record, int(rng.integers(counts[index])), segment_of(record, self.spec.longest_s)[1], None
+                )
             except StoryjaxError as error:
                 _LOG.warning("%s shows one worked example fewer: %s", self.name, error)
                 continue
@@ -275,7 +278,8 @@ class TaskSource:
         if self.spec.scored == "caption":
             return captions(name, data, qa, self.tokenizer, asked, d.target_length)
         space = functools.cache(lambda: self.label_space(variation))
-        return anticipation(name, data, qa, self.tokenizer, asked, d.target_length, d.options, space)
+        decoder = ActionDecoder(qa, self.tokenizer, d.target_length, d.options, space)
+        return anticipation(name, data, decoder, asked)
 
     def label_space(self, variation: str | None) -> Actions:
         """Returns the actions of anticipation, and how candidates are drawn."""

@@ -46,17 +46,17 @@ Rng = np.random.Generator | None
 
 @dataclass(frozen=True)
 class Options:
-    """What tasks may be told.
+    """Options of the tasks.
 
     Attributes:
-        bins: timestamps of moment and language queries (§3.3.4: 1000 of a film).
+        bins: timestamps of moment and language queries (§3.3.4: 1000 of a video).
         listed: timestamps in a training target of these.
-        observed, future: actions seen and to come in anticipation; the prompt says their sum, 28.
-        stride: of a film's actions every so many are taken for the first one observed.
+        observed, future: actions observed and to come in anticipation; the prompt says their sum, 28.
+        stride: of a video's actions every so many are taken for the first one observed.
         conditioned: the last so many observed actions stand in the TCR's prompt, which has limited room.
-        video: Table 3.4: the film before the last observed action ends, or the whole.
+        video: Table 3.4: the video before the last observed action ends, or the whole.
         brackets: actions are said "(take, cup)"; without, "take cup".
-        who: of narrations, whom "the templ" of §3.6.2 stands for.
+        who: of narrations, the person that "the templ" of §3.6.2 stands for.
     """
 
     bins: int = 1000
@@ -94,16 +94,18 @@ class TaskSpec:
     @property
     def builder(self) -> Any:
         """The TFDS builder of the data set's records, a class."""
-        return resolve(DATASETS[self.dataset].builder)
+        builder = DATASETS[self.dataset].builder
+        assert builder is not None  # every data set of a task has one
+        return resolve(builder)
 
 
 def inside(spans: Iterable[tuple[Any, Any]], duration: float) -> list[tuple[float, float]]:
-    """What begins before its film ends, cut there: how long a film is need not be known before it is decoded."""
+    """Returns what begins before its video ends, cut there: its length need not be known before it is decoded."""
     return [(float(start), min(float(end), duration)) for start, end in spans if start < duration]
 
 
 def spans_of(columns: Mapping[str, Any], row: int, duration: float, moments: bool = False) -> list[tuple[float, float]]:
-    """When an annotation begins and ends, in its film; with `moments`, all those of a label, the `row`th `queried`."""
+    """Returns when an annotation begins and ends in its video; with `moments`, all of the `row`th label `queried`."""
     rows = [row]
     if moments:
         label = queried(columns)[row]
@@ -116,7 +118,7 @@ def _spans(record: Record, row: int, duration: float, moments: bool = False) -> 
     found = spans_of(record, row, duration, moments)
     if not found:
         start = min(start for start, _ in spans_of(record, row, math.inf, moments))
-        raise StoryjaxError(f"film {record['video_id']} ends at {duration:.1f} s, and this is of {start:g} s")
+        raise StoryjaxError(f"video {record['video_id']} ends at {duration:.1f} s, and this is of {start:g} s")
     return found
 
 
@@ -176,7 +178,7 @@ def _lta_windows(columns: Mapping[str, Any], options: Options) -> int:
 
 
 def window(record: Mapping[str, Any], row: int, options: Options) -> tuple[range, range]:
-    """The numbers of the actions that are observed, and of those that are to come."""
+    """Returns the numbers of the actions that are observed, and of those that are to come."""
     first = row * options.stride
     then = first + options.observed
     return range(first, then), range(then, min(then + options.future, len(record["verb"])))
@@ -184,18 +186,18 @@ def window(record: Mapping[str, Any], row: int, options: Options) -> tuple[range
 
 def _lta(record: Record, row: int, duration: float, rng: Rng, options: Options) -> Example:
     actions = list(zip(record["verb"], record["noun"], strict=True))
-    seen, ahead = window(record, row, options)
-    _span(record, seen[-1], duration)
-    said = {i: action_pair(*actions[i], options.brackets) for i in (*seen, *ahead)}
-    conditioned = list(seen)[-options.conditioned :] if options.conditioned else []
+    observed, ahead = window(record, row, options)
+    _span(record, observed[-1], duration)
+    said = {i: action_pair(actions[i][0], actions[i][1], options.brackets) for i in (*observed, *ahead)}
+    conditioned = list(observed)[-options.conditioned :] if options.conditioned else []
     condition = tuple(part for i in conditioned for part in (float(record["start"][i]), said[i]))
-    until = float(record["end"][seen[-1]]) if options.video == "before" else None
-    prompt = anticipation_prompt([said[i] for i in seen], options.observed + options.future)
+    until = float(record["end"][observed[-1]]) if options.video == "before" else None
+    prompt = anticipation_prompt([said[i] for i in observed], options.observed + options.future)
     return Example("LTA", condition, prompt, ", ".join(said[i] for i in ahead), until=until)
 
 
 def queried(columns: Mapping[str, Any]) -> list[str]:
-    """The different labels of a film's moments, in the order in which they are met."""
+    """Returns the different labels of a video's moments, in the order in which they are met."""
     return list(dict.fromkeys(columns["label"]))
 
 

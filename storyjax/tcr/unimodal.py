@@ -36,7 +36,7 @@ class VideoQueries(nn.Module):
         x = repeat(queries, "q d -> b 1 q d", b=visual.shape[0]).astype(self.dtype)
         mask = jnp.ones(x.shape[:3], bool)
         for index in range(c.blocks):
-            block = Block(c, looks=index in c.cross_attention_blocks, dtype=self.dtype, name=f"block_{index}")
+            block = Block(c, cross_attends=index in c.cross_attention_blocks, dtype=self.dtype, name=f"block_{index}")
             x, _ = block(x, visual, video.mask, mask)
         return _norm("output_norm")(x)[:, 0]
 
@@ -59,6 +59,6 @@ class TextOnly(nn.Module):
         x, mask = words[:, None].astype(self.dtype), prompt_mask[:, None]
         nothing = jnp.zeros((prompt.shape[0], 1, c.width), self.dtype)
         for index in range(c.blocks):
-            x, _ = Block(c, looks=False, dtype=self.dtype, name=f"block_{index}")(x, nothing, None, mask)
+            x, _ = Block(c, cross_attends=False, dtype=self.dtype, name=f"block_{index}")(x, nothing, None, mask)
         states = _norm("output_norm")(x)[:, 0] * prompt_mask[..., None]
         return jnp.sum(states, axis=1) / jnp.maximum(jnp.sum(prompt_mask, axis=1, keepdims=True), 1)

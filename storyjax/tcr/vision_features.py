@@ -28,12 +28,12 @@ from storyjax.data.video import decode_frames, probe
 from storyjax.tcr.model import VideoLanguageModel
 from storyjax.train.precision import Policy
 
-# Frames that the tower sees at a time; all films are padded to multiples of it, so that it is compiled once.
+# Frames that the tower encodes at a time; all videos are padded to multiples of it, so that it is compiled once.
 _CHUNK = 32
 
 
 class Tower:
-    """The frozen tower, ready to look.
+    """The frozen vision tower with its weights.
 
     Args:
         model: whose vision tower it is.
@@ -55,7 +55,7 @@ class Tower:
         self._encode = jax.jit(lambda params, frames: model.encode_frames(params, frames[None])[0])
 
     def encode_frames(self, frames: UInt8[np.ndarray, "m y x 3"]) -> Num[np.ndarray, "m n e"]:
-        """The tokens of each frame, in the tower's own precision."""
+        """Returns the tokens of each frame, in the tower's own precision."""
         count = min(_CHUNK, len(frames))
         parts = []
         for start in range(0, len(frames), count):
@@ -67,12 +67,13 @@ class Tower:
     def encode_file(
         self, source: str | bytes, name: str, frames: int, draws: int
     ) -> tuple[Float32[np.ndarray, "m"], Num[np.ndarray, "m n e"], int]:
-        """(seconds, tokens, checksum) of a film, as data/features.py stores it. Raises VideoError."""
+        """Returns (seconds, tokens, checksum) of a video, as data/features.py stores it. Raises VideoError."""
         times = stored_times(probe(source, name).duration_s, frames, draws)
         pixels, seconds = decode_frames(source, times, self.config.image_size, name)
         return seconds, self.encode_frames(pixels), zlib.crc32(source) if isinstance(source, bytes) else 0
 
-    def spec(self, films: Sequence[str], frames: int, draws: int, dtype: Dtype, shard_films: int) -> FeatureSpec:
+    def spec(self, films: Sequence[str], frames: int, draws: int, dtype: Dtype, shard_videos: int) -> FeatureSpec:
+        """Returns what features of these videos are, by which their folder is known."""
         return FeatureSpec(
             tower=self.fingerprint,
             frames=frames,
@@ -81,7 +82,7 @@ class Tower:
             width=self.config.width,
             dtype=dtype,
             films=tuple(films),
-            shards=max(1, math.ceil(len(films) / shard_films)),
+            shards=max(1, math.ceil(len(films) / shard_videos)),
         )
 
 
@@ -111,7 +112,7 @@ def cached_features(
         frames, draws: segments that a video is cut into, and frames stored of each (odd).
         tower: computes them.
     """
-    spec = tower.spec(names, frames, draws, "float16", shard_films=8)
+    spec = tower.spec(names, frames, draws, "float16", shard_videos=8)
     folder = Path(root) / fingerprint({}, dataclasses.asdict(spec))
     if missing := len(missing_shards(folder, spec)):
         with ThreadPoolExecutor(max_workers=1) as pool:

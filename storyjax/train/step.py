@@ -57,8 +57,9 @@ def abstract_state(trainable: Params, optimizer: optax.GradientTransformation, m
     def laid_out(path: tuple[Any, ...], leaf: Any) -> jax.ShapeDtypeStruct:
         names = [str(key.key) for key in path if isinstance(key, jax.tree_util.DictKey)]
         parameter = parameters.get("/".join(names))
-        same = parameter is not None and parameter.shape == leaf.shape
-        sharding = parameter.sharding if same else replicated(mesh)
+        sharding = replicated(mesh)
+        if parameter is not None and parameter.shape == leaf.shape:
+            sharding = parameter.sharding
         return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding)
 
     slots = jax.tree_util.tree_map_with_path(laid_out, jax.eval_shape(optimizer.init, trainable))

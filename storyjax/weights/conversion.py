@@ -67,7 +67,7 @@ class Conversion:
     where: str
 
     def repeated(self) -> list[tuple[str, str, str]]:
-        """Returns pairs of names under which the same tensor must lie, and the name that messages give it."""
+        """Returns pairs of names under which the same tensor must be, and the name for messages."""
         return repeated(self.table, self.tensors)
 
     def refuse_difference(self, first: str, other: str, name: str) -> None:

@@ -1,4 +1,4 @@
-"""Frozen networks by reference: from where a network lies to its architecture, its parameters and its tokenizer.
+"""Frozen networks by reference: from the place of a network to its architecture, its parameters and its tokenizer.
 
 Every config that names a frozen network does so with the two keys of `Pretrained`: `weights`, a folder, and `preset`, a
 published architecture. A folder is one of three:
@@ -55,12 +55,14 @@ class Source:
 
     Attributes:
         family: the whole model, or the network alone.
-        whole: the network's architecture -> the family's; None where the rest of the model cannot be told from it, so
-            that only a config.json does.
+        whole: the network's architecture -> the family's; None where the rest of the model does not follow from it, so
+            that a config.json is needed.
+        config: the class of the network's architecture, where its kind has several.
     """
 
     family: Family
     whole: Callable[[Any], Any] | None = None
+    config: type = object
 
 
 @dataclass(frozen=True)
@@ -120,7 +122,10 @@ KINDS: dict[str, Kind] = {
     ),
     "speaker_encoder": Kind(
         {"ecapa": EcapaConfig, "campplus": CamPlusConfig},
-        (Source(AUDIO["ecapa"].family, _itself), Source(AUDIO["campplus"].family, _itself)),
+        (
+            Source(AUDIO["ecapa"].family, _itself, EcapaConfig),
+            Source(AUDIO["campplus"].family, _itself, CamPlusConfig),
+        ),
         {"ecapa": ECAPA, "campplus": CAMPPLUS},
         "'storyjax import ecapa --from embedding_model.ckpt --out {folder}'",
     ),
@@ -216,7 +221,7 @@ class Pretrained:
             self.file("model.safetensors", kind)
         checkpoint = open_checkpoint(self.folder)
         prefix = f"{kind}/"
-        # Our names are paths, whose modules a slash divides; nobody else's are.
+        # Our names are paths, whose modules are divided by slashes; published names have none.
         if any("/" in name for name in checkpoint.tensors):
             return _below(prefix, checkpoint.tensors) or dict(checkpoint.tensors)
         if described is not None and described.family is not None:
@@ -239,7 +244,7 @@ class Pretrained:
         return architecture, fit(unflatten(shapes), stored, self.weights)
 
     def tokenizer(self, kind: str) -> Tokenizer:
-        """Returns the tokenizer that lies in the folder: a word list of ours, or a published one.
+        """Returns the tokenizer in the folder: a word list of ours, or a published one.
 
         Raises:
             StoryjaxError: there is none, or it does not load.
@@ -275,7 +280,7 @@ class Pretrained:
         architecture = self.architecture(kind)
         known = []
         for source in KINDS[kind].sources:
-            if source.whole is not None:
+            if source.whole is not None and isinstance(architecture, source.config):
                 if any(matches(layout, names) for layout in source.family.layouts):
                     return source.family, source.whole(architecture)
                 known += [f"'{layout.signs[0]}...'" for layout in source.family.layouts]

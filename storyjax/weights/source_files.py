@@ -62,7 +62,7 @@ def locate(place: str) -> Path:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What lies at a place.
+    """A checkpoint, unread.
 
     Attributes:
         tensors: by name, unread.

@@ -35,8 +35,8 @@ def sources(world, tmp_path_factory) -> Sources:
 def test_the_modes_of_queries_have_the_given_frequencies():
     rng = np.random.default_rng(0)
     drawn = [draw_mode(MIX, rng) for _ in range(3000)]
-    for mode, share in zip(("face", "text", "text_face"), MIX, strict=True):
-        assert abs(drawn.count(mode) / 3000 - share) < 0.03
+    for mode, fraction in zip(("face", "text", "text_face"), MIX, strict=True):
+        assert abs(drawn.count(mode) / 3000 - fraction) < 0.03
     assert {draw_mode((0.0, 1.0, 0.0), rng) for _ in range(20)} == {"text"}
 
 
@@ -86,7 +86,7 @@ def test_an_unknown_name_occurs_only_beside_a_face(sources):
 def test_a_clips_query_matches_the_clip(sources):
     index, photos = sources.clips("train"), sources.query_photos("cia")
     load = ClipLoader(index, photos, small.SIZES, small.TOKENIZER, (0.0, 1.0, 0.0))
-    asked = set()
+    queried = set()
     for draw in range(30):
         record = index.usable[draw % len(index.usable)]
         example = load(record, np.random.default_rng(draw))
@@ -99,8 +99,8 @@ def test_a_clips_query_matches_the_clip(sources):
         place = index.places[index.place[record]]
         assert (place in words.split()) == (example["query_place"] >= 0)
         assert (action >= 0) == any(index.actions[d] in words for a, d in pairs if a == actor)
-        asked.add((bool(action >= 0), bool(example["query_place"] >= 0)))
-    assert asked == {(True, False), (False, True), (True, True)}
+        queried.add((bool(action >= 0), bool(example["query_place"] >= 0)))
+    assert queried == {(True, False), (False, True), (True, True)}
 
 
 def test_cached_features_give_the_same_loss(sources):
@@ -141,10 +141,10 @@ def test_a_broken_record_stays_broken_in_the_cache():
 def test_photos_are_cropped_to_their_loose_crop(tmp_path):
     from PIL import Image
 
-    picture = np.arange(100, dtype=np.uint8).reshape(10, 10)
-    Image.fromarray(np.stack([picture] * 3, -1)).save(tmp_path / "a.png")
+    image = np.arange(100, dtype=np.uint8).reshape(10, 10)
+    Image.fromarray(np.stack([image] * 3, -1)).save(tmp_path / "a.png")
     record = {"media": (tmp_path / "a.png").read_bytes(), "path": "a.png", "crop": "2.0 -3.0 6.0 4.0"}
-    np.testing.assert_array_equal(read_photo(record)[..., 0], picture[0:4, 2:6])
+    np.testing.assert_array_equal(read_photo(record)[..., 0], image[0:4, 2:6])
     assert read_photo({**record, "crop": "50 50 60 60"}).shape == (10, 10, 3)
     middle = resize(read_photo({**record, "crop": ""}), 4, crop=0.4)
-    np.testing.assert_allclose(middle[..., 0], picture[3:7, 3:7], atol=1)
+    np.testing.assert_allclose(middle[..., 0], image[3:7, 3:7], atol=1)

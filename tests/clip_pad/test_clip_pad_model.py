@@ -37,7 +37,7 @@ def test_a_clip_is_the_mean_of_its_frames():
     each = np.asarray(small.MODEL.embed_images(PARAMS, frames[0]))
     mean = each.mean(axis=0)
     np.testing.assert_allclose(embedded[0], mean / np.linalg.norm(mean), atol=1e-5)
-    # The order of frames means nothing, and a picture is a clip of one frame.
+    # The order of frames means nothing, and an image is a clip of one frame.
     turned = np.asarray(small.MODEL.embed_clips(PARAMS, frames[:, ::-1]))
     np.testing.assert_allclose(turned, embedded, atol=1e-5)
     np.testing.assert_allclose(small.MODEL.embed_clips(PARAMS, frames[0][:, None]), each, atol=1e-5)

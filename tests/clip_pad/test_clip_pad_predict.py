@@ -26,23 +26,23 @@ def photo(side: int = 40) -> np.ndarray:
 def test_several_photos_make_one_token(finder):
     photos = [photo(), photo(60), photo()]
     reported = []
-    word = finder.enrol(photos, progress=lambda done, of: reported.append((done, of)))
-    assert word.shape == (1, finder.width)
+    token = finder.enrol(photos, progress=lambda done, of: reported.append((done, of)))
+    assert token.shape == (1, finder.width)
     assert reported == [(1, 3), (2, 3), (3, 3)]
-    np.testing.assert_allclose(finder.enrol(photos[::-1]), word, atol=1e-5)
-    assert np.abs(finder.enrol(photos[:1]) - word).max() > 1e-4
+    np.testing.assert_allclose(finder.enrol(photos[::-1]), token, atol=1e-5)
+    assert np.abs(finder.enrol(photos[:1]) - token).max() > 1e-4
 
 
 def test_a_query_with_a_face(finder):
-    words = {"ana": finder.enrol([photo()]), "ben": finder.enrol([photo()])}
-    asked = finder.embed_query("<ana> is dancing", words)
-    assert asked.shape == (finder.dim,)
-    np.testing.assert_allclose(np.linalg.norm(asked), 1, atol=1e-5)
-    assert np.abs(finder.embed_query("<ben> is dancing", words) - asked).max() > 1e-4
-    np.testing.assert_allclose(finder.embed_query("<ana> is dancing .", words), asked, atol=1e-6)
-    both = finder.embed_query("<ana> in the park with <ben>", words)
-    assert np.abs(finder.embed_query("<ben> in the park with <ana>", words) - both).max() > 1e-4
-    assert np.isfinite(finder.embed_query("somebody in the park", words)).all()
+    tokens = {"ana": finder.enrol([photo()]), "ben": finder.enrol([photo()])}
+    query = finder.embed_query("<ana> is dancing", tokens)
+    assert query.shape == (finder.dim,)
+    np.testing.assert_allclose(np.linalg.norm(query), 1, atol=1e-5)
+    assert np.abs(finder.embed_query("<ben> is dancing", tokens) - query).max() > 1e-4
+    np.testing.assert_allclose(finder.embed_query("<ana> is dancing .", tokens), query, atol=1e-6)
+    both = finder.embed_query("<ana> in the park with <ben>", tokens)
+    assert np.abs(finder.embed_query("<ben> in the park with <ana>", tokens) - both).max() > 1e-4
+    assert np.isfinite(finder.embed_query("somebody in the park", tokens)).all()
 
 
 def test_images_are_embedded_in_batches_of_any_size(finder):
@@ -88,8 +88,8 @@ def test_a_detector_crops_photos_to_the_face(finder):
     with_detector = PersonFinder(
         finder.model, finder.params, finder.tokenizer, finder.sizes, detector=lambda image: boxes
     )
-    word = with_detector.enrol([big])
-    np.testing.assert_allclose(word, finder.enrol([big[10:50, 10:50]]), atol=1e-6)
+    token = with_detector.enrol([big])
+    np.testing.assert_allclose(token, finder.enrol([big[10:50, 10:50]]), atol=1e-6)
     boxes.append((50.0, 20.0, 60.0, 30.0))
     with pytest.raises(PhotoError, match="photo 1 shows 2 faces"):
         with_detector.enrol([big])
@@ -97,7 +97,7 @@ def test_a_detector_crops_photos_to_the_face(finder):
     with pytest.raises(PhotoError, match="photo 1 shows no face"):
         with_detector.enrol([big])
     boxes.append((0.0, 0.0, 2.0, 2.0))
-    with pytest.raises(PhotoError, match="too small to tell"):
+    with pytest.raises(PhotoError, match="too small to recognise"):
         with_detector.enrol([big])
 
 

@@ -42,7 +42,7 @@ def sources(world, tmp_path_factory) -> Sources:
 
 
 def one_hot(evaluator, known: dict[str, int], width: int) -> Embeddings:
-    """Embeddings in which queries and clips have a coordinate for each word that tells them apart."""
+    """Embeddings in which queries and clips have a coordinate for each word that distinguishes them."""
     queries = np.zeros((len(evaluator.queries), width), np.float32)
     for row, query in enumerate(evaluator.queries):
         for word, column in known.items():

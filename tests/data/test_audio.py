@@ -100,7 +100,7 @@ def test_sound_that_starts_late_stays_in_its_place(tmp_path: Path) -> None:
     assert np.abs(wave[: round(1.8 * RATE)]).max() < 0.01
 
 
-def test_sound_in_step_with_pictures_is_not_shifted_by_the_codec(tmp_path: Path) -> None:
+def test_sound_in_sync_with_the_images_is_not_shifted_by_the_codec(tmp_path: Path) -> None:
     sound = np.zeros(2 * RATE, np.float32)
     sound[RATE : RATE + 800] = tone(0.05, RATE)
     wave = load_audio(write_video(tmp_path / "click.mp4", 2.0, sound))
@@ -108,7 +108,7 @@ def test_sound_in_step_with_pictures_is_not_shifted_by_the_codec(tmp_path: Path)
     assert middle == pytest.approx(1.025, abs=0.004)
 
 
-def test_no_track_and_silence_are_told_apart(tmp_path: Path) -> None:
+def test_no_track_and_silence_are_distinguished(tmp_path: Path) -> None:
     mute = write_video(tmp_path / "mute.mp4", 1.0, None)
     assert not has_audio(mute)
     with pytest.raises(NoAudioError, match=r"mute\.mp4 holds no sound"):
@@ -127,7 +127,7 @@ def test_no_track_and_silence_are_told_apart(tmp_path: Path) -> None:
         (None, None, "is not there"),
     ],
 )
-def test_what_is_no_sound_is_said_in_one_line(tmp_path: Path, name: str, content: bytes, message: str) -> None:
+def test_a_file_without_sound_is_one_line(tmp_path: Path, name: str, content: bytes, message: str) -> None:
     path = tmp_path / (name or "nothing.mp4")
     if content is not None:
         path.write_bytes(content)

@@ -1,4 +1,4 @@
-"""The readers of thesis Ch. 3's data sets on annotations that are not what they should be. No film is decoded."""
+"""The readers of thesis Ch. 3's data sets on annotations that are not what they should be. No video is decoded."""
 
 import json
 from pathlib import Path
@@ -113,7 +113,7 @@ def test_a_list_of_actions_that_is_none(tmp_path: Path) -> None:
         Ego4dLta.prepare(tmp_path, tmp_path / "out", "train")
 
 
-def test_classes_that_only_their_brackets_tell_apart(tmp_path: Path) -> None:
+def test_classes_that_differ_only_in_brackets(tmp_path: Path) -> None:
     nouns = ["cup_(cup,_mug)", "nut_(food)", "nut_(tool)", "pot", "pot_(planter)", "chip_(wood,_metal)", "chip_(food)"]
     verbs = ["put_(place,_drop)", "put_(place,_drop)"]
     rows = [action(i, verb=verbs[0], noun=noun) for i, noun in enumerate([*nouns, "chip_(wood'_metal),"])]
@@ -265,7 +265,7 @@ def test_a_name_that_no_file_can_have(name: str, tmp_path: Path) -> None:
         assert "embedded null byte" in NextQA.read(put(tmp_path, files), "train").broken[0]
 
 
-def test_times_just_before_the_film() -> None:
+def test_times_just_before_the_video() -> None:
     assert segment(-0.4, -0.2, None) == (0.0, 0.0, "")
 
 

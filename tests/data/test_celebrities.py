@@ -116,7 +116,7 @@ def test_actions_come_from_the_annotations_or_from_hollywood2s_own_lists(world, 
         (read_actions, "test", "annotations.csv"),
     ],
 )
-def test_what_is_missing_is_told_in_one_line(world, tmp_path, read, split, file):
+def test_what_is_missing_is_one_line(world, tmp_path, read, split, file):
     kind = {read_vggface2: "vggface2", read_vggface: "vggface", read_places: "cip", read_actions: "cia"}[read]
     copy = tmp_path / kind
     shutil.copytree(world / kind, copy)

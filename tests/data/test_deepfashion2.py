@@ -47,6 +47,6 @@ def test_the_person_of_a_caption_is_the_concept(caption: str, expected: str) -> 
     assert with_concept(caption) == expected
 
 
-def test_what_is_missing_is_said_in_one_line(world: Path, tmp_path: Path) -> None:
+def test_what_is_missing_is_one_line(world: Path, tmp_path: Path) -> None:
     with pytest.raises(StoryjaxError, match="PerVLBenchmark"):
         DeepFashion2.prepare_splits(tmp_path / "nowhere", tmp_path)

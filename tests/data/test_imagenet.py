@@ -29,7 +29,7 @@ def test_records_are_those_of_tfds(world: Path, tmp_path: Path) -> None:
     assert len(Imagenet2012.prepare(tmp_path / "nowhere", folder.parent, "train")) == 20
 
 
-def test_a_tar_that_was_cut_short_is_told(world: Path, tmp_path: Path) -> None:
+def test_a_truncated_tar_is_an_error(world: Path, tmp_path: Path) -> None:
     cut = tmp_path / TRAIN
     cut.write_bytes((world / TRAIN).read_bytes()[:30_000])
     with pytest.raises(StoryjaxError, match="download it again"):

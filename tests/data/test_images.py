@@ -34,7 +34,7 @@ def test_formats(tmp_path: Path, suffix: str) -> None:
 
 
 def test_photos_are_turned_upright(tmp_path: Path) -> None:
-    # Orientation 6: the camera was held on its side, so the picture must turn a quarter clockwise.
+    # Orientation 6: the camera was held on its side, so the image must turn a quarter clockwise.
     exif = Image.Exif()
     exif[0x0112] = 6
     halves().save(tmp_path / "a.jpg", exif=exif, quality=95)
@@ -68,7 +68,7 @@ def test_transparency_lies_on_white(tmp_path: Path) -> None:
     assert close(image[20, 50], GREEN)
 
 
-def test_the_first_picture_of_an_animation(tmp_path: Path) -> None:
+def test_the_first_image_of_an_animation(tmp_path: Path) -> None:
     Image.new("RGB", (20, 20), RED).save(
         tmp_path / "a.gif", save_all=True, append_images=[Image.new("RGB", (20, 20), GREEN)], duration=100
     )

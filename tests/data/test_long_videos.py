@@ -66,7 +66,7 @@ def test_yttemporal_reads_folders_and_shards(worlds: dict[str, Path], tmp_path: 
     assert again.place == source.place
 
 
-def test_egoschema_knows_public_answers_and_the_narrations_leave_its_films_out(
+def test_egoschema_has_public_answers_and_the_narrations_exclude_its_videos(
     worlds: dict[str, Path], tmp_path: Path
 ) -> None:
     subset = EgoSchema.prepare(worlds["egoschema"], tmp_path, "subset")
@@ -86,7 +86,7 @@ def test_egoschema_knows_public_answers_and_the_narrations_leave_its_films_out(
     assert sentence("#C C opens #unsure the door") == "C opens the door"
 
 
-def test_ego4d_tells_actions_moments_and_queries(worlds: dict[str, Path], tmp_path: Path) -> None:
+def test_ego4d_has_actions_moments_and_queries(worlds: dict[str, Path], tmp_path: Path) -> None:
     folder = worlds["ego4d"]
     story = routine(long_videos.seeds("train", 5, 2)[4])
     lta = Ego4dLta.prepare(folder, tmp_path, "train")
@@ -94,8 +94,8 @@ def test_ego4d_tells_actions_moments_and_queries(worlds: dict[str, Path], tmp_pa
     record = lta[4]
     true = [action(event.lead, event.place) for event in story.events]
     assert list(zip(record["verb"], record["noun"], strict=True)) == true
-    assert record["stretch"] == pytest.approx((0.0, story.duration))  # of the whole film, as the clip is not there
-    assert lta[0]["stretch"] == (0.0, -1.0)
+    assert record["segment"] == pytest.approx((0.0, story.duration))  # of the whole video, as the clip is not there
+    assert lta[0]["segment"] == (0.0, -1.0)
     verbs, nouns = taxonomy(folder)
     assert {verb for verb, _ in true} <= set(verbs)
     assert {noun for _, noun in true} <= set(nouns)
@@ -124,7 +124,7 @@ def test_clips_have_captions_labels_and_counts(worlds: dict[str, Path], tmp_path
     assert labels[0]["label"][0].split()[0].endswith("ing")
     counted = Countix.prepare(worlds["countix"], tmp_path, "train")
     assert {int(counted[i]["count"][0]) for i in range(5)} <= set(range(2, 9))
-    assert counted[0]["stretch"] == (0.0, 8.0)
+    assert counted[0]["segment"] == (0.0, 8.0)
     assert probe(counted[0]["video"], "clip").duration_s == pytest.approx(8, abs=0.2)
 
 

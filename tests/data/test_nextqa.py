@@ -149,7 +149,7 @@ def test_what_is_broken_is_left_out_named_and_counted(dataset, tmp_path, caplog)
     assert "\n" not in str(caught.value)
 
 
-def test_a_video_that_the_map_lacks_is_looked_for_under_its_own_name(dataset, tmp_path):
+def test_a_video_missing_from_the_map_is_found_by_its_own_name(dataset, tmp_path):
     (dataset / "map_vid_vidorID.json").write_text("{}")
     for video in range(VIDEOS):
         (dataset / "NExTVideo" / f"{4000 + video}.mp4").write_bytes(b"x")

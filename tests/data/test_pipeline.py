@@ -209,7 +209,7 @@ def test_closing_ends_the_threads():
         time.sleep(0.01)
 
 
-def test_what_cannot_be_shared_or_is_empty():
+def test_a_batch_that_processes_cannot_split_and_an_empty_source():
     with pytest.raises(StoryjaxError, match="multiple of 3"):
         train_stream(Records(), Loader(), StreamSpec(4, 0, process_count=3))
     with pytest.raises(StoryjaxError, match="no records"):

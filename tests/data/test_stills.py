@@ -31,7 +31,7 @@ def test_keeps_the_shape_and_stands_upright(tmp_path: Path) -> None:
     assert np.array_equal(still.within(80), still.square(80))
 
 
-def test_cut_short_is_told_when_it_comes_to_it(tmp_path: Path) -> None:
+def test_a_truncated_file_is_an_error_where_it_ends(tmp_path: Path) -> None:
     path = write_video(tmp_path / "a.mkv", frames=480)
     data = path.read_bytes()
     path.write_bytes(data[: len(data) // 2])

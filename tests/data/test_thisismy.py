@@ -43,7 +43,7 @@ def test_records_are_what_the_tables_say(world: Path, tmp_path: Path) -> None:
     assert sorted(path.name for path in (tmp_path / "this_is_my").iterdir()) == made
 
 
-def test_rivals_are_filmed_in_the_same_contexts_and_learnt_elsewhere(tmp_path: Path) -> None:
+def test_rivals_appear_in_the_same_contexts_and_are_learnt_elsewhere(tmp_path: Path) -> None:
     counts = {"instances": 2, "train": 3, "eval": 0, "test": 2}
     root = export_thisismy(tmp_path / "world", {**counts, "instances": 10})
     by_kind: dict[str, list[set[str]]] = {}
@@ -61,7 +61,7 @@ def test_rivals_are_filmed_in_the_same_contexts_and_learnt_elsewhere(tmp_path: P
     assert len(set(names)) == len(names)
 
 
-def test_another_number_of_scenes_films_the_same_things_elsewhere(world: Path, tmp_path: Path) -> None:
+def test_another_number_of_scenes_shows_the_same_things_elsewhere(world: Path, tmp_path: Path) -> None:
     other = export_thisismy(tmp_path / "other", {**COUNTS, "scenes": 1})
     captions = [json.loads((root / "captions.json").read_text()) for root in (world, other)]
     assert captions[0] == captions[1]
@@ -79,7 +79,7 @@ def test_a_world_is_found_again_and_never_mixed(world: Path) -> None:
         export_thisismy(world.parent, COUNTS)
 
 
-def test_missing_segments_are_left_out_up_to_a_share(copy: Path, tmp_path: Path) -> None:
+def test_missing_segments_are_left_out_up_to_a_fraction(copy: Path, tmp_path: Path) -> None:
     lost = next(s for s in read_segments(copy) if s.split == "eval")
     lost.path.unlink()
     assert len(ThisIsMy.prepare(copy, tmp_path / "data", "eval")) == 4
@@ -87,7 +87,7 @@ def test_missing_segments_are_left_out_up_to_a_share(copy: Path, tmp_path: Path)
         ThisIsMy.prepare_splits(copy, tmp_path / "data", max_broken_fraction=0.01)
 
 
-def test_what_a_person_can_mend_is_said_in_one_line(copy: Path, tmp_path: Path) -> None:
+def test_errors_that_a_person_can_fix_are_one_line(copy: Path, tmp_path: Path) -> None:
     with pytest.raises(StoryjaxError, match="get the repository"):
         read_segments(tmp_path / "nowhere")
     table = copy / "this-is-my-dataset" / "segments.csv"

@@ -70,7 +70,7 @@ def test_mot17_is_one_sequence_with_three_detectors(worlds: Path, tmp_path: Path
     assert len(source) == sum(sequence.length for sequence in source.sequences)
 
 
-def test_records_are_made_once_and_anew_when_a_file_changes(changed) -> None:
+def test_records_are_prepared_once_and_again_when_a_file_changes(changed) -> None:
     world, prepared = changed("mot17")
     first = Mot17.prepare(world, prepared, "train")
     assert Mot17.prepare(world, prepared, "train").place == first.place
@@ -133,7 +133,7 @@ def test_tao_has_annotated_frames_and_kinds(worlds: Path, tmp_path: Path) -> Non
         Tao.prepare_splits(worlds / "tao", tmp_path, only="unicorn")
 
 
-def test_coco_and_crowdhuman_have_pictures_with_boxes(worlds: Path, tmp_path: Path) -> None:
+def test_coco_and_crowdhuman_have_images_with_boxes(worlds: Path, tmp_path: Path) -> None:
     splits = Coco.prepare_splits(worlds / "coco", tmp_path)
     assert {split: len(source) for split, source in splits.items()} == {"train": 5, "val": 2}
     record = splits["train"][2]
@@ -192,7 +192,7 @@ def test_unknown_tracks_of_tao_are_named(changed) -> None:
         (CrowdHuman.prepare_splits, "www.crowdhuman.org"),
     ],
 )
-def test_a_data_set_that_is_not_there_is_said_where_to_get(prepare, needed: str, tmp_path: Path) -> None:
+def test_a_missing_data_set_says_where_to_get_it(prepare, needed: str, tmp_path: Path) -> None:
     with pytest.raises(StoryjaxError, match=needed) as error:
         prepare(tmp_path / "nowhere", tmp_path / "prepared")
     assert "\n" not in str(error.value)

@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[2]
 
 def test_the_generic_clip_distinguishes_moments_better_than_chance(tmp_path: Path) -> None:
     tower = load_config(f"{ROOT / 'configs' / 'storyworld_clip_generic.py'}:paper")
-    tower.data.update({"folder": str(tmp_path / "stills"), "val": 8})
+    tower.data.update({"root": str(tmp_path / "stills"), "val": 8})
     tower.init = ConfigDict({"checkpoint": "shipped:storyworld_clip_generic"})
     results = run(tower, tmp_path / "run", "eval", progress=False)
     # Chance is 0.5 of the one rewritten sentence, and 1 of the 80 of a batch; 8 rows are 80 stills of each kind.

@@ -15,7 +15,7 @@ if not (Path(storyjax.__file__).parent / "weights" / "shipped" / "clip_pad_story
 
 @pytest.fixture(scope="module")
 def album(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Photos, films and an index of them, made by the command."""
+    """Photos, videos and an index of them, made by the command."""
     folder = tmp_path_factory.mktemp("find")
     album = export_album(folder / "album", {"stories": 10, "photos": 5, "scenes": 3})
     for name in PEOPLE:
@@ -32,7 +32,7 @@ def found(album: Path, prompt: str, capsys, *more: str) -> list[dict]:
 
 
 def shows(album: Path, hit: dict, name: str, what: str = "") -> bool:
-    """Whether somebody (doing something) is to be seen within a hit."""
+    """Whether a hit shows a person (doing something)."""
     events = json.loads((album / "truth.json").read_text())[Path(hit["file"]).name]
     return any(
         event["start_s"] < hit["end_s"]
@@ -43,7 +43,7 @@ def shows(album: Path, hit: dict, name: str, what: str = "") -> bool:
 
 
 def quality(album: Path, name: str, capsys) -> tuple[float, float]:
-    """Average precision of everything ranked for a name, and what chance would give: the share that shows it."""
+    """Average precision of everything ranked for a name, and chance: the fraction of hits that show it."""
     right = [shows(album, hit, name) for hit in found(album, f"An image of <{name}>", capsys, "--top", "1000")]
     assert any(right)
     return sum(sum(right[: i + 1]) / (i + 1) for i in range(len(right)) if right[i]) / sum(right), sum(right) / len(
@@ -52,7 +52,7 @@ def quality(album: Path, name: str, capsys) -> tuple[float, float]:
 
 
 def test_finds_people_enrolled_from_photos(album: Path, capsys) -> None:
-    """Also people whom no model has ever seen: the last two."""
+    """Also people who were in no training data: the last two."""
     precision, chance = zip(*(quality(album, name, capsys) for name in PEOPLE), strict=True)
     assert sum(precision) > 1.6 * sum(chance), (precision, chance)
 

@@ -25,9 +25,9 @@ def test_two_performers_are_seen_in_patches_of_their_own_side() -> None:
 
 def test_one_performer_leaves_the_second_part_empty() -> None:
     for shot in (shot for shot in SHOTS if len(shot.figures) == 1):
-        one, nobody = visible_patches(shot, 4)
+        one, empty = visible_patches(shot, 4)
         assert one.any()
-        assert not nobody.any()
+        assert not empty.any()
 
 
 def test_sentences_go_from_left_to_right(tmp_path) -> None:

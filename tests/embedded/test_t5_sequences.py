@@ -1,4 +1,4 @@
-"""The small T5's further exercises: their arrays, and what is measured of them."""
+"""The small T5's auxiliary tasks: their arrays and their metrics."""
 
 import dataclasses
 
@@ -34,11 +34,11 @@ def load(train: bool = False, seed: int = 0, **more: object) -> dict[str, np.nda
     return SequenceLoader(data, TOKENIZER, train)(seed, np.random.default_rng(seed))
 
 
-def told(sums: dict) -> dict[str, float]:
+def accuracies(sums: dict) -> dict[str, float]:
     return by_kind(np.asarray(sums["right"]), np.asarray(sums["asked"]), "times/")
 
 
-def test_exercises_become_the_readers_arrays() -> None:
+def test_examples_become_the_readers_arrays() -> None:
     rows = load()
     assert rows["story"].shape == (6, 8)
     assert rows["target"].shape == (6, 62)
@@ -49,7 +49,7 @@ def test_exercises_become_the_readers_arrays() -> None:
     assert (load()["target"] == rows["target"]).all()  # validation is the same every time
 
 
-def test_blind_exercises_have_no_note() -> None:
+def test_some_examples_have_no_note() -> None:
     seen = np.concatenate([load(True, seed, no_note_prob=0.5)["story_mask"].any(axis=1) for seed in range(10)])
     assert 0.3 < seen.mean() < 0.7
     assert load(False, no_note_prob=1.0)["story_mask"].any(axis=1).all()
@@ -88,7 +88,7 @@ def test_the_decoder_starts_with_comparing_what_stands_before() -> None:
     out = made[f"{own}/out/kernel"][:8]
     np.testing.assert_array_equal(out, drawn["llm/encoder/block_0/attention/out/kernel"][:8])
     found = made["llm/decoder/block_1/cross_attention/query/kernel"][:, :8]
-    same = out @ found  # what the first head tells, found again by the comparing one
+    same = out @ found  # the output of the first head, mapped back by the comparing head
     np.testing.assert_allclose(same, np.eye(8) * same[0, 0], atol=1e-5)
     assert same[0, 0] > 0
 
@@ -135,10 +135,10 @@ def test_what_is_right_is_counted_by_kind(monkeypatch: pytest.MonkeyPatch) -> No
     sure = 50.0 * jax.nn.one_hot(batch["target"][0], TOKENIZER.vocab_size)
     monkeypatch.setattr(Reader, "encode", lambda self, params, batch, key: (None, None))
     monkeypatch.setattr(Reader, "decode", lambda self, params, target, encoded, mask: sure)
-    right = told(eval_step(reader, {}, batch))
+    right = accuracies(eval_step(reader, {}, batch))
     assert right == pytest.approx({"times/moments": 1.0, "times/actions": 1.0})
     monkeypatch.setattr(Reader, "decode", lambda self, params, target, encoded, mask: 0 * sure)
-    even = told(eval_step(reader, {}, batch))
+    even = accuracies(eval_step(reader, {}, batch))
     assert even["times/moments"] == pytest.approx(9 / TOKENIZER.vocab_size, rel=0.05)  # eight stamps and the end
     nothing = eval_step(reader, {}, batch | {"record_valid": jnp.zeros(1, bool)})
     assert not nothing["asked"].any()

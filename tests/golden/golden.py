@@ -17,11 +17,11 @@ import jax
 import numpy as np
 from jax.experimental.compilation_cache import compilation_cache
 from ml_collections import ConfigDict
-from recipes import CUT, EVERY, LONG, SHIPPED, SHORT, STEPPED, Overrides
+from recipes import ALONE, CUT, EVERY, LONG, SHIPPED, SHORT, STEPPED, Overrides
 from safetensors.numpy import load_file, save_file
 
 from storyjax.core.config import load_config
-from storyjax.core.renames import new_name
+from storyjax.core.renames import modernise, new_name
 from storyjax.train.checkpoint import load_trainable
 from storyjax.train.experiment import build_experiment
 from storyjax.train.loop import run
@@ -29,6 +29,7 @@ from storyjax.train.settings import complete
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
+WEIGHTS = ROOT / "storyjax" / "weights" / "shipped"
 
 # All that takes part in the last bit of a number.
 PACKAGES = ("jax", "jaxlib", "numpy", "flax", "optax", "scipy", "pillow", "av")
@@ -91,7 +92,7 @@ def load(spec: str, overrides: Overrides) -> ConfigDict:
             section = section[part]
         with section.unlocked(), section.ignore_type():
             section[last] = ConfigDict(value) if isinstance(value, dict) else value
-    return complete(config)
+    return complete(ConfigDict(modernise(config.to_dict())))  # values that changed with their keys
 
 
 def take_steps(spec: str, overrides: Overrides, world: Path, workdir: Path) -> dict[str, Any]:
@@ -131,7 +132,8 @@ def described(parameters: dict[str, np.ndarray]) -> dict[str, Any]:
 def evaluate(weights: str, overrides: Overrides, world: Path, workdir: Path) -> dict[str, float]:
     """The results of weights that ship; further arguments as of `take_steps`."""
     spec, needed = SHIPPED[weights]
-    config = load(spec, {"log.tensorboard": False, "init.checkpoint": f"shipped:{weights}", **needed, **overrides})
+    init = f"weights/{weights}" if weights in ALONE else f"shipped:{weights}"
+    config = load(spec, {"log.tensorboard": False, "init.checkpoint": init, **needed, **overrides})
     with contextlib.chdir(world):
         return run(config, workdir, "eval", progress=False)
 
@@ -146,6 +148,7 @@ def make(kind: str, name: str, world: Path, workdir: Path) -> dict[str, Any]:
 def surroundings(kind: str, world: Path) -> contextlib.AbstractContextManager[None]:
     """What all runs of a kind are made within; `world` is an empty folder, which all of them share."""
     if kind != "steps":
+        name_module(world / "weights")
         return contextlib.nullcontext()
     cut_weights(world / "weights")
     return compiled_quickly(world / "programs")
@@ -154,7 +157,7 @@ def surroundings(kind: str, world: Path) -> contextlib.AbstractContextManager[No
 def cut_weights(folder: Path) -> None:
     """Writes the weights that ship with the first block of each of their parts alone."""
     for name, overrides in CUT.items():
-        shutil.copytree(ROOT / "storyjax" / "weights" / "shipped" / name, folder / name)
+        shutil.copytree(WEIGHTS / name, folder / name)
         parameters = load_file(folder / name / "model.safetensors")
         kept = {path: array for path, array in parameters.items() if not re.search("/block_[1-9]", path)}
         save_file(kept, folder / name / "model.safetensors")
@@ -166,6 +169,14 @@ def cut_weights(folder: Path) -> None:
                 section = section[part]
             section[last] = value
         (folder / name / "config.json").write_text(json.dumps(config))
+
+
+def name_module(folder: Path) -> None:
+    """Writes the networks that ship alone as a run has them."""
+    for name, module in ALONE.items():
+        (folder / name).mkdir(parents=True)
+        parameters = load_file(WEIGHTS / name / "model.safetensors")
+        save_file({f"{module}/{path}": a for path, a in parameters.items()}, folder / name / "model.safetensors")
 
 
 def read(kind: str) -> dict[str, Any]:

@@ -1,7 +1,9 @@
 """The numbers of every small variant and of all weights that ship are those that were recorded.
 
-On the machine that they were recorded on, to the last bit; elsewhere to what another processor changes. Recorded anew
-by tools/record_golden.py. The evaluations as documented take minutes each: `python -m pytest tests/golden -m long`.
+On the machine that they were recorded on to the last bit, elsewhere to what another processor changes. Recorded anew by
+tools/record_golden.py. The evaluations as they are documented take minutes each:
+
+    python -m pytest tests/golden -m long
 """
 
 from collections.abc import Iterator
@@ -10,7 +12,7 @@ from typing import Any
 
 import golden
 import pytest
-from golden import ROOT
+from golden import ROOT, WEIGHTS
 from recipes import LEFT_OUT, LONG, PAPER_IS_STORYWORLD, SHIPPED, SHORT, SMALL, STEPPED
 
 # Between processors. Adam's first steps are as long where a gradient is nothing but rounding (the biases of attention's
@@ -21,21 +23,11 @@ RESULTS = 0.02
 
 
 @pytest.fixture(scope="module")
-def stepped(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """The data of all variants, and their programs."""
-    world = tmp_path_factory.mktemp("steps")
-    with golden.surroundings("steps", world):
-        yield world
-
-
-@pytest.fixture(scope="module")
-def short(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("short")
-
-
-@pytest.fixture(scope="module")
-def long(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("long")
+def world(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The folder that all runs of a kind share: their data, and the programs of steps."""
+    folder = tmp_path_factory.mktemp(request.param)
+    with golden.surroundings(request.param, folder):
+        yield folder
 
 
 def recorded(kind: str, name: str) -> tuple[dict[str, Any], bool]:
@@ -44,10 +36,11 @@ def recorded(kind: str, name: str) -> tuple[dict[str, Any], bool]:
     return content["recorded"][name], content["machine"] == golden.machine()
 
 
+@pytest.mark.parametrize("world", ["steps"], indirect=True)
 @pytest.mark.parametrize("name", STEPPED)
-def test_three_steps_are_those_recorded(name: str, stepped: Path, tmp_path: Path) -> None:
+def test_three_steps_are_those_recorded(name: str, world: Path, tmp_path: Path) -> None:
     expected, same = recorded("steps", name)
-    found = golden.make("steps", name, stepped, tmp_path)
+    found = golden.make("steps", name, world, tmp_path)
     if same:
         assert found["losses"] == expected["losses"]
         assert found["digest"] == expected["digest"]
@@ -60,15 +53,17 @@ def test_three_steps_are_those_recorded(name: str, stepped: Path, tmp_path: Path
         assert found["sums"][module] == pytest.approx([total, absolute], abs=SUMS * absolute), module
 
 
+@pytest.mark.parametrize("world", ["short"], indirect=True)
 @pytest.mark.parametrize("weights", SHORT)
-def test_a_short_evaluation_is_that_recorded(weights: str, short: Path, tmp_path: Path) -> None:
-    compare("short", weights, short, tmp_path)
+def test_a_short_evaluation_is_that_recorded(weights: str, world: Path, tmp_path: Path) -> None:
+    compare("short", weights, world, tmp_path)
 
 
 @pytest.mark.long
+@pytest.mark.parametrize("world", ["long"], indirect=True)
 @pytest.mark.parametrize("weights", LONG)
-def test_a_long_evaluation_is_that_recorded(weights: str, long: Path, tmp_path: Path) -> None:
-    compare("long", weights, long, tmp_path)
+def test_a_long_evaluation_is_that_recorded(weights: str, world: Path, tmp_path: Path) -> None:
+    compare("long", weights, world, tmp_path)
 
 
 def compare(kind: str, weights: str, world: Path, workdir: Path) -> None:
@@ -96,7 +91,7 @@ def test_no_small_variant_is_left_out() -> None:
 
 def test_no_weights_that_ship_are_left_out() -> None:
     """Each is evaluated in both ways."""
-    there = {folder.name for folder in (ROOT / "storyjax" / "weights" / "shipped").iterdir() if folder.is_dir()}
+    there = {folder.name for folder in WEIGHTS.iterdir() if folder.is_dir()}
     assert there == set(SHIPPED) == set(SHORT) == set(LONG)
     assert set(golden.read("short")["recorded"]) == there
     assert set(golden.read("long")["recorded"]) == there

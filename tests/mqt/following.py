@@ -21,7 +21,7 @@ class Box:
 class OverlapTracker:
     """Follows the boxes that it is given; without any it sees one bright square in a dark image.
 
-    Its inputs are kept in `seen`: (whether there was a image, the number of boxes given or None).
+    Its inputs are kept in `seen`: (whether there was an image, the number of boxes given or None).
     """
 
     def __init__(self) -> None:

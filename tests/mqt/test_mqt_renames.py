@@ -101,6 +101,17 @@ def test_the_data_set_to_measure_on_becomes_its_splits(measure: str, splits: lis
     assert modernise({"experiment": "mqt", "data": data})["data"] == expected
 
 
+def test_old_keys_that_are_constants_now_are_dropped_at_their_values_and_refused_at_others() -> None:
+    loss = {"l1": 5.0, "temperature": 0.1, "layers": True, "negative_weight": 1.0}
+    mqt = {**SHIPPED["model"]["mqt"], "point_size": 0.1}
+    config = {"experiment": "mqt", "model": {"loss": loss, "mqt": mqt}, "data": {"perturb": 0.1}}
+    found = modernise(config)
+    assert found["model"] == {"loss": {"negative_weight": 1.0}, "mqt": SHIPPED["model"]["mqt"]}
+    assert found["data"] == {}
+    with pytest.raises(StoryjaxError, match="has no key 'temperature'"):
+        make_model(modernise({"experiment": "mqt", "model": {"loss": {"temperature": 0.2}}})["model"])
+
+
 def test_old_options_of_a_sweep_get_todays_names() -> None:
     old = {"births": 2, "patience": 3, "presence": 0.1, "start_given": 0.2, "confirm_by": "class", "class_score": 0.4}
     config = {"experiment": "mqt", "model": {"sweep": {"more": old}, "mqt": SHIPPED["model"]["mqt"]}}

@@ -36,8 +36,8 @@ def test_masked_keys_change_nothing(cross_attention):
     module, variables, x_q, x_kv = cross_attention
     mask = jnp.array([1, 1, 0, 1, 0], bool)[None, None, None]
     out = module.apply(variables, x_q, x_kv, mask)
-    spoilt = module.apply(variables, x_q, jnp.where(mask[0, 0, 0][None, :, None], x_kv, 1e4), mask)
-    np.testing.assert_array_equal(out, spoilt)
+    changed = module.apply(variables, x_q, jnp.where(mask[0, 0, 0][None, :, None], x_kv, 1e4), mask)
+    np.testing.assert_array_equal(out, changed)
     shorter = module.apply(variables, x_q, x_kv[:, jnp.array([0, 1, 3])])
     np.testing.assert_allclose(out, shorter, atol=1e-6)
 
@@ -62,7 +62,7 @@ def test_softmax_runs_in_float32_under_bfloat16():
     weights = attention_weights(q, k, scale=1.0)
     assert weights.dtype == jnp.float32
     assert weights.sum() == 1
-    # Logits that bfloat16 cannot tell apart (256 and 257) must still differ.
+    # Logits that bfloat16 cannot distinguish (256 and 257) must still differ.
     close = attention_weights(
         jnp.full_like(q, 8), jnp.array([8, 8.0625], jnp.bfloat16)[None, :, None, None] + k[:, :2], scale=1.0
     )

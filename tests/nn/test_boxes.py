@@ -65,7 +65,7 @@ def test_pairs_are_those_of_single_boxes() -> None:
 
 
 def test_logits_of_shares() -> None:
-    shares = jnp.array([0.0, 0.2, 0.5, 1.0, 1.5])
-    logits = inverse_sigmoid(shares)
+    fractions = jnp.array([0.0, 0.2, 0.5, 1.0, 1.5])
+    logits = inverse_sigmoid(fractions)
     assert np.isfinite(logits).all()
-    np.testing.assert_allclose(jax.nn.sigmoid(logits)[1:3], shares[1:3], atol=1e-6)
+    np.testing.assert_allclose(jax.nn.sigmoid(logits)[1:3], fractions[1:3], atol=1e-6)

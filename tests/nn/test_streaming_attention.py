@@ -36,9 +36,9 @@ def case(random_variables):
     return plain, random_variables(plain, x_q, x_kv), x_q, x_kv, mask
 
 
-def total(out: jax.Array, seen: jax.Array) -> jax.Array:
+def total(out: jax.Array, attention: jax.Array) -> jax.Array:
     """A scalar that every output and the attention itself have a say in."""
-    return jnp.sum(out * normal(5, *out.shape)) + jnp.sum(seen**2 * normal(6, *seen.shape))
+    return jnp.sum(out * normal(5, *out.shape)) + jnp.sum(attention**2 * normal(6, *attention.shape))
 
 
 @pytest.mark.parametrize(("count", "parts"), [(4, 1), (3, 2)])
@@ -48,14 +48,14 @@ def test_values_and_gradients_are_those_of_all_keys_at_once(case, count, parts):
 
     def at_once(variables, x_q, scale):
         out, weights = plain.apply(variables, x_q, x_kv * scale, mask[:, None, None], return_weights=True)
-        seen = weights.mean(1).reshape(B, ROWS, parts, count, -1).sum(-1)
-        return total(out, jnp.einsum("brsc->csbr", seen)), out
+        attention = weights.mean(1).reshape(B, ROWS, parts, count, -1).sum(-1)
+        return total(out, jnp.einsum("brsc->csbr", attention)), out
 
     def streamed(variables, x_q, scale):
         keys = stream(x_kv, mask, scale, count, parts)
-        out, looked = StreamingAttention(num_heads=HEADS, features=WIDTH).apply(variables, x_q, keys)
-        seen = attention_per_group(keys, looked, jnp.ones((B, ROWS, 1)), frame_of, 1)
-        return total(out, seen[..., 0]), out
+        out, state = StreamingAttention(num_heads=HEADS, features=WIDTH).apply(variables, x_q, keys)
+        attention = attention_per_group(keys, state, jnp.ones((B, ROWS, 1)), frame_of, 1)
+        return total(out, attention[..., 0]), out
 
     arguments = variables, x_q, jnp.float32(1.3)
     results = [jax.jit(jax.value_and_grad(f, (0, 1, 2), has_aux=True))(*arguments) for f in (at_once, streamed)]

@@ -13,23 +13,23 @@ from storyjax.weights.registry import ACTIVATIONS, Blip2Config
 THEIRS = {ours: theirs for theirs, ours in ACTIVATIONS.items()}
 
 
-def _sizes(tower: ViTConfig | ClipTextConfig | SiglipTextConfig) -> dict[str, Any]:
+def _sizes(encoder: ViTConfig | ClipTextConfig | SiglipTextConfig) -> dict[str, Any]:
     return {
-        "hidden_size": tower.width,
-        "intermediate_size": tower.mlp_width,
-        "num_hidden_layers": tower.depth,
-        "num_attention_heads": tower.heads,
-        "hidden_act": THEIRS[tower.activation],
-        "layer_norm_eps": tower.eps,
+        "hidden_size": encoder.width,
+        "intermediate_size": encoder.mlp_width,
+        "num_hidden_layers": encoder.depth,
+        "num_attention_heads": encoder.heads,
+        "hidden_act": THEIRS[encoder.activation],
+        "layer_norm_eps": encoder.eps,
     }
 
 
-def _vision(tower: ViTConfig) -> dict[str, Any]:
-    return {**_sizes(tower), "image_size": tower.image_size, "patch_size": tower.patch_size}
+def _vision(encoder: ViTConfig) -> dict[str, Any]:
+    return {**_sizes(encoder), "image_size": encoder.image_size, "patch_size": encoder.patch_size}
 
 
-def _text(tower: ClipTextConfig | SiglipTextConfig) -> dict[str, Any]:
-    return {**_sizes(tower), "vocab_size": tower.vocab_size, "max_position_embeddings": tower.max_length}
+def _text(encoder: ClipTextConfig | SiglipTextConfig) -> dict[str, Any]:
+    return {**_sizes(encoder), "vocab_size": encoder.vocab_size, "max_position_embeddings": encoder.max_length}
 
 
 def t5(config: T5Config) -> transformers.T5Config:

@@ -28,7 +28,7 @@ from storyjax.weights.tables.audio import ecapa_rules, laughter_rules, lwtnet_ru
 
 
 def lively(model: nn.Module) -> nn.Module:
-    """Weights and statistics that are neither nought nor one."""
+    """Weights and statistics that are neither zero nor one."""
     torch.manual_seed(0)
     for name, buffer in model.named_buffers():
         if name.endswith("running_mean"):

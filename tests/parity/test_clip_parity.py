@@ -1,4 +1,4 @@
-"""Both towers of CLIP against transformers' CLIPModel."""
+"""Both encoders of CLIP against transformers' CLIPModel."""
 
 import einops
 import jax

@@ -75,7 +75,7 @@ def small(box_refine: bool, two_stage: bool) -> transformers.DeformableDetrConfi
 
 @pytest.fixture(scope="module", params=[(False, False), (True, True)], ids=["plain", "two-stage"])
 def model(request: pytest.FixtureRequest) -> transformers.DeformableDetrForObjectDetection:
-    """Random weights, statistics that are neither nought nor one, and offsets that lead somewhere."""
+    """Random weights, statistics that are neither zero nor one, and offsets that are not zero."""
     torch.manual_seed(0)
     made = transformers.DeformableDetrForObjectDetection(small(*request.param)).eval()
     with torch.no_grad():

@@ -60,9 +60,9 @@ def test_a_published_size_is_covered_to_the_last_key(name: str) -> None:
 
 
 def test_sizes_that_are_parts_of_others() -> None:
-    """BLIP-2 with another Flan-T5 is that Flan-T5, the same tower, and a projection as wide."""
-    whole, tower = PUBLISHED["blip2-flan-t5-xl"].config, PUBLISHED["blip2-vit-g-14"].config
-    assert tower.vision == whole.vision
+    """BLIP-2 with another Flan-T5 is that Flan-T5, the same encoder, and a projection as wide."""
+    whole, encoder = PUBLISHED["blip2-flan-t5-xl"].config, PUBLISHED["blip2-vit-g-14"].config
+    assert encoder.vision == whole.vision
     for size in ("small", "base", "large", "xl", "xxl"):
         blip2, flan = PUBLISHED[f"blip2-flan-t5-{size}"].config, PUBLISHED[f"flan-t5-{size}"].config.llm
         assert blip2.vision == whole.vision

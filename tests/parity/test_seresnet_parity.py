@@ -71,7 +71,7 @@ def abstract_tree(config: SEResNetConfig) -> dict:
 
 @pytest.fixture
 def reference() -> Reference:
-    """Random weights, with statistics that are neither nought nor one."""
+    """Random weights, with statistics that are neither zero nor one."""
     torch.manual_seed(0)
     model = Reference(SMALL).eval()
     for name, buffer in model.named_buffers():

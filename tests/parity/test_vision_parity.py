@@ -1,4 +1,4 @@
-"""Vision towers against transformers' Blip2VisionModel and CLIPVisionModel."""
+"""Vision encoders against transformers' Blip2VisionModel and CLIPVisionModel."""
 
 import dataclasses
 

@@ -1,4 +1,4 @@
-"""Actors as particular objects: who a clip stands for, and what is asked for it."""
+"""Actors as particular objects: the actor of a clip, and its query."""
 
 from typing import Any
 

@@ -15,7 +15,7 @@ from storyjax.pi_map.config import make_model
 from storyjax.pi_map.enrolment import CHUNK, EnrolmentConfig, NegativeBank
 from storyjax.pi_map.predict import ThingFinder
 from storyjax.pi_map.prompts import PromptEncoder
-from storyjax.storyworld.draw.personal_objects import Scene, render_scene
+from storyjax.storyworld.draw.personal_objects import PersonalObject, Scene, render_scene
 
 WIDTH = 32  # of the random CLIP
 
@@ -53,10 +53,10 @@ def test_enrolling_brings_the_token_to_the_description(checkpoint: Path, photos:
     assert seen == [(10, 20), (20, 20)]
     assert token.shape == (1, WIDTH)
     assert token.dtype == np.float32
-    told = finder.embed_query("a blue dog", {})
+    described = finder.embed_query("a blue dog", {})
     untrained = finder.token_of(photos, "dog")
     prompt = "a photo of <it>"
-    before, after = (told @ finder.embed_query(prompt, {"it": one}) for one in (untrained, token))
+    before, after = (described @ finder.embed_query(prompt, {"it": one}) for one in (untrained, token))
     assert after > before
     # A copy of π was trained: the next enrolment starts from the same place.
     np.testing.assert_allclose(finder.enrol(photos, "dog", caption="a blue dog ."), token, atol=1e-6)

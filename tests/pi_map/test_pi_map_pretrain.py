@@ -35,7 +35,7 @@ def test_pretraining_learns(config: ConfigDict, tmp_path: Path) -> None:
     results = loop.run(config, tmp_path / "run", progress=False)
     lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     losses = [line["loss"] for line in lines if line["kind"] == "train"]
-    # The random CLIP hardly tells its pictures apart: it starts at log(20) and falls slowly.
+    # The random CLIP hardly distinguishes its images: the loss starts at log(20) and falls slowly.
     assert losses[0] == pytest.approx(np.log(20), abs=0.1)
     assert losses[-1] < losses[0] - 0.08
     assert 0 <= results["imagenet/r1_in_batch"] <= 1

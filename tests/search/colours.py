@@ -1,4 +1,4 @@
-"""A model that knows colours only, and films that change colour, so that a test can say what must be found when."""
+"""A model that encodes colours only, and videos that change colour, so that a test knows what must be found when."""
 
 import hashlib
 import time
@@ -18,7 +18,7 @@ WIDTH, DIM, SIZE = 8, 32, 8
 
 
 class Colours:
-    """A ConceptEncoder to whom somebody is a colour. A black photo shows nobody, one half black two."""
+    """A ConceptEncoder for which a person is a colour. A black photo shows no face, a half black one two."""
 
     width, dim, image_size = WIDTH, DIM, SIZE
 
@@ -65,7 +65,7 @@ def photo(path: Path, colour: tuple[int, int, int], size: int = 48) -> Path:
     return path
 
 
-def film(path: Path, colours: Sequence[tuple[int, int, int]], seconds_each: float = 2.0, fps: int = 8) -> Path:
+def video(path: Path, colours: Sequence[tuple[int, int, int]], seconds_each: float = 2.0, fps: int = 8) -> Path:
     """A video that shows each colour for some seconds."""
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=fps, options={"preset": "ultrafast"})
@@ -82,7 +82,7 @@ def film(path: Path, colours: Sequence[tuple[int, int, int]], seconds_each: floa
 
 
 def contents(store) -> list[tuple]:
-    """All that an index knows, in an order of its own and without its numbers, for comparing two of them."""
+    """Everything in an index, sorted and without ids, for comparing two of them."""
     with store.reading() as db:
         rows = db.execute(
             "SELECT f.path, f.state, v.kind, v.clip, v.start_s, v.end_s, v.vector, s.jpeg FROM files f"

@@ -8,7 +8,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-from colours import BLUE, GREEN, RED, Colours, film, photo
+from colours import BLUE, GREEN, RED, Colours, photo, video
 from PIL import Image
 
 from storyjax.cli import main
@@ -20,7 +20,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     world = tmp_path_factory.mktemp("world")
     (world / "films").mkdir()
     (world / "photos").mkdir()
-    film(world / "films" / "a & b.mp4", [RED, GREEN, BLUE, GREEN])
+    video(world / "films" / "a & b.mp4", [RED, GREEN, BLUE, GREEN])
     photo(world / "films" / "red.png", RED)
     for name, colour in (("red1", RED), ("red2", RED), ("green", GREEN), ("blue", BLUE), ("black", (0, 0, 0))):
         photo(world / "photos" / f"{name}.jpg", colour)
@@ -52,7 +52,7 @@ def here(world: Path, monkeypatch) -> Path:
     return world
 
 
-def asked(capsys, *arguments: str) -> dict:
+def search(capsys, *arguments: str) -> dict:
     assert main.run(["find", *arguments, "--index", "index", "--json"]) == 0
     return json.loads(capsys.readouterr().out)
 
@@ -70,23 +70,23 @@ def test_enrols_lists_and_forgets(tmp_path: Path, capsys) -> None:
 
 
 def test_finds_people_and_things(capsys) -> None:
-    told = asked(capsys, "An image of <Ana> in a room", "--top", "2")
-    assert {os.path.basename(hit["file"]): hit["start_s"] for hit in told["hits"]} == {
+    output = search(capsys, "An image of <Ana> in a room", "--top", "2")
+    assert {os.path.basename(hit["file"]): hit["start_s"] for hit in output["hits"]} == {
         "red.png": None,
         "a & b.mp4": 0.0,
     }
-    assert told["clips"] == 4
-    assert [hit["start_s"] for hit in asked(capsys, "<ben>", "--top", "2")["hits"]] == [2.0, 6.0]
-    assert asked(capsys, "<chia> sleeping", "--top", "1")["hits"][0]["start_s"] == 4.0
+    assert output["clips"] == 4
+    assert [hit["start_s"] for hit in search(capsys, "<ben>", "--top", "2")["hits"]] == [2.0, 6.0]
+    assert search(capsys, "<chia> sleeping", "--top", "1")["hits"][0]["start_s"] == 4.0
     assert main.run(["find", "<ben> and <ana>", "--index", "index", "--top", "3"]) == 0
     assert re.match(r"   1  [01]\.\d{3}  0:0\d–0:0\d  a & b\.mp4\n", capsys.readouterr().out)
 
 
 def test_a_photo_of_a_face_in_the_query(capsys) -> None:
-    assert asked(capsys, "<x>", "--face", "photos/blue.jpg", "--top", "1")["hits"][0]["start_s"] == 4.0
+    assert search(capsys, "<x>", "--face", "photos/blue.jpg", "--top", "1")["hits"][0]["start_s"] == 4.0
     # Of one name that is enrolled the photo counts; of several it is the one who is not.
-    assert asked(capsys, "<ana>", "--face", "photos/blue.jpg", "--top", "1")["hits"][0]["start_s"] == 4.0
-    assert len(asked(capsys, "<ana> meets <x>", "--face", "photos/blue.jpg", "--top", "1")["hits"]) == 1
+    assert search(capsys, "<ana>", "--face", "photos/blue.jpg", "--top", "1")["hits"][0]["start_s"] == 4.0
+    assert len(search(capsys, "<ana> meets <x>", "--face", "photos/blue.jpg", "--top", "1")["hits"]) == 1
     assert main.run(["find", "list"]) == 0
     assert len(capsys.readouterr().out.splitlines()) == 3
 
@@ -187,12 +187,12 @@ def test_an_error_is_one_line_and_exit_code_2(here: Path, arguments: list[str], 
 
     before = files()
     assert main.run(arguments) == 2
-    told = capsys.readouterr()
-    assert told.out == ""
-    assert told.err.startswith("storyjax: error: ")
-    assert told.err.count("\n") == 1
-    assert message in told.err
-    assert "photo 1" not in told.err
+    output = capsys.readouterr()
+    assert output.out == ""
+    assert output.err.startswith("storyjax: error: ")
+    assert output.err.count("\n") == 1
+    assert message in output.err
+    assert "photo 1" not in output.err
     after = files()
     assert {path for path in after if ".lock" not in path.name} == {path for path in before if ".lock" not in path.name}
 
@@ -204,6 +204,6 @@ def test_broken_files_are_named_and_the_rest_indexed(tmp_path: Path, capsys) -> 
     assert capsys.readouterr().out.startswith("1 video (4 clips), 1 image: storyjax find ")
     (tmp_path / "films" / "cut.mp4").write_bytes((tmp_path / "films" / "a & b.mp4").read_bytes()[:700])
     assert main.run(["find", "index", films, "--out", out]) == 0
-    told = capsys.readouterr()
-    assert re.match(r"storyjax: note: skipped cut\.mp4: .+\n$", told.err)
-    assert told.out.startswith("2 unchanged, 1 skipped: storyjax find ")
+    output = capsys.readouterr()
+    assert re.match(r"storyjax: note: skipped cut\.mp4: .+\n$", output.err)
+    assert output.out.startswith("2 unchanged, 1 skipped: storyjax find ")

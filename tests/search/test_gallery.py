@@ -1,4 +1,4 @@
-"""The gallery keeps whom it is given, whole or not at all, and no name leads out of it."""
+"""The gallery stores entries whole or not at all, and no name leads out of it."""
 
 import json
 import os
@@ -186,7 +186,7 @@ while True:
         assert {entry.name for entry in entries} <= {"ana", "ben"}
         for token in gallery.tokens(entries, Colours()).values():
             assert np.array_equal(token, TOKEN)
-    # Pictures of somebody forgotten do not outlive the next change.
+    # Photos of a removed person do not outlive the next change.
     (tmp_path / ".going-x").mkdir()
     (tmp_path / ".going-x" / "1.jpg").touch()
     enrolled(gallery, "carla")

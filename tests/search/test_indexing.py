@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from colours import BLUE, DIM, GREEN, RED, WHITE, Colours, contents, film, photo
+from colours import BLUE, DIM, GREEN, RED, WHITE, Colours, contents, photo, video
 from PIL import Image
 
 from storyjax.core.errors import StoryjaxError
@@ -23,11 +23,11 @@ from storyjax.search.vectors import Vectors
 
 
 @pytest.fixture(scope="module")
-def films(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("films")
     (folder / "more").mkdir()
-    film(folder / "a.mp4", [RED, GREEN, BLUE, GREEN, WHITE])
-    film(folder / "more" / "b.mkv", [GREEN, RED], seconds_each=2.5)
+    video(folder / "a.mp4", [RED, GREEN, BLUE, GREEN, WHITE])
+    video(folder / "more" / "b.mkv", [GREEN, RED], seconds_each=2.5)
     photo(folder / "blue.png", BLUE)
     (folder / "notes.txt").write_text("no image")
     (folder / ".hidden.png").write_text("no image")
@@ -35,8 +35,8 @@ def films(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def folder(films: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(films, tmp_path / "films", copy_function=shutil.copy2))
+def folder(videos: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(videos, tmp_path / "films", copy_function=shutil.copy2))
 
 
 def index(folder: Path, out: Path, **settings) -> tuple:
@@ -74,7 +74,7 @@ def test_clips_and_frames_have_their_times(folder: Path, tmp_path: Path) -> None
 
 def test_a_clip_is_the_mean_of_its_frames(tmp_path: Path) -> None:
     (tmp_path / "films").mkdir()
-    film(tmp_path / "films" / "a.mp4", [RED, BLUE], seconds_each=1)
+    video(tmp_path / "films" / "a.mp4", [RED, BLUE], seconds_each=1)
     build_index(tmp_path / "films", tmp_path / "index", Colours(), show_progress=False)
     with Searcher(tmp_path / "index", Colours()) as searcher:
         (hit,) = searcher.search(like(RED), 5).hits
@@ -95,7 +95,7 @@ def test_only_what_changed_is_read_again(folder: Path, tmp_path: Path) -> None:
     assert (summary.unchanged, summary.images, summary.videos) == (3, 0, 0)
     photo(folder / "red.png", RED)
     (folder / "more" / "b.mkv").unlink()
-    film(folder / "a.mp4", [BLUE], seconds_each=3)
+    video(folder / "a.mp4", [BLUE], seconds_each=3)
     os.utime(folder / "a.mp4", ns=(1, 1))
     summary, after = index(folder, out)
     assert (summary.unchanged, summary.images, summary.videos, summary.vanished) == (1, 1, 1, 1)
@@ -134,7 +134,7 @@ def test_a_video_of_an_impossible_duration_is_broken(folder: Path, tmp_path: Pat
 def test_a_video_that_breaks_in_its_middle_leaves_nothing(tmp_path: Path) -> None:
     (tmp_path / "films").mkdir()
     photo(tmp_path / "films" / "red.png", RED)
-    path = film(tmp_path / "films" / "a.mkv", [RED, GREEN, BLUE] * 20)
+    path = video(tmp_path / "films" / "a.mkv", [RED, GREEN, BLUE] * 20)
     data = path.read_bytes()
     path.write_bytes(data[: int(len(data) * 0.8)])
     summary, known = index(tmp_path / "films", tmp_path / "index")
@@ -158,11 +158,11 @@ def test_nothing_to_index_is_one_line(folder: Path, tmp_path: Path, prepare, mes
         index(folder, tmp_path / "index")
 
 
-def test_an_index_of_something_else(folder: Path, films: Path, tmp_path: Path) -> None:
+def test_an_index_of_something_else(folder: Path, videos: Path, tmp_path: Path) -> None:
     out = tmp_path / "index"
     index(folder, out)
     with pytest.raises(StoryjaxError, match="is the index of"):
-        index(films, out)
+        index(videos, out)
     with pytest.raises(StoryjaxError, match="has a clip every 2 s, not 30"):
         index(folder, out, every_s=30.0)
     for wrong in (1.0, -2.0, float("nan"), float("inf")):
@@ -233,7 +233,7 @@ indexing.build_index({folder!r}, {out!r}, Colours(wait_s=float(sys.argv[1])), sh
 
 
 def test_killed_at_any_moment_nothing_is_lost_or_twice(folder: Path, tmp_path: Path) -> None:
-    film(folder / "long.mp4", [RED, GREEN, BLUE, WHITE] * 6)
+    video(folder / "long.mp4", [RED, GREEN, BLUE, WHITE] * 6)
     _, expected = index(folder, tmp_path / "whole")
     out, draw = tmp_path / "index", random.Random()
     code = SLOW_BUILD.format(tests=str(Path(__file__).parent), folder=str(folder), out=str(out))

@@ -8,7 +8,7 @@ from storyjax.data.video import probe
 from storyjax.storyworld.export.album import PEOPLE, belongings, export_album
 
 
-def test_photos_films_and_truth(tmp_path: Path) -> None:
+def test_photos_videos_and_truth(tmp_path: Path) -> None:
     album = export_album(tmp_path / "a", {"stories": 2, "photos": 2, "scenes": 1})
     named = {thing.name for thing in belongings()[:3]}
     assert {path.name for path in (album / "photos").iterdir()} == {*PEOPLE, *named}

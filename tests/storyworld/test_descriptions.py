@@ -12,7 +12,7 @@ from storyjax.storyworld.story.story import StoryStyle, make_story
 STORY = make_story(5, StoryStyle(names=("ada", "bob", "mia", "max")))
 
 
-def test_every_sentence_is_true_of_its_own_moment_and_names_nobody():
+def test_every_sentence_is_true_of_its_own_moment_and_has_no_names():
     rng = np.random.default_rng(0)
     tokenizer = WordTokenizer.from_words(generic_vocabulary())
     told = [(event, describe(STORY, event, rng)) for event in STORY.events for _ in range(8)]
@@ -57,7 +57,7 @@ def test_pairs_that_are_true_are_no_negatives():
 
 
 def test_further_people_differ_and_stay_as_they_are():
-    # Of somebody bald no picture shows the colour of the hair.
+    # Of somebody bald no image shows the colour of the hair.
     looks = [
         (p.skin, p.hair if p.hair_style != "bald" else None, p.hair_style, p.shirt, p.trousers)
         for p in EVERYONE.values()

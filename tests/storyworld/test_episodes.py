@@ -84,7 +84,7 @@ def test_a_seed_is_an_episode(episode) -> None:
     np.testing.assert_array_equal(np.stack(list(episode_frames(episode, ten[5:]))), first[5:])
 
 
-def test_mouths_move_with_what_is_said_and_only_with_it() -> None:
+def test_mouths_move_with_the_speech_and_only_then() -> None:
     cast = [Character("ana", Speaker("slt")), Character("ben", Speaker("rms"))]
     style = EpisodeStyle(seconds=10.0, single=0.0, pair=1.0, reaction=0.0, chewing=0.0, laughs=0.0, interrupts=0.0)
     episode = write_episode(5, cast, (), style)
@@ -103,7 +103,7 @@ def test_mouths_move_with_what_is_said_and_only_with_it() -> None:
     assert follows[listener] < 0.35
 
 
-def test_everything_that_is_said_is_heard(episode) -> None:
+def test_every_line_is_in_the_sound(episode) -> None:
     wave = episode_sound(episode)
     assert len(wave) == round(episode.duration * RATE)
     assert frame_count(episode) == round(episode.duration * FPS)

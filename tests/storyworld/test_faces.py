@@ -31,7 +31,7 @@ def test_the_head_is_in_its_box():
     assert min(inside) > 0.15
 
 
-def test_nobody_who_is_kept_unseen_is_learnt_from():
+def test_unseen_people_are_in_no_training_data():
     groups = cast_of_clips()
     learnt = set(people_to_learn())
     assert set(groups["learn"]) <= learnt

@@ -111,7 +111,7 @@ def test_an_unfinished_world_is_completed(tmp_path):
     assert len(_rows(directory, "test")) > 0
 
 
-def test_a_world_drawn_in_another_way_is_made_anew(world, tmp_path):
+def test_a_world_drawn_differently_is_written_again(world, tmp_path):
     directory = _export(tmp_path / "world", counts={"train": 1})
     manifest = json.loads((directory / "manifest.json").read_text())
     (directory / "manifest.json").write_text(json.dumps({**manifest, "fingerprint": "older"}))

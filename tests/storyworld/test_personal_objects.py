@@ -19,7 +19,7 @@ from storyjax.storyworld.draw.personal_objects import (
 from storyjax.storyworld.story.cast import PLACES
 
 
-def test_belongings_differ_and_are_the_same_every_time() -> None:
+def test_personal_objects_differ_and_are_reproducible() -> None:
     things = draw_personal_objects(30, 0, ("dog", "car", "cup"))
     assert things == draw_personal_objects(30, 0, ("dog", "car", "cup"))
     assert things != draw_personal_objects(30, 1, ("dog", "car", "cup"))

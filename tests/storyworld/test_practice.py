@@ -77,7 +77,7 @@ def test_actions_are_asked_for_from_the_beginning_and_one_by_one() -> None:
 
 
 @pytest.mark.parametrize("seed", range(30))
-def test_of_a_film_that_breaks_off_the_note_tells_what_was_seen_before(seed: int) -> None:
+def test_the_note_of_a_truncated_video_covers_what_was_seen_before(seed: int) -> None:
     story = routine(seed)
     said = [" ".join(action(e.lead, e.place)) for e in story.events]
     shown = draw_cut(story, np.random.default_rng(seed))
@@ -92,7 +92,7 @@ def test_of_a_film_that_breaks_off_the_note_tells_what_was_seen_before(seed: int
     assert all(end <= story.events[shown - 1].end for _, end in asked.spans)
 
 
-def test_films_break_off_behind_what_is_observed_as_often_as_not() -> None:
+def test_half_of_the_videos_end_after_what_is_observed() -> None:
     story = routine(4)
     last = [one("actions", story, seed, 10).condition[2] == story.events[9].start for seed in range(60)]
     assert 20 < sum(last) < 50
@@ -100,7 +100,7 @@ def test_films_break_off_behind_what_is_observed_as_often_as_not() -> None:
     assert (min(lengths), max(lengths)) == (OBSERVED, len(story.events) - FUTURE)
 
 
-def test_moments_are_of_whole_films() -> None:
+def test_moments_are_of_whole_videos() -> None:
     with pytest.raises(ValueError, match="breaks off"):
         one("moments", routine(0), shown=4)
 
@@ -129,7 +129,7 @@ def test_what_is_hidden_completes_the_sentence() -> None:
     assert whole in [sentence(e) for e in story.events]
 
 
-def test_kinds_come_up_by_their_shares() -> None:
+def test_kinds_are_drawn_by_their_fractions() -> None:
     drawn = draw_examples(routine(5), {"moments": 0.8, "actions": 0.2}, 50, np.random.default_rng(0))
     counts = {kind: sum(one.kind == kind for one in drawn) for kind in KINDS}
     assert counts["moments"] > counts["actions"] > 0

@@ -41,7 +41,7 @@ def test_next_and_previous_hold_each_others_answer() -> None:
             assert verb_phrase(story.events[twin].lead) in question.options
 
 
-def test_the_evidence_tells_the_answer() -> None:
+def test_the_evidence_contains_the_answer() -> None:
     for seed in range(100):
         story = make_story(seed)
         for question in questions(story):

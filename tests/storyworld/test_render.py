@@ -29,7 +29,7 @@ def _picture(performance: Performance, place: str = "park", seconds: float = 1.0
 
 
 def _least_distance(groups: dict[object, list[np.ndarray]]) -> tuple[float, object]:
-    """The smallest mean distance in grey levels between pictures of different groups, and between which."""
+    """The smallest mean distance in grey levels between images of different groups, and between which."""
     pairs = itertools.combinations(groups, 2)
     return min((min(float(np.abs(x - y).mean()) for x in groups[a] for y in groups[b]), str((a, b))) for a, b in pairs)
 

@@ -1,4 +1,4 @@
-"""The staging: everybody is where the ground truth says, inside the picture, with what is theirs beside them."""
+"""The staging: everybody is where the ground truth says, inside the image, with what is theirs beside them."""
 
 import numpy as np
 import pytest
@@ -22,7 +22,7 @@ def _spans(story):
     return [(event.start, event.end) for event in story.events]
 
 
-def test_everybody_and_every_thing_has_a_box_in_the_picture(story):
+def test_every_person_and_thing_has_a_box_in_the_image(story):
     for seconds in _moments(story):
         shot = shot_at(story, seconds)
         found = placements(shot)
@@ -54,7 +54,7 @@ def test_a_persons_box_holds_their_shirt(story):
 
 
 def test_two_performers_stand_apart_and_act_outwards():
-    """So that it is plain which of them does what: each thing is on its performer's side of the picture."""
+    """So that it is plain which of them does what: each thing is on its performer's side of the image."""
     pairs = 0
     for seed in range(5):
         story = make_story(seed)

@@ -67,7 +67,7 @@ def test_unseen_people_stay_unseen_unless_asked_for() -> None:
     assert [person.name for person in make_story(0, StoryStyle(names=("ivy", "sam"))).cast] == ["ivy", "sam"]
 
 
-def test_all_that_is_said_is_in_the_vocabulary() -> None:
+def test_every_word_is_in_the_vocabulary() -> None:
     words = set(vocabulary())
     assert len(words) == len(vocabulary())
     for seed in range(50):
@@ -81,7 +81,7 @@ def _ways(performance: Performance) -> tuple[str, str]:
     return clause(performance), f"who {verb_phrase(performance)}"
 
 
-def test_requests_tell_the_moment_they_ask_for() -> None:
+def test_requests_name_the_moment_they_ask_for() -> None:
     story = make_story(3)
     parts = [(event, first.person) for event in story.events for first in event.performances]
     told = {note(event, person): (event, person) for event, person in parts}

@@ -35,7 +35,7 @@ def test_a_sequence_is_the_same_however_it_is_asked_for() -> None:
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_visibility_is_the_share_of_a_mover_that_changes_the_picture(seed: int) -> None:
+def test_visibility_is_the_fraction_of_an_object_that_changes_the_image(seed: int) -> None:
     sequence = dataclasses.replace(plan_sequence(seed, STILL), light=1.0)
     for index in (9, 24):
         frame, truth = next(render_sequence(sequence, range(index, index + 1)))

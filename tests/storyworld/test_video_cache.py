@@ -1,4 +1,4 @@
-"""StoryVideoCache is made once, and a world that looks otherwise gets films of its own."""
+"""StoryVideoCache is made once, and a world that looks otherwise gets videos of its own."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ from storyjax.storyworld.render import video_cache
 from storyjax.storyworld.render.video_cache import StoryVideoCache
 
 
-def test_films_are_made_once_and_tell_their_stories(tmp_path: Path, monkeypatch) -> None:
+def test_videos_are_rendered_once_and_show_their_stories(tmp_path: Path, monkeypatch) -> None:
     films = StoryVideoCache(tmp_path, "val", {"val": 1})
     take = films[0]
     assert len(films) == 1

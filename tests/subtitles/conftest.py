@@ -2,53 +2,18 @@
 
 import json
 import sys
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import numpy as np
 import pytest
-from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from standins import CorrelatingSync, NoLaughter, SpectralVoices, peaks
+from standins import ColourMatcher, CorrelatingSync, NoLaughter, SpectralVoices, peaks
 
 from storyjax.storyworld.export.series import export_series
 from storyjax.subtitles.config import SubtitleConfig
 from storyjax.subtitles.pipeline import Networks
 from storyjax.weights.pretrained import Pretrained
-
-
-class ColourMatcher:
-    """Knows people by the colours of their photos."""
-
-    image_size = 32
-
-    def enrol(self, photos: Sequence[np.ndarray]) -> np.ndarray:
-        return np.mean([self._colours(np.asarray(photo)) for photo in photos], axis=0)[None]
-
-    def embed_query(self, prompt: str, tokens: Mapping[str, np.ndarray]) -> np.ndarray:
-        vector = tokens["somebody"][0] if tokens else np.ones(64, np.float32)
-        return (vector / np.linalg.norm(vector)).astype(np.float32)
-
-    def embed_images(self, images: np.ndarray) -> np.ndarray:
-        return np.stack([self._colours(image) for image in images])
-
-    def describe_photos(self, photos: Sequence[np.ndarray]) -> np.ndarray:
-        return self.enrol(photos)[0]
-
-    def as_face(self, crop: np.ndarray) -> np.ndarray:
-        return np.asarray(Image.fromarray(crop).resize((16, 16)))
-
-    def describe_faces(self, faces: np.ndarray) -> np.ndarray:
-        return self.embed_images(faces)
-
-    @staticmethod
-    def _colours(image: np.ndarray) -> np.ndarray:
-        height, width = image.shape[:2]
-        middle = image[height // 4 :, width // 4 : -width // 4].reshape(-1, 3) // 64
-        counts = np.bincount(middle @ np.array([16, 4, 1]), minlength=64).astype(np.float32)
-        return counts / np.linalg.norm(counts)
 
 
 @pytest.fixture(scope="session")

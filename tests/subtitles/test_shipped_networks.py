@@ -16,7 +16,7 @@ from storyjax.subtitles.speaker_encoder import SpeakerEncoder
 
 def test_the_voice_encoder_tells_unheard_voices_apart() -> None:
     encoder = SpeakerEncoder.from_pretrained("shipped:storyworld_voices")
-    sentences = sayings(held_out=True)[0]
+    sentences = text_numbers(held_out=True)[0]
     waves, voice = [], []
     for number, speaker in enumerate(HELD_OUT):
         for turn in range(4):

@@ -5,9 +5,8 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from conftest import ColourMatcher
 from PIL import Image
-from standins import RATE
+from standins import RATE, ColourMatcher
 
 from storyjax.core.errors import StoryjaxError
 from storyjax.search.protocol import PhotoError

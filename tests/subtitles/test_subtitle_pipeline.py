@@ -18,8 +18,8 @@ from storyjax.subtitles import command, pipeline
 from storyjax.subtitles.annotations import read_annotations
 from storyjax.subtitles.cast import read_cast
 from storyjax.subtitles.config import SubtitleConfig
-from storyjax.subtitles.evaluate import evaluate, judge
-from storyjax.subtitles.pipeline import Networks, make_stages, run_stages, steps_reached, subtitle
+from storyjax.subtitles.evaluate import evaluate, exemplar_steps, judge
+from storyjax.subtitles.pipeline import Networks, make_stages, run_stages, subtitle
 from storyjax.subtitles.writers import why
 
 STAGES = ("words", "segments", "laughs", "voices", "peaks", "faces")
@@ -34,9 +34,9 @@ def test_lines_are_named_from_faces_alone(series, videos, transcripts, networks,
     made = subtitle(videos, read_cast(series / "cast.json"), config, work, networks, transcripts, progress=False)
     episodes = read_annotations(series, "StoryWorld")
     judged = [j for subtitles, episode in zip(made, episodes, strict=True) for j in judge(subtitles, episode)]
-    steps = steps_reached([line for subtitles in made for line in subtitles.lines])
-    assert steps["speech"] > steps["synchronisation"] > 0
-    assert steps["exemplar"] > 0
+    steps = exemplar_steps(judged)
+    assert steps["speech/count"] > steps["synchronisation/count"] > 0
+    assert steps["exemplar/count"] > 0
     assert made[0].exemplars == made[1].exemplars, "episodes share exemplars"
     named = [j for j in judged if j.name is not None]
     assert len(named) > len(judged) / 3
@@ -186,6 +186,7 @@ def test_a_video_of_silence_has_no_lines(ask, networks, series, tmp_path: Path, 
 
 
 def test_sound_that_ends_before_the_images_and_after_them(ask, series, tmp_path: Path) -> None:
+    from storyjax.storyworld.render.episode_video import write_video
 
     rng = np.random.default_rng(0)
     for name, images, seconds in (("short", 4, 2.0), ("long", 2, 4.0)):

@@ -121,7 +121,7 @@ def place(section: ConfigDict, root: Path) -> None:
         one_row = section.task in ("lta", "matching")
         rows = {"examples_per_video": 1 if one_row else 2, "eval_examples": 1 if one_row else 2}
         section.update({"prompt_length": 62, "target_length": 62 if section.task == "lta" else 24, **rows})
-    if "videos" in section:  # of stitched films: as many frames as before must fit in
+    if "videos" in section:  # of stitched videos: as many frames as before must fit in
         section.videos, section.most_frames = 3, 4
     if "classes" in section:  # of so few training clips not every class of the others is one
         with section.ignore_type(), section.unlocked():

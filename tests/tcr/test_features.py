@@ -83,7 +83,7 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> ConfigDict:
 @pytest.fixture(scope="module")
 def folder(config: ConfigDict, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("features")
-    made = compute_features(config, out, ("train", "val"), dtype="float16", shard_films=1, run=here)
+    made = compute_features(config, out, ("train", "val"), dtype="float16", shard_videos=1, run=here)
     assert made == {"train": (3, 3), "val": (2, 2)}
     return out
 
@@ -104,7 +104,7 @@ def params_of(experiment: Experiment) -> dict:
 
 def test_what_is_finished_is_kept_and_what_is_missing_or_damaged_is_made_again(config, folder, tmp_path) -> None:
     out = tmp_path / "again"
-    compute_features(config, out, ("train",), dtype="float16", shard_films=1, run=here)
+    compute_features(config, out, ("train",), dtype="float16", shard_videos=1, run=here)
     first, second, third = sorted((out / "train").glob("*.array_record"))
     before = [path.read_bytes() for path in (first, second, third)]
     kept = first.stat().st_mtime_ns
@@ -116,7 +116,7 @@ def test_what_is_finished_is_kept_and_what_is_missing_or_damaged_is_made_again(c
         asked.extend(shards)
         here(work, shards)
 
-    made = compute_features(config, out, ("train",), dtype="float16", shard_films=1, run=noting)
+    made = compute_features(config, out, ("train",), dtype="float16", shard_videos=1, run=noting)
     assert (made, asked, first.stat().st_mtime_ns) == ({"train": (2, 3)}, [1, 2], kept)
     assert [path.read_bytes() for path in (first, second, third)] == before
     assert not list(out.rglob("*.partial"))
@@ -139,7 +139,11 @@ def test_tokens_and_loss_are_those_of_pixels(config, tmp_path, dtype, precision,
         asks = experiment.tasks[0].loss.__self__
         assert isinstance(asks, QuestionAnswering)
         stored = "visual_tokens" in batch
-        seen = stored_tokens(batch, asks.model.vision.dtype) if stored else asks.model.look(params, batch["frames"])
+        seen = (
+            stored_tokens(batch, asks.model.vision.dtype)
+            if stored
+            else asks.model.encode_frames(params, batch["frames"])
+        )
         tokens.append(np.asarray(seen, np.float32)[0])
         if dtype == "float16":  # one is enough: the loss knows no more than the tokens, and takes long to compile
             losses.append(float(jax.jit(asks.loss)(params, batch, jax.random.key(1))[0]))
@@ -187,14 +191,16 @@ def test_features_of_another_tower_frames_or_film_are_refused(config, folder, tm
     tower = make_tower(config).fingerprint
     message = refusal(lambda: FeatureStore(folder / "train", tower, 9))
     assert "cut videos into another number of segments (frames is 4, not 9)" in message
-    message = refusal(lambda: compute_features(config, folder, ("train",), dtype="int8", shard_films=1, run=here))
+    message = refusal(lambda: compute_features(config, folder, ("train",), dtype="int8", shard_videos=1, run=here))
     assert "are of another type (dtype is float16, not int8); choose another folder" in message
     assert "it must be odd" in refusal(lambda: compute_features(config, tmp_path, ("train",), draws=2, run=here))
     assert "there are no features in" in refusal(lambda: store(config, tmp_path))
     features = store(config, folder)
     assert "has no features of z" in refusal(lambda: features.number("z"))
     assert "are of another video file" in refusal(lambda: features.draw(0, None, b"another film"))
-    compute_features(config, tmp_path, ("train",), dtype="float16", shard_films=2, run=lambda work, todo: work(todo[0]))
+    compute_features(
+        config, tmp_path, ("train",), dtype="float16", shard_videos=2, run=lambda work, todo: work(todo[0])
+    )
     assert "not complete: 1 of 2 shards are there" in refusal(lambda: store(config, tmp_path))
 
 

@@ -23,7 +23,7 @@ MODEL = {
 }
 # The config.json of a run of configs/tcr_nextqa.py:embedded of version 0.1.
 NEXTQA = {
-    "checkpoint": {"every": 100, "keep": 3, "keep_best": None},
+    "checkpoint": {"every": 100, "keep": 3},
     "data": {
         "condition_length": 12,
         "data_dir": "runs/storyworld/prepared",

@@ -55,7 +55,7 @@ def test_answers_as_evaluation_does(predictor: Predictor, film: pathlib.Path, an
     record = {
         "video_id": "film",
         "video": film.read_bytes(),
-        "stretch": (0.0, -1.0),
+        "segment": (0.0, -1.0),
         "question": [tiny_tcr.QUESTION],
         "options": [tiny_tcr.OPTIONS],
         "answer": [0],
@@ -185,7 +185,7 @@ def test_figure_shows_frames_by_attention(answer: Answer, tmp_path: pathlib.Path
     picture = draw(answer, path)
     assert path.stat().st_size > 1000
     assert picture.width == 1600
-    # Of more frames than there is room for, each stretch of time shows the one that got most attention.
+    # Of more frames than there is room for, each segment shows the one that got most attention.
     attention = np.full(100, 0.01)
     attention[[3, 50, 99]] = 0.1
     shown = in_columns(attention, 48)

@@ -147,7 +147,7 @@ def test_a_loss_that_is_not_finite_names_step_task_and_records(tmp_path):
     assert "step 5 is not finite: task 'right' has loss nan on records [32, 33, 34, 35, 36, 37, 38, 39]" in message
     assert f"The state after step 4 is saved in {tmp_path}" in message
     assert all(np.isfinite(array).all() for array in load_trainable(tmp_path).values())
-    # The record mended, the run goes on from there.
+    # The record fixed, the run goes on from there.
     run(config, tmp_path, experiment=toy.experiment(), progress=False)
     assert [line["step"] for line in read_metrics(tmp_path / "metrics.jsonl")] == [*range(1, 9), 8]
 

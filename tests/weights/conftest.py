@@ -84,7 +84,7 @@ def tiny_clip() -> transformers.CLIPModel:
 
 @pytest.fixture(scope="session")
 def save(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
-    """Saves a model, once for each way of sharding, and a tokenizer beside it; gives a fresh copy to spoil."""
+    """Saves a model, once for each way of sharding, and a tokenizer beside it; gives a fresh copy to damage."""
 
     def to(folder: Path, model: transformers.PreTrainedModel, max_shard_size: str = "5GB") -> Path:
         model.save_pretrained(folder, max_shard_size=max_shard_size)

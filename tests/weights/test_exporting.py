@@ -199,7 +199,7 @@ def test_the_folder_says_what_goes_in_and_comes_out(stablehlo: Path) -> None:
     ],
     ids=["t5", "clip_images", "clip_texts"],
 )
-def test_towers(config: dict, name: str, inputs: dict, tmp_path: Path, monkeypatch) -> None:
+def test_clip_and_t5(config: dict, name: str, inputs: dict, tmp_path: Path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
     trainable, whole = drawn(config)
     folder = save_run(tmp_path / "run", config, trainable)
@@ -232,10 +232,10 @@ def test_a_slip_is_one_line(arguments: list[str], message: str, tcr: Path, tmp_p
     (tmp_path / "run").symlink_to(tcr)
     out = [] if "--out" in arguments else ["--out", "out"]
     assert run(["export", *arguments, *out]) == 2
-    told = capsys.readouterr()
-    assert told.err.startswith("storyjax: error: ")
-    assert told.err.count("\n") == 1
-    assert message in told.err
+    printed = capsys.readouterr()
+    assert printed.err.startswith("storyjax: error: ")
+    assert printed.err.count("\n") == 1
+    assert message in printed.err
     assert not (tmp_path / "out").exists()
     assert not list(tmp_path.glob(".out*"))
 

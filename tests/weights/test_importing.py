@@ -50,9 +50,9 @@ def test_a_sharded_blip2_gives_the_same_answers(tiny_blip2, save, tmp_path: Path
     assert len(list(source.glob("model-*-of-*.safetensors"))) > 3
     out = tmp_path / "ours"
     assert run(["import", "blip2", "--from", str(source), "--out", str(out)]) == 0
-    told = capsys.readouterr()
-    assert "transformers layout" in told.out
-    assert "note" not in told.err
+    printed = capsys.readouterr()
+    assert "transformers layout" in printed.out
+    assert "note" not in printed.err
     rng = np.random.default_rng(0)
     images = rng.normal(size=(2, 14, 14, 3)).astype(np.float32)
     words, answer = rng.integers(2, 90, (2, 5)), rng.integers(2, 90, (2, 3))
@@ -139,7 +139,7 @@ class Harmful:
         return (print, ("a pickle that ran",))
 
 
-def spoil(source: Path, how: str) -> None:
+def damage(source: Path, how: str) -> None:
     """Makes the checkpoint in `source` (sharded T5) one that cannot be imported."""
     index = source / "model.safetensors.index.json"
     shard = sorted(source.glob("model-0*.safetensors"))[1]
@@ -194,11 +194,11 @@ def spoil(source: Path, how: str) -> None:
         ("repeated, but not the same", "decoder.embed_tokens.weight (it should equal shared.weight)"),
     ],
 )
-def test_a_spoilt_checkpoint_is_one_line_and_nothing_is_written(
+def test_a_damaged_checkpoint_is_one_line_and_nothing_is_written(
     how: str, message: str, tiny_t5, save, tmp_path: Path, capsys
 ) -> None:
     source = save(tmp_path / "hub", tiny_t5, max_shard_size="12KB")
-    spoil(source, how)
+    damage(source, how)
     refused(["import", "t5", "--from", str(source), "--out", str(tmp_path / "ours")], message, capsys)
     assert [path.name for path in tmp_path.iterdir()] == ["hub"]
 
@@ -206,9 +206,9 @@ def test_a_spoilt_checkpoint_is_one_line_and_nothing_is_written(
 def refused(arguments: list[str], message: str, capsys) -> None:
     capsys.readouterr()
     assert run(arguments) == 2
-    told = capsys.readouterr()
-    line = told.err.split("\r")[-1] if "\r" in told.err else told.err
-    assert told.out == ""
+    printed = capsys.readouterr()
+    line = printed.err.split("\r")[-1] if "\r" in printed.err else printed.err
+    assert printed.out == ""
     assert line.startswith("storyjax: error: ")
     assert line.count("\n") == 1
     assert message in line
@@ -348,13 +348,13 @@ def test_no_more_than_an_array_or_two_is_held(tmp_path: Path) -> None:
     whole = sum(path.stat().st_size for path in folder.glob("*.safetensors"))
     largest = max(path.stat().st_size for path in folder.glob("*.safetensors"))
     assert len(shards) > 2
-    told = subprocess.run(
+    printed = subprocess.run(
         [sys.executable, "-c", MEMORY, str(folder), str(tmp_path / "ours"), json.dumps(sizes)],
         capture_output=True,
         text=True,
         check=True,
     )
-    peak = int(told.stdout)
+    peak = int(printed.stdout)
     assert peak < 1.3 * largest
     assert peak < 0.4 * whole
     assert (tmp_path / "ours" / "model.safetensors").stat().st_size == pytest.approx(whole, rel=0.01)

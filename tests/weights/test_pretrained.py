@@ -20,11 +20,13 @@ from storyjax.core.errors import StoryjaxError
 from storyjax.core.params_io import flatten, save_tree, unflatten
 from storyjax.data.text import HubTokenizer, WordTokenizer, encode_spliced
 from storyjax.models.clip import Clip
+from storyjax.models.ecapa import Ecapa, EcapaConfig
 from storyjax.models.seresnet import SEResNet, SEResNetConfig
 from storyjax.models.vit import ViT
 from storyjax.weights.conversion import ConvertedTensor
 from storyjax.weights.pretrained import KINDS, Pretrained
 from storyjax.weights.rules import export_weights
+from storyjax.weights.tables.audio import ecapa_rules
 from storyjax.weights.tables.face import seresnet_rules
 from storyjax.weights.tensor_files import StoredTensor
 
@@ -138,7 +140,7 @@ def test_a_clip_as_published_and_imported_reads_sentences(tiny_clip, tmp_path: P
         assert np.abs(found[:, None] - found[None]).max(-1)[~np.eye(3, dtype=bool)].min() > 0.01
 
 
-def test_the_image_towers_of_clip_and_siglip(tiny_clip, save, tmp_path: Path) -> None:
+def test_the_image_encoders_of_clip_and_siglip(tiny_clip, save, tmp_path: Path) -> None:
     tower = {"hidden_size": 16, "intermediate_size": 20, "num_hidden_layers": 1, "num_attention_heads": 2}
     siglip = transformers.SiglipModel(
         transformers.SiglipConfig(
@@ -154,6 +156,20 @@ def test_the_image_towers_of_clip_and_siglip(tiny_clip, save, tmp_path: Path) ->
         vision = ViT(Pretrained(str(hub)).architecture("vision"))
         shapes = jax.eval_shape(vision.init, jax.random.key(0), jnp.zeros((1, 14, 14, 3)))["params"]
         assert set(flatten(shapes)) == set(params)
+
+
+def test_a_speaker_encoder_as_published(monkeypatch, tmp_path: Path) -> None:
+    sizes = EcapaConfig(mels=8, channels=(8, 8, 16), kernels=(5, 3, 1), dilations=(1, 2, 1), scale=2)
+    monkeypatch.setitem(KINDS["speaker_encoder"].presets, "ecapa_small", sizes)
+    tree = Ecapa(sizes).init(jax.random.key(0), jnp.zeros((1, 16, 8)), jnp.array([16]))["params"]
+    published = export_weights(ecapa_rules(sizes), tree)
+    torch.save({key: torch.tensor(array) for key, array in published.items()}, tmp_path / "embedding_model.ckpt")
+    architecture, params = Pretrained(str(tmp_path), "ecapa_small").network("speaker_encoder")
+    assert architecture == sizes
+    jax.tree.map(np.testing.assert_array_equal, params, jax.tree.map(np.asarray, tree))
+    with pytest.raises(StoryjaxError, match="are of another model than campplus: they have"):
+        Pretrained(str(tmp_path), "campplus").parameters("speaker_encoder")
+    assert Pretrained("shipped:storyworld_voices").architecture("speaker_encoder").norm == "group"
 
 
 @pytest.fixture
@@ -215,7 +231,7 @@ def test_nothing_is_read_before_it_is_used(tiny_t5, save, tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize(
-    ("kind", "preset", "spoil", "message"),
+    ("kind", "preset", "damage", "message"),
     [
         ("llm", "flan_t5_xk", None, "Did you mean 'flan_t5_xl'"),
         ("llm", "flan_t5_xl", None, "config.json is not that of flan_t5_xl: vocab_size is 96, that of flan_t5_xl is"),
@@ -228,11 +244,11 @@ def test_nothing_is_read_before_it_is_used(tiny_t5, save, tmp_path: Path) -> Non
     ],
 )
 def test_what_does_not_fit_is_one_line(
-    kind: str, preset: str | None, spoil: Callable[[Path], Any] | None, message: str, tiny_t5, save, tmp_path: Path
+    kind: str, preset: str | None, damage: Callable[[Path], Any] | None, message: str, tiny_t5, save, tmp_path: Path
 ) -> None:
     hub = save(tmp_path / "hub", tiny_t5)
-    if spoil is not None:
-        spoil(hub)
+    if damage is not None:
+        damage(hub)
     with pytest.raises(StoryjaxError) as caught:
         Pretrained(str(hub), preset).architecture(kind)
     assert message in str(caught.value)

@@ -103,10 +103,7 @@ class OfficialBuilder(tfds.core.GeneratorBasedBuilder):
             StoryjaxError: the data set is not there (what to get and where to put it), has no such split, too much of
                 it cannot be used, or `cache_dir` cannot be written.
         """
-        cls._check_split(split, cls.SPLITS)
-        found = cls.prepare_splits(root, cache_dir, (split,), max_broken_fraction=max_broken_fraction, **options)
-        cls._check_split(split, found)
-        return found[split]
+        return cls.prepare_splits(root, cache_dir, (split,), max_broken_fraction=max_broken_fraction, **options)[split]
 
     @classmethod
     def prepare_splits(
@@ -118,19 +115,23 @@ class OfficialBuilder(tfds.core.GeneratorBasedBuilder):
         max_broken_fraction: float | None = None,
         **options: Any,
     ) -> dict[str, Any]:
-        """Returns the source of each split that is there. Where JOINT, all are read and prepared at once.
+        """Returns the source of each split, by name. Where JOINT, the files are read once for all.
 
         Args:
-            splits: those to prepare; None: all. Where JOINT, all that are there are returned in any case.
+            splits: those to return; None: all that are there.
             root, cache_dir, max_broken_fraction, options: as for `prepare`, whose errors are raised.
         """
         root, cache_dir = Path(root), Path(cache_dir)
+        for split in splits or ():
+            cls._check_split(split, cls.SPLITS)
         if (prepared := cls.prepared_by_tfds(cache_dir)) is not None:
             return {split: cls.SOURCE(prepared, cls, split) for split in splits or cls.SPLITS}
         sources: dict[str, Any] = {}
-        for split in (None,) if cls.JOINT else splits or cls.splits_there(root):
-            sources |= cls._prepare(root, cache_dir, split, max_broken_fraction, options)
-        return sources
+        for one in (None,) if cls.JOINT else splits or cls.splits_there(root):
+            sources |= cls._prepare(root, cache_dir, one, max_broken_fraction, options)
+        for split in splits or ():
+            cls._check_split(split, sources)
+        return {split: sources[split] for split in splits or sources}
 
     @classmethod
     def _prepare(
@@ -147,7 +148,7 @@ class OfficialBuilder(tfds.core.GeneratorBasedBuilder):
             part=split or "",
             beside={
                 "summary.json": {"broken": listing.broken, **cls.summary(listing)},
-                **{f"labels-{name}.json": known for name, found in items.items() if (known := cls.labels(found))},
+                **{f"labels-{name}.json": cls.labels(found) for name, found in items.items()},
             },
         )
         return {name: cls.SOURCE(folder, cls, name) for name in items}

@@ -76,12 +76,12 @@ _GET_CIA = (
 
 
 def phrase(name: str) -> str:
-    """How a class reads in a sentence: "GetOutCar" as "getting out of a car", "ice_skating_rink" with spaces."""
+    """Returns a class as it reads in a sentence: "GetOutCar" as "getting out of a car"."""
     return PHRASES.get(name, name.removeprefix("PLACE-").replace("_", " "))
 
 
 def read_faces(root: Path, **more: str | list[str]) -> MediaListing:
-    """The photos to ask with, in faces/NAME; `more` are the labels that other splits have."""
+    """Returns the photos to ask with, in faces/NAME; `more` are the labels that other splits have."""
     listing, folder = MediaListing(root=root), root / "faces"
     if not folder.is_dir():
         raise StoryjaxError(f"{root} has no folder faces: put photos of each celebrity into faces/NAME/")
@@ -112,7 +112,7 @@ def read_places(root: Path, split: str) -> MediaListing:
 
 
 def read_place_queries(root: str | Path) -> list[tuple[str, str]] | None:
-    """The compound queries of Celebrities in Places, (celebrity, place), or None where there is no such file."""
+    """Returns the compound queries of Celebrities in Places, (celebrity, place); None without such a file."""
     table = Path(root) / "queries.csv"
     if not table.exists():
         return None

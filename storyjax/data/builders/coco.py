@@ -104,8 +104,3 @@ def _picture(
     except (KeyError, TypeError, ValueError) as error:
         found.broken.append(f"{path.name}: an image without {error}")
         return None
-
-
-# The old way in, until every chapter asks the registry.
-def prepare(root: Any, cache_dir: Any, **options: Any) -> Any:
-    return Coco.prepare_splits(root, cache_dir, **options)

@@ -81,8 +81,3 @@ def _size(file: Path) -> tuple[int, int] | None:
             return image.size
     except (OSError, UnidentifiedImageError, Image.DecompressionBombError):
         return None
-
-
-# The old way in, until every chapter asks the registry.
-def prepare(root: Any, cache_dir: Any, **options: Any) -> Any:
-    return CrowdHuman.prepare_splits(root, cache_dir, **options)

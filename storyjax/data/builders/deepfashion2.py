@@ -19,7 +19,6 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from jaxtyping import Float32
@@ -182,8 +181,3 @@ class DeepFashion2(InstanceBuilder):
     def boxes(cls, item: Instance) -> Float32[np.ndarray, "m 4"]:
         """Returns the garment's box, (1, 4) or (0, 4), as fractions of the photograph."""
         return read_box(item.path, item.category)
-
-
-# The old way in, until every chapter asks the registry.
-def prepare(root: Any, cache_dir: Any, **options: Any) -> Any:
-    return DeepFashion2.prepare_splits(root, cache_dir, **options)

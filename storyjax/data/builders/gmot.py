@@ -10,7 +10,6 @@ the model trains on pairs simulated from COCO), and no frame rate in the files: 
 
 import re
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
@@ -84,8 +83,3 @@ def _size(path: Path) -> tuple[int, int] | None:
             return image.size
     except (OSError, UnidentifiedImageError, Image.DecompressionBombError):
         return None
-
-
-# The old way in, until every chapter asks the registry.
-def prepare(root: Any, cache_dir: Any, **options: Any) -> Any:
-    return Gmot40.prepare_splits(root, cache_dir, **options)

@@ -160,8 +160,3 @@ def _content(tar: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
     """The bytes of a file in a tar."""
     file = tar.extractfile(member)
     return b"" if file is None else file.read()
-
-
-# The old way in, until every chapter asks the registry.
-def prepare(root: Any, cache_dir: Any, split: str) -> Any:
-    return Imagenet2012.prepare(root, cache_dir, split)

@@ -102,8 +102,3 @@ class MediaBuilder(OfficialBuilder):
     def labels(cls, items: Sequence[MediaItem]) -> list[Mapping[str, Any]]:
         """Returns what is known of each record without its media."""
         return [item.labels for item in items]
-
-
-# The old way in, until every chapter asks the registry.
-def prepare(builder: type[MediaBuilder], root: Any, cache_dir: Any, split: str, **options: Any) -> Any:
-    return builder.prepare(root, cache_dir, split, **options)

@@ -18,7 +18,6 @@ import math
 import re
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -151,8 +150,3 @@ def _within(found: Rows, length: int, where: str, broken: list[str]) -> Rows:
     if beyond.any():
         broken += [f"{where}: a row of frame {f}, of {length}" for f in np.unique(found.frame[beyond])]
     return found[~beyond]
-
-
-# The old way in, until every chapter asks the registry.
-def prepare(builder: Any, root: Any, cache_dir: Any, **options: Any) -> Any:
-    return builder.prepare_splits(root, cache_dir, **options)

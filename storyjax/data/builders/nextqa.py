@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 
 from storyjax.core.errors import StoryjaxError
 from storyjax.data.builders.prepared import unusable_file
-from storyjax.data.builders.segments import Media, SegmentBuilder, SegmentListing, SegmentSource, read_json
+from storyjax.data.builders.segments import Media, SegmentBuilder, SegmentListing, read_json
 from storyjax.data.builders.tables import read_rows
 
 COLUMNS = ("video", "frame_count", "width", "height", "question", "answer", "qid", "type", "a0", "a1", "a2", "a3", "a4")
@@ -95,11 +95,3 @@ def _question(row: dict[str, str]) -> dict[str, Any]:
     texts = {name: row[name].strip() for name in ("question", "type", "qid")}
     options = [row[f"a{option}"].strip() for option in range(OPTIONS)]
     return {**texts, "options": options, "answer": int(row["answer"])}
-
-
-# The old way in, until every chapter asks the registry.
-NextQASource = SegmentSource
-
-
-def prepare(root: Any, cache_dir: Any, split: str, **options: Any) -> Any:
-    return NextQA.prepare(root, cache_dir, split, **options)

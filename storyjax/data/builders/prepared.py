@@ -165,7 +165,7 @@ class PreparedSource:
 
     @cached_property
     def labels(self) -> list[Any]:
-        """What is known of each record without its media."""
+        """What is known of each record without its media; [] where a kind of data set keeps nothing."""
         return self._beside(f"labels-{self.split}.json")
 
     def __getstate__(self) -> dict[str, Any]:

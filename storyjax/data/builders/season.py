@@ -24,7 +24,7 @@ _GET = (
 
 
 def read_season(root: Path, split: str) -> MediaListing:
-    """The episodes with all that is noted of them, or ("faces") the photos to ask with."""
+    """Returns the episodes with all that is noted of them, or ("faces") the photos to ask with."""
     table = root / "occurrences.csv"
     if not table.exists():
         raise StoryjaxError(f"there is no season in {root} (occurrences.csv is missing): {_GET}")

@@ -112,15 +112,17 @@ class SegmentListing(Listing):
             else:
                 self.refuse(f"{where}: entry {number} of '{key}' is {entry!r:.40}, not an object")
 
-    def video(self, video_id: str, media: Media | None, why: str, rows: int, **segment: float) -> AnnotatedVideo | None:
+    def video(
+        self, video_id: str, media: Media | None, why: str, rows: int, start: float = 0.0, end: float = -1.0
+    ) -> AnnotatedVideo | None:
         """Returns the video of that name, taken up if its file can be used; else it is left out with `rows`
-        annotations."""
+        annotations, and None is returned."""
         if video_id in self.videos:
             return self.videos[video_id]
         if media is None:
             self.leave_out(f"video {video_id}: {why}", rows)
             return None
-        self.videos[video_id] = AnnotatedVideo(plain(video_id), media, **segment)
+        self.videos[video_id] = AnnotatedVideo(plain(video_id), media, start, end)
         return self.videos[video_id]
 
 
@@ -200,7 +202,7 @@ def read_json(path: Path, kind: type, what: str, instructions: str) -> Any:
 
 
 class SegmentSource(PreparedSource):
-    """A prepared split. Item i is {"video_id", "video": bytes or path, "stretch": (start, end), a list a column}."""
+    """A prepared split. Item i is {"video_id", "video": bytes or path, "segment": (start, end), a list a column}."""
 
     def __init__(self, folder: Path, builder: "type[SegmentBuilder]", split: str):
         super().__init__(folder, builder, split)
@@ -222,10 +224,6 @@ class SegmentSource(PreparedSource):
         first = next(iter(self._columns))
         return tuple(len(columns[first]) // self._width.get(first, 1) for columns in self.annotations)
 
-    films = property(lambda self: self.annotations)
-    film_ids = property(lambda self: self.video_ids)
-    question_counts = property(lambda self: self.counts)
-
     def __getstate__(self) -> dict[str, Any]:
         dropped = ("video_ids", "annotations", "counts")
         return {key: value for key, value in super().__getstate__().items() if key not in dropped}
@@ -237,7 +235,7 @@ class SegmentSource(PreparedSource):
         if not video:
             media = Media(Path(record["path"]), offset, length)
             video = media.read() if length >= 0 else str(media.path)
-        out = {"video_id": record["video_id"], "video": video, "stretch": tuple(map(float, record["stretch"]))}
+        out = {"video_id": record["video_id"], "video": video, "segment": tuple(map(float, record["segment"]))}
         for name, kind in self._columns.items():
             values = (
                 [v.decode() if isinstance(v, bytes) else v for v in record[name]] if kind == "text" else record[name]
@@ -274,7 +272,7 @@ class SegmentBuilder(OfficialBuilder):
             "video": tfds.features.Scalar(np.object_),  # the file as it is; empty if it stays where it is
             "path": tfds.features.Text(),
             "place": tfds.features.Tensor(shape=(2,), dtype=np.int64),  # offset and length in a tar shard
-            "stretch": tfds.features.Tensor(shape=(2,), dtype=np.float32),
+            "segment": tfds.features.Tensor(shape=(2,), dtype=np.float32),
             **{name: kinds[kind]() for name, kind in self.COLUMNS.items()},
         }
 
@@ -294,7 +292,7 @@ class SegmentBuilder(OfficialBuilder):
                 "video": video.media.read() if cls.INSIDE else b"",
                 "path": str(video.media.path.absolute()),
                 "place": np.array([video.media.offset, video.media.length], np.int64),
-                "stretch": np.array([video.start, video.end], np.float32),
+                "segment": np.array([video.start, video.end], np.float32),
                 **columns,
             }
 
@@ -326,15 +324,3 @@ class SegmentBuilder(OfficialBuilder):
                 rows = len(video.columns.get(first, ())) // cls.WIDTH.get(first, 1)
                 listing.leave_out(f"video {key}: {unusable_file(video.media.path)}", rows)
         return super()._checked(listing, root, split, max_broken_fraction)
-
-
-# The old way in, until every chapter asks the registry.
-def prepare_segments(
-    builder: type[SegmentBuilder],
-    root: Any,
-    cache_dir: Any,
-    split: str,
-    max_broken_fraction: float | None = None,
-    **options: Any,
-) -> Any:
-    return builder.prepare(root, cache_dir, split, max_broken_fraction=max_broken_fraction, **options)

@@ -107,8 +107,3 @@ def _add_video(
     truth = rows(numbers, ids, xywh_px, None, kinds)
     size = int(images[0].get("width", video.get("width", 0))), int(images[0].get("height", video.get("height", 0)))
     found.sequences.append(SequenceFiles(str(video["name"]), split, FPS, *size, tuple(paths), truth, every_kind=True))
-
-
-# The old way in, until every chapter asks the registry.
-def prepare(root: Any, cache_dir: Any, **options: Any) -> Any:
-    return Tao.prepare_splits(root, cache_dir, **options)

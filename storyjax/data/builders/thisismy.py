@@ -16,7 +16,6 @@ them). The captioned ones among these are the test split: thirty segments, each 
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -141,8 +140,3 @@ def read_boxes(path: Path) -> dict[str, list[list[float]]]:
     if wrong:
         raise StoryjaxError(f"{path}: '{wrong[0]}' must have a list of boxes of four numbers; fix or remove it")
     return found
-
-
-# The old way in, until every chapter asks the registry.
-def prepare(root: Any, cache_dir: Any, **options: Any) -> Any:
-    return ThisIsMy.prepare_splits(root, cache_dir, **options)

@@ -37,7 +37,7 @@ _GET_1 = (
 
 
 def read_vggface2(root: Path, split: str) -> MediaListing:
-    """The images of a split, person by person, with the person's name and the face's box where there is one."""
+    """Returns the images of a split, person by person, with the person's name and the face's box where there is one."""
     meta, boxes = root / "meta" / "identity_meta.csv", root / "bb_landmark" / f"loose_bb_{split}.csv"
     for needed in (root / split, meta, boxes):
         if not needed.exists():
@@ -66,12 +66,12 @@ def _corners(row: dict[str, str]) -> str:
 
 
 def readable(name: str) -> str:
-    """A person's name as it stands in a sentence: "Aamir_Khan" and 'Aamir Khan' are one."""
+    """Returns a person's name as it stands in a sentence: "Aamir_Khan" and 'Aamir Khan' are one."""
     return " ".join(name.replace("_", " ").strip("\"' ").split())
 
 
 def read_vggface(root: Path, split: str) -> MediaListing:
-    """The images that files/ lists, person by person, with the loose crop to cut from each."""
+    """Returns the images that files/ lists, person by person, with the loose crop to cut from each."""
     files, images = root / "files", root / "images"
     for needed in (files, images):
         if not needed.is_dir():

@@ -24,9 +24,9 @@ _QUICK_RUN = {
     _CIP_CONFIG: (*_QUICK, ("train.steps", 2), ("eval.every", 2)),
     _CIA_CONFIG: (*_QUICK, ("train.steps", 2)),
 }
-_OURS = "StoryWorld (its held-out people, pictures and clips)"
+_OURS = "StoryWorld (its held-out people, images and clips)"
 _CIP_THEIRS, _CIA_THEIRS = "Celebrities in Places", "Celebrities in Action"
-# The table's names for how a person is asked for, and the names of our metrics.
+# The table's names of the ways to name a person in a query, and those of our metrics.
 _MODES = {"CLIP": "zero_shot", "text": "text", "img": "face", "text+img": "text_face"}
 
 
@@ -233,7 +233,7 @@ TABLE_4_7 = Table(
 )
 
 _SEASON = (("data.eval_splits", ("season:episodes",)),)
-# No training of its own: the model of Tables 4.3 to 4.7 is asked.
+# No training of its own: the model of Tables 4.3 to 4.7 is evaluated.
 _BEFORE = Variant("season", _CIA_CONFIG, (*_SEASON, ("train.steps", 0), ("data.embed_once", False)), start=_CIA)
 # §4.7.2: on photos of the cast alone, which the season brings along, with a fixed rate, for 3 epochs; the rate is that
 # of our small networks.
@@ -275,7 +275,7 @@ def _season(count: int, before: tuple[float, ...], tuned: tuple[float, ...]) -> 
 
 TABLE_4_6 = Table(
     number="4.6",
-    title="where in a season somebody does something: R@k as shares, and the last rank (§4.7.2)",
+    title="where in a season somebody does something: R@k as fractions, and the last rank (§4.7.2)",
     ours="StoryWorld (60 episodes whose cast is in no training; ivy dancing)",
     theirs="Seinfeld, season two (Michael Richards entering the room)",
     quick={

@@ -84,7 +84,7 @@ _ABLATION_ROWS = tuple(
 TABLE_5_1 = Table(
     number="5.1",
     title="baselines and ablations of π-map (§5.5.1)",
-    ours="StoryWorld's films of particular things, evaluation segments",
+    ours="StoryWorld's videos of particular things, evaluation segments",
     theirs="this-is-my, evaluation split (at most 40.3 tR@5)",
     quick=_QUICK,
     panels=(
@@ -101,7 +101,7 @@ TABLE_5_1 = Table(
         ),
         Panel(
             "b",
-            "ablations, generic queries by the learnt token",
+            "ablations, generic queries by the learned token",
             "ablation",
             _ABLATION_ROWS,
             tuple(
@@ -130,9 +130,9 @@ def _templates(count: int, localise: bool) -> Variant:
 TABLE_5_2 = Table(
     number="5.2",
     title="number of template images, with and without localisation (§5.5.1)",
-    ours="StoryWorld's films of particular things, evaluation segments; one frame of each template film",
+    ours="StoryWorld's videos of particular things, evaluation segments; one frame of each template video",
     theirs="this-is-my, evaluation split (at most 40.3 tR@5)",
-    # With the small world of a quick run there are not as many films of an object.
+    # With the small world of a quick run there are not as many videos of an object.
     quick={_THINGS: (*_QUICK[_THINGS], ("data.held_out", 1))},
     panels=(
         *(
@@ -205,7 +205,7 @@ def _context_and_generic(
 TABLE_5_3 = Table(
     number="5.3",
     title="this-is-my (§5.5.2)",
-    ours="StoryWorld's films of particular things, test segments",
+    ours="StoryWorld's videos of particular things, test segments",
     theirs="this-is-my, test set",
     quick=_QUICK,
     panels=_context_and_generic(
@@ -262,7 +262,7 @@ TABLE_5_4 = Table(
             ),
             (
                 Claim("by image better than CLIP", (Above("ours, image, R@1", "CLIP, text, R@1"),)),
-                Claim("by learnt tokens better than CLIP", (Above("ours, text, R@1", "CLIP, text, R@1"),)),
+                Claim("by learned tokens better than CLIP", (Above("ours, text, R@1", "CLIP, text, R@1"),)),
             ),
         ),
     ),
@@ -287,13 +287,13 @@ def _with_clip(weights: str) -> Variant:
 TABLE_5_6 = Table(
     number="5.6",
     title="other CLIPs under the same π-map (§5.7.2)",
-    ours="StoryWorld's films of particular things, test segments; tiny CLIPs",
+    ours="StoryWorld's videos of particular things, test segments; tiny CLIPs",
     theirs="this-is-my, test set; ViT-B/16 and ViT-B/32 stand beside ours",
     quick=_QUICK,
     panels=(
         Panel(
             "a",
-            "context queries by the learnt token",
+            "context queries by the learned token",
             "CLIP",
             tuple(
                 Row(f"{label}, {name}", _with_clip(weights), f"thisismy/context/text/{metric}", thesis)
@@ -316,8 +316,8 @@ _UNSEEN = Variant(
 _UNSEEN_PHOTOS = Variant("unseen_frames", _THINGS, (*_UNSEEN.overrides, ("data.frames", 1), ("data.templates", None)))
 TABLE_5_7 = Table(
     number="5.7",
-    title="retrieval from a collection that nothing was learnt from (§5.7.3)",
-    ours="StoryWorld's particular things in other films; things instead of actors",
+    title="retrieval from a collection that nothing was learned from (§5.7.3)",
+    ours="StoryWorld's particular things in other videos; things instead of actors",
     theirs="actors in Condensed Movies",
     quick={
         _THINGS: (
@@ -329,17 +329,17 @@ TABLE_5_7 = Table(
     panels=(
         Panel(
             "a",
-            "the thing, and the very film",
+            "the thing, and the very video",
             "method",
             tuple(
                 Row(f"{label}, {name}", variant, f"thisismy_unseen/{kind}/{method}/{metric}", thesis)
                 for label, variant, method, numbers in (
                     ("CLIP", _UNSEEN, "clip_both", (59.6, 37.5, 16.8)),
-                    ("ours, learnt from films", _UNSEEN, "text", (71.8, 53.2, 49.1)),
-                    ("ours, learnt from single frames", _UNSEEN_PHOTOS, "text", (77.7, 62.4, 54.0)),
+                    ("ours, learned from videos", _UNSEEN, "text", (71.8, 53.2, 49.1)),
+                    ("ours, learned from single frames", _UNSEEN_PHOTOS, "text", (77.7, 62.4, 54.0)),
                 )
                 for (name, kind, metric), thesis in zip(
-                    (("R@10", "generic", "r10"), ("P@10", "generic", "p10"), ("film R@10", "context", "r10")),
+                    (("R@10", "generic", "r10"), ("P@10", "generic", "p10"), ("video R@10", "context", "r10")),
                     numbers,
                     strict=True,
                 )
@@ -347,11 +347,11 @@ TABLE_5_7 = Table(
             (
                 Claim(
                     "π-map is better than CLIP at the thing",
-                    (Above("ours, learnt from films, P@10", "CLIP, P@10"),),
+                    (Above("ours, learned from videos, P@10", "CLIP, P@10"),),
                 ),
                 Claim(
-                    "and at the very film",
-                    (Above("ours, learnt from films, film R@10", "CLIP, film R@10"),),
+                    "and at the very video",
+                    (Above("ours, learned from videos, video R@10", "CLIP, video R@10"),),
                 ),
             ),
         ),

@@ -67,6 +67,7 @@ QUICK: dict[str, Overrides] = {
 
 
 def make_table(number: str, title: str, theirs: str, panels: tuple[Panel, ...], plot: bool = False) -> Table:
+    """Returns the table of these panels, with the quick settings of every config that a row trains or starts from."""
     configs = set()
     for row in (row for panel in panels for row in panel.rows):
         variant: Variant | None = row.variant

@@ -38,7 +38,7 @@ class Sprite:
         return self.ink.shape[1], self.ink.shape[0]
 
 
-def clipped(corners: Sequence[float], limit: float) -> Box:
+def clipped(corners: Sequence[float], limit: int | float) -> Box:
     """Returns a box cut to a square image: `corners` (left, top, right, bottom) between 0 and `limit`."""
     left, top, right, bottom = (float(np.clip(corner, 0, limit)) for corner in corners)
     return left, top, right, bottom

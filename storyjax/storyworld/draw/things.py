@@ -22,7 +22,7 @@ def draw_thing(canvas: Canvas, kind: str, colour: Colour) -> None:
 
 
 def shade(colour: Colour, share: float) -> Colour:
-    """A darker (share < 1) or lighter (share > 1) tone of a colour."""
+    """Returns a darker (share < 1) or lighter (share > 1) tone of a colour."""
     return tuple(max(0, min(255, int(c * share))) for c in colour)  # type: ignore[return-value]
 
 

@@ -45,7 +45,7 @@ def export_album(directory: str | Path, counts: Mapping[str, int] | None = None,
 
 
 def belongings(seed: int = 0) -> tuple[PersonalObject, ...]:
-    """The things of an album's videos; the first of each kind has photos."""
+    """Returns the things of an album's videos; the first of each kind has photos."""
     return draw_personal_objects(_RIVALS * len(KINDS), seed, KINDS)
 
 

@@ -39,7 +39,7 @@ SHORT = StoryStyle(events=10, scenes=2, mishaps=1)  # half a minute
 
 
 def seeds(split: str, count: int, kind: int = 0) -> range:
-    """The seeds of a split's stories; kinds and splits share none."""
+    """Returns the seeds of a split's stories; kinds and splits share none."""
     if not 0 < count <= _ROOM:
         raise StoryjaxError(f"a split of StoryWorld has 1 to {_ROOM} stories, not {count}")
     first = _FIRST_SEED + (len(SPLITS) * kind + SPLITS.index(split)) * _ROOM

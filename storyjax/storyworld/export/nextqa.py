@@ -77,7 +77,7 @@ def export_nextqa(
 
 
 def story_seeds(split: str, count: int, seed: int = 0) -> range:
-    """The seeds of a split's stories; splits share none, neither within a world nor with one of another `seed`."""
+    """Returns the seeds of a split's stories; splits share none, within a world or with another `seed`."""
     first = _FIRST_SEED + (len(SPLITS) * seed + SPLITS.index(split)) * _MOST
     return range(first, first + count)
 

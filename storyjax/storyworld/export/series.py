@@ -56,19 +56,20 @@ _FIRST_SEED = {"train": 50_000_000, "test": 51_000_000}
 
 
 def episode_cast(number: int) -> tuple[Character, ...]:
-    """Who of CAST is in the episode of that number (from 1): the first three always, the others in turn."""
+    """Returns who of CAST is in the episode of that number (from 1): the first three always, the others in turn."""
     others = CAST[3:]
     return CAST[:3] + tuple(others[(2 * number + i) % len(others)] for i in range(_IN_AN_EPISODE - 3))
 
 
 def held_out_episode(number: int, seconds: float = 120.0, seed: int = 0) -> Episode:
-    """An episode of the held-out series: its sentences are in no training episode."""
+    """Returns an episode of the held-out series: its sentences are in no training episode."""
     style = EpisodeStyle(seconds=seconds, held_out=True)
     return write_episode(_FIRST_SEED["test"] + 1000 * seed + number, episode_cast(number), EXTRAS, style)
 
 
 def training_episode(number: int, seconds: float = 60.0) -> Episode:
-    """An episode to train networks on: four people and an extra with voices at random, and the training sentences."""
+    """Returns an episode to train networks on: four people and an extra with voices at random, and the training
+    sentences."""
     rng = np.random.default_rng([number, 0x7E])
     names = rng.permutation(people_to_learn())[:5]
     people = [Character(str(name), draw_speaker(rng)) for name in names]
@@ -77,7 +78,7 @@ def training_episode(number: int, seconds: float = 60.0) -> Episode:
 
 
 def shown_name(name: str) -> str:
-    """What the character that somebody plays is called."""
+    """Returns what the character that somebody plays is called."""
     return name.capitalize()
 
 

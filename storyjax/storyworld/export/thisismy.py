@@ -6,7 +6,7 @@
     train_segment/ID.mp4 eval_segment/ID.mp4      the segments
     boxes.json, captions.json                     StoryWorld's own: where the object is; what it looks like, in words
 
-Every object has rivals of its own kind. All rivals are filmed in the same contexts, so that neither the object nor the
+Every object has rivals of its own kind. All rivals appear in the same contexts, so that neither the object nor the
 context alone says which segment is meant; and the videos to learn from show each object in two places where no other
 video does, so that a model that learns the background finds the wrong ones.
 """
@@ -84,7 +84,7 @@ def _write(folder: Path, counts: Mapping[str, int], seed: int) -> None:
 
 
 def describe_fully(thing: PersonalObject) -> str:
-    """The dense caption y* that a captioning model would give: 'a photo of a spotted red and white dog .'"""
+    """Returns the dense caption y* that a captioning model would give: 'a photo of a spotted red and white dog .'"""
     return f"a photo of {with_article(thing.looks)} ."
 
 

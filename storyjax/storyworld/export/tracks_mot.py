@@ -80,8 +80,8 @@ def export_mot(
     """Writes `counts` sequences (train, held_out, unseen) in MOT17's layout; see `export_once`.
 
     With `more_kinds` the sequences to train with also show MORE_KINDS, among which are no unseen ones; with `odd_rides`
-    ODD_RIDES, and three quarters of those who meet look alike. Without `people` things and vehicles alone move, as
-    among the unseen kinds: it separates the effect of being unseen from that of being no person.
+    RANDOM_VEHICLES, and three quarters of those who meet look alike. Without `people` only things and vehicles move,
+    as among the unseen kinds: it separates the effect of being unseen from that of being no person.
     With a single detector the folders are called as MOT20's, without its name. `films` also writes what is held out and
     unseen as films/NAME.mp4.
     """
@@ -115,7 +115,7 @@ def export_mot(
 
 
 def sequence_seed(part: str, index: int, seed: int) -> int:
-    """The seed of a sequence: the parts of a world never share one."""
+    """Returns the seed of a sequence: the parts of a world never share one."""
     return _FIRST_SEED + 1_000_000 * seed + 300_000 * list(FIRST).index(part) + index
 
 
@@ -158,7 +158,7 @@ def _truth_lines(truths: list[Truth]) -> list[str]:
 def imitate(
     detector: str, sequence: Sequence, truths: list[Truth]
 ) -> Iterator[tuple[int, Float64[np.ndarray, " 4"], float]]:
-    """What an imitated detector says: (frame number from 1, left, top, width, height in pixels, score)."""
+    """Yields what an imitated detector says: (frame number from 1, left, top, width, height in pixels, score)."""
     how, style = DETECTORS[detector], sequence.style
     rng = np.random.default_rng([sequence.seed, list(DETECTORS).index(detector), 0xDE7])
     for number, truth in enumerate(truths, 1):
@@ -181,12 +181,12 @@ def _detection_lines(sequence: Sequence, truths: list[Truth], detector: str) -> 
 
 
 def export_mot17(directory: str | Path, **arguments: Any) -> Path:
-    """`export_mot` as MOT17 is laid out: every sequence with the detections of three detectors."""
+    """Returns `export_mot` as MOT17 is laid out: every sequence with the detections of three detectors."""
     return export_mot(directory, **arguments)
 
 
 def export_mot20(directory: str | Path, **arguments: Any) -> Path:
-    """`export_mot` as MOT20 is laid out: one detector."""
+    """Returns `export_mot` as MOT20 is laid out: one detector."""
     return export_mot(directory, **{"detectors": ("FRCNN",), "name": "StoryWorld20", **arguments})
 
 

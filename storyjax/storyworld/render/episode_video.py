@@ -68,7 +68,7 @@ def frame_count(episode: Episode) -> int:
 def episode_frames(
     episode: Episode, numbers: Sequence[int] | None = None, size: int = SIZE
 ) -> Iterator[UInt8[np.ndarray, "y x 3"]]:
-    """The images of an episode: those of the given numbers (25 a second), or all."""
+    """Yields the images of an episode: those of the given numbers (25 a second), or all."""
     mouths = _mouths(episode)
     starts = [shot.start for shot in episode.shots]
     for number in range(frame_count(episode)) if numbers is None else numbers:
@@ -106,7 +106,7 @@ def _noise(size: int) -> Int16[np.ndarray, "y x 3"]:
 
 
 def episode_sound(episode: Episode) -> Float32[np.ndarray, " n"]:
-    """All that is heard, at 16 kHz."""
+    """Returns all that is heard, at 16 kHz."""
     n = round(episode.duration * RATE)
     wave = room(n, np.random.default_rng([episode.seed, 0x50]))
     for line in episode.lines:

@@ -7,7 +7,7 @@ from storyjax.storyworld.render.speech import RATE
 
 
 def laughter(duration_s: float, rng: np.random.Generator, people: int = 12) -> Float32[np.ndarray, " n"]:
-    """An audience that bursts out and calms down; root mean square 0.1 where it is loudest."""
+    """Returns an audience that bursts out and calms down; root mean square 0.1 where it is loudest."""
     n = round(duration_s * RATE)
     total = np.zeros(n)
     for _ in range(people):
@@ -42,7 +42,7 @@ def _resonate(source: np.ndarray, centre: float, width: float) -> np.ndarray:
 
 
 def music(duration_s: float, rng: np.random.Generator) -> Float32[np.ndarray, " n"]:
-    """A sting between scenes: plucked chords over a bass; root mean square 0.1."""
+    """Returns a sting between scenes: plucked chords over a bass; root mean square 0.1."""
     n = round(duration_s * RATE)
     total = np.zeros(n)
     root, beat = 110.0 * 2 ** (rng.integers(0, 12) / 12), rng.uniform(0.22, 0.38)
@@ -68,5 +68,5 @@ def _pluck(n: int, at: float, pitch: float) -> np.ndarray:
 
 
 def room(n: int, rng: np.random.Generator) -> Float32[np.ndarray, "{n}"]:
-    """The noise of a room with nobody speaking; root mean square 0.002."""
+    """Returns the noise of a room with nobody speaking; root mean square 0.002."""
     return (0.002 * rng.standard_normal(n)).astype(np.float32)

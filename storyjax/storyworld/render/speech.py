@@ -50,7 +50,7 @@ def _tape(base: str) -> Float32[np.ndarray, " n"]:
 
 
 @lru_cache(maxsize=512)
-def say(speaker: Speaker, text: int) -> Float32[np.ndarray, " n"]:
+def speak(speaker: Speaker, text: int) -> Float32[np.ndarray, " n"]:
     """Returns TEXTS[text] in a voice: samples at 16 kHz with a root mean square of 0.1; not to be written to."""
     start, end = _places()[speaker.base][text]
     tape = _tape(speaker.base)[round(start * RATE) : round(end * RATE)]
@@ -77,7 +77,7 @@ def draw_speaker(rng: np.random.Generator) -> Speaker:
 
 
 def draw_texts(rng: np.random.Generator, count: int, held_out: bool, exclamations: float = 0.12) -> list[int]:
-    """Numbers of `count` texts of a split, a fraction of them exclamations; none twice in a row."""
+    """Returns numbers of `count` texts of a split, a fraction of them exclamations; none twice in a row."""
     sentences, shouts = (list(numbers) for numbers in text_numbers(held_out))
     order: list[int] = []
     while len(order) < count:

@@ -179,5 +179,5 @@ ACTIONS: dict[str, Action] = {
 
 
 def phrases(role: str) -> list[tuple[str, str | None]]:
-    """Every (action, thing) pair of a role; the thing is None for a verb that needs none."""
+    """Returns every (action, thing) pair of a role; the thing is None for a verb that needs none."""
     return [(a.base, thing) for a in ACTIONS.values() if a.role == role for thing in (a.things or (None,))]

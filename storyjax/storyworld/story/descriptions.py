@@ -38,7 +38,7 @@ class Description:
 
 
 def facts_of(story: Story, performance: Performance) -> tuple[int, ...]:
-    """What is true of a performer, as FACTS numbers."""
+    """Returns what is true of a performer, as FACTS numbers."""
     person = EVERYONE[performance.person]
     bald = person.hair_style == "bald"
     return (
@@ -57,7 +57,7 @@ def _colour_of(story: Story, performance: Performance) -> int:
 
 
 def truth(story: Story, event: Event) -> tuple[int, np.ndarray]:
-    """The place of an event and the facts of its performers (PERFORMERS, FACTS); -2 where there is none."""
+    """Returns the place of an event and the facts of its performers (PERFORMERS, FACTS); -2 where there is none."""
     facts = np.full((PERFORMERS, FACTS), _NOBODY, np.int32)
     for row, performance in enumerate(event.performances):
         facts[row] = facts_of(story, performance)
@@ -65,7 +65,7 @@ def truth(story: Story, event: Event) -> tuple[int, np.ndarray]:
 
 
 def describe(story: Story, event: Event, rng: np.random.Generator) -> Description:
-    """A true sentence about an event, saying more or less."""
+    """Returns a true sentence about an event, saying more or less."""
     form = float(rng.random())
     first = int(rng.integers(len(event.performances)))
     performance = event.performances[first]
@@ -150,7 +150,7 @@ def _thing(story: Story, event: Event, performance: Performance, rng: np.random.
 
 
 def claims(description: Description) -> tuple[int, np.ndarray]:
-    """What a sentence claims, as arrays like those of `truth`; -1 where it says nothing."""
+    """Returns what a sentence claims, as arrays like those of `truth`; -1 where it says nothing."""
     facts = np.full((PERFORMERS, FACTS), _ANY, np.int32)
     for row, claimed in enumerate(description.facts):
         facts[row] = claimed
@@ -158,6 +158,6 @@ def claims(description: Description) -> tuple[int, np.ndarray]:
 
 
 def generic_vocabulary(names: Sequence[str] = (*PEOPLE, *FURTHER_PEOPLE)) -> list[str]:
-    """StoryWorld's words, those of descriptions, and names, which a tower of these words is never taught."""
+    """StoryWorld's words, those of descriptions, and names, which a network of these words is never taught."""
     described = [*HAIR, *STYLES, *SHIRTS, "hair", "shirt", "woman", "man", "person", "bald", "doing", "and", "an"]
     return list(dict.fromkeys([*vocabulary(), *described, *words_for_things(), *names]))

@@ -1,6 +1,6 @@
 """What the people of StoryWorld's series say: sentences of a sitcom, and short exclamations.
 
-Each may be said by anybody, so that words tell nothing of who speaks. The first two thirds are for training, the rest
+Each may be said by anybody, so that words do not identify the speaker. The first two thirds are for training, the rest
 is held out. `tools/make_voice_bank.py` has them spoken; after a change here the bank must be made anew.
 """
 
@@ -89,7 +89,7 @@ _HELD_SENTENCES, _HELD_EXCLAMATIONS = 40, 8
 
 
 def text_numbers(held_out: bool) -> tuple[range, range]:
-    """The numbers in TEXTS of the sentences and of the exclamations of a split."""
+    """Returns the numbers in TEXTS of the sentences and of the exclamations of a split."""
     first, count = len(SENTENCES), len(EXCLAMATIONS)
     if held_out:
         return range(_HELD_SENTENCES, first), range(first + _HELD_EXCLAMATIONS, first + count)

@@ -61,7 +61,7 @@ class Figure:
 
 @dataclass(frozen=True)
 class EpisodeShot:
-    """What the camera shows from `start` to `end` (seconds). `pan` is how far it moves in that time (shares)."""
+    """What the camera shows from `start` to `end` (seconds). `pan` is how far it moves in that time (fractions)."""
 
     start: float
     end: float
@@ -95,11 +95,11 @@ class Episode:
 
 @dataclass(frozen=True)
 class EpisodeStyle:
-    """How a series is filmed: shares are of lines.
+    """What episodes are like; fractions are of lines.
 
     Attributes:
         seconds: about how long an episode is.
-        held_out: whether what is said is held out of training (`lines.py`).
+        held_out: whether what is said is held out of training (`dialogue.py`).
         single, pair, reaction: the speaker alone; the speaker and a listener; a listener alone. The rest show nobody.
         laughs: lines after which the audience laughs.
         interrupts: lines that begin before the last one has ended.
@@ -131,7 +131,8 @@ class _Draft:
 def write_episode(
     seed: int, cast: Sequence[Character], extras: Sequence[Character] = (), style: EpisodeStyle | None = None
 ) -> Episode:
-    """The episode of a seed: everybody of `cast` takes part, and one of `extras` in one scene, if there are any."""
+    """Returns the episode of a seed: everybody of `cast` takes part, and one of `extras` in one scene, if there are
+    any."""
     if len(cast) < 2:
         raise ValueError("an episode needs two characters at least")
     style = style or EpisodeStyle()

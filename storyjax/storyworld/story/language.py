@@ -8,35 +8,35 @@ from storyjax.storyworld.story.story import Event, Performance, Story
 
 
 def verb_phrase(performance: Performance, form: str = "past") -> str:
-    """'kicked the ball', 'kick the ball' or 'kicking the ball'; `form` is past, base or gerund."""
+    """Returns 'kicked the ball', 'kick the ball' or 'kicking the ball'; `form` is past, base or gerund."""
     verb = getattr(ACTIONS[performance.action], form)
     return verb if performance.thing is None else f"{verb} the {performance.thing}"
 
 
 def clause(performance: Performance) -> str:
-    """'ana kicked the ball'."""
+    """Returns 'ana kicked the ball'."""
     return f"{performance.person} {verb_phrase(performance)}"
 
 
 def pronoun_clause(performance: Performance) -> str:
-    """'she kicked the ball'."""
+    """Returns 'she kicked the ball'."""
     return f"{EVERYONE[performance.person].pronoun} {verb_phrase(performance)}"
 
 
 def performances(event: Event, first: str | None = None) -> list[Performance]:
-    """What is done in an event, beginning with what `first` does, where that person takes part; else with the lead."""
+    """Returns what is done in an event, first what `first` does if that person takes part, else what the lead does."""
     return sorted(event.performances, key=lambda performance: performance.person != first)
 
 
 def sentence(event: Event, first: str | None = None) -> str:
-    """What happens in an event, where, in the order of `performances`: 'ana danced and ben slept in the park .'"""
+    """Returns what happens in an event, in the order of `performances`: 'ana danced and ben slept in the park .'"""
     if event.role == "travel":
         return f"{event.lead.person} went to the {event.place} by {event.lead.thing} ."
     return f"{' and '.join(clause(p) for p in performances(event, first))} in the {event.place} ."
 
 
 def cast_sentence(story: Story) -> str:
-    """Who is in the story, in the order of the alphabet: 'people : ana ben mia .'"""
+    """Returns who is in the story, in the order of the alphabet: 'people : ana ben mia .'"""
     return people_sentence(person.name for person in story.cast)
 
 
@@ -50,7 +50,7 @@ NOTE_WORDS = 8
 
 
 def note(event: Event, first: str | None = None) -> str:
-    """An event in eight words, gaps marked, in the order of `performances`: 'ana danced - ben read book park .'
+    """Returns an event in eight words, gaps marked, in the order of `performances`: 'ana danced - ben read book park .'
 
     Travel notes the destination.
     """
@@ -58,7 +58,7 @@ def note(event: Event, first: str | None = None) -> str:
 
 
 def part_note(event: Event, person: str) -> str:
-    """A note of what one of the performers does, as if nobody else were there: 'ben read book - - - park .'"""
+    """Returns a note of what one of the performers does, as if nobody else were there: 'ben read book - - - park .'"""
     return _note([performance for performance in event.performances if performance.person == person], event.place)
 
 
@@ -71,13 +71,13 @@ def _note(performances: Sequence[Performance], place: str) -> str:
 
 
 def cast_note(story: Story) -> str:
-    """Who is in the story and how many, in eight words: 'ana ben mia - - - 3 people'."""
+    """Returns who is in the story and how many, in eight words: 'ana ben mia - - - 3 people'."""
     names = sorted(person.name for person in story.cast)
     return " ".join([*names, *["-"] * (NOTE_WORDS - 2 - len(names)), str(len(names)), "people"])
 
 
 def notes(story: Story) -> str:
-    """The whole story in notes, the cast first."""
+    """Returns the whole story in notes, the cast first."""
     return " ".join([cast_note(story), *(note(event) for event in story.events)])
 
 

@@ -50,7 +50,7 @@ SHIRTS: dict[str, RGB] = {
 
 
 def nearest_colour(colour: RGB, palette: dict[str, RGB]) -> str:
-    """The name in the palette whose colour is nearest."""
+    """Returns the name in the palette whose colour is nearest."""
     return min(palette, key=lambda name: sum((a - b) ** 2 for a, b in zip(colour, palette[name], strict=True)))
 
 

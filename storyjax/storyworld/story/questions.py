@@ -54,7 +54,7 @@ class QuestionStyle:
 
 
 def questions(story: Story, style: QuestionStyle | None = None) -> list[Question]:
-    """All the questions asked of a story, the same for the same story and style."""
+    """Returns all the questions asked of a story, the same for the same story and style."""
     style = style or QuestionStyle()
     rng = np.random.default_rng([story.seed, 0x51])
     asked: list[Question] = []

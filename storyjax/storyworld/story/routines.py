@@ -15,8 +15,8 @@ SECONDS = 1.5  # of an action
 
 
 def routine(seed: int, actions: int = ACTIONS, seconds: float = SECONDS, cycle: tuple[int, int] = (3, 6)) -> Story:
-    """A story of `actions` events, each of somebody alone, that repeat every few (`cycle` bounds how many, both ends
-    included). The same arguments always give the same story."""
+    """Returns a story of `actions` events, each of somebody alone, that repeat every few (`cycle` bounds how many, both
+    ends included). The same arguments always give the same story."""
     rng = np.random.default_rng([seed, 0x52])
     base = make_story(seed, StoryStyle())
     ordinary = [event for event in base.events if event.role == "neutral"]
@@ -30,5 +30,6 @@ def routine(seed: int, actions: int = ACTIONS, seconds: float = SECONDS, cycle: 
 
 
 def action(performance: Performance, place: str) -> tuple[str, str]:
-    """(verb, noun) of a performance; what is done to nothing has the place for its noun, as every action needs one."""
+    """Returns (verb, noun) of a performance; what is done to nothing has the place for its noun, as every action needs
+    one."""
     return performance.action, performance.thing or place

@@ -120,12 +120,12 @@ def _scene_indices(story: Story) -> tuple[int, ...]:
 
 
 def event_index(story: Story, seconds: float) -> int:
-    """The index of the event that is under way at a time; the last one at and after the end."""
+    """Returns the index of the event that is under way at a time; the last one at and after the end."""
     return next((i for i, event in enumerate(story.events) if seconds < event.end), len(story.events) - 1)
 
 
 def thing_colour(story: Story, performance: Performance) -> Colour:
-    """The colour of what somebody deals with: a story's particular things have their own."""
+    """Returns the colour of what somebody deals with: a story's particular things have their own."""
     own = {thing.kind: thing.colour for thing in story.things}
     kind = performance.thing
     if kind is None:
@@ -134,7 +134,7 @@ def thing_colour(story: Story, performance: Performance) -> Colour:
 
 
 def shot_at(story: Story, seconds: float) -> Shot:
-    """What the camera sees of a story at a time (seconds from its start)."""
+    """Returns what the camera sees of a story at a time (seconds from its start)."""
     index = event_index(story, seconds)
     event = story.events[index]
     counts = tuple((len(e.performances), e.role == "travel") for e in story.events)
@@ -158,7 +158,7 @@ def shot_at(story: Story, seconds: float) -> Shot:
 
 
 def corner(shot: Shot, figure_: Figure, size: int) -> tuple[int, int, int]:
-    """Where a figure's cell lies in an image of `size` pixels: left, top, and its width in pixels."""
+    """Returns where a figure's cell lies in an image of `size` pixels: left, top, and its width in pixels."""
     width = round(figure_.width * size)
     height = round(cell_height(figure_.performance.action) * width)
     left = round((figure_.x - shot.pan[0] / 3) * size - width / 2)
@@ -167,7 +167,8 @@ def corner(shot: Shot, figure_: Figure, size: int) -> tuple[int, int, int]:
 
 
 def placements(shot: Shot, size: int = 96) -> tuple[Placement, ...]:
-    """The ground truth of a shot: every person and every thing of the performers, with its box cut to the image."""
+    """Returns the ground truth of a shot: every person and every thing of the performers, with its box cut to the
+    image."""
     found = []
     for f in shot.figures:
         left, top, width = corner(shot, f, size)

@@ -90,7 +90,7 @@ class Story:
         return tuple(dict.fromkeys(event.place for event in self.events))
 
     def event_at(self, seconds: float) -> Event:
-        """The event that is under way at a time; the last one at and after the end."""
+        """Returns the event that is under way at a time; the last one at and after the end."""
         return next((event for event in self.events if seconds < event.end), self.events[-1])
 
 

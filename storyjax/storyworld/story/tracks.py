@@ -1,8 +1,8 @@
 """Sequences for tracking: seeded scenes of moving things, with the truth of every frame (thesis Ch. 2).
 
 People, things and vehicles walk through, wander, leave and come back; pairs meet, hide each other and go on or turn
-back, some of them look-alikes; a post or a hedge may stand in front; the camera pans and shakes. Whoever stands lower
-in the image is nearer, larger, and hides the others.
+back, some of them look-alikes; a post or a hedge may stand in front; the camera pans and shakes. Objects lower in
+the image are nearer, larger, and hide the others.
 """
 
 import hashlib
@@ -108,7 +108,7 @@ class Truth:
 
 
 def plan_sequence(seed: int, style: TrackStyle | None = None) -> Sequence:
-    """The scene of that seed: who moves where, before a pixel of it is drawn."""
+    """Returns the scene of that seed: who moves where, before a pixel of it is drawn."""
     style = style or TrackStyle()
     rng = np.random.default_rng([seed, 0x77AC])
     length = int(rng.integers(style.frames[0], style.frames[1] + 1))
@@ -222,7 +222,8 @@ def _camera(style: TrackStyle, length: int, rng: np.random.Generator) -> Float64
 def render_sequence(
     sequence: Sequence, frames: range | None = None
 ) -> Iterator[tuple[UInt8[np.ndarray, "y x 3"], Truth]]:
-    """The images of a sequence with what is true of them, one after another; any frame is the same however asked."""
+    """Yields the images of a sequence with what is true of them, one after another; any frame is the same however
+    asked."""
     for index in frames if frames is not None else range(sequence.length):
         yield _frame(sequence, index)
 

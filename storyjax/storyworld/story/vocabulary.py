@@ -18,7 +18,8 @@ _MARKS = (".", ",", "?", "!", ":", ";", "'", "-")
 
 
 def vocabulary(numbers: int = 100, sentinels: int = 8) -> list[str]:
-    """All words in a fixed order: grammar, marks, letters, numbers, then the world's own, and T5's sentinels last."""
+    """Returns all words in a fixed order: grammar, marks, letters, numbers, then the world's own, and T5's sentinels
+    last."""
     verbs = [form for action in ACTIONS.values() for form in (action.base, action.past, action.gerund)]
     sayings = [word for saying in SAYINGS for word in saying.split()]
     words = [

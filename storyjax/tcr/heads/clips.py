@@ -2,7 +2,7 @@
 
 import abc
 from collections.abc import Callable
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar, cast
 
 import flax.linen as nn
 import jax
@@ -17,7 +17,7 @@ from storyjax.tcr.heads.config import ClipData, CountingData, RecognitionData, S
 from storyjax.tcr.heads.data import ClassLoader, Clips, CountLoader, RepetitionLoader, StitchLoader
 from storyjax.tcr.interface import Prompt, VisualTokens
 from storyjax.tcr.model import VideoLanguageModel
-from storyjax.tcr.resampler import sinusoids
+from storyjax.tcr.resampler import TcrOutput, sinusoids
 from storyjax.train.experiment import Batch, Params
 
 Data = TypeVar("Data", bound=ClipData)
@@ -84,12 +84,9 @@ class ClipHead(Head, Generic[Data]):
             return self.module.apply(head, *self.frame_inputs(frames))
         positions = jnp.broadcast_to(jnp.arange(frames.shape[1])[None], frames.shape[:2])
         task = jnp.zeros((frames.shape[0], 1), jnp.int32)
-        output = self.tcr.apply(
-            {"params": params["tcr"]},
-            VisualTokens(frames, positions, jnp.ones(positions.shape, bool)),
-            Prompt(task, batch["prompt"][:, None], batch["prompt_mask"][:, None]),
-            project=False,
-        )
+        visual = VisualTokens(frames, positions, jnp.ones(positions.shape, bool))
+        prompt = Prompt(task, batch["prompt"][:, None], batch["prompt_mask"][:, None])
+        output = cast(TcrOutput, self.tcr.apply({"params": params["tcr"]}, visual, prompt, project=False))
         return self.module.apply(head, output.queries[:, 0])
 
     def loss(self, params: Params, batch: Batch, key: Array) -> tuple[Float[Array, ""], dict[str, Array]]:

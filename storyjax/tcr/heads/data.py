@@ -1,4 +1,4 @@
-"""Loading for the TCR without a language model (thesis §3.6.3): classes, stitched films, repetitions, spans."""
+"""Loading for the TCR without a language model (thesis §3.6.3): classes, stitched videos, repetitions, spans."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -13,7 +13,7 @@ from storyjax.core.errors import StoryjaxError
 from storyjax.data.builders.segments import SegmentSource
 from storyjax.data.text import Tokenizer, pad
 from storyjax.data.video import decode_frames, probe, sample_times
-from storyjax.tcr.loader import ExampleLoader, VideoExamples, stretch
+from storyjax.tcr.loader import ExampleLoader, VideoExamples, segment_of
 from storyjax.tcr.tasks import spans_of
 from storyjax.train.experiment import Batch
 
@@ -48,27 +48,30 @@ class Clips:
     length: int
     encoded: "EncodedClips | None" = None
 
-    def stretch(self, index: int) -> tuple[float, float]:
-        """Where a clip begins in its file, and how long it is (seconds)."""
-        return stretch(self.records[index]) if self.encoded is None else self.encoded.stretch(index)
+    def segment(self, index: int) -> tuple[float, float]:
+        """Returns where a clip begins in its file, and how long it is (seconds)."""
+        return segment_of(self.records[index]) if self.encoded is None else self.encoded.segment(index)
 
     def frames(self, index: int, count: int, rng: np.random.Generator | None) -> np.ndarray:
-        """`count` frames spread over a clip."""
-        return self.at(index, sample_times(self.stretch(index)[1], count, rng))
+        """Returns `count` frames spread over a clip."""
+        return self.at(index, sample_times(self.segment(index)[1], count, rng))
 
     def at(self, index: int, times: np.ndarray) -> np.ndarray:
-        """A clip at some times (seconds from its beginning): pixels (t y x 3) uint8, or what was seen of them (t e)."""
-        times = times + self.stretch(index)[0]
+        """Returns a clip at some times (seconds from its beginning): pixels (t y x 3) uint8, or their tokens (t e)."""
+        times = times + self.segment(index)[0]
         if self.encoded is not None:
             return self.encoded.at(index, times)
         record = self.records[index]
         return decode_frames(record["video"], times, self.size, f"clip {record['video_id']}")[0]
 
     def label(self, index: int) -> str:
+        """Returns what a clip shows."""
         return self.records.annotations[index]["label"][0]
 
     def batch(self, shown: np.ndarray, prompt: str) -> Batch:
-        """The arrays of an example: what `at` gave, under the name that says which of the two it is, and a prompt."""
+        """Returns the arrays of an example: what `at` gave, under the name that says which of the two it is, and a
+        prompt.
+        """
         ids = self.tokenizer.encode(prompt)[: self.length]
         words = {"prompt": pad(ids, self.length), "prompt_mask": np.arange(self.length) < len(ids)}
         return {"frames" if self.encoded is None else "tokens": shown, **words}
@@ -80,30 +83,34 @@ EncodeFrames = Callable[[UInt8[np.ndarray, "m y x 3"]], Num[np.ndarray, "m n e"]
 
 @dataclass(frozen=True)
 class EncodedClips:
-    """What a frozen tower saw of every frame of some clips, one token (CLS) a frame, in memory.
+    """A frozen tower's tokens of some clips, one (CLS) for every frame, in memory.
 
-    Clips are short and looked at over and over, and the tower does not change: a training of thousands of steps costs
+    Clips are short and read over and over, and the tower does not change: a training of thousands of steps costs
     no more of it than one pass over the data.
 
     Attributes:
-        stretches: where each clip begins in its file, and how long it is (seconds); of one that cannot be decoded, why.
+        segments: where each clip begins in its file, and how long it is (seconds); of one that cannot be decoded, why.
         starts: of each clip, when its frames start (seconds in its file) (m,).
-        tokens: of each clip, what was seen in each of them (m, e).
+        tokens: of each clip, the token of each of them (m, e).
     """
 
-    stretches: tuple[tuple[float, float] | str, ...]
+    segments: tuple[tuple[float, float] | str, ...]
     starts: tuple[np.ndarray, ...]
     tokens: tuple[np.ndarray, ...]
 
-    def stretch(self, index: int) -> tuple[float, float]:
-        """Raises StoryjaxError for a clip that cannot be decoded, as decoding it would."""
-        found = self.stretches[index]
+    def segment(self, index: int) -> tuple[float, float]:
+        """Returns where a clip begins in its file, and how long it is (seconds).
+
+        Raises:
+            StoryjaxError: it cannot be decoded.
+        """
+        found = self.segments[index]
         if isinstance(found, str):
             raise StoryjaxError(found)
         return found
 
     def at(self, index: int, times: np.ndarray) -> np.ndarray:
-        """(t, e): of the frame on screen at each time, as data.video.decode_frames chooses it."""
+        """Returns the tokens (t e) of the frame on screen at each time, as data.video.decode_frames chooses it."""
         starts = self.starts[index]
         rounding = 1e-6 + np.abs(times) * 2.0**-23
         place = np.searchsorted(starts, times + rounding, side="right") - 1
@@ -111,9 +118,10 @@ class EncodedClips:
 
 
 def encode_clips(clips: Clips, encode: EncodeFrames, together: int = 256) -> EncodedClips:
-    """Looks once at the frames of all clips, at each clip's own rate, `together` or more of them at a time, with a
-    progress bar."""
-    stretches: list[tuple[float, float] | str] = []
+    """Returns the tokens of the frames of all clips, at each clip's own rate, `together` or more of them at a time,
+    with a progress bar.
+    """
+    segments: list[tuple[float, float] | str] = []
     starts, tokens = [], []
     waiting: list[np.ndarray] = []
 
@@ -127,9 +135,9 @@ def encode_clips(clips: Clips, encode: EncodeFrames, together: int = 256) -> Enc
         frames, shown = np.zeros((0, clips.size, clips.size, 3), np.uint8), np.zeros(0, np.float32)
         try:
             frames, shown, found = _every_frame(clips.records[index], clips.size)
-            stretches.append(found)
+            segments.append(found)
         except (StoryjaxError, OSError) as error:
-            stretches.append(str(error))
+            segments.append(str(error))
         kept = np.unique(shown, return_index=True)[1]
         starts.append(shown[kept].astype(np.float64))
         waiting.append(frames[kept])
@@ -137,12 +145,12 @@ def encode_clips(clips: Clips, encode: EncodeFrames, together: int = 256) -> Enc
             flush()
     if waiting:
         flush()
-    return EncodedClips(tuple(stretches), tuple(starts), tuple(tokens))
+    return EncodedClips(tuple(segments), tuple(starts), tuple(tokens))
 
 
 def _every_frame(record: Mapping[str, Any], size: int) -> tuple[np.ndarray, np.ndarray, tuple[float, float]]:
-    """A clip's frames, when each starts in the file, and the clip's stretch of it."""
-    start, duration = found = stretch(dict(record))
+    """A clip's frames, when each starts in the file, and the segment of it."""
+    start, duration = found = segment_of(dict(record))
     name = f"clip {record['video_id']}"
     rate = max(probe(record["video"], name).fps, 1.0)
     times = start + np.arange(max(1, math.ceil(duration * rate - 1e-3))) / rate
@@ -194,7 +202,7 @@ class StitchLoader:
         counts = self._counts(rng)
         others = [i for i in rng.permutation(len(self.clips.records)) if self.clips.label(int(i)) != action]
         if not others:
-            raise StoryjaxError(f"all clips are of class '{action}': there is nothing to tell it from")
+            raise StoryjaxError(f"all clips are of class '{action}': there is nothing to distinguish it from")
         place = int(rng.integers(len(counts)))
         parts, truth = [], []
         for number, count in enumerate(counts):
@@ -239,7 +247,7 @@ class RepetitionLoader:
     movement: float | None = None
 
     def __call__(self, index: int, rng: np.random.Generator) -> Batch:
-        duration = self.clips.stretch(index)[1]
+        duration = self.clips.segment(index)[1]
         count = int(rng.integers(2, self.most + 1))
         times = self._pieces(count, duration, rng) if self.movement is None else self._moves(count, duration, rng)
         frames = self.clips.at(index, np.clip(times, 0, max(duration - 1e-3, 0.0)))
@@ -282,7 +290,7 @@ class CountLoader:
 
 @dataclass(frozen=True)
 class SpanLoader:
-    """Moment or language queries with their spans as shares of the film, `most` of them, padded."""
+    """Moment or language queries with their spans as fractions of the video, `most` of them, padded."""
 
     examples: ExampleLoader
     most: int

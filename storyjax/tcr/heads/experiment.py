@@ -47,7 +47,10 @@ def build(config: ConfigDict) -> Experiment:
     """
     data = read_data(config.data)
     head = HEADS[data.task](make_model(config.model, config.precision), data)
-    return _clip_experiment(config, head) if isinstance(head, ClipHead) else _span_experiment(config, head)
+    if isinstance(head, ClipHead):
+        return _clip_experiment(config, head)
+    assert isinstance(head, SpanHead)
+    return _span_experiment(config, head)
 
 
 class ClipSplits:

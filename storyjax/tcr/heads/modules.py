@@ -33,11 +33,12 @@ NEGATIVE_WEIGHT = 0.1  # of queries that stand for no moment, as DETR weighs the
 
 
 def temporal_difference(frames: Float[Array, "b t e"]) -> Float[Array, "b t e+t"]:
-    """What changes in a clip: its tokens less their mean, and how like each frame is to those before and behind it.
+    """Returns what changes in a clip: its tokens less their mean, and how like each frame is to those before and behind
+    it.
 
     A tower's tokens mostly say who is where: in StoryWorld's clips 98 % of their variance is between clips, and a
-    movement is in the rest. Likeness at a distance in time tells repetitions whatever it is that repeats (the
-    self-similarity of Dwibedi et al. 2020, which TransRAC's predictor starts from); a distance of 0 is in the middle.
+    movement is in the rest. Likeness at a distance in time tells repetitions whatever it is that repeats (the self-
+    similarity of Dwibedi et al. 2020, which TransRAC's predictor starts from); a distance of 0 is in the middle.
     """
     apart = frames - jnp.mean(frames, axis=1, keepdims=True)
     apart = apart / jnp.maximum(jnp.std(apart, axis=(1, 2), keepdims=True), 1e-6)
@@ -90,7 +91,7 @@ class FrameClasses(nn.Module):
 def frame_class_loss(
     scores: Float[Array, "b t c"], label: Int[Array, " b"], truth: Bool[Array, "b t"]
 ) -> Float[Array, " b"]:
-    """Cross-entropy of the frames that show the action of the prompt, the only ones whose class is known."""
+    """Returns the cross-entropy of the frames that show the prompt's action, the only ones whose class is known."""
     own = jnp.take_along_axis(scores, label[:, None, None], axis=2)[..., 0]
     return -jnp.sum(own * truth, axis=1) / jnp.maximum(jnp.sum(truth, axis=1), 1)
 
@@ -124,23 +125,23 @@ class Selection(nn.Module):
 
 
 def selection_loss(logits: Float[Array, "b q t"], truth: Bool[Array, "b t"]) -> Float[Array, " b"]:
-    """Every query is to say of every frame whether it shows the action."""
+    """Returns the binary cross-entropy of every query saying of every frame whether it shows the action."""
     labels = jnp.broadcast_to(truth[:, None].astype(jnp.float32), logits.shape)
     return jnp.mean(optax.sigmoid_binary_cross_entropy(logits, labels), axis=(1, 2))
 
 
 def selected(logits: Float[Array, "b q t"], confidence: float = 0.5) -> Bool[Array, "b t"]:
-    """The frames that any query is confident of (§3.6.3)."""
+    """Returns the frames that any query is confident of (§3.6.3)."""
     return jnp.any(jax.nn.sigmoid(logits) > confidence, axis=1)
 
 
 class Counting(nn.Module):
-    """TransRAC's period predictor (Hu et al. 2022) on the queries: who is like whom, then a density for each, summed.
+    """TransRAC's period predictor (Hu et al. 2022) on the queries: their similarities, then a density for each, summed.
 
-    Similarities of all queries, by several heads of attention weights, are a picture; a convolution and a transformer
+    Similarities of all queries, by several heads of attention weights, are an image; a convolution and a transformer
     block read it row by row, each with the query whose row it is (§3.6.3 concatenates the queries), and an MLP gives
-    each row its share of the count. TransRAC's rows are frames; queries have no place in time, so similarities alone
-    would have to tell everything.
+    each row its part of the count. TransRAC's rows are frames; queries have no place in time, so similarities alone
+    would have to say everything.
     """
 
     FIRST: ClassVar[float] = 4.0  # what is counted before anything is learnt
@@ -153,27 +154,27 @@ class Counting(nn.Module):
     def __call__(self, queries: Float[Array, "b q d"]) -> Float[Array, " b"]:
         x = queries.astype(jnp.float32)
         _, similar = MultiHeadAttention(self.heads, features=self.width, name="similarity")(x, x, return_weights=True)
-        picture = nn.relu(nn.Conv(self.channels, (3, 3), name="conv")(rearrange(similar, "b h i j -> b i j h")))
-        read = jnp.concatenate([rearrange(picture, "b i j c -> b i (j c)"), x], axis=-1)
+        image = nn.relu(nn.Conv(self.channels, (3, 3), name="conv")(rearrange(similar, "b h i j -> b i j h")))
+        read = jnp.concatenate([rearrange(image, "b i j c -> b i (j c)"), x], axis=-1)
         rows = nn.Dense(self.width, name="rows")(read)
         rows = layer_norm(1e-6, jnp.float32, "rows_norm")(rows)
         rows = rows + MultiHeadAttention(self.heads, features=self.width, name="attention")(rows, rows)
         hidden = nn.Dense(self.width, name="mlp_in")(layer_norm(1e-6, jnp.float32, "mlp_norm")(rows))
         rows = rows + nn.Dense(self.width, name="mlp_out")(nn.gelu(hidden))
-        share = nn.initializers.constant(math.log(math.expm1(self.FIRST / x.shape[1])))
-        density = nn.softplus(nn.Dense(1, bias_init=share, name="density")(rows))[..., 0]
+        start = nn.initializers.constant(math.log(math.expm1(self.FIRST / x.shape[1])))
+        density = nn.softplus(nn.Dense(1, bias_init=start, name="density")(rows))[..., 0]
         return jnp.sum(density, axis=-1)
 
 
 def counting_loss(counted: Float[Array, " b"], truth: Float[Array, " b"]) -> Float[Array, " b"]:
-    """The error relative to the count: what MAE measures (Table 3.10)."""
+    """Returns the error relative to the count: what MAE measures (Table 3.10)."""
     return jnp.abs(counted - truth) / jnp.maximum(truth, 1.0)
 
 
 class MomentSet(nn.Module):
     """Two linear layers on every query (after T. Han et al. 2022): whether it is a moment, and its middle and length.
 
-    Returns logits and moments (start, end) as shares of the film.
+    Returns logits and moments (start, end) as fractions of the video.
     """
 
     hidden: int = 512
@@ -188,7 +189,7 @@ class MomentSet(nn.Module):
 
 
 def _overlap(a: Float[Array, "... 2"], b: Float[Array, "... 2"]) -> Float[Array, "..."]:
-    """Generalised temporal IoU: -1 to 1, also telling far from near where there is no overlap."""
+    """Generalised temporal IoU: -1 to 1, also distinguishing far from near where there is no overlap."""
     inside = jnp.maximum(jnp.minimum(a[..., 1], b[..., 1]) - jnp.maximum(a[..., 0], b[..., 0]), 0.0)
     hull = jnp.maximum(a[..., 1], b[..., 1]) - jnp.minimum(a[..., 0], b[..., 0])
     union = (a[..., 1] - a[..., 0]) + (b[..., 1] - b[..., 0]) - inside
@@ -201,8 +202,9 @@ def set_loss(
     truth: Float[Array, "b m 2"],
     there: Bool[Array, "b m"],
 ) -> Float[Array, " b"]:
-    """Set prediction: truths are assigned to queries at the least cost; these are to be moments (the right ones), all
-    others none. Truths that are not `there` are assigned as well and count for nothing."""
+    """Returns the loss of set prediction: truths are assigned to queries at the least cost; these are to be moments
+    (the right ones), all others none. Truths that are not `there` are assigned as well and count for nothing.
+    """
     apart = jnp.sum(jnp.abs(spans[:, :, None] - truth[:, None]), axis=-1)
     overlap = _overlap(spans[:, :, None], truth[:, None])
     cost = jnp.where(there[:, None], apart - overlap - jax.nn.sigmoid(logits)[..., None], 0.0)
@@ -220,7 +222,7 @@ def set_loss(
 
 
 class SpanHead(nn.Module):
-    """Where one moment begins and ends, over `bins` of the film: log-probabilities, the mean of the queries' votes
+    """Where one moment begins and ends, over `bins` of the video: log-probabilities, the mean of the queries' votes
     (temporal part of TubeDETR, A. Yang et al. 2022)."""
 
     bins: int
@@ -234,8 +236,11 @@ class SpanHead(nn.Module):
 
 
 def span_loss(logits: Float[Array, "b 2 n"], span: Float[Array, "b 2"], sigma: float = 1.0) -> Float[Array, " b"]:
-    """Cross-entropy to a Gaussian of `sigma` bins around the true start and the true end (shares of the film): the bin
-    that begins at the start, and the one that ends at the end (`best_spans`)."""
+    """Returns the cross-entropy to a Gaussian of `sigma` bins around the bins of the true start and end.
+
+    They are fractions of the video; the bins are the one that begins at the start and the one that ends at the end, as
+    in `best_spans`.
+    """
     bins = logits.shape[-1]
     at = jnp.clip(span * bins - jnp.array([[0.0, 1.0]]), 0, bins - 1)
     away = jnp.arange(bins, dtype=jnp.float32)[None, None] - at[..., None]
@@ -246,8 +251,10 @@ def span_loss(logits: Float[Array, "b 2 n"], span: Float[Array, "b 2"], sigma: f
 def best_spans(
     starts: Float[np.ndarray, " n"], ends: Float[np.ndarray, " n"], most: int = 5
 ) -> list[tuple[float, float, float]]:
-    """(start, end, probability) of the likeliest spans, bins as shares of the film; none overlaps a better one by more
-    than half. `starts` and `ends` are probabilities of each bin."""
+    """Returns (start, end, probability) of the likeliest spans, as fractions of the video.
+
+    No two overlap by more than half. `starts` and `ends` are probabilities of each bin.
+    """
     bins = len(starts)
     every = sorted(
         ((s / bins, (e + 1) / bins, float(starts[s] * ends[e])) for s in range(bins) for e in range(s, bins)),
@@ -264,6 +271,6 @@ def best_spans(
 
 
 def classes_right(scores: Float[Array, "b c"], label: Int[Array, " b"], valid: Bool[Array, " b"]) -> dict[str, Array]:
-    """Sums: videos, and those whose likeliest class is right."""
+    """Returns sums: videos, and those whose likeliest class is right."""
     weight = valid.astype(jnp.float32)
     return {"videos": jnp.sum(weight), "right": jnp.sum(weight * (jnp.argmax(scores, axis=-1) == label))}

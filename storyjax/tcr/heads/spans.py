@@ -1,7 +1,7 @@
 """Heads on the query outputs of a pre-trained TCR that find spans of a video (thesis §3.6.3, Table 3.11)."""
 
 import abc
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar, cast
 
 import flax.linen as nn
 import jax
@@ -17,7 +17,7 @@ from storyjax.tcr.heads.base import Head, mean_of_real
 from storyjax.tcr.heads.config import MomentsData, QueriesData, SpanData
 from storyjax.tcr.interface import Prompt
 from storyjax.tcr.model import VideoLanguageModel
-from storyjax.tcr.resampler import select_tokens
+from storyjax.tcr.resampler import TcrOutput, select_tokens
 from storyjax.train.experiment import Batch, Params
 
 Data = TypeVar("Data", bound=SpanData)
@@ -75,8 +75,8 @@ class SpanHead(Head, Generic[Data]):
         tokens = self.model.encode_frames(params, batch["frames"])
         visual, _ = select_tokens(tokens, batch["seconds"], batch["frame_mask"], self.tcr.config)
         prompt = Prompt(batch["task"], batch["condition"], batch["condition_mask"])
-        queries = self.tcr.apply({"params": params["tcr"]}, visual, prompt, project=False).queries
-        queries = queries if self.data.tune else jax.lax.stop_gradient(queries)
+        output = cast(TcrOutput, self.tcr.apply({"params": params["tcr"]}, visual, prompt, project=False))
+        queries = output.queries if self.data.tune else jax.lax.stop_gradient(output.queries)
         return self.module.apply({"params": params["head"]}, rearrange(queries, "b k q d -> (b k) q d"))
 
     def loss(self, params: Params, batch: Batch, key: Array) -> tuple[Float[Array, ""], dict[str, Array]]:

@@ -81,7 +81,7 @@ def test_what_cannot_be_told_is_one_line(predictor: Predictor, film: Path, capsy
         (["--caption", "6-8", "--when", "x"], "--caption and --when are too many"),
         (["who ?", "--count"], "a question and --count are too many"),
         (["--caption", "8-6"], "start before end"),
-        (["--caption", "soon"], "--caption 'soon': give a stretch in seconds"),
+        (["--caption", "soon"], "--caption 'soon': give a segment in seconds"),
         (["--when", "x", "--options", "a", "b"], "--options are for a question, not for --when"),
         (["--count", "--frames", "8"], "--frames is not for --count"),
         (["--count", "--checkpoint", "shipped:tcr_storyworld"], "does not count: train configs/tcr_countix.py"),

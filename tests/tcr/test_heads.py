@@ -15,7 +15,7 @@ from ml_collections import ConfigDict
 
 from storyjax.core.errors import StoryjaxError
 from storyjax.data.builders.kinetics import Countix, Kinetics400
-from storyjax.data.builders.segments import SegmentSource, prepare_segments
+from storyjax.data.builders.segments import SegmentSource
 from storyjax.data.streams import StreamSpec
 from storyjax.data.text import WordTokenizer
 from storyjax.storyworld.export import long_videos
@@ -46,7 +46,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def clips(root: Path) -> Clips:
-    records = prepare_segments(Kinetics400, root / "kinetics", root / "prepared", "train")
+    records = Kinetics400.prepare(root / "kinetics", root / "prepared", "train")
     return Clips(records, 16, TOKENIZER, 4)
 
 
@@ -168,7 +168,7 @@ def test_whole_movements_are_counted_where_clips_repeat_them(clips: Clips, monke
         # Within the movement every frame is where the count says, however many movements the piece has.
         phase = (times - times[0]) / 0.5
         np.testing.assert_allclose(np.cos(2 * np.pi * phase), np.cos(2 * np.pi * np.arange(60) * count / 60), atol=1e-6)
-        assert 0 <= times.min() <= times.max() < clips.stretch(0)[1]
+        assert 0 <= times.min() <= times.max() < clips.segment(0)[1]
         pieces.add(round(float(np.ceil(phase.max() - 1e-6))))
     assert len(pieces) > 2
 
@@ -198,8 +198,8 @@ def test_what_was_seen_once_is_what_would_be_decoded(clips: Clips) -> None:
     assert len(calls) > 1
     assert sum(calls) == sum(map(len, seen.encoded.starts))
     for index in range(len(clips.records)):
-        assert seen.stretch(index) == clips.stretch(index)
-        times = RNG(index).uniform(0, clips.stretch(index)[1] - 1e-3, 9)
+        assert seen.segment(index) == clips.segment(index)
+        times = RNG(index).uniform(0, clips.segment(index)[1] - 1e-3, 9)
         np.testing.assert_allclose(seen.at(index, times), clips.at(index, times).mean(axis=(1, 2)), rtol=1e-5)
     batch = ClassLoader(seen, (clips.label(0),), 5, train=True)(0, RNG(0))
     assert batch["tokens"].shape == (5, 3)
@@ -228,7 +228,7 @@ def test_a_clip_that_cannot_be_seen_is_told_when_it_is_asked_for(clips: Clips) -
 
 
 def test_real_counts_are_read(root: Path) -> None:
-    records = prepare_segments(Countix, root / "countix", root / "prepared", "val")
+    records = Countix.prepare(root / "countix", root / "prepared", "val")
     batch = CountLoader(Clips(records, 16, TOKENIZER, 4), 8)(0, RNG(0))
     assert 2 <= batch["count"] <= 8
     assert batch["frames"].shape[0] == 8

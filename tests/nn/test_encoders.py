@@ -1,4 +1,4 @@
-"""Vision and text towers: layout of tokens, causality, precision."""
+"""Vision and text encoders: layout of tokens, causality, precision."""
 
 import dataclasses
 

@@ -26,7 +26,7 @@ def record(tmp_path_factory: pytest.TempPathFactory) -> dict:
     return {
         "video_id": "1",
         "video": path.read_bytes(),
-        "stretch": (0.0, -1.0),
+        "segment": (0.0, -1.0),
         "question": ["what did ben do right after ana danced ?", "who slept ?", "where did ana jump ?"],
         "options": [["danced", "slept", "jumped", "sang", "waved"]] * 3,
         "answer": np.array([2, 0, 4]),

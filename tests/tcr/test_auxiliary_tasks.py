@@ -22,7 +22,7 @@ SECONDS = np.arange(32, dtype=np.float32) * 45 / 32
 
 
 class Stored(FeatureStore):
-    """Features of a film that are all nought."""
+    """Features of a film that are all zero."""
 
     def __init__(self) -> None:
         pass

@@ -89,7 +89,7 @@ import jax, numpy as np
 from jax.sharding import Mesh
 sys.path.insert(0, "tests/tcr")
 from conftest import LANGUAGE, RESAMPLER, VISION
-from test_stream import assert_same, outcome, video
+from test_frame_stream import assert_same, outcome, video
 from storyjax.models.t5 import T5
 from storyjax.models.vit import ViT
 from storyjax.tcr.loader import FRAME_ARRAYS
