@@ -63,7 +63,7 @@ def embed(config: ConfigDict) -> None:
     config.init = ConfigDict({"checkpoint": "shipped:tcr_storyworld"})
     nextqa = {
         "task": "nextqa",
-        "root": "runs/storyworld/nextqa",
+        "root": "runs/storyworld/nextqa_embedded",
         "cache_dir": "runs/storyworld/prepared",
         "synthetic": {"counts": {"train": 160, "test": 100}},
         "cached": True,  # the frozen tower sees every video once
@@ -75,7 +75,7 @@ def embed(config: ConfigDict) -> None:
         "prompt_length": 62,
     }
     config.data = ConfigDict({"tasks": {"nextqa": nextqa}})
-    config.train = ConfigDict({"steps": 200, "batch_size": 8})
+    config.train = ConfigDict({"steps": 100, "batch_size": 8})
     config.optim = ConfigDict({"learning_rate": 5e-5, "schedule": "cosine", "warmup_steps": 20})
     config.eval = ConfigDict({"every": 0, "batch_size": 4})
     config.checkpoint = ConfigDict({"every": 100})

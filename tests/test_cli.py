@@ -108,7 +108,10 @@ def test_version_and_list(capsys) -> None:
         (["ask", "text.mp4", "who ?"], "text.mp4 is not a video"),
         (["ask", "cut.mp4", "who ?"], "cut.mp4 "),
         (["ask", "sound.mp4", "who ?"], "sound.mp4 holds sound but no video"),
-        (["ask", "film.mp4", "who ?", "--checkpoint", "none"], "no checkpoint at none"),
+        (
+            ["ask", "film.mp4", "who ?", "--checkpoint", "none"],
+            "none is no trained TCR: none/config.json cannot be read",
+        ),
         (["ask", "film.mp4", "who ?", "--checkpoint", "shipped:none"], "no weights named 'none' come with storyjax"),
         (["ask", "film.mp4", "who ?", "--checkpoint", "model/llm"], "not a TCR"),
         (["ask", "film.mp4", " ", "--checkpoint", "model/tcr"], "the question is empty"),

@@ -281,7 +281,7 @@ def _nextqa(config: dict[str, Any]) -> None:
         data.setdefault("epochs_of", next(name for name in others if tasks[name].get("train_split", "train")))
     elif "max_broken_fraction" in data:
         tasks.setdefault("nextqa", {})["max_broken_fraction"] = data.pop("max_broken_fraction")
-    defaults = {"task": "nextqa", "root": "data/nextqa", "eval_splits": ["val"], "eval_examples": 16}
+    defaults = {"task": "nextqa", "root": "data/nextqa", "eval_splits": ["val"], "eval_examples": 16, "cached": False}
     tasks["nextqa"] = {**defaults, **tasks.get("nextqa", {})}
 
 

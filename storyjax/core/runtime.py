@@ -71,7 +71,7 @@ def _use_compilation_cache() -> None:
             file.write(bytes(2**16))
     except (OSError, RuntimeError) as error:
         reason = getattr(error, "strerror", None) or error
-        _note(f"compiled programs are not kept: {folder} cannot be written ({reason}); {CACHE}=off says nothing of it")
+        _note(f"compiled programs are not kept: {folder} cannot be written ({reason}); {CACHE}=off hides this note")
         return
     os.environ[_CACHE_FOLDER] = str(folder)
     for name, value in _CACHE_SETTINGS.items():

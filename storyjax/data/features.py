@@ -17,7 +17,6 @@ import contextlib
 import dataclasses
 import hashlib
 import json
-import os
 import struct
 import threading
 import zlib
@@ -34,6 +33,7 @@ from array_record.python.array_record_module import ArrayRecordReader, ArrayReco
 from jaxtyping import Array, Float, Float32, Float64, Num
 
 from storyjax.core.errors import StoryjaxError
+from storyjax.core.files import atomic_path, write_atomically
 from storyjax.data.video import sample_times
 
 Dtype = Literal["bfloat16", "float16", "int8"]
@@ -88,9 +88,9 @@ class FeatureSpec:
         bounds = [len(self.films) * edge // self.shards for edge in (shard, shard + 1)]
         return range(*bounds)
 
-    def shard_of(self, film: int) -> int:
+    def shard_of(self, video: int) -> int:
         """Returns the number of the shard that a video, by its index, is in."""
-        return next(shard for shard in range(self.shards) if film in self.films_of(shard))
+        return next(shard for shard in range(self.shards) if video in self.films_of(shard))
 
     def path(self, folder: Path, shard: int) -> Path:
         """Returns the path of a shard."""
@@ -145,34 +145,29 @@ def write_shard(folder: Path, spec: FeatureSpec, shard: int, look: Look) -> int:
         StoryjaxError: the folder cannot be written.
     """
     path, broken = spec.path(folder, shard), 0
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.partial")
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        # Groups of one: a reader that wants some frames of a video reads and unpacks no others.
-        writer = ArrayRecordWriter(str(unfinished), "group_size:1")
-        for film in spec.films_of(shard):
-            try:
-                seconds, tokens, checksum = look(film)
-                records = [
-                    encode_frame(float(when), checksum, frame, spec.dtype)
-                    for when, frame in zip(seconds, tokens, strict=True)
-                ]
-            except StoryjaxError as error:
-                broken += 1
-                records = [_BROKEN + " ".join(str(error).split()).encode()[:2000]] * spec.stored
-            for record in records:
-                writer.write(record)
-        writer.close()
-        fault = shard_fault(unfinished, spec, shard)
-        if fault:
-            raise StoryjaxError(f"cannot write {path}: what was written {fault}; is the disk full?")
-        with open(unfinished, "rb") as file:
-            os.fsync(file.fileno())
-        os.replace(unfinished, path)
+        with atomic_path(path, durable=True) as unfinished:
+            # Groups of one: a reader that wants some frames of a video reads and unpacks no others.
+            writer = ArrayRecordWriter(str(unfinished), "group_size:1")
+            for video in spec.films_of(shard):
+                try:
+                    seconds, tokens, checksum = look(video)
+                    records = [
+                        encode_frame(float(when), checksum, frame, spec.dtype)
+                        for when, frame in zip(seconds, tokens, strict=True)
+                    ]
+                except StoryjaxError as error:
+                    broken += 1
+                    records = [_BROKEN + " ".join(str(error).split()).encode()[:2000]] * spec.stored
+                for record in records:
+                    writer.write(record)
+            writer.close()
+            fault = shard_fault(unfinished, spec, shard)
+            if fault:
+                raise StoryjaxError(f"cannot write {path}: what was written {fault}; is the disk full?")
     except OSError as error:
         raise StoryjaxError(f"cannot write {path}: {error}; make room or choose another folder.") from error
-    finally:
-        unfinished.unlink(missing_ok=True)
     return broken
 
 
@@ -208,11 +203,9 @@ def start_folder(folder: Path, spec: FeatureSpec) -> None:
     if path.exists():
         _refuse_other(folder, read_spec(folder), spec)
         return
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(json.dumps(dataclasses.asdict(spec), indent=1) + "\n", "utf-8")
-        os.replace(temporary, path)
+        write_atomically(path, json.dumps(dataclasses.asdict(spec), indent=1) + "\n")
     except OSError as error:
         raise StoryjaxError(f"cannot write features to {folder}: {error}; choose another folder.") from error
 
@@ -308,7 +301,7 @@ class FeatureStore:
             raise StoryjaxError(f"{self.folder} has no features of {name}; make them of the data as it is now")
         return self._numbers[name]
 
-    def draw(self, film: int, rng: np.random.Generator | None = None, source: bytes | None = None) -> dict[str, Any]:
+    def draw(self, video: int, rng: np.random.Generator | None = None, source: bytes | None = None) -> dict[str, Any]:
         """Returns an example's frames: the middle one of each segment, or with a generator any.
 
         Args:
@@ -323,18 +316,18 @@ class FeatureStore:
         """
         spec = self.spec
         drawn = np.full(spec.frames, spec.draws // 2) if rng is None else rng.integers(spec.draws, size=spec.frames)
-        return self.read(film, np.arange(spec.frames) * spec.draws + drawn, source)
+        return self.read(video, np.arange(spec.frames) * spec.draws + drawn, source)
 
-    def read(self, film: int, frames: Sequence[int] | np.ndarray, source: bytes | None = None) -> dict[str, Any]:
+    def read(self, video: int, frames: Sequence[int] | np.ndarray, source: bytes | None = None) -> dict[str, Any]:
         """Chosen ones of a video's stored frames; otherwise as `draw`."""
-        spec, shard = self.spec, self.spec.shard_of(film)
-        first = (film - spec.films_of(shard).start) * spec.stored
+        spec, shard = self.spec, self.spec.shard_of(video)
+        first = (video - spec.films_of(shard).start) * spec.stored
         records = self._reader(shard).read([first + int(frame) for frame in frames])
         if records[0][:1] == _BROKEN:
             raise StoryjaxError(records[0][1:].decode(errors="replace"))
         heads = [_HEAD.unpack_from(record) for record in records]
         if source is not None and zlib.crc32(source) != heads[0][2]:
-            raise StoryjaxError(f"the features of {spec.films[film]} in {self.folder} are of another video file")
+            raise StoryjaxError(f"the features of {spec.films[video]} in {self.folder} are of another video file")
         offset, kind = _HEAD.size, np.dtype(_NUMPY[spec.dtype])
         arrays = {"seconds": np.array([head[1] for head in heads], np.float32)}
         if spec.dtype == "int8":

@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float32, Int32
 
+from storyjax.core.arrays import unit_norm
 from storyjax.core.errors import StoryjaxError
 from storyjax.subtitles.annotations import TrueLine
 from storyjax.subtitles.timeline import Word
@@ -130,4 +131,4 @@ def _letters(words: Sequence[str]) -> Float32[np.ndarray, "v l"]:
     for row, word in enumerate(words):
         for letter in word:
             counts[row, ord(letter) % _LETTERS] += 1
-    return counts / np.maximum(np.linalg.norm(counts, axis=1, keepdims=True), 1e-9)
+    return unit_norm(counts, eps=1e-9)

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float32
 
+from storyjax.core.arrays import unit_norm
+
 NEIGHBOURS = 5
 
 
@@ -67,7 +69,7 @@ def make_centroids(vectors: Float32[np.ndarray, "n d"], names: Sequence[str]) ->
     labels = np.asarray(names, object)
     means = [vectors[labels == name].mean(axis=0) for name in order]
     stacked = np.stack(means) if means else np.zeros((0, vectors.shape[1] if vectors.ndim == 2 else 0), np.float32)
-    unit = stacked / np.maximum(np.linalg.norm(stacked, axis=1, keepdims=True), 1e-9)
+    unit = unit_norm(stacked, eps=1e-9)
     return Centroids(order, unit.astype(np.float32), tuple(int((labels == name).sum()) for name in order))
 
 

@@ -15,6 +15,7 @@ from typing import Any, Literal
 import numpy as np
 from jaxtyping import Float32, UInt8
 
+from storyjax.core.arrays import unit_norm
 from storyjax.core.errors import StoryjaxError
 from storyjax.data.video import VideoError
 from storyjax.search.protocol import PhotoError
@@ -116,7 +117,7 @@ class Faces:
             )
             vectors = matcher.embed_images(images) if by_query else matcher.describe_faces(images)
             vectors = vectors.reshape(len(part), self.frames * len(self.crop_scales), -1).mean(axis=1)
-            vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-9)
+            vectors = unit_norm(vectors, eps=1e-9)
             faces += [self._judge(number, cast @ vector) for (number, _), vector in zip(part, vectors, strict=True)]
         return faces
 

@@ -97,7 +97,7 @@ class SpeakerEncoder:
             inside = [i for i, piece in enumerate(pieces) if shorter < len(piece) <= frames]
             for vector, index in zip(self._batches([pieces[i] for i in inside], bucket), inside, strict=True):
                 vectors[owner[index]] += vector
-        return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-9)
+        return unit_norm(vectors, eps=1e-9)
 
     def _batches(self, pieces: list[np.ndarray], bucket: int) -> list[np.ndarray]:
         """Vectors of pieces that fit a bucket, in batches of one size; the last is filled up with silence."""

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 import numpy as np
 from jaxtyping import Float32, UInt8
 
+from storyjax.core.arrays import unit_norm
 from storyjax.core.params_io import weights_folder
 from storyjax.data.audio import RATE
 from storyjax.subtitles.recognition import Recogniser, recognise, split_sentences
@@ -277,7 +278,7 @@ def embed_voices(encoder: SpeakerModel, waves: Sequence[Float32[np.ndarray, " _"
     vectors = np.nan_to_num(np.asarray(encoder.embed(waves), np.float32))
     silent = np.array([float(np.abs(wave).max()) < 1e-4 for wave in waves])
     vectors[silent] = 0.0
-    return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-9)
+    return unit_norm(vectors, eps=1e-9)
 
 
 def network_source(place: str) -> str:

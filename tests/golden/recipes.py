@@ -79,6 +79,7 @@ HEAD: Overrides = {
 NEXTQA_COUNTS = {"train": 2, "val": 1, "test": 1}
 NEXTQA: Overrides = {
     **TUNED,
+    "data.tasks.nextqa.root": "runs/storyworld/nextqa",
     "data.tasks.nextqa.synthetic.counts": NEXTQA_COUNTS,
     "data.tasks.nextqa.frames": 8,
     "data.tasks.nextqa.cached": False,
@@ -235,7 +236,7 @@ SHIPPED: dict[str, tuple[str, Overrides]] = {
     "storyworld_t5_practised": ("storyworld_t5:practised", {"init.skip": "pointer/.*"}),
     "storyworld_voices": ("subtitles_voices:embedded", {"init.skip": "speakers/.*"}),
     "tcr_countix_storyworld": ("tcr_countix:embedded", {}),
-    "tcr_nextqa_storyworld": ("tcr_nextqa:embedded", {}),
+    "tcr_nextqa_storyworld": ("tcr_nextqa:embedded", {"data.tasks.nextqa.cached": False}),
     "tcr_storyworld": ("tcr_storyworld_init:paper", {"data.train": 0}),
     "tcr_storyworld_practised": ("tcr_storyworld_init:practised", {"data.train": 0}),
 }

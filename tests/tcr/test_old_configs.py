@@ -89,6 +89,7 @@ def test_nextqa_alone_becomes_a_task() -> None:
                 "condition_length": 12,
                 "prompt_length": 62,
                 "max_broken_fraction": 0.1,
+                "cached": False,  # all runs of 0.1 read pixels
             }
         }
     }

@@ -16,6 +16,6 @@ from storyjax.tcr.heads.experiment import build
 )
 def test_a_sampler_that_a_task_does_not_have_is_refused(task: str, sampler: str, allowed: str) -> None:
     """Before there is any model or data."""
-    config = ConfigDict({"data": {"task": task, "manual_dir": "nowhere", "sampler": sampler}})
+    config = ConfigDict({"data": {"task": task, "root": "nowhere", "sampler": sampler}})
     with pytest.raises(StoryjaxError, match=f"config.data.sampler: '{sampler}' cannot do {task}; give {allowed}$"):
         build(config)

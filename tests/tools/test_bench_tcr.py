@@ -9,7 +9,8 @@ import jax.numpy as jnp
 import pytest
 
 from storyjax.models.vit import VIT_G14_BLIP2, ViT
-from storyjax.tcr.resampler import Tcr
+from storyjax.tcr.interface import Prompt, VisualTokens
+from storyjax.tcr.resampler import Tcr, init_tcr
 
 pytest.importorskip("torch")
 
@@ -70,7 +71,11 @@ def test_operations_are_those_of_the_traced_model(bench) -> None:
         *(one((1, 1), jnp.int32), one((1, 1, row), jnp.int32), one((1, 1, row), bool)),
     )
     tcr = Tcr(config)
-    params = jax.eval_shape(tcr.init, jax.random.key(0), *arguments)
-    counted = multiplied(jax.make_jaxpr(tcr.apply)(params, *arguments).jaxpr)
+
+    def apply(params: dict, *arrays: jax.Array) -> jax.Array:
+        return tcr.apply({"params": params}, VisualTokens(*arrays[:3]), Prompt(*arrays[3:])).queries
+
+    params = jax.eval_shape(lambda key: init_tcr(tcr, key, 1408), jax.random.key(0))
+    counted = multiplied(jax.make_jaxpr(apply)(params, *arguments).jaxpr)
     # The program may do more than it has to: it embeds the time of a frame once for each of its tokens.
     assert bench.tcr_flops(config, 1408, visual) <= counted < 1.3 * bench.tcr_flops(config, 1408, visual)

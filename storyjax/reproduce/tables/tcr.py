@@ -3,15 +3,27 @@
 import itertools
 from dataclasses import replace
 
-from storyjax.reproduce.schema import Above, Claim, Panel, Row, Table, Variant, rising
+from storyjax.reproduce.schema import Above, Claim, Overrides, Panel, Row, Table, Variant, rising
 
 _NEXTQA = "configs/tcr_nextqa.py:embedded"
 _ORDER = "before and after only"
+# What questions are measured on: more stories and steps than the embedded config's own run has, and pixels, so that
+# each step sees other frames.
+MEASURED: Overrides = (
+    ("data.tasks.nextqa.root", "runs/storyworld/nextqa"),
+    ("data.tasks.nextqa.synthetic", {"counts": {"train": 400, "val": 100, "test": 100}}),
+    ("data.tasks.nextqa.cached", False),
+    ("train.steps", 200),
+)
 # The embedded config's own size, which here stands where the thesis has 92 frames; its 128 queries are 8 here.
 _FULL = Variant(
     "frames_32",
     _NEXTQA,
-    (("data.tasks.nextqa.frames", 32), ("data.tasks.nextqa.ablations", ("none", "corrupt", "shuffled", "no_video"))),
+    (
+        *MEASURED,
+        ("data.tasks.nextqa.frames", 32),
+        ("data.tasks.nextqa.ablations", ("none", "corrupt", "shuffled", "no_video")),
+    ),
     real=(
         ("data.tasks.nextqa.frames", 92),
         ("data.tasks.nextqa.ablations", ("none", "corrupt", "shuffled", "no_video")),
@@ -21,7 +33,10 @@ _FULL = Variant(
 _REAL = {1: 1, 4: 8, 8: 16, 16: 32, 48: 124, 64: 184}
 FRAMES = {
     n: Variant(
-        f"frames_{n}", _NEXTQA, (("data.tasks.nextqa.frames", n),), real=(("data.tasks.nextqa.frames", _REAL[n]),)
+        f"frames_{n}",
+        _NEXTQA,
+        (*MEASURED, ("data.tasks.nextqa.frames", n)),
+        real=(("data.tasks.nextqa.frames", _REAL[n]),),
     )
     for n in _REAL
 } | {32: _FULL}
@@ -34,7 +49,7 @@ _QUERIES = {
     n: Variant(
         f"queries_{n}",
         _NEXTQA,
-        (("model.tcr.queries", n),),
+        (*MEASURED, ("model.tcr.queries", n)),
         start=Variant(f"queries_{n}", _INIT, (("model.tcr.queries", n), ("train.steps", 2000))),
     )
     for n in (2, 4, 8, 16)

@@ -6,7 +6,7 @@ Distances and counting errors are in hundredths here, as accuracies are; the low
 from dataclasses import replace
 
 from storyjax.reproduce.schema import Above, Claim, Overrides, Panel, Row, Table, Variant
-from storyjax.reproduce.tables.tcr import FRAMES
+from storyjax.reproduce.tables.tcr import FRAMES, MEASURED
 
 NEXTQA, _SCHEMA = "configs/tcr_nextqa.py:embedded", "configs/tcr_egoschema.py:embedded"
 _LTA, _MQ, NLQ = (f"configs/tcr_ego4d_{name}.py:embedded" for name in ("lta", "mq", "nlq"))
@@ -88,7 +88,8 @@ _QFORMER: Overrides = (
 def _qformer(name: str, config: str, task: str, frames: int, *more: tuple[str, object], real: int = 8) -> Variant:
     key = f"data.tasks.{task}.frames"
     full = (("model.qformer", {"weights": "weights/blip2-flan-t5-xl"}), ("init.checkpoint", None), (key, real), *more)
-    return Variant(f"qformer_{name}", config, (*_QFORMER, (key, frames), *more), real=full)
+    measured = MEASURED if config == NEXTQA else ()
+    return Variant(f"qformer_{name}", config, (*measured, *_QFORMER, (key, frames), *more), real=full)
 
 
 # Table 3.1. Stages are chained: a run starts from the run of the stage before. On StoryWorld the initialisation is the
@@ -117,7 +118,7 @@ def _pretrained(initialised: bool, kept: tuple[str, ...]) -> Variant | None:
 def _stages(config: str, metric: str, thesis: tuple[float | None, ...]) -> tuple[Row, ...]:
     """Each row's fine-tuning is equally long; half as long on StoryWorld's questions as that of the other tables."""
     rows = []
-    short: Overrides = (("train.steps", 100),) if config == NEXTQA else ()
+    short: Overrides = (*MEASURED, ("train.steps", 100)) if config == NEXTQA else ()
     for initialised, kept, value in ((*stages, value) for stages, value in zip(_STAGES, thesis, strict=True)):
         label = " + ".join((*(["init"] if initialised else []), *kept)) or "nothing"
         start = _pretrained(initialised, kept)

@@ -1,7 +1,7 @@
 """`config.data` of the heads that need no language model: one dataclass for each, by the name in `config.data.task`."""
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args, get_type_hints
 
 from ml_collections import ConfigDict
 
@@ -164,8 +164,18 @@ def read_data(config: ConfigDict) -> HeadData:
     """Returns `config.data` as the dataclass of its task.
 
     Raises:
-        StoryjaxError: an unknown task, or a key that its head does not have.
+        StoryjaxError: an unknown task, or a key or a sampler that its head does not have.
     """
     if "task" not in config:
         raise StoryjaxError(f"config.data.task is missing: one of {', '.join(DATA)}")
-    return from_config(DATA[choose(config.task, DATA, "config.data.task")], config, "config.data")
+    task = choose(config.task, DATA, "config.data.task")
+    sampler, allowed = config.get("sampler", "tcr"), _samplers(DATA[task])
+    if sampler in _samplers(RecognitionData) and sampler not in allowed:
+        names = " or ".join(f"'{name}'" for name in allowed)
+        raise StoryjaxError(f"config.data.sampler: '{sampler}' cannot do {task}; give {names}")
+    return from_config(DATA[task], config, "config.data")
+
+
+def _samplers(head: type[HeadData]) -> tuple[str, ...]:
+    """What may read the frames of a head; where it does not say, the TCR alone."""
+    return get_args(get_type_hints(head).get("sampler")) or ("tcr",)
