@@ -21,7 +21,7 @@ _CACHE_SETTINGS = {
     # Bytes; the programs that were not used for longest go first.
     "JAX_COMPILATION_CACHE_MAX_SIZE": str(2**31),
 }
-_TPU_DEVICES = ("/dev/accel*", "/dev/vfio/[0-9]*")
+_TPU_DEVICES = ("/dev/accel[0-9]*", "/dev/vfio/[0-9]*")
 _GOOGLE_PCI_VENDOR = "0x1ae0"
 
 
@@ -39,9 +39,14 @@ def _skip_absent_tpu() -> None:
         os.environ["JAX_PLATFORMS"] = "cpu"
 
 
+def has_tpu_devices() -> bool:
+    """Returns whether the system has device files of TPU chips."""
+    return any(glob.glob(pattern) for pattern in _TPU_DEVICES)
+
+
 def has_tpu() -> bool:
-    """Returns whether a TPU is attached to this machine."""
-    if any(glob.glob(pattern) for pattern in _TPU_DEVICES):
+    """Returns whether a TPU may be attached to this machine."""
+    if has_tpu_devices():
         return True
     for vendor in glob.glob("/sys/bus/pci/devices/*/vendor"):
         with contextlib.suppress(OSError):

@@ -22,6 +22,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 
 from storyjax.core.errors import StoryjaxError
+from storyjax.core.runtime import has_tpu_devices
 from storyjax.train.settings import DistributedSettings
 
 # How a lost process shows in the errors of the others: in a collective, in a barrier of a checkpoint, at the service.
@@ -62,8 +63,8 @@ def in_cluster(environment: Mapping[str, str], tpu: bool) -> bool:
 def _on_tpu() -> bool:
     """Whether this machine has TPU chips that jax may use."""
     platforms = os.environ.get("JAX_PLATFORMS", "")
-    chips = [*pathlib.Path("/dev").glob("accel[0-9]*"), *pathlib.Path("/dev").glob("vfio/[0-9]*")]
-    return (not platforms or "tpu" in platforms) and bool(chips) and importlib.util.find_spec("libtpu") is not None
+    usable = not platforms or "tpu" in platforms
+    return usable and has_tpu_devices() and importlib.util.find_spec("libtpu") is not None
 
 
 def start_distributed(settings: DistributedSettings) -> None:

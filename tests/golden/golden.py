@@ -21,7 +21,6 @@ from recipes import ALONE, CUT, EVERY, LONG, SHIPPED, SHORT, STEPPED, Overrides
 from safetensors.numpy import load_file, save_file
 
 from storyjax.core.config import load_config
-from storyjax.core.renames import modernise, new_name
 from storyjax.train.checkpoint import load_trainable
 from storyjax.train.experiment import build_experiment
 from storyjax.train.loop import run
@@ -83,7 +82,7 @@ def load(spec: str, overrides: Overrides) -> ConfigDict:
     name, variant = spec.split(":")
     config = load_config(f"{ROOT / 'configs' / name}.py:{variant}")
     for key, value in overrides.items():
-        *sections, last = (new_name(key, config.experiment) or key).split(".")
+        *sections, last = key.split(".")
         section = config
         for part in sections:
             if part not in section:
@@ -92,7 +91,7 @@ def load(spec: str, overrides: Overrides) -> ConfigDict:
             section = section[part]
         with section.unlocked(), section.ignore_type():
             section[last] = ConfigDict(value) if isinstance(value, dict) else value
-    return complete(ConfigDict(modernise(config.to_dict())))  # values that changed with their keys
+    return complete(config)
 
 
 def take_steps(spec: str, overrides: Overrides, world: Path, workdir: Path) -> dict[str, Any]:
