@@ -29,7 +29,7 @@ FEW = {
     "kinetics": {"train": 8, "val": 2},
     "countix": {"train": 1, "val": 2},
 }
-WORLDS = {"nextqa_small": "nextqa"}  # of the multi-task config, which needs fewer stories
+WORLDS = {"nextqa_small": "nextqa", "nextqa_embedded": "nextqa"}  # of the configs which need fewer stories
 EVERY: dict[tuple[str, str], tuple[str, ...]] = {
     ("tcr_nextqa", "embedded"): ("nextqa/acc", "nextqa/acc_temporal"),
     ("tcr_ytt_init", "embedded"): ("ytt/retrieved", "ytt/matched"),
