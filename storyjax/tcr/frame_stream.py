@@ -20,9 +20,9 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, Int, Num, UInt8
 
 from storyjax.core.errors import StoryjaxError
+from storyjax.core.mesh_axes import BATCH_AXES, SEQUENCE_AXIS
 from storyjax.nn.streaming_attention import AttentionState, KeyStream, attention_per_group
 from storyjax.tcr.patch_dropout import kept
-from storyjax.train.mesh import BATCH_AXES, SEQUENCE_AXIS
 
 
 @dataclass(frozen=True)
