@@ -10,7 +10,9 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from jax.sharding import PartitionSpec
+from jaxtyping import Array, Int
 
 from storyjax.core.mesh_axes import BATCH_AXES
 
@@ -44,3 +46,16 @@ def by_device(function: Callable[..., Any], *arrays: Any) -> Any:
         return function(*arrays)
     batch = PartitionSpec(axes)
     return jax.shard_map(function, in_specs=batch, out_specs=batch, check_vma=False)(*arrays)
+
+
+def take_rows(array: Array, rows: Int[Array, "b"], axis: int) -> Array:
+    """Returns the `rows` of a whole batch, whose examples are along `axis`; differentiable in `array`.
+
+    Within a `shard_map` that cuts the batch, `array` and `rows` are this device's parts, and what is asked for comes
+    from the devices that have it: give it no more at once than all devices together can hold on each of them.
+    """
+    manual = jax.sharding.get_abstract_mesh().manual_axes
+    axes = tuple(name for name in BATCH_AXES if name in manual)
+    if axes:
+        array = jax.lax.all_gather(array, axes, axis=axis, tiled=True)
+    return jnp.take(array, rows, axis=axis)
