@@ -20,11 +20,12 @@ from ml_collections import ConfigDict
 
 from storyjax.core.config import choose, load_config, override
 from storyjax.core.errors import StoryjaxError
+from storyjax.core.mesh_axes import AXES
 from storyjax.plan.hlo_cost import program_cost
 from storyjax.plan.tpu import Slice, find_slice
 from storyjax.train.evaluation import make_eval_step
 from storyjax.train.experiment import Batch, BatchSpec, Evaluator, Experiment, build_experiment
-from storyjax.train.mesh import AXES, batch_sharding, check_batch_size, mesh_shape, replicated
+from storyjax.train.mesh import batch_sharding, check_batch_size, mesh_shape, replicated
 from storyjax.train.optim import make_optimizer
 from storyjax.train.params import abstract_parameters
 from storyjax.train.precision import get_policy

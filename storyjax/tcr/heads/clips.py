@@ -77,7 +77,7 @@ class ClipHead(Head, Generic[Data]):
     def outputs(self, params: Params, batch: Batch) -> Any:
         """Returns what the module makes of each clip."""
         stored = "tokens" in batch
-        frames = batch["tokens"] if stored else self.model.encode_frames(params, batch["frames"])[:, :, 0]
+        frames = batch["tokens"] if stored else self.model.encode_class_tokens(params, batch["frames"])
         frames = modules.temporal_difference(frames) if self.data.temporal_difference else frames
         head = {"params": params["head"]}
         if self.reads_frames:

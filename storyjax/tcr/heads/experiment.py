@@ -24,7 +24,7 @@ from storyjax.tcr.heads.clips import ClipHead, CountingHead, RecognitionHead, Se
 from storyjax.tcr.heads.config import read_data
 from storyjax.tcr.heads.data import Clips, Numbers, SpanLoader, encode_clips
 from storyjax.tcr.heads.spans import MomentsHead, QueriesHead, SpanHead
-from storyjax.tcr.loader import Ablation
+from storyjax.tcr.loader import FRAME_ARRAYS, Ablation
 from storyjax.tcr.task_source import TaskSource
 from storyjax.tcr.vision_features import Tower
 from storyjax.train.experiment import Batch, Evaluator, Experiment, Task, summing_evaluator
@@ -135,7 +135,7 @@ def _span_experiment(config: ConfigDict, head: SpanHead) -> Experiment:
     return _experiment(
         config,
         head,
-        Task(head.name, train_data, head.loss),
+        Task(head.name, train_data, head.loss, sequences=FRAME_ARRAYS),
         timed(head.name, eval_data, head.eval_step, asked, head.kind, head.detect),
         lambda: len(source.groups(data.train_split, config.get("seed", 0))),
     )

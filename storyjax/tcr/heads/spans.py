@@ -15,9 +15,9 @@ from storyjax.tcr.config import TaskData
 from storyjax.tcr.heads import modules
 from storyjax.tcr.heads.base import Head, mean_of_real
 from storyjax.tcr.heads.config import MomentsData, QueriesData, SpanData
-from storyjax.tcr.interface import Prompt
+from storyjax.tcr.interface import Prompt, Video
 from storyjax.tcr.model import VideoLanguageModel
-from storyjax.tcr.resampler import TcrOutput, select_tokens
+from storyjax.tcr.resampler import TcrOutput
 from storyjax.train.experiment import Batch, Params
 
 Data = TypeVar("Data", bound=SpanData)
@@ -72,8 +72,7 @@ class SpanHead(Head, Generic[Data]):
 
     def outputs(self, params: Params, batch: Batch) -> Any:
         """Returns what the module makes of each example, (b k) rows."""
-        tokens = self.model.encode_frames(params, batch["frames"])
-        visual, _ = select_tokens(tokens, batch["seconds"], batch["frame_mask"], self.tcr.config)
+        visual = self.model.visual(params, Video(batch["seconds"], batch["frame_mask"], batch["frames"]), None)
         prompt = Prompt(batch["task"], batch["condition"], batch["condition_mask"])
         output = cast(TcrOutput, self.tcr.apply({"params": params["tcr"]}, visual, prompt, project=False))
         queries = output.queries if self.data.tune else jax.lax.stop_gradient(output.queries)
