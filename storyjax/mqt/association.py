@@ -21,7 +21,14 @@ from scipy.optimize import linear_sum_assignment
 from storyjax.core.errors import StoryjaxError
 from storyjax.mqt.memory import Candidates, Distance, Hypothesis, Memory, Track, nms, pairwise_iou
 
-Protocol = Literal["private", "public", "private_public", "user"]
+Protocol = Literal["private", "public", "private_public", "user", "one_shot"]
+# Thresholds, and the values between which they must lie: probabilities, cosines, distances of cosines, and overlaps.
+_RANGES = {
+    **dict.fromkeys(("class_threshold", "objectness_threshold", "birth_threshold", "given_birth_threshold"), (0, 1)),
+    **dict.fromkeys(("match_threshold", "exemplar_threshold"), (-1, 1)),
+    "agreement_threshold": (0, 2),
+    "nms_iou": (0, 1),
+}
 
 
 @dataclass(frozen=True)
@@ -32,8 +39,11 @@ class TrackerConfig:
         protocol: what starts tracks (§2.6.2): det queries ("private"; `MqtConfig.detect` says what happens in ablations
             without them), given detections ("public"), or both
             ("private_public"); the thesis's "private+" and "private+ & public" are the latter two with the detections
-            of a better detector. "user": exactly the boxes given (TAO's "init first").
+            of a better detector. "user": exactly the boxes given (TAO's "init first"). "one_shot": det queries of what
+            resembles the one box that is given (GMOT-40's protocol, Bai et al. 2021).
         match_threshold: τ_conf, the similarity to its memory above which an output continues a track (Table 2.7).
+        exemplar_threshold: of "one_shot", the similarity to the exemplar from which det queries may start or recover
+            tracks; -1: all may.
         agreement_threshold: τ_agree, the distance of pos and id below which they agree (Table 2.7).
         match_by: what decides that an output continues a track: its similarity, or the probability of its most probable
             class being over `class_threshold`.
@@ -53,6 +63,7 @@ class TrackerConfig:
 
     protocol: Protocol = "private"
     match_threshold: float = 0.75
+    exemplar_threshold: float = 0.1
     agreement_threshold: float = 0.1
     match_by: Literal["appearance", "class"] = "appearance"
     class_threshold: float = 0.5
@@ -71,7 +82,12 @@ class TrackerConfig:
     max_detections: int = 100
 
     def __post_init__(self) -> None:
-        """Raises StoryjaxError for values that are too small."""
+        """Raises StoryjaxError for values that are too small, and for thresholds out of their range."""
+        for name, (low, high) in _RANGES.items():
+            if not low <= getattr(self, name) <= high:
+                raise StoryjaxError(
+                    f"config.model.tracker.{name} is {getattr(self, name):g}; it must be from {low} to {high}."
+                )
         smallest = {"hypotheses": 1, "min_hits": 1, "max_tracks": 1, "max_detections": 1, "max_age": 0}
         for name, value in (smallest | {"memory_first": 0}).items():
             if getattr(self, name) < value:
@@ -144,10 +160,10 @@ class Association:
         """Returns the detections that may recover, replace or start tracks, without duplicates."""
         cfg = self.config
         parts = []
-        if cfg.protocol in ("private", "private_public"):
+        if cfg.protocol in ("private", "private_public", "one_shot"):
             parts.append(det[det.objectness >= cfg.birth_threshold])
         if cfg.protocol != "private":
-            threshold = 0.0 if cfg.protocol == "user" else cfg.given_birth_threshold
+            threshold = 0.0 if cfg.protocol in ("user", "one_shot") else cfg.given_birth_threshold
             parts.append(given[given.objectness >= threshold])
         both = Candidates(
             *(np.concatenate([getattr(part, name) for part in parts]) for name in Candidates.__dataclass_fields__)

@@ -113,20 +113,20 @@ class Evaluations:
 
     def _of_sequences(self, dataset: str, split: str, with_unseen: bool) -> Iterator[HostEvaluator]:
         section, data = self.section, self.sources.data
+        detector = data.detector_of(section.tracker.protocol)
         sequences = functools.partial(self.sources.sequences, dataset, split)
         if section.search:
             train = functools.cache(lambda: self.sources.sequences(dataset, data.train_split))
             yield self.threshold_search(dataset, train)
             return
         if section.tracker.protocol == "user":
-            yield user_initialised_evaluator(dataset, self.tracker, sequences)
+            yield user_initialised_evaluator(dataset, self.tracker, sequences, detector)
             return
         unseen = functools.partial(self.sources.sequences, dataset, UNSEEN) if with_unseen else None
-        detector = None if section.tracker.protocol == "private" else data.detector
         yield tracking_evaluator(dataset, self.tracker, sequences, unseen, detector)
         for name, options in section.sweep.items():
             variant_of(self.losses.model, section.tracker, options)  # raises an error for a mistake before training
-            given = None if options.get("protocol", section.tracker.protocol) == "private" else data.detector
+            given = data.detector_of(options.get("protocol", section.tracker.protocol))
             other = functools.partial(self.tracker, options=options)
             yield tracking_evaluator(f"{dataset}_{name}", other, sequences, None, given, with_baseline=False)
         if section.offline:
@@ -135,12 +135,13 @@ class Evaluations:
     def threshold_search(self, name: str, sequences: Callable[[], list[VideoSequence]]) -> HostEvaluator:
         """Returns the evaluation of every threshold of `model.search`, in the tracker's protocol."""
         user = self.section.tracker.protocol == "user"
+        detector = self.sources.data.detector_of(self.section.tracker.protocol)
 
         def evaluator(threshold: float) -> HostEvaluator:
             make_tracker = functools.partial(self.tracker, options={"match_threshold": threshold})
             if user:
-                return user_initialised_evaluator(name, make_tracker, sequences)
-            return tracking_evaluator(name, make_tracker, sequences, with_baseline=False)
+                return user_initialised_evaluator(name, make_tracker, sequences, detector)
+            return tracking_evaluator(name, make_tracker, sequences, None, detector, with_baseline=False)
 
         evaluators = [(threshold, evaluator(threshold)) for threshold in self.section.search]
         return search_evaluator(name, evaluators, "track_map" if user else "mota")

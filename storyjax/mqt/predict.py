@@ -19,7 +19,7 @@ from storyjax.core.errors import StoryjaxError
 from storyjax.mqt.association import Association, TrackerConfig
 from storyjax.mqt.config import MqtData, init_parameters, make_model, pretrained, tracker_config, trainable
 from storyjax.mqt.data import WHOLE, crop
-from storyjax.mqt.memory import Candidates, nms
+from storyjax.mqt.memory import Candidates, joined, nms
 from storyjax.mqt.model import DecoderOutput, Mqt, Tracks
 from storyjax.train.experiment import Params
 from storyjax.train.restore import open_trained
@@ -61,6 +61,7 @@ class Tracker:
         self._jitted_track = jax.jit(self._track_pass)
         self._frame_size: tuple[int, int] | None = None
         self._association = Association(config)
+        self._exemplar: np.ndarray | None = None
 
     @classmethod
     def from_pretrained(
@@ -97,9 +98,13 @@ class Tracker:
             raise StoryjaxError(f"frames of {width} × {height} pixels cannot be tracked in")
         self._frame_size = (width, height)
         self._association = Association(self.config)
+        self._exemplar = None
 
     def step(
-        self, image: UInt8[np.ndarray, "y x 3"] | None, detections: Float32[np.ndarray, "m 4"] | None = None
+        self,
+        image: UInt8[np.ndarray, "y x 3"] | None,
+        detections: Float32[np.ndarray, "m 4"] | None = None,
+        others: Float32[np.ndarray, "k 4"] | None = None,
     ) -> list[TrackedObject]:
         """Returns the tracked objects of the next frame.
 
@@ -107,6 +112,8 @@ class Tracker:
             image: RGB, of the size that `start` was given; None where the frame is missing: tracks stay as they are.
             detections: (left, top, width, height) in pixels, for the protocols that take them; those outside the image
                 or without area are left out.
+            others: of the protocol "user", boxes of a detector beside those that tracks start on: like det queries they
+                may bring a lost track back, and start nothing.
 
         Raises:
             StoryjaxError: `start` was not called, or the frame has another size.
@@ -122,10 +129,14 @@ class Tracker:
                 " that size, or start a new sequence"
             )
         boxes = self._given(detections)
-        found = self._run(image, boxes)
+        beside = self._given(others)[: self._most_given - len(boxes)]
+        found = self._run(image, np.concatenate([boxes, beside]))
         own, disagreement, confirmed = self._own(found)
-        det = _candidates(found["det"])
-        given = _candidates({name: array[: len(boxes)] for name, array in found["given"].items()})
+        every = _candidates(found["given"])
+        given = every[np.arange(len(boxes))]
+        det = self._like_exemplar(_candidates(found["det"]), given)
+        if len(beside):
+            det = joined([det, every[np.arange(len(boxes), len(boxes) + len(beside))]])
         active = self._association.update(own, disagreement, det, given, confirmed)
         return [self._tracked(track.id, track.best.box, track.score, track.best.appearance) for track in active]
 
@@ -154,12 +165,31 @@ class Tracker:
         high = np.clip((detections[:, :2] + detections[:, 2:]) / scale, 0, 1)
         boxes = np.concatenate([(low + high) / 2, high - low], axis=1).astype(np.float32)
         usable = np.isfinite(boxes).all(axis=1) & (boxes[:, 2:] > 0).all(axis=1)
-        return boxes[usable][: self.config.max_detections]
+        return boxes[usable][: self._most_given]
+
+    @property
+    def _most_given(self) -> int:
+        """The number of boxes that may be given with a frame."""
+        return 0 if self.config.protocol == "private" else self.config.max_detections
+
+    def _like_exemplar(self, det: Candidates, given: Candidates) -> Candidates:
+        """Returns the det queries' outputs that resemble the exemplar, which is the first box given (one_shot).
+
+        Appearances are compared: although they are trained to tell objects apart, those of one kind are nearer to each
+        other than to others, and more so than decoder states are.
+        """
+        if self.config.protocol != "one_shot":
+            return det
+        if self._exemplar is None and len(given):
+            self._exemplar = unit_norm(given.appearances[0])
+        if self._exemplar is None:
+            return det
+        return det[unit_norm(det.appearances) @ self._exemplar >= self.config.exemplar_threshold]
 
     def _run(self, image: UInt8[np.ndarray, "y x 3"], boxes: Float32[np.ndarray, "r 4"]) -> Any:
         """Returns the network's outputs of one frame, on the host."""
         hypotheses = self._association.hypotheses()
-        given = 0 if self.config.protocol == "private" else self.config.max_detections
+        given = self._most_given
         given_boxes = _padded(list(boxes), given, 4)
         mask = (np.arange(given) < len(boxes))[None]
         detects = self.config.protocol in ("private", "private_public")
