@@ -192,7 +192,7 @@ class Tracker:
         given = self._most_given
         given_boxes = _padded(list(boxes), given, 4)
         mask = (np.arange(given) < len(boxes))[None]
-        detects = self.config.protocol in ("private", "private_public")
+        detects = self.config.protocol in ("private", "private_public", "one_shot")
         if detects and not self.model.config.detect and not hypotheses:
             # Where no track is kept det queries run even if they do not run beside tracks: something must begin.
             found = jax.device_get(self._jitted_detect(self.params, self._resize(image), given_boxes, mask))
