@@ -39,8 +39,9 @@ class TrackerConfig:
         protocol: what starts tracks (§2.6.2): det queries ("private"; `MqtConfig.detect` says what happens in ablations
             without them), given detections ("public"), or both
             ("private_public"); the thesis's "private+" and "private+ & public" are the latter two with the detections
-            of a better detector. "user": exactly the boxes given (TAO's "init first"). "one_shot": det queries of what
-            resembles the one box that is given (GMOT-40's protocol, Bai et al. 2021).
+            of a better detector. "user": exactly the boxes given (TAO's "init first"), which do nothing else; det queries
+            start none there, but bring lost tracks back (§2.3.1). "one_shot": det queries of what resembles the one box
+            that is given (GMOT-40's protocol, Bai et al. 2021).
         match_threshold: τ_conf, the similarity to its memory above which an output continues a track (Table 2.7).
         exemplar_threshold: of "one_shot", the similarity to the exemplar from which det queries may start or recover
             tracks; -1: all may.
@@ -157,19 +158,25 @@ class Association:
         return [track for track in self.tracks if track.active and track.hits >= cfg.min_hits]
 
     def _detections(self, det: Candidates, given: Candidates) -> Candidates:
-        """Returns the detections that may recover, replace or start tracks, without duplicates."""
+        """Returns the detections that may recover, replace or start tracks, without duplicates.
+
+        A user's boxes are none of them: they start tracks and nothing else. There only det queries bring lost tracks back.
+        """
         cfg = self.config
         parts = []
-        if cfg.protocol in ("private", "private_public", "one_shot"):
+        if cfg.protocol != "public":
             parts.append(det[det.objectness >= cfg.birth_threshold])
-        if cfg.protocol != "private":
-            threshold = 0.0 if cfg.protocol in ("user", "one_shot") else cfg.given_birth_threshold
+        if cfg.protocol not in ("private", "user"):
+            threshold = 0.0 if cfg.protocol == "one_shot" else cfg.given_birth_threshold
             parts.append(given[given.objectness >= threshold])
         both = Candidates(
             *(np.concatenate([getattr(part, name) for part in parts]) for name in Candidates.__dataclass_fields__)
         )
-        # A user may name two objects at one place.
-        return both if cfg.protocol == "user" else nms(both, cfg.nms_iou)
+        found = nms(both, cfg.nms_iou)
+        if cfg.protocol == "user":
+            # What is where the user names an object is that object.
+            found = found[pairwise_iou(found.boxes, given.boxes).max(axis=1, initial=0.0) <= cfg.nms_iou]
+        return found
 
     def _follow(self, track: Track, found: Candidates, confirmed: np.ndarray | None, confident: bool) -> None:
         """Step 1 for one track: chooses the outputs that continue it."""
