@@ -191,7 +191,7 @@ class T5Block(nn.Module):
             encoded_mask: which of the encoder's states are not padding.
         """
         normed = self.attention_norm(x)
-        x = x + self.attention(normed, self.attention.keys_values(normed), mask, bias)
+        x = x + self.attention(normed, normed, mask, bias)
         return self._after(x, encoded, encoded_mask)
 
     def keys_values(self, encoded: Float[Array, "b k d"]) -> KeyValues:
@@ -226,9 +226,8 @@ class T5Block(nn.Module):
     ) -> Float[Array, "r l d"]:
         """Attention to the encoder, and feed-forward."""
         if self.cross:
-            assert encoded is not None and encoded_mask is not None
-            attended = encoded if isinstance(encoded, KeyValues) else self.keys_values(encoded)
-            x = x + self.cross_attention(self.cross_norm(x), attended, encoded_mask)
+            assert encoded is not None  # of every block that looks at the encoder
+            x = x + self.cross_attention(self.cross_norm(x), encoded, encoded_mask)
         return x + self.mlp(self.mlp_norm(x))
 
 
@@ -322,7 +321,7 @@ class T5(nn.Module):
         return self.encoder(inputs_embeds.astype(self.dtype), mask[:, None, None, :])
 
     def keys_values(self, encoded: Float[Array, "b k d"]) -> tuple[KeyValues, ...]:
-        """Returns what each block of the decoder attends to in encoder states, to be used for many tokens or answers."""
+        """Returns what each block of the decoder attends to in encoder states, for many tokens or answers."""
         return self.decoder.keys_values(encoded.astype(self.dtype))
 
     def decode_states(

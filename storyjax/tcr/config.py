@@ -73,7 +73,7 @@ class TaskData:
         shots: worked examples in the prompt (Table 3.8), of the training split; a data set that has none gives videos
             of its first split, which are then left out where that is evaluated on.
         ablations: further evaluations, by the names of evaluators.ABLATIONS and, of anticipation, VARIATIONS: "none" of
-            the task "nextqa" gives "nextqa_none/acc" and so on.
+            the task "nextqa" gives "nextqa_none/acc", "two_shots" "nextqa_two_shots/acc" and so on.
         max_broken_fraction: more broken videos or annotations stop the run; None: what the data set's builder allows.
         features: of NExT-QA: where `storyjax data features` has put the frozen vision tower's tokens of these videos;
             they are trained and evaluated on instead of pixels, and the tower is not loaded.

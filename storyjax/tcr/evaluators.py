@@ -40,6 +40,8 @@ ABLATIONS = {
     "corrupt": Ablation(condition="corrupt"),
     "shuffled": Ablation(order="shuffled"),
     "no_video": Ablation(video=False),
+    "twice": Ablation(passes=2),
+    "two_shots": Ablation(shots=2),
 }
 # Of anticipation: the language model alone, and actions asked for one by one (`anticipation`).
 VARIATIONS = ("text_only", "iterative")

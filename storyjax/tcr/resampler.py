@@ -42,6 +42,8 @@ class TcrConfig:
         cross_attention_blocks: blocks that attend to the video before they attend to themselves.
         time_bins, bin_seconds: §3.6.1, half-second bins, 2048 of them (17 minutes); later times share the last bin.
         drop_patches: the fraction of patches dropped from every other frame in training (§3.2.3).
+        task_tokens: whether the learnt token of the task is seen. Without (§3.3.5) nothing attends to it; it keeps its
+            place, so that a checkpoint is the same model's either way.
     """
 
     vocab_size: int
@@ -56,6 +58,7 @@ class TcrConfig:
     time_bins: int = 2048
     bin_seconds: float = 0.5
     drop_patches: float = 0.5
+    task_tokens: bool = True
 
 
 def time_to_bin(seconds: Float[Array, "..."], config: TcrConfig) -> Int[Array, "..."]:
@@ -268,7 +271,8 @@ class Tcr(nn.Module):
             axis=2,
         )
         always = jnp.ones((b, k, 1), bool)
-        mask = jnp.concatenate([always, prompt.mask, jnp.broadcast_to(always, (b, k, c.queries))], axis=2)
+        seen = always if c.task_tokens else ~always
+        mask = jnp.concatenate([seen, prompt.mask, jnp.broadcast_to(always, (b, k, c.queries))], axis=2)
         return x.astype(self.dtype), mask
 
 

@@ -43,6 +43,7 @@ from storyjax.train.experiment import Batch, BatchSpec, Evaluator, Task
 _LOG = logging.getLogger(__name__)
 # Entropy beside the run's seed, so that what is drawn for worked examples is not what anything else draws.
 _SHOWN_VIDEOS, _SHOWN_ROWS = 0x53, 0x54
+_AS_IT_IS = Ablation()
 _CACHED_DRAWS = 1  # frames of each segment that are encoded and kept: those that evaluation takes
 
 
@@ -104,19 +105,20 @@ class TaskSource:
         """Returns an example of a record; see `tasks.TaskSpec.make`."""
         return self.spec.make(record, row, duration, rng, self.data.options)
 
-    def lengths(self, train: bool) -> Lengths:
-        """Returns the sizes of a batch's rows."""
+    def lengths(self, train: bool, ablation: Ablation = _AS_IT_IS) -> Lengths:
+        """Returns the sizes of a batch's rows; a prompt has room for the worked examples of an ablation."""
         d = self.data
         count = d.examples_per_video if train else d.eval_examples
         target = self.answers().shape[1] if self.spec.scored == "questions" else d.target_length
-        return Lengths(d.frames, count, d.condition_length, d.prompt_length, target)
+        room = (ablation.shots or 0) * (d.prompt_length + target)
+        return Lengths(d.frames * ablation.passes, count, d.condition_length, room + d.prompt_length, target)
 
     def loader(self, train: bool, ablation: Ablation, split: str | None = None) -> ExampleLoader:
         """Returns what turns examples into arrays; `split` says which stored features, if any, stand in for pixels."""
         size = self.model.vision.config.image_size
         features = None if split is None or self.data.reads_pixels else self.features(split)
-        worked = "" if train else self.worked_examples()
-        lengths, sizes = self.lengths(train), self.model.resampler.sizes
+        worked = "" if train else self.worked_examples(ablation.shots)
+        lengths, sizes = self.lengths(train, ablation), self.model.resampler.sizes
         return ExampleLoader(
             self.make,
             lengths,
@@ -148,19 +150,21 @@ class TaskSource:
         """Returns how many examples each record of a split has."""
         return [self.spec.count(columns, self.data.options) for columns in self.records(split).annotations]
 
-    def shown(self) -> tuple[str, list[int]]:
-        """Returns the split that worked examples are taken from, and its videos, drawn with the run's seed."""
+    def shown(self, shots: int | None = None) -> tuple[str, list[int]]:
+        """Returns the split that worked examples are taken from, and its videos, drawn with the run's seed: so many, or
+        as many as the config says."""
+        shots = self.data.shots if shots is None else shots
         splits: tuple[str, ...] = self.spec.builder.SPLITS if self.data.train_split is None else ()
         split = self.data.train_split or ("train" if "train" in splits else splits[0])
-        if not self.data.shots:
+        if not shots:
             return split, []
         counts = self.counts(split)
         order = np.random.default_rng([self.seed, _SHOWN_VIDEOS]).permutation(len(counts)).tolist()
-        return split, [video for video in order if counts[video]][: self.data.shots]
+        return split, [video for video in order if counts[video]][:shots]
 
-    def worked_examples(self) -> str:
+    def worked_examples(self, shots: int | None = None) -> str:
         """Returns worked examples, one of each video that is shown."""
-        split, videos = self.shown()
+        split, videos = self.shown(shots)
         counts = self.counts(split) if videos else []
         rng = np.random.default_rng([self.seed, _SHOWN_ROWS])
         worked = []
@@ -176,11 +180,12 @@ class TaskSource:
             worked.append(f"{one.prompt} {one.target}")
         return " ".join(worked)
 
-    def groups(self, split: str, seed: int | None) -> ExampleGroups:
-        """Returns the split's videos with their examples; with a seed for training."""
+    def groups(self, split: str, seed: int | None, shots: int | None = None) -> ExampleGroups:
+        """Returns the split's videos with their examples; with a seed for training, without it less those that are
+        shown."""
         once = self.spec.once and seed is None
         counts = [min(1, n) if once else n for n in self.counts(split)]
-        shown_of, shown = self.shown()
+        shown_of, shown = self.shown(shots)
         if seed is None and shown_of == split:
             for video in shown:
                 counts[video] = 0
@@ -199,26 +204,26 @@ class TaskSource:
         groups = self.groups(split, spec.seed)
         return train_stream(groups, self.loader(True, Ablation(), split), spec, **self.stream_options())
 
-    def answering(self) -> QuestionAnswering:
+    def answering(self, passes: int = 1) -> QuestionAnswering:
         """Returns the model as it answers, with the options where the task asks for a choice."""
         choices = self.spec.scored in ("questions", "choice")
-        return answering(self.model, self.data.frames, self.answers, choices=choices)
+        return answering(self.model, self.data.frames * passes, self.answers, choices=choices, passes=passes)
 
-    def batch_spec(self, train: bool) -> BatchSpec | None:
+    def batch_spec(self, train: bool, ablation: Ablation = _AS_IT_IS) -> BatchSpec | None:
         """Returns what `storyjax plan` needs to know: of questions about pixels alone."""
         if self.spec.scored != "questions" or self.data.features is not None:
             return None
-        vision = self.model.vision.config
+        vision, lengths = self.model.vision.config, functools.cache(lambda: self.lengths(train, ablation))
 
         def shapes(videos: int) -> Batch:
-            arrays = self.lengths(train).shapes(vision.image_size, videos)
+            arrays = lengths().shapes(vision.image_size, videos)
             if self.data.reads_pixels:
                 return arrays
             del arrays["frames"]
-            tokens = (videos, self.data.frames, vision.num_tokens, vision.width)
+            tokens = (videos, lengths().frames, vision.num_tokens, vision.width)
             return {**arrays, "visual_tokens": jax.ShapeDtypeStruct(tokens, np.float16)}
 
-        return BatchSpec(shapes, lambda videos: videos * self.model.kept_bytes(self.data.frames, train))
+        return BatchSpec(shapes, lambda videos: videos * self.model.kept_bytes(lengths().frames, train))
 
     def task(self) -> Task:
         """Returns the training task."""
@@ -248,6 +253,11 @@ class TaskSource:
             made.append(self.evaluator(name, split, Ablation()))
             for variation in chosen:
                 ablation = ABLATIONS.get(variation, Ablation())
+                if ablation.passes > 1 and not self.data.reads_pixels:
+                    raise StoryjaxError(
+                        f"config.data.tasks.{self.name}.ablations: '{variation}' needs more frames than"
+                        " are stored as features; read pixels"
+                    )
                 one = variation if variation in VARIATIONS else None
                 made.append(self.evaluator(f"{name}_{variation}", split, ablation, one))
         return made
@@ -255,7 +265,7 @@ class TaskSource:
     def evaluator(self, name: str, split: str, ablation: Ablation, variation: str | None = None) -> Evaluator:
         """Returns the evaluator of the task's metric on a split."""
         d = self.data
-        groups = functools.cache(lambda: self.groups(split, None))
+        groups = functools.cache(lambda: self.groups(split, None, ablation.shots))
 
         def data(spec: StreamSpec) -> Stream:
             return eval_stream(groups(), self.loader(False, ablation, split), spec, **self.stream_options())
@@ -268,9 +278,9 @@ class TaskSource:
         def stamps() -> Timestamps:
             return Timestamps.of(self.tokenizer(), d.options.bins)
 
-        qa = self.answering()
+        qa = self.answering(ablation.passes)
         if self.spec.scored == "questions":
-            return questions(name, data, qa, self.batch_spec(train=False))
+            return questions(name, data, qa, self.batch_spec(False, ablation))
         if self.spec.scored == "choice":
             return choice(name, data, qa)
         if self.spec.scored == "times":

@@ -238,8 +238,25 @@ def test_a_question_is_not_asked_without_its_last_options(root: Path, model) -> 
 def test_narrations_are_asked_by_their_tag(root: Path, model) -> None:
     _, record = asked(root, model, "narration")
     for kind, begins in (("C", "What does the person do from"), ("summary", "What happens from")):
-        one, _ = asked(root, model, "narration", record["kind"].index(kind))
-        assert one.prompt.startswith(begins)
+        row = record["kind"].index(kind)
+        one, _ = asked(root, model, "narration", row)
+        start, end = float(record["start"][row]), float(record["end"][row])
+        assert one.prompt == f"{begins} {round(start)} to {round(end)}?"
+        # The TCR is prompted as for NExT-QA, with the question (§3.3.3).
+        assert (one.task, one.condition) == ("QA", (begins, start, "to", end, "?"))
+
+
+def test_every_task_token_that_is_evaluated_has_been_trained(root: Path, model) -> None:
+    """In the run itself or, of [CPN] and [TRG], in pre-training; [QA] was not before EgoSchema."""
+    tokens = {name: asked(root, model, name, options=OPTIONS)[0].task for name in TASKS if name != "nextqa"}
+    tokens["nextqa"] = "QA"
+    pretrained = {tokens[task.task] for task in config_of("tcr_ytt_pretrain", "paper").data.tasks.values()}
+    assert pretrained == {"CPN", "TRG"}
+    for path in sorted(CONFIGS.glob("tcr_*.py")):
+        tasks = config_of(path.stem, "paper").data.get("tasks", {})
+        trained = {tokens[task.task] for task in tasks.values() if task.get("train_split", "train") is not None}
+        evaluated = {tokens[task.task] for task in tasks.values() if task.get("eval_splits")}
+        assert evaluated <= trained | pretrained, path.stem
 
 
 def test_timestamps_of_training_are_drawn_from_all_moments(root: Path, model) -> None:
