@@ -189,9 +189,8 @@ class Tracker:
     def _run(self, image: UInt8[np.ndarray, "y x 3"], boxes: Float32[np.ndarray, "r 4"]) -> Any:
         """Returns the network's outputs of one frame, on the host."""
         hypotheses = self._association.hypotheses()
-        given = self._most_given
-        given_boxes = _padded(list(boxes), given, 4)
-        mask = (np.arange(given) < len(boxes))[None]
+        given_boxes = _padded(list(boxes), self._most_given, 4)
+        mask = (np.arange(self._most_given) < len(boxes))[None]
         detects = self.config.protocol in ("private", "private_public", "one_shot")
         if detects and not self.model.config.detect and not hypotheses:
             # Where no track is kept det queries run even if they do not run beside tracks: something must begin.
