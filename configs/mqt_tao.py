@@ -17,15 +17,17 @@ storyjax/mqt/external_detections.py says) | the same | Track mAP 39.62 (Table 2.
 | person | the model of `configs/mqt_mot17.py` on people alone, who are given by the private detections in \
 data/detections/tao_person; τ_conf 0.80, τ_agree 0.2 | the same | MOTA 71.9, IDF1 69.6 (Table 2.2) |
 | person_search | the linear search on the training set that found this τ_conf | the same | 0.80 (Table 2.7) |
+| detr, detr_person, detr_person_search | the same from `configs/mqt_coco.py:detr_pairs` and \
+`configs/mqt_mot17.py:detr` | the same | not in the thesis |
 | embedded | the same code on StoryWorld's sequences, from the shipped weights (mqt_storyworld) | two CPU cores, \
 minutes | see storyjax/mqt/README.md |
 """
 
 from ml_collections import ConfigDict
 
-from storyjax.mqt.presets import storyworld_data, storyworld_model
+from storyjax.mqt.presets import storyworld_data, storyworld_model, use_published
 
-VARIANTS = ("paper", "maskrcnn", "person", "person_search", "embedded")
+VARIANTS = ("paper", "maskrcnn", "person", "person_search", "detr", "detr_person", "detr_person_search", "embedded")
 
 _WHOLE_VIDEO = 100_000  # frames
 
@@ -46,15 +48,16 @@ def get_config(variant: str = "paper") -> ConfigDict:
     if variant == "maskrcnn":
         config.init.checkpoint = "runs/mqt_tao"
         config.data.detector, config.data.detections_dir = "external", "data/detections/tao_maskrcnn"
-    if variant in ("person", "person_search"):
+    if "person" in variant:
         config.data.only = "person"
         config.init.checkpoint = "runs/mqt_mot17"
         # "Private+": tracks start from the boxes of a detector of its own (§2.6.2), the one that Tracktor++ uses too.
         config.data.detector, config.data.detections_dir = "external", "data/detections/tao_person"
         config.model.tracker.protocol, config.model.tracker.max_age = "public", 30
         config.model.tracker.match_threshold, config.model.tracker.agreement_threshold = 0.80, 0.2
-    if variant == "person_search":
+    if variant.endswith("person_search"):
         config.model.search = (0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9)
+    use_published(config, variant)
     if variant == "embedded":
         config.precision = "float32"
         config.model = ConfigDict(
