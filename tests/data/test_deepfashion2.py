@@ -39,7 +39,7 @@ def test_records_are_what_the_tables_say(world: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("caption", "expected"),
     [
-        # The benchmark's own code replaces every "person" and nothing else (caption_retrival_eval.py of NVlabs/PALAVRA).
+        # The benchmark replaces every "person" and nothing else (caption_retrival_eval.py of NVlabs/PALAVRA).
         ("the person is facing a glass store display.", "the * is facing a glass store display"),
         ('"behind a person, another person is at a desk."', "behind a *, another * is at a desk"),
         ("a bed is behind the posing person.", "a bed is behind the posing *"),
