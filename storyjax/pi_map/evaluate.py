@@ -15,7 +15,7 @@ from storyjax.core.arrays import unit_norm
 from storyjax.metrics import retrieval
 from storyjax.pi_map.data import Collection, CollectionConfig, Pool
 from storyjax.pi_map.model import PersonalClip
-from storyjax.pi_map.prompts import PromptEncoder
+from storyjax.pi_map.prompts import PromptEncoder, with_category
 from storyjax.train.experiment import Batch, Params
 
 # By the object's own name, by its category, by an image, by category and image (the mean of the two embeddings); by the
@@ -64,9 +64,9 @@ class Queries:
             "object": np.int32(number),
             "answer": np.int32(answer),
             "ids": ids,
-            "slots": slots,
+            "slots": np.minimum(slots, 0),  # every "*" of a prompt is the one object
             "named": self.prompts.encode(prompt.replace("*", thing.name), length)[0],
-            "of_kind": self.prompts.encode(prompt.replace("*", f"a {thing.category}"), length)[0],
+            "of_kind": self.prompts.encode(with_category(prompt, thing.category), length)[0],
             "whole": self.collection.queries_whole[number],
             "local": self.collection.queries_local[number],
             "templates": templates,

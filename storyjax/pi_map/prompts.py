@@ -1,5 +1,6 @@
 """Prompts with "*" for a token: their ids and slots, and the three captions of an object (thesis §5.3.2)."""
 
+import re
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -10,6 +11,8 @@ from storyjax.pi_map.captions import Captioner
 from storyjax.weights.pretrained import Pretrained
 
 MARKER = "*"
+# "the *", "a posing *": captions that have an article for the object already.
+_WITH_ARTICLE = re.compile(r"\b((?:an?|the|another|this|that)\s+(?:\w+(?:ing|ed)\s+|bent over\s+)?)\*", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,15 @@ class PromptEncoder:
         return encode_spliced(self.tokenizer, text, length, marker=MARKER)
 
 
+def with_category(prompt: str, category: str) -> str:
+    """Returns the prompt with the object's category for each "*", and an article where the prompt has none for it.
+
+    >>> with_category("* in front of the *", "dog")
+    'a dog in front of the dog'
+    """
+    return _WITH_ARTICLE.sub(lambda found: f"{found[1]}{category}", prompt).replace(MARKER, f"a {category}")
+
+
 def captions_of(name: str, category: str, captioner: Captioner | None, prompt: str) -> tuple[str, str, str]:
     """Returns (y*, y_s, y_g): the dense caption, the one with the object's name, and the one with its category.
 
@@ -46,4 +58,4 @@ def captions_of(name: str, category: str, captioner: Captioner | None, prompt: s
     """
     specific = prompt.replace(MARKER, name)
     dense = specific if captioner is None else captioner.describe(name, category)
-    return dense, specific, prompt.replace(MARKER, f"a {category}")
+    return dense, specific, with_category(prompt, category)

@@ -8,6 +8,7 @@ import pytest
 from storyjax.core.errors import StoryjaxError
 from storyjax.data.builders.deepfashion2 import DeepFashion2, with_concept
 from storyjax.data.images import decode_image
+from storyjax.pi_map.prompts import with_category
 from storyjax.storyworld.export.deepfashion2 import export_deepfashion2
 
 
@@ -38,13 +39,31 @@ def test_records_are_what_the_tables_say(world: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("caption", "expected"),
     [
-        ("the person is facing a glass store display.", "* is facing a glass store display"),
-        ('"behind a person, another person is at a desk."', "behind *, another person is at a desk"),
+        # The benchmark replaces every "person" and nothing else (caption_retrival_eval.py of NVlabs/PALAVRA).
+        ("the person is facing a glass store display.", "the * is facing a glass store display"),
+        ('"behind a person, another person is at a desk."', "behind a *, another * is at a desk"),
+        ("a bed is behind the posing person.", "a bed is behind the posing *"),
+        ("a cabinet is behind a bent over person.", "a cabinet is behind a bent over *"),
+        ("a curtain is the person's backdrop.", "a curtain is the *'s backdrop"),
         ("a beach at dawn", "* a beach at dawn"),
     ],
 )
 def test_the_person_of_a_caption_is_the_concept(caption: str, expected: str) -> None:
     assert with_concept(caption) == expected
+
+
+@pytest.mark.parametrize(
+    ("prompt", "expected"),
+    [
+        ("a photo of *", "a photo of a skirt"),
+        ("* is standing", "a skirt is standing"),
+        ("behind a *, another * is at a desk", "behind a skirt, another skirt is at a desk"),
+        ("a bed is behind the posing *", "a bed is behind the posing skirt"),
+        ("a man is riding *", "a man is riding a skirt"),
+    ],
+)
+def test_a_category_takes_the_article_that_is_there(prompt: str, expected: str) -> None:
+    assert with_category(prompt, "skirt") == expected
 
 
 def test_what_is_missing_is_one_line(world: Path, tmp_path: Path) -> None:

@@ -102,3 +102,38 @@ def test_errors_that_a_person_can_fix_are_one_line(copy: Path, tmp_path: Path) -
     (copy / "boxes.json").write_text("[")
     with pytest.raises(StoryjaxError, match="boxes by name"):
         ThisIsMy.prepare_splits(copy, tmp_path / "data")
+
+
+def test_a_caption_is_of_a_segment_and_an_instance(tmp_path: Path) -> None:
+    # As in the official files: one segment shows two instances, and its caption asks for one of them (thirty captions
+    # are thirty test records; a join on the segment alone made 33).
+    folder = tmp_path / "this-is-my-dataset"
+    for name in (folder, tmp_path / "train_segment", tmp_path / "eval_segment"):
+        name.mkdir()
+    head = "segment_id,is_anchor,instance_name,video_id,channel_id,start_time,end_time,query\n"
+    rows = [
+        "a1,True,Nikki's car,v1,c,0,1,car",
+        "a2,True,Nikki's bag,v2,c,0,1,bag",
+        "s1,False,,v3,c,0,1,",
+        "s2,False,,v3,c,1,2,",
+    ]
+    (folder / "segments.csv").write_text(head + "\n".join(rows) + "\n")
+    (folder / "this-is-my_test-set.json").write_text(json.dumps({"a1": ["s1", "s2"], "a2": ["s1"]}))
+    captions = [
+        "s1,1,Nikki's bag,bag,near *",
+        "s2,0,Nikki's car,car,* at night",
+        "s2,1,Nikki's bag,bag,on *",
+        "a1,0,Nikki's car,car,*",
+    ]
+    (folder / "this-is-my_eval-captions.csv").write_text("segs,ids,item,class,caption\n" + "\n".join(captions) + "\n")
+    broken: list[str] = []
+    found = read_segments(tmp_path, broken)
+    assert [(s.segment_id, s.name, s.split, s.caption) for s in found if s.segment_id in ("s1", "s2")] == [
+        ("s1", "Nikki's car", "eval", ""),
+        ("s2", "Nikki's car", "test", "* at night"),
+        ("s1", "Nikki's bag", "test", "near *"),
+    ]
+    assert [line.partition(": ")[2] for line in broken] == [
+        "segment a1 is of a video that is learnt from",
+        "no segment s2 shows 'Nikki's bag'",
+    ]

@@ -8,14 +8,14 @@ The official files, read from `root`:
         test_captions.csv, shortened_deepfashion2_captions.csv     image_name,pair_id,caption
         train_coarse_grained_names.csv                   unique_pair_ids,pair_id_categories
 
-A garment is a `pair_id`. What is searched are the photographs of test_captions.csv; their captions say "a person" or
-"the person" for the wearer of the garment, the first of which is read as the place of the concept, "*". Garments have
-no names: an object is called by its kind and its number. Boxes are those of the annotation that has the photograph's
+A garment is a `pair_id`. What is searched are the photographs of test_captions.csv; their captions say "person" for
+the wearer of the garment, and each "person" is the place of the concept, "*", as in the benchmark's own code (GitHub,
+NVlabs/PALAVRA, caption_retrival_eval.py) and in §5.4.3: "the * is facing a glass store display". Garments have no
+names: an object is called by its kind and its number. Boxes are those of the annotation that has the photograph's
 pair_id; where it lists several garments, the first of the concept's kind.
 """
 
 import json
-import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,7 +34,6 @@ _INSTRUCTIONS = (
     "get DeepFashion2's train.zip (https://github.com/switchablenorms/DeepFashion2) and the folder annotations of the"
     " repository NVlabs/PerVLBenchmark on GitHub, and unpack both there"
 )
-_PERSON = re.compile(r"\b(?:a|the|another) person\b", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -88,14 +87,13 @@ def annotation_files(root: Path, captions: str) -> tuple[Path, Path, Path, Path]
 
 
 def with_concept(caption: str) -> str:
-    """Returns the caption with "*" for the first person in it; before it where there is none.
+    """Returns the caption with "*" for every "person" in it; with "*" before it where there is none.
 
     >>> with_concept("the person is facing a glass store display.")
-    '* is facing a glass store display'
+    'the * is facing a glass store display'
     """
     caption = caption.strip().strip('"').rstrip(" .")
-    found, count = _PERSON.subn("*", caption, count=1)
-    return found if count else f"* {caption}"
+    return caption.replace("person", "*") if "person" in caption else f"* {caption}"
 
 
 def _learnt(path: Path) -> Iterator[tuple[str, str]]:

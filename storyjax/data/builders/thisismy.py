@@ -4,7 +4,8 @@ The official layout, read from `root`:
 
     this-is-my-dataset/segments.csv               columns SEGMENT_COLUMNS; others are ignored
     this-is-my-dataset/this-is-my_test-set.json   {anchor segment: [the other segments that show its object]}
-    this-is-my-dataset/this-is-my_eval-captions.csv   columns CAPTION_COLUMNS; "*" stands for the object
+    this-is-my-dataset/this-is-my_eval-captions.csv   columns CAPTION_COLUMNS; "*" stands for the object; a segment
+                                                  may show several instances, and a caption is of `segs` and `item`
     train_segment/ID.mp4 eval_segment/ID.mp4      the segments
     boxes.json                                    optional and ours: {segment: [[left, top, right, bottom], ...]}
 
@@ -46,8 +47,12 @@ class Segment:
     caption: str = ""
 
 
-def read_segments(root: Path) -> list[Segment]:
-    """Returns all segments of named instances, in the order of the tables.
+def read_segments(root: Path, broken: list[str] | None = None) -> list[Segment]:
+    """Returns all segments of named instances, in the order of the tables; one that shows two is there for each.
+
+    Args:
+        root: the folder of the official files.
+        broken: where captions that are no segment's are named.
 
     Raises:
         StoryjaxError: there is no such data set, or its files are not what they should be.
@@ -57,8 +62,7 @@ def read_segments(root: Path) -> list[Segment]:
         if not needed.exists():
             raise StoryjaxError(f"this-is-my is not in {root} ({needed.name} is missing): {_INSTRUCTIONS}")
     rows = {row["segment_id"]: row for _, row in read_rows(table, SEGMENT_COLUMNS, whole=True)}
-    given = ((row["segs"], row["caption"].strip()) for _, row in read_rows(caption_table, CAPTION_COLUMNS, whole=True))
-    captions = {segment: caption for segment, caption in given if caption}
+    captions = _read_captions(caption_table, broken)
     shown_in = _read_test_set(test_set)
     anchors = [key for key, row in rows.items() if row["is_anchor"].strip().lower() == "true" and key in shown_in]
     if not anchors:
@@ -70,11 +74,29 @@ def read_segments(root: Path) -> list[Segment]:
         for segment in [anchor, *shown_in[anchor]]:
             if segment not in rows:
                 raise StoryjaxError(f"{test_set.name} lists segment {segment}, which {table} lacks: get both anew")
-            caption = captions.get(segment, "")
+            caption = captions.pop((segment, name), "")
             split = "train" if rows[segment]["video_id"] in train_videos else "test" if caption else "eval"
             path = root / f"{'train' if split == 'train' else 'eval'}_segment" / f"{segment}.mp4"
+            if caption and split == "train":
+                if broken is not None:
+                    broken.append(f"{caption_table.name}: segment {segment} is of a video that is learnt from")
+                caption = ""
             found.append(Segment(segment, split, path, number, name, category, caption))
+    if broken is not None:
+        broken += [f"{caption_table.name}: no segment {key} shows '{name}'" for key, name in captions]
     return found
+
+
+def _read_captions(table: Path, broken: list[str] | None) -> dict[tuple[str, str], str]:
+    """The caption of a segment and the instance that it asks for: a segment may show several instances."""
+    captions: dict[tuple[str, str], str] = {}
+    for line, row in read_rows(table, CAPTION_COLUMNS, whole=True):
+        key, caption = (row["segs"].strip(), row["item"].strip()), row["caption"].strip()
+        if caption and key in captions and broken is not None:
+            broken.append(f"{table.name} line {line}: segment {key[0]} has another caption for '{key[1]}'")
+        elif caption:
+            captions[key] = caption
+    return captions
 
 
 def annotation_files(root: Path) -> tuple[Path, Path, Path]:
@@ -106,7 +128,7 @@ class ThisIsMy(InstanceBuilder):
         """Returns the segments of all splits whose files are there; see `OfficialBuilder`."""
         boxes = read_boxes(root / "boxes.json")
         listing = InstanceListing(items={split: [] for split in SPLITS})
-        for segment in read_segments(root):
+        for segment in read_segments(root, listing.broken):
             if not segment.path.is_file():
                 listing.broken.append(f"segment {segment.segment_id} has no file {segment.path}")
                 continue

@@ -68,8 +68,9 @@ def _write(folder: Path, counts: Mapping[str, int], seed: int) -> None:
                 learnt.append(f"{number:06d}.jpg")
                 continue
             image = f"train/image/{number:06d}.jpg"
-            detailed.append((image, pair, f"a person {scene.context}"))
-            short.append((image, pair, f"a person in the {scene.place}"))
+            # "person" alone is the place of the concept; an article before it would stay.
+            detailed.append((image, pair, f"person {scene.context}"))
+            short.append((image, pair, f"person in the {scene.place}"))
     annotations = folder / "annotations" / "deep_fashion"
     write_text(annotations / "test_fsl_train.txt", "\n".join(learnt) + "\n")
     _table(annotations / "test_captions.csv", ("image_name", "pair_id", "caption"), detailed)
