@@ -6,6 +6,7 @@ ResNet-50 and a Deformable DETR that the transformers package has saved.
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import tokenizers
 import torch
@@ -21,10 +22,14 @@ def write(folder: Path, texts: Iterable[str]) -> None:
     """Writes FOLDER/hub and, imported from it, FOLDER/weights; `texts` are what the tokenizer learns its words of."""
     hub = folder / "hub"
     torch.manual_seed(0)
-    for name, model in (("blip2", _blip2()), ("resnet", _resnet())):
+    for name, model in (("blip2", _blip2()), ("resnet", _resnet()), ("detr", _detr())):
         _scatter(model).save_pretrained(hub / name)
     _tokenizer(texts).save_pretrained(hub / "blip2")
-    for kind, source, out in (("blip2", "blip2", "blip2-flan-t5-xl"), ("resnet", "resnet", "resnet-50")):
+    for kind, source, out in (
+        ("blip2", "blip2", "blip2-flan-t5-xl"),
+        ("resnet", "resnet", "resnet-50"),
+        ("deformable-detr", "detr", "deformable-detr-r50-refine"),
+    ):
         assert run(["import", kind, "--from", str(hub / source), "--out", str(folder / "weights" / out)]) == 0
 
 
@@ -56,12 +61,34 @@ def _blip2() -> transformers.Blip2ForConditionalGeneration:
     return model
 
 
+def _resnet_config(**more: Any) -> transformers.ResNetConfig:
+    """Returns the config of a ResNet of the same blocks as ResNet-50, one a stage."""
+    sizes = {"embedding_size": STEM, "hidden_sizes": list(WIDTHS), "depths": [1, 1, 1, 1]}
+    return transformers.ResNetConfig(**sizes, layer_type="bottleneck", **more)
+
+
 def _resnet() -> transformers.ResNetForImageClassification:
-    """Returns a ResNet of the same blocks as ResNet-50, one a stage."""
-    config = transformers.ResNetConfig(
-        embedding_size=STEM, hidden_sizes=list(WIDTHS), depths=[1, 1, 1, 1], layer_type="bottleneck", num_labels=5
+    return transformers.ResNetForImageClassification(_resnet_config(num_labels=5))
+
+
+def _detr() -> transformers.DeformableDetrForObjectDetection:
+    """Returns a Deformable DETR with refinement on that ResNet."""
+    config = transformers.DeformableDetrConfig(
+        use_timm_backbone=False,
+        backbone_config=_resnet_config(out_features=["stage2", "stage3", "stage4"]),
+        num_queries=16,
+        d_model=32,
+        encoder_layers=1,
+        decoder_layers=2,
+        encoder_ffn_dim=32,
+        decoder_ffn_dim=32,
+        encoder_attention_heads=4,
+        decoder_attention_heads=4,
+        num_labels=5,
+        with_box_refine=True,
+        disable_custom_kernels=True,
     )
-    return transformers.ResNetForImageClassification(config)
+    return transformers.DeformableDetrForObjectDetection(config)
 
 
 def _scatter(model: transformers.PreTrainedModel) -> transformers.PreTrainedModel:

@@ -38,7 +38,6 @@ DETR = {
     "encoder_layers": 1,
     "decoder_layers": 2,
     "heads": 4,
-    "groups": 8,
 }
 
 

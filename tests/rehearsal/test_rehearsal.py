@@ -33,11 +33,22 @@ RUNS = {
     "mqt_tao": ("mqt_tao:paper", "tao/track_map"),
     "mqt_tao_person": ("mqt_tao:person", "tao/track_map"),
     "mqt_tao_person_search": ("mqt_tao:person_search", "tao/best_confirm"),
+    "mqt_tao_maskrcnn": ("mqt_tao:maskrcnn", "tao/track_map"),
+    "mqt_coco_detr": ("mqt_coco:detr", "coco/det_ap"),
+    "mqt_coco_pairs_detr": ("mqt_coco:detr_pairs", "coco/det_tracking_ap"),
+    "mqt_crowdhuman_detr": ("mqt_crowdhuman:detr", "mot17/mota"),
+    "mqt_mot17_detr": ("mqt_mot17:detr", "mot17/mota"),
+    "mqt_mot20_detr": ("mqt_mot20:detr", "mot20/mota"),
+    "mqt_gmot40_detr": ("mqt_gmot40:detr", "gmot40/mota"),
+    "mqt_tao_detr": ("mqt_tao:detr", "tao/track_map"),
+    "mqt_tao_person_detr": ("mqt_tao:detr_person", "tao/track_map"),
+    "mqt_tao_person_search_detr": ("mqt_tao:detr_person_search", "tao/best_confirm"),
     "tcr_ytt_init": ("tcr_ytt_init:paper", "ytt/retrieved"),
     "tcr_ytt_pretrain": ("tcr_ytt_pretrain:paper", "captioning/cider"),
     "tcr_nextqa": ("tcr_nextqa:paper", "nextqa/acc"),
     "tcr_nextqa_short": ("tcr_nextqa:short", "nextqa/acc"),
     "tcr_egoschema": ("tcr_egoschema:paper", "egoschema/acc"),
+    "tcr_egoschema_more_frames": ("tcr_egoschema:more_frames", "egoschema/acc"),
     "tcr_msrvtt": ("tcr_msrvtt:paper", "msrvtt/cider"),
     "tcr_ego4d_lta": ("tcr_ego4d_lta:paper", "lta/action_ed"),
     "tcr_ego4d_mq": ("tcr_ego4d_mq:paper", "mq/avg_map"),
@@ -51,7 +62,7 @@ RUNS = {
 }
 # What every run of the tests rehearses: the stages of each chapter one after the other, and what is unlike them.
 SHORT = {
-    "mqt": ("mqt_coco", "mqt_coco_pairs", "mqt_tao"),
+    "mqt": ("mqt_coco_detr", "mqt_coco_pairs_detr", "mqt_tao_detr"),
     "tcr": ("tcr_ytt_init", "tcr_ytt_pretrain", "tcr_nextqa", "tcr_ego4d_mq_standalone"),
 }
 
