@@ -13,7 +13,7 @@ minutes | see storyjax/mqt/README.md |
 
 from ml_collections import ConfigDict
 
-from storyjax.mqt.presets import paper_optim, storyworld_data, storyworld_model
+from storyjax.mqt.presets import paper_model, paper_optim, storyworld_data, storyworld_model
 
 VARIANTS = ("paper", "embedded")
 
@@ -24,7 +24,9 @@ def get_config(variant: str = "paper") -> ConfigDict:
     config.experiment = "mqt"
     config.seed = 0
     config.precision = "bfloat16"
-    config.model = ConfigDict({"mqt": {}, "loss": {}, "tracker": {"match_threshold": 0.85, "agreement_threshold": 0.2}})
+    config.model = ConfigDict(
+        paper_model(match_threshold=0.85, agreement_threshold=0.2, max_tracks=250, max_detections=250)
+    )
     config.data = ConfigDict({"dataset": "coco", "mode": "simulated", "eval_splits": ("gmot40:test",)})
     config.init = ConfigDict({"checkpoint": "runs/mqt_coco"})
     config.train = ConfigDict({"epochs": 50, "batch_size": 32})

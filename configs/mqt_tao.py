@@ -9,14 +9,15 @@
 | paper | from `configs/mqt_coco.py:pairs`, 10 epochs of TAO at 1e-5 for all modules; absent below 0.65 | TPU or GPU, \
 batch 32 | Table 2.4 |
 | person | the model of `configs/mqt_mot17.py`; people only; τ_conf 0.80, τ_agree 0.2 | the same | Table 2.2 |
-| person_search | the linear search on the training set that found this τ_conf | the same | 0.80 (Table 2.7) |
+| person_search | the linear search on the training set that found both, 5-fold cross-validated | the same | \
+0.80, 0.2 (Table 2.7) |
 | embedded | the same code on StoryWorld's sequences, from the shipped weights (mqt_storyworld) | two CPU cores, \
 minutes | see storyjax/mqt/README.md |
 """
 
 from ml_collections import ConfigDict
 
-from storyjax.mqt.presets import storyworld_data, storyworld_model
+from storyjax.mqt.presets import paper_model, storyworld_data, storyworld_model
 
 VARIANTS = ("paper", "person", "person_search", "embedded")
 
@@ -27,8 +28,8 @@ def get_config(variant: str = "paper") -> ConfigDict:
     config.experiment = "mqt"
     config.seed = 0
     config.precision = "bfloat16"
-    tracker = {"protocol": "user", "match_threshold": 0.65, "agreement_threshold": 0.1}
-    config.model = ConfigDict({"mqt": {}, "loss": {}, "tracker": tracker})
+    thresholds = {"match_threshold": 0.65, "agreement_threshold": 0.1}
+    config.model = ConfigDict(paper_model(protocol="user", min_hits=1, **thresholds))
     config.data = ConfigDict({"dataset": "tao", "mode": "pairs", "eval_splits": ("tao:validation",)})
     config.init = ConfigDict({"checkpoint": "runs/mqt_coco_pairs"})
     config.train = ConfigDict({"epochs": 10, "batch_size": 32})
@@ -40,6 +41,7 @@ def get_config(variant: str = "paper") -> ConfigDict:
         config.model.tracker.match_threshold, config.model.tracker.agreement_threshold = 0.80, 0.2
     if variant == "person_search":
         config.model.search = (0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9)
+        config.model.search_agreement = (0.05, 0.1, 0.15, 0.2, 0.25, 0.3)
     if variant == "embedded":
         config.precision = "float32"
         config.model = ConfigDict(storyworld_model(protocol="user", match_threshold=0.65, min_hits=1))

@@ -32,8 +32,8 @@ class TrackerConfig:
         protocol: what starts tracks (§2.6.2): det queries ("private"; `MqtConfig.detect` says what happens in ablations
             without them), given detections ("public"), or both
             ("private_public"); the thesis's "private+" and "private+ & public" are the latter two with the detections
-            of a better detector. "user": exactly the boxes given (TAO's "init first"), which do nothing else; det queries
-            start none there, but bring lost tracks back (§2.3.1).
+            of a better detector. "user": exactly the boxes given (TAO's "init first"), which do nothing else; there
+            det queries start none, but bring lost tracks back (§2.3.1).
         match_threshold: τ_conf, the similarity to its memory above which an output continues a track (Table 2.7).
         agreement_threshold: τ_agree, the distance of pos and id below which they agree (Table 2.7).
         match_by: what decides that an output continues a track: its similarity, or the probability of its most probable
@@ -48,8 +48,8 @@ class TrackerConfig:
         min_hits: frames in which a track must have been active before it is reported.
         nms_iou: IoU above which two outputs are of one object.
         max_age: frames for which a lost track is kept.
-        max_tracks: tracks at a time; beyond that the one lost longest is removed.
-        max_detections: given detections of a frame; beyond that the last ones are dropped.
+        max_tracks: tracks at a time, active and lost; beyond that the one lost longest is removed, and the log says so.
+        max_detections: given detections of a frame; beyond that the last ones are dropped, and the log says so.
     """
 
     protocol: Protocol = "private"
@@ -72,12 +72,24 @@ class TrackerConfig:
     max_detections: int = 100
 
     def __post_init__(self) -> None:
-        """Raises StoryjaxError for values that are too small."""
+        """Raises StoryjaxError for values that are too small, or out of range."""
         smallest = {"hypotheses": 1, "min_hits": 1, "max_tracks": 1, "max_detections": 1, "max_age": 0}
         for name, value in (smallest | {"memory_first": 0}).items():
             if getattr(self, name) < value:
                 raise StoryjaxError(
                     f"config.model.tracker.{name} is {getattr(self, name)}; it must be {value} or more."
+                )
+        ranges = {
+            "match_threshold": (-1, 1),
+            "agreement_threshold": (0, 2),
+            "class_threshold": (0, 1),
+            "nms_iou": (0, 1),
+        }
+        ranges |= {f"{name}_threshold": (0, 1) for name in ("objectness", "birth", "given_birth")}
+        for name, (low, high) in ranges.items():
+            if not low <= getattr(self, name) <= high:
+                raise StoryjaxError(
+                    f"config.model.tracker.{name} is {getattr(self, name)}; it must be from {low} to {high}."
                 )
         if self.memory_first + self.memory_last < 1:
             raise StoryjaxError("config.model.tracker: memory_first + memory_last must be 1 or more.")
@@ -93,11 +105,13 @@ class Association:
 
     Attributes:
         tracks: those that are kept, active or lost.
+        full: whether there were ever more than `max_tracks`, so that some were removed.
     """
 
     def __init__(self, config: TrackerConfig):
         self.config = config
         self.tracks: list[Track] = []
+        self.full = False
         self._last_id = 0
 
     def hypotheses(self) -> list[Hypothesis]:
@@ -144,7 +158,7 @@ class Association:
     def _detections(self, det: Candidates, given: Candidates) -> Candidates:
         """Returns the detections that may recover, replace or start tracks, without duplicates.
 
-        A user's boxes are none of them: they start tracks and nothing else. There only det queries bring lost tracks back.
+        A user's boxes are none of them: they start tracks and nothing else; det queries bring lost tracks back there.
         """
         cfg = self.config
         parts = []
@@ -273,6 +287,7 @@ class Association:
         # A track that was never reported is not kept while it is lost.
         kept = [t for t in self.tracks if t.missed <= cfg.max_age and (t.active or t.hits >= cfg.min_hits)]
         if len(kept) > cfg.max_tracks:
+            self.full = True
             longest = sorted(kept, key=lambda track: (track.missed, -track.hits))[: cfg.max_tracks]
             kept = [track for track in kept if any(track is other for other in longest)]
         self.tracks = kept

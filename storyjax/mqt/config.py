@@ -54,7 +54,9 @@ class ModelConfig:
         weights: a folder that `storyjax import` wrote, with a Deformable DETR of the same sizes or a ResNet, from which
             the parts that it has are initialised; None: from scratch.
         search: values of τ_conf (`tracker.match_threshold`) to evaluate on the training split of the evaluated data set
-            instead of everything else (§2.6.1, TAO-person); empty: no search.
+            instead of everything else (§2.6.1; threshold_search.py); empty: no search.
+        search_agreement: values of τ_agree (`tracker.agreement_threshold`) to evaluate then.
+        search_folds: of the sequences, for cross-validation.
     """
 
     mqt: MqtConfig = field(default_factory=MqtConfig)
@@ -64,6 +66,18 @@ class ModelConfig:
     offline: bool = False
     weights: str | None = None
     search: tuple[float, ...] = ()
+    search_agreement: tuple[float, ...] = ()
+    search_folds: int = 5
+
+    def __post_init__(self) -> None:
+        """Raises StoryjaxError for thresholds out of range, and for a search without values."""
+        for name, values in (("match_threshold", self.search), ("agreement_threshold", self.search_agreement)):
+            for value in values:
+                dataclasses.replace(self.tracker, **{name: value})
+        if self.search_agreement and not self.search:
+            raise StoryjaxError("config.model.search_agreement needs values of τ_conf in config.model.search")
+        if self.search_folds < 1:
+            raise StoryjaxError(f"config.model.search_folds is {self.search_folds}; it must be 1 or more")
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
@@ -25,10 +25,10 @@ from storyjax.mqt.config import (
     trainable,
 )
 from storyjax.mqt.datasets import Sources
-from storyjax.mqt.eval_detection import detection_evaluator, search_evaluator
+from storyjax.mqt.eval_detection import detection_evaluator
 from storyjax.mqt.eval_queries import queries_evaluator
 from storyjax.mqt.eval_tracking import (
-    OnlineTracker,
+    MakeTracker,
     offline_evaluator,
     tracking_evaluator,
     user_initialised_evaluator,
@@ -37,6 +37,7 @@ from storyjax.mqt.losses import Losses
 from storyjax.mqt.model import Mqt
 from storyjax.mqt.predict import Tracker
 from storyjax.mqt.sequences import VideoSequence
+from storyjax.mqt.threshold_search import Search, search_evaluator
 from storyjax.train.experiment import Batch, BatchSpec, Evaluator, Experiment, HostEvaluator, Params, Task
 
 # Fields of MqtConfig that an evaluation may change, since they need no other parameters; the rest are the tracker's.
@@ -87,7 +88,7 @@ class Evaluations:
     sources: Sources
     section: ModelConfig
 
-    def tracker(self, params: Params, options: Mapping[str, Any] = _NOTHING) -> OnlineTracker:
+    def tracker(self, params: Params, options: Mapping[str, Any] = _NOTHING) -> Tracker:
         """Returns the config's tracker, with some fields of it or of the queries replaced."""
         model, config = variant_of(self.losses.model, self.section.tracker, options)
         return Tracker(model, params, self.sources.data.size, config)
@@ -133,17 +134,19 @@ class Evaluations:
             yield offline_evaluator(f"{dataset}_offline", self.tracker, sequences, detector)
 
     def threshold_search(self, name: str, sequences: Callable[[], list[VideoSequence]]) -> HostEvaluator:
-        """Returns the evaluation of every threshold of `model.search`, in the tracker's protocol."""
-        user = self.section.tracker.protocol == "user"
+        """Returns the search for the thresholds of `model.search`, in the tracker's protocol."""
+        section = self.section
+        user = section.tracker.protocol == "user"
+        detector = None if section.tracker.protocol == "private" else self.sources.data.detector
 
-        def evaluator(threshold: float) -> HostEvaluator:
-            make_tracker = functools.partial(self.tracker, options={"match_threshold": threshold})
+        def evaluator(make_tracker: MakeTracker, videos: Sequence[VideoSequence]) -> HostEvaluator:
             if user:
-                return user_initialised_evaluator(name, make_tracker, sequences)
-            return tracking_evaluator(name, make_tracker, sequences, with_baseline=False)
+                return user_initialised_evaluator(name, make_tracker, lambda: videos)
+            return tracking_evaluator(name, make_tracker, lambda: videos, None, detector, with_baseline=False)
 
-        evaluators = [(threshold, evaluator(threshold)) for threshold in self.section.search]
-        return search_evaluator(name, evaluators, "track_map" if user else "mota")
+        metric = "track_map" if user else "mota"
+        search = Search(section.search, section.search_agreement, section.search_folds, metric)
+        return search_evaluator(name, self.tracker, sequences, evaluator, search, section.tracker.agreement_threshold)
 
 
 def build(config: ConfigDict) -> Experiment:
