@@ -46,15 +46,12 @@ class FakeLoop:
 
     def __init__(self) -> None:
         self.made: list[pathlib.Path] = []
-        self.modes: list[str] = []
 
-    def __call__(self, config, workdir, mode, progress):
+    def __call__(self, config, workdir, progress):
         self.made.append(workdir)
-        self.modes.append(mode)
         acc = 0.5 + 0.2 * (config.model.width == 64) - 0.01 * config.seed
         workdir.mkdir(parents=True, exist_ok=True)
-        if mode == "train":
-            write_config(workdir, config)
+        write_config(workdir, config)
         write_results(workdir, {"toy/acc": acc, "toy_noise/acc": 0.25})
         return {"toy/acc": acc, "toy_noise/acc": 0.25}
 
@@ -167,28 +164,6 @@ def test_a_variant_may_start_from_another(fake: FakeLoop, tmp_path: pathlib.Path
     (fake.made[0] / "results.json").unlink()
     reproduce(table, tmp_path, seeds=2, progress=False)
     assert len(fake.made) == 3
-
-
-def test_what_differs_in_evaluation_alone_is_trained_once_for_each_seed(fake: FakeLoop, tmp_path: pathlib.Path) -> None:
-    shown = Variant("shown", TOY, (("eval.batch_size", 7),), start=SMALL, train=False)
-    untrained = Variant("untrained", TOY, train=False)
-    rows = tuple(Row(one.name, one, "toy/acc") for one in (SMALL, shown, untrained))
-    table = dataclasses.replace(TABLE, panels=(Panel("a", "", "", rows),))
-    reproduce(table, tmp_path, seeds=2, progress=False)
-    names = [path.parent.name for path in fake.made]
-    assert names == ["small", "shown", "untrained"] * 2
-    assert fake.modes == ["train", "eval", "eval"] * 2
-    config = json.loads((tmp_path / "toy_embedded/shown/seed_1/config.json").read_text())
-    assert config["init"]["checkpoint"] == str(tmp_path / "toy_embedded/small/seed_1")
-    reproduce(table, tmp_path, seeds=2, progress=False)
-    assert len(fake.made) == 6
-
-
-def test_table_3_8_trains_one_model_for_every_number_of_shots() -> None:
-    for table in (find("3.8"), on_real_data(find("3.8"))):
-        variants = {row.label: row.variant for panel in table.panels for row in panel.rows}
-        assert [label for label, variant in variants.items() if variant.train] == ["multitask, 0-shot"]
-        assert variants["multitask, 2-shot"].start == variants["multitask, 0-shot"]
 
 
 def test_quick_runs_lie_apart(fake: FakeLoop, tmp_path: pathlib.Path) -> None:

@@ -19,7 +19,7 @@ from storyjax.reproduce.report import Report, markdown, to_json
 from storyjax.reproduce.schema import Overrides, Table, Variant
 from storyjax.train import loop
 from storyjax.train.settings import complete
-from storyjax.train.workdir import check_same_run, plain, write_config
+from storyjax.train.workdir import check_same_run, plain
 
 
 @dataclass
@@ -86,13 +86,12 @@ def _plan(table: Table, workdir: Path, seeds: int, quick: bool) -> dict[Path, _J
         if folder in jobs:
             return
         more = table.quick.get(variant.config, ()) if quick else ()
-        start_seed = 0 if variant.train else seed
         if variant.start is not None:
-            more = (*more, ("init.checkpoint", str(_folder(workdir, variant.start, start_seed))))
+            more = (*more, ("init.checkpoint", str(_folder(workdir, variant.start, 0))))
         config = make_config(variant, seed, more)
         results = _made(config, folder)
         if results is None and variant.start is not None:
-            add(variant.start, start_seed)
+            add(variant.start, 0)
         jobs[folder] = _Job(variant, seed, config, folder, results)
 
     for seed in range(seeds):
@@ -115,9 +114,7 @@ def _run_missing(jobs: list[_Job], progress: bool) -> None:
             print(line, file=sys.stderr, flush=True)
         begun = time.perf_counter()
         (job.folder / "results.json").unlink(missing_ok=True)  # of a shorter run
-        job.results = loop.run(job.config, job.folder, "train" if job.variant.train else "eval", progress=progress)
-        if not job.variant.train:
-            write_config(job.folder, job.config)  # an evaluation leaves none; with it the run is found made
+        job.results = loop.run(job.config, job.folder, progress=progress)
         jax.clear_caches()  # dozens of runs' programs would fill the memory
         taken.append(time.perf_counter() - begun)
         left -= 1

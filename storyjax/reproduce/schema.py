@@ -14,11 +14,10 @@ Overrides = tuple[tuple[str, Any], ...]
 class Variant:
     """A config with changes; its runs, one for each seed, lie under its name.
 
-    `start` is a variant that is run once (seed 0), for all seeds of this one to start from. Where `train` is False
-    nothing is trained: what the config starts from is evaluated, or, with a `start`, its run of the same seed, so that
-    rows that differ in evaluation alone share one training. `real` are the changes of the config's full-size variant
-    that make the same row on the real data; None where there is no such row. `real_start` is the start there, where
-    StoryWorld's needs no run of its own; `real_size` names the config's variant there.
+    `start` is a variant that is run once (seed 0), for all seeds of this one to start from. `real` are the changes of
+    the config's full-size variant that make the same row on the real data; None where there is no such row.
+    `real_start` is the start there, where StoryWorld's needs no run of its own; `real_size` names the config's variant
+    there.
     """
 
     name: str
@@ -28,7 +27,6 @@ class Variant:
     real: Overrides | None = None
     real_start: "Variant | None" = None
     real_size: str = "paper"
-    train: bool = True
 
 
 @dataclass(frozen=True)
@@ -148,4 +146,4 @@ def _full_size(variant: Variant) -> Variant:
     config = f"{path}:{name.replace('_embedded', '').replace('embedded', variant.real_size)}"
     start = variant.real_start or variant.start
     start = None if start is None else _full_size(start)
-    return Variant(variant.name, config, variant.real or (), start, train=variant.train)
+    return Variant(variant.name, config, variant.real or (), start)
