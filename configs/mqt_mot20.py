@@ -7,15 +7,16 @@
 |---|---|---|---|
 | paper | from `configs/mqt_crowdhuman.py`, 20 epochs, the rate a tenth after half of them; τ_conf 0.65, \
 τ_agree 0.05 | TPU or GPU, batch 32 | Table 2.1 |
+| detr | from `configs/mqt_crowdhuman.py:detr` | the same | not in the thesis |
 | embedded | the same code on StoryWorld's sequences, from the shipped weights (mqt_storyworld) | two CPU cores, \
 minutes | see storyjax/mqt/README.md |
 """
 
 from ml_collections import ConfigDict
 
-from storyjax.mqt.presets import paper_model, paper_optim, storyworld_data, storyworld_model
+from storyjax.mqt.presets import paper_model, paper_optim, storyworld_data, storyworld_model, use_published
 
-VARIANTS = ("paper", "embedded")
+VARIANTS = ("paper", "detr", "embedded")
 
 
 def get_config(variant: str = "paper") -> ConfigDict:
@@ -38,6 +39,7 @@ def get_config(variant: str = "paper") -> ConfigDict:
     config.train = ConfigDict({"epochs": 20, "batch_size": 32})
     config.optim = ConfigDict(paper_optim(boundaries=(0.5,)))
     config.eval = ConfigDict({"every": 0})
+    use_published(config, variant)
     if variant == "embedded":
         config.precision = "float32"
         config.model = ConfigDict(storyworld_model())

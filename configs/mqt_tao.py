@@ -11,15 +11,17 @@ batch 32 | Table 2.4 |
 | person | the model of `configs/mqt_mot17.py`; people only; τ_conf 0.80, τ_agree 0.2 | the same | Table 2.2 |
 | person_search | the linear search on the training set that found both, 5-fold cross-validated | the same | \
 0.80, 0.2 (Table 2.7) |
+| detr, detr_person, detr_person_search | the same from `configs/mqt_coco.py:detr_pairs` and \
+`configs/mqt_mot17.py:detr` | the same | not in the thesis |
 | embedded | the same code on StoryWorld's sequences, from the shipped weights (mqt_storyworld) | two CPU cores, \
 minutes | see storyjax/mqt/README.md |
 """
 
 from ml_collections import ConfigDict
 
-from storyjax.mqt.presets import paper_model, storyworld_data, storyworld_model
+from storyjax.mqt.presets import paper_model, storyworld_data, storyworld_model, use_published
 
-VARIANTS = ("paper", "person", "person_search", "embedded")
+VARIANTS = ("paper", "person", "person_search", "detr", "detr_person", "detr_person_search", "embedded")
 
 
 def get_config(variant: str = "paper") -> ConfigDict:
@@ -35,13 +37,14 @@ def get_config(variant: str = "paper") -> ConfigDict:
     config.train = ConfigDict({"epochs": 10, "batch_size": 32})
     config.optim = ConfigDict({"learning_rate": 1e-5, "schedule": "constant", "weight_decay": 1e-4, "clip_norm": 0.1})
     config.eval = ConfigDict({"every": 0})
-    if variant in ("person", "person_search"):
+    if "person" in variant:
         config.data.only = "person"
         config.init.checkpoint = "runs/mqt_mot17"
         config.model.tracker.match_threshold, config.model.tracker.agreement_threshold = 0.80, 0.2
-    if variant == "person_search":
+    if variant.endswith("person_search"):
         config.model.search = (0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9)
         config.model.search_agreement = (0.05, 0.1, 0.15, 0.2, 0.25, 0.3)
+    use_published(config, variant)
     if variant == "embedded":
         config.precision = "float32"
         config.model = ConfigDict(storyworld_model(protocol="user", match_threshold=0.65, min_hits=1))

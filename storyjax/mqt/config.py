@@ -6,16 +6,13 @@ Every stage of §2.6.1 is a config of its own, which starts from the run before 
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from storyjax.core.config import choose, from_config
 from storyjax.core.errors import StoryjaxError
-from storyjax.core.params_io import load_flat
 from storyjax.data.registry import split_names
 from storyjax.mqt.association import TrackerConfig
 from storyjax.mqt.data import View
@@ -51,8 +48,8 @@ class ModelConfig:
         tracker: protocol, thresholds and memory of the tracker that is evaluated.
         sweep: by name, fields of the tracker or of the queries for further evaluations (Tables 2.6, 2.10).
         offline: whether the enhancements of §2.6.4 are evaluated too (Table 2.11).
-        weights: a folder that `storyjax import` wrote, with a Deformable DETR of the same sizes or a ResNet, from which
-            the parts that it has are initialised; None: from scratch.
+        weights: a folder that `storyjax import` wrote, with a Deformable DETR of the same sizes or a ResNet
+            (published_weights.py), from which the parts that it has are initialised; None: from scratch.
         search: values of τ_conf (`tracker.match_threshold`) to evaluate on the training split of the evaluated data set
             instead of everything else (§2.6.1; threshold_search.py); empty: no search.
         search_agreement: values of τ_agree (`tracker.agreement_threshold`) to evaluate then.
@@ -206,24 +203,3 @@ def init_parameters(model: Mqt, size: tuple[int, int], key: jax.Array) -> Params
 def trainable(model: Mqt) -> str:
     """Returns the pattern of the parameters that are trained."""
     return _WITHOUT_FIRST if model.config.detr.backbone.norm == "batch" else _ALL
-
-
-def pretrained(folder: str) -> dict[str, np.ndarray]:
-    """Returns the parameters, by path, of an imported detector or an imported ResNet that an MQT has too.
-
-    Raises:
-        StoryjaxError: nothing is there, or it has none of them.
-    """
-    path = Path(folder)
-    if not path.exists():
-        raise StoryjaxError(
-            f"config.model.weights: {path} is not there; make it with `storyjax import deformable-detr` or `storyjax"
-            " import resnet-50`, or use the config's ':embedded'"
-        )
-    flat = load_flat(path / "model.safetensors" if path.is_dir() else path)
-    flat = {f"pyramid/{name}" if name.startswith("backbone/") else name: array for name, array in flat.items()}
-    parts = ("pyramid/", "encoder/", "decoder/", "reference/")
-    found = {name: array for name, array in flat.items() if name.startswith(parts)}
-    if not found:
-        raise StoryjaxError(f"config.model.weights: {path} holds neither a Deformable DETR nor a ResNet of storyjax")
-    return found

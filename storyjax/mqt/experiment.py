@@ -20,7 +20,6 @@ from storyjax.mqt.config import (
     MqtData,
     init_parameters,
     make_model,
-    pretrained,
     tracker_config,
     trainable,
 )
@@ -36,6 +35,7 @@ from storyjax.mqt.eval_tracking import (
 from storyjax.mqt.losses import Losses
 from storyjax.mqt.model import Mqt
 from storyjax.mqt.predict import Tracker
+from storyjax.mqt.published_weights import FROM, published_parameters, refuse_other_weights
 from storyjax.mqt.sequences import VideoSequence
 from storyjax.mqt.threshold_search import Search, search_evaluator
 from storyjax.train.experiment import Batch, BatchSpec, Evaluator, Experiment, HostEvaluator, Params, Task
@@ -149,6 +149,19 @@ class Evaluations:
         return search_evaluator(name, self.tracker, sequences, evaluator, search, section.tracker.agreement_threshold)
 
 
+def _pretrained(config: ConfigDict, section: ModelConfig, model: Mqt) -> Callable[[], dict[str, Any]] | None:
+    weights, checkpoint = section.weights, config.init.checkpoint if "init" in config else None
+    if weights is None:
+        return None
+
+    def load() -> dict[str, Any]:
+        if checkpoint is not None:
+            refuse_other_weights(weights, checkpoint)
+        return published_parameters(weights, model)
+
+    return load
+
+
 def build(config: ConfigDict) -> Experiment:
     """Returns the experiment of a config of `configs/mqt_*.py`.
 
@@ -160,14 +173,14 @@ def build(config: ConfigDict) -> Experiment:
     losses, sources = Losses(model, section.loss), Sources(data)
     loss = losses.detection if data.mode == "detection" else losses.tracking
     batch_spec = BatchSpec(functools.partial(batch_shapes, data))
-    weights = section.weights
     return Experiment(
         name="mqt",
         init=functools.partial(init_parameters, model, data.size),
         trainable=trainable(model),
         tasks=(Task(f"{data.dataset}_{data.mode}", sources.stream, loss, batch_spec=batch_spec),),
         evaluators=tuple(Evaluations(losses, sources, section).all()),
-        pretrained=None if weights is None else functools.partial(pretrained, weights),
+        pretrained=_pretrained(config, section, model),
+        frozen_from=FROM,
         units="images" if data.mode == "detection" else "pairs",
         steps_per_epoch=lambda: max(1, sources.steps_per_epoch(config.train.batch_size)),
     )

@@ -19,10 +19,11 @@ from jaxtyping import Float32, UInt8
 from storyjax.core.arrays import unit_norm
 from storyjax.core.errors import StoryjaxError
 from storyjax.mqt.association import Association, TrackerConfig
-from storyjax.mqt.config import MqtData, init_parameters, make_model, pretrained, tracker_config, trainable
+from storyjax.mqt.config import MqtData, init_parameters, make_model, tracker_config, trainable
 from storyjax.mqt.data import WHOLE, crop
 from storyjax.mqt.memory import Candidates, nms
 from storyjax.mqt.model import DecoderOutput, Mqt, Tracks
+from storyjax.mqt.published_weights import published_parameters
 from storyjax.train.experiment import Params
 from storyjax.train.restore import open_trained
 
@@ -86,7 +87,7 @@ class Tracker:
         )
         model, section = make_model(trained.config.model, trained.policy.name)
         size = tuple(trained.config.data.get("size", MqtData.size))
-        imported = {} if section.weights is None else pretrained(section.weights)
+        imported = {} if section.weights is None else published_parameters(section.weights, model)
         init = functools.partial(init_parameters, model, size)
         params = trained.parameters(init, trainable(model), imported)
         return cls(model, params, size, tracker_config(section.tracker, options))

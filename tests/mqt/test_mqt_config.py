@@ -13,7 +13,8 @@ from storyjax.core.errors import StoryjaxError
 from storyjax.core.params_io import flatten, save_tree
 from storyjax.models.deformable_detr import DeformableDetr
 from storyjax.mqt.association import TrackerConfig
-from storyjax.mqt.config import init_parameters, make_model, pretrained, tracker_config, trainable
+from storyjax.mqt.config import init_parameters, make_model, tracker_config, trainable
+from storyjax.mqt.published_weights import published_parameters
 from storyjax.train.params import partition, validate_params
 
 FROZEN = dataclasses.replace(DETR, backbone=dataclasses.replace(DETR.backbone, norm="batch"))
@@ -35,7 +36,7 @@ def test_a_detector_gives_what_both_have(tmp_path: Path) -> None:
     save_tree(
         tmp_path / "model.safetensors", {path: np.ones(leaf.shape, np.float32) for path, leaf in abstract.items()}, {}
     )
-    given = pretrained(str(tmp_path))
+    given = published_parameters(str(tmp_path), model)
     own = flatten(shapes(model))
     validate_params(given, own, set(), "the detector")
     missing = {path.split("/")[0] for path in own if path not in given}
@@ -52,15 +53,15 @@ def test_a_resnet_gives_the_backbone(tmp_path: Path) -> None:
         for path, leaf in flatten(shapes(model)["pyramid"]["backbone"]).items()
     }
     save_tree(tmp_path / "model.safetensors", parts, {})
-    assert set(pretrained(str(tmp_path))) == {f"pyramid/{path}" for path in parts}
+    assert set(published_parameters(str(tmp_path), model)) == {f"pyramid/{path}" for path in parts}
 
 
 def test_missing_or_foreign_weights_are_an_error(tmp_path: Path) -> None:
     with pytest.raises(StoryjaxError, match="storyjax import"):
-        pretrained(str(tmp_path / "nowhere"))
+        published_parameters(str(tmp_path / "nowhere"), model_of(FROZEN))
     save_tree(tmp_path / "model.safetensors", {"llm/shared": np.ones((2, 2), np.float32)}, {})
     with pytest.raises(StoryjaxError, match="neither"):
-        pretrained(str(tmp_path))
+        published_parameters(str(tmp_path), model_of(FROZEN))
 
 
 def test_published_norms_and_first_layers_stay_as_they_are() -> None:
