@@ -19,9 +19,16 @@ from jaxtyping import Bool, Float
 from scipy.optimize import linear_sum_assignment
 
 from storyjax.core.errors import StoryjaxError
-from storyjax.mqt.memory import Candidates, Distance, Hypothesis, Memory, Track, nms, pairwise_iou
+from storyjax.mqt.memory import Candidates, Distance, Hypothesis, Memory, Track, joined, nms, pairwise_iou
 
-Protocol = Literal["private", "public", "private_public", "user"]
+Protocol = Literal["private", "public", "private_public", "user", "one_shot"]
+# Thresholds, and the values between which they must lie: probabilities, cosines, distances of cosines, and overlaps.
+_RANGES = {
+    **dict.fromkeys(("class_threshold", "objectness_threshold", "birth_threshold", "given_birth_threshold"), (0, 1)),
+    **dict.fromkeys(("match_threshold", "exemplar_threshold"), (-1, 1)),
+    "agreement_threshold": (0, 2),
+    "nms_iou": (0, 1),
+}
 
 
 @dataclass(frozen=True)
@@ -33,8 +40,11 @@ class TrackerConfig:
             without them), given detections ("public"), or both
             ("private_public"); the thesis's "private+" and "private+ & public" are the latter two with the detections
             of a better detector. "user": exactly the boxes given (TAO's "init first"), which do nothing else; there
-            det queries start none, but bring lost tracks back (§2.3.1).
+            det queries start none, but bring lost tracks back (§2.3.1). "one_shot": det queries of what resembles the
+            one box that is given (GMOT-40's protocol, Bai et al. 2021).
         match_threshold: τ_conf, the similarity to its memory above which an output continues a track (Table 2.7).
+        exemplar_threshold: of "one_shot", the similarity to the exemplar from which det queries may start or recover
+            tracks; -1: all may.
         agreement_threshold: τ_agree, the distance of pos and id below which they agree (Table 2.7).
         match_by: what decides that an output continues a track: its similarity, or the probability of its most probable
             class being over `class_threshold`.
@@ -54,6 +64,7 @@ class TrackerConfig:
 
     protocol: Protocol = "private"
     match_threshold: float = 0.75
+    exemplar_threshold: float = 0.1
     agreement_threshold: float = 0.1
     match_by: Literal["appearance", "class"] = "appearance"
     class_threshold: float = 0.5
@@ -72,24 +83,17 @@ class TrackerConfig:
     max_detections: int = 100
 
     def __post_init__(self) -> None:
-        """Raises StoryjaxError for values that are too small, or out of range."""
+        """Raises StoryjaxError for values that are too small, and for thresholds out of their range."""
+        for name, (low, high) in _RANGES.items():
+            if not low <= getattr(self, name) <= high:
+                raise StoryjaxError(
+                    f"config.model.tracker.{name} is {getattr(self, name):g}; it must be from {low} to {high}."
+                )
         smallest = {"hypotheses": 1, "min_hits": 1, "max_tracks": 1, "max_detections": 1, "max_age": 0}
         for name, value in (smallest | {"memory_first": 0}).items():
             if getattr(self, name) < value:
                 raise StoryjaxError(
                     f"config.model.tracker.{name} is {getattr(self, name)}; it must be {value} or more."
-                )
-        ranges = {
-            "match_threshold": (-1, 1),
-            "agreement_threshold": (0, 2),
-            "class_threshold": (0, 1),
-            "nms_iou": (0, 1),
-        }
-        ranges |= {f"{name}_threshold": (0, 1) for name in ("objectness", "birth", "given_birth")}
-        for name, (low, high) in ranges.items():
-            if not low <= getattr(self, name) <= high:
-                raise StoryjaxError(
-                    f"config.model.tracker.{name} is {getattr(self, name)}; it must be from {low} to {high}."
                 )
         if self.memory_first + self.memory_last < 1:
             raise StoryjaxError("config.model.tracker: memory_first + memory_last must be 1 or more.")
@@ -164,12 +168,10 @@ class Association:
         parts = []
         if cfg.protocol != "public":
             parts.append(det[det.objectness >= cfg.birth_threshold])
-        if cfg.protocol in ("public", "private_public"):
-            parts.append(given[given.objectness >= cfg.given_birth_threshold])
-        both = Candidates(
-            *(np.concatenate([getattr(part, name) for part in parts]) for name in Candidates.__dataclass_fields__)
-        )
-        found = nms(both, cfg.nms_iou)
+        if cfg.protocol in ("public", "private_public", "one_shot"):
+            threshold = 0.0 if cfg.protocol == "one_shot" else cfg.given_birth_threshold
+            parts.append(given[given.objectness >= threshold])
+        found = nms(joined(parts), cfg.nms_iou)
         if cfg.protocol == "user":
             # What is where the user names an object is that object.
             found = found[pairwise_iou(found.boxes, given.boxes).max(axis=1, initial=0.0) <= cfg.nms_iou]

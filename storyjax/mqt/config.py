@@ -16,8 +16,10 @@ from storyjax.core.errors import StoryjaxError
 from storyjax.data.registry import split_names
 from storyjax.mqt.association import TrackerConfig
 from storyjax.mqt.data import View
+from storyjax.mqt.external_detections import EXTERNAL
 from storyjax.mqt.losses import LossConfig
 from storyjax.mqt.model import Mqt, MqtConfig, Tracks
+from storyjax.mqt.sequences import EXEMPLAR
 from storyjax.train.experiment import Params
 from storyjax.train.precision import get_policy
 
@@ -89,7 +91,9 @@ class MqtData:
         eval_splits: what is evaluated, "SPLIT" of `dataset` or "DATASET:SPLIT": one split of a data set, in whose
             sequences (mot17, mot20, gmot40, tao) objects are tracked or in whose images (coco, crowdhuman) they are
             detected; and besides "unseen" of mot17 and mot20.
-        detector: the public detector whose boxes are given, under protocols that take any (§2.6.2).
+        detector: whose boxes are given, under protocols that take any (§2.6.2): a public detector, "external" for those
+            of `detections_dir` ("private+"), or several joined by "+" ("external+FRCNN").
+        detections_dir: the folder of another detector's boxes; see external_detections.
         root: by data set, the folder of its official files (storyjax/data/builders says which); ROOTS otherwise.
         cache_dir: the folder of the prepared records.
         synthetic: by data set, arguments of the exporter that first writes a StoryWorld into these folders; None: the
@@ -111,6 +115,7 @@ class MqtData:
     train_split: str = "train"
     eval_splits: tuple[str, ...] = ("mot17:held_out",)
     detector: str = "FRCNN"
+    detections_dir: str | None = None
     root: dict[str, str] = field(default_factory=dict)
     cache_dir: str = "data/prepared"
     synthetic: dict[str, dict[str, Any]] | None = None
@@ -138,12 +143,32 @@ class MqtData:
             choose(name, ROOTS, "config.data.root")
         for dataset, _ in split_names(self.eval_splits, self.dataset):
             choose(dataset, ROOTS, "config.data.eval_splits")
+        if self.external and self.detections_dir is None:
+            raise StoryjaxError(
+                "config.data.detector: 'external' detections need config.data.detections_dir, their folder"
+            )
+        if self.detections_dir is not None and not self.external:
+            raise StoryjaxError(
+                f"config.data.detections_dir: nothing reads it, for config.data.detector is '{self.detector}': set"
+                f" that to 'external', or 'external+{self.detector}'"
+            )
         if self.mode == "pairs" and self.dataset in IMAGE_DATASETS:
             raise StoryjaxError(
                 f"config.data.mode: {self.dataset} has no sequences; 'simulated' makes pairs of single images"
             )
         if self.far_prob > 0 and self.far_gap < 1:
             raise StoryjaxError("config.data.far_prob needs far_gap, the largest distance of the frames of a far pair")
+
+    @property
+    def external(self) -> bool:
+        """Whether boxes of `detections_dir` are given."""
+        return EXTERNAL in self.detector.split("+")
+
+    def detector_of(self, protocol: str) -> str | None:
+        """Returns whose boxes a tracker of this protocol is given, for `VideoSequence.given`; None: it takes none."""
+        if protocol == "user":  # beside the boxes that tracks start on
+            return EXTERNAL if self.external else None
+        return {"private": None, "one_shot": EXEMPLAR}.get(protocol, self.detector)
 
     @property
     def view(self) -> View:

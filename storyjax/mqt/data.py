@@ -88,8 +88,11 @@ class _Loader:
     def __init__(self, view: View):
         self.view = view
 
-    def _image(self, record: dict[str, Any]) -> tuple[UInt8[np.ndarray, "y x 3"], Objects]:
-        """Returns a record's image unchanged, and the objects that are trained on."""
+    def _image(self, record: dict[str, Any], crowds: bool = False) -> tuple[UInt8[np.ndarray, "y x 3"], Objects]:
+        """Returns a record's image unchanged, and the objects that are trained on.
+
+        With `crowds` regions of crowds (of detection data) are among them, with numbers below zero.
+        """
         name = record.get("name") or f"{record.get('sequence')} frame {record.get('frame')}"
         if not record["image"]:
             raise StoryjaxError(f"{name} has no image")
@@ -103,6 +106,9 @@ class _Loader:
             (width, height) * 2, np.float32
         )
         ids = record.get("ids", np.arange(len(boxes), dtype=np.int32))
+        if crowds:
+            ids = np.where(record["crowd"], -1 - ids, ids).astype(np.int32)
+            wanted = np.ones(len(boxes), bool)
         objects = Objects(np.clip(corners, 0, 1).astype(np.float32), ids, record["kinds"])
         return pixels, objects[wanted & (objects.areas > 0)]
 
@@ -136,6 +142,12 @@ class _Loader:
                 boxes[row] = (left + right) / 2, (top + bottom) / 2, right - left, bottom - top
                 present[row] = True
         return boxes, present
+
+    def _crowds(self, objects: Objects, view: int) -> dict[str, np.ndarray]:
+        """Returns the arrays of the regions of crowds among the objects of an image; of too many the largest."""
+        own = objects[objects.ids < 0]
+        boxes, present = self._rows(own, own.ids[np.argsort(-own.areas, kind="stable")][: self.view.max_objects])
+        return {f"crowd_boxes{view}": boxes, f"crowd_mask{view}": present}
 
     def _pair(self, views: list[tuple[np.ndarray, Objects]], rng: np.random.Generator) -> dict[str, np.ndarray]:
         """Returns the arrays of two images; row i is the same object in both."""
@@ -250,12 +262,17 @@ class SimulatedPairLoader(_Loader):
     They are thereby shifted and stretched against each other.
     """
 
+    crowds = False  # whether examples hold the regions of crowds too
+
     def __call__(self, record: dict[str, Any], rng: np.random.Generator) -> dict[str, np.ndarray]:
         """Returns the arrays of one example of `losses.Losses.tracking`."""
-        pixels, objects = self._image(record)
+        pixels, objects = self._image(record, self.crowds)
         augment = self._augment(rng)
-        windows = [self._window(objects, rng) for _ in range(2)]
-        return self._pair([augment(pixels, objects, window) for window in windows], rng)
+        windows = [self._window(objects[objects.ids >= 0], rng) for _ in range(2)]
+        views = [augment(pixels, objects, window) for window in windows]
+        regions = [self._crowds(shown, view) if self.crowds else {} for view, (_, shown) in enumerate(views)]
+        pair = self._pair([(image, shown[shown.ids >= 0]) for image, shown in views], rng)
+        return {**pair, **regions[0], **regions[1]}
 
     def _window(self, objects: Objects, rng: np.random.Generator) -> Window:
         for _ in range(_TRIES):
@@ -269,9 +286,12 @@ class SimulatedPairLoader(_Loader):
 class DetectionLoader(_Loader):
     """An image, its boxes, and these boxes perturbed, of which `pos` queries are made in the first stage (§2.6.1)."""
 
+    crowds = False  # whether examples hold the regions of crowds too
+
     def __call__(self, record: dict[str, Any], rng: np.random.Generator) -> dict[str, np.ndarray]:
         """Returns the arrays of one example of `losses.Losses.detection`."""
-        image, objects = self._augment(rng)(*self._image(record))
+        image, shown = self._augment(rng)(*self._image(record, self.crowds))
+        objects = shown[shown.ids >= 0]
         ids, kinds = _numbers([objects], self.view.max_objects, rng)
         boxes, present = self._rows(objects, ids)
         return {
@@ -281,7 +301,20 @@ class DetectionLoader(_Loader):
             "kind": np.pad(kinds, (0, self.view.max_objects - len(kinds)), constant_values=-1),
             "given_boxes": np.where(present[:, None], perturbed(boxes, BOX_NOISE, rng), 0).astype(np.float32),
             "given_mask": present,
+            **(self._crowds(shown, 0) if self.crowds else {}),
         }
+
+
+class DetectionEvalLoader(DetectionLoader):
+    """The same for evaluation: regions of crowds, of any of which a detection is ignored, are there too."""
+
+    crowds = True
+
+
+class SimulatedPairEvalLoader(SimulatedPairLoader):
+    """The same for evaluation: regions of crowds are there too, in both views."""
+
+    crowds = True
 
 
 def perturbed(boxes: Float32[np.ndarray, "n 4"], amount: float, rng: np.random.Generator) -> Float32[np.ndarray, "n 4"]:

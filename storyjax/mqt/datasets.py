@@ -1,17 +1,21 @@
 """The data sets of a config, prepared when they are first used: training streams and sequences to track (§2.4.1)."""
 
+import dataclasses
 import functools
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 from storyjax.core.config import choose
 from storyjax.data.builders.detection import DetectionSource
 from storyjax.data.builders.frames import FrameSource
+from storyjax.data.mot_text import Rows
 from storyjax.data.pipeline import Stream, train_stream
 from storyjax.data.registry import prepare_splits
 from storyjax.data.streams import StreamSpec
-from storyjax.mqt.config import MqtData
+from storyjax.mqt.config import SEQUENCE_DATASETS, MqtData
 from storyjax.mqt.data import DetectionLoader, PairLoader, PairSource, SimulatedPairLoader
+from storyjax.mqt.external_detections import EXTERNAL, detection_files, read_detections
 from storyjax.mqt.sequences import VideoSequence, prepared_sequences
 
 
@@ -71,5 +75,26 @@ class Sources:
         return len(self._records) // batch_size
 
     def sequences(self, dataset: str, split: str) -> list[VideoSequence]:
-        """Returns the sequences of a split, with their ground truth; StoryjaxError where there is no such split."""
-        return prepared_sequences(self.split(dataset, split))
+        """Returns the sequences of a split, with their ground truth and the boxes of `data.detections_dir`.
+
+        Raises:
+            StoryjaxError: there is no such split, or the detections are not those of its sequences.
+        """
+        videos = prepared_sequences(self.split(dataset, split), self.data.folder(dataset))
+        if not self.data.external:
+            return videos
+        return [
+            dataclasses.replace(video, detections={**video.detections, EXTERNAL: self._external(video)})
+            for video in videos
+        ]
+
+    def _external(self, video: VideoSequence) -> Rows:
+        return read_detections(self._detection_files, video.name, video.length)
+
+    @functools.cached_property
+    def _detection_files(self) -> dict[str, Path]:
+        """The files of `data.detections_dir`, which may be of any split of the data sets that are evaluated."""
+        assert self.data.detections_dir is not None  # else nothing is external
+        datasets = [name for name in self.data.evaluated() if name in SEQUENCE_DATASETS]
+        splits = [source for name in datasets for source in self.prepared(name).values()]
+        return detection_files(self.data.detections_dir, {each.name for source in splits for each in source.sequences})

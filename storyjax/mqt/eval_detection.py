@@ -14,7 +14,7 @@ from storyjax.data.pipeline import Stream, eval_stream
 from storyjax.data.streams import StreamSpec
 from storyjax.metrics.detection import Detections, average_precision
 from storyjax.mqt.config import MqtData
-from storyjax.mqt.data import DetectionLoader, View
+from storyjax.mqt.data import DetectionEvalLoader, View
 from storyjax.mqt.datasets import Sources
 from storyjax.mqt.model import Mqt
 from storyjax.train.experiment import Batch, Evaluator, Params
@@ -29,7 +29,7 @@ def detection_evaluator(model: Mqt, sources: Sources, dataset: str, split: str) 
     """Returns the evaluator of the AP of det and pos queries on a split of a data set of images."""
 
     def stream(spec: StreamSpec) -> Stream:
-        return eval_stream(sources.split(dataset, split), DetectionLoader(plain_view(sources.data)), spec)
+        return eval_stream(sources.split(dataset, split), DetectionEvalLoader(plain_view(sources.data)), spec)
 
     def eval_step(params: Params, batch: Batch) -> dict[str, Any]:
         def detect(model: Mqt) -> dict[str, Any]:
@@ -47,7 +47,7 @@ def detection_evaluator(model: Mqt, sources: Sources, dataset: str, split: str) 
         height, width = batch["images0"].shape[1:3]
         for row in np.flatnonzero(np.asarray(batch["record_valid"])):
             present = np.asarray(batch["present0"][row])
-            acc["truth"].append(as_detections(np.asarray(batch["boxes0"][row])[present], None, width, height))
+            acc["truth"].append(true_boxes(batch, int(row), 0))
             for name, (boxes, logits) in outputs.items():
                 chosen = np.ones(boxes.shape[1], bool) if name == "det" else present
                 found = np.asarray(boxes[row])[chosen], np.asarray(logits[row])[chosen]
@@ -59,6 +59,16 @@ def detection_evaluator(model: Mqt, sources: Sources, dataset: str, split: str) 
         return {f"{dataset}/{name}_{key}": value for name, each in scores.items() for key, value in each.items()}
 
     return Evaluator("detection", stream, eval_step, accumulate, compute)
+
+
+def true_boxes(batch: Batch, row: int, view: int) -> Detections:
+    """Returns the true boxes of an image of a batch, and its regions of crowds, in which detections are ignored."""
+    height, width = batch[f"images{view}"].shape[1:3]
+    present, crowd = (np.asarray(batch[f"{name}{view}"][row]) for name in ("present", "crowd_mask"))
+    boxes = np.asarray(batch[f"boxes{view}"][row])[present]
+    regions = np.asarray(batch[f"crowd_boxes{view}"][row])[crowd]
+    both = as_detections(np.concatenate([boxes, regions]), None, width, height)
+    return dataclasses.replace(both, crowd=np.arange(len(both.xywh_px)) >= len(boxes))
 
 
 def as_detections(boxes: np.ndarray, logits: np.ndarray | None, width: int, height: int) -> Detections:

@@ -14,9 +14,9 @@ import numpy as np
 from storyjax.data.pipeline import Stream, eval_stream
 from storyjax.data.streams import StreamSpec
 from storyjax.metrics.detection import average_precision
-from storyjax.mqt.data import SimulatedPairLoader
+from storyjax.mqt.data import SimulatedPairEvalLoader
 from storyjax.mqt.datasets import Sources
-from storyjax.mqt.eval_detection import as_detections, plain_view
+from storyjax.mqt.eval_detection import as_detections, plain_view, true_boxes
 from storyjax.mqt.model import KINDS, EncodedImage, Mqt, Tracks
 from storyjax.train.experiment import Batch, Evaluator, Params
 
@@ -30,7 +30,7 @@ def queries_evaluator(model: Mqt, sources: Sources, dataset: str, split: str) ->
     models = {kind: Mqt(config, model.dtype) for kind, config in configs.items()}
 
     def stream(spec: StreamSpec) -> Stream:
-        return eval_stream(sources.split(dataset, split), SimulatedPairLoader(plain_view(sources.data)), spec)
+        return eval_stream(sources.split(dataset, split), SimulatedPairEvalLoader(plain_view(sources.data)), spec)
 
     def eval_step(params: Params, batch: Batch) -> dict[str, Any]:
         def start(model: Mqt) -> Any:
@@ -77,12 +77,11 @@ def _accumulate(acc: Any, outputs: Any, batch: Batch) -> Any:
     acc = acc if acc is not None else {name: [] for name in ("truth", "truth_init", *outputs)}
     height, width = batch["images0"].shape[1:3]
     for row in np.flatnonzero(np.asarray(batch["record_valid"])):
-        present = {view: np.asarray(batch[f"present{view}"][row]) for view in (0, 1)}
+        present = np.asarray(batch["present0"][row])
         for name, view in (("truth_init", 0), ("truth", 1)):
-            boxes = np.asarray(batch[f"boxes{view}"][row])[present[view]]
-            acc[name].append(as_detections(boxes, None, width, height))
+            acc[name].append(true_boxes(batch, int(row), view))
         for name, (boxes, logits) in outputs.items():
-            chosen = np.ones(boxes.shape[1], bool) if name == "det" else present[0]
+            chosen = np.ones(boxes.shape[1], bool) if name == "det" else present
             found = np.asarray(boxes[row])[chosen], np.asarray(logits[row])[chosen]
             acc[name].append(as_detections(*found, width, height))
     return acc

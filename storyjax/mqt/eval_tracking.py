@@ -24,6 +24,8 @@ Image = UInt8[np.ndarray, "y x 3"]
 # The metrics of tracking_scores that become results of a run.
 REPORTED = ("mota", "idf1", "hota", "mt", "ml", "id_switches")
 CROSSING_IOU = 0.3  # two targets with a larger overlap count as crossing
+# A sequence is reversed in parts of at most so many frames and bytes.
+_MOST_REVERSED, _REVERSED_BYTES = 64, 2**28
 # The settings of the baseline, the best of which is reported, so that it does not lose for want of tuning.
 _BASELINE_MAX_AGE, _BASELINE_MIN_HITS = (0, 3, 8), (1, 2)
 
@@ -57,7 +59,10 @@ class OnlineTracker(Protocol):
         ...
 
     def step(self, image: Image | None, detections: Float32[np.ndarray, "m 4"] | None = None) -> Sequence[Any]:
-        """Returns the tracks in the next frame, each a TrackedBox; see predict.Tracker.step."""
+        """Returns the tracks in the next frame, each a TrackedBox; see predict.Tracker.step.
+
+        A tracker that is started on boxes also takes `others`, boxes that start nothing.
+        """
         ...
 
     def detect(self, image: Image) -> tuple[Float32[np.ndarray, "m 4"], Float[np.ndarray, " m"]]:
@@ -123,7 +128,8 @@ def crosses(truth: Rows) -> bool:
 
 
 def _scores(prefix: str, videos: Sequence[VideoSequence], found: Sequence[Rows]) -> dict[str, float]:
-    scores = tracking_scores([video.ground_truth for video in videos], found)
+    judged = [video.judged(rows_) for video, rows_ in zip(videos, found, strict=True)]
+    scores = tracking_scores([video.ground_truth for video in videos], judged)
     return {f"{prefix}{name}": scores[name] for name in REPORTED}
 
 
@@ -141,7 +147,7 @@ def tracking_evaluator(
         name: of the data set in the results: "mot17".
         make_tracker: returns a tracker with these parameters; it is used for one sequence after another.
         held_out, unseen: return the sequences; called when they are first needed.
-        detector: the public detector whose boxes the tracker is given; None: none.
+        detector: whose boxes the tracker is given (`VideoSequence.given`); None: none.
         with_baseline: whether the tracker by overlap alone is evaluated too.
     """
 
@@ -149,7 +155,7 @@ def tracking_evaluator(
         tracker, videos = make_tracker(params), held_out()
         found, overlap = [], []
         for video in videos:
-            found.append(track(tracker, video, video.detections[detector] if detector else None))
+            found.append(track(tracker, video, video.given(detector)))
             after_part()
             if with_baseline:
                 overlap.append(track_by_overlap(tracker, video))
@@ -166,7 +172,7 @@ def tracking_evaluator(
         if unseen is not None:
             videos, found = unseen(), []
             for video in videos:
-                found.append(track(tracker, video, video.detections[detector] if detector else None))
+                found.append(track(tracker, video, video.given(detector)))
                 after_part()
             results |= _scores(f"{name}/unseen_", videos, found)
         return results
@@ -183,21 +189,28 @@ def best_baseline(
 
 
 def user_initialised_evaluator(
-    name: str, make_tracker: MakeTracker, videos: Callable[[], Sequence[VideoSequence]]
+    name: str,
+    make_tracker: MakeTracker,
+    videos: Callable[[], Sequence[VideoSequence]],
+    detector: str | None = None,
 ) -> HostEvaluator:
     """Returns the evaluator of TAO's "init first" (§2.6.2): each object is tracked from its first box on; Track mAP.
 
     A track has the number and category of the object that it was started on (the class oracle of the thesis).
+
+    Args:
+        name, make_tracker, videos: as `tracking_evaluator`'s.
+        detector: whose boxes may bring a lost track back ("ours + Mask R-CNN" of Table 2.4); None: only our own.
     """
 
     def run(params: Params, after_part: Callable[[], None]) -> dict[str, float]:
         tracker, truth, found = make_tracker(params), [], []
         for video in videos():
             targets = video.ground_truth[video.ground_truth.targets]
-            truth.append(_with_categories(targets, video))
-            frames = from_first_boxes(tracker, video, targets)
+            truth.append(with_categories(targets, video))
+            frames = from_first_boxes(tracker, video, targets, others=video.given(detector))
             tracks = concatenate(as_rows(number, tracked) for number, _, tracked in frames)
-            found.append(_with_categories(tracks, video))
+            found.append(with_categories(video.judged(tracks), video))
             after_part()
         scores = tracking_scores([dataclasses.replace(each, kind=np.ones_like(each.kind)) for each in truth], found)
         return {f"{name}/track_map": track_map(truth, found)} | {f"{name}/{k}": scores[k] for k in ("mota", "idf1")}
@@ -205,7 +218,7 @@ def user_initialised_evaluator(
     return HostEvaluator(name, run)
 
 
-def _with_categories(tracks: Rows, video: VideoSequence) -> Rows:
+def with_categories(tracks: Rows, video: VideoSequence) -> Rows:
     """Returns the rows with the category of the track of their number as their kind; 0 where it is unknown."""
     return dataclasses.replace(tracks, kind=np.array([video.categories.get(int(i), 0) for i in tracks.id], np.int32))
 
@@ -231,13 +244,15 @@ def first_boxes(truth: Rows) -> Rows:
 
 
 def from_first_boxes(
-    tracker: OnlineTracker, video: VideoSequence, given: Rows, report: Report = silent
+    tracker: OnlineTracker, video: VideoSequence, given: Rows, report: Report = silent, others: Rows | None = None
 ) -> FramesTracked:
     """Yields (frame number, image or None, tracked boxes): each given track from its first box on, under its number.
 
-    A box given for a frame without an image starts in the next frame that has one.
+    A box given for a frame without an image starts in the next frame that has one. `others` are boxes of a detector,
+    which start nothing.
     """
     names: dict[int, int] = {}
+    beside = None if others is None else by_frame(others)
     starts, waiting = by_frame(first_boxes(given)), no_rows()
     tracker.start(video.width, video.height)
     for number, image in video.frames(report):
@@ -245,7 +260,8 @@ def from_first_boxes(
         if image is None:
             tracked = tracker.step(None)
         else:
-            tracked = tracker.step(image, waiting.xywh_px)
+            more = () if beside is None else (beside.get(number, no_rows()).xywh_px,)
+            tracked = tracker.step(image, waiting.xywh_px, *more)
             names |= _named(waiting, [one for one in tracked if one.id not in names])
             waiting = no_rows()
         # Tracks that were not given are not reported.
@@ -279,7 +295,7 @@ def offline_evaluator(
         tracker, videos = make_tracker(params), held_out()
         ways: dict[str, list[Rows]] = {}
         for video in videos:
-            given = video.detections[detector] if detector else None
+            given = video.given(detector)
             forward, appearances = with_appearance(tracker, video, given)
             after_part()
             back = reverse(video)
@@ -328,11 +344,19 @@ def with_appearance(
 
 
 def reverse(video: VideoSequence) -> VideoSequence:
-    """Returns the sequence from its end to its beginning; its frames are held in memory while it is read."""
+    """Returns the sequence from its end to its beginning.
+
+    It is read in parts of some frames, the last part first, so that no more than one part is ever in memory.
+    """
+    part = max(1, min(_MOST_REVERSED, _REVERSED_BYTES // max(1, 3 * video.width * video.height)))
 
     def read(report: Report) -> Iterator[tuple[int, Image | None]]:
-        kept = list(video.frames(report))
-        for number, (_, image) in enumerate(reversed(kept), 1):
-            yield number, image
+        length = video.length or sum(1 for _ in video.frames())
+        number = 0
+        for last in range(length, 0, -part):
+            kept = [image for _, image in video.frames_between(max(1, last - part + 1), last, report)]
+            while kept:
+                number += 1
+                yield number, kept.pop()
 
-    return dataclasses.replace(video, read=read)
+    return dataclasses.replace(video, read=read, window=None)

@@ -114,20 +114,20 @@ class Evaluations:
 
     def _of_sequences(self, dataset: str, split: str, with_unseen: bool) -> Iterator[HostEvaluator]:
         section, data = self.section, self.sources.data
+        detector = data.detector_of(section.tracker.protocol)
         sequences = functools.partial(self.sources.sequences, dataset, split)
         if section.search:
             train = functools.cache(lambda: self.sources.sequences(dataset, data.train_split))
             yield self.threshold_search(dataset, train)
             return
         if section.tracker.protocol == "user":
-            yield user_initialised_evaluator(dataset, self.tracker, sequences)
+            yield user_initialised_evaluator(dataset, self.tracker, sequences, detector)
             return
         unseen = functools.partial(self.sources.sequences, dataset, UNSEEN) if with_unseen else None
-        detector = None if section.tracker.protocol == "private" else data.detector
         yield tracking_evaluator(dataset, self.tracker, sequences, unseen, detector)
         for name, options in section.sweep.items():
             variant_of(self.losses.model, section.tracker, options)  # raises an error for a mistake before training
-            given = None if options.get("protocol", section.tracker.protocol) == "private" else data.detector
+            given = data.detector_of(options.get("protocol", section.tracker.protocol))
             other = functools.partial(self.tracker, options=options)
             yield tracking_evaluator(f"{dataset}_{name}", other, sequences, None, given, with_baseline=False)
         if section.offline:
@@ -137,11 +137,11 @@ class Evaluations:
         """Returns the search for the thresholds of `model.search`, in the tracker's protocol."""
         section = self.section
         user = section.tracker.protocol == "user"
-        detector = None if section.tracker.protocol == "private" else self.sources.data.detector
+        detector = self.sources.data.detector_of(section.tracker.protocol)
 
         def evaluator(make_tracker: MakeTracker, videos: Sequence[VideoSequence]) -> HostEvaluator:
             if user:
-                return user_initialised_evaluator(name, make_tracker, lambda: videos)
+                return user_initialised_evaluator(name, make_tracker, lambda: videos, detector)
             return tracking_evaluator(name, make_tracker, lambda: videos, None, detector, with_baseline=False)
 
         metric = "track_map" if user else "mota"

@@ -5,6 +5,7 @@ Plain NumPy: with a dozen tracks nothing here is worth compiling. Memory is boun
 """
 
 import collections
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -117,6 +118,13 @@ class Candidates:
     def hypothesis(self, index: int, length: int, similarity: float) -> Hypothesis:
         """Returns a hypothesis at the candidate of this index; `length` and `similarity` are as in Hypothesis."""
         return Hypothesis(self.boxes[index], self.appearances[index], self.states[index], length, similarity)
+
+
+def joined(parts: Sequence[Candidates]) -> Candidates:
+    """Returns the candidates of all parts, one after another."""
+    return Candidates(
+        *(np.concatenate([getattr(part, name) for part in parts]) for name in Candidates.__dataclass_fields__)
+    )
 
 
 def pairwise_iou(a: Float[np.ndarray, "n 4"], b: Float[np.ndarray, "m 4"]) -> Float[np.ndarray, "n m"]:

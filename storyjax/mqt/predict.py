@@ -21,7 +21,7 @@ from storyjax.core.errors import StoryjaxError
 from storyjax.mqt.association import Association, TrackerConfig
 from storyjax.mqt.config import MqtData, init_parameters, make_model, tracker_config, trainable
 from storyjax.mqt.data import WHOLE, crop
-from storyjax.mqt.memory import Candidates, nms
+from storyjax.mqt.memory import Candidates, joined, nms
 from storyjax.mqt.model import DecoderOutput, Mqt, Tracks
 from storyjax.mqt.published_weights import published_parameters
 from storyjax.train.experiment import Params
@@ -66,6 +66,7 @@ class Tracker:
         self._frame_size: tuple[int, int] | None = None
         self._association = Association(config)
         self._said: set[str] = set()
+        self._exemplar: np.ndarray | None = None
 
     @classmethod
     def from_pretrained(
@@ -105,6 +106,7 @@ class Tracker:
                 "with_options changes no max_tracks, hypotheses or max_detections: make another tracker"
             )
         other._association, other._frame_size, other._said = Association(other.config), None, set()
+        other._exemplar = None
         return other
 
     def start(self, width: int, height: int) -> None:
@@ -117,9 +119,13 @@ class Tracker:
             raise StoryjaxError(f"frames of {width} × {height} pixels cannot be tracked in")
         self._frame_size = (width, height)
         self._association = Association(self.config)
+        self._exemplar = None
 
     def step(
-        self, image: UInt8[np.ndarray, "y x 3"] | None, detections: Float32[np.ndarray, "m 4"] | None = None
+        self,
+        image: UInt8[np.ndarray, "y x 3"] | None,
+        detections: Float32[np.ndarray, "m 4"] | None = None,
+        others: Float32[np.ndarray, "k 4"] | None = None,
     ) -> list[TrackedObject]:
         """Returns the tracked objects of the next frame.
 
@@ -127,6 +133,8 @@ class Tracker:
             image: RGB, of the size that `start` was given; None where the frame is missing: tracks stay as they are.
             detections: (left, top, width, height) in pixels, for the protocols that take them; those outside the image
                 or without area are left out.
+            others: of the protocol "user", boxes of a detector beside those that tracks start on: like det queries they
+                may bring a lost track back, and start nothing.
 
         Raises:
             StoryjaxError: `start` was not called, or the frame has another size.
@@ -142,10 +150,14 @@ class Tracker:
                 " that size, or start a new sequence"
             )
         boxes = self._given(detections)
-        found = self._run(image, boxes)
+        beside = self._given(others)[: self._most_given - len(boxes)]
+        found = self._run(image, np.concatenate([boxes, beside]))
         own, disagreement, confirmed = self._own(found)
-        det = _candidates(found["det"])
-        given = _candidates({name: array[: len(boxes)] for name, array in found["given"].items()})
+        every = _candidates(found["given"])
+        given = every[np.arange(len(boxes))]
+        det = self._like_exemplar(_candidates(found["det"]), given)
+        if len(beside):
+            det = joined([det, every[np.arange(len(boxes), len(boxes) + len(beside))]])
         active = self._association.update(own, disagreement, det, given, confirmed)
         if self._association.full:
             self._say_once("max_tracks", f"the tracker is full: tracks beyond {self.config.max_tracks} are dropped")
@@ -176,7 +188,7 @@ class Tracker:
         high = np.clip((detections[:, :2] + detections[:, 2:]) / scale, 0, 1)
         boxes = np.concatenate([(low + high) / 2, high - low], axis=1).astype(np.float32)
         usable = np.isfinite(boxes).all(axis=1) & (boxes[:, 2:] > 0).all(axis=1)
-        limit = self.config.max_detections
+        limit = self._most_given
         if usable.sum() > limit:
             self._say_once("max_detections", f"a frame has {usable.sum()} detections: those beyond {limit} are dropped")
         return boxes[usable][:limit]
@@ -186,13 +198,31 @@ class Tracker:
             self._said.add(option)
             _LOG.warning("%s; config.model.tracker.%s makes room for more", what, option)
 
+    @property
+    def _most_given(self) -> int:
+        """The number of boxes that may be given with a frame."""
+        return 0 if self.config.protocol == "private" else self.config.max_detections
+
+    def _like_exemplar(self, det: Candidates, given: Candidates) -> Candidates:
+        """Returns the det queries' outputs that resemble the exemplar, which is the first box given (one_shot).
+
+        Appearances are compared: although they are trained to tell objects apart, those of one kind are nearer to each
+        other than to others, and more so than decoder states are.
+        """
+        if self.config.protocol != "one_shot":
+            return det
+        if self._exemplar is None and len(given):
+            self._exemplar = unit_norm(given.appearances[0])
+        if self._exemplar is None:
+            return det
+        return det[unit_norm(det.appearances) @ self._exemplar >= self.config.exemplar_threshold]
+
     def _run(self, image: UInt8[np.ndarray, "y x 3"], boxes: Float32[np.ndarray, "r 4"]) -> Any:
         """Returns the network's outputs of one frame, on the host."""
         hypotheses = self._association.hypotheses()
-        given = 0 if self.config.protocol == "private" else self.config.max_detections
-        given_boxes = _padded(list(boxes), given, 4)
-        mask = (np.arange(given) < len(boxes))[None]
-        detects = self.config.protocol in ("private", "private_public")
+        given_boxes = _padded(list(boxes), self._most_given, 4)
+        mask = (np.arange(self._most_given) < len(boxes))[None]
+        detects = self.config.protocol in ("private", "private_public", "one_shot")
         if detects and not self.model.config.detect and not hypotheses:
             # Where no track is kept det queries run even if they do not run beside tracks: something must begin.
             found = jax.device_get(self._jitted_detect(self.params, self._resize(image), given_boxes, mask))

@@ -2,9 +2,13 @@
 
 Rules for all of them: frames count from 1; a frame that is missing or broken is None, and is reported; a frame of
 another size than the first is resized to the first's, in whose pixels all boxes are, and that is reported once.
+
+Where a data set annotates only some frames of a video (TAO), a sequence has all frames, and says which are annotated.
 """
 
 import functools
+import itertools
+import logging
 import re
 from array import array
 from collections.abc import Callable, Iterator
@@ -17,6 +21,7 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
+from storyjax.core.config import choose
 from storyjax.core.errors import StoryjaxError
 from storyjax.data.builders.frames import FrameSource, SequenceInfo
 from storyjax.data.builders.mot import read_seqinfo
@@ -26,8 +31,13 @@ from storyjax.data.video import _opened, probe
 
 Frame = tuple[int, UInt8[np.ndarray, "y x 3"] | None]
 Report = Callable[[str], None]
+# Reads the frames from one number to another (both included), and reports each fault of one in a line.
+Window = Callable[[int, int, Report], Iterator[Frame]]
+_LOG = logging.getLogger(__name__)
 _DEFAULT_FPS = 25.0  # of folders of images without seqinfo.ini
 _NUMBER = re.compile(r"(\d+)(?!.*\d)")
+_REORDERED = 16  # frames by which a codec may store a frame away from its place
+EXEMPLAR = "exemplar"  # in the place of a detector: the box of one object (`VideoSequence.exemplar`)
 
 
 def silent(line: str) -> None:
@@ -46,8 +56,10 @@ class VideoSequence:
         length: the number of frames, including missing ones; 0 for a video whose length is known only after reading it.
         read: yields the frames, and reports each fault of one in a line.
         ground_truth: rows with MOT17's classes (`Rows.targets`, `Rows.distractors`).
-        detections: public detections by the name of the detector.
+        detections: boxes of other detectors, by the name of the detector; see `given`.
         categories: the category of each ground-truth track, as the data set numbers them (TAO).
+        annotated: the frames that a tracker is judged in; None: all of them.
+        window: reads some of the frames without those before them; None: they are read too, and dropped.
     """
 
     name: str
@@ -59,42 +71,133 @@ class VideoSequence:
     ground_truth: Rows = field(default_factory=no_rows)
     detections: dict[str, Rows] = field(default_factory=dict)
     categories: dict[int, int] = field(default_factory=dict)
+    annotated: tuple[int, ...] | None = None
+    window: Window | None = None
 
     def frames(self, report: Report = silent) -> Iterator[Frame]:
         """Yields (number from 1, RGB image or None where it is missing or broken) in order."""
         return self.read(report)
 
+    def frames_between(self, first: int, last: int, report: Report = silent) -> Iterator[Frame]:
+        """Yields the frames from number `first` to `last`, both included, as `frames` does."""
+        if self.window is not None:
+            return self.window(first, last, report)
+        return itertools.islice(self.read(report), first - 1, last)
 
-def prepared_sequences(source: FrameSource) -> list[VideoSequence]:
-    """Returns the sequences of a prepared split, with ground truth and public detections; images are read on demand."""
-    return [_prepared(source, info) for info in source.sequences]
+    def given(self, detector: str | None) -> Rows | None:
+        """Returns the boxes that a tracker is given.
+
+        Args:
+            detector: a name in `detections`, several joined by "+", or EXEMPLAR; None: no boxes are given.
+
+        Raises:
+            StoryjaxError: the sequence has no boxes of that detector, or no box to take an exemplar from.
+        """
+        if detector is None:
+            return None
+        if detector == EXEMPLAR:
+            return self.exemplar()
+        names = [choose(name, self.detections, f"config.data.detector, of {self.name}") for name in detector.split("+")]
+        return concatenate(self.detections[name] for name in names)
+
+    def exemplar(self) -> Rows:
+        """Returns the one box that says what is to be tracked (GMOT-40's one-shot protocol, Bai et al. 2021).
+
+        It is of the object with the lowest number in the first frame that has any.
+        """
+        targets = self.ground_truth[self.ground_truth.targets]
+        if not len(targets):
+            raise StoryjaxError(f"{self.name} has no annotated object: one-shot tracking starts from the box of one")
+        return targets[np.lexsort((targets.id, targets.frame))[:1]]
+
+    def judged(self, found: Rows) -> Rows:
+        """Returns the rows of `found` in annotated frames."""
+        return found if self.annotated is None else found[np.isin(found.frame, self.annotated)]
 
 
-def _prepared(source: FrameSource, info: SequenceInfo) -> VideoSequence:
+def prepared_sequences(source: FrameSource, root: str | Path | None = None) -> list[VideoSequence]:
+    """Returns the sequences of a prepared split, with ground truth and public detections; images are read on demand.
+
+    Args:
+        source: the prepared split.
+        root: the folder of the official files, in which the frames between annotated ones lie; where they are not
+            there, or None, sequences have their annotated frames alone.
+    """
+    return [_prepared(source, info, _all_frames(info, root)) for info in source.sequences]
+
+
+def _all_frames(info: SequenceInfo, root: str | Path | None) -> list[Path] | None:
+    """Returns the files of all frames of a sequence whose records are annotated frames alone, in order; else None."""
+    if info.origin is None or root is None:
+        return None
+    folder = Path(root) / info.origin.folder
+    there = {p.name for p in folder.glob("*") if p.suffix.lower() in SUFFIXES} if folder.is_dir() else set()
+    if there <= set(info.origin.names):
+        _LOG.warning(
+            "%s has only its annotated frames in %s: it is tracked on these; unpack all frames of its video there",
+            info.name,
+            folder,
+        )
+        return None
+    names = there | set(info.origin.names)
+    numbers = {name: _NUMBER.search(Path(name).stem) for name in names}
+    counted = all(numbers.values())
+
+    def place(name: str) -> tuple[int, str]:
+        match = numbers[name]
+        return (int(match[1]) if counted and match is not None else 0, name)
+
+    return [folder / name for name in sorted(names, key=place)]
+
+
+def _prepared(source: FrameSource, info: SequenceInfo, files: list[Path] | None) -> VideoSequence:
+    """Returns a sequence of records or, with `files`, one of these files, in which the records are annotated frames."""
+    # The number of each annotated frame among those of the sequence, and its record.
+    numbers = list(range(1, info.length + 1))
+    if files is not None and info.origin is not None:
+        place = {file.name: number for number, file in enumerate(files, 1)}
+        numbers = [place[name] for name in info.origin.names]
+    record_of = {number: info.start + i for i, number in enumerate(numbers)}
+    length = info.length if files is None else len(files)
     truth: list[Rows] = []
     found: dict[str, list[Rows]] = {name: [] for name in source.detectors}
     categories: dict[int, int] = {}
-    for index in range(info.start, info.start + info.length):
+    for number, index in record_of.items():
         record = source[index]
         count = len(record["ids"])
         # Rows have MOT17's classes, whatever those of the data set are.
         kind = np.where(record["considered"], 1, np.where(record["ignored"], 8, 0))
         categories |= dict(zip(record["ids"].tolist(), record["kinds"].tolist(), strict=True))
         columns = (record["ids"], record["boxes"], record["considered"], kind, record["visibility"])
-        truth.append(rows(np.full(count, record["frame"]), *columns))
-        for number, name in enumerate(source.detectors):
-            boxes = record["detections"][record["detector"] == number]
-            found[name].append(rows([record["frame"]] * len(boxes), [-1] * len(boxes), boxes[:, :4], boxes[:, 4]))
+        truth.append(rows(np.full(count, number), *columns))
+        for place_of, name in enumerate(source.detectors):
+            boxes = record["detections"][record["detector"] == place_of]
+            found[name].append(rows([number] * len(boxes), [-1] * len(boxes), boxes[:, :4], boxes[:, 4]))
 
-    def read(report: Report) -> Iterator[Frame]:
+    def load(number: int) -> np.ndarray:
+        if number in record_of:
+            return _decode(source[record_of[number]])
+        assert files is not None  # without them every frame has a record
+        return read_image(files[number - 1])
+
+    def window(first: int, last: int, report: Report) -> Iterator[Frame]:
         reader = _FrameReader(info.name, (info.width, info.height), report)
-        for index in range(info.start, info.start + info.length):
-            record = source[index]
-            yield reader.read(int(record["frame"]), functools.partial(_decode, record))
+        for number in range(first, last + 1):
+            yield reader.read(number, functools.partial(load, number))
 
-    detections = {name: concatenate(parts) for name, parts in found.items()}
-    size = (info.width, info.height)
-    return VideoSequence(info.name, info.fps, *size, info.length, read, concatenate(truth), detections, categories)
+    return VideoSequence(
+        name=info.name,
+        fps=info.fps * length / max(1, info.length),
+        width=info.width,
+        height=info.height,
+        length=length,
+        read=functools.partial(window, 1, length),
+        ground_truth=concatenate(truth),
+        detections={name: concatenate(parts) for name, parts in found.items()},
+        categories=categories,
+        annotated=None if files is None else tuple(numbers),
+        window=window,
+    )
 
 
 def _decode(record: dict[str, Any]) -> np.ndarray:
@@ -191,19 +294,18 @@ def _folder(path: Path) -> VideoSequence:
     if size is None:
         size = _first_size([numbered[number] for number in sorted(numbered)], path)
 
-    def read(report: Report) -> Iterator[Frame]:
+    def load(number: int) -> np.ndarray:
+        file = numbered.get(number - 1 + first)
+        if file is None:
+            raise ImageError("its image is missing")
+        return read_image(file)
+
+    def window(begin: int, end: int, report: Report) -> Iterator[Frame]:
         reader = _FrameReader(path.name, size, report)
-
-        def load(number: int) -> np.ndarray:
-            file = numbered.get(number - 1 + first)
-            if file is None:
-                raise ImageError("its image is missing")
-            return read_image(file)
-
-        for number in range(1, last + 1):
+        for number in range(begin, end + 1):
             yield reader.read(number, functools.partial(load, number))
 
-    return VideoSequence(path.name, fps, *size, last, read)
+    return VideoSequence(path.name, fps, *size, last, functools.partial(window, 1, last), window=window)
 
 
 def _first_size(files: list[Path], path: Path) -> tuple[int, int]:
@@ -221,20 +323,23 @@ def _video(path: Path) -> VideoSequence:
     info = probe(path)
     timestamps = _timestamps(path)
 
-    def read(report: Report) -> Iterator[Frame]:
+    def window(begin: int, end: int, report: Report) -> Iterator[Frame]:
         reader = _FrameReader(path.name, (info.width, info.height), report)
-        last = 0
-        for number, pixels in _decoded(path, timestamps):
+        last = begin - 1
+        for number, pixels in _decoded(path, timestamps, begin, end):
             for missing in range(last + 1, number):
                 report(f"{path.name}: frame {missing} is left out: it is damaged")
                 yield missing, None
             yield number, reader.fit(number, pixels)
             last = number
-        for missing in range(last + 1, len(timestamps) + 1):
+        for missing in range(last + 1, end + 1):
             report(f"{path.name}: frame {missing} is left out: it is damaged")
             yield missing, None
 
-    return VideoSequence(path.name, info.fps or _DEFAULT_FPS, info.width, info.height, len(timestamps), read)
+    length = len(timestamps)
+    read = functools.partial(window, 1, length)
+    fps = info.fps or _DEFAULT_FPS
+    return VideoSequence(path.name, fps, info.width, info.height, length, read, window=window)
 
 
 def _timestamps(path: Path) -> "array[int]":
@@ -248,11 +353,39 @@ def _timestamps(path: Path) -> "array[int]":
     return array("q", sorted(set(ticks)))
 
 
-def _decoded(path: Path, timestamps: "array[int]") -> Iterator[tuple[int, np.ndarray]]:
-    """Yields (number, image) of each frame that is decoded without errors."""
+def _decoded(path: Path, timestamps: "array[int]", begin: int, end: int) -> Iterator[tuple[int, np.ndarray]]:
+    """Yields (number, image) of each frame from `begin` to `end` that is decoded without errors."""
     ticks = np.frombuffer(timestamps, np.int64)
+    # Decoding starts at a key frame before the first frame wanted; a file whose index points elsewhere is read whole.
+    for start in (int(ticks[max(0, begin - 1 - _REORDERED)]), None) if begin > 1 else (None,):
+        last, landed = begin - 1, start is None
+        for number, frame in _numbered_frames(path, ticks, start):
+            if not landed and number > begin:
+                break
+            landed = True
+            if number > end:
+                return
+            if last < number:
+                last = number
+                turns = round(frame.rotation / 90) % 4
+                pixels = frame.to_ndarray(format="rgb24")
+                yield number, np.ascontiguousarray(np.rot90(pixels, turns)) if turns else pixels
+        if landed:
+            return
+
+
+def _numbered_frames(path: Path, ticks: np.ndarray, start: int | None) -> Iterator[tuple[int, av.VideoFrame]]:
+    """Yields the number and each undamaged frame, from the key frame before `start` (ticks) on; None: from the first.
+
+    A frame without a time has the number after the one before it.
+    """
     with _opened(path, None) as video:
-        last = 0
+        if start is not None:
+            try:
+                video.container.seek(start, stream=video.stream, backward=True)
+            except av.FFmpegError:
+                return  # a file without an index: it is read from its beginning
+        number = 0
         for packet in video.container.demux(video.stream):
             try:
                 frames = packet.decode()
@@ -261,12 +394,6 @@ def _decoded(path: Path, timestamps: "array[int]") -> Iterator[tuple[int, np.nda
             for frame in frames:
                 if frame.is_corrupt:
                     continue
-                number = last + 1
-                if frame.pts is not None:
-                    number = int(np.searchsorted(ticks, frame.pts)) + 1
-                if not last < number <= len(timestamps):
-                    continue
-                last = number
-                turns = round(frame.rotation / 90) % 4
-                pixels = frame.to_ndarray(format="rgb24")
-                yield number, np.ascontiguousarray(np.rot90(pixels, turns)) if turns else pixels
+                number = number + 1 if frame.pts is None else int(np.searchsorted(ticks, frame.pts)) + 1
+                if number <= len(ticks):
+                    yield number, frame

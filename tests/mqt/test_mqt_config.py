@@ -91,5 +91,5 @@ def test_the_papers_configs_have_the_thesiss_tracker_and_det_queries_that_see_no
     tracker = section.tracker
     assert (tracker.hypotheses, tracker.multi_query) == (5, True)  # Table 2.6b
     assert (tracker.memory_first, tracker.memory_last, tracker.distance) == (1, 5, "min")  # Table 2.6a
-    assert tracker.min_hits == (1 if tracker.protocol == "user" else 2)  # §2.6.2
+    assert tracker.min_hits == (1 if tracker.protocol in ("user", "public") else 2)  # §2.6.2
     assert tracker.max_tracks > (246 if config in ("mot20", "gmot40") else 100)  # people in a frame of MOT20

@@ -1,8 +1,10 @@
 """The tracker with a small untrained network: what holds whatever it has learnt."""
 
+import copy
 import dataclasses
 import json
 from pathlib import Path
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -11,10 +13,13 @@ from small_mqt import DETR, SIZE, make
 
 from storyjax.core.errors import StoryjaxError
 from storyjax.core.params_io import flatten, save_tree
-from storyjax.mqt.association import Association, TrackerConfig
+from storyjax.data.mot_text import rows
+from storyjax.mqt.association import Association, Protocol, TrackerConfig
+from storyjax.mqt.eval_tracking import from_first_boxes
 from storyjax.mqt.memory import Candidates
 from storyjax.mqt.model import Mqt
 from storyjax.mqt.predict import TrackedObject, Tracker
+from storyjax.mqt.sequences import VideoSequence
 
 WIDTH, HEIGHT = 60, 40  # not the size that the network takes
 CONFIG = TrackerConfig(
@@ -153,3 +158,31 @@ def test_a_folder_is_loaded_and_options_are_checked(tracker: Tracker, tmp_path: 
         Tracker.from_pretrained(tmp_path, match_by="class")
     with pytest.raises(StoryjaxError, match=r"no trained MQT: .*config\.json"):
         Tracker.from_pretrained(tmp_path / "nowhere")
+
+
+def under(tracker: Tracker, protocol: Protocol, **options: Any) -> Tracker:
+    """The same compiled network under another protocol."""
+    changed = copy.copy(tracker)
+    changed.config = dataclasses.replace(CONFIG, protocol=protocol, **options)
+    changed.start(WIDTH, HEIGHT)
+    return changed
+
+
+def test_one_shot_tracks_only_what_resembles_the_exemplar(tracker: Tracker) -> None:
+    box = np.array([[5, 5, 20, 20]], np.float32)
+    alone, all_of_them = (under(tracker, "one_shot", exemplar_threshold=least) for least in (1.0, -1.0))
+    assert len(alone.step(video()[0], box)) == 1
+    assert len(all_of_them.step(video()[0], box)) > 1
+    assert len(alone.step(video()[1])) >= 1
+
+
+def test_another_detectors_boxes_start_nothing_beside_the_users(tracker: Tracker) -> None:
+    users = under(tracker, "user")
+    frames = iter(enumerate(video(2), 1))
+    sequence = VideoSequence("two", 10.0, WIDTH, HEIGHT, 2, lambda report: frames)
+    given = rows([1], [4], [[5, 5, 20, 20]])
+    others = rows([1, 2, 2], [-1, -1, -1], [[30, 10, 12, 12], [30, 10, 12, 12], [6, 5, 20, 20]])
+    found = [[one.id for one in each] for _, _, each in from_first_boxes(users, sequence, given, others=others)]
+    assert found[0] == [4]
+    assert set(found[1]) <= {4}
+    assert len(users._association.tracks) == 1

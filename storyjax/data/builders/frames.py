@@ -27,6 +27,22 @@ from storyjax.data.mot_text import Rows, by_frame, no_rows
 
 
 @dataclass(frozen=True)
+class Origin:
+    """Where the frames of a sequence lie whose records are its annotated frames alone, and what they are called there.
+
+    Attributes:
+        folder: of all frames, below the data set's root.
+        names: the file of each annotated frame, in order.
+        video_id, image_ids: the data set's numbers of the video and of each annotated frame.
+    """
+
+    folder: str
+    names: tuple[str, ...]
+    video_id: int
+    image_ids: tuple[int, ...]
+
+
+@dataclass(frozen=True)
 class SequenceFiles:
     """A sequence as its files say: the image of each frame from 1 on (None: missing), and rows by frame number.
 
@@ -42,13 +58,15 @@ class SequenceFiles:
     truth: Rows
     detections: dict[str, Rows] = field(default_factory=dict)
     every_kind: bool = False
+    origin: Origin | None = None
 
 
 @dataclass
 class SequenceListing(Listing):
-    """The sequences of all splits."""
+    """The sequences of all splits; `category_ids` are the data set's numbers of the kinds, where it numbers them."""
 
     sequences: list[SequenceFiles] = field(default_factory=list)
+    category_ids: tuple[int, ...] = ()
 
     def counts(self) -> tuple[int, int]:
         """Returns how many of the things counted cannot be used, and how many there are with them."""
@@ -73,7 +91,10 @@ class SequenceListing(Listing):
 
 @dataclass(frozen=True)
 class SequenceInfo:
-    """Where a sequence's frames lie in the source: records `start` to `start + length`."""
+    """Where a sequence's frames lie in the source: records `start` to `start + length`.
+
+    `origin` says where all frames lie, where the records are the annotated ones alone.
+    """
 
     name: str
     start: int
@@ -81,6 +102,7 @@ class SequenceInfo:
     fps: float
     width: int
     height: int
+    origin: Origin | None = None
 
 
 class FrameSource(PreparedSource):
@@ -89,15 +111,28 @@ class FrameSource(PreparedSource):
     @cached_property
     def sequences(self) -> list[SequenceInfo]:
         """Where each sequence lies."""
-        return [SequenceInfo(**each) for each in self.summary["sequences"].get(self.split, [])]
+        return [_info(each) for each in self.summary["sequences"].get(self.split, [])]
 
     @property
     def detectors(self) -> tuple[str, ...]:
         """The names of the public detectors."""
         return tuple(self.summary["detectors"])
 
+    @property
+    def category_ids(self) -> tuple[int, ...]:
+        """The data set's number of each kind; empty where it has none."""
+        return tuple(self.summary.get("category_ids", ()))
+
     def __len__(self) -> int:
         return sum(sequence.length for sequence in self.sequences)
+
+
+def _info(stored: dict[str, Any]) -> SequenceInfo:
+    """The entry of a summary as a SequenceInfo."""
+    origin = stored.get("origin")
+    if origin is not None:
+        origin = Origin(origin["folder"], tuple(origin["names"]), origin["video_id"], tuple(origin["image_ids"]))
+    return SequenceInfo(**{**stored, "origin": origin})
 
 
 class FramesBuilder(OfficialBuilder):
@@ -157,7 +192,8 @@ class FramesBuilder(OfficialBuilder):
     def summary(cls, listing: Listing) -> dict[str, Any]:
         """Returns what sources must know before they read a record."""
         assert isinstance(listing, SequenceListing)
-        return {"sequences": _places(listing), "detectors": listing.detectors}
+        numbers = {"category_ids": listing.category_ids} if listing.category_ids else {}
+        return {"sequences": _places(listing), "detectors": listing.detectors, **numbers}
 
 
 def _record(
@@ -192,5 +228,7 @@ def _places(found: SequenceListing) -> dict[str, list[dict[str, Any]]]:
         start = earlier[-1]["start"] + earlier[-1]["length"] if earlier else 0
         length = len(sequence.images)
         info = SequenceInfo(sequence.name, start, length, sequence.fps, sequence.width, sequence.height)
-        earlier.append(asdict(info))
+        origin = {} if sequence.origin is None else {"origin": asdict(sequence.origin)}
+        # Without an origin there is no such key, so that what was prepared before is found again.
+        earlier.append({key: value for key, value in asdict(info).items() if key != "origin"} | origin)
     return places

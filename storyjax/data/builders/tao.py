@@ -4,18 +4,18 @@ The official files, read from `root`, as taodataset.org's zips unpack:
 
     annotations/train.json  annotations/validation.json  frames/train/YFCC100M/VIDEO/frame0391.jpg ...
 
-A sequence's frames here are the annotated ones, numbered from 1 in their order; kinds are indices of the categories, in
-the order of their ids. Tracks of a file are those of its "tracks"; a row whose track, image or category is unknown is
-left out and named.
+The records of a sequence are its annotated frames, numbered from 1 in their order; where all its frames lie is in its
+`Origin`. Kinds are indices of the categories, in the order of their ids. Tracks of a file are those of its "tracks"; a
+row whose track, image or category is unknown is left out and named.
 """
 
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from storyjax.core.errors import StoryjaxError
 from storyjax.data.builders.coco import read_json
 from storyjax.data.builders.detection import usable_box
-from storyjax.data.builders.frames import FramesBuilder, SequenceFiles, SequenceListing
+from storyjax.data.builders.frames import FramesBuilder, Origin, SequenceFiles, SequenceListing
 from storyjax.data.mot_text import rows
 
 FPS = 1.0
@@ -53,6 +53,7 @@ def _read_split(frames: Path, split: str, path: Path, only: str | None, found: S
     content = read_json(path, _LISTS)
     order = sorted(content["categories"], key=lambda category: category["id"])
     kinds = {category["id"]: i for i, category in enumerate(order)}
+    found.category_ids = tuple(int(category["id"]) for category in order)
     wanted = set(kinds)
     if only is not None:
         wanted = {category["id"] for category in order if category["name"] == only}
@@ -106,4 +107,13 @@ def _add_video(
     numbers, ids, xywh_px, kinds = zip(*flat, strict=True) if flat else ((), (), (), ())
     truth = rows(numbers, ids, xywh_px, None, kinds)
     size = int(images[0].get("width", video.get("width", 0))), int(images[0].get("height", video.get("height", 0)))
-    found.sequences.append(SequenceFiles(str(video["name"]), split, FPS, *size, tuple(paths), truth, every_kind=True))
+    names = [PurePosixPath(image["file_name"]) for image in images]
+    origin = Origin(
+        str(PurePosixPath(frames.name) / names[0].parent),
+        tuple(name.name for name in names),
+        int(video["id"]),
+        tuple(int(image["id"]) for image in images),
+    )
+    found.sequences.append(
+        SequenceFiles(str(video["name"]), split, FPS, *size, tuple(paths), truth, every_kind=True, origin=origin)
+    )
