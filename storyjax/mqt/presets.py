@@ -32,7 +32,7 @@ def paper_model(**tracker: Any) -> dict[str, Any]:
 
     det queries do not see the others, of which training makes some from the truth. They cannot know which objects are
     tracked then, so they learn all of them, not the lost and new ones alone (§2.3.2): they compete for current tracks,
-    too (§2.3.1). Five hypotheses with multi-query confirmation (Table 2.6b). Tracks that det queries start are confirmed
+    too (§2.3.1). Five hypotheses with multi-query confirmation (Table 2.6b). Tracks of det queries are confirmed
     by a second frame (§2.6.2, private); those of given boxes need none. There is room for the crowds of MOT17-03 and
     those of them who are lost for a while.
 
