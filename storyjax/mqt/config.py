@@ -52,6 +52,8 @@ class ModelConfig:
         offline: whether the enhancements of §2.6.4 are evaluated too (Table 2.11).
         weights: a folder that `storyjax import` wrote, with a Deformable DETR of the same sizes or a ResNet
             (published_weights.py), from which the parts that it has are initialised; None: from scratch.
+        detectors: in the first stage, the Deformable DETRs of Table 2.8a that run beside it (detectors.py): by name
+            ("single_stage", "two_stage") the folder of their weights, or None for one that is trained beside it.
         search: values of τ_conf (`tracker.match_threshold`) to evaluate on the training split of the evaluated data set
             instead of everything else (§2.6.1; threshold_search.py); empty: no search.
         search_agreement: values of τ_agree (`tracker.agreement_threshold`) to evaluate then.
@@ -64,6 +66,7 @@ class ModelConfig:
     sweep: dict[str, dict[str, Any]] = field(default_factory=dict)
     offline: bool = False
     weights: str | None = None
+    detectors: dict[str, str | None] = field(default_factory=dict)
     search: tuple[float, ...] = ()
     search_agreement: tuple[float, ...] = ()
     search_folds: int = 5

@@ -24,10 +24,12 @@ from storyjax.mqt.config import (
     trainable,
 )
 from storyjax.mqt.datasets import Sources
+from storyjax.mqt.detectors import Detectors, detectors_evaluator
 from storyjax.mqt.eval_detection import detection_evaluator
 from storyjax.mqt.eval_queries import queries_evaluator
 from storyjax.mqt.eval_tracking import (
     MakeTracker,
+    OnlineTracker,
     offline_evaluator,
     tracking_evaluator,
     user_initialised_evaluator,
@@ -82,13 +84,15 @@ class Evaluations:
         losses: of the model that is evaluated.
         sources: the data sets.
         section: `config.model`.
+        detectors: those of Table 2.8a, or None.
     """
 
     losses: Losses
     sources: Sources
     section: ModelConfig
+    detectors: Detectors | None = None
 
-    def tracker(self, params: Params, options: Mapping[str, Any] = _NOTHING) -> Tracker:
+    def tracker(self, params: Params, options: Mapping[str, Any] = _NOTHING) -> OnlineTracker:
         """Returns the config's tracker, with some fields of it or of the queries replaced."""
         model, config = variant_of(self.losses.model, self.section.tracker, options)
         return Tracker(model, params, self.sources.data.size, config)
@@ -111,6 +115,8 @@ class Evaluations:
         if self.sources.data.mode == "simulated":
             yield queries_evaluator(self.losses.model, self.sources, dataset, split)
         yield detection_evaluator(self.losses.model, self.sources, dataset, split)
+        if self.detectors is not None:
+            yield detectors_evaluator(self.detectors, self.sources, dataset, split)
 
     def _of_sequences(self, dataset: str, split: str, with_unseen: bool) -> Iterator[HostEvaluator]:
         section, data = self.section, self.sources.data
@@ -146,18 +152,25 @@ class Evaluations:
 
         metric = "track_map" if user else "mota"
         search = Search(section.search, section.search_agreement, section.search_folds, metric)
-        return search_evaluator(name, self.tracker, sequences, evaluator, search, section.tracker.agreement_threshold)
+        agreement = section.tracker.agreement_threshold
+        return search_evaluator(name, self._adjustable, sequences, evaluator, search, agreement)
+
+    def _adjustable(self, params: Params) -> Tracker:
+        return Tracker(self.losses.model, params, self.sources.data.size, self.section.tracker)
 
 
-def _pretrained(config: ConfigDict, section: ModelConfig, model: Mqt) -> Callable[[], dict[str, Any]] | None:
+def _pretrained(
+    config: ConfigDict, section: ModelConfig, model: Mqt, detectors: Detectors | None
+) -> Callable[[], dict[str, Any]] | None:
     weights, checkpoint = section.weights, config.init.checkpoint if "init" in config else None
-    if weights is None:
+    if weights is None and detectors is None:
         return None
 
     def load() -> dict[str, Any]:
-        if checkpoint is not None:
+        if weights is not None and checkpoint is not None:
             refuse_other_weights(weights, checkpoint)
-        return published_parameters(weights, model)
+        given: dict[str, Any] = {} if weights is None else dict(published_parameters(weights, model))
+        return given | ({} if detectors is None else detectors.pretrained())
 
     return load
 
@@ -172,14 +185,21 @@ def build(config: ConfigDict) -> Experiment:
     model, section = make_model(config.model, config.precision)
     losses, sources = Losses(model, section.loss), Sources(data)
     loss = losses.detection if data.mode == "detection" else losses.tracking
+    init, trained, detectors = functools.partial(init_parameters, model, data.size), trainable(model), None
+    if section.detectors:
+        if data.mode != "detection":
+            raise StoryjaxError(f"config.model.detectors needs config.data.mode 'detection', not '{data.mode}'")
+        detectors = Detectors(model, section.detectors)
+        init, trained = functools.partial(detectors.init, init), detectors.trainable(trained)
+        loss = detectors.beside(loss)
     batch_spec = BatchSpec(functools.partial(batch_shapes, data))
     return Experiment(
         name="mqt",
-        init=functools.partial(init_parameters, model, data.size),
-        trainable=trainable(model),
+        init=init,
+        trainable=trained,
         tasks=(Task(f"{data.dataset}_{data.mode}", sources.stream, loss, batch_spec=batch_spec),),
-        evaluators=tuple(Evaluations(losses, sources, section).all()),
-        pretrained=_pretrained(config, section, model),
+        evaluators=tuple(Evaluations(losses, sources, section, detectors).all()),
+        pretrained=_pretrained(config, section, model, detectors),
         frozen_from=FROM,
         units="images" if data.mode == "detection" else "pairs",
         steps_per_epoch=lambda: max(1, sources.steps_per_epoch(config.train.batch_size)),

@@ -24,6 +24,7 @@ from storyjax.core.params_io import fit, unflatten, weights_folder
 from storyjax.data.text import HubTokenizer, Tokenizer, WordTokenizer
 from storyjax.models.campplus import CAMPPLUS, CamPlusConfig
 from storyjax.models.clip import CLIP_VIT_B16, CLIP_VIT_B32, CLIP_VIT_L14, ClipConfig
+from storyjax.models.deformable_detr import DeformableDetrConfig
 from storyjax.models.ecapa import ECAPA, EcapaConfig
 from storyjax.models.laughter import RESNET_BASE, RESNET_WITH_AUGMENTATION, LaughterConfig
 from storyjax.models.lwtnet import LWTNET, LwtConfig
@@ -37,6 +38,7 @@ from storyjax.weights.registry import (
     BLIP2_FAMILY,
     BLIP2_VISION_FAMILY,
     CLIP_FAMILY,
+    DETR_FAMILY,
     FACE_FAMILY,
     SIGLIP_FAMILY,
     T5_FAMILY,
@@ -112,6 +114,13 @@ KINDS: dict[str, Kind] = {
         (Source(CLIP_FAMILY, _itself),),
         {"clip_vit_b16": CLIP_VIT_B16, "clip_vit_b32": CLIP_VIT_B32, "clip_vit_l14": CLIP_VIT_L14},
         _CLIP,
+    ),
+    "detector": Kind(
+        DeformableDetrConfig,
+        (Source(DETR_FAMILY, _itself),),
+        {},
+        "'storyjax import deformable-detr-r50-two-stage --from SenseTime/deformable-detr-with-box-refine-two-stage"
+        " --out {folder}', or another Deformable DETR",
     ),
     "face": Kind(
         SEResNetConfig,
