@@ -73,9 +73,10 @@ class ModelConfig:
 
     def __post_init__(self) -> None:
         """Raises StoryjaxError for thresholds out of range, and for a search without values."""
-        for name, values in (("match_threshold", self.search), ("agreement_threshold", self.search_agreement)):
-            for value in values:
-                dataclasses.replace(self.tracker, **{name: value})
+        for match in self.search:
+            dataclasses.replace(self.tracker, match_threshold=match)
+        for agreement in self.search_agreement:
+            dataclasses.replace(self.tracker, agreement_threshold=agreement)
         if self.search_agreement and not self.search:
             raise StoryjaxError("config.model.search_agreement needs values of τ_conf in config.model.search")
         if self.search_folds < 1:

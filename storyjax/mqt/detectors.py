@@ -93,7 +93,7 @@ class Detectors:
         Raises:
             StoryjaxError: weights are not there, or of another architecture.
         """
-        found = {}
+        found: dict[str, Any] = {}
         for name, folder in self._weights.items():
             if folder is not None:
                 _, tree = Pretrained(folder).network("detector")
@@ -108,7 +108,7 @@ class Detectors:
             {"params": params[_PREFIX][name]},
             standardise(images, module.dtype),
             deterministic=not training,
-            rngs={"dropout": key} if training else {},
+            rngs={"dropout": key} if key is not None and training else {},
         )
         return found
 
@@ -166,7 +166,7 @@ def detectors_evaluator(detectors: Detectors, sources: Sources, dataset: str, sp
         acc = acc if acc is not None else {name: [] for name in ("truth", *outputs)}
         height, width = batch["images0"].shape[1:3]
         for row in np.flatnonzero(np.asarray(batch["record_valid"])):
-            acc["truth"].append(true_boxes(batch, row, 0))
+            acc["truth"].append(true_boxes(batch, int(row), 0))
             for name, arrays in outputs.items():
                 boxes, logits = (np.asarray(array[row]) for array in arrays)
                 acc[name].append(as_detections(boxes, logits, width, height))
@@ -194,6 +194,7 @@ def _refined(
         given = model.decode(model.encode(images), boxes, jnp.ones(boxes.shape[:2], bool)).given
         return given.boxes[-1], model.objectness(given.appearance[-1])
 
-    refined, logits = model.apply({"params": params}, method=refine)
+    applied: Any = model.apply({"params": params}, method=refine)
+    refined, logits = applied
     logarithm = jax.nn.log_sigmoid(scores.astype(jnp.float32)) + jax.nn.log_sigmoid(logits)
     return refined, logarithm - jnp.log(-jnp.expm1(jnp.minimum(logarithm, -1e-6)))

@@ -40,7 +40,7 @@ from storyjax.mqt.predict import Tracker
 from storyjax.mqt.published_weights import FROM, published_parameters, refuse_other_weights
 from storyjax.mqt.sequences import VideoSequence
 from storyjax.mqt.threshold_search import Search, search_evaluator
-from storyjax.train.experiment import Batch, BatchSpec, Evaluator, Experiment, HostEvaluator, Params, Task
+from storyjax.train.experiment import Batch, BatchSpec, Evaluator, Experiment, HostEvaluator, LossFn, Params, Task
 
 # Fields of MqtConfig that an evaluation may change, since they need no other parameters; the rest are the tracker's.
 _QUERY_FIELDS = ("kinds", "detect", "aggregation", "box_kind", "appearance_kind")
@@ -184,7 +184,7 @@ def build(config: ConfigDict) -> Experiment:
     data = from_config(MqtData, config.data, "config.data")
     model, section = make_model(config.model, config.precision)
     losses, sources = Losses(model, section.loss), Sources(data)
-    loss = losses.detection if data.mode == "detection" else losses.tracking
+    loss: LossFn = losses.detection if data.mode == "detection" else losses.tracking
     init, trained, detectors = functools.partial(init_parameters, model, data.size), trainable(model), None
     if section.detectors:
         if data.mode != "detection":

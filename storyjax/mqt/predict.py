@@ -245,8 +245,8 @@ class Tracker:
     def _detect_pass(
         self, params: Params, image: jax.Array, given_boxes: jax.Array, given_mask: jax.Array
     ) -> dict[str, Any]:
-        def run(model: Mqt, image: jax.Array, *given: jax.Array) -> dict[str, Any]:
-            found = model.decode(model.encode(image), *given)
+        def run(model: Mqt, image: jax.Array, boxes: jax.Array, mask: jax.Array) -> dict[str, Any]:
+            found = model.decode(model.encode(image), boxes, mask)
             sets = {"det": found.det, "given": found.given}
             return {name: _outputs(model, *(array[-1, 0] for array in each)) for name, each in sets.items()}
 

@@ -97,16 +97,13 @@ def _searched(
         return match, max(search.agreement, key=lambda each: (mean(match, each, folds), each))
 
     match, agreement = best(every)
-    results = {}
-    for key, pairs in (
-        ("confirm", [(value, value, own_agreement) for value in search.match]),
-        ("agree", [(value, match, value) for value in search.agreement]),
-    ):
-        for value, *pair in pairs:
-            # A metric that a fold does not have, such as that of its crossings, has no mean.
-            common = set.intersection(*(set(scores(*pair, fold)) for fold in every))
-            results |= {f"{key}_{value:g}/{metric}": mean(*pair, every, metric) for metric in sorted(common)}
-    results |= {"best_confirm": match, "best_agree": agreement}
+    pairs = {f"confirm_{value:g}": (value, own_agreement) for value in search.match}
+    pairs |= {f"agree_{value:g}": (match, value) for value in search.agreement}
+    results: dict[str, float] = {"best_confirm": match, "best_agree": agreement}
+    for key, (confirm, agree) in pairs.items():
+        # A metric that a fold does not have, such as that of its crossings, has no mean.
+        common = set.intersection(*(set(scores(confirm, agree, fold)) for fold in every))
+        results |= {f"{key}/{metric}": mean(confirm, agree, every, metric) for metric in sorted(common)}
     if search.folds > 1:
         held_out = []
         for fold in every:
