@@ -68,7 +68,7 @@ def test_what_cannot_be_searched_is_an_error_in_a_line() -> None:
         searched(folds=11)
     for section, message in (
         ({"search": (0.5, 1.5)}, "match_threshold is 1.5; it must be from -1 to 1"),
-        ({"search": (0.5,), "search_agreement": (3.0,)}, "agreement_threshold is 3.0"),
+        ({"search": (0.5,), "search_agreement": (3.0,)}, "agreement_threshold is 3; it"),
         ({"search_agreement": (0.1,)}, "needs values of τ_conf"),
         ({"search": (0.5,), "search_folds": 0}, "search_folds is 0"),
         ({"tracker": {"nms_iou": 1.2}}, "nms_iou is 1.2"),
