@@ -15,6 +15,7 @@ from storyjax.core.errors import StoryjaxError
 from storyjax.mqt.association import TrackerConfig
 from storyjax.mqt.config import (
     IMAGE_DATASETS,
+    SEQUENCE_DATASETS,
     UNSEEN,
     ModelConfig,
     MqtData,
@@ -36,8 +37,18 @@ from storyjax.mqt.eval_tracking import (
 from storyjax.mqt.losses import Losses
 from storyjax.mqt.model import Mqt
 from storyjax.mqt.predict import Tracker
+from storyjax.mqt.predictions import tracking_prediction
 from storyjax.mqt.sequences import VideoSequence
-from storyjax.train.experiment import Batch, BatchSpec, Evaluator, Experiment, HostEvaluator, Params, Task
+from storyjax.train.experiment import (
+    Batch,
+    BatchSpec,
+    Evaluator,
+    Experiment,
+    HostEvaluator,
+    HostPrediction,
+    Params,
+    Task,
+)
 
 # Fields of MqtConfig that an evaluation may change, since they need no other parameters; the rest are the tracker's.
 _QUERY_FIELDS = ("kinds", "detect", "aggregation", "box_kind", "appearance_kind")
@@ -106,6 +117,12 @@ class Evaluations:
             else:
                 yield from self._of_images(dataset, split)
 
+    def predictions(self) -> Iterator[HostPrediction]:
+        """Yields the challenges' files of every data set of sequences in `data.eval_splits`."""
+        for dataset, (split, _) in self.sources.data.evaluated().items():
+            if dataset in SEQUENCE_DATASETS:
+                yield tracking_prediction(self.sources, dataset, split, self.section.tracker.protocol, self.tracker)
+
     def _of_images(self, dataset: str, split: str) -> Iterator[Evaluator]:
         if self.sources.data.mode == "simulated":
             yield queries_evaluator(self.losses.model, self.sources, dataset, split)
@@ -156,6 +173,7 @@ def build(config: ConfigDict) -> Experiment:
     data = from_config(MqtData, config.data, "config.data")
     model, section = make_model(config.model, config.precision)
     losses, sources = Losses(model, section.loss), Sources(data)
+    evaluations = Evaluations(losses, sources, section)
     loss = losses.detection if data.mode == "detection" else losses.tracking
     batch_spec = BatchSpec(functools.partial(batch_shapes, data))
     weights = section.weights
@@ -164,7 +182,8 @@ def build(config: ConfigDict) -> Experiment:
         init=functools.partial(init_parameters, model, data.size),
         trainable=trainable(model),
         tasks=(Task(f"{data.dataset}_{data.mode}", sources.stream, loss, batch_spec=batch_spec),),
-        evaluators=tuple(Evaluations(losses, sources, section).all()),
+        evaluators=tuple(evaluations.all()),
+        predictions=tuple(evaluations.predictions()),
         pretrained=None if weights is None else functools.partial(pretrained, weights),
         units="images" if data.mode == "detection" else "pairs",
         steps_per_epoch=lambda: max(1, sources.steps_per_epoch(config.train.batch_size)),
