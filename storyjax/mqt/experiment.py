@@ -15,6 +15,7 @@ from storyjax.core.errors import StoryjaxError
 from storyjax.mqt.association import TrackerConfig
 from storyjax.mqt.config import (
     IMAGE_DATASETS,
+    SEQUENCE_DATASETS,
     UNSEEN,
     ModelConfig,
     MqtData,
@@ -37,10 +38,21 @@ from storyjax.mqt.eval_tracking import (
 from storyjax.mqt.losses import Losses
 from storyjax.mqt.model import Mqt
 from storyjax.mqt.predict import Tracker
+from storyjax.mqt.predictions import tracking_prediction
 from storyjax.mqt.published_weights import FROM, published_parameters, refuse_other_weights
 from storyjax.mqt.sequences import VideoSequence
 from storyjax.mqt.threshold_search import Search, search_evaluator
-from storyjax.train.experiment import Batch, BatchSpec, Evaluator, Experiment, HostEvaluator, LossFn, Params, Task
+from storyjax.train.experiment import (
+    Batch,
+    BatchSpec,
+    Evaluator,
+    Experiment,
+    HostEvaluator,
+    HostPrediction,
+    LossFn,
+    Params,
+    Task,
+)
 
 # Fields of MqtConfig that an evaluation may change, since they need no other parameters; the rest are the tracker's.
 _QUERY_FIELDS = ("kinds", "detect", "aggregation", "box_kind", "appearance_kind")
@@ -110,6 +122,12 @@ class Evaluations:
                 raise StoryjaxError(f"config.model.search needs sequences to track in, and {dataset} has none")
             else:
                 yield from self._of_images(dataset, split)
+
+    def predictions(self) -> Iterator[HostPrediction]:
+        """Yields the challenges' files of every data set of sequences in `data.eval_splits`."""
+        for dataset, (split, _) in self.sources.data.evaluated().items():
+            if dataset in SEQUENCE_DATASETS:
+                yield tracking_prediction(self.sources, dataset, split, self.section.tracker.protocol, self.tracker)
 
     def _of_images(self, dataset: str, split: str) -> Iterator[Evaluator]:
         if self.sources.data.mode == "simulated":
@@ -192,13 +210,15 @@ def build(config: ConfigDict) -> Experiment:
         detectors = Detectors(model, section.detectors)
         init, trained = functools.partial(detectors.init, init), detectors.trainable(trained)
         loss = detectors.beside(loss)
+    evaluations = Evaluations(losses, sources, section, detectors)
     batch_spec = BatchSpec(functools.partial(batch_shapes, data))
     return Experiment(
         name="mqt",
         init=init,
         trainable=trained,
         tasks=(Task(f"{data.dataset}_{data.mode}", sources.stream, loss, batch_spec=batch_spec),),
-        evaluators=tuple(Evaluations(losses, sources, section, detectors).all()),
+        evaluators=tuple(evaluations.all()),
+        predictions=tuple(evaluations.predictions()),
         pretrained=_pretrained(config, section, model, detectors),
         frozen_from=FROM,
         units="images" if data.mode == "detection" else "pairs",
