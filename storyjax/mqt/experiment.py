@@ -203,7 +203,8 @@ def build(config: ConfigDict) -> Experiment:
     model, section = make_model(config.model, config.precision)
     losses, sources = Losses(model, section.loss), Sources(data)
     loss: LossFn = losses.detection if data.mode == "detection" else losses.tracking
-    init, trained, detectors = functools.partial(init_parameters, model, data.size), trainable(model), None
+    init: Callable[[jax.Array], Params] = functools.partial(init_parameters, model, data.size)
+    trained, detectors = trainable(model), None
     if section.detectors:
         if data.mode != "detection":
             raise StoryjaxError(f"config.model.detectors needs config.data.mode 'detection', not '{data.mode}'")
