@@ -17,7 +17,7 @@ shipped weights | two CPU cores, minutes | see storyjax/mqt/README.md |
 
 from ml_collections import ConfigDict
 
-from storyjax.mqt.presets import paper_optim, storyworld_data, storyworld_model, use_published
+from storyjax.mqt.presets import paper_model, paper_optim, storyworld_data, storyworld_model, use_published
 
 VARIANTS = ("paper", "pairs", "detr", "detr_pairs", "embedded")
 
@@ -28,7 +28,7 @@ def get_config(variant: str = "paper") -> ConfigDict:
     config.experiment = "mqt"
     config.seed = 0
     config.precision = "bfloat16"
-    config.model = ConfigDict({"mqt": {}, "loss": {}, "tracker": {"match_threshold": 0.85, "agreement_threshold": 0.2}})
+    config.model = ConfigDict(paper_model(match_threshold=0.85, agreement_threshold=0.2))
     config.data = ConfigDict(
         {"dataset": "coco", "mode": "detection", "eval_splits": ("coco:val",), "root": {"coco": "data/coco"}}
     )

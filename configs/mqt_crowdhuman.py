@@ -14,7 +14,7 @@ and the run of configs/mqt_coco.py)
 
 from ml_collections import ConfigDict
 
-from storyjax.mqt.presets import paper_optim, storyworld_data, storyworld_model, use_published
+from storyjax.mqt.presets import paper_model, paper_optim, storyworld_data, storyworld_model, use_published
 
 VARIANTS = ("paper", "detr", "embedded")
 
@@ -25,7 +25,7 @@ def get_config(variant: str = "paper") -> ConfigDict:
     config.experiment = "mqt"
     config.seed = 0
     config.precision = "bfloat16"
-    config.model = ConfigDict({"mqt": {}, "loss": {}, "tracker": {"match_threshold": 0.75, "agreement_threshold": 0.1}})
+    config.model = ConfigDict(paper_model(match_threshold=0.75, agreement_threshold=0.1))
     # Objects may be lost between views here; the thesis excludes this only for COCO (§2.3.2).
     config.data = ConfigDict(
         {"dataset": "crowdhuman", "mode": "simulated", "eval_splits": ("mot17:held_out",), "keep_all": False}

@@ -18,7 +18,7 @@ minutes | see storyjax/mqt/README.md |
 
 from ml_collections import ConfigDict
 
-from storyjax.mqt.presets import paper_optim, storyworld_data, storyworld_model, use_published
+from storyjax.mqt.presets import paper_model, paper_optim, storyworld_data, storyworld_model, use_published
 
 VARIANTS = ("paper", "detr", "embedded")
 
@@ -29,8 +29,8 @@ def get_config(variant: str = "paper") -> ConfigDict:
     config.experiment = "mqt"
     config.seed = 0
     config.precision = "bfloat16"
-    tracker = {"protocol": "one_shot", "max_detections": 1, "match_threshold": 0.85, "agreement_threshold": 0.2}
-    config.model = ConfigDict({"mqt": {}, "loss": {}, "tracker": tracker})
+    thresholds = {"match_threshold": 0.85, "agreement_threshold": 0.2}
+    config.model = ConfigDict(paper_model(protocol="one_shot", max_tracks=250, max_detections=1, **thresholds))
     config.data = ConfigDict({"dataset": "coco", "mode": "simulated", "eval_splits": ("gmot40:test",)})
     config.init = ConfigDict({"checkpoint": "runs/mqt_coco"})
     config.train = ConfigDict({"epochs": 50, "batch_size": 32})

@@ -21,7 +21,7 @@ training never shows, `mot17/iou_baseline_*` of a tracker by overlap alone with 
 
 from ml_collections import ConfigDict
 
-from storyjax.mqt.presets import paper_optim, storyworld_data, storyworld_model, use_published
+from storyjax.mqt.presets import paper_model, paper_optim, storyworld_data, storyworld_model, use_published
 
 VARIANTS = ("paper", "detr", "embedded", "storyworld")
 
@@ -32,7 +32,7 @@ def get_config(variant: str = "paper") -> ConfigDict:
     config.experiment = "mqt"
     config.seed = 0
     config.precision = "bfloat16"
-    config.model = ConfigDict({"mqt": {}, "loss": {}, "tracker": {"match_threshold": 0.75, "agreement_threshold": 0.1}})
+    config.model = ConfigDict(paper_model(match_threshold=0.75, agreement_threshold=0.1))
     config.data = ConfigDict(
         {"dataset": "mot17", "mode": "pairs", "eval_splits": ("mot17:held_out",), "held_out": ("MOT17-09",)}
     )

@@ -1,6 +1,6 @@
 """Training and evaluation: `python -m storyjax.main --config=configs/X.py[:variant] --workdir=DIR`.
 
-`storyjax train` and `storyjax eval` are the same thing.
+`storyjax train`, `storyjax eval` and `storyjax predict` are the same thing.
 """
 
 import os
@@ -24,6 +24,9 @@ Trains an experiment, evaluates it and writes the results to DIR/results.json.
                              logged step), TensorBoard event files, results.json
   --mode=train               trains, then evaluates (the default)
   --mode=eval                evaluates DIR's latest checkpoint; without one, the weights that a run starts from
+  --mode=predict             writes what these predict of the evaluated splits to DIR/predictions, in the files that the
+                             challenges take: EgoSchema, Ego4D LTA, MQ and NLQ, MOT17, MOT20, GMOT-40, TAO. Splits need
+                             no labels; a run that is stopped goes on where it was when the command is given again
   --config.KEY=VALUE         sets a value of the config: --config.train.steps=100 --config.optim.learning_rate=3e-4
   --progress=false           shows no progress bar
   --help                     shows this; with --config, also every key of that config and its value
@@ -36,6 +39,10 @@ else from the weights that its config imports; else from scratch.
 
 Example, two CPU cores:
   {program} --config=tcr_nextqa:embedded --workdir=runs/tcr --config.train.steps=20
+
+A submission to EgoSchema's server, from a finished run:
+  {program} --config=tcr_egoschema --workdir=DIR --mode=predict \\
+    "--config.data.tasks.egoschema.eval_splits=('full',)"
 """
 FLAGS = ("config", "workdir", "mode", "progress")
 

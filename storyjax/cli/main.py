@@ -26,6 +26,7 @@ name the speaker. Trains and measures the systems that do so.
 
   storyjax train CONFIG --workdir DIR    trains an experiment and evaluates it
   storyjax eval CONFIG --workdir DIR     evaluates a run
+  storyjax predict CONFIG --workdir DIR  writes the files of challenges, for their servers
   storyjax plan --topology TPU ...       shows, without any TPU, whether a run fits one, and how many frames do
   storyjax reproduce TABLE               measures a table of the thesis on StoryWorld, and whether its claims hold
 

@@ -1,4 +1,4 @@
-"""`storyjax train` and `storyjax eval`: `python -m storyjax.main` for people."""
+"""`storyjax train`, `storyjax eval` and `storyjax predict`: `python -m storyjax.main` for people."""
 
 import argparse
 from collections.abc import Sequence
@@ -7,7 +7,8 @@ from storyjax import main as runs
 
 TRAIN = "Trains an experiment and evaluates it (the same as python -m storyjax.main)."
 EVAL = "Evaluates a run, or the weights that it starts from (python -m storyjax.main --mode=eval)."
-COMMANDS = {"train": TRAIN, "eval": EVAL}
+PREDICT = "Writes the files of challenges, for their servers (python -m storyjax.main --mode=predict)."
+COMMANDS = {"train": TRAIN, "eval": EVAL, "predict": PREDICT}
 
 
 def add(commands: argparse._SubParsersAction, made: dict[str, argparse.ArgumentParser]) -> None:
@@ -17,7 +18,7 @@ def add(commands: argparse._SubParsersAction, made: dict[str, argparse.ArgumentP
 
 
 def run(argv: Sequence[str]) -> int:
-    """Runs `storyjax train ...` or `storyjax eval ...` and returns its exit code.
+    """Runs `storyjax train ...`, `eval ...` or `predict ...` and returns its exit code.
 
     A first argument that is no flag is the config: `storyjax train tcr_nextqa:embedded --workdir=runs/tcr`.
     """

@@ -150,6 +150,14 @@ def _parse(line: str) -> tuple[list[float] | None, str]:
     return [*values[:6], score, kind, visibility], ""
 
 
+def as_columns(found: Rows) -> Iterator[tuple[int, int, float, float, float, float, float]]:
+    """Yields (frame, id, left, top, width, height, score) of each row, by frame and id, as JSON holds them."""
+    ordered = found[np.lexsort((found.id, found.frame))]
+    columns = (ordered.frame, ordered.id, ordered.xywh_px, ordered.score)
+    for frame, number, box, score in zip(*(column.tolist() for column in columns), strict=True):
+        yield (frame, number, *box, score)
+
+
 def format_rows(found: Rows) -> Iterator[str]:
     """Yields the lines of a file of tracks or detections, in the order of the rows."""
     for frame, number, box, score in zip(

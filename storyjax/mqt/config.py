@@ -52,8 +52,12 @@ class ModelConfig:
         offline: whether the enhancements of §2.6.4 are evaluated too (Table 2.11).
         weights: a folder that `storyjax import` wrote, with a Deformable DETR of the same sizes or a ResNet
             (published_weights.py), from which the parts that it has are initialised; None: from scratch.
+        detectors: in the first stage, the Deformable DETRs of Table 2.8a that run beside it (detectors.py): by name
+            ("single_stage", "two_stage") the folder of their weights, or None for one that is trained beside it.
         search: values of τ_conf (`tracker.match_threshold`) to evaluate on the training split of the evaluated data set
-            instead of everything else (§2.6.1, TAO-person); empty: no search.
+            instead of everything else (§2.6.1; threshold_search.py); empty: no search.
+        search_agreement: values of τ_agree (`tracker.agreement_threshold`) to evaluate then.
+        search_folds: of the sequences, for cross-validation.
     """
 
     mqt: MqtConfig = field(default_factory=MqtConfig)
@@ -62,7 +66,21 @@ class ModelConfig:
     sweep: dict[str, dict[str, Any]] = field(default_factory=dict)
     offline: bool = False
     weights: str | None = None
+    detectors: dict[str, str | None] = field(default_factory=dict)
     search: tuple[float, ...] = ()
+    search_agreement: tuple[float, ...] = ()
+    search_folds: int = 5
+
+    def __post_init__(self) -> None:
+        """Raises StoryjaxError for thresholds out of range, and for a search without values."""
+        for match in self.search:
+            dataclasses.replace(self.tracker, match_threshold=match)
+        for agreement in self.search_agreement:
+            dataclasses.replace(self.tracker, agreement_threshold=agreement)
+        if self.search_agreement and not self.search:
+            raise StoryjaxError("config.model.search_agreement needs values of τ_conf in config.model.search")
+        if self.search_folds < 1:
+            raise StoryjaxError(f"config.model.search_folds is {self.search_folds}; it must be 1 or more")
 
 
 @dataclass(frozen=True)

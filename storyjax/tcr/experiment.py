@@ -52,6 +52,7 @@ def build(config: ConfigDict) -> Experiment:
         trainable=f"{model.resampler.name}/.*",
         tasks=tuple(source.task() for source in trained),
         evaluators=tuple(one for source in sources for one in source.evaluators()),
+        predictions=tuple(one for source in sources for one in source.predictions()),
         units="videos",
         steps_per_epoch=lambda: (
             len(counted.groups(counted.data.train_split or "train", config.seed))

@@ -13,12 +13,13 @@ from ml_collections import ConfigDict
 
 from storyjax.core.config import choose
 from storyjax.core.errors import StoryjaxError
-from storyjax.data.builders.ego4d import taxonomy
+from storyjax.data.builders.ego4d import moment_classes, taxonomy
 from storyjax.data.features import FeatureStore
 from storyjax.data.pipeline import Stream, eval_stream, train_stream
 from storyjax.data.registry import prepare_split, split_names
 from storyjax.data.streams import StreamSpec
 from storyjax.data.text import Tokenizer
+from storyjax.tcr import predictions
 from storyjax.tcr.config import TaskData, make_tokenizer, make_tower, option_ids
 from storyjax.tcr.evaluators import (
     ABLATIONS,
@@ -35,10 +36,11 @@ from storyjax.tcr.evaluators import (
 from storyjax.tcr.loader import FRAME_ARRAYS, Ablation, Example, ExampleGroups, ExampleLoader, Lengths, segment_of
 from storyjax.tcr.model import VideoLanguageModel
 from storyjax.tcr.objective import QuestionAnswering
+from storyjax.tcr.predictions import MomentRecords
 from storyjax.tcr.qformer_baseline import answering
 from storyjax.tcr.tasks import TASKS, TaskSpec
 from storyjax.tcr.vision_features import Tower, cached_features
-from storyjax.train.experiment import Batch, BatchSpec, Evaluator, Task
+from storyjax.train.experiment import Batch, BatchPrediction, BatchSpec, Evaluator, Task
 
 _LOG = logging.getLogger(__name__)
 # Entropy beside the run's seed, so that what is drawn for worked examples is not what anything else draws.
@@ -290,6 +292,43 @@ class TaskSource:
         space = functools.cache(lambda: self.label_space(variation))
         decoder = ActionDecoder(qa, self.tokenizer, d.target_length, d.options, space)
         return anticipation(name, data, decoder, asked)
+
+    def predictions(self) -> list[BatchPrediction]:
+        """Returns the challenges' files of every split that the config names; none where there is no challenge."""
+        if self.data.task not in ("egoschema", "lta", "mq", "nlq"):
+            return []
+        single = len(self.eval_splits) == 1
+        return [self.prediction(self.name if single else f"{self.name}_{one}", one) for one in self.eval_splits]
+
+    def prediction(self, name: str, split: str) -> BatchPrediction:
+        """Returns the files of a split, whose names begin with `name`."""
+        d, qa = self.data, self.answering()
+
+        @functools.cache
+        def groups() -> ExampleGroups:
+            if d.task != "mq":
+                return self.groups(split, None)
+            records = MomentRecords(self.records(split), tuple(labels()))
+            return ExampleGroups(records, [len(labels())] * len(records), d.eval_examples, None)
+
+        def data(spec: StreamSpec) -> Stream:
+            return eval_stream(groups(), self.loader(False, Ablation(), split), spec, **self.stream_options())
+
+        def asked(index: int) -> tuple[str, dict[str, list], tuple[int, ...]]:
+            video, rows = groups().groups[index]
+            records = groups().records
+            return records.video_ids[video], records.annotations[video], rows
+
+        stamps = functools.cache(lambda: Timestamps.of(self.tokenizer(), d.options.bins))
+        labels = functools.cache(lambda: moment_classes(d.root))
+        if d.task == "egoschema":
+            return predictions.choices(name, data, qa, asked)
+        if d.task == "lta":
+            space = functools.cache(lambda: self.label_space(None))
+            return predictions.actions(
+                name, data, ActionDecoder(qa, self.tokenizer, d.target_length, d.options, space), asked
+            )
+        return predictions.times(name, data, qa, stamps, asked, labels if d.task == "mq" else None)
 
     def label_space(self, variation: str | None) -> Actions:
         """Returns the actions of anticipation, and how candidates are drawn."""

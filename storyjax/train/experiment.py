@@ -94,6 +94,51 @@ class HostEvaluator:
     run: Callable[[Params, Callable[[], None]], dict[str, float]]
 
 
+# What is predicted of examples, as JSON holds it.
+Rows = list[Any]
+
+
+@dataclass(frozen=True)
+class BatchPrediction:
+    """What a model predicts of a data set in batches, as the files of its challenge (`--mode=predict`).
+
+    Nothing of it needs labels.
+
+    Attributes:
+        name: of the data set, for messages and files.
+        data: finite batches; the last one is padded and carries its own mask.
+        step: (params, batch) -> pytree of arrays; runs under `jit` over the global batch.
+        rows: (step's result as numpy, batch) -> the rows of its examples.
+        files: all rows, in order -> the text of each file by its name.
+        reads: the entries of a batch that `rows` looks at.
+        sequences: as those of a Task.
+    """
+
+    name: str
+    data: Callable[[StreamSpec], Iterable[Batch]]
+    step: Callable[[Params, Batch], Any]
+    rows: Callable[[Any, Batch], Rows]
+    files: Callable[[Rows], Mapping[str, str]]
+    reads: tuple[str, ...] = ()
+    sequences: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class HostPrediction:
+    """What Python predicts with the parameters, unit by unit: a tracker's sequences, for instance.
+
+    Attributes:
+        name, files: as those of a BatchPrediction.
+        units: returns how many units there are.
+        predict: whole parameter tree of numpy arrays -> (number of a unit -> its rows).
+    """
+
+    name: str
+    units: Callable[[], int]
+    predict: Callable[[Params], Callable[[int], Rows]]
+    files: Callable[[Rows], Mapping[str, str]]
+
+
 def summing_evaluator(
     name: str,
     data: Callable[[StreamSpec], Iterable[Batch]],
@@ -171,6 +216,7 @@ class Experiment:
         units: what an example is, for the rate in the progress bar.
         steps_per_epoch: called when config.train.epochs sets the length of the run.
         exports: functions of the model for other programs, by name.
+        predictions: the files of challenges that `--mode=predict` writes.
     """
 
     name: str
@@ -184,6 +230,7 @@ class Experiment:
     units: str = "examples"
     steps_per_epoch: Callable[[], int] | None = None
     exports: Mapping[str, Export] = field(default_factory=dict)
+    predictions: tuple[BatchPrediction | HostPrediction, ...] = ()
 
     def __post_init__(self) -> None:
         if self.tasks and self.trainable is None:

@@ -9,7 +9,7 @@ alone.
 import contextlib
 import math
 import pathlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,16 +25,17 @@ from storyjax.train.batches import TaskBatches
 from storyjax.train.checkpoint import Checkpoints
 from storyjax.train.distributed import check_shared, peers, start_distributed
 from storyjax.train.evaluation import Evaluation
-from storyjax.train.experiment import Evaluator, Experiment, Params, build_experiment
+from storyjax.train.experiment import BatchPrediction, Evaluator, Experiment, Params, build_experiment
 from storyjax.train.initial_state import InitialState, restore_or_init
 from storyjax.train.logging import RunLog, progress_bar
 from storyjax.train.optim import make_optimizer, make_schedule
+from storyjax.train.prediction import FOLDER, Predictions, fingerprint
 from storyjax.train.settings import Settings, complete, read_settings
 from storyjax.train.step import StepMetrics, TrainState, make_step, new_state
 from storyjax.train.termination import Stopped, Termination
 from storyjax.train.workdir import check_same_run, make_workdir, plain, storage_errors, write_config, write_results
 
-MODES = ("train", "eval")
+MODES = ("train", "eval", "predict")
 
 
 def run(
@@ -45,7 +46,7 @@ def run(
     experiment: Experiment | None = None,
     progress: bool = True,
 ) -> dict[str, float]:
-    """Trains (mode "train") and evaluates, or only evaluates (mode "eval"); returns what it writes to results.json.
+    """Trains (mode "train") and evaluates, only evaluates (mode "eval"), or writes predictions (mode "predict").
 
     An experiment without tasks has nothing to train: both modes evaluate it, and `config.train` and `config.optim` are
     not read.
@@ -58,7 +59,8 @@ def run(
         progress: whether to show a progress bar on standard error.
 
     Returns:
-        {"dataset/metric": number}, sorted by name.
+        {"dataset/metric": number}, sorted by name, which is also written to results.json; of "predict" the number of
+        predictions of each data set.
 
     Raises:
         StoryjaxError: an error in the config or the data, another model's checkpoint, a full disk, a loss that is not a
@@ -78,8 +80,8 @@ def run(
         mesh = mesh_lib.make_mesh(settings.mesh)
         with jax.set_mesh(mesh), _memory_errors():
             one = _Run(config, settings, experiment, workdir, mesh, termination, progress)
-            results = one.train() if mode == "train" else one.evaluate()
-        if jax.process_index() == 0:
+            results = {"train": one.train, "eval": one.evaluate, "predict": one.predict}[mode]()
+        if jax.process_index() == 0 and mode != "predict":
             write_results(workdir, results)
     return results
 
@@ -140,15 +142,38 @@ class _Run:
 
     def measure(self, trainable: Params, frozen: Params) -> dict[str, float]:
         """Runs the evaluators; SIGTERM ends them after the batch at hand."""
+        with self._after_batch("evaluating", "stopped in an evaluation") as after_batch:
+            return self.evaluation(trainable, frozen, after_batch)
+
+    def predict(self) -> dict[str, float]:
+        """Writes the predictions of the parameters that are there; how many there are of each data set."""
+        if not self.experiment.predictions:
+            raise StoryjaxError(
+                f"--mode=predict: no challenge has a file for what config.data evaluates of {self.experiment.name};"
+                " there are those of EgoSchema, Ego4D LTA, MQ and NLQ, MOT17, MOT20, GMOT-40 and TAO"
+            )
+        settings = self.settings
+        start = restore_or_init(settings, self.experiment, self.workdir, self.mesh)
+        size = settings.eval.batch_size or settings.train.batch_size
+        if any(isinstance(each, BatchPrediction) for each in self.experiment.predictions):
+            mesh_lib.check_batch_size(self.mesh, size, 1, "the batch size of predictions")
+        mark, folder = fingerprint(self.config, start.step, size), self.workdir / FOLDER
+        predictions = Predictions(self.experiment.predictions, size, settings.seed, self.mesh, folder, mark)
+        with self._after_batch("predicting", "stopped; what is predicted is kept") as after_part:
+            return predictions(start.trainable, start.frozen, after_part)
+
+    @contextlib.contextmanager
+    def _after_batch(self, doing: str, stopped: str) -> Iterator[Callable[[str], None]]:
+        """Yields what is to be called after each batch: it shows progress, and heeds SIGTERM."""
         with progress_bar(self.progress, unit=" batches", leave=False, delay=2.0) as bar:
 
             def after_batch(name: str) -> None:
-                bar.set_description_str(f"evaluating {name}", refresh=False)
+                bar.set_description_str(f"{doing} {name}", refresh=False)
                 bar.update()
                 if self.termination.noted():
-                    raise Stopped("stopped in an evaluation; resume with the same command")
+                    raise Stopped(f"{stopped}; resume with the same command")
 
-            return self.evaluation(trainable, frozen, after_batch)
+            yield after_batch
 
     def train(self) -> dict[str, float]:
         """The rest of the run's steps, then the results."""

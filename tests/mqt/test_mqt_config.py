@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from small_mqt import DETR, SIZE
 
+from storyjax.core.config import load_config
 from storyjax.core.errors import StoryjaxError
 from storyjax.core.params_io import flatten, save_tree
 from storyjax.models.deformable_detr import DeformableDetr
@@ -77,3 +78,18 @@ def test_tracker_options_are_fields() -> None:
     assert tracker_config(TrackerConfig(), {"hypotheses": 5}).hypotheses == 5
     with pytest.raises(StoryjaxError, match="private"):
         tracker_config(TrackerConfig(), {"protocol": "secret"})
+
+
+@pytest.mark.parametrize("name", ["coco", "coco:pairs", "crowdhuman", "gmot40", "mot17", "mot20", "tao", "tao:person"])
+def test_the_papers_configs_have_the_thesiss_tracker_and_det_queries_that_see_no_truth(name: str) -> None:
+    config, _, variant = name.partition(":")
+    path = str(Path(__file__).parents[2] / "configs" / f"mqt_{config}.py")
+    model, section = make_model(load_config(f"{path}:{variant or 'paper'}").model)
+    assert model.config.isolate_det
+    # Who does not see the tracks cannot know which objects are taken.
+    assert section.loss.det_targets == "all"
+    tracker = section.tracker
+    assert (tracker.hypotheses, tracker.multi_query) == (5, True)  # Table 2.6b
+    assert (tracker.memory_first, tracker.memory_last, tracker.distance) == (1, 5, "min")  # Table 2.6a
+    assert tracker.min_hits == (1 if tracker.protocol in ("user", "public") else 2)  # §2.6.2
+    assert tracker.max_tracks > (246 if config in ("mot20", "gmot40") else 100)  # people in a frame of MOT20

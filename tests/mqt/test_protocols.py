@@ -2,6 +2,7 @@
 
 import dataclasses
 import gc
+import json
 import logging
 import weakref
 from collections.abc import Iterator
@@ -10,7 +11,7 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-from following import TruthTracker, squares
+from following import OverlapTracker, TruthTracker, squares
 from small_mqt import DETR
 from test_mqt_data import a_record
 from test_query_measures import Few
@@ -31,8 +32,10 @@ from storyjax.mqt.eval_detection import detection_evaluator, true_boxes
 from storyjax.mqt.eval_tracking import reverse, tracking_evaluator, user_initialised_evaluator
 from storyjax.mqt.external_detections import detection_files, read_detections
 from storyjax.mqt.model import Mqt, MqtConfig
+from storyjax.mqt.predictions import tracking_prediction
 from storyjax.mqt.sequences import VideoSequence, open_sequence, prepared_sequences
 from storyjax.storyworld.export.tracks_pictures import export_tao
+from storyjax.train.experiment import HostPrediction
 
 VIEW = View(size=(96, 160), max_objects=4, flip=0.0, jitter=0.0)
 
@@ -234,3 +237,56 @@ def test_what_is_found_in_a_crowd_is_ignored() -> None:
     pair = SimulatedPairEvalLoader(VIEW)(record, np.random.default_rng(0))
     assert all(pair[f"crowd_mask{view}"].sum() == pair[f"present{view}"].sum() == 1 for view in (0, 1))
     assert jax.tree.all(jax.tree.map(np.all, {view: pair[f"crowd_boxes{view}"] <= 1 for view in (0, 1)}))
+
+
+class Sequences(Sources):
+    """A sequence as MOT17 has it, of three detectors, without ground truth."""
+
+    def sequences(self, dataset: str, split: str) -> list[VideoSequence]:
+        found = {name: squares(3).ground_truth[:number] for number, name in enumerate(("DPM", "FRCNN", "SDP"), 1)}
+        return [dataclasses.replace(squares(3, name="MOT17-01"), ground_truth=no_rows(), detections=found)]
+
+
+def files_of(prediction: HostPrediction) -> dict[str, str]:
+    predict = prediction.predict({})
+    rows = [row for unit in range(prediction.units()) for row in predict(unit)]
+    return dict(prediction.files(json.loads(json.dumps(rows))))
+
+
+def test_mot17s_server_gets_a_file_for_each_detector() -> None:
+    data = MqtData(eval_splits=("mot17:test",))
+    make = lambda params: OverlapTracker()  # noqa: E731
+    files = files_of(tracking_prediction(Sequences(data), "mot17", "test", "private", make))
+    assert set(files) == {f"mot17_test/MOT17-01-{name}.txt" for name in ("DPM", "FRCNN", "SDP")}
+    assert len(set(files.values())) == 1
+    lines = files["mot17_test/MOT17-01-DPM.txt"].splitlines()
+    assert lines[0] == "1,1,2.00,9.00,6.00,6.00,1.0000,-1,-1,-1"
+    assert len(lines) == 3
+    files = files_of(tracking_prediction(Sequences(data), "mot17", "test", "public", make))
+    assert [len(files[f"mot17_test/MOT17-01-{name}.txt"].splitlines()) for name in ("DPM", "FRCNN", "SDP")] == [1, 2, 3]
+    nothing = Sequences(dataclasses.replace(data, detector="DPM"))
+    nothing.sequences = lambda dataset, split: [dataclasses.replace(squares(2), detections={})]
+    assert set(files_of(tracking_prediction(nothing, "mot20", "test", "private", make))) == {"mot20_test/squares.txt"}
+
+
+def test_taos_server_gets_its_own_numbers(tao: Path, tmp_path: Path) -> None:
+    options = {"dataset": "tao", "root": {"tao": str(tao)}, "cache_dir": str(tmp_path)}
+    sources = Sources(MqtData(**options, eval_splits=("tao:validation",)))
+    (video,) = sources.sequences("tao", "validation")
+    make = lambda params: TruthTracker(video.ground_truth)  # noqa: E731
+    (text,) = files_of(tracking_prediction(sources, "tao", "validation", "user", make)).values()
+    content = json.loads((tao / "annotations" / "validation.json").read_text())
+    expected = {
+        (one["image_id"], one["category_id"], *(round(value, 2) for value in one["bbox"]))
+        for one in content["annotations"]
+    }
+    found = json.loads(text)
+    assert {(one["image_id"], one["category_id"], *one["bbox"]) for one in found} == expected
+    assert {one["video_id"] for one in found} == {content["videos"][0]["id"]}
+    assert {one["track_id"] for one in found} == set(range(1, len(content["tracks"]) + 1))
+    with pytest.raises(StoryjaxError, match="name a category"):
+        files_of(tracking_prediction(sources, "tao", "validation", "private", make))
+    people = Sources(MqtData(**options, eval_splits=("tao:validation",), only="person"))
+    (text,) = files_of(tracking_prediction(people, "tao", "validation", "private", make)).values()
+    number = next(each["id"] for each in content["categories"] if each["name"] == "person")
+    assert {one["category_id"] for one in json.loads(text)} == {number}

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import safetensors.torch
 import tokenizers
 import torch
 import transformers
@@ -23,7 +24,9 @@ def write(folder: Path, texts: Iterable[str]) -> None:
     hub = folder / "hub"
     torch.manual_seed(0)
     for name, model in (("blip2", _blip2()), ("resnet", _resnet()), ("detr", _detr())):
-        _scatter(model).save_pretrained(hub / name)
+        _scatter(model).config.save_pretrained(hub / name)
+        state = {key: tensor.clone() for key, tensor in model.state_dict().items()}
+        safetensors.torch.save_file(state, hub / name / "model.safetensors", {"format": "pt"})
     _tokenizer(texts).save_pretrained(hub / "blip2")
     for kind, source, out in (
         ("blip2", "blip2", "blip2-flan-t5-xl"),

@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -32,6 +33,7 @@ from storyjax.tcr.objective import QuestionAnswering
 from storyjax.tcr.presets import embedded_model
 from storyjax.tcr.task_source import TaskSource
 from storyjax.tcr.tasks import TASKS, Options, inside
+from storyjax.train.experiment import BatchPrediction
 
 TOKENIZER = WordTokenizer.from_words(vocabulary())
 STYLE = StoryStyle(events=8, event_seconds=1.0, scenes=2, mishaps=1)
@@ -563,3 +565,77 @@ def test_an_unknown_task_is_named(root: Path) -> None:
     config.seed = 0
     with pytest.raises(StoryjaxError, match=r"unknown 'msrvt'. Did you mean 'msrvtt'"):
         experiment.build(config)
+
+
+def _without_labels(source: Path, target: Path) -> None:
+    """The annotations of a challenge's test set, made of those of validation."""
+    content = json.loads(source.read_text())
+    for row in content.get("clips", ()):
+        del row["verb"], row["noun"]
+    for clip in (clip for video in content.get("videos", ()) for clip in video["clips"]):
+        if "moments" in source.name:
+            del clip["annotations"]
+        else:
+            for part in clip["annotations"]:
+                part["annotation_uid"] = "note"
+                part["language_queries"] = [{"query": each["query"]} for each in part["language_queries"]]
+    target.write_text(json.dumps(content))
+
+
+def _predicted(prediction: BatchPrediction, output: Callable[[dict], np.ndarray]) -> dict[str, str]:
+    """The files that are made of what a model is said to have put out."""
+    rows = [row for batch in prediction.data(BATCH) for row in prediction.rows(output(batch), batch)]
+    return dict(prediction.files(json.loads(json.dumps(rows))))
+
+
+@pytest.mark.parametrize("split", ["val", "test_unannotated"])
+def test_ego4ds_challenges_get_the_files_that_they_ask_for(root: Path, model, split: str) -> None:
+    notes = root / "ego4d" / "annotations"
+    for name in ("fho_lta", "moments", "nlq"):
+        _without_labels(notes / f"{name}_val.json", notes / f"{name}_test_unannotated.json")
+    clips = {row["clip_uid"] for row in json.loads((notes / "fho_lta_val.json").read_text())["clips"]}
+    space = json.loads((notes / "fho_lta_taxonomy.json").read_text())
+    options = replace(OPTIONS, observed=3, future=2)
+    source = make_source(root, model, "lta", options=options)
+    nothing = lambda batch: np.zeros((2, 1, 2, 62), np.int32)  # noqa: E731
+    (text,) = _predicted(source.prediction("lta", split), nothing).values()
+    found = json.loads(text)
+    assert {key.rpartition("_")[0] for key in found} == clips
+    assert min(int(key.rpartition("_")[2]) for key in found) == 2  # the last of the first three
+    for each in found.values():
+        for kind in ("verb", "noun"):
+            assert np.shape(each[kind]) == (2, 2)
+            assert 0 <= np.min(each[kind]) <= np.max(each[kind]) < len(space[f"{kind}s"])
+    likely = np.full((2, 1, 20), 0.01, np.float32)
+    likely[..., 4:8] = 0.2
+    (text,) = _predicted(make_source(root, model, "nlq").prediction("nlq", split), lambda batch: likely).values()
+    found = json.loads(text)
+    asked = [
+        part for video in json.loads((notes / f"nlq_{split}.json").read_text())["videos"] for part in video["clips"]
+    ]
+    assert len(found["results"]) == sum(len(part["annotations"][0]["language_queries"]) for part in asked)
+    assert (found["version"], found["challenge"]) == ("1.0", "ego4d_nlq_challenge")
+    assert set(found["results"][0]) == {"clip_uid", "annotation_uid", "query_idx", "predicted_times"}
+    assert [each["query_idx"] for each in found["results"][:2]] == [0, 1]
+    assert found["results"][0]["annotation_uid"] == ("note" if split != "val" else "")
+    assert all(start < end for start, end in found["results"][0]["predicted_times"])
+    (text,) = _predicted(make_source(root, model, "mq").prediction("mq", split), lambda batch: likely).values()
+    found = json.loads(text)
+    assert found["challenge"] == "ego4d_moment_queries"
+    assert set(found["detect_results"]) == set(found["retrieve_results"]) == clips
+    labels = {one["label"] for one in found["detect_results"][min(clips)]}
+    assert len(labels) > 3
+    assert all("_" in label or label.isalpha() for label in labels)  # as the challenge spells them
+    scores = [one["score"] for one in found["detect_results"][min(clips)]]
+    assert scores == sorted(scores, reverse=True)
+
+
+def test_egoschemas_full_set_becomes_a_submission(root: Path, model) -> None:
+    source = make_source(root, model, "egoschema")
+    files = _predicted(source.prediction("egoschema", "full"), lambda batch: np.full((2, 1), 3))
+    questions = [row["q_uid"] for row in json.loads((root / "egoschema" / "questions.json").read_text())]
+    assert json.loads(files["egoschema.json"]) == dict.fromkeys(questions, 3)
+    assert files["egoschema.csv"].splitlines() == ["q_uid,answer", *(f"{uid},3" for uid in questions)]
+    assert source.prediction("egoschema", "full").step is not None
+    assert make_source(root, model, "msrvtt").predictions() == []
+    assert [each.name for each in source.predictions()] == ["egoschema"]

@@ -5,6 +5,7 @@ The official layout, as `ego4d --datasets annotations clips` leaves it under v1/
     annotations/fho_lta_{train,val}.json, fho_lta_taxonomy.json    {"version", "clips": [one action each]}
     annotations/moments_{train,val}.json                           {"version", "videos": [{"clips": [...]}]}
     annotations/nlq_{train,val}.json                               likewise
+    annotations/{fho_lta,moments,nlq}_test_unannotated.json        the challenges' test sets, without labels
     clips/CLIP_UID.mp4              the benchmark's clips, or
     full_scale/VIDEO_UID.mp4        (also video_540ss/) the videos that they are cut from
 
@@ -32,6 +33,7 @@ from storyjax.data.builders.segments import (
 from storyjax.data.builders.tables import finite
 
 VERSIONS = ("1", "2")
+UNANNOTATED = "test_unannotated"  # the split of what is only predicted: labels are "", times 0
 _INSTRUCTIONS = (
     "get it with Ego4D's own program ('pip install ego4d', then 'ego4d --datasets annotations clips --benchmarks {}"
     " --version v2 --output_directory DIR'; a licence of https://ego4d-data.org is needed) and give the folder DIR/v2"
@@ -87,13 +89,24 @@ def _take_up(
     return found.video(uid, media, why, rows, start=first, end=last)
 
 
-class Ego4dLta(SegmentBuilder):
+class _Ego4d(SegmentBuilder):
+    SPLITS = ("train", "val", UNANNOTATED)
+    INSIDE = False
+    TABLE: ClassVar[str]  # the name of a split's annotations
+
+    @classmethod
+    def splits_there(cls, root: Path) -> tuple[str, ...]:
+        """Returns the splits whose annotations are in `root`; those of training and validation where none are."""
+        found = (split for split in cls.SPLITS if (root / "annotations" / cls.TABLE.format(split)).is_file())
+        return tuple(found) or cls.SPLITS[:2]
+
+
+class Ego4dLta(_Ego4d):
     """Long-term anticipation; one record a clip with its actions in order, each a (verb, noun) pair."""
 
     TITLE = "Ego4D LTA"
-    SPLITS = ("train", "val")
-    COLUMNS: ClassVar = {"verb": "text", "noun": "text", "start": "float", "end": "float"}
-    INSIDE = False
+    TABLE = "fho_lta_{}.json"
+    COLUMNS: ClassVar = {"verb": "text", "noun": "text", "start": "float", "end": "float", "action_idx": "int"}
     MANUAL_DOWNLOAD_INSTRUCTIONS = _INSTRUCTIONS.format("FHO")
 
     @staticmethod
@@ -123,7 +136,7 @@ class Ego4dLta(SegmentBuilder):
             given = row.get("action_idx", number)
             index = finite(given)
             ordered = actions.setdefault(uid, {})
-            if why or not verb or not noun:
+            if why or (split != UNANNOTATED and not (verb and noun)):
                 found.leave_out(f"{where}: {why or 'its verb or noun is empty'}")
             elif index is None or index in ordered:
                 reason = "is no finite number" if index is None else "is there twice"
@@ -133,7 +146,7 @@ class Ego4dLta(SegmentBuilder):
         for uid, ordered in actions.items():
             for index in sorted(ordered):
                 verb, noun, start, end = ordered[index]
-                found.videos[uid].add(verb=verb, noun=noun, start=start, end=end)
+                found.videos[uid].add(verb=verb, noun=noun, start=start, end=end, action_idx=int(index))
         return found
 
 
@@ -175,8 +188,14 @@ def _annotated(
         for place, clip in found.objects(video, "clips", f"{name} video {number}"):
             where = f"{name} video {number} clip {place} ({clip.get('clip_uid')})"
             parts = [part for _, part in found.objects(clip, "annotations", where)]
-            entries = [entry for part in parts for _, entry in found.objects(part, key, where)]
+            entries = [
+                {**entry, "annotation_uid": str(part.get("annotation_uid") or ""), "query_idx": index}
+                for part in parts
+                for index, entry in found.objects(part, key, where)
+            ]
             entries = [entry for entry in entries if entry.get("primary", True)]  # queries have no such key
+            if key == "labels" and UNANNOTATED in name:
+                entries = [{}]  # nothing is known of the clip: it stands for itself
             found.rows += len(entries)
             first, last, why = _span(clip, "video_start_sec", "video_end_sec")
             start, end, wrong = _span(clip, "clip_start_sec", "clip_end_sec")
@@ -188,13 +207,39 @@ def _annotated(
                     yield annotated, None if end < 0 else end - start, entries
 
 
-class Ego4dMq(SegmentBuilder):
+def moment_name(label: Any) -> str:
+    """Returns a label of moments as prompts write it."""
+    return " ".join(str(label or "").replace("_", " ").split())
+
+
+def moment_classes(root: str | Path) -> dict[str, str]:
+    """Returns all labels of moments in the annotations of training and validation, in their order: from how prompts
+    write each to how the challenge does."""
+    found: set[str] = set()
+    listing = SegmentListing()
+    for split in ("train", "val"):
+        name = Ego4dMq.TABLE.format(split)
+        if (Path(root) / "annotations" / name).is_file():
+            for number, video in listing.objects(_table(Path(root), name, "EM"), "videos", name):
+                for _, clip in listing.objects(video, "clips", f"{name} video {number}"):
+                    for _, part in listing.objects(clip, "annotations", name):
+                        entries = (entry for _, entry in listing.objects(part, "labels", name))
+                        found |= {
+                            str(entry["label"]) for entry in entries if entry.get("primary") and entry.get("label")
+                        }
+    if not found:
+        raise StoryjaxError(
+            f"{root}/annotations has no moments_train.json, whose labels say what to look for: get it too"
+        )
+    return {moment_name(label): label for label in sorted(found)}
+
+
+class Ego4dMq(_Ego4d):
     """Moment queries; one record a clip with its labelled moments. The challenge scores those called primary."""
 
     TITLE = "Ego4D MQ"
-    SPLITS = ("train", "val")
+    TABLE = "moments_{}.json"
     COLUMNS: ClassVar = {"label": "text", "start": "float", "end": "float"}
-    INSIDE = False
     MANUAL_DOWNLOAD_INSTRUCTIONS = _INSTRUCTIONS.format("EM")
 
     @staticmethod
@@ -202,9 +247,12 @@ class Ego4dMq(SegmentBuilder):
         """Returns the annotated videos of a split; see `OfficialBuilder`."""
         found = SegmentListing()
         for annotated, length, labels in _annotated(found, root, f"moments_{split}.json", "labels"):
+            if split == UNANNOTATED:
+                annotated.add(label="", start=0.0, end=0.0)
+                continue
             for number, label in enumerate(labels):
                 start, end, why = segment(label.get("start_time"), label.get("end_time"), length)
-                name = " ".join(str(label.get("label") or "").replace("_", " ").split())
+                name = moment_name(label.get("label"))
                 if why or not name:
                     found.leave_out(f"clip {annotated.video_id} moment {number}: {why or 'its label is empty'}")
                 else:
@@ -212,13 +260,18 @@ class Ego4dMq(SegmentBuilder):
         return found
 
 
-class Ego4dNlq(SegmentBuilder):
+class Ego4dNlq(_Ego4d):
     """Natural language queries; one record a clip with its questions and where their answers are."""
 
     TITLE = "Ego4D NLQ"
-    SPLITS = ("train", "val")
-    COLUMNS: ClassVar = {"query": "text", "start": "float", "end": "float"}
-    INSIDE = False
+    TABLE = "nlq_{}.json"
+    COLUMNS: ClassVar = {
+        "query": "text",
+        "start": "float",
+        "end": "float",
+        "annotation_uid": "text",
+        "query_idx": "int",
+    }
     MANUAL_DOWNLOAD_INSTRUCTIONS = _INSTRUCTIONS.format("EM")
 
     @staticmethod
@@ -227,11 +280,15 @@ class Ego4dNlq(SegmentBuilder):
         found = SegmentListing()
         for annotated, length, queries in _annotated(found, root, f"nlq_{split}.json", "language_queries"):
             for number, query in enumerate(queries):
-                start, end, why = segment(query.get("clip_start_sec"), query.get("clip_end_sec"), length)
+                if split == UNANNOTATED:
+                    start, end, why = 0.0, 0.0, ""
+                else:
+                    start, end, why = segment(query.get("clip_start_sec"), query.get("clip_end_sec"), length)
                 text = " ".join(str(query.get("query") or "").split())
-                if why or not text or end <= start:
+                if why or not text or (end <= start and split != UNANNOTATED):
                     reason = why or ("its text is empty" if not text else "its answer takes no time")
                     found.leave_out(f"clip {annotated.video_id} query {number}: {reason}")
                 else:
-                    annotated.add(query=text, start=start, end=end)
+                    place = {key: query[key] for key in ("annotation_uid", "query_idx")}
+                    annotated.add(query=text, start=start, end=end, **place)
         return found

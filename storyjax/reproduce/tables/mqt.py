@@ -27,14 +27,17 @@ THEIRS = "MOT17, held-out training sequence"
 # of Table 2.6 with the last appearance alone and one hypothesis.
 SHORT: Overrides = (("train.steps", 250), ("optim.learning_rate", 5e-4))
 DETECTION = Variant("detection", COCO, (*SHORT, ("init.checkpoint", "shipped:mqt_storyworld")))
+BASELINE: Overrides = (
+    ("model.tracker.memory_first", 0),
+    ("model.tracker.memory_last", 1),
+    ("model.tracker.hypotheses", 1),
+)
 _TRAIN: Overrides = (
     *SHORT,
     ("init.skip", "(aggregate|id_position|class_head)/.*"),
     ("data.synthetic.mot17.counts", {"train": 1, "held_out": 32, "unseen": 8}),
     ("data.root.mot17", "runs/storyworld/mot17_tables"),
-    ("model.tracker.memory_first", 0),
-    ("model.tracker.memory_last", 1),
-    ("model.tracker.hypotheses", 1),
+    *BASELINE,
 )
 
 
