@@ -14,6 +14,7 @@ import pathlib
 from ml_collections import ConfigDict
 
 VARIANTS = ("paper", "embedded")
+TOPOLOGIES = {"paper": "v4:2x2x1"}
 
 
 def _people():

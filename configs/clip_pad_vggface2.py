@@ -11,6 +11,7 @@ come with storyjax, on StoryWorld; minutes on two CPU cores.
 from ml_collections import ConfigDict
 
 VARIANTS = ("paper", "embedded")
+TOPOLOGIES = {"paper": "v4:2x2x1"}
 
 
 def get_config(variant: str = "paper") -> ConfigDict:

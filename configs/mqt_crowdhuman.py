@@ -16,6 +16,7 @@ from ml_collections import ConfigDict
 from storyjax.mqt.presets import paper_optim, storyworld_data, storyworld_model
 
 VARIANTS = ("paper", "embedded")
+TOPOLOGIES = {"paper": "v4:2x2x4"}
 
 
 def get_config(variant: str = "paper") -> ConfigDict:

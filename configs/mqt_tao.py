@@ -19,6 +19,7 @@ from ml_collections import ConfigDict
 from storyjax.mqt.presets import storyworld_data, storyworld_model
 
 VARIANTS = ("paper", "person", "person_search", "embedded")
+TOPOLOGIES = {"paper": "v4:2x2x4", "person": "v4:2x2x4", "person_search": "v4:2x2x4"}
 
 
 def get_config(variant: str = "paper") -> ConfigDict:

@@ -12,6 +12,7 @@
 from ml_collections import ConfigDict
 
 VARIANTS = ("paper", "embedded")
+TOPOLOGIES = {"paper": "v4:2x2x1"}
 
 
 def get_config(variant: str = "paper") -> ConfigDict:

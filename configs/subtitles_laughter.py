@@ -9,6 +9,7 @@ size that its authors recommend; the thesis takes it as they trained it (storyja
 from ml_collections import ConfigDict
 
 VARIANTS = ("paper", "embedded")
+TOPOLOGIES = {"paper": "v4:2x2x1"}
 
 
 def get_config(variant: str = "paper") -> ConfigDict:

@@ -9,6 +9,7 @@ network at its published size with 15 images' shift either way, as it is publish
 from ml_collections import ConfigDict
 
 VARIANTS = ("paper", "embedded")
+TOPOLOGIES = {"paper": "v4:2x2x1"}
 SMALL = {
     "video": (
         {"width": 8, "kernel": (5, 5), "stride": (2, 2)},

@@ -22,6 +22,7 @@ from ml_collections import ConfigDict
 from storyjax.subtitles.config import BY_PHOTOS
 
 VARIANTS = ("paper", "embedded")
+TOPOLOGIES = {"paper": "v4:2x2x1"}
 
 
 def get_config(variant: str = "paper") -> ConfigDict:

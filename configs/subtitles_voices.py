@@ -9,6 +9,7 @@ its published size; the thesis takes it as SpeechBrain trained it (storyjax impo
 from ml_collections import ConfigDict
 
 VARIANTS = ("paper", "embedded")
+TOPOLOGIES = {"paper": "v4:2x2x1"}
 
 
 def get_config(variant: str = "paper") -> ConfigDict:

@@ -16,6 +16,7 @@ from ml_collections import ConfigDict
 from storyjax.tcr.presets import PRACTISED, ROUTINES, SHORT_SIGHT, embed, paper, small
 
 VARIANTS = ("paper", "embedded")
+TOPOLOGIES = {"paper": "v4:2x4x4"}
 
 
 def get_config(variant: str = "paper") -> ConfigDict:

@@ -17,6 +17,7 @@ from ml_collections import ConfigDict
 from storyjax.tcr.presets import ego4d_spans
 
 VARIANTS = ("paper", "embedded", "standalone", "standalone_embedded")
+TOPOLOGIES = {"paper": "v4:2x4x4", "standalone": "v4:2x2x4"}
 
 
 def get_config(variant: str = "paper") -> ConfigDict:

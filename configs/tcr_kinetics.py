@@ -19,6 +19,7 @@ from ml_collections import ConfigDict
 from storyjax.tcr.presets import embed, paper
 
 VARIANTS = ("paper", "selection", "embedded", "selection_embedded")
+TOPOLOGIES = {"paper": "v4:2x2x4", "selection": "v4:2x2x4"}
 CLIP_INIT = "storyjax.embedded.tcr_clip_init:start_from_clip"
 
 

@@ -16,6 +16,7 @@ from ml_collections import ConfigDict
 from storyjax.tcr.presets import embed, paper, small
 
 VARIANTS = ("paper", "embedded")
+TOPOLOGIES = {"paper": "v4:2x4x4"}
 WEIGHTS = {"captioning": 1.0, "grounding": 0.5, "denoising": 0.5}
 
 
