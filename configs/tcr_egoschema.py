@@ -7,6 +7,8 @@
 |---|---|---|---|
 | paper | batch 64, 1e-5, 20 epochs, 1k warm-up steps (Table 3.7), 92 frames | TPU | 34.2 % (Table 3.3) |
 | embedded | the same on StoryWorld, from the resampler that ships | two CPU cores, minutes | storyjax/tcr/README.md |
+
+Compiled for TPU slices (docs/results/full_size.md): paper v5e:4x8.
 """
 
 from ml_collections import ConfigDict
@@ -14,7 +16,7 @@ from ml_collections import ConfigDict
 from storyjax.tcr.presets import ANNOTATED, embed, paper, small
 
 VARIANTS = ("paper", "embedded")
-TOPOLOGIES = {"paper": "v4:2x4x4"}
+TOPOLOGIES = {"paper": "v5e:4x8"}
 
 
 def get_config(variant: str = "paper") -> ConfigDict:
