@@ -2,7 +2,7 @@
 
 Each program is a line of FOLDER/full_size.jsonl as soon as it is compiled, and FOLDER/full_size.md is made of them.
 Started again, the command goes on with what is missing, or has another config than when it was compiled. A program
-that the compiler died of is told as such the next time, and not tried again.
+that the compiler died of twice is told as such, and not tried again.
 """
 
 import dataclasses
@@ -32,7 +32,7 @@ from storyjax.train.settings import complete
 
 RECORDS, TABLE = "full_size.jsonl", "full_size.md"
 NO_PROGRAM = "no program of its own on the devices"
-_STARTED, _DIED = "started", "the compiler died"
+_STARTED, _DIED = "begun, not finished", "the compiler died"
 _ON_HOST = " (host)"
 Key = tuple[str, str, str, str]
 Say = Callable[[str], None]
@@ -179,16 +179,19 @@ def _fingerprint(config: ConfigDict) -> str:
 
 
 def read_rows(path: Path) -> dict[Key, Row]:
-    """Returns the rows of a file, the last of each key; a line that was cut off is left out."""
+    """Returns the rows of a file, the last of each key; a line that was cut off is left out.
+
+    A program that was begun and not finished is tried again, but only once: its compiler may end the process.
+    """
     rows: dict[Key, Row] = {}
+    begun: dict[Key, int] = {}
     for line in path.read_text().splitlines() if path.exists() else []:
         try:
             row = Row(**json.loads(line))
         except (ValueError, TypeError):
             continue
-        if row.note == _STARTED:
-            row = dataclasses.replace(row, note=_DIED)
-        rows[row.key] = row
+        begun[row.key] = begun.get(row.key, 0) + 1 if row.note == _STARTED else 0
+        rows[row.key] = dataclasses.replace(row, note=_DIED) if begun[row.key] > 1 else row
     return rows
 
 

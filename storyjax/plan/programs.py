@@ -60,10 +60,7 @@ class EvalProgram:
 
 
 def eval_programs(experiment: Experiment) -> tuple[list[EvalProgram], list[str]]:
-    """Returns the evaluators' programs, and the names of those evaluators that do not say what a batch looks like.
-
-    A shape that two evaluators of one experiment share is one program, that of the first.
-    """
+    """Returns the evaluators' programs, and the names of those evaluators that do not say what a batch looks like."""
     made: list[EvalProgram] = []
     missing: list[str] = []
     for evaluator in experiment.evaluators:
