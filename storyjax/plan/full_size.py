@@ -9,6 +9,7 @@ import dataclasses
 import datetime
 import fnmatch
 import hashlib
+import importlib.metadata
 import json
 import math
 import os
@@ -139,11 +140,12 @@ def _slices(variants: list[tuple[str, str]]) -> dict[str, Slice]:
 
 
 def _current(done: dict[Key, Row], topology: str | None) -> list[Row]:
-    """The rows of the configs as they are now, in the order of their names."""
+    """The rows of the configs as they are now, in the order of their names; one that says so where there are none."""
     rows = []
     for spec, name in full_size_variants("*", topology):
         mark = _fingerprint(complete(load_config(spec)))
-        rows += [row for row in done.values() if (row.config, row.topology, row.fingerprint) == (spec, name, mark)]
+        own = [row for row in done.values() if (row.config, row.topology, row.fingerprint) == (spec, name, mark)]
+        rows += own or [Row(spec, "", name, mark, note="not compiled yet")]
     return rows
 
 
@@ -170,7 +172,8 @@ def compile_row(row: Row, config: ConfigDict, slice_: Slice) -> Row:
 
 def _dated(row: Row, note: str) -> Row:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    machine = f"{platform.system()} {platform.machine()}, {cores} cores"
+    compiler = importlib.metadata.version("libtpu")
+    machine = f"{platform.system()} {platform.machine()}, {cores} cores, with libtpu {compiler}"
     return dataclasses.replace(row, note=note, date=f"{datetime.date.today():%Y-%m-%d}", machine=machine)
 
 
@@ -226,10 +229,14 @@ device. Nothing here has run on a TPU: this says what fits and what is exchanged
 def table(rows: list[Row]) -> str:
     """Returns the page with a line for each row."""
     lines = [_line(row) for row in rows]
-    dates = sorted({row.date for row in rows})
-    machines = sorted({row.machine for row in rows})
-    compilers = f"\nCompiled {' to '.join(sorted({dates[0], dates[-1]}))} on {'; '.join(machines)}.\n" if rows else ""
-    return _HEAD + "\n".join(lines) + "\n" + compilers
+    dates, machines = (sorted({value for value in column if value}) for column in zip(*_origins(rows), strict=True))
+    when = f"\nCompiled {' to '.join(sorted({dates[0], dates[-1]}))} on {'; '.join(machines)}.\n" if dates else ""
+    return _HEAD + "\n".join(lines) + "\n" + when
+
+
+def _origins(rows: list[Row]) -> list[tuple[str, str]]:
+    """When and where each row was compiled."""
+    return [(row.date, row.machine) for row in rows] or [("", "")]
 
 
 def _line(row: Row) -> str:
