@@ -178,8 +178,19 @@ def build(config: ConfigDict) -> Experiment:
         init=objective.init,
         pretrained=lambda: frozen_towers(config.model, ("vision",)),
         trainable="(tcr|head)/.*",
-        tasks=(Task(name, source.train_data, objective.loss, sequences=FRAME_ARRAYS),),
-        evaluators=(summing_evaluator(name, held_out, objective.eval_step, compute, sequences=FRAME_ARRAYS),),
+        tasks=(
+            Task(name, source.train_data, objective.loss, sequences=FRAME_ARRAYS, batch_spec=source.batch_spec(True)),
+        ),
+        evaluators=(
+            summing_evaluator(
+                name,
+                held_out,
+                objective.eval_step,
+                compute,
+                sequences=FRAME_ARRAYS,
+                batch_spec=source.batch_spec(False),
+            ),
+        ),
         units="videos",
         steps_per_epoch=lambda: len(source.groups(data.train_split or "train", config.seed)) // config.train.batch_size,
     )

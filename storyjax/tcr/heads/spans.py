@@ -64,6 +64,12 @@ class SpanHead(Head, Generic[Data]):
             workers=d.workers,
         )
 
+    def shapes(self, examples: Batch) -> Batch:
+        """Returns the shapes of a batch, of which `examples` are those without the spans."""
+        rows, most = examples["task"].shape, self.data.most_moments
+        spans = {"spans": ((*rows, most, 2), jnp.float32), "there": ((*rows, most), jnp.bool_)}
+        return examples | {name: jax.ShapeDtypeStruct(*leaf) for name, leaf in spans.items()}
+
     def init(self, key: Array) -> Params:
         """Returns random parameters."""
         keys = jax.random.split(key, 3)
