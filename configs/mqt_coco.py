@@ -10,6 +10,8 @@
 | pairs | then pairs simulated from COCO, without losing objects, 50 epochs | the same | Table 2.8b |
 | embedded | detection with the same code on StoryWorld's images, a small MQT from scratch; the first stage of the \
 shipped weights | two CPU cores, minutes | see storyjax/mqt/README.md |
+
+Compiled for TPU slices (docs/results/full_size.md): paper v5e:4x8; pairs v5e:4x8.
 """
 
 from ml_collections import ConfigDict
@@ -17,6 +19,7 @@ from ml_collections import ConfigDict
 from storyjax.mqt.presets import paper_optim, storyworld_data, storyworld_model
 
 VARIANTS = ("paper", "pairs", "embedded")
+TOPOLOGIES = {"paper": "v5e:4x8", "pairs": "v5e:4x8"}
 
 
 def get_config(variant: str = "paper") -> ConfigDict:

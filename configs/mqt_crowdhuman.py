@@ -9,6 +9,8 @@ and the run of configs/mqt_coco.py)
 | paper | from `configs/mqt_coco.py`, 50 epochs, 1e-4 (the backbone 1e-5), a tenth after the 40th | 6 V100 GPUs, \
 8 days, the thesis says (§2.6.5) | the starting point of Tables 2.1 and 2.5 |
 | embedded | the same code on StoryWorld's images of people | two CPU cores, minutes | see storyjax/mqt/README.md |
+
+Compiled for TPU slices (docs/results/full_size.md): paper v5e:4x8.
 """
 
 from ml_collections import ConfigDict
@@ -16,6 +18,7 @@ from ml_collections import ConfigDict
 from storyjax.mqt.presets import paper_optim, storyworld_data, storyworld_model
 
 VARIANTS = ("paper", "embedded")
+TOPOLOGIES = {"paper": "v5e:4x8"}
 
 
 def get_config(variant: str = "paper") -> ConfigDict:

@@ -9,6 +9,8 @@
 GMOT-40 is used for evaluation only; τ_conf 0.85, τ_agree 0.2 | TPU or GPU, batch 32 | Table 2.3 |
 | embedded | the same code on StoryWorld's sequences, from the shipped weights (mqt_storyworld) | two CPU cores, \
 minutes | see storyjax/mqt/README.md |
+
+Compiled for TPU slices (docs/results/full_size.md): paper v5e:4x8.
 """
 
 from ml_collections import ConfigDict
@@ -16,6 +18,7 @@ from ml_collections import ConfigDict
 from storyjax.mqt.presets import paper_optim, storyworld_data, storyworld_model
 
 VARIANTS = ("paper", "embedded")
+TOPOLOGIES = {"paper": "v5e:4x8"}
 
 
 def get_config(variant: str = "paper") -> ConfigDict:

@@ -12,6 +12,8 @@ batch 32 | Table 2.4 |
 | person_search | the linear search on the training set that found this τ_conf | the same | 0.80 (Table 2.7) |
 | embedded | the same code on StoryWorld's sequences, from the shipped weights (mqt_storyworld) | two CPU cores, \
 minutes | see storyjax/mqt/README.md |
+
+Compiled for TPU slices (docs/results/full_size.md): paper v5e:4x8; person v5e:4x8; person_search v5e:4x8.
 """
 
 from ml_collections import ConfigDict
@@ -19,6 +21,7 @@ from ml_collections import ConfigDict
 from storyjax.mqt.presets import storyworld_data, storyworld_model
 
 VARIANTS = ("paper", "person", "person_search", "embedded")
+TOPOLOGIES = {"paper": "v5e:4x8", "person": "v5e:4x8", "person_search": "v5e:4x8"}
 
 
 def get_config(variant: str = "paper") -> ConfigDict:

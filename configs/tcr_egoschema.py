@@ -8,6 +8,8 @@
 | paper | batch 64, 1e-5, 20 epochs, 1k warm-up steps (Table 3.7), 92 frames | TPU | 34.2 % (Table 3.3) |
 | more_frames | 184 frames, three quarters of the patches of every other one dropped | TPU | 35.1 % (Table 3.3, *) |
 | embedded | the same on StoryWorld, from the resampler that ships | two CPU cores, minutes | storyjax/tcr/README.md |
+
+Compiled for TPU slices (docs/results/full_size.md): paper and more_frames v5e:4x8.
 """
 
 from ml_collections import ConfigDict
@@ -15,6 +17,7 @@ from ml_collections import ConfigDict
 from storyjax.tcr.presets import ANNOTATED, embed, paper, small
 
 VARIANTS = ("paper", "more_frames", "embedded")
+TOPOLOGIES = {"paper": "v5e:4x8", "more_frames": "v5e:4x8"}
 # "Higher proportion of patches was dropped" (Table 3.3, *): the thesis does not say how high; usually it is a half.
 MORE_DROPPED = 0.75
 

@@ -28,7 +28,6 @@ from storyjax.mqt.datasets import Sources
 from storyjax.mqt.eval_detection import detection_evaluator, search_evaluator
 from storyjax.mqt.eval_queries import queries_evaluator
 from storyjax.mqt.eval_tracking import (
-    OnlineTracker,
     offline_evaluator,
     tracking_evaluator,
     user_initialised_evaluator,
@@ -73,6 +72,11 @@ def batch_shapes(data: MqtData, examples: int) -> Batch:
     return shapes | {name: jax.ShapeDtypeStruct((examples, *data.size, 3), jnp.uint8) for name in images}
 
 
+def eval_shapes(data: MqtData, examples: int) -> Batch:
+    """Returns those of an evaluation batch of images, which says which of its rows are real."""
+    return batch_shapes(data, examples) | {"record_valid": jax.ShapeDtypeStruct((examples,), bool)}
+
+
 @dataclasses.dataclass(frozen=True)
 class Evaluations:
     """The evaluators of a config: detection in images, tracking in sequences.
@@ -87,7 +91,7 @@ class Evaluations:
     sources: Sources
     section: ModelConfig
 
-    def tracker(self, params: Params, options: Mapping[str, Any] = _NOTHING) -> OnlineTracker:
+    def tracker(self, params: Params, options: Mapping[str, Any] = _NOTHING) -> Tracker:
         """Returns the config's tracker, with some fields of it or of the queries replaced."""
         model, config = variant_of(self.losses.model, self.section.tracker, options)
         return Tracker(model, params, self.sources.data.size, config)
@@ -100,16 +104,21 @@ class Evaluations:
         """
         for dataset, (split, with_unseen) in self.sources.data.evaluated().items():
             if dataset not in IMAGE_DATASETS:
-                yield from self._of_sequences(dataset, split, with_unseen)
+                for evaluator in self._of_sequences(dataset, split, with_unseen):
+                    yield dataclasses.replace(evaluator, programs=lambda: self.tracker({}).programs())
             elif self.section.search:
                 raise StoryjaxError(f"config.model.search needs sequences to track in, and {dataset} has none")
             else:
                 yield from self._of_images(dataset, split)
 
     def _of_images(self, dataset: str, split: str) -> Iterator[Evaluator]:
-        if self.sources.data.mode == "simulated":
-            yield queries_evaluator(self.losses.model, self.sources, dataset, split)
-        yield detection_evaluator(self.losses.model, self.sources, dataset, split)
+        data, made = self.sources.data, []
+        if data.mode == "simulated":
+            made.append((queries_evaluator(self.losses.model, self.sources, dataset, split), "simulated"))
+        made.append((detection_evaluator(self.losses.model, self.sources, dataset, split), "detection"))
+        for evaluator, mode in made:
+            shown = dataclasses.replace(data, mode=mode)
+            yield dataclasses.replace(evaluator, batch_spec=BatchSpec(functools.partial(eval_shapes, shown)))
 
     def _of_sequences(self, dataset: str, split: str, with_unseen: bool) -> Iterator[HostEvaluator]:
         section, data = self.section, self.sources.data

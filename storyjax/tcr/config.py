@@ -151,15 +151,19 @@ def make_tokenizer(config: ConfigDict) -> Tokenizer:
     return from_config(ModelConfig, config, "config.model").llm.tokenizer("llm")
 
 
+def has_tokenizer(config: ConfigDict) -> bool:
+    """Returns whether the LLM's tokenizer is there; programs can be planned before it is."""
+    return (from_config(ModelConfig, config, "config.model").llm.folder / "tokenizer.json").exists()
+
+
 def option_ids(config: ConfigDict) -> np.ndarray:
     """Returns the token ids of "Option A" to "Option E": (5, m) int32.
 
     Programs can be planned before the tokenizer's file is there: the ids are zeros then. No batch comes without it.
     """
-    llm = from_config(ModelConfig, config, "config.model").llm
-    if not (llm.folder / "tokenizer.json").exists():
+    if not has_tokenizer(config):
         return np.zeros((OPTIONS, ANSWER_TOKENS), np.int32)
-    return answer_ids(llm.tokenizer("llm"), OPTIONS)
+    return answer_ids(make_tokenizer(config), OPTIONS)
 
 
 def frozen_towers(config: ConfigDict, parts: tuple[str, ...] = ("vision", "llm")) -> dict[str, Any]:

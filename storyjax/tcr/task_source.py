@@ -1,5 +1,6 @@
 """A data set of a config as training task and evaluators."""
 
+import dataclasses
 import functools
 import logging
 from collections.abc import Callable
@@ -19,7 +20,7 @@ from storyjax.data.pipeline import Stream, eval_stream, train_stream
 from storyjax.data.registry import prepare_split, split_names
 from storyjax.data.streams import StreamSpec
 from storyjax.data.text import Tokenizer
-from storyjax.tcr.config import TaskData, make_tokenizer, make_tower, option_ids
+from storyjax.tcr.config import TaskData, has_tokenizer, make_tokenizer, make_tower, option_ids
 from storyjax.tcr.evaluators import (
     ABLATIONS,
     VARIATIONS,
@@ -35,6 +36,7 @@ from storyjax.tcr.evaluators import (
 from storyjax.tcr.loader import FRAME_ARRAYS, Ablation, Example, ExampleGroups, ExampleLoader, Lengths, segment_of
 from storyjax.tcr.model import VideoLanguageModel
 from storyjax.tcr.objective import QuestionAnswering
+from storyjax.tcr.planned import PlannedDecoder, planned_actions, planned_stamps
 from storyjax.tcr.qformer_baseline import answering
 from storyjax.tcr.tasks import TASKS, TaskSpec
 from storyjax.tcr.vision_features import Tower, cached_features
@@ -55,6 +57,7 @@ class TaskSource:
         name: of the task in the config and in results.
         answers: token ids of the options of a multiple choice (a, m).
         tower: the vision tower, which stored features must be of.
+        has_words: whether the tokenizer is there; until then programs can be planned, but not run.
         seed: of the run.
     """
 
@@ -64,6 +67,7 @@ class TaskSource:
     tokenizer: Callable[[], Tokenizer]
     answers: Callable[[], np.ndarray]
     tower: Callable[[], Tower]
+    has_words: Callable[[], bool]
     seed: int
 
     @classmethod
@@ -83,6 +87,7 @@ class TaskSource:
             functools.cache(lambda: make_tokenizer(config.model)),
             functools.cache(lambda: option_ids(config.model)),
             functools.cache(lambda: make_tower(config)),
+            functools.cache(lambda: has_tokenizer(config.model)),
             config.get("seed", 0),
         )
 
@@ -210,8 +215,8 @@ class TaskSource:
         return answering(self.model, self.data.frames * passes, self.answers, choices=choices, passes=passes)
 
     def batch_spec(self, train: bool, ablation: Ablation = _AS_IT_IS) -> BatchSpec | None:
-        """Returns what `storyjax plan` needs to know: of questions about pixels alone."""
-        if self.spec.scored != "questions" or self.data.features is not None:
+        """Returns what `storyjax plan` needs to know; nothing of stored features."""
+        if self.data.features is not None:
             return None
         vision, lengths = self.model.vision.config, functools.cache(lambda: self.lengths(train, ablation))
 
@@ -276,25 +281,30 @@ class TaskSource:
 
         @functools.cache
         def stamps() -> Timestamps:
-            return Timestamps.of(self.tokenizer(), d.options.bins)
+            bins = d.options.bins
+            return Timestamps.of(self.tokenizer(), bins) if self.has_words() else planned_stamps(bins)
 
-        qa = self.answering(ablation.passes)
+        qa, spec = self.answering(ablation.passes), self.batch_spec(False, ablation)
         if self.spec.scored == "questions":
-            return questions(name, data, qa, self.batch_spec(False, ablation))
+            return questions(name, data, qa, spec)
         if self.spec.scored == "choice":
-            return choice(name, data, qa)
+            return dataclasses.replace(choice(name, data, qa), batch_spec=spec)
         if self.spec.scored == "times":
-            return moments(name, data, qa, stamps, asked, d.task)
+            return dataclasses.replace(moments(name, data, qa, stamps, asked, d.task), batch_spec=spec)
         if self.spec.scored == "caption":
-            return captions(name, data, qa, self.tokenizer, asked, d.target_length)
+            made = captions(name, data, qa, self.tokenizer, asked, d.target_length)
+            return dataclasses.replace(made, batch_spec=spec)
         space = functools.cache(lambda: self.label_space(variation))
-        decoder = ActionDecoder(qa, self.tokenizer, d.target_length, d.options, space)
-        return anticipation(name, data, decoder, asked)
+        kind = ActionDecoder if self.has_words() else PlannedDecoder
+        decoder = kind(qa, self.tokenizer, d.target_length, d.options, space)
+        return dataclasses.replace(anticipation(name, data, decoder, asked), batch_spec=spec)
 
     def label_space(self, variation: str | None) -> Actions:
         """Returns the actions of anticipation, and how candidates are drawn."""
-        verbs, nouns = taxonomy(Path(self.data.root))
         changed = {} if variation is None else {variation: True}
+        if not self.has_words():
+            return planned_actions(self.data.candidates, self.data.temperature, **changed)
+        verbs, nouns = taxonomy(Path(self.data.root))
         return Actions(tuple(verbs), tuple(nouns), self.data.candidates, self.data.temperature, **changed)
 
 
