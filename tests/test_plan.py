@@ -231,13 +231,18 @@ def test_the_table_goes_on_where_it_was_stopped(two_configs, tmp_path):
     assert "| ? of 16 | **no** |" in page
     assert "no program of its own on the devices" in page
     lines = (tmp_path / "full_size.jsonl").read_text().splitlines()
-    # Killed while it compiled the second program, which is then told as such; a line that was cut off is not read.
-    (tmp_path / "full_size.jsonl").write_text("\n".join([*lines[:3], lines[3][:40]]))
+    # Killed while it compiled the second program, which is tried again; a line that was cut off is not read.
+    (tmp_path / "full_size.jsonl").write_text("\n".join([*lines[:3], lines[3][:40], lines[4]]))
     said = []
     assert not full_size.plan_all(tmp_path, "*", None, said.append)
-    assert two_configs == [("one:paper", "train"), ("one:paper", "val")]
+    assert two_configs[2:] == [("one:paper", "val")]
+    assert said[0] == "[1/2] one:paper on v5e:2x2: val"
+    # Killed by it twice.
+    (tmp_path / "full_size.jsonl").write_text("\n".join([*lines[:3], lines[2]]))
+    assert not full_size.plan_all(tmp_path, "*", None, said.append)
+    assert two_configs[3:] == []
     assert "the compiler died" in (tmp_path / "full_size.md").read_text()
-    assert said == ["[2/2] two:paper on v5e:2x2: tv", "    no program of its own on the devices"]
+    assert said[-2:] == ["[2/2] two:paper on v5e:2x2: tv", "    no program of its own on the devices"]
 
 
 @pytest.mark.parametrize(

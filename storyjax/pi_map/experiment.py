@@ -66,7 +66,7 @@ class Personalisation:
     def loss(self, params: Params, batch: Batch, key: jax.Array) -> tuple[jax.Array, dict[str, jax.Array]]:
         """Returns the loss and its parts, as `personalisation_loss`."""
         del key
-        ids, slots = self.prompts.encode(self.data.prompt, self.data.text_length)
+        ids, slots = self.prompts.encode_fixed(self.data.prompt, self.data.text_length)
         tokens = self.model.tokens(params, batch["local"])
         prompted = self.model.embed_prompt(params, tokens, ids, slots)
         augmented, specific, generic = (

@@ -83,7 +83,7 @@ class _Pretraining:
 
     def train_data(self, spec: StreamSpec) -> Stream:
         """Returns the stream of training images."""
-        data = self.data
+        data, _ = self.data, self.prompts.tokenizer  # an error now, rather than a prompt of zeros
         records = self.records(data.train_split)
         return train_stream(
             records, self.load, spec, workers=data.workers, max_broken_fraction=data.max_broken_fraction
@@ -91,7 +91,7 @@ class _Pretraining:
 
     def eval_data(self, split: str, spec: StreamSpec) -> Stream:
         """Returns the images of an evaluation split once."""
-        data = self.data
+        data, _ = self.data, self.prompts.tokenizer  # as in `train_data`
         return eval_stream(
             self.records(split), self.load, spec, workers=data.workers, max_broken_fraction=data.max_broken_fraction
         )
@@ -104,7 +104,7 @@ class _Pretraining:
     def embed(self, params: Params, batch: Batch) -> tuple[Float[Array, "b d"], Float[Array, "b d"]]:
         """Returns the embeddings of images, and of the prompt with the token of each."""
         images = self.model.embed_images(params, batch["image"])
-        ids, slots = self.prompts.encode(self.data.prompt, self.data.text_length)
+        ids, slots = self.prompts.encode_fixed(self.data.prompt, self.data.text_length)
         return images, self.model.embed_prompt(params, self.model.tokens(params, images), ids, slots)
 
     def loss(self, params: Params, batch: Batch, key: jax.Array) -> tuple[Float[Array, ""], dict[str, Array]]:

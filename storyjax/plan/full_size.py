@@ -2,13 +2,14 @@
 
 Each program is a line of FOLDER/full_size.jsonl as soon as it is compiled, and FOLDER/full_size.md is made of them.
 Started again, the command goes on with what is missing, or has another config than when it was compiled. A program
-that the compiler died of is told as such the next time, and not tried again.
+that the compiler died of twice is told as such, and not tried again.
 """
 
 import dataclasses
 import datetime
 import fnmatch
 import hashlib
+import importlib.metadata
 import json
 import math
 import os
@@ -32,7 +33,7 @@ from storyjax.train.settings import complete
 
 RECORDS, TABLE = "full_size.jsonl", "full_size.md"
 NO_PROGRAM = "no program of its own on the devices"
-_STARTED, _DIED = "started", "the compiler died"
+_STARTED, _DIED = "begun, not finished", "the compiler died"
 _ON_HOST = " (host)"
 Key = tuple[str, str, str, str]
 Say = Callable[[str], None]
@@ -139,11 +140,12 @@ def _slices(variants: list[tuple[str, str]]) -> dict[str, Slice]:
 
 
 def _current(done: dict[Key, Row], topology: str | None) -> list[Row]:
-    """The rows of the configs as they are now, in the order of their names."""
+    """The rows of the configs as they are now, in the order of their names; one that says so where there are none."""
     rows = []
     for spec, name in full_size_variants("*", topology):
         mark = _fingerprint(complete(load_config(spec)))
-        rows += [row for row in done.values() if (row.config, row.topology, row.fingerprint) == (spec, name, mark)]
+        own = [row for row in done.values() if (row.config, row.topology, row.fingerprint) == (spec, name, mark)]
+        rows += own or [Row(spec, "", name, mark, note="not compiled yet")]
     return rows
 
 
@@ -170,7 +172,8 @@ def compile_row(row: Row, config: ConfigDict, slice_: Slice) -> Row:
 
 def _dated(row: Row, note: str) -> Row:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    machine = f"{platform.system()} {platform.machine()}, {cores} cores"
+    compiler = importlib.metadata.version("libtpu")
+    machine = f"{platform.system()} {platform.machine()}, {cores} cores, with libtpu {compiler}"
     return dataclasses.replace(row, note=note, date=f"{datetime.date.today():%Y-%m-%d}", machine=machine)
 
 
@@ -179,16 +182,19 @@ def _fingerprint(config: ConfigDict) -> str:
 
 
 def read_rows(path: Path) -> dict[Key, Row]:
-    """Returns the rows of a file, the last of each key; a line that was cut off is left out."""
+    """Returns the rows of a file, the last of each key; a line that was cut off is left out.
+
+    A program that was begun and not finished is tried again, but only once: its compiler may end the process.
+    """
     rows: dict[Key, Row] = {}
+    begun: dict[Key, int] = {}
     for line in path.read_text().splitlines() if path.exists() else []:
         try:
             row = Row(**json.loads(line))
         except (ValueError, TypeError):
             continue
-        if row.note == _STARTED:
-            row = dataclasses.replace(row, note=_DIED)
-        rows[row.key] = row
+        begun[row.key] = begun.get(row.key, 0) + 1 if row.note == _STARTED else 0
+        rows[row.key] = dataclasses.replace(row, note=_DIED) if begun[row.key] > 1 else row
     return rows
 
 
@@ -223,10 +229,14 @@ device. Nothing here has run on a TPU: this says what fits and what is exchanged
 def table(rows: list[Row]) -> str:
     """Returns the page with a line for each row."""
     lines = [_line(row) for row in rows]
-    dates = sorted({row.date for row in rows})
-    machines = sorted({row.machine for row in rows})
-    compilers = f"\nCompiled {' to '.join(sorted({dates[0], dates[-1]}))} on {'; '.join(machines)}.\n" if rows else ""
-    return _HEAD + "\n".join(lines) + "\n" + compilers
+    dates, machines = (sorted({value for value in column if value}) for column in zip(*_origins(rows), strict=True))
+    when = f"\nCompiled {' to '.join(sorted({dates[0], dates[-1]}))} on {'; '.join(machines)}.\n" if dates else ""
+    return _HEAD + "\n".join(lines) + "\n" + when
+
+
+def _origins(rows: list[Row]) -> list[tuple[str, str]]:
+    """When and where each row was compiled."""
+    return [(row.date, row.machine) for row in rows] or [("", "")]
 
 
 def _line(row: Row) -> str:

@@ -60,10 +60,7 @@ class EvalProgram:
 
 
 def eval_programs(experiment: Experiment) -> tuple[list[EvalProgram], list[str]]:
-    """Returns the evaluators' programs, and the names of those evaluators that do not say what a batch looks like.
-
-    A shape that two evaluators of one experiment share is one program, that of the first.
-    """
+    """Returns the evaluators' programs, and the names of those evaluators that do not say what a batch looks like."""
     made: list[EvalProgram] = []
     missing: list[str] = []
     for evaluator in experiment.evaluators:
@@ -95,8 +92,9 @@ def lower_training(experiment: Experiment, settings: Settings, mesh: Mesh, batch
     missing = [task.name for task in experiment.tasks if task.batch_spec is None]
     if not experiment.tasks or missing:
         raise StoryjaxError(f"{experiment.name} does not say what a batch of task {', '.join(missing) or '(none)'} is.")
+    key = jax.random.key(0)  # made here: under the mesh it would be made on devices that are not there
     with jax.set_mesh(mesh):
-        trainable, frozen = _parameters(experiment, settings, mesh)
+        trainable, frozen = _parameters(experiment, settings, mesh, key)
         optimizer = make_optimizer(settings.optim, settings.train.steps or 1)
         state = abstract_state(trainable, optimizer, mesh)
         batches, features, examples = [], 0, 0
@@ -107,7 +105,6 @@ def lower_training(experiment: Experiment, settings: Settings, mesh: Mesh, batch
             batches.append(_abstract(task.batch_spec, size, task.sequences, mesh))
             features, examples = features + task.batch_spec.features(size), examples + size
         step = make_step(experiment.tasks, optimizer, state, frozen, mesh, settings.train.accumulate)
-        key = jax.random.key(0)
         abstract_key = jax.ShapeDtypeStruct(key.shape, key.dtype, sharding=replicated(mesh))
         lowered = step.lower(state, frozen, tuple(batches), abstract_key)
     held = features // settings.train.accumulate // mesh.size
@@ -128,8 +125,9 @@ def lower_evaluation(
     size = 1 if program.alone else batch_size or settings.eval.batch_size or settings.train.batch_size
     if not program.alone:
         check_batch_size(mesh, size, 1, "the batch size of evaluation")
+    key = jax.random.key(0)  # as in lower_training
     with jax.set_mesh(mesh):
-        trainable, frozen = _parameters(experiment, settings, mesh)
+        trainable, frozen = _parameters(experiment, settings, mesh, key)
         if program.alone:
             whole = replicated(mesh)
             batch = {
@@ -157,8 +155,8 @@ def _nothing(*arguments: Any) -> Any:
     raise AssertionError("a program that is planned measures nothing")
 
 
-def _parameters(experiment: Experiment, settings: Settings, mesh: Mesh) -> tuple[Params, Params]:
-    key, policy = jax.random.key(0), get_policy(settings.precision)
+def _parameters(experiment: Experiment, settings: Settings, mesh: Mesh, key: jax.Array) -> tuple[Params, Params]:
+    policy = get_policy(settings.precision)
     return abstract_parameters(experiment.init, key, experiment.trainable, policy, mesh)
 
 

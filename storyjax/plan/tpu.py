@@ -92,7 +92,7 @@ def prepare_environment() -> None:
         os.environ.setdefault(name, value)
     if not jax.config.values["jax_platforms"]:
         jax.config.update("jax_platforms", "cpu")
-    # A program for devices that are not there cannot be kept: JAX fails where it asks which of them are local.
+    # A kept program for devices that are not there cannot be read again: JAX says so, and it would fill the cache.
     jax.config.update("jax_enable_compilation_cache", False)
     compilation_cache.reset_cache()
 
