@@ -9,7 +9,9 @@
 | more_frames | 184 frames, three quarters of the patches of every other one dropped | TPU | 35.1 % (Table 3.3, *) |
 | embedded | the same on StoryWorld, from the resampler that ships | two CPU cores, minutes | storyjax/tcr/README.md |
 
-Compiled for TPU slices (docs/results/full_size.md): paper v5e:4x8; more_frames v5e:4x8.
+Table 3.3's 92 × 2 is an evaluation of the paper's run: `ablations=("twice",)` of the task "egoschema".
+
+Compiled for TPU slices (docs/results/full_size.md): paper and more_frames v5e:4x8.
 """
 
 from ml_collections import ConfigDict

@@ -15,13 +15,16 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from small_mqt import make, pairs
 
 from storyjax.core.mesh_axes import AXES, BATCH_AXES
-from storyjax.models.t5 import T5, T5Config, generate
+from storyjax.models.answer_scoring import ANSWERS_AT_ONCE, score_answers
+from storyjax.models.t5 import T5, T5Config
+from storyjax.models.t5_decoding import generate
 from storyjax.models.vit import ViT, ViTConfig
 from storyjax.mqt.losses import LossConfig, Losses
 from storyjax.nn.deformable_attention import deformable_attention
 from storyjax.nn.hungarian import assign_batch
 from storyjax.plan.collectives import collectives
 from storyjax.tcr.contrastive import Initialisation
+from storyjax.tcr.decoding import sample
 from storyjax.tcr.frame_stream import Streaming
 from storyjax.tcr.heads.modules import set_loss
 from storyjax.tcr.loader import FRAME_ARRAYS, Lengths
@@ -167,6 +170,21 @@ def captions(mesh: Mesh) -> None:
     record("captions", caption, mesh, {**trainable, **frozen}, text_rows(mesh))
 
 
+def answers(mesh: Mesh) -> None:
+    """Many given ones, in chunks, and candidates that share what they answer."""
+    llm, ids = T5(LANGUAGE), jnp.zeros((1, 2), jnp.int32)
+    params = whole(mesh, jax.eval_shape(lambda: llm.init(jax.random.key(0), ids, ids == 0, ids))["params"])
+    rows = laid(mesh, {"encoded": np.zeros((BATCH, 6, 24), np.float32), "mask": np.zeros((BATCH, 6), bool)})
+    given = whole(mesh, np.zeros((2 * ANSWERS_AT_ONCE, 3), np.int32))
+    record("scored answers", lambda p, e, m, a: score_answers(llm, p, e, m, a), mesh, params, *rows.values(), given)
+    keys = jax.random.split(jax.random.key(0), 3)
+
+    def draw(params: Any, encoded: Any, mask: Any) -> Any:
+        return sample(llm, params, encoded, mask, 5, jnp.ones(60, bool), keys, (0.0, 0.7, 0.7), each=3)
+
+    record("drawn answers", draw, mesh, params, *rows.values())
+
+
 def tracking(mesh: Mesh) -> None:
     model, params = make()
     losses = Losses(model, LossConfig())
@@ -188,5 +206,6 @@ if __name__ == "__main__":
     else:
         stage_one(mesh_of(4, 1, 2), 0)
         captions(mesh_of(4, 1, 2))
+        answers(mesh_of(8, 1, 1))
         tracking(mesh_of(8, 1, 1))
     print(json.dumps(found))

@@ -85,6 +85,14 @@ def test_captions_are_written_where_the_video_is(exchanged_too: dict[str, list[A
 
 
 @long
+def test_answers_are_scored_and_drawn_where_their_text_is(exchanged_too: dict[str, list[Any]]) -> None:
+    assert exchanged_too["scored answers"] == []
+    drawn = exchanged_too["drawn answers"]
+    assert {one[0] for one in drawn} == {"all-reduce"}
+    assert largest(drawn, "all-reduce") == 1  # whether all have ended
+
+
+@long
 def test_tracking_exchanges_gradients(exchanged_too: dict[str, list[Any]]) -> None:
     """The two images of a pair stay on the device that has them."""
     moved = exchanged_too["tracking"]

@@ -238,9 +238,9 @@ class ActionDecoder:
         keys = jax.random.split(jax.random.key(0), count)
         temperatures = [actions.temperature * (number > 0) for number in range(count)]
         if actions.iterative:  # the candidates' prompts become different ones
-            own = (repeat(x, "r p -> (r c) p", c=count) for x in (prompt, prompt_mask))
+            each, each_mask = (repeat(x, "r p -> (r c) p", c=count) for x in (prompt, prompt_mask))
             piece, stops = max(1, length // options.future), jnp.asarray(self.closing())
-            asked = (encode, llm, params["llm"], *own, options.future, piece)
+            asked = (encode, llm, params["llm"], each, each_mask, options.future, piece)
             drawn = sample_in_turn(*asked, words_allowed, stops, keys, temperatures)
         else:
             seen = encode(prompt, prompt_mask)
