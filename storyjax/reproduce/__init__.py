@@ -9,9 +9,20 @@ from collections.abc import Sequence
 
 from storyjax.core.config import choose
 from storyjax.reproduce.schema import Table
-from storyjax.reproduce.tables import clip_pad, mqt, mqt_supplement, pi_map, subtitles, tcr, tcr_standalone, tcr_tasks
+from storyjax.reproduce.tables import (
+    clip_pad,
+    mqt,
+    mqt_benchmarks,
+    mqt_supplement,
+    pi_map,
+    subtitles,
+    tcr,
+    tcr_standalone,
+    tcr_tasks,
+)
 
-_CHAPTER_2 = sorted(mqt.TABLES + mqt_supplement.TABLES, key=lambda table: int(table.number.partition(".")[2]))
+_MQT = mqt_benchmarks.TABLES + mqt.TABLES + mqt_supplement.TABLES
+_CHAPTER_2 = sorted(_MQT, key=lambda table: int(table.number.partition(".")[2]))
 _CHAPTER_3 = tcr.TABLES + tcr_tasks.TABLES + tcr_standalone.TABLES
 TABLES = tuple(_CHAPTER_2) + _CHAPTER_3 + clip_pad.TABLES + pi_map.TABLES + subtitles.TABLES
 

@@ -57,7 +57,8 @@ def reproduce(table: Table, workdir: str | Path, seeds: int = 3, quick: bool = F
                     f"the runs of '{row.variant.name}' under {workdir} give no {row.metric}, only"
                     f" {', '.join(missing[0]) or 'nothing'}: remove them to have them made anew"
                 )
-            values[panel.key, row.label] = [table.scale * one[row.metric] for one in found]
+            scale = table.scale if row.scale is None else row.scale
+            values[panel.key, row.label] = [scale * one[row.metric] for one in found]
     report = Report(table, seeds, values, quick)
     number = table.number
     write_atomically(workdir / f"{number}.md", markdown(report), durable=True)
