@@ -8,14 +8,15 @@ and the run of configs/mqt_coco.py)
 |---|---|---|---|
 | paper | from `configs/mqt_coco.py`, 50 epochs, 1e-4 (the backbone 1e-5), a tenth after the 40th | 6 V100 GPUs, \
 8 days, the thesis says (§2.6.5) | the starting point of Tables 2.1 and 2.5 |
+| detr | from `configs/mqt_coco.py:detr`, into runs/mqt_crowdhuman_detr | the same | not in the thesis |
 | embedded | the same code on StoryWorld's images of people | two CPU cores, minutes | see storyjax/mqt/README.md |
 """
 
 from ml_collections import ConfigDict
 
-from storyjax.mqt.presets import paper_optim, storyworld_data, storyworld_model
+from storyjax.mqt.presets import paper_model, paper_optim, storyworld_data, storyworld_model, use_published
 
-VARIANTS = ("paper", "embedded")
+VARIANTS = ("paper", "detr", "embedded")
 
 
 def get_config(variant: str = "paper") -> ConfigDict:
@@ -24,7 +25,7 @@ def get_config(variant: str = "paper") -> ConfigDict:
     config.experiment = "mqt"
     config.seed = 0
     config.precision = "bfloat16"
-    config.model = ConfigDict({"mqt": {}, "loss": {}, "tracker": {"match_threshold": 0.75, "agreement_threshold": 0.1}})
+    config.model = ConfigDict(paper_model(match_threshold=0.75, agreement_threshold=0.1))
     # Objects may be lost between views here; the thesis excludes this only for COCO (§2.3.2).
     config.data = ConfigDict(
         {"dataset": "crowdhuman", "mode": "simulated", "eval_splits": ("mot17:held_out",), "keep_all": False}
@@ -34,6 +35,7 @@ def get_config(variant: str = "paper") -> ConfigDict:
     config.train = ConfigDict({"epochs": 50, "batch_size": 32})
     config.optim = ConfigDict(paper_optim(boundaries=(0.8,)))
     config.eval = ConfigDict({"every": 5000})
+    use_published(config, variant)
     if variant == "embedded":
         config.precision = "float32"
         config.model = ConfigDict(storyworld_model())

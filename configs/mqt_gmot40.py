@@ -11,15 +11,16 @@ resemble it start the other tracks.
 | paper | from `configs/mqt_coco.py`, pairs simulated from COCO, 50 epochs, the rate a tenth after the 20th and 40th; \
 GMOT-40 is used for evaluation only; τ_conf 0.85, τ_agree 0.2 | TPU or GPU, batch 32 | MOTA 23.95, IDF1 31.06, \
 MT 182, ML 1077 (Table 2.3) |
+| detr | from `configs/mqt_coco.py:detr` | the same | not in the thesis |
 | embedded | the same code on StoryWorld's sequences, from the shipped weights (mqt_storyworld) | two CPU cores, \
 minutes | see storyjax/mqt/README.md |
 """
 
 from ml_collections import ConfigDict
 
-from storyjax.mqt.presets import paper_optim, storyworld_data, storyworld_model
+from storyjax.mqt.presets import paper_model, paper_optim, storyworld_data, storyworld_model, use_published
 
-VARIANTS = ("paper", "embedded")
+VARIANTS = ("paper", "detr", "embedded")
 
 
 def get_config(variant: str = "paper") -> ConfigDict:
@@ -28,13 +29,14 @@ def get_config(variant: str = "paper") -> ConfigDict:
     config.experiment = "mqt"
     config.seed = 0
     config.precision = "bfloat16"
-    tracker = {"protocol": "one_shot", "max_detections": 1, "match_threshold": 0.85, "agreement_threshold": 0.2}
-    config.model = ConfigDict({"mqt": {}, "loss": {}, "tracker": tracker})
+    thresholds = {"match_threshold": 0.85, "agreement_threshold": 0.2}
+    config.model = ConfigDict(paper_model(protocol="one_shot", max_tracks=250, max_detections=1, **thresholds))
     config.data = ConfigDict({"dataset": "coco", "mode": "simulated", "eval_splits": ("gmot40:test",)})
     config.init = ConfigDict({"checkpoint": "runs/mqt_coco"})
     config.train = ConfigDict({"epochs": 50, "batch_size": 32})
     config.optim = ConfigDict(paper_optim(boundaries=(0.4, 0.8)))
     config.eval = ConfigDict({"every": 0})
+    use_published(config, variant)
     if variant == "embedded":
         config.precision = "float32"
         config.model = ConfigDict(storyworld_model(protocol="one_shot", max_detections=1))

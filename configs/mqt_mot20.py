@@ -7,15 +7,16 @@
 |---|---|---|---|
 | paper | from `configs/mqt_crowdhuman.py`, 20 epochs, the rate a tenth after half of them; τ_conf 0.65, \
 τ_agree 0.05 | TPU or GPU, batch 32 | Table 2.1 |
+| detr | from `configs/mqt_crowdhuman.py:detr` | the same | not in the thesis |
 | embedded | the same code on StoryWorld's sequences, from the shipped weights (mqt_storyworld) | two CPU cores, \
 minutes | see storyjax/mqt/README.md |
 """
 
 from ml_collections import ConfigDict
 
-from storyjax.mqt.presets import paper_optim, storyworld_data, storyworld_model
+from storyjax.mqt.presets import paper_model, paper_optim, storyworld_data, storyworld_model, use_published
 
-VARIANTS = ("paper", "embedded")
+VARIANTS = ("paper", "detr", "embedded")
 
 
 def get_config(variant: str = "paper") -> ConfigDict:
@@ -24,8 +25,9 @@ def get_config(variant: str = "paper") -> ConfigDict:
     config.experiment = "mqt"
     config.seed = 0
     config.precision = "bfloat16"
-    tracker = {"match_threshold": 0.65, "agreement_threshold": 0.05, "max_tracks": 200, "max_detections": 300}
-    config.model = ConfigDict({"mqt": {}, "loss": {}, "tracker": tracker})
+    # Up to 246 people in a frame, besides those who are lost.
+    thresholds = {"match_threshold": 0.65, "agreement_threshold": 0.05}
+    config.model = ConfigDict(paper_model(**thresholds, max_tracks=400, max_detections=400))
     config.data = ConfigDict(
         {"dataset": "mot20", "mode": "pairs", "eval_splits": ("mot20:held_out",), "held_out": ("MOT20-01",)}
     )
@@ -33,10 +35,11 @@ def get_config(variant: str = "paper") -> ConfigDict:
     # MOT20 has up to 246 people in a frame: the thesis's 100 det queries would miss most of them, and it does not say
     # what it did. With more queries the weights of det queries of the earlier stages cannot be used.
     config.init = ConfigDict({"checkpoint": "runs/mqt_crowdhuman", "skip": "queries"})
-    config.model.mqt = ConfigDict({"detr": {"mlp_width": 2048, "queries": 300, "classes": 0, "size_bias": 0.0}})
+    config.model.mqt.detr = ConfigDict({"mlp_width": 2048, "queries": 300, "classes": 0, "size_bias": 0.0})
     config.train = ConfigDict({"epochs": 20, "batch_size": 32})
     config.optim = ConfigDict(paper_optim(boundaries=(0.5,)))
     config.eval = ConfigDict({"every": 0})
+    use_published(config, variant)
     if variant == "embedded":
         config.precision = "float32"
         config.model = ConfigDict(storyworld_model())

@@ -166,6 +166,15 @@ def test_a_variant_may_start_from_another(fake: FakeLoop, tmp_path: pathlib.Path
     assert len(fake.made) == 3
 
 
+def test_a_row_of_folds_is_their_mean(fake: FakeLoop, tmp_path: pathlib.Path) -> None:
+    folds = ((("model.width", 64),), (("model.width", 48),))
+    crossed = dataclasses.replace(SMALL, name="crossed", folds=folds)
+    table = dataclasses.replace(TABLE, panels=(Panel("a", "", "", (Row("1", crossed, "toy/acc"),)),))
+    report = reproduce(table, tmp_path, seeds=2, progress=False)
+    assert [path.parent.name for path in fake.made] == ["crossed_fold_1", "crossed_fold_2"] * 2
+    assert report.values["a", "1"] == pytest.approx([60.0, 59.0])
+
+
 def test_quick_runs_lie_apart(fake: FakeLoop, tmp_path: pathlib.Path) -> None:
     report = reproduce(TABLE, tmp_path, seeds=1, quick=True, progress=False)
     assert all((tmp_path / "quick") in path.parents for path in fake.made)

@@ -142,12 +142,13 @@ def refuse_mismatch(
 ) -> None:
     """Raises StoryjaxError unless all lists are empty; `mistyped` keys are of a type that weights cannot be."""
     kinds = {"missing": missing, "unused": unused, "misshapen": misshapen, "mistyped": mistyped}
-    problems = [f"{len(keys)} {kind}: {_listed(keys)}" for kind, keys in kinds.items() if keys]
+    problems = [f"{len(keys)} {kind}: {listed(keys)}" for kind, keys in kinds.items() if keys]
     if problems:
         raise StoryjaxError(f"the weights in {where} are of another model: {'; '.join(problems)}")
 
 
-def _listed(keys: Sequence[str]) -> str:
+def listed(keys: Sequence[str]) -> str:
+    """Returns the first LISTED_KEYS names in order, and how many more there are."""
     more = len(keys) - LISTED_KEYS
     return ", ".join(sorted(keys)[:LISTED_KEYS]) + (f" and {more} more" if more > 0 else "")
 

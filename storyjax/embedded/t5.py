@@ -33,7 +33,7 @@ from storyjax.storyworld.story.language import cast_note, cast_sentence, note, n
 from storyjax.storyworld.story.questions import OPTIONS, TYPES, Question, questions
 from storyjax.storyworld.story.story import Story, make_story
 from storyjax.storyworld.story.vocabulary import vocabulary
-from storyjax.train.checkpoint import load_trainable
+from storyjax.train.checkpoint import load_saved
 from storyjax.train.experiment import Evaluator, Experiment, Export, Input, Params, Task, summing_evaluator
 
 
@@ -199,7 +199,7 @@ def build(config: ConfigDict) -> Experiment:
 
     def pretrained() -> dict[str, np.ndarray]:
         assert checkpoint is not None
-        loaded = load_trainable(checkpoint)
+        loaded = load_saved(checkpoint)
         return with_induction_head({path: array for path, array in loaded.items() if path.startswith("llm/")}, model)
 
     return Experiment(
@@ -208,6 +208,7 @@ def build(config: ConfigDict) -> Experiment:
         pretrained=pretrained if checkpoint else None,
         # The embedding that words share with a resampler's outputs stays at its initial values.
         trainable="(llm/(?!shared/)|pointer/).*",
+        drawn="llm/shared/.*",
         tasks=(*reading, *(task for task, _ in auxiliary)),
         evaluators=(_evaluator(reader, data, tokenizer), *(evaluator for _, evaluator in auxiliary)),
         units="stories",

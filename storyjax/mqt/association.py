@@ -19,7 +19,7 @@ from jaxtyping import Bool, Float
 from scipy.optimize import linear_sum_assignment
 
 from storyjax.core.errors import StoryjaxError
-from storyjax.mqt.memory import Candidates, Distance, Hypothesis, Memory, Track, nms, pairwise_iou
+from storyjax.mqt.memory import Candidates, Distance, Hypothesis, Memory, Track, joined, nms, pairwise_iou
 
 Protocol = Literal["private", "public", "private_public", "user", "one_shot"]
 # Thresholds, and the values between which they must lie: probabilities, cosines, distances of cosines, and overlaps.
@@ -39,8 +39,9 @@ class TrackerConfig:
         protocol: what starts tracks (§2.6.2): det queries ("private"; `MqtConfig.detect` says what happens in ablations
             without them), given detections ("public"), or both
             ("private_public"); the thesis's "private+" and "private+ & public" are the latter two with the detections
-            of a better detector. "user": exactly the boxes given (TAO's "init first"). "one_shot": det queries of what
-            resembles the one box that is given (GMOT-40's protocol, Bai et al. 2021).
+            of a better detector. "user": exactly the boxes given (TAO's "init first"), which do nothing else; there
+            det queries start none, but bring lost tracks back (§2.3.1). "one_shot": det queries of what resembles the
+            one box that is given (GMOT-40's protocol, Bai et al. 2021).
         match_threshold: τ_conf, the similarity to its memory above which an output continues a track (Table 2.7).
         exemplar_threshold: of "one_shot", the similarity to the exemplar from which det queries may start or recover
             tracks; -1: all may.
@@ -57,8 +58,8 @@ class TrackerConfig:
         min_hits: frames in which a track must have been active before it is reported.
         nms_iou: IoU above which two outputs are of one object.
         max_age: frames for which a lost track is kept.
-        max_tracks: tracks at a time; beyond that the one lost longest is removed.
-        max_detections: given detections of a frame; beyond that the last ones are dropped.
+        max_tracks: tracks at a time, active and lost; beyond that the one lost longest is removed, and the log says so.
+        max_detections: given detections of a frame; beyond that the last ones are dropped, and the log says so.
     """
 
     protocol: Protocol = "private"
@@ -108,11 +109,13 @@ class Association:
 
     Attributes:
         tracks: those that are kept, active or lost.
+        full: whether there were ever more than `max_tracks`, so that some were removed.
     """
 
     def __init__(self, config: TrackerConfig):
         self.config = config
         self.tracks: list[Track] = []
+        self.full = False
         self._last_id = 0
 
     def hypotheses(self) -> list[Hypothesis]:
@@ -157,19 +160,22 @@ class Association:
         return [track for track in self.tracks if track.active and track.hits >= cfg.min_hits]
 
     def _detections(self, det: Candidates, given: Candidates) -> Candidates:
-        """Returns the detections that may recover, replace or start tracks, without duplicates."""
+        """Returns the detections that may recover, replace or start tracks, without duplicates.
+
+        A user's boxes are none of them: they start tracks and nothing else; det queries bring lost tracks back there.
+        """
         cfg = self.config
         parts = []
-        if cfg.protocol in ("private", "private_public", "one_shot"):
+        if cfg.protocol != "public":
             parts.append(det[det.objectness >= cfg.birth_threshold])
-        if cfg.protocol != "private":
-            threshold = 0.0 if cfg.protocol in ("user", "one_shot") else cfg.given_birth_threshold
+        if cfg.protocol in ("public", "private_public", "one_shot"):
+            threshold = 0.0 if cfg.protocol == "one_shot" else cfg.given_birth_threshold
             parts.append(given[given.objectness >= threshold])
-        both = Candidates(
-            *(np.concatenate([getattr(part, name) for part in parts]) for name in Candidates.__dataclass_fields__)
-        )
-        # A user may name two objects at one place.
-        return both if cfg.protocol == "user" else nms(both, cfg.nms_iou)
+        found = nms(joined(parts), cfg.nms_iou)
+        if cfg.protocol == "user":
+            # What is where the user names an object is that object.
+            found = found[pairwise_iou(found.boxes, given.boxes).max(axis=1, initial=0.0) <= cfg.nms_iou]
+        return found
 
     def _follow(self, track: Track, found: Candidates, confirmed: np.ndarray | None, confident: bool) -> None:
         """Step 1 for one track: chooses the outputs that continue it."""
@@ -283,6 +289,7 @@ class Association:
         # A track that was never reported is not kept while it is lost.
         kept = [t for t in self.tracks if t.missed <= cfg.max_age and (t.active or t.hits >= cfg.min_hits)]
         if len(kept) > cfg.max_tracks:
+            self.full = True
             longest = sorted(kept, key=lambda track: (track.missed, -track.hits))[: cfg.max_tracks]
             kept = [track for track in kept if any(track is other for other in longest)]
         self.tracks = kept

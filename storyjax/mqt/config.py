@@ -6,16 +6,13 @@ Every stage of §2.6.1 is a config of its own, which starts from the run before 
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from storyjax.core.config import choose, from_config
 from storyjax.core.errors import StoryjaxError
-from storyjax.core.params_io import load_flat
 from storyjax.data.registry import split_names
 from storyjax.mqt.association import TrackerConfig
 from storyjax.mqt.data import View
@@ -53,10 +50,14 @@ class ModelConfig:
         tracker: protocol, thresholds and memory of the tracker that is evaluated.
         sweep: by name, fields of the tracker or of the queries for further evaluations (Tables 2.6, 2.10).
         offline: whether the enhancements of §2.6.4 are evaluated too (Table 2.11).
-        weights: a folder that `storyjax import` wrote, with a Deformable DETR of the same sizes or a ResNet, from which
-            the parts that it has are initialised; None: from scratch.
+        weights: a folder that `storyjax import` wrote, with a Deformable DETR of the same sizes or a ResNet
+            (published_weights.py), from which the parts that it has are initialised; None: from scratch.
+        detectors: in the first stage, the Deformable DETRs of Table 2.8a that run beside it (detectors.py): by name
+            ("single_stage", "two_stage") the folder of their weights, or None for one that is trained beside it.
         search: values of τ_conf (`tracker.match_threshold`) to evaluate on the training split of the evaluated data set
-            instead of everything else (§2.6.1, TAO-person); empty: no search.
+            instead of everything else (§2.6.1; threshold_search.py); empty: no search.
+        search_agreement: values of τ_agree (`tracker.agreement_threshold`) to evaluate then.
+        search_folds: of the sequences, for cross-validation.
     """
 
     mqt: MqtConfig = field(default_factory=MqtConfig)
@@ -65,7 +66,21 @@ class ModelConfig:
     sweep: dict[str, dict[str, Any]] = field(default_factory=dict)
     offline: bool = False
     weights: str | None = None
+    detectors: dict[str, str | None] = field(default_factory=dict)
     search: tuple[float, ...] = ()
+    search_agreement: tuple[float, ...] = ()
+    search_folds: int = 5
+
+    def __post_init__(self) -> None:
+        """Raises StoryjaxError for thresholds out of range, and for a search without values."""
+        for match in self.search:
+            dataclasses.replace(self.tracker, match_threshold=match)
+        for agreement in self.search_agreement:
+            dataclasses.replace(self.tracker, agreement_threshold=agreement)
+        if self.search_agreement and not self.search:
+            raise StoryjaxError("config.model.search_agreement needs values of τ_conf in config.model.search")
+        if self.search_folds < 1:
+            raise StoryjaxError(f"config.model.search_folds is {self.search_folds}; it must be 1 or more")
 
 
 @dataclass(frozen=True)
@@ -217,24 +232,3 @@ def init_parameters(model: Mqt, size: tuple[int, int], key: jax.Array) -> Params
 def trainable(model: Mqt) -> str:
     """Returns the pattern of the parameters that are trained."""
     return _WITHOUT_FIRST if model.config.detr.backbone.norm == "batch" else _ALL
-
-
-def pretrained(folder: str) -> dict[str, np.ndarray]:
-    """Returns the parameters, by path, of an imported detector or an imported ResNet that an MQT has too.
-
-    Raises:
-        StoryjaxError: nothing is there, or it has none of them.
-    """
-    path = Path(folder)
-    if not path.exists():
-        raise StoryjaxError(
-            f"config.model.weights: {path} is not there; make it with `storyjax import deformable-detr` or `storyjax"
-            " import resnet-50`, or use the config's ':embedded'"
-        )
-    flat = load_flat(path / "model.safetensors" if path.is_dir() else path)
-    flat = {f"pyramid/{name}" if name.startswith("backbone/") else name: array for name, array in flat.items()}
-    parts = ("pyramid/", "encoder/", "decoder/", "reference/")
-    found = {name: array for name, array in flat.items() if name.startswith(parts)}
-    if not found:
-        raise StoryjaxError(f"config.model.weights: {path} holds neither a Deformable DETR nor a ResNet of storyjax")
-    return found

@@ -1,11 +1,11 @@
-"""Evaluators of detection in images (Table 2.8a), and of the search for τ_conf.
+"""The evaluator of detection in images (Table 2.8a).
 
 `coco/det_ap`, `coco/pos_ap` and `coco/true_ap` are the AP of det queries, of pos queries made of perturbed true boxes,
-and of pos queries made of the true boxes.
+and of pos queries made of the true boxes. det queries run alone, in a pass that holds nothing of the truth; beside pos
+queries they run as in training.
 """
 
 import dataclasses
-from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,7 @@ from storyjax.mqt.config import MqtData
 from storyjax.mqt.data import DetectionEvalLoader, View
 from storyjax.mqt.datasets import Sources
 from storyjax.mqt.model import Mqt
-from storyjax.train.experiment import Batch, Evaluator, HostEvaluator, Params
+from storyjax.train.experiment import Batch, Evaluator, Params
 
 
 def plain_view(data: MqtData) -> View:
@@ -34,9 +34,9 @@ def detection_evaluator(model: Mqt, sources: Sources, dataset: str, split: str) 
     def eval_step(params: Params, batch: Batch) -> dict[str, Any]:
         def detect(model: Mqt) -> dict[str, Any]:
             encoded = model.encode(batch["images0"])
-            found = model.decode(encoded, batch["given_boxes"], batch["given_mask"])
+            pos = model.decode(encoded, batch["given_boxes"], batch["given_mask"])
             true = model.decode(encoded, batch["boxes0"], batch["present0"])
-            sets = {"det": found.det, "pos": found.given, "true": true.given}
+            sets = {"det": model.decode(encoded).det, "pos": pos.given, "true": true.given}
             return {name: (each.boxes[-1], model.objectness(each.appearance[-1])) for name, each in sets.items()}
 
         found: Any = model.apply({"params": params}, method=detect)
@@ -59,32 +59,6 @@ def detection_evaluator(model: Mqt, sources: Sources, dataset: str, split: str) 
         return {f"{dataset}/{name}_{key}": value for name, each in scores.items() for key, value in each.items()}
 
     return Evaluator("detection", stream, eval_step, accumulate, compute)
-
-
-def search_evaluator(name: str, evaluators: Sequence[tuple[float, HostEvaluator]], metric: str) -> HostEvaluator:
-    """Returns the evaluator of the linear search for τ_conf (§2.6.1).
-
-    Results are those of each threshold T under `NAME/confirm_T/`, and the best threshold, `NAME/best_confirm`.
-
-    Args:
-        evaluators: thresholds, each with what evaluators with it.
-        metric: of theirs, whose largest value is best.
-    """
-
-    def run(params: Params, after_part: Callable[[], None]) -> dict[str, float]:
-        results: dict[str, float] = {}
-        scored: list[tuple[float, float]] = []
-        for threshold, evaluator in evaluators:
-            found = evaluator.run(params, after_part)
-            scored.append((found[f"{evaluator.name}/{metric}"], threshold))
-            for key, value in found.items():
-                results[f"{name}/confirm_{threshold:g}/{key.removeprefix(f'{evaluator.name}/')}"] = value
-        # Of equally good thresholds the smallest, which keeps most tracks.
-        best = max(score for score, _ in scored)
-        results[f"{name}/best_confirm"] = min(threshold for score, threshold in scored if score == best)
-        return results
-
-    return HostEvaluator(f"{name}_search", run)
 
 
 def true_boxes(batch: Batch, row: int, view: int) -> Detections:

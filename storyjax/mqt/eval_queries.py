@@ -1,9 +1,9 @@
 """The evaluator of each kind of query as a detector of a tracked object (thesis §2.6.3, Tables 2.8b and 2.8c).
 
 Pairs are simulated from images. In the first view pos queries are made of the true boxes ("init"); of their outputs the
-queries of the second view are made, where every kind is first fed to the decoder alone, so that kinds do not inform
-each other, and then all together, aggregated. Results are `NAME/init_ap`, `NAME/{pos,id,both,det}_tracking_ap` and
-`NAME/aggregated_ap`.
+queries of the second view are made, where every kind, det too, is first fed to the decoder alone, so that kinds do not
+inform each other, and then all together, aggregated. Results are `NAME/init_ap`, `NAME/aggregated_ap` and
+`NAME/{pos,id,both,det}_tracking_ap`.
 """
 
 import dataclasses
@@ -34,14 +34,15 @@ def queries_evaluator(model: Mqt, sources: Sources, dataset: str, split: str) ->
 
     def eval_step(params: Params, batch: Batch) -> dict[str, Any]:
         def start(model: Mqt) -> Any:
-            return model.decode(model.encode(batch["images0"]), batch["boxes0"], batch["present0"])
+            return model.decode(model.encode(batch["images0"]), batch["boxes0"], batch["present0"], det=False)
+
+        def detect(model: Mqt, encoded: EncodedImage) -> Any:
+            det = model.decode(encoded).det
+            return det.boxes[-1], model.objectness(det.appearance[-1])
 
         def continue_tracks(model: Mqt, encoded: EncodedImage, tracks: Tracks) -> Any:
-            found = model.decode(encoded, tracks=tracks)
-            return {
-                "det": (found.det.boxes[-1], model.objectness(found.det.appearance[-1])),
-                "tracks": (found.tracks.boxes, model.objectness(found.tracks.appearance)),
-            }
+            found = model.decode(encoded, tracks=tracks).tracks
+            return found.boxes, model.objectness(found.appearance)
 
         def objectness(model: Mqt, appearance: Any) -> Any:
             return model.objectness(appearance)
@@ -51,14 +52,13 @@ def queries_evaluator(model: Mqt, sources: Sources, dataset: str, split: str) ->
         first = first.given
         tracks = Tracks(first.boxes[-1], first.appearance[-1], first.state[-1], batch["present0"])
         encoded = model.apply(variables, batch["images1"], method=Mqt.encode)
-        together: Any = model.apply(variables, encoded, tracks, method=continue_tracks)
         sets: dict[str, Any] = {
             "init": (first.boxes[-1], model.apply(variables, first.appearance[-1], method=objectness))
         }
-        sets |= {"aggregated": together["tracks"], "det": together["det"]}
+        sets["aggregated"] = model.apply(variables, encoded, tracks, method=continue_tracks)
+        sets["det"] = model.apply(variables, encoded, method=detect)
         for kind, each in models.items():
-            alone: Any = each.apply(variables, encoded, tracks, method=continue_tracks)
-            sets[kind] = alone["tracks"]
+            sets[kind] = each.apply(variables, encoded, tracks, method=continue_tracks)
         return sets
 
     def compute(acc: Any) -> dict[str, float]:

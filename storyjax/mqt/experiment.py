@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
@@ -21,14 +21,15 @@ from storyjax.mqt.config import (
     MqtData,
     init_parameters,
     make_model,
-    pretrained,
     tracker_config,
     trainable,
 )
 from storyjax.mqt.datasets import Sources
-from storyjax.mqt.eval_detection import detection_evaluator, search_evaluator
+from storyjax.mqt.detectors import Detectors, detectors_evaluator
+from storyjax.mqt.eval_detection import detection_evaluator
 from storyjax.mqt.eval_queries import queries_evaluator
 from storyjax.mqt.eval_tracking import (
+    MakeTracker,
     OnlineTracker,
     offline_evaluator,
     tracking_evaluator,
@@ -38,7 +39,9 @@ from storyjax.mqt.losses import Losses
 from storyjax.mqt.model import Mqt
 from storyjax.mqt.predict import Tracker
 from storyjax.mqt.predictions import tracking_prediction
+from storyjax.mqt.published_weights import FROM, published_parameters, refuse_other_weights
 from storyjax.mqt.sequences import VideoSequence
+from storyjax.mqt.threshold_search import Search, search_evaluator
 from storyjax.train.experiment import (
     Batch,
     BatchSpec,
@@ -46,6 +49,7 @@ from storyjax.train.experiment import (
     Experiment,
     HostEvaluator,
     HostPrediction,
+    LossFn,
     Params,
     Task,
 )
@@ -92,11 +96,13 @@ class Evaluations:
         losses: of the model that is evaluated.
         sources: the data sets.
         section: `config.model`.
+        detectors: those of Table 2.8a, or None.
     """
 
     losses: Losses
     sources: Sources
     section: ModelConfig
+    detectors: Detectors | None = None
 
     def tracker(self, params: Params, options: Mapping[str, Any] = _NOTHING) -> OnlineTracker:
         """Returns the config's tracker, with some fields of it or of the queries replaced."""
@@ -127,6 +133,8 @@ class Evaluations:
         if self.sources.data.mode == "simulated":
             yield queries_evaluator(self.losses.model, self.sources, dataset, split)
         yield detection_evaluator(self.losses.model, self.sources, dataset, split)
+        if self.detectors is not None:
+            yield detectors_evaluator(self.detectors, self.sources, dataset, split)
 
     def _of_sequences(self, dataset: str, split: str, with_unseen: bool) -> Iterator[HostEvaluator]:
         section, data = self.section, self.sources.data
@@ -150,18 +158,39 @@ class Evaluations:
             yield offline_evaluator(f"{dataset}_offline", self.tracker, sequences, detector)
 
     def threshold_search(self, name: str, sequences: Callable[[], list[VideoSequence]]) -> HostEvaluator:
-        """Returns the evaluation of every threshold of `model.search`, in the tracker's protocol."""
-        user = self.section.tracker.protocol == "user"
-        detector = self.sources.data.detector_of(self.section.tracker.protocol)
+        """Returns the search for the thresholds of `model.search`, in the tracker's protocol."""
+        section = self.section
+        user = section.tracker.protocol == "user"
+        detector = self.sources.data.detector_of(section.tracker.protocol)
 
-        def evaluator(threshold: float) -> HostEvaluator:
-            make_tracker = functools.partial(self.tracker, options={"match_threshold": threshold})
+        def evaluator(make_tracker: MakeTracker, videos: Sequence[VideoSequence]) -> HostEvaluator:
             if user:
-                return user_initialised_evaluator(name, make_tracker, sequences, detector)
-            return tracking_evaluator(name, make_tracker, sequences, None, detector, with_baseline=False)
+                return user_initialised_evaluator(name, make_tracker, lambda: videos, detector)
+            return tracking_evaluator(name, make_tracker, lambda: videos, None, detector, with_baseline=False)
 
-        evaluators = [(threshold, evaluator(threshold)) for threshold in self.section.search]
-        return search_evaluator(name, evaluators, "track_map" if user else "mota")
+        metric = "track_map" if user else "mota"
+        search = Search(section.search, section.search_agreement, section.search_folds, metric)
+        agreement = section.tracker.agreement_threshold
+        return search_evaluator(name, self._adjustable, sequences, evaluator, search, agreement)
+
+    def _adjustable(self, params: Params) -> Tracker:
+        return Tracker(self.losses.model, params, self.sources.data.size, self.section.tracker)
+
+
+def _pretrained(
+    config: ConfigDict, section: ModelConfig, model: Mqt, detectors: Detectors | None
+) -> Callable[[], dict[str, Any]] | None:
+    weights, checkpoint = section.weights, config.init.checkpoint if "init" in config else None
+    if weights is None and detectors is None:
+        return None
+
+    def load() -> dict[str, Any]:
+        if weights is not None and checkpoint is not None:
+            refuse_other_weights(weights, checkpoint)
+        given: dict[str, Any] = {} if weights is None else dict(published_parameters(weights, model))
+        return given | ({} if detectors is None else detectors.pretrained())
+
+    return load
 
 
 def build(config: ConfigDict) -> Experiment:
@@ -173,18 +202,26 @@ def build(config: ConfigDict) -> Experiment:
     data = from_config(MqtData, config.data, "config.data")
     model, section = make_model(config.model, config.precision)
     losses, sources = Losses(model, section.loss), Sources(data)
-    evaluations = Evaluations(losses, sources, section)
-    loss = losses.detection if data.mode == "detection" else losses.tracking
+    loss: LossFn = losses.detection if data.mode == "detection" else losses.tracking
+    init: Callable[[jax.Array], Params] = functools.partial(init_parameters, model, data.size)
+    trained, detectors = trainable(model), None
+    if section.detectors:
+        if data.mode != "detection":
+            raise StoryjaxError(f"config.model.detectors needs config.data.mode 'detection', not '{data.mode}'")
+        detectors = Detectors(model, section.detectors)
+        init, trained = functools.partial(detectors.init, init), detectors.trainable(trained)
+        loss = detectors.beside(loss)
+    evaluations = Evaluations(losses, sources, section, detectors)
     batch_spec = BatchSpec(functools.partial(batch_shapes, data))
-    weights = section.weights
     return Experiment(
         name="mqt",
-        init=functools.partial(init_parameters, model, data.size),
-        trainable=trainable(model),
+        init=init,
+        trainable=trained,
         tasks=(Task(f"{data.dataset}_{data.mode}", sources.stream, loss, batch_spec=batch_spec),),
         evaluators=tuple(evaluations.all()),
         predictions=tuple(evaluations.predictions()),
-        pretrained=None if weights is None else functools.partial(pretrained, weights),
+        pretrained=_pretrained(config, section, model, detectors),
+        frozen_from=FROM,
         units="images" if data.mode == "detection" else "pairs",
         steps_per_epoch=lambda: max(1, sources.steps_per_epoch(config.train.batch_size)),
     )

@@ -240,7 +240,7 @@ class Losses:
             nothing = jnp.zeros(())
             return nothing, {"det_boxes": nothing, "det_presence": nothing}, jnp.full((1, *mask.shape), -1, jnp.int32)
         objectness = self._objectness(params, det.appearance)
-        assignment = match(det, objectness, truth, mask)
+        assignment = match(det.boxes, objectness, truth, mask)
         layers, _, queries = objectness.shape
         boxes = jnp.stack([take(det.boxes[i], assignment[i]) for i in range(layers)])
         box = box_loss(boxes, _each_layer(truth, layers), assignment >= 0)

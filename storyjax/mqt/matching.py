@@ -1,10 +1,9 @@
-"""Which det query learns which object: the Hungarian matching of DETR with objectness in the class's part (§2.3.2)."""
+"""Which query of a detector learns which object: Hungarian matching with objectness in place of a class (§2.3.2)."""
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from storyjax.mqt.aggregation import Outputs
 from storyjax.nn.boxes import pairwise_giou, pairwise_l1
 from storyjax.nn.hungarian import assign_batch
 
@@ -13,23 +12,21 @@ L1_COST, GIOU_COST, APPEARANCE_COST = 5.0, 2.0, 1.0
 
 
 def match(
-    det: Outputs,
+    boxes: Float[Array, "k b q 4"],
     objectness: Float[Array, "k b q"],
     truth: Float[Array, "b n 4"],
     mask: Bool[Array, "b n"],
 ) -> Int[Array, "k b n"]:
-    """Returns the det query matched to each object at each layer, or -1.
+    """Returns the query matched to each object at each layer, or -1.
 
     Objectness takes the part of the class in DETR's cost.
 
     Args:
-        det: outputs (k, b, q, ...).
-        objectness: their logits.
+        boxes, objectness: what the queries of every layer give: (cx, cy, w, h) normalised, and logits.
         truth, mask: the objects' boxes, and which are no padding.
     """
-    layers = det.box_logits.shape[0]
+    layers = boxes.shape[0]
     truth = jnp.broadcast_to(truth[None], (layers, *truth.shape))
-    boxes = det.boxes
     cost = L1_COST * pairwise_l1(truth, boxes) - GIOU_COST * pairwise_giou(truth, boxes)
     cost = cost - APPEARANCE_COST * jax.nn.sigmoid(objectness)[..., None, :]
     query_mask = jnp.ones(boxes.shape[:-1], bool)

@@ -60,7 +60,9 @@ class MqtConfig:
             starts, recovers, replaces or branches off one; of its `Outputs` det has no rows.
         aggregation: of the kinds; see aggregation.py.
         box_kind, appearance_kind: for the heuristic (Table 2.10).
-        isolate_det: whether det queries do not attend to the others, so that detections do not depend on the tracks.
+        isolate_det: whether det queries do not attend to the others, so that detections depend neither on tracks nor on
+            given boxes, which in training are the (perturbed) truth. What they find beside others is then what they
+            find alone, as where private tracking begins (§2.3.1, §2.6.3).
     """
 
     detr: DeformableDetrConfig = field(default_factory=_mqt_detr)
@@ -69,7 +71,7 @@ class MqtConfig:
     aggregation: Scheme = "gating"
     box_kind: Kind = "pos"
     appearance_kind: Kind = "id"
-    isolate_det: bool = False
+    isolate_det: bool = True
 
     def __post_init__(self) -> None:
         """Raises StoryjaxError where tracks have no queries at all."""
@@ -192,6 +194,7 @@ class Mqt(nn.Module):
         given_mask: Bool[Array, "b r"] | None = None,
         tracks: Tracks | None = None,
         deterministic: bool = True,
+        det: bool | None = None,
     ) -> DecoderOutput:
         """Returns the outputs of one pass of the decoder over all queries.
 
@@ -201,6 +204,7 @@ class Mqt(nn.Module):
                 (§2.6.2), or perturbed ground truth in training (§2.6.1).
             tracks: the tracks whose queries are added.
             deterministic: whether dropout is off.
+            det: whether det queries run; None: as `config.detect` says.
 
         Padding has no influence on the other outputs.
         """
@@ -211,7 +215,9 @@ class Mqt(nn.Module):
             empty = jnp.zeros((batch, 0, cfg.detr.width))
             tracks = Tracks(jnp.zeros((batch, 0, 4)), empty, empty, jnp.zeros((batch, 0), bool))
         # Queries that do not run are left out, not masked: nobody can use what they would give.
-        det_queries = cfg.detr.queries if cfg.detect or tracks.mask.shape[1] == 0 else 0
+        if det is None:
+            det = cfg.detect or tracks.mask.shape[1] == 0
+        det_queries = cfg.detr.queries if det else 0
         parts = [
             self._det(batch, det_queries),
             (*self._pos(given_boxes), given_mask),
@@ -226,7 +232,7 @@ class Mqt(nn.Module):
         decoded = self.decoder(content, position, reference, sized, memory, pyramid, attend, deterministic)
         outputs = Outputs(decoded.states, decoded.box_logits, self.appearance(decoded.states))
         ends = [det_queries, det_queries + given_boxes.shape[1]]
-        det, given, semantic = (
+        detected, given, semantic = (
             Outputs(*part) for part in zip(*(jnp.split(array, ends, axis=2) for array in outputs), strict=True)
         )
         # (k, b, kinds * m, d) to (k, b, m, kinds, d)
@@ -235,10 +241,9 @@ class Mqt(nn.Module):
         kind_mask = jnp.broadcast_to(tracks.mask[..., None], (*tracks.mask.shape, len(cfg.kinds)))
         last = Outputs(*(array[-1] for array in kinds))
         if not cfg.kinds:  # det queries alone (Table 2.5a): nothing to aggregate
-            return DecoderOutput(
-                det, given, kinds, Outputs(*(jnp.zeros((*array.shape[:2], array.shape[-1])) for array in last))
-            )
-        return DecoderOutput(det, given, kinds, self.aggregate(last, kind_mask))
+            nothing = Outputs(*(jnp.zeros((*array.shape[:2], array.shape[-1])) for array in last))
+            return DecoderOutput(detected, given, kinds, nothing)
+        return DecoderOutput(detected, given, kinds, self.aggregate(last, kind_mask))
 
     def objectness(self, appearance: Float[Array, "*b e"]) -> Float[Array, "*b"]:
         """Returns the logit of an appearance being that of an object: its distance from the one of "no object"."""

@@ -5,8 +5,8 @@ The thesis tracks a video twice, from its beginning and from its end, and keeps 
 - back-to-front confirmation (B2F track): a track is confirmed if one of the other pass overlaps it by more than half of
   the total area;
 - back-to-front confirmation by appearance (B2F id): tracks of both passes are matched by appearance (Hungarian,
-  threshold 0.4), and then by overlap. Tracks of one pass that match the same track of the other are one object that was
-  lost in between, so they get one number;
+  threshold 0.4), and what is one object then must overlap again. Tracks of one pass that match the same track of the
+  other are parts of an object that was lost in between, so they get one number;
 - trajectory filling (TF): short gaps of a track are filled by linear interpolation.
 """
 
@@ -65,34 +65,54 @@ def confirm_by_appearance(
     threshold: float = MAX_DISTANCE,
     min_overlap: float = MIN_OVERLAP,
 ) -> Rows:
-    """Returns the tracks of the forward pass that one of the backward pass confirms by appearance or overlap (B2F id).
+    """Returns the tracks of the forward pass that the backward pass confirms, by overlap at once (B2F track) or again.
 
-    Tracks that are one object in the other pass get the number of the first of them.
+    Tracks of both passes that look the same are taken for one object, and it must overlap then (B2F id): appearance
+    alone confirms nothing. The tracks of one object that are confirmed so get the number of the first of them.
 
     Args:
         forward, backward: the tracks of both passes.
         appearances, appearances_backward: of these tracks.
         threshold: largest cosine distance of a match by appearance.
-        min_overlap: smallest overlap of a match by overlap.
+        min_overlap: smallest overlap of two tracks of one object.
     """
-    by_overlap = {pair for pair, overlap in track_overlaps(forward, backward).items() if overlap > min_overlap}
-    by_appearance = _match_by_appearance(appearances, appearances_backward, threshold)
-    confirmed = {a for a, _ in by_overlap | by_appearance}
-    kept = forward[np.isin(forward.id, sorted(confirmed))]
-    # All tracks that overlap the same track of the other pass are one object.
-    names: dict[int, int] = {int(n): int(n) for n in np.unique(kept.id)}
-    frames = {number: set(kept.frame[kept.id == number].tolist()) for number in names}
-    groups: dict[int, list[int]] = {}
-    for a, b in sorted(by_overlap):
-        groups.setdefault(b, []).append(a)
-    for members in groups.values():
-        first, *others = sorted(members, key=lambda number: min(frames[number]))
-        for other in others:
-            similar = _similarity(appearances.get(first), appearances.get(other))
-            if not frames[first] & frames[other] and 1 - similar <= threshold:
-                names[other] = names[first]
-                frames[first] |= frames[other]
+    names = {a: a for (a, _), overlap in track_overlaps(forward, backward).items() if overlap > min_overlap}
+    objects = _same_objects(forward, backward, appearances, appearances_backward, threshold)
+    joined = backward.id.copy()
+    for _, others in objects:
+        joined[np.isin(backward.id, others)] = others[0]
+    again = track_overlaps(forward, Rows(**{**backward.__dict__, "id": joined}))
+    for own, others in objects:
+        confirmed = [a for a in own if again.get((a, others[0]), 0.0) > min_overlap]
+        if confirmed:
+            first = min(confirmed, key=lambda a: int(forward.frame[forward.id == a].min()))
+            names |= dict.fromkeys(confirmed, first)
+    kept = forward[np.isin(forward.id, sorted(names))]
     return Rows(**{**kept.__dict__, "id": np.array([names[int(n)] for n in kept.id], np.int32)})
+
+
+def _same_objects(
+    forward: Rows, backward: Rows, a: Vectors, b: Vectors, threshold: float
+) -> list[tuple[list[int], list[int]]]:
+    """Returns the tracks (of the forward pass, of the backward pass) of each object that appearance finds in both.
+
+    After the one-to-one matching, tracks that are left over are matched anew, and vice versa: each joins an object of
+    which its own pass has no other track in the same frame, so that it is a part of it that was lost in between.
+    """
+    objects = [([i], [j]) for i, j in sorted(_match_by_appearance(a, b, threshold))]
+    for side, (found, own, other) in enumerate(((forward, a, b), (backward, b, a))):
+        frames = {int(n): set(found.frame[found.id == n].tolist()) for n in np.unique(found.id)}
+        while True:
+            taken = {n for each in objects for n in each[side]}
+            left = {n: own[n] for n in own if n not in taken}
+            before = len(taken)
+            for n, partner in sorted(_match_by_appearance(left, other, threshold)):
+                home = next((each for each in objects if partner in each[1 - side]), None)
+                if home is not None and not any(frames.get(n, set()) & frames.get(m, set()) for m in home[side]):
+                    home[side].append(n)
+            if before == sum(len(each[side]) for each in objects):
+                break
+    return objects
 
 
 def _match_by_appearance(a: Vectors, b: Vectors, threshold: float) -> set[tuple[int, int]]:

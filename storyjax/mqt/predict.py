@@ -4,7 +4,9 @@ The network processes a frame and the queries of all tracks in one jitted pass, 
 of tracks; association.py continues and starts tracks from its outputs.
 """
 
+import copy
 import functools
+import logging
 import os
 from dataclasses import dataclass
 from typing import Any
@@ -17,13 +19,15 @@ from jaxtyping import Float32, UInt8
 from storyjax.core.arrays import unit_norm
 from storyjax.core.errors import StoryjaxError
 from storyjax.mqt.association import Association, TrackerConfig
-from storyjax.mqt.config import MqtData, init_parameters, make_model, pretrained, tracker_config, trainable
+from storyjax.mqt.config import MqtData, init_parameters, make_model, tracker_config, trainable
 from storyjax.mqt.data import WHOLE, crop
 from storyjax.mqt.memory import Candidates, joined, nms
 from storyjax.mqt.model import DecoderOutput, Mqt, Tracks
+from storyjax.mqt.published_weights import published_parameters
 from storyjax.train.experiment import Params
 from storyjax.train.restore import open_trained
 
+_LOG = logging.getLogger(__name__)
 DEFAULT = "shipped:mqt_storyworld"
 
 
@@ -61,6 +65,7 @@ class Tracker:
         self._jitted_track = jax.jit(self._track_pass)
         self._frame_size: tuple[int, int] | None = None
         self._association = Association(config)
+        self._said: set[str] = set()
         self._exemplar: np.ndarray | None = None
 
     @classmethod
@@ -83,10 +88,26 @@ class Tracker:
         )
         model, section = make_model(trained.config.model, trained.policy.name)
         size = tuple(trained.config.data.get("size", MqtData.size))
-        imported = {} if section.weights is None else pretrained(section.weights)
+        imported = {} if section.weights is None else published_parameters(section.weights, model)
         init = functools.partial(init_parameters, model, size)
         params = trained.parameters(init, trainable(model), imported)
         return cls(model, params, size, tracker_config(section.tracker, options))
+
+    def with_options(self, **options: Any) -> "Tracker":
+        """Returns a tracker with other thresholds that shares this one's compiled passes.
+
+        Raises:
+            StoryjaxError: an unknown option, a value that does not fit, or one that changes the shapes of the passes.
+        """
+        other = copy.copy(self)
+        other.config = tracker_config(self.config, options)
+        if (other.config.rows, other.config.max_detections) != (self.config.rows, self.config.max_detections):
+            raise StoryjaxError(
+                "with_options changes no max_tracks, hypotheses or max_detections: make another tracker"
+            )
+        other._association, other._frame_size, other._said = Association(other.config), None, set()
+        other._exemplar = None
+        return other
 
     def start(self, width: int, height: int) -> None:
         """Starts a sequence of frames of this size in pixels; all tracks are dropped.
@@ -138,6 +159,8 @@ class Tracker:
         if len(beside):
             det = joined([det, every[np.arange(len(boxes), len(boxes) + len(beside))]])
         active = self._association.update(own, disagreement, det, given, confirmed)
+        if self._association.full:
+            self._say_once("max_tracks", f"the tracker is full: tracks beyond {self.config.max_tracks} are dropped")
         return [self._tracked(track.id, track.best.box, track.score, track.best.appearance) for track in active]
 
     def detect(self, image: UInt8[np.ndarray, "y x 3"]) -> tuple[Float32[np.ndarray, "m 4"], Float32[np.ndarray, "m"]]:
@@ -165,7 +188,15 @@ class Tracker:
         high = np.clip((detections[:, :2] + detections[:, 2:]) / scale, 0, 1)
         boxes = np.concatenate([(low + high) / 2, high - low], axis=1).astype(np.float32)
         usable = np.isfinite(boxes).all(axis=1) & (boxes[:, 2:] > 0).all(axis=1)
-        return boxes[usable][: self._most_given]
+        limit = self._most_given
+        if usable.sum() > limit:
+            self._say_once("max_detections", f"a frame has {usable.sum()} detections: those beyond {limit} are dropped")
+        return boxes[usable][:limit]
+
+    def _say_once(self, option: str, what: str) -> None:
+        if option not in self._said:
+            self._said.add(option)
+            _LOG.warning("%s; config.model.tracker.%s makes room for more", what, option)
 
     @property
     def _most_given(self) -> int:
@@ -214,8 +245,8 @@ class Tracker:
     def _detect_pass(
         self, params: Params, image: jax.Array, given_boxes: jax.Array, given_mask: jax.Array
     ) -> dict[str, Any]:
-        def run(model: Mqt, image: jax.Array, *given: jax.Array) -> dict[str, Any]:
-            found = model.decode(model.encode(image), *given)
+        def run(model: Mqt, image: jax.Array, boxes: jax.Array, mask: jax.Array) -> dict[str, Any]:
+            found = model.decode(model.encode(image), boxes, mask)
             sets = {"det": found.det, "given": found.given}
             return {name: _outputs(model, *(array[-1, 0] for array in each)) for name, each in sets.items()}
 

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from ml_collections import ConfigDict
+
 # The folder of StoryWorld's data sets, which all embedded configs share.
 _WORLD = "runs/storyworld"
 
@@ -23,6 +25,41 @@ def paper_optim(boundaries: tuple[float, ...], backbone: float = 0.1) -> dict[st
         "clip_norm": 0.1,
         "lr_multipliers": (("pyramid/backbone/.*", backbone),),
     }
+
+
+def paper_model(**tracker: Any) -> dict[str, Any]:
+    """Returns `config.model` of the thesis's MQT and tracker (§2.3, §2.6.1).
+
+    det queries do not see the others, of which training makes some from the truth. They cannot know which objects are
+    tracked then, so they learn all of them, not the lost and new ones alone (§2.3.2): they compete for current tracks,
+    too (§2.3.1). Five hypotheses with multi-query confirmation (Table 2.6b). Tracks of det queries are confirmed
+    by a second frame (§2.6.2, private); those of given boxes need none. There is room for the crowds of MOT17-03 and
+    those of them who are lost for a while.
+
+    Args:
+        tracker: fields of the tracker that differ, such as the thresholds of Table 2.7.
+    """
+    common = {"hypotheses": 5, "multi_query": True, "min_hits": 2, "max_tracks": 150, "max_detections": 150}
+    return {"mqt": {"isolate_det": True}, "loss": {"det_targets": "all"}, "tracker": {**common, **tracker}}
+
+
+def use_published(config: ConfigDict, variant: str) -> None:
+    """Sets what a config of the paper starts from; all stages name the same, whose frozen layers no checkpoint holds.
+
+    That is a ResNet-50. In variants that start with "detr" it is a whole Deformable DETR with box refinement as its
+    authors published it (Zhu et al. 2021): MLPs of 1024, where the thesis has 2048 (§2.6.1), and 300 det queries, which
+    are the published ones; their stages follow one another in folders of their own.
+    """
+    config.model.weights = "weights/resnet-50"
+    if not variant.startswith("detr"):
+        return
+    config.model.weights = "weights/deformable-detr-r50-refine"
+    published = {"mlp_width": 1024, "box_refine": True, "queries": 300, "classes": 0}
+    config.model.mqt = ConfigDict({**config.model.mqt, "detr": published})
+    if "init" in config and config.init.checkpoint is not None:
+        config.init.checkpoint += "_detr"
+        if config.init.get("skip") == "queries":
+            del config.init["skip"]
 
 
 def storyworld_model(**tracker: Any) -> dict[str, Any]:

@@ -51,14 +51,16 @@ def reproduce(table: Table, workdir: str | Path, seeds: int = 3, quick: bool = F
     values = {}
     for panel in table.panels:
         for row in panel.rows:
-            found = [jobs[_folder(workdir, row.variant, seed)].results or {} for seed in range(seeds)]
-            if missing := [one for one in found if row.metric not in one]:
+            runs = row.variant.runs()
+            found = [[jobs[_folder(workdir, one, seed)].results or {} for one in runs] for seed in range(seeds)]
+            if missing := [one for folds in found for one in folds if row.metric not in one]:
                 raise StoryjaxError(
                     f"the runs of '{row.variant.name}' under {workdir} give no {row.metric}, only"
                     f" {', '.join(missing[0]) or 'nothing'}: remove them to have them made anew"
                 )
             scale = table.scale if row.scale is None else row.scale
-            values[panel.key, row.label] = [scale * one[row.metric] for one in found]
+            means = (statistics.fmean(one[row.metric] for one in folds) for folds in found)
+            values[panel.key, row.label] = [scale * mean for mean in means]
     report = Report(table, seeds, values, quick)
     number = table.number
     write_atomically(workdir / f"{number}.md", markdown(report), durable=True)
@@ -97,7 +99,8 @@ def _plan(table: Table, workdir: Path, seeds: int, quick: bool) -> dict[Path, _J
 
     for seed in range(seeds):
         for variant in table.variants():
-            add(variant, seed)
+            for one in variant.runs():
+                add(one, seed)
     return jobs
 
 

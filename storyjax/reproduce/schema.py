@@ -17,7 +17,8 @@ class Variant:
     `start` is a variant that is run once (seed 0), for all seeds of this one to start from. `real` are the changes of
     the config's full-size variant that make the same row on the real data; None where there is no such row.
     `real_start` is the start there, where StoryWorld's needs no run of its own; `real_size` names the config's variant
-    there.
+    there. `folds` are further changes, each of a run of its own, over which the row is the mean: cross-validation;
+    `real_folds` those on the real data.
     """
 
     name: str
@@ -27,6 +28,17 @@ class Variant:
     real: Overrides | None = None
     real_start: "Variant | None" = None
     real_size: str = "paper"
+    folds: tuple[Overrides, ...] = ()
+    real_folds: tuple[Overrides, ...] = ()
+
+    def runs(self) -> "list[Variant]":
+        """The variants that are run for it: itself, or one for each fold."""
+        if not self.folds:
+            return [self]
+        return [
+            replace(self, name=f"{self.name}_fold_{number}", overrides=(*self.overrides, *fold), folds=())
+            for number, fold in enumerate(self.folds, 1)
+        ]
 
 
 @dataclass(frozen=True)
@@ -147,13 +159,13 @@ def on_real_data(table: Table) -> Table:
 
 
 def _full_size(variant: Variant) -> Variant:
-    """The variant on real data.
+    """The variant on real data; its config's "embedded" becomes `real_size`, "standalone_embedded" "standalone".
 
-    Its config's "embedded" or "storyworld" becomes `real_size`, "standalone_embedded" "standalone".
+    "storyworld", a larger run on StoryWorld, becomes `real_size` too.
     """
     path, _, name = variant.config.partition(":")
-    name = variant.real_size if name == "storyworld" else name
+    name = "embedded" if name == "storyworld" else name
     config = f"{path}:{name.replace('_embedded', '').replace('embedded', variant.real_size)}"
     start = variant.real_start or variant.start
     start = None if start is None else _full_size(start)
-    return Variant(variant.name, config, variant.real or (), start)
+    return Variant(variant.name, config, variant.real or (), start, folds=variant.real_folds)

@@ -1,9 +1,11 @@
 """Checkpoints of a run (Orbax): trainable parameters, optimiser state, and what the data needs to go on.
 
 Layout of <workdir>/checkpoints/<step>: `trainable` (parameters alone, so that they load without the optimiser),
-`optimizer` (the rest of the train state), `meta` (JSON: step, seed, the streams' reports, config). Frozen parameters
-are not in it. Saving is asynchronous: the state is copied out before `save` returns, and an error in writing it
-surfaces at the next save or at `close`.
+`optimizer` (the rest of the train state), `meta` (JSON: step, seed, the streams' reports, config), and `drawn` where
+there are frozen parameters that are random on purpose. Other frozen parameters are not in it.
+
+Saving is asynchronous: the state is copied out before `save` returns, and an error in writing it surfaces at the next
+save or at `close`.
 """
 
 import logging
@@ -22,6 +24,7 @@ from storyjax.train.params import validate_params
 from storyjax.train.step import TrainState
 
 FOLDER = "checkpoints"
+DRAWN = "drawn"
 EXPORTED = "params"  # what `storyjax export --to orbax` calls it
 
 
@@ -59,7 +62,7 @@ class Checkpoints:
     def __init__(self, workdir: pathlib.Path, keep: int = 1, read_only: bool = False) -> None:
         _quieten_orbax()
         handlers = ocp.handlers.DefaultCheckpointHandlerRegistry()
-        for item in ("trainable", "optimizer"):
+        for item in ("trainable", "optimizer", DRAWN):
             handler = ocp.StandardCheckpointHandler()
             handlers.add(item, ocp.args.StandardSave, handler)
             handlers.add(item, ocp.args.StandardRestore, handler)
@@ -84,18 +87,30 @@ class Checkpoints:
         """The step of the latest whole checkpoint, or None."""
         return None if self._open is None else self._open.latest_step()
 
-    def save(self, state: TrainState, meta: dict[str, Any]) -> None:
-        """Starts writing the checkpoint of `state.step`, unless there is one."""
+    def save(self, state: TrainState, meta: dict[str, Any], drawn: Params | None = None) -> None:
+        """Starts writing the checkpoint of `state.step`, unless there is one.
+
+        Args:
+            state: what training changes.
+            meta: JSON that `meta` returns.
+            drawn: the frozen parameters that no file has.
+        """
         step = int(state.step)
         if step == self.latest():
             return
         rest = {"step": state.step, "healthy": state.healthy, "opt_state": state.opt_state}
-        items = ocp.args.Composite(
-            trainable=ocp.args.StandardSave(state.trainable),
-            optimizer=ocp.args.StandardSave(rest),
-            meta=ocp.args.JsonSave({"step": step, **meta}),
-        )
-        self._manager.save(step, args=items)
+        items: dict[str, Any] = {
+            "trainable": ocp.args.StandardSave(state.trainable),
+            "optimizer": ocp.args.StandardSave(rest),
+            "meta": ocp.args.JsonSave({"step": step, **meta}),
+        }
+        if drawn:
+            items[DRAWN] = ocp.args.StandardSave(drawn)
+        self._manager.save(step, args=ocp.args.Composite(**items))
+
+    def drawn(self, step: int) -> dict[str, np.ndarray]:
+        """The frozen parameters by path that `save` was given, on the host; none in a checkpoint without any."""
+        return _read_drawn(self._folder / str(step))
 
     def meta(self, step: int) -> dict[str, Any]:
         """What `save` was given beside the state."""
@@ -152,6 +167,25 @@ def load_trainable(source: str | pathlib.Path) -> dict[str, np.ndarray]:
     if step is None:
         raise StoryjaxError(f"the run in {source} has no whole checkpoint yet.")
     return _read_arrays(source / FOLDER / str(step) / "trainable")
+
+
+def load_saved(source: str | pathlib.Path) -> dict[str, np.ndarray]:
+    """All parameters by path that a checkpoint holds: trainable ones, and frozen ones that were drawn for the run.
+
+    Raises:
+        StoryjaxError: as `load_trainable`.
+    """
+    loaded = load_trainable(source)
+    if str(source).startswith(SHIPPED) or not (pathlib.Path(source) / FOLDER).is_dir():
+        return loaded
+    checkpoints = Checkpoints(pathlib.Path(source), read_only=True)
+    step = checkpoints.latest()
+    checkpoints.close()
+    return _read_drawn(pathlib.Path(source) / FOLDER / str(step)) | loaded
+
+
+def _read_drawn(folder: pathlib.Path) -> dict[str, np.ndarray]:
+    return _read_arrays(folder / DRAWN) if (folder / DRAWN).is_dir() else {}
 
 
 def _read_arrays(folder: pathlib.Path) -> dict[str, np.ndarray]:

@@ -208,6 +208,11 @@ class Experiment:
         evaluators: run every config.eval.every steps and at the end.
         pretrained: imported weights, flat {"a/b/c": array}, laid over `init`; an unknown key or a wrong shape is an
             error. An array may be one that is read from its file where NumPy asks for it (weights.tensor_files).
+        drawn: a regular expression of the frozen parameters that are random on purpose. They start at what `init`
+            draws, unless they are given, and are saved with the run's checkpoints, since no file has them. All other
+            frozen parameters must be given: by `pretrained` or by `config.init.checkpoint`.
+        frozen_from: where the frozen parameters come from, for the message if they are not given: it says which key of
+            the config to set, and how to get what it names.
         units: what an example is, for the rate in the progress bar.
         steps_per_epoch: called when config.train.epochs sets the length of the run.
         exports: functions of the model for other programs, by name.
@@ -220,6 +225,8 @@ class Experiment:
     tasks: tuple[Task, ...] = ()
     evaluators: tuple[Evaluator | HostEvaluator, ...] = ()
     pretrained: Callable[[], dict[str, Any]] | None = None
+    drawn: str | None = None
+    frozen_from: str = "name them by config.model's weights, or start from a run that has them (config.init.checkpoint)"
     units: str = "examples"
     steps_per_epoch: Callable[[], int] | None = None
     exports: Mapping[str, Export] = field(default_factory=dict)

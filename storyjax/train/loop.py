@@ -320,7 +320,7 @@ class _Training:
             "streams": self.feed.reports(),
             "config": plain(self.run.config),
         }
-        self.checkpoints.save(self.state, meta)
+        self.checkpoints.save(self.state, meta, self.start.drawn)
 
     def _measure(self) -> dict[str, float]:
         try:

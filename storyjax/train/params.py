@@ -4,7 +4,7 @@ A path is the names down the nested dict joined by slashes, "tcr/block_0/attenti
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import jax
@@ -12,7 +12,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from storyjax.core.errors import StoryjaxError
-from storyjax.core.params_io import flatten, refuse_mismatch, unflatten
+from storyjax.core.params_io import flatten, listed, refuse_mismatch, unflatten
 from storyjax.train.experiment import Params
 from storyjax.train.mesh import parameter_sharding
 from storyjax.train.precision import Policy
@@ -66,6 +66,33 @@ def validate_params(given: Mapping[str, Any], abstract: Mapping[str, Any], neede
             if path in abstract and tuple(array.shape) != tuple(abstract[path].shape)
         ],
     )
+
+
+def matching(paths: Iterable[str], pattern: str | None) -> set[str]:
+    """Returns the paths that a regular expression matches in full; none without one."""
+    return set() if pattern is None else {path for path in paths if re.fullmatch(pattern, path)}
+
+
+def refuse_drawn(given: Iterable[str], frozen: Iterable[str], drawn: str | None, name: str, source: str) -> None:
+    """Refuses to start with random frozen parameters, which no training would ever make good.
+
+    Args:
+        given: the paths of the parameters that are given.
+        frozen: those of all frozen parameters.
+        drawn: the pattern of the frozen parameters that are random on purpose (Experiment.drawn).
+        name: of the experiment.
+        source: where frozen parameters come from (Experiment.frozen_from).
+
+    Raises:
+        StoryjaxError: naming the frozen parameters that nothing gives.
+    """
+    frozen = set(frozen)
+    missing = frozen - set(given) - matching(frozen, drawn)
+    if missing:
+        raise StoryjaxError(
+            f"{name}: nothing gives {len(missing)} of the {len(frozen)} frozen parameters ({listed(list(missing))});"
+            f" {source}"
+        )
 
 
 def initialise(

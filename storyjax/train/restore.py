@@ -19,7 +19,7 @@ from ml_collections import ConfigDict
 from storyjax.core.errors import StoryjaxError
 from storyjax.core.params_io import flatten, unflatten, weights_folder
 from storyjax.core.renames import modernise
-from storyjax.train.checkpoint import load_trainable
+from storyjax.train.checkpoint import load_saved
 from storyjax.train.experiment import Params
 from storyjax.train.params import partition, validate_params
 from storyjax.train.precision import Policy, get_policy
@@ -54,7 +54,7 @@ class TrainedModel:
         """
         tree = jax.eval_shape(init, jax.random.key(0))
         abstract, trains = flatten(tree), flatten(partition(tree, trainable)[0])
-        given = dict(pretrained) | load_trainable(self.folder)
+        given = dict(pretrained) | load_saved(self.folder)
         validate_params(given, abstract, set(abstract), self.source)
         return unflatten(
             {

@@ -24,6 +24,7 @@ from storyjax.core.params_io import fit, unflatten, weights_folder
 from storyjax.data.text import HubTokenizer, Tokenizer, WordTokenizer
 from storyjax.models.campplus import CAMPPLUS, CamPlusConfig
 from storyjax.models.clip import CLIP_VIT_B16, CLIP_VIT_B32, CLIP_VIT_L14, ClipConfig
+from storyjax.models.deformable_detr import DeformableDetrConfig
 from storyjax.models.ecapa import ECAPA, EcapaConfig
 from storyjax.models.laughter import RESNET_BASE, RESNET_WITH_AUGMENTATION, LaughterConfig
 from storyjax.models.lwtnet import LWTNET, LwtConfig
@@ -37,12 +38,14 @@ from storyjax.weights.registry import (
     BLIP2_FAMILY,
     BLIP2_VISION_FAMILY,
     CLIP_FAMILY,
+    DETR_FAMILY,
     FACE_FAMILY,
     SIGLIP_FAMILY,
     T5_FAMILY,
     Blip2Config,
     Blip2VisionConfig,
     LanguageModelConfig,
+    with_exact_gelu,
 )
 from storyjax.weights.registry_audio import AUDIO
 from storyjax.weights.source_files import TOKENIZER_FILES, has_weights, hub_config, open_checkpoint
@@ -103,7 +106,8 @@ KINDS: dict[str, Kind] = {
     "llm": Kind(
         T5Config,
         (Source(T5_FAMILY, LanguageModelConfig), Source(BLIP2_FAMILY, _blip2_around)),
-        {"flan_t5_xl": FLAN_T5_XL},
+        # The second is for BLIP-2's own files without a config.json, which would say the activation.
+        {"flan_t5_xl": FLAN_T5_XL, "flan_t5_xl_blip2": with_exact_gelu(FLAN_T5_XL)},
         _BLIP2,
     ),
     "qformer": Kind(QFormerConfig, (Source(BLIP2_FAMILY),), {}, _BLIP2),
@@ -112,6 +116,13 @@ KINDS: dict[str, Kind] = {
         (Source(CLIP_FAMILY, _itself),),
         {"clip_vit_b16": CLIP_VIT_B16, "clip_vit_b32": CLIP_VIT_B32, "clip_vit_l14": CLIP_VIT_L14},
         _CLIP,
+    ),
+    "detector": Kind(
+        DeformableDetrConfig,
+        (Source(DETR_FAMILY, _itself),),
+        {},
+        "'storyjax import deformable-detr-r50-two-stage --from SenseTime/deformable-detr-with-box-refine-two-stage"
+        " --out {folder}', or another Deformable DETR",
     ),
     "face": Kind(
         SEResNetConfig,
@@ -188,6 +199,9 @@ class Pretrained:
     def architecture(self, kind: str) -> Any:
         """Returns the config dataclass of the network, of the class that KINDS gives for `kind`.
 
+        What the folder's own config.json says comes before the preset: they may differ in what no shape shows, such as
+        the activation of a Flan-T5, which BLIP-2 runs with the exact GELU.
+
         Raises:
             StoryjaxError: an unknown preset, or one that the folder's own config.json contradicts; without a preset, no
                 config.json, or one that describes another kind of network.
@@ -207,7 +221,7 @@ class Pretrained:
                 f"config.model.{kind}.preset: {self.folder}/config.json is not that of {self.preset}: {differing};"
                 " leave the preset out, or name the folder that it belongs to"
             )
-        return preset
+        return preset if described is None else described.architecture
 
     def parameters(self, kind: str) -> dict[str, Tensor]:
         """Returns the parameters by path below the network's own name, each read where it is needed.

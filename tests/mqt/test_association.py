@@ -102,6 +102,21 @@ def test_protocols_say_what_starts_tracks() -> None:
         assert len(step(Association(TrackerConfig(protocol=protocol)), NONE, det, given)) == count
 
 
+def test_a_users_box_starts_its_own_track_and_det_queries_bring_lost_ones_back() -> None:
+    association = Association(TrackerConfig(protocol="user", match_threshold=0.65))
+    hidden = candidates((0.2, appearance(3), 0.1))
+    step(association, NONE, NONE, candidates((0.2, appearance(0), 0.9)))
+    assert step(association, hidden, NONE) == []
+    # The user names a look-alike, which a det query sees too: the lost track is not there.
+    like = candidates((0.8, appearance(0, 0.3), 0.9))
+    found = step(association, hidden, like, like)
+    assert [(track.id, round(float(track.best.box[0]), 1)) for track in found] == [(2, 0.8)]
+    # A det query sees the first one itself again, and something that nobody named.
+    own = candidates((0.2, appearance(3), 0.1), (0.8, appearance(0, 0.3), 0.9))
+    found = step(association, own, candidates((0.5, appearance(0), 0.9), (0.3, appearance(4), 0.9)))
+    assert [(track.id, round(float(track.best.box[0]), 1)) for track in found] == [(1, 0.5), (2, 0.8)]
+
+
 def test_hypotheses_keep_what_may_be_it_until_one_lasts() -> None:
     config = TrackerConfig(hypotheses=3, agreement_threshold=0.1)
     association = Association(config)

@@ -14,8 +14,9 @@ from small_mqt import DETR, SIZE, make
 from storyjax.core.errors import StoryjaxError
 from storyjax.core.params_io import flatten, save_tree
 from storyjax.data.mot_text import rows
-from storyjax.mqt.association import Protocol, TrackerConfig
+from storyjax.mqt.association import Association, Protocol, TrackerConfig
 from storyjax.mqt.eval_tracking import from_first_boxes
+from storyjax.mqt.memory import Candidates
 from storyjax.mqt.model import Mqt
 from storyjax.mqt.predict import TrackedObject, Tracker
 from storyjax.mqt.sequences import VideoSequence
@@ -78,6 +79,32 @@ def test_detections_that_are_no_boxes_are_left_out(tracker: Tracker) -> None:
     with_odd = as_tuples(tracker.step(video()[0], odd))
     tracker.start(WIDTH, HEIGHT)
     assert as_tuples(tracker.step(video()[0], np.zeros((0, 4), np.float32))) == with_odd
+
+
+def test_a_full_tracker_says_so_once(tracker: Tracker, caplog: pytest.LogCaptureFixture) -> None:
+    tracker._said.clear()
+    spread = np.array([[12 * i, 4, 8, 30] for i in range(5)], np.float32)
+    for _ in range(2):
+        tracker.start(WIDTH, HEIGHT)
+        for frame in video():
+            tracker.step(frame, spread)
+    assert sum("max_detections makes room" in line for line in caplog.messages) == 1
+    assert sum("beyond 5 are dropped" in line for line in caplog.messages) <= 1
+    association = Association(dataclasses.replace(CONFIG, max_tracks=1))
+    two = Candidates(*(np.ones((2, n), np.float32) for n in (4, 6, 6)), np.ones(2, np.float32))
+    two.boxes[:] = [[0.2, 0.2, 0.1, 0.1], [0.8, 0.8, 0.1, 0.1]]
+    none = two[np.zeros(0, int)]
+    association.update(none, np.zeros(0, np.float32), two, none)
+    assert association.full
+    assert len(association.tracks) == 1
+
+
+def test_other_thresholds_share_the_compiled_passes(tracker: Tracker) -> None:
+    other = tracker.with_options(match_threshold=0.9, agreement_threshold=0.3)
+    assert (other.config.match_threshold, tracker.config.match_threshold) == (0.9, -1.0)
+    assert other._jitted_track is tracker._jitted_track
+    with pytest.raises(StoryjaxError, match="make another tracker"):
+        tracker.with_options(hypotheses=4)
 
 
 def test_detect_needs_no_memory(tracker: Tracker) -> None:

@@ -8,7 +8,7 @@ from storyjax.mqt.config import MqtData, make_model
 from storyjax.mqt.experiment import variant_of
 from storyjax.reproduce import find
 from storyjax.reproduce.runner import make_config
-from storyjax.reproduce.schema import Table
+from storyjax.reproduce.schema import Table, on_real_data
 from storyjax.reproduce.tables import mqt, mqt_supplement
 
 WAYS = ("online", "b2f_track", "b2f_id", "b2f_id_tf", "tf")
@@ -28,6 +28,7 @@ def test_every_row_is_measured_by_its_run(table: Table) -> None:
             measured |= {f"mot17_offline/{way}/{score}" for way in WAYS for score in ("mota", "idf1")}
         if "coco" in data.evaluated():
             measured = {"coco/det_ap", "coco/pos_ap", "coco/true_ap"}
+            measured |= {f"coco/{name}_ap" for name in (*section.detectors, "proposals") if section.detectors}
             if data.mode == "simulated":
                 kinds = (*model.config.kinds, "det")
                 measured |= {"coco/init_ap", "coco/aggregated_ap", *(f"coco/{kind}_tracking_ap" for kind in kinds)}
@@ -57,6 +58,18 @@ def test_rows_without_det_have_none_beside_tracks_and_the_baseline_is_that_of_ta
                     assert set(model.config.kinds) == set(kinds) - {"det"}, row.label
                 tracker = section.tracker
                 assert (tracker.memory_first, tracker.memory_last, tracker.hypotheses) == (0, 1, 1), row.label
+
+
+def test_on_mot17_the_offline_enhancements_hold_each_sequence_out_once() -> None:
+    for variant in on_real_data(find("2.11")).variants():
+        held_out = []
+        for one in variant.runs():
+            config = make_config(one, 0)
+            data = from_config(MqtData, config.data, "config.data")
+            _, section = make_model(config.model)
+            assert (data.dataset, data.synthetic, section.offline) == ("mot17", None, True)
+            held_out += data.held_out
+        assert len(held_out) == len(set(held_out)) == 7
 
 
 def test_a_mistake_in_a_sweep_is_an_error_before_training() -> None:

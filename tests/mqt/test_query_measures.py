@@ -1,21 +1,25 @@
 """What is measured of queries by themselves, and of one model with several trackers."""
 
 import dataclasses
+from collections.abc import Callable
 
 import jax
 import numpy as np
 import pytest
 from following import OverlapTracker, squares
-from small_mqt import SIZE, make
+from jax.interpreters import partial_eval as pe
+from small_mqt import DETR, SIZE, make
 
 from storyjax.data.streams import StreamSpec
 from storyjax.mqt import experiment
 from storyjax.mqt.association import TrackerConfig
 from storyjax.mqt.config import ModelConfig, MqtData
 from storyjax.mqt.datasets import Sources
+from storyjax.mqt.eval_detection import detection_evaluator
 from storyjax.mqt.eval_queries import queries_evaluator
 from storyjax.mqt.experiment import Evaluations
 from storyjax.mqt.losses import LossConfig, Losses
+from storyjax.mqt.model import Mqt, MqtConfig
 from storyjax.storyworld.export.tracks_mot import encode_jpeg
 
 DATA = MqtData(dataset="coco", mode="simulated", eval_splits=("coco:val",), size=SIZE, max_objects=3)
@@ -76,6 +80,34 @@ def test_every_kind_of_query_is_measured_by_itself(made) -> None:
     perfect = {**accumulated, "pos": accumulated["truth"], "init": accumulated["truth_init"]}
     results = evaluator.compute(perfect)
     assert results["coco/pos_tracking_ap"] == results["coco/init_ap"] == pytest.approx(1)
+
+
+def depends(function: Callable[[dict], dict], batch: dict) -> dict[str, set[str]]:
+    """By output, the arrays of a batch that it is computed from, as the traced program has them."""
+    closed = jax.make_jaxpr(function)(batch)
+    names, outputs = sorted(batch), jax.tree_util.tree_flatten_with_path(jax.eval_shape(function, batch))[0]
+    used: dict[str, set[str]] = {}
+    for index, (path, _) in enumerate(outputs):
+        _, inputs = pe.dce_jaxpr(closed.jaxpr, [i == index for i in range(len(outputs))])
+        used.setdefault(path[0].key, set()).update(name for name, u in zip(names, inputs, strict=True) if u)
+    return used
+
+
+def test_det_is_measured_in_a_pass_without_anything_of_the_truth(made) -> None:
+    _, params = made
+    # Without isolation: det queries would attend to whatever is there.
+    model = Mqt(MqtConfig(DETR, isolate_det=False))
+    boxes, mask = np.full((2, 3, 4), 0.5, np.float32), np.ones((2, 3), bool)
+    batch = {"images0": np.zeros((2, *SIZE, 3), np.uint8), "boxes0": boxes, "present0": mask}
+    alone = detection_evaluator(model, Few(DATA), "coco", "val").eval_step
+    used = depends(lambda b: alone(params, b), {**batch, "given_boxes": boxes, "given_mask": mask})
+    assert used["det"] == {"images0"}
+    assert used["pos"] == {"images0", "given_boxes", "given_mask"}
+    assert used["true"] == {"images0", "boxes0", "present0"}
+    tracked = queries_evaluator(model, Few(DATA), "coco", "val").eval_step
+    used = depends(lambda b: tracked(params, b), {**batch, "images1": batch["images0"]})
+    assert used["det"] == {"images1"}
+    assert used["aggregated"] == {"images0", "images1", "boxes0", "present0"}
 
 
 def test_one_run_measures_several_trackers_and_the_offline_enhancements(made, monkeypatch) -> None:

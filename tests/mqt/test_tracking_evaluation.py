@@ -136,6 +136,21 @@ def test_a_track_that_was_lost_between_is_joined_where_it_looks_the_same() -> No
     assert tracking_scores(truth, [ways["online"]])["idf1"] < 0.9
 
 
+def test_what_looks_the_same_must_overlap_again() -> None:
+    one, other = np.array([1.0, 0.0]), np.array([0.0, 1.0])
+    elsewhere = offline.confirm_by_appearance(line(1, 1, 30), line(7, 1, 30, y=200.0), {1: one}, {7: one})
+    assert not len(elsewhere)
+    # The passes lose the object in different places: of neither part does the other pass have enough alone.
+    gap = line(7, 1, 30)
+    parts = gap[~np.isin(gap.frame, range(8, 24))], line(8, 8, 23, y=8.0)
+    backward = concatenate([*parts, line(9, 1, 30, y=200.0)])
+    forward = concatenate([line(1, 1, 30), line(2, 1, 30, y=200.0)])
+    assert set(offline.confirm_by_overlap(forward, backward).id) == {2}
+    found = offline.confirm_by_appearance(forward, backward, {1: one, 2: other}, {7: one, 8: one, 9: other})
+    assert set(found.id) == {1, 2}
+    assert set(offline.confirm_by_appearance(forward, backward, {1: one}, {7: one, 8: other, 9: other}).id) == {2}
+
+
 def test_offline_evaluation_plays_the_sequence_backwards() -> None:
     video, truth = two_that_cross()
     assert [int(n) for n, _ in reverse(video).frames()] == list(range(1, video.length + 1))

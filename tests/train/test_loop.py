@@ -252,7 +252,7 @@ def test_an_experiment_without_tasks_is_evaluated_in_both_modes(mode, tmp_path):
 
 
 def test_frozen_parameters_are_evaluated_without_tasks(tmp_path):
-    experiment = toy.experiment(tasks=(), trainable=None)
+    experiment = toy.experiment(tasks=(), trainable=None, drawn=".*")
     expected = run(toy.config(4), tmp_path / "a", "eval", experiment=toy.experiment(), progress=False)
     assert run(toy.config(4), tmp_path / "b", experiment=experiment, progress=False) == expected
 
@@ -260,3 +260,26 @@ def test_frozen_parameters_are_evaluated_without_tasks(tmp_path):
 def test_tasks_need_something_to_train():
     with pytest.raises(ValueError, match="tasks need trainable parameters"):
         toy.experiment(trainable=None)
+
+
+def test_frozen_parameters_that_nobody_gave_are_refused(trained, tmp_path):
+    careless = toy.experiment(drawn=None, frozen_from="config.model.teacher names them")
+    message = refusal(toy.config(0), tmp_path, experiment=careless)
+    assert "nothing gives 2 of the 2 frozen parameters (teacher/kernel, teacher/memory)" in message
+    assert message.endswith("config.model.teacher names them")
+    part = toy.experiment(drawn=None, pretrained=lambda: {"teacher/kernel": np.ones((4, 2))})
+    assert "nothing gives 1 of the 2" in refusal(toy.config(0), tmp_path, experiment=part)
+    # Not with another run's parameters either, if they are without them.
+    save_tree(tmp_path / "weights.safetensors", load_trainable(trained))
+    config = toy.config(0, init={"checkpoint": str(tmp_path / "weights.safetensors")})
+    assert "nothing gives 1 of the 2" in refusal(config, tmp_path, experiment=toy.experiment(drawn="teacher/kernel"))
+
+
+def test_what_was_drawn_on_purpose_is_the_next_stages_too(trained, tmp_path):
+    config = toy.config(0, init={"checkpoint": str(trained)})
+    config.seed = 11  # would draw another teacher
+    run(config, tmp_path, experiment=toy.experiment(), progress=False)
+    first, second = (
+        toy.load_params(c, place)["teacher"] for c, place in ((toy.config(4), trained), (config, tmp_path))
+    )
+    np.testing.assert_array_equal(first["kernel"], second["kernel"])

@@ -118,6 +118,7 @@ def experiment(
         "name": "toy",
         "init": init,
         "trainable": "student/.*",
+        "drawn": "teacher/.*",
         "tasks": tasks,
         "evaluators": (evaluator(eval_hook),),
         "steps_per_epoch": lambda: 4,

@@ -42,9 +42,9 @@ def say(*words: object) -> None:
 def install_digests() -> None:
     save, restore, restore_or_init = Checkpoints.save, Checkpoints.restore_state, loop.restore_or_init
 
-    def saved(self: Checkpoints, state: object, meta: dict[str, object]) -> None:
+    def saved(self: Checkpoints, state: object, *rest: object) -> None:
         say("saved", int(state.step), digest(state))
-        save(self, state, meta)
+        save(self, state, *rest)
 
     def restored(self: Checkpoints, step: int, like: object) -> object:
         state = restore(self, step, like)
@@ -79,8 +79,8 @@ def install(event: str) -> None:
     loop.build_experiment = lambda config: experiment
     save = Checkpoints.save
 
-    def save_and_die(self: Checkpoints, state: object, meta: dict[str, object]) -> None:
-        save(self, state, meta)
+    def save_and_die(self: Checkpoints, state: object, *rest: object) -> None:
+        save(self, state, *rest)
         if event == "kill-checkpoint" and int(state.step) == 4:
             strike(number)
         if event == "full" and int(state.step) == 4:

@@ -22,6 +22,7 @@ from storyjax.data.text import HubTokenizer, WordTokenizer, encode_spliced
 from storyjax.models.clip import Clip
 from storyjax.models.ecapa import Ecapa, EcapaConfig
 from storyjax.models.seresnet import SEResNet, SEResNetConfig
+from storyjax.models.t5 import T5
 from storyjax.models.vit import ViT
 from storyjax.weights.conversion import ConvertedTensor
 from storyjax.weights.pretrained import KINDS, Pretrained
@@ -75,6 +76,38 @@ def test_a_language_model_as_published(files: str, tiny_t5, save, tmp_path: Path
         tokenizer = Pretrained(str(folder)).tokenizer("llm")
         assert isinstance(tokenizer, HubTokenizer)
         assert (tokenizer.encode("who danced ?"), tokenizer.eos_id) == ([3, 4, 5], 1)
+
+
+@pytest.mark.parametrize(("theirs", "ours"), [("gelu", "gelu"), ("gelu_new", "gelu_tanh"), (None, "gelu_tanh")])
+def test_the_folder_says_the_activation_not_the_preset(
+    theirs: str | None, ours: str, tiny_t5, save, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A T5 1.1 computes the tanh GELU, which its config.json may override as BLIP-2's does; and ours are the same."""
+    hub = save(tmp_path / "hub", tiny_t5)
+    config = json.loads((hub / "config.json").read_text())
+    config["dense_act_fn"] = theirs
+    if theirs is None:
+        del config["dense_act_fn"]
+    (hub / "config.json").write_text(json.dumps(config))
+    reference = transformers.T5ForConditionalGeneration.from_pretrained(hub).eval()
+    other = {"gelu": "gelu_tanh", "gelu_tanh": "gelu"}[ours]
+    preset = dataclasses.replace(Pretrained(str(hub)).architecture("llm"), gate_activation=other)
+    monkeypatch.setitem(KINDS["llm"].presets, "tiny", preset)
+    ids = np.random.default_rng(0).integers(2, 96, (2, 7))
+    with torch.no_grad():
+        wanted = reference(input_ids=torch.tensor(ids), decoder_input_ids=torch.tensor(ids[:, :3])).logits.numpy()
+    for folder in (hub, import_to(tmp_path / "ours", "t5", hub)):
+        named = Pretrained(str(folder), "tiny")
+        assert named.architecture("llm").gate_activation == ours
+        params = {"params": unflatten({path: np.asarray(one) for path, one in named.parameters("llm").items()})}
+        run_with = {
+            kind: T5(dataclasses.replace(named.architecture("llm"), gate_activation=kind)).apply(
+                params, jnp.asarray(ids, jnp.int32), jnp.ones(ids.shape, bool), jnp.asarray(ids[:, :3], jnp.int32)
+            )
+            for kind in (ours, other)
+        }
+        np.testing.assert_allclose(run_with[ours], wanted, atol=1e-4)
+        assert np.abs(run_with[other] - wanted).max() > 1e-3
 
 
 def test_all_parts_of_a_sharded_blip2(tiny_blip2, save, tmp_path: Path) -> None:

@@ -30,14 +30,17 @@ SHORT: Overrides = (("train.steps", 250), ("optim.learning_rate", 5e-4))
 DETECTION = Variant("detection", COCO, (*SHORT, ("init.checkpoint", "shipped:mqt_storyworld")), real=())
 # The paper's detector with a class head; MOT17's classes are 1 to 12.
 _CLASS_HEAD_FULL = ("model.mqt.detr", {"mlp_width": 2048, "queries": 100, "classes": 13, "size_bias": 0.0})
+BASELINE: Overrides = (
+    ("model.tracker.memory_first", 0),
+    ("model.tracker.memory_last", 1),
+    ("model.tracker.hypotheses", 1),
+)
 _TRAIN: Overrides = (
     *SHORT,
     ("init.skip", "(aggregate|id_position|class_head)/.*"),
     ("data.synthetic.mot17.counts", {"train": 1, "held_out": 32, "unseen": 8}),
     ("data.root.mot17", "runs/storyworld/mot17_tables"),
-    ("model.tracker.memory_first", 0),
-    ("model.tracker.memory_last", 1),
-    ("model.tracker.hypotheses", 1),
+    *BASELINE,
 )
 
 
