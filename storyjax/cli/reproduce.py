@@ -14,7 +14,7 @@ the same command can be given at any time.
   storyjax reproduce 3.6               all of Table 3.6, three seeds
   storyjax reproduce 3.6a --seeds 1    one part of it, one seed
   storyjax reproduce 3.6 --quick       a few steps of each run: numbers that mean nothing, to see that all runs
-  storyjax reproduce 3.4 --data real   the full-size configs on the data set itself, where it and the weights are there
+  storyjax reproduce 3.4 --data real   the full-size configs on the data set itself; what is missing is named
 
 The table also goes to WORKDIR/3.6.md and WORKDIR/3.6.json.
 """
@@ -49,7 +49,10 @@ def _reproduce(arguments: argparse.Namespace) -> int:
     if choose(arguments.data, ("storyworld", "real"), "--data") == "real":
         if arguments.quick:
             raise StoryjaxError("--quick is for StoryWorld: what is made on the real data is whole")
+        from storyjax.reproduce.real_data import check_there
+
         table, workdir = on_real_data(table), f"{workdir}/real"
+        check_there(table)
 
     from absl import flags
 

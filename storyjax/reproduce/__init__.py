@@ -12,6 +12,7 @@ from storyjax.reproduce.schema import Table
 from storyjax.reproduce.tables import (
     clip_pad,
     mqt,
+    mqt_benchmarks,
     mqt_supplement,
     pi_map,
     subtitles,
@@ -21,7 +22,8 @@ from storyjax.reproduce.tables import (
     tcr_tasks,
 )
 
-_CHAPTER_2 = sorted(mqt.TABLES + mqt_supplement.TABLES, key=lambda table: int(table.number.partition(".")[2]))
+_MQT = mqt_benchmarks.TABLES + mqt.TABLES + mqt_supplement.TABLES
+_CHAPTER_2 = sorted(_MQT, key=lambda table: int(table.number.partition(".")[2]))
 _CHAPTER_3 = tcr.TABLES + tcr_tasks.TABLES + tcr_multitask.TABLES + tcr_standalone.TABLES
 TABLES = tuple(_CHAPTER_2) + _CHAPTER_3 + clip_pad.TABLES + pi_map.TABLES + subtitles.TABLES
 

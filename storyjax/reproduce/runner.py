@@ -63,8 +63,9 @@ def reproduce(table: Table, workdir: str | Path, seeds: int = 3, quick: bool = F
                     f"the runs of '{row.variant.name}' under {workdir} give no {row.metric}, only"
                     f" {', '.join(missing[0]) or 'nothing'}: remove them to have them made anew"
                 )
+            scale = table.scale if row.scale is None else row.scale
             means = (statistics.fmean(one[row.metric] for one in folds) for folds in found)
-            values[panel.key, row.label] = [table.scale * mean for mean in means]
+            values[panel.key, row.label] = [scale * mean for mean in means]
     report = Report(table, seeds, values, quick)
     number = table.number
     write_atomically(workdir / f"{number}.md", markdown(report), durable=True)

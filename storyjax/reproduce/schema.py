@@ -43,13 +43,17 @@ class Variant:
 
 @dataclass(frozen=True)
 class Row:
-    """One number. `thesis_label` says what the thesis measured where that is not what `label` says."""
+    """One number. `thesis_label` says what the thesis measured where that is not what `label` says.
+
+    `scale` is from the metric to the thesis's unit, where it is another than the table's.
+    """
 
     label: str
     variant: Variant
     metric: str
     thesis: float | None = None
     thesis_label: str | None = None
+    scale: float | None = None
 
 
 @dataclass(frozen=True)
@@ -99,6 +103,7 @@ class Table:
     Attributes:
         number, title: the thesis's number; what it shows and where it stands.
         ours, theirs: what the two columns of numbers were measured on.
+        real: what ours are measured on, on real data, where that is not what `theirs` says.
         panels: its parts.
         quick: by config, overrides that make a run so small that it only shows that everything runs.
         scale: from a metric to the thesis's unit.
@@ -116,6 +121,7 @@ class Table:
     scale: float = 100.0
     plot: bool = False
     world: str = "StoryWorld"
+    real: str | None = None
 
     def variants(self) -> list[Variant]:
         """Every variant of the table once; a name stands for one variant of a config."""
@@ -150,7 +156,7 @@ def on_real_data(table: Table) -> Table:
             panels.append(replace(panel, rows=rows, claims=claims))
     if not panels:
         raise StoryjaxError(f"table {table.number} has no rows on real data; it is made on StoryWorld alone")
-    return replace(table, panels=tuple(panels), ours=table.theirs, world="real data")
+    return replace(table, panels=tuple(panels), ours=table.real or table.theirs, world="real data")
 
 
 def _full_size(variant: Variant) -> Variant:

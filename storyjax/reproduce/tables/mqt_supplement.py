@@ -5,10 +5,10 @@ from typing import Any
 
 from storyjax.reproduce.schema import Above, Claim, Panel, Row, Table, Variant
 from storyjax.reproduce.tables.mqt import (
-    BASELINE,
     COCO,
     DETECTION,
     OURS,
+    PRIVATE_PLUS,
     QUICK,
     SHORT,
     THEIRS,
@@ -30,6 +30,8 @@ _SIMULATED = {
             ("init.skip", "aggregate/.*"),
         ),
         start=DETECTION,
+        real=(("model.mqt.aggregation", scheme), ("init.skip", "aggregate/.*")),
+        real_size="pairs",
     )
     for scheme in ("max", "average", "concat", "gating")
 }
@@ -179,9 +181,9 @@ def _offline(name: str, *more: tuple[str, Any]) -> Variant:
     On real data those are the files of another detector (external_detections.py).
     """
     passes = (*more, ("model.offline", True), ("model.tracker.protocol", "public"))
-    other = (("data.detector", "external"), ("data.detections_dir", "data/detections/mot17_private"))
-    real = (*BASELINE, *passes, ("model.tracker.min_hits", 1), *other)
-    return replace(trained(name, *passes, ("data.detector", "SDP")), real=real, real_folds=_SEVEN)
+    variant = trained(name, *passes, ("data.detector", "SDP"))
+    real = (*(variant.real or ()), ("model.tracker.min_hits", 1), *PRIVATE_PLUS)
+    return replace(variant, real=real, real_folds=_SEVEN)
 
 
 def _enhancements(variant: Variant, thesis: dict[str, tuple[float, float]]) -> tuple[Row, ...]:

@@ -139,7 +139,7 @@ def _write_mot(folder: Path, title: str, sequence: Sequence, detectors: tuple[st
         lines = ["[Sequence]", *(f"{key}={value}" for key, value in info.items()), ""]
         write_text(folder / name / "seqinfo.ini", "\n".join(lines))
         write_text(folder / name / "gt" / "gt.txt", "".join(_truth_lines(truths)))
-        write_text(folder / name / "det" / "det.txt", "".join(_detection_lines(sequence, truths, detector)))
+        write_text(folder / name / "det" / "det.txt", "".join(detection_lines(sequence, truths, detector)))
 
 
 def _truth_lines(truths: list[Truth]) -> list[str]:
@@ -175,7 +175,8 @@ def imitate(
             yield number, np.concatenate([corner, size]), float(np.clip(rng.normal(0.35, how.spread), 0.05, 1.0))
 
 
-def _detection_lines(sequence: Sequence, truths: list[Truth], detector: str) -> Iterator[str]:
+def detection_lines(sequence: Sequence, truths: list[Truth], detector: str) -> Iterator[str]:
+    """Yields what an imitated detector says, as lines of MOTChallenge's text."""
     for number, (left, top, width, height), score in imitate(detector, sequence, truths):
         yield f"{number},-1,{left + 1:.2f},{top + 1:.2f},{width:.2f},{height:.2f},{score:.4f}\n"
 

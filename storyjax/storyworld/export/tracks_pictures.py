@@ -16,9 +16,16 @@ from jaxtyping import UInt8
 
 from storyjax.storyworld.draw.moving_objects import ALL_KINDS, SEEN_KINDS
 from storyjax.storyworld.export.export_once import export_once
-from storyjax.storyworld.export.tracks_mot import LEAST, encode_jpeg, sequence_seed
+from storyjax.storyworld.export.tracks_mot import LEAST, detection_lines, encode_jpeg, sequence_seed
 from storyjax.storyworld.render.world import make_folder, write_text
-from storyjax.storyworld.story.tracks import TrackStyle, Truth, plan_sequence, render_sequence, tracks_fingerprint
+from storyjax.storyworld.story.tracks import (
+    Sequence,
+    TrackStyle,
+    Truth,
+    plan_sequence,
+    render_sequence,
+    tracks_fingerprint,
+)
 
 COCO_COUNTS = {"train": 600, "val": 60}
 CROWD_COUNTS = {"train": 200, "val": 20}
@@ -110,12 +117,17 @@ def _person(row: int, truth: Truth) -> dict[str, Any]:
     }
 
 
-def export_tao(directory: str | Path, counts: Mapping[str, int] | None = None, seed: int = 0) -> Path:
+def export_tao(
+    directory: str | Path, counts: Mapping[str, int] | None = None, seed: int = 0, detections: bool = False
+) -> Path:
     """Writes `counts` videos (train, validation) in TAO's layout, of all kinds in validation; see `export_once`.
 
-    All frames are there and every second one is annotated (TAO's are annotated once a second).
+    All frames are there and every second one is annotated (TAO's are annotated once a second). With `detections` the
+    boxes of an imitated detector (tracks_mot.py: SDP) are beside them, as MOTChallenge's text: those of people in
+    detections/person, those of everything in detections/all.
     """
     counts = {**TAO_COUNTS, **(counts or {})}
+    made_of: dict[str, Any] = {"counts": counts, "seed": seed} | ({"detections": True} if detections else {})
 
     def write(folder: Path) -> None:
         make_folder(folder / "annotations")
@@ -124,7 +136,10 @@ def export_tao(directory: str | Path, counts: Mapping[str, int] | None = None, s
             found: dict[str, list[dict[str, Any]]] = {key: [] for key in ("videos", "images", "tracks", "annotations")}
             for index in range(count):
                 chosen = sequence_seed(_PARTS[split], _OFFSET["tao"] + index, seed)
-                _write_tao(folder, split, index, replace(style), chosen, found)
+                sequence = plan_sequence(chosen, style)
+                name = _write_tao(folder, split, index, sequence, found)
+                if detections:
+                    _write_detections(folder / "detections", name, sequence)
             categories = [
                 {"id": i, "name": kind.replace(" ", "_"), "synset": f"{kind.replace(' ', '_')}.n.01", "frequency": "f"}
                 for i, kind in enumerate(ALL_KINDS, 1)
@@ -132,11 +147,29 @@ def export_tao(directory: str | Path, counts: Mapping[str, int] | None = None, s
             found |= {"categories": categories, "info": {"description": "StoryWorld"}, "licenses": []}  # type: ignore[dict-item]
             write_text(folder / "annotations" / f"{split}.json", json.dumps(found))
 
-    return export_once(directory, {"counts": counts, "seed": seed}, tracks_fingerprint(), write)
+    return export_once(directory, made_of, tracks_fingerprint(), write)
 
 
-def _write_tao(folder: Path, split: str, index: int, style: TrackStyle, seed: int, found: dict[str, list]) -> None:
-    sequence = plan_sequence(seed, style)
+def _write_detections(folder: Path, name: str, sequence: Sequence) -> None:
+    """What an imitated detector finds in a video: everything, and people alone."""
+    truths = [truth for _, truth in render_sequence(sequence)]
+    people = [_only(truth, "person") for truth in truths]
+    for part, shown in (("all", truths), ("person", people)):
+        path = folder / part / f"{name}.txt"
+        make_folder(path.parent)
+        write_text(path, "".join(detection_lines(sequence, shown, "SDP")))
+
+
+def _only(truth: Truth, kind: str) -> Truth:
+    """The truth without other kinds."""
+    kept = np.array([each == kind for each in truth.kinds], bool)
+    columns = {name: getattr(truth, name)[kept] for name in ("ids", "boxes", "visible", "visibility")}
+    return replace(truth, kinds=(kind,) * int(kept.sum()), **columns)
+
+
+def _write_tao(folder: Path, split: str, index: int, sequence: Sequence, found: dict[str, list]) -> str:
+    """Writes a video, and returns its name."""
+    style = sequence.style
     video, name = index + 1, f"{split if split == 'train' else 'val'}/StoryWorld/film_{index:04d}"
     make_folder(folder / "frames" / name)
     size = {"width": style.width, "height": style.height}
@@ -162,3 +195,4 @@ def _write_tao(folder: Path, split: str, index: int, style: TrackStyle, seed: in
                 found["tracks"].append({"id": tracks[int(track)], "category_id": category, "video_id": video})
             one = _annotation(len(found["annotations"]) + 1, image, kind, box)
             found["annotations"].append({**one, "track_id": tracks[int(track)], "video_id": video})
+    return name
