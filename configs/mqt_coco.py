@@ -17,7 +17,7 @@ shipped weights | two CPU cores, minutes | see storyjax/mqt/README.md |
 
 from ml_collections import ConfigDict
 
-from storyjax.mqt.presets import paper_optim, storyworld_data, storyworld_model, use_published
+from storyjax.mqt.presets import PHOTOGRAPHS, paper_optim, storyworld_data, storyworld_model, use_published
 
 VARIANTS = ("paper", "pairs", "detr", "detr_pairs", "embedded")
 
@@ -32,6 +32,7 @@ def get_config(variant: str = "paper") -> ConfigDict:
     config.data = ConfigDict(
         {"dataset": "coco", "mode": "detection", "eval_splits": ("coco:val",), "root": {"coco": "data/coco"}}
     )
+    config.data.update(PHOTOGRAPHS)
     config.train = ConfigDict({"epochs": 50, "batch_size": 32})
     config.optim = ConfigDict(paper_optim(boundaries=(0.8,)))
     config.eval = ConfigDict({"every": 5000})

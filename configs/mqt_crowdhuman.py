@@ -14,7 +14,7 @@ and the run of configs/mqt_coco.py)
 
 from ml_collections import ConfigDict
 
-from storyjax.mqt.presets import paper_optim, storyworld_data, storyworld_model, use_published
+from storyjax.mqt.presets import PHOTOGRAPHS, paper_optim, storyworld_data, storyworld_model, use_published
 
 VARIANTS = ("paper", "detr", "embedded")
 
@@ -30,6 +30,7 @@ def get_config(variant: str = "paper") -> ConfigDict:
     config.data = ConfigDict(
         {"dataset": "crowdhuman", "mode": "simulated", "eval_splits": ("mot17:held_out",), "keep_all": False}
     )
+    config.data.update(PHOTOGRAPHS)
     config.data.held_out = ("MOT17-09",)
     config.init = ConfigDict({"checkpoint": "runs/mqt_coco"})
     config.train = ConfigDict({"epochs": 50, "batch_size": 32})

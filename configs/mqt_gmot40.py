@@ -14,7 +14,7 @@ minutes | see storyjax/mqt/README.md |
 
 from ml_collections import ConfigDict
 
-from storyjax.mqt.presets import paper_optim, storyworld_data, storyworld_model, use_published
+from storyjax.mqt.presets import PHOTOGRAPHS, paper_optim, storyworld_data, storyworld_model, use_published
 
 VARIANTS = ("paper", "detr", "embedded")
 
@@ -27,6 +27,7 @@ def get_config(variant: str = "paper") -> ConfigDict:
     config.precision = "bfloat16"
     config.model = ConfigDict({"mqt": {}, "loss": {}, "tracker": {"match_threshold": 0.85, "agreement_threshold": 0.2}})
     config.data = ConfigDict({"dataset": "coco", "mode": "simulated", "eval_splits": ("gmot40:test",)})
+    config.data.update(PHOTOGRAPHS)
     config.init = ConfigDict({"checkpoint": "runs/mqt_coco"})
     config.train = ConfigDict({"epochs": 50, "batch_size": 32})
     config.optim = ConfigDict(paper_optim(boundaries=(0.4, 0.8)))

@@ -21,7 +21,7 @@ training never shows, `mot17/iou_baseline_*` of a tracker by overlap alone with 
 
 from ml_collections import ConfigDict
 
-from storyjax.mqt.presets import paper_optim, storyworld_data, storyworld_model, use_published
+from storyjax.mqt.presets import BROAD_FRAMES, paper_optim, storyworld_data, storyworld_model, use_published
 
 VARIANTS = ("paper", "detr", "embedded", "storyworld")
 
@@ -36,6 +36,7 @@ def get_config(variant: str = "paper") -> ConfigDict:
     config.data = ConfigDict(
         {"dataset": "mot17", "mode": "pairs", "eval_splits": ("mot17:held_out",), "held_out": ("MOT17-09",)}
     )
+    config.data.update(BROAD_FRAMES)
     config.init = ConfigDict({"checkpoint": "runs/mqt_crowdhuman"})
     config.train = ConfigDict({"epochs": 20, "batch_size": 32})
     config.optim = ConfigDict(paper_optim(boundaries=(0.5,)))

@@ -18,7 +18,7 @@ minutes | see storyjax/mqt/README.md |
 
 from ml_collections import ConfigDict
 
-from storyjax.mqt.presets import storyworld_data, storyworld_model, use_published
+from storyjax.mqt.presets import PHOTOGRAPHS, storyworld_data, storyworld_model, use_published
 
 VARIANTS = ("paper", "person", "person_search", "detr", "detr_person", "detr_person_search", "embedded")
 
@@ -32,6 +32,7 @@ def get_config(variant: str = "paper") -> ConfigDict:
     tracker = {"protocol": "user", "match_threshold": 0.65, "agreement_threshold": 0.1}
     config.model = ConfigDict({"mqt": {}, "loss": {}, "tracker": tracker})
     config.data = ConfigDict({"dataset": "tao", "mode": "pairs", "eval_splits": ("tao:validation",)})
+    config.data.update(PHOTOGRAPHS)
     config.init = ConfigDict({"checkpoint": "runs/mqt_coco_pairs"})
     config.train = ConfigDict({"epochs": 10, "batch_size": 32})
     config.optim = ConfigDict({"learning_rate": 1e-5, "schedule": "constant", "weight_decay": 1e-4, "clip_norm": 0.1})

@@ -19,6 +19,7 @@ from storyjax.core.errors import StoryjaxError
 from storyjax.mqt.association import Association, TrackerConfig
 from storyjax.mqt.config import MqtData, init_parameters, make_model, tracker_config, trainable
 from storyjax.mqt.data import WHOLE, crop
+from storyjax.mqt.images import STEP, Fit, PaddedImages, extent_of, padded
 from storyjax.mqt.memory import Candidates, nms
 from storyjax.mqt.model import DecoderOutput, Mqt, Tracks
 from storyjax.mqt.published_weights import published_parameters
@@ -52,12 +53,16 @@ class Tracker:
         model, params: an MQT and all its parameters.
         size: height and width of the images that it was trained on; frames are resized to it.
         config: the options of tracking.
+        fit: how frames fit into images of at most that size, if they kept their aspect ratio in training; None: they
+            are stretched to it.
     """
 
-    def __init__(self, model: Mqt, params: Params, size: tuple[int, int], config: TrackerConfig):
+    def __init__(
+        self, model: Mqt, params: Params, size: tuple[int, int], config: TrackerConfig, fit: Fit | None = None
+    ):
         if config.match_by == "class" and not model.config.detr.classes:
             raise StoryjaxError("match_by 'class' needs a model with a class head (config.model.mqt.detr.classes)")
-        self.model, self.params, self.size, self.config = model, params, size, config
+        self.model, self.params, self.size, self.config, self.fit = model, params, size, config, fit
         self._jitted_detect = jax.jit(self._detect_pass)
         self._jitted_track = jax.jit(self._track_pass)
         self._frame_size: tuple[int, int] | None = None
@@ -86,7 +91,9 @@ class Tracker:
         imported = {} if section.weights is None else published_parameters(section.weights, model)
         init = functools.partial(init_parameters, model, size)
         params = trained.parameters(init, trainable(model), imported)
-        return cls(model, params, size, tracker_config(section.tracker, options))
+        fit = [trained.config.data.get(side) for side in ("shorter", "longer")]
+        fit = None if None in fit else Fit(*fit)
+        return cls(model, params, size, tracker_config(section.tracker, options), fit)
 
     def start(self, width: int, height: int) -> None:
         """Starts a sequence of frames of this size in pixels; all tracks are dropped.
@@ -142,8 +149,17 @@ class Tracker:
         boxes = [_pixels(box, image.shape[1], image.shape[0]) for box in det.boxes]
         return np.array(boxes, np.float32).reshape(-1, 4), det.objectness.astype(np.float32)
 
-    def _resize(self, image: UInt8[np.ndarray, "y x 3"]) -> UInt8[np.ndarray, "1 v u 3"]:
-        return np.asarray(crop(image, WHOLE, self.size))[None]
+    def _resize(self, image: UInt8[np.ndarray, "y x 3"]) -> UInt8[np.ndarray, "1 v u 3"] | PaddedImages:
+        """Returns an image as the network takes it: one shape for a sequence, with no more padding than need be."""
+        if self.fit is None:
+            return np.asarray(crop(image, WHOLE, self.size))[None]
+        picture = np.asarray(crop(image, WHOLE, self.fit.size(*image.shape[:2], self.size)))
+        size = tuple(
+            min(-(-side // STEP) * STEP, most) for side, most in zip(picture.shape[:2], self.size, strict=True)
+        )
+        if picture.shape[:2] == size:
+            return picture[None]
+        return PaddedImages(padded(picture, size)[None], extent_of(picture)[None])
 
     def _given(self, detections: Float32[np.ndarray, "m 4"] | None) -> Float32[np.ndarray, "r 4"]:
         """Returns given boxes normalised and clipped to the image, up to the limit; those of no area are left out."""
