@@ -19,7 +19,7 @@ Compiled for TPU slices (docs/results/full_size.md): paper v5e:4x8; pairs v5e:4x
 
 from ml_collections import ConfigDict
 
-from storyjax.mqt.presets import paper_model, paper_optim, storyworld_data, storyworld_model, use_published
+from storyjax.mqt.presets import PHOTOGRAPHS, paper_model, paper_optim, storyworld_data, storyworld_model, use_published
 
 VARIANTS = ("paper", "pairs", "detr", "detr_pairs", "embedded")
 TOPOLOGIES = {"paper": "v5e:4x8", "pairs": "v5e:4x8", "detr": "v5e:4x8", "detr_pairs": "v5e:4x8"}
@@ -35,6 +35,7 @@ def get_config(variant: str = "paper") -> ConfigDict:
     config.data = ConfigDict(
         {"dataset": "coco", "mode": "detection", "eval_splits": ("coco:val",), "root": {"coco": "data/coco"}}
     )
+    config.data.update(PHOTOGRAPHS)
     config.train = ConfigDict({"epochs": 50, "batch_size": 32})
     config.optim = ConfigDict(paper_optim(boundaries=(0.8,)))
     config.eval = ConfigDict({"every": 5000})

@@ -16,7 +16,7 @@ Compiled for TPU slices (docs/results/full_size.md): paper v5e:4x8; detr v5e:4x8
 
 from ml_collections import ConfigDict
 
-from storyjax.mqt.presets import paper_model, paper_optim, storyworld_data, storyworld_model, use_published
+from storyjax.mqt.presets import PHOTOGRAPHS, paper_model, paper_optim, storyworld_data, storyworld_model, use_published
 
 VARIANTS = ("paper", "detr", "embedded")
 TOPOLOGIES = {"paper": "v5e:4x8", "detr": "v5e:4x8"}
@@ -33,6 +33,7 @@ def get_config(variant: str = "paper") -> ConfigDict:
     config.data = ConfigDict(
         {"dataset": "crowdhuman", "mode": "simulated", "eval_splits": ("mot17:held_out",), "keep_all": False}
     )
+    config.data.update(PHOTOGRAPHS)
     config.data.held_out = ("MOT17-09",)
     config.init = ConfigDict({"checkpoint": "runs/mqt_coco"})
     config.train = ConfigDict({"epochs": 50, "batch_size": 32})

@@ -20,7 +20,7 @@ Compiled for TPU slices (docs/results/full_size.md): paper v5e:4x8; detr v5e:4x8
 
 from ml_collections import ConfigDict
 
-from storyjax.mqt.presets import paper_model, paper_optim, storyworld_data, storyworld_model, use_published
+from storyjax.mqt.presets import PHOTOGRAPHS, paper_model, paper_optim, storyworld_data, storyworld_model, use_published
 
 VARIANTS = ("paper", "detr", "embedded")
 TOPOLOGIES = {"paper": "v5e:4x8", "detr": "v5e:4x8"}
@@ -35,6 +35,7 @@ def get_config(variant: str = "paper") -> ConfigDict:
     thresholds = {"match_threshold": 0.85, "agreement_threshold": 0.2}
     config.model = ConfigDict(paper_model(protocol="one_shot", max_tracks=250, max_detections=1, **thresholds))
     config.data = ConfigDict({"dataset": "coco", "mode": "simulated", "eval_splits": ("gmot40:test",)})
+    config.data.update(PHOTOGRAPHS)
     config.init = ConfigDict({"checkpoint": "runs/mqt_coco"})
     config.train = ConfigDict({"epochs": 50, "batch_size": 32})
     config.optim = ConfigDict(paper_optim(boundaries=(0.4, 0.8)))

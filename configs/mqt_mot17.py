@@ -23,7 +23,14 @@ Compiled for TPU slices (docs/results/full_size.md): paper v5e:4x8; detr v5e:4x8
 
 from ml_collections import ConfigDict
 
-from storyjax.mqt.presets import paper_model, paper_optim, storyworld_data, storyworld_model, use_published
+from storyjax.mqt.presets import (
+    BROAD_FRAMES,
+    paper_model,
+    paper_optim,
+    storyworld_data,
+    storyworld_model,
+    use_published,
+)
 
 VARIANTS = ("paper", "detr", "embedded", "storyworld")
 TOPOLOGIES = {"paper": "v5e:4x8", "detr": "v5e:4x8"}
@@ -39,6 +46,7 @@ def get_config(variant: str = "paper") -> ConfigDict:
     config.data = ConfigDict(
         {"dataset": "mot17", "mode": "pairs", "eval_splits": ("mot17:held_out",), "held_out": ("MOT17-09",)}
     )
+    config.data.update(BROAD_FRAMES)
     config.init = ConfigDict({"checkpoint": "runs/mqt_crowdhuman"})
     config.train = ConfigDict({"epochs": 20, "batch_size": 32})
     config.optim = ConfigDict(paper_optim(boundaries=(0.5,)))

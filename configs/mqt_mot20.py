@@ -16,7 +16,14 @@ Compiled for TPU slices (docs/results/full_size.md): paper v5e:4x8; detr v5e:4x8
 
 from ml_collections import ConfigDict
 
-from storyjax.mqt.presets import paper_model, paper_optim, storyworld_data, storyworld_model, use_published
+from storyjax.mqt.presets import (
+    BROAD_FRAMES,
+    paper_model,
+    paper_optim,
+    storyworld_data,
+    storyworld_model,
+    use_published,
+)
 
 VARIANTS = ("paper", "detr", "embedded")
 TOPOLOGIES = {"paper": "v5e:4x8", "detr": "v5e:4x8"}
@@ -34,6 +41,7 @@ def get_config(variant: str = "paper") -> ConfigDict:
     config.data = ConfigDict(
         {"dataset": "mot20", "mode": "pairs", "eval_splits": ("mot20:held_out",), "held_out": ("MOT20-01",)}
     )
+    config.data.update(BROAD_FRAMES)
     config.data.max_objects = 250
     # MOT20 has up to 246 people in a frame: the thesis's 100 det queries would miss most of them, and it does not say
     # what it did. With more queries the weights of det queries of the earlier stages cannot be used.

@@ -29,7 +29,7 @@ v5e:4x8; detr v5e:4x8; detr_person v5e:4x8; detr_person_search v5e:4x8.
 
 from ml_collections import ConfigDict
 
-from storyjax.mqt.presets import paper_model, storyworld_data, storyworld_model, use_published
+from storyjax.mqt.presets import PHOTOGRAPHS, paper_model, storyworld_data, storyworld_model, use_published
 
 VARIANTS = ("paper", "maskrcnn", "person", "person_search", "detr", "detr_person", "detr_person_search", "embedded")
 TOPOLOGIES = {
@@ -54,6 +54,7 @@ def get_config(variant: str = "paper") -> ConfigDict:
     thresholds = {"match_threshold": 0.65, "agreement_threshold": 0.1}
     config.model = ConfigDict(paper_model(protocol="user", min_hits=1, max_age=_WHOLE_VIDEO, **thresholds))
     config.data = ConfigDict({"dataset": "tao", "mode": "pairs", "eval_splits": ("tao:validation",)})
+    config.data.update(PHOTOGRAPHS)
     config.init = ConfigDict({"checkpoint": "runs/mqt_coco_pairs"})
     config.train = ConfigDict({"epochs": 10, "batch_size": 32})
     config.optim = ConfigDict({"learning_rate": 1e-5, "schedule": "constant", "weight_decay": 1e-4, "clip_norm": 0.1})

@@ -37,7 +37,7 @@ SHIPPED = Path(__file__).resolve().parents[1] / "storyjax" / "weights" / "shippe
 # The keys of config.data that predictors read, by experiment.
 _DATA = {
     "clip_pad": ("frames", "text_length", "face_crop", "ending", "detector"),
-    "mqt": ("size",),
+    "mqt": ("size", "shorter", "longer"),
     "tcr": ("frames", "condition_length"),
     "tcr.heads": ("task", "frames", "condition_length", "classes", "hidden", "temporal_difference"),
 }

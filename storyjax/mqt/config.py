@@ -17,6 +17,7 @@ from storyjax.data.registry import split_names
 from storyjax.mqt.association import TrackerConfig
 from storyjax.mqt.data import View
 from storyjax.mqt.external_detections import EXTERNAL
+from storyjax.mqt.images import Fit
 from storyjax.mqt.losses import LossConfig
 from storyjax.mqt.model import Mqt, MqtConfig, Tracks
 from storyjax.mqt.sequences import EXEMPLAR
@@ -104,11 +105,14 @@ class MqtData:
             files there are real.
         held_out, unseen: patterns of names of training sequences that make up the splits of these names (§2.4.1).
         only: of TAO, the one category to keep ("person": TAO-person).
-        max_gap: largest distance of the two frames of a pair, in frames.
+        max_gap: largest distance of the two frames of a pair, in frames; adjacent ones are a frame apart (§2.3.2).
         far_prob, far_gap: probability of a far pair, and the largest distance of its frames.
         mirror_prob: probability that one frame of a pair is mirrored and the other is not.
         max_objects: rows of boxes in a batch.
         size: height and width of the images, in pixels.
+        shorter, longer: images keep their aspect ratio: their shorter side becomes `shorter`, or less so that their
+            longer one is at most `longer` and they fit into `size`, to which they are padded (images.py). None: they
+            are stretched to `size`.
         flip, jitter, max_shift, keep_all, min_visibility: see data.View.
         max_broken_fraction: largest fraction of unusable records.
         workers: processes that load data; 0: threads of this one.
@@ -126,12 +130,14 @@ class MqtData:
     held_out: tuple[str, ...] = ()
     unseen: tuple[str, ...] = ()
     only: str | None = None
-    max_gap: int = 3
+    max_gap: int = 1
     far_prob: float = 0.0
     far_gap: int = 0
     mirror_prob: float = 0.0
     max_objects: int = 100
     size: tuple[int, int] = (800, 1440)
+    shorter: int | None = None
+    longer: int | None = None
     flip: float = 0.5
     jitter: float = 0.15
     max_shift: float = 0.05
@@ -160,6 +166,10 @@ class MqtData:
             raise StoryjaxError(
                 f"config.data.mode: {self.dataset} has no sequences; 'simulated' makes pairs of single images"
             )
+        if (self.shorter is None) != (self.longer is None) or min(self.shorter or 1, self.longer or 1) < 1:
+            raise StoryjaxError(
+                "config.data.shorter and longer go together, in pixels; without both images are stretched to size"
+            )
         if self.far_prob > 0 and self.far_gap < 1:
             raise StoryjaxError("config.data.far_prob needs far_gap, the largest distance of the frames of a far pair")
 
@@ -177,9 +187,13 @@ class MqtData:
     @property
     def view(self) -> View:
         """How records become arrays."""
-        return View(
-            self.size, self.max_objects, self.flip, self.jitter, self.max_shift, self.keep_all, self.min_visibility
-        )
+        options = (self.flip, self.jitter, self.max_shift, self.keep_all, self.min_visibility)
+        return View(self.size, self.max_objects, *options, self.fit)
+
+    @property
+    def fit(self) -> Fit | None:
+        """How pictures fit into the images; None where they are stretched to their size."""
+        return None if self.shorter is None or self.longer is None else Fit(self.shorter, self.longer)
 
     def folder(self, dataset: str) -> str:
         """Returns the folder of the official files of a data set."""

@@ -1,7 +1,8 @@
 """MQT's training examples: images with boxes, pairs of frames, and pairs simulated from one image (§2.3.2).
 
-All have fixed shapes: images are resized to `size` (height, width); boxes are (cx, cy, w, h) as fractions of the image,
-clipped to it, and padded to `max_objects` rows of zeros whose `present` is False. Of more objects the largest are kept.
+All have fixed shapes: images are resized to `size` (height, width), or to fit into it, and padded (images.py); boxes
+are (cx, cy, w, h) as fractions of the picture, clipped to it, and padded to `max_objects` rows of zeros whose `present`
+is False. Of more objects the largest are kept.
 """
 
 from collections.abc import Callable
@@ -16,6 +17,7 @@ from storyjax.core.errors import StoryjaxError
 from storyjax.data.builders.frames import FrameSource
 from storyjax.data.images import decode_image
 from storyjax.data.pipeline import RandomAccess
+from storyjax.mqt.images import Fit, extent_of, padded
 
 Window = tuple[float, float, float, float]
 WHOLE: Window = (0.0, 0.0, 1.0, 1.0)
@@ -37,6 +39,7 @@ class View:
             5 %).
         keep_all: whether no object may be lost between simulated views (§2.3.2: for COCO).
         min_visibility: smallest visible fraction of an object that is trained on.
+        fit: how a picture fits into the images, which are padded; None: it is stretched to their size.
     """
 
     size: tuple[int, int] = (96, 160)
@@ -46,6 +49,7 @@ class View:
     max_shift: float = 0.05
     keep_all: bool = True
     min_visibility: float = 0.3
+    fit: Fit | None = None
 
 
 @dataclass(frozen=True)
@@ -123,7 +127,7 @@ class _Loader:
         def augment(
             pixels: np.ndarray, objects: Objects, window: Window = WHOLE, mirrored: bool = False
         ) -> tuple[np.ndarray, Objects]:
-            view, objects = crop(pixels, window, self.view.size), objects.cropped_to(window)
+            view, objects = crop(pixels, window, self._size(pixels, window)), objects.cropped_to(window)
             if flip != mirrored:
                 view, objects = view[:, ::-1], objects.mirrored()
             if self.view.jitter:
@@ -131,6 +135,19 @@ class _Loader:
             return np.ascontiguousarray(view), objects
 
         return augment
+
+    def _size(self, pixels: UInt8[np.ndarray, "y x 3"], window: Window) -> tuple[int, int]:
+        """Returns the size that a window of an image is resized to."""
+        if self.view.fit is None:
+            return self.view.size
+        left, top, right, bottom = window
+        height, width = (bottom - top) * pixels.shape[0], (right - left) * pixels.shape[1]
+        return self.view.fit.size(height, width, self.view.size)
+
+    def _arrays(self, number: int, view: UInt8[np.ndarray, "v u 3"]) -> dict[str, np.ndarray]:
+        """Returns a batch's arrays of the image `number`, padded where it is smaller than the images are."""
+        arrays = {f"images{number}": padded(view, self.view.size)}
+        return arrays if self.view.fit is None else arrays | {f"extent{number}": extent_of(view)}
 
     def _rows(self, objects: Objects, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Returns (boxes (n, 4), present (n,)) with each object in the row of its number in `ids`."""
@@ -156,8 +173,8 @@ class _Loader:
         boxes0, present0 = self._rows(objects0, ids)
         boxes1, present1 = self._rows(objects1, ids)
         return {
-            "images0": image0,
-            "images1": image1,
+            **self._arrays(0, image0),
+            **self._arrays(1, image1),
             "boxes0": boxes0,
             "boxes1": boxes1,
             "present0": present0,
@@ -295,7 +312,7 @@ class DetectionLoader(_Loader):
         ids, kinds = _numbers([objects], self.view.max_objects, rng)
         boxes, present = self._rows(objects, ids)
         return {
-            "images0": image,
+            **self._arrays(0, image),
             "boxes0": boxes,
             "present0": present,
             "kind": np.pad(kinds, (0, self.view.max_objects - len(kinds)), constant_values=-1),

@@ -16,6 +16,7 @@ from storyjax.metrics.detection import Detections, average_precision
 from storyjax.mqt.config import MqtData
 from storyjax.mqt.data import DetectionEvalLoader, View
 from storyjax.mqt.datasets import Sources
+from storyjax.mqt.images import images_of, picture_size
 from storyjax.mqt.model import Mqt
 from storyjax.train.experiment import Batch, Evaluator, Params
 
@@ -33,7 +34,7 @@ def detection_evaluator(model: Mqt, sources: Sources, dataset: str, split: str) 
 
     def eval_step(params: Params, batch: Batch) -> dict[str, Any]:
         def detect(model: Mqt) -> dict[str, Any]:
-            encoded = model.encode(batch["images0"])
+            encoded = model.encode(images_of(batch, 0))
             pos = model.decode(encoded, batch["given_boxes"], batch["given_mask"])
             true = model.decode(encoded, batch["boxes0"], batch["present0"])
             sets = {"det": model.decode(encoded).det, "pos": pos.given, "true": true.given}
@@ -44,8 +45,8 @@ def detection_evaluator(model: Mqt, sources: Sources, dataset: str, split: str) 
 
     def accumulate(acc: Any, outputs: Any, batch: Batch) -> Any:
         acc = acc if acc is not None else {"truth": [], "det": [], "pos": [], "true": []}
-        height, width = batch["images0"].shape[1:3]
         for row in np.flatnonzero(np.asarray(batch["record_valid"])):
+            height, width = picture_size(batch, 0, row)
             present = np.asarray(batch["present0"][row])
             acc["truth"].append(true_boxes(batch, int(row), 0))
             for name, (boxes, logits) in outputs.items():
@@ -63,7 +64,7 @@ def detection_evaluator(model: Mqt, sources: Sources, dataset: str, split: str) 
 
 def true_boxes(batch: Batch, row: int, view: int) -> Detections:
     """Returns the true boxes of an image of a batch, and its regions of crowds, in which detections are ignored."""
-    height, width = batch[f"images{view}"].shape[1:3]
+    height, width = picture_size(batch, view, row)
     present, crowd = (np.asarray(batch[f"{name}{view}"][row]) for name in ("present", "crowd_mask"))
     boxes = np.asarray(batch[f"boxes{view}"][row])[present]
     regions = np.asarray(batch[f"crowd_boxes{view}"][row])[crowd]

@@ -17,6 +17,7 @@ from storyjax.metrics.detection import average_precision
 from storyjax.mqt.data import SimulatedPairEvalLoader
 from storyjax.mqt.datasets import Sources
 from storyjax.mqt.eval_detection import as_detections, plain_view, true_boxes
+from storyjax.mqt.images import images_of, picture_size
 from storyjax.mqt.model import KINDS, EncodedImage, Mqt, Tracks
 from storyjax.train.experiment import Batch, Evaluator, Params
 
@@ -34,7 +35,7 @@ def queries_evaluator(model: Mqt, sources: Sources, dataset: str, split: str) ->
 
     def eval_step(params: Params, batch: Batch) -> dict[str, Any]:
         def start(model: Mqt) -> Any:
-            return model.decode(model.encode(batch["images0"]), batch["boxes0"], batch["present0"], det=False)
+            return model.decode(model.encode(images_of(batch, 0)), batch["boxes0"], batch["present0"], det=False)
 
         def detect(model: Mqt, encoded: EncodedImage) -> Any:
             det = model.decode(encoded).det
@@ -51,7 +52,7 @@ def queries_evaluator(model: Mqt, sources: Sources, dataset: str, split: str) ->
         first: Any = model.apply(variables, method=start)
         first = first.given
         tracks = Tracks(first.boxes[-1], first.appearance[-1], first.state[-1], batch["present0"])
-        encoded = model.apply(variables, batch["images1"], method=Mqt.encode)
+        encoded = model.apply(variables, images_of(batch, 1), method=Mqt.encode)
         sets: dict[str, Any] = {
             "init": (first.boxes[-1], model.apply(variables, first.appearance[-1], method=objectness))
         }
@@ -75,13 +76,13 @@ def queries_evaluator(model: Mqt, sources: Sources, dataset: str, split: str) ->
 def _accumulate(acc: Any, outputs: Any, batch: Batch) -> Any:
     """Adds a batch's detections by kind of query, and the true boxes of both views, to what was accumulated."""
     acc = acc if acc is not None else {name: [] for name in ("truth", "truth_init", *outputs)}
-    height, width = batch["images0"].shape[1:3]
     for row in np.flatnonzero(np.asarray(batch["record_valid"])):
         present = np.asarray(batch["present0"][row])
+        sizes = {view: picture_size(batch, view, row)[::-1] for view in (0, 1)}
         for name, view in (("truth_init", 0), ("truth", 1)):
             acc[name].append(true_boxes(batch, int(row), view))
         for name, (boxes, logits) in outputs.items():
             chosen = np.ones(boxes.shape[1], bool) if name == "det" else present
             found = np.asarray(boxes[row])[chosen], np.asarray(logits[row])[chosen]
-            acc[name].append(as_detections(*found, width, height))
+            acc[name].append(as_detections(*found, *sizes[0 if name == "init" else 1]))
     return acc

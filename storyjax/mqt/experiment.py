@@ -84,6 +84,9 @@ def batch_shapes(data: MqtData, examples: int) -> Batch:
     shapes = {
         name: jax.ShapeDtypeStruct((examples, data.max_objects, *tail), dtype) for name, (tail, dtype) in rows.items()
     }
+    if data.fit is not None:
+        extents = [name.replace("images", "extent") for name in images]
+        shapes |= {name: jax.ShapeDtypeStruct((examples, 2), jnp.int32) for name in extents}
     return shapes | {name: jax.ShapeDtypeStruct((examples, *data.size, 3), jnp.uint8) for name in images}
 
 
@@ -111,7 +114,7 @@ class Evaluations:
     def tracker(self, params: Params, options: Mapping[str, Any] = _NOTHING) -> Tracker:
         """Returns the config's tracker, with some fields of it or of the queries replaced."""
         model, config = variant_of(self.losses.model, self.section.tracker, options)
-        return Tracker(model, params, self.sources.data.size, config)
+        return Tracker(model, params, self.sources.data.size, config, self.sources.data.fit)
 
     def all(self) -> Iterator[Evaluator | HostEvaluator]:
         """Yields those of every data set in `data.eval_splits`.

@@ -13,6 +13,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from storyjax.core.arrays import unit_norm
 from storyjax.mqt.aggregation import Outputs
+from storyjax.mqt.images import PaddedImages, images_of
 from storyjax.mqt.matching import match, matched_queries
 from storyjax.mqt.model import DecoderOutput, EncodedImage, Mqt, Tracks
 from storyjax.nn.boxes import giou, iou
@@ -140,9 +141,10 @@ class Losses:
 
         It is that of one frame: det queries, and pos queries of perturbed true boxes.
 
-        The batch has images0, boxes0, present0, kind, given_boxes and given_mask (data.DetectionLoader).
+        The batch has images0, boxes0, present0, kind, given_boxes and given_mask (data.DetectionLoader), and extent0 of
+        images with padding.
         """
-        encoded = self._encode(params, batch["images0"], key)
+        encoded = self._encode(params, images_of(batch, 0), key)
         found = self._decode(params, encoded, batch["given_boxes"], batch["given_mask"], None, key)
         count = jnp.maximum(batch["present0"].sum(), 1).astype(jnp.float32)
         given = batch["given_mask"] & batch["present0"]
@@ -161,11 +163,12 @@ class Losses:
         Tracks start in the first frame and continue in the second. Without det queries beside tracks
         (`MqtConfig.detect`) those of the first frame are all that learn, and lost and new objects are learnt by none.
 
-        The batch has images0, images1, boxes0, boxes1, present0, present1 and kind (data.PairLoader).
+        The batch has images0, images1, boxes0, boxes1, present0, present1 and kind (data.PairLoader), and extent0 and
+        extent1 of images with padding.
         """
         cfg = self.config
         truth0, truth1, present0, present1 = (batch[name] for name in ("boxes0", "boxes1", "present0", "present1"))
-        both = self._encode(params, _pairs(batch["images0"], batch["images1"]), key)
+        both = self._encode(params, jax.tree.map(_pairs, images_of(batch, 0), images_of(batch, 1)), key)
         encoded0, encoded1 = _split_batch(both)
         perturbed = perturb(truth0, jax.random.fold_in(key, 1), JITTER)
         first = self._decode(params, encoded0, perturbed, present0, None, key)
@@ -202,7 +205,7 @@ class Losses:
         rngs = {} if deterministic else {"dropout": key}
         return self.model.apply({"params": params}, *inputs, deterministic=deterministic, method=method, rngs=rngs)
 
-    def _encode(self, params: Params, images: Array, key: jax.Array) -> EncodedImage:
+    def _encode(self, params: Params, images: Array | PaddedImages, key: jax.Array) -> EncodedImage:
         return self._apply(params, Mqt.encode, images, key=jax.random.fold_in(key, 4))
 
     def _decode(

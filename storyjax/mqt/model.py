@@ -32,13 +32,12 @@ from storyjax.core.errors import StoryjaxError
 from storyjax.models.deformable_detr import Decoder, DeformableDetrConfig, Encoder, FeaturePyramid
 from storyjax.models.resnet import standardise
 from storyjax.mqt.aggregation import Aggregation, Outputs, Scheme
+from storyjax.mqt.images import PaddedImages
 from storyjax.nn.boxes import clip_to_image
 from storyjax.nn.deformable_layers import Head, Pyramid, sine_embedding
 
 Kind = Literal["pos", "id", "both"]
 KINDS: tuple[Kind, ...] = ("pos", "id", "both")
-# Width and height, as fractions of the image, from which a query without a size starts.
-_POINT_SIZE = 0.1
 
 
 def _mqt_detr() -> DeformableDetrConfig:
@@ -63,6 +62,8 @@ class MqtConfig:
         isolate_det: whether det queries do not attend to the others, so that detections depend neither on tracks nor on
             given boxes, which in training are the (perturbed) truth. What they find beside others is then what they
             find alone, as where private tracking begins (§2.3.1, §2.6.3).
+        point_size: the width and height, as fractions of the image, from which a query without a size starts; a
+            published Deformable DETR has 0.5.
     """
 
     detr: DeformableDetrConfig = field(default_factory=_mqt_detr)
@@ -72,6 +73,7 @@ class MqtConfig:
     box_kind: Kind = "pos"
     appearance_kind: Kind = "id"
     isolate_det: bool = True
+    point_size: float = 0.1
 
     def __post_init__(self) -> None:
         """Raises StoryjaxError where tracks have no queries at all."""
@@ -167,14 +169,20 @@ class Mqt(nn.Module):
             rare = nn.initializers.constant(-math.log(99.0))
             self.class_head = nn.Dense(detr.classes, bias_init=rare, dtype=jnp.float32)
 
-    def encode(self, images: UInt8[Array, "b y x 3"], deterministic: bool = True) -> EncodedImage:
-        """Returns the encoded images."""
-        pyramid = self.pyramid(standardise(images, self.dtype))
+    def encode(self, images: UInt8[Array, "b y x 3"] | PaddedImages, deterministic: bool = True) -> EncodedImage:
+        """Returns the encoded images; their padding takes part in nothing."""
+        if isinstance(images, PaddedImages):
+            pixels = standardise(images.pixels, self.dtype)
+            mask = images.mask
+            # Zeros after normalisation, as DETR pads: the mean colour, not black.
+            pyramid = self.pyramid(jnp.where(mask[..., None], pixels, 0), mask)
+        else:
+            pyramid = self.pyramid(standardise(images, self.dtype))
         return EncodedImage(self.encoder(pyramid, deterministic), pyramid)
 
     def __call__(
         self,
-        images: UInt8[Array, "b y x 3"],
+        images: UInt8[Array, "b y x 3"] | PaddedImages,
         given_boxes: Float[Array, "b r 4"] | None = None,
         given_mask: Bool[Array, "b r"] | None = None,
         tracks: Tracks | None = None,
@@ -256,7 +264,7 @@ class Mqt(nn.Module):
 
     def _point_reference(self, position: Float[Array, "b q d"]) -> Float[Array, "b q 4"]:
         place = jax.nn.sigmoid(self.reference(position))
-        return jnp.concatenate([place, jnp.full_like(place, _POINT_SIZE)], axis=-1)
+        return jnp.concatenate([place, jnp.full_like(place, self.config.point_size)], axis=-1)
 
     def _det(self, batch: int, count: int) -> tuple[Array, ...]:
         queries = jnp.broadcast_to(self.queries[None, :count], (batch, count, self.queries.shape[1]))

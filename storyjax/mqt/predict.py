@@ -22,6 +22,7 @@ from storyjax.core.errors import StoryjaxError
 from storyjax.mqt.association import Association, TrackerConfig
 from storyjax.mqt.config import MqtData, init_parameters, make_model, tracker_config, trainable
 from storyjax.mqt.data import WHOLE, crop
+from storyjax.mqt.images import STEP, Fit, PaddedImages, extent_of, padded
 from storyjax.mqt.memory import Candidates, joined, nms
 from storyjax.mqt.model import DecoderOutput, Mqt, Tracks
 from storyjax.mqt.published_weights import published_parameters
@@ -56,12 +57,16 @@ class Tracker:
         model, params: an MQT and all its parameters.
         size: height and width of the images that it was trained on; frames are resized to it.
         config: the options of tracking.
+        fit: how frames fit into images of at most that size, if they kept their aspect ratio in training; None: they
+            are stretched to it.
     """
 
-    def __init__(self, model: Mqt, params: Params, size: tuple[int, int], config: TrackerConfig):
+    def __init__(
+        self, model: Mqt, params: Params, size: tuple[int, int], config: TrackerConfig, fit: Fit | None = None
+    ):
         if config.match_by == "class" and not model.config.detr.classes:
             raise StoryjaxError("match_by 'class' needs a model with a class head (config.model.mqt.detr.classes)")
-        self.model, self.params, self.size, self.config = model, params, size, config
+        self.model, self.params, self.size, self.config, self.fit = model, params, size, config, fit
         self._jitted_detect = jax.jit(self._detect_pass)
         self._jitted_track = jax.jit(self._track_pass)
         self._frame_size: tuple[int, int] | None = None
@@ -92,7 +97,9 @@ class Tracker:
         imported = {} if section.weights is None else published_parameters(section.weights, model)
         init = functools.partial(init_parameters, model, size)
         params = trained.parameters(init, trainable(model), imported)
-        return cls(model, params, size, tracker_config(section.tracker, options))
+        fit = [trained.config.data.get(side) for side in ("shorter", "longer")]
+        fit = None if None in fit else Fit(*fit)
+        return cls(model, params, size, tracker_config(section.tracker, options), fit)
 
     def with_options(self, **options: Any) -> "Tracker":
         """Returns a tracker with other thresholds that shares this one's compiled passes.
@@ -176,8 +183,17 @@ class Tracker:
         boxes = [_pixels(box, image.shape[1], image.shape[0]) for box in det.boxes]
         return np.array(boxes, np.float32).reshape(-1, 4), det.objectness.astype(np.float32)
 
-    def _resize(self, image: UInt8[np.ndarray, "y x 3"]) -> UInt8[np.ndarray, "1 v u 3"]:
-        return np.asarray(crop(image, WHOLE, self.size))[None]
+    def _resize(self, image: UInt8[np.ndarray, "y x 3"]) -> UInt8[np.ndarray, "1 v u 3"] | PaddedImages:
+        """Returns an image as the network takes it: one shape for a sequence, with no more padding than need be."""
+        if self.fit is None:
+            return np.asarray(crop(image, WHOLE, self.size))[None]
+        picture = np.asarray(crop(image, WHOLE, self.fit.size(*image.shape[:2], self.size)))
+        size = tuple(
+            min(-(-side // STEP) * STEP, most) for side, most in zip(picture.shape[:2], self.size, strict=True)
+        )
+        if picture.shape[:2] == size:
+            return picture[None]
+        return PaddedImages(padded(picture, size)[None], extent_of(picture)[None])
 
     def _given(self, detections: Float32[np.ndarray, "m 4"] | None) -> Float32[np.ndarray, "r 4"]:
         """Returns given boxes normalised and clipped to the image, up to the limit; those of no area are left out."""
@@ -240,19 +256,23 @@ class Tracker:
     def programs(self) -> dict[str, tuple[Callable[[Params, Batch], Any], BatchSpec]]:
         """Returns what runs on a device for each frame, for `storyjax plan`: with tracks, and without any."""
         rows, width, given = self.config.rows, self.model.config.detr.width, self._most_given
-        first = {"image": ((*self.size, 3), np.uint8)}
+        first = {"image": ((*self.size, 3), np.uint8)} | ({} if self.fit is None else {"extent": ((2,), np.int32)})
         first |= {"given_boxes": ((given, 4), np.float32), "given_mask": ((given,), np.bool_)}
         tracks = {"boxes": 4, "appearance": width, "state": width}
         shown = (
             first | {name: ((rows, size), np.float32) for name, size in tracks.items()} | {"mask": ((rows,), np.bool_)}
         )
 
+        def seen(batch: Batch) -> tuple[Any, ...]:
+            image = batch["image"] if self.fit is None else PaddedImages(batch["image"], batch["extent"])
+            return image, batch["given_boxes"], batch["given_mask"]
+
         def track(params: Params, batch: Batch) -> Any:
             known = Tracks(*(batch[name] for name in (*tracks, "mask")))
-            return self._track_pass(params, batch["image"], batch["given_boxes"], batch["given_mask"], known)
+            return self._track_pass(params, *seen(batch), known)
 
         def detect(params: Params, batch: Batch) -> Any:
-            return self._detect_pass(params, batch["image"], batch["given_boxes"], batch["given_mask"])
+            return self._detect_pass(params, *seen(batch))
 
         return {"with tracks": (track, BatchSpec.of_rows(shown)), "first frame": (detect, BatchSpec.of_rows(first))}
 

@@ -4,6 +4,10 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+# How images fit (config.MqtData). The thesis does not say; for photographs, upright and broad, it is as Deformable DETR
+# does (Zhu et al. 2021), in images that hold both; MOTChallenge's frames are broad, and people in them are small.
+PHOTOGRAPHS = {"size": (1344, 1344), "shorter": 800, "longer": 1333}
+BROAD_FRAMES = {"size": (800, 1440), "shorter": 800, "longer": 1440}
 # The folder of StoryWorld's data sets, which all embedded configs share.
 _WORLD = "runs/storyworld"
 
@@ -55,7 +59,7 @@ def use_published(config: ConfigDict, variant: str) -> None:
         return
     config.model.weights = "weights/deformable-detr-r50-refine"
     published = {"mlp_width": 1024, "box_refine": True, "queries": 300, "classes": 0}
-    config.model.mqt = ConfigDict({**config.model.mqt, "detr": published})
+    config.model.mqt = ConfigDict({**config.model.mqt, "detr": published, "point_size": 0.5})
     if "init" in config and config.init.checkpoint is not None:
         config.init.checkpoint += "_detr"
         if config.init.get("skip") == "queries":

@@ -1,13 +1,16 @@
 """What MQT trains on: boxes lie where the things are, rows are the same object, padding is empty."""
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from storyjax.core.config import from_config, load_config
 from storyjax.core.errors import StoryjaxError
 from storyjax.data.builders import mot
+from storyjax.data.builders.frames import SequenceInfo
 from storyjax.data.pipeline import train_stream
 from storyjax.data.streams import StreamSpec
 from storyjax.mqt.config import MqtData
@@ -24,6 +27,8 @@ from storyjax.mqt.data import (
     perturbed,
 )
 from storyjax.mqt.datasets import Sources
+from storyjax.mqt.experiment import batch_shapes
+from storyjax.mqt.images import Fit
 from storyjax.storyworld.export.tracks_mot import encode_jpeg
 
 VIEW = View(size=(48, 80), max_objects=5, jitter=0.0)
@@ -178,6 +183,52 @@ def test_a_share_of_pairs_has_one_frame_mirrored() -> None:
             moved = np.abs(both[0]["boxes1"] - both[1]["boxes1"] * (-1, 1, 1, 1) - (1, 0, 0, 0))[there]
             np.testing.assert_allclose(moved, 0, atol=1e-6)
     assert 12 <= mirrored <= 28
+
+
+def test_a_picture_keeps_its_aspect_ratio_and_is_padded() -> None:
+    assert Fit(800, 1333).size(480, 640, (1344, 1344)) == (800, 1067)
+    assert Fit(800, 1333).size(640, 480, (1344, 1344)) == (1067, 800)
+    assert Fit(800, 1333).size(1080, 1920, (1344, 1344)) == (750, 1333)
+    assert Fit(800, 1440).size(1080, 1920, (800, 1440)) == (800, 1422)
+    assert Fit(800, 1440).size(1920, 1080, (800, 1440)) == (800, 450)  # upright, into broad images
+    record = a_record([[20, 10, 40, 30], [90, 50, 30, 40]])
+    for size, extent in (((64, 80), [48, 80]), ((48, 128), [48, 80]), ((40, 128), [40, 67])):
+        view = dataclasses.replace(VIEW, size=size, fit=Fit(48, 100))
+        for seed in range(4):  # mirrored or not
+            stretched = DetectionLoader(VIEW)(record, np.random.default_rng(seed))
+            arrays = DetectionLoader(view)(record, np.random.default_rng(seed))
+            assert arrays["images0"].shape == (*size, 3)
+            assert arrays["extent0"].tolist() == extent
+            height, width = extent
+            assert not arrays["images0"][height:].any()
+            assert not arrays["images0"][:, width:].any()
+            for name in ("boxes0", "given_boxes", "present0"):  # are of the picture, not of the image
+                np.testing.assert_array_equal(arrays[name], stretched[name])
+            for row in np.flatnonzero(arrays["present0"]):
+                picture = arrays["images0"][:height, :width]
+                inside, outside = bright(picture, arrays["boxes0"][row], int(arrays["kind"][row]) - 3)
+                assert inside > 0.85
+                assert outside < 0.05
+            assert "extent0" not in stretched
+    pair = SimulatedPairLoader(dataclasses.replace(VIEW, size=(64, 96), fit=Fit(48, 80), max_shift=0.3))
+    arrays = pair(record, np.random.default_rng(0))
+    assert arrays["extent0"].tolist() != arrays["extent1"].tolist()  # each is a window of its own shape
+    data = MqtData(dataset="coco", mode="simulated", size=(64, 96), shorter=48, longer=80, max_objects=5)
+    assert {name: (a.shape, a.dtype) for name, a in arrays.items()} == {
+        name: (each.shape[1:], each.dtype) for name, each in batch_shapes(data, 1).items()
+    }
+    with pytest.raises(StoryjaxError, match="shorter and longer go together"):
+        MqtData(shorter=800)
+
+
+@pytest.mark.parametrize("name", ["mqt_mot17", "mqt_mot20", "mqt_tao"])
+def test_pairs_of_the_papers_configs_are_adjacent_frames(name: str) -> None:
+    config = load_config(f"{Path(__file__).parents[2] / 'configs' / name}.py")
+    data = from_config(MqtData, config.data)
+    assert (data.mode, data.max_gap, data.far_prob) == ("pairs", 1, 0.0)
+    source = Frames()
+    source.sequences = (SequenceInfo("a", 0, 10, 25.0, 160, 96),)
+    assert {PairSource(source, data.max_gap)[index].reach for index in range(9)} == {1}
 
 
 def test_a_frame_without_image_is_a_broken_record() -> None:

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from storyjax.core.params_io import flatten, save_tree
 from storyjax.data.mot_text import rows
 from storyjax.mqt.association import Association, Protocol, TrackerConfig
 from storyjax.mqt.eval_tracking import from_first_boxes
+from storyjax.mqt.images import Fit, PaddedImages
 from storyjax.mqt.memory import Candidates
 from storyjax.mqt.model import Mqt
 from storyjax.mqt.predict import TrackedObject, Tracker
@@ -61,6 +63,30 @@ def test_the_same_video_gives_the_same_tracks_within_the_image(tracker: Tracker)
             assert 0 <= left <= left + width <= WIDTH + 1e-3
             assert 0 <= top <= top + height <= HEIGHT + 1e-3
             assert 0 <= score <= 1
+
+
+def test_frames_keep_their_aspect_ratio_where_training_did() -> None:
+    model, params = make()
+    tracker = Tracker(model, params, (64, 192), CONFIG, Fit(48, 160))
+    # Frames of 40 × 60 fill 48 × 72 of an image whose sides are multiples of 64, up to the size of training.
+    shown = tracker._resize(video()[0])
+    assert isinstance(shown, PaddedImages)
+    assert (shown.pixels.shape, shown.extent.tolist()) == ((1, 64, 128, 3), [[48, 72]])
+    filled = Tracker(model, params, (64, 192), CONFIG, Fit(64, 192))._resize(np.zeros((32, 64, 3), np.uint8))
+    assert filled.shape == (1, 64, 128, 3)  # no padding, and then no mask
+    found = jax.jit(lambda p, images: model.apply({"params": p}, images))(params, shown)
+    boxes = np.asarray(found.det.boxes[-1, 0])
+    low, high = (np.clip(boxes[:, :2] + side * boxes[:, 2:] / 2, 0, 1) * (WIDTH, HEIGHT) for side in (-1, 1))
+    expected = np.concatenate([low, high - low], axis=1)
+    places, _ = tracker.detect(video()[0])
+    assert len(places)
+    for place in places:  # in pixels of the frame, of which boxes are fractions
+        assert np.abs(expected - place).max(axis=1).min() < 1e-3
+    # What lies in the padding has no say.
+    noise = np.random.default_rng(1).integers(0, 256, shown.pixels.shape, dtype=np.uint8)
+    noisy = PaddedImages(np.where(np.asarray(shown.mask)[..., None], shown.pixels, noise), shown.extent)
+    again = jax.jit(lambda p, images: model.apply({"params": p}, images))(params, noisy)
+    np.testing.assert_array_equal(again.det.boxes, found.det.boxes)
 
 
 def test_a_missing_frame_changes_nothing(tracker: Tracker) -> None:

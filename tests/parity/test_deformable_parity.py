@@ -2,6 +2,7 @@
 
 import dataclasses
 import re
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -12,8 +13,13 @@ import transformers
 from transformers.models.deformable_detr.modeling_deformable_detr import MultiScaleDeformableAttention
 
 from storyjax.core.errors import StoryjaxError
-from storyjax.core.params_io import flatten
+from storyjax.core.params_io import flatten, save_tree, unflatten
 from storyjax.models.deformable_detr import DeformableDetr
+from storyjax.models.resnet import standardise
+from storyjax.mqt.config import init_parameters
+from storyjax.mqt.images import PaddedImages
+from storyjax.mqt.model import Mqt, MqtConfig
+from storyjax.mqt.published_weights import published_parameters
 from storyjax.nn.deformable_attention import deformable_attention
 from storyjax.weights.registry import PUBLISHED
 from storyjax.weights.rules import export_weights, import_weights, plan
@@ -75,9 +81,13 @@ def small(box_refine: bool, two_stage: bool) -> transformers.DeformableDetrConfi
 
 @pytest.fixture(scope="module", params=[(False, False), (True, True)], ids=["plain", "two-stage"])
 def model(request: pytest.FixtureRequest) -> transformers.DeformableDetrForObjectDetection:
+    return random_model(*request.param)
+
+
+def random_model(box_refine: bool, two_stage: bool) -> transformers.DeformableDetrForObjectDetection:
     """Random weights, statistics that are neither zero nor one, and offsets that are not zero."""
     torch.manual_seed(0)
-    made = transformers.DeformableDetrForObjectDetection(small(*request.param)).eval()
+    made = transformers.DeformableDetrForObjectDetection(small(box_refine, two_stage)).eval()
     with torch.no_grad():
         for name, array in made.state_dict().items():
             if name.endswith("running_mean"):
@@ -119,6 +129,29 @@ def test_the_whole_model(model, agree) -> None:
         agree(ours.proposal_logits, theirs.enc_outputs_class, 1e-4)
     # The mask says something: where nothing is hidden the second image has other boxes.
     assert np.abs(np.asarray(ours.boxes[-1, 0]) - np.asarray(ours.boxes[-1, 1])).max() > 1e-3
+
+
+def test_published_weights_detect_in_an_mqt_as_published(agree, tmp_path: Path, caplog) -> None:
+    """Of images with padding too: the det queries are the published ones, and so is all that they read."""
+    theirs = random_model(box_refine=True, two_stage=False)
+    config = detr_from_hub(theirs.config)
+    params = flatten(import_weights(hub_rules(config), named(theirs), abstract(config), "the reference"))
+    save_tree(tmp_path / "model.safetensors", params, {})
+    mqt = Mqt(MqtConfig(dataclasses.replace(config, classes=0, dropout=0.0), point_size=0.5))
+    given = published_parameters(str(tmp_path), mqt)
+    assert "queries" in given
+    assert f"{len(given)} of its {len(params)} arrays start the MQT; unused: class_heads_0, " in caplog.text
+    own = jax.jit(lambda key: init_parameters(mqt, (64, 96), key))(jax.random.key(0))
+    started = unflatten({**flatten(own), **given})
+    rng = np.random.default_rng(0)
+    pixels = rng.integers(0, 256, (2, 64, 96, 3), dtype=np.uint8)
+    images = PaddedImages(pixels, np.array([[64, 96], [40, 70]], np.int32))
+    found = jax.jit(lambda p, batch: mqt.apply({"params": p}, batch))(started, images)
+    mask = np.asarray(images.mask)
+    shown = np.where(mask[..., None], np.asarray(standardise(jnp.asarray(pixels), jnp.float32)), 0)
+    with torch.no_grad():
+        wanted = theirs(torch.from_numpy(shown).permute(0, 3, 1, 2), torch.from_numpy(mask).long())
+    agree(found.det.boxes[-1], wanted.pred_boxes, 1e-4)
 
 
 def to_original(name: str) -> str:
