@@ -21,7 +21,7 @@ from storyjax.core.errors import StoryjaxError
 from storyjax.data.builders.frames import FrameSource, SequenceInfo
 from storyjax.data.builders.mot import read_seqinfo
 from storyjax.data.images import SUFFIXES, ImageError, decode_image, read_image
-from storyjax.data.mot_text import Rows, concatenate, no_rows, read_rows, rows
+from storyjax.data.mot_text import LabelledKinds, Rows, concatenate, no_rows, read_rows, rows
 from storyjax.data.video import _opened, probe
 
 Frame = tuple[int, UInt8[np.ndarray, "y x 3"] | None]
@@ -48,6 +48,7 @@ class VideoSequence:
         ground_truth: rows with MOT17's classes (`Rows.targets`, `Rows.distractors`).
         detections: public detections by the name of the detector.
         categories: the category of each ground-truth track, as the data set numbers them (TAO).
+        labelled: which categories are annotated, where not all are (TAO).
     """
 
     name: str
@@ -59,6 +60,7 @@ class VideoSequence:
     ground_truth: Rows = field(default_factory=no_rows)
     detections: dict[str, Rows] = field(default_factory=dict)
     categories: dict[int, int] = field(default_factory=dict)
+    labelled: LabelledKinds | None = None
 
     def frames(self, report: Report = silent) -> Iterator[Frame]:
         """Yields (number from 1, RGB image or None where it is missing or broken) in order."""
@@ -94,7 +96,8 @@ def _prepared(source: FrameSource, info: SequenceInfo) -> VideoSequence:
 
     detections = {name: concatenate(parts) for name, parts in found.items()}
     size = (info.width, info.height)
-    return VideoSequence(info.name, info.fps, *size, info.length, read, concatenate(truth), detections, categories)
+    rest = concatenate(truth), detections, categories, info.labelled
+    return VideoSequence(info.name, info.fps, *size, info.length, read, *rest)
 
 
 def _decode(record: dict[str, Any]) -> np.ndarray:

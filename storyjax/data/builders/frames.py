@@ -23,14 +23,15 @@ import tensorflow_datasets as tfds
 
 from storyjax.data.builders.base import Listing, OfficialBuilder
 from storyjax.data.builders.prepared import PreparedSource
-from storyjax.data.mot_text import Rows, by_frame, no_rows
+from storyjax.data.mot_text import LabelledKinds, Rows, by_frame, no_rows
 
 
 @dataclass(frozen=True)
 class SequenceFiles:
     """A sequence as its files say: the image of each frame from 1 on (None: missing), and rows by frame number.
 
-    With `every_kind` a tracker is judged by all rows, whatever their class; else MOT17's classes decide.
+    With `every_kind` a tracker is judged by all rows, whatever their class; else the classes of `benchmark`, a name of
+    DISTRACTORS, decide. `labelled`: where not every kind is annotated, what is known of the others.
     """
 
     name: str
@@ -42,6 +43,8 @@ class SequenceFiles:
     truth: Rows
     detections: dict[str, Rows] = field(default_factory=dict)
     every_kind: bool = False
+    benchmark: str = "MOT17"
+    labelled: LabelledKinds | None = None
 
 
 @dataclass
@@ -73,7 +76,7 @@ class SequenceListing(Listing):
 
 @dataclass(frozen=True)
 class SequenceInfo:
-    """Where a sequence's frames lie in the source: records `start` to `start + length`."""
+    """Where a sequence's frames lie in the source: records `start` to `start + length`; and what it is `labelled`."""
 
     name: str
     start: int
@@ -81,6 +84,7 @@ class SequenceInfo:
     fps: float
     width: int
     height: int
+    labelled: LabelledKinds | None = None
 
 
 class FrameSource(PreparedSource):
@@ -89,7 +93,7 @@ class FrameSource(PreparedSource):
     @cached_property
     def sequences(self) -> list[SequenceInfo]:
         """Where each sequence lies."""
-        return [SequenceInfo(**each) for each in self.summary["sequences"].get(self.split, [])]
+        return [_as_info(each) for each in self.summary["sequences"].get(self.split, [])]
 
     @property
     def detectors(self) -> tuple[str, ...]:
@@ -144,6 +148,7 @@ class FramesBuilder(OfficialBuilder):
     def state(cls, item: SequenceFiles) -> bytes:
         """Returns bytes that change with the item's annotations."""
         head = f"{item.name} {item.fps} {item.width} {item.height} {[path is None for path in item.images]}"
+        head += f" {item.benchmark} {item.labelled}"
         tables = (item.truth, *item.detections.values())
         columns = (getattr(table, column.name) for table in tables for column in fields(Rows))
         return head.encode() + b"".join(column.tobytes() for column in columns)
@@ -177,7 +182,7 @@ def _record(
         "ids": truth.id,
         "kinds": truth.kind,
         "considered": truth.score > 0 if sequence.every_kind else truth.targets,
-        "ignored": truth.distractors & (not sequence.every_kind),
+        "ignored": truth.distracting(sequence.benchmark) & (not sequence.every_kind),
         "visibility": truth.visibility,
         "detections": np.concatenate([np.zeros((0, 5), np.float32), *boxes]),
         "detector": np.repeat(np.arange(len(found), dtype=np.int32), [len(each) for each in found]),
@@ -191,6 +196,15 @@ def _places(found: SequenceListing) -> dict[str, list[dict[str, Any]]]:
         earlier = places.setdefault(sequence.split, [])
         start = earlier[-1]["start"] + earlier[-1]["length"] if earlier else 0
         length = len(sequence.images)
-        info = SequenceInfo(sequence.name, start, length, sequence.fps, sequence.width, sequence.height)
+        size = sequence.width, sequence.height
+        info = SequenceInfo(sequence.name, start, length, sequence.fps, *size, sequence.labelled)
         earlier.append(asdict(info))
     return places
+
+
+def _as_info(saved: dict[str, Any]) -> SequenceInfo:
+    """What `_places` gave, from JSON."""
+    labelled = saved.get("labelled")
+    if labelled is not None:
+        labelled = LabelledKinds(**{name: tuple(kinds) for name, kinds in labelled.items()})
+    return SequenceInfo(**{**saved, "labelled": labelled})
