@@ -1,9 +1,9 @@
 """Long-term action anticipation: the edit distance at Z = 20 of Ego4D (Grauman et al. 2022, §F.4; thesis §3.3.4).
 
 A model gives K = 5 candidate sequences of Z future actions. Each is compared with what happened by the Levenshtein
-distance (insertions, deletions and substitutions cost one each) over Z, the best candidate counts, and the mean is taken
-over the examples. 0 is perfect, 1 is nothing right; verbs, nouns and actions (both at once) are compared apart, each by
-its own best candidate.
+distance (insertions, deletions and substitutions cost one each) over Z, the best candidate counts, and the mean is
+taken over the examples. 0 is perfect, 1 is nothing right; verbs, nouns and actions (both at once) are compared apart,
+each by its own best candidate.
 
 The benchmark's paper and its evaluation's comments say Damerau–Levenshtein; the evaluation's code (GitHub,
 EGO4D/forecasting, lta_metrics.py) counts a swap as two edits (Levenshtein), and so are all published numbers.
