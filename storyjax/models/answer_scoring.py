@@ -15,7 +15,7 @@ def sequence_log_likelihood(
     encoded: Float[Array, "b s w"],
     encoded_mask: Bool[Array, "b s"],
     labels: Int[Array, "b m"],
-) -> tuple[Float[Array, "b"], Float[Array, "b"]]:
+) -> tuple[Float[Array, " b"], Float[Array, " b"]]:
     """Returns the teacher-forced log-likelihood of each row of `labels`, and its number of tokens.
 
     Args:

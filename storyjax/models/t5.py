@@ -304,7 +304,7 @@ def generate(
     # One position more for the start token; positions not yet written hold padding, which nothing attends to.
     ids = jnp.full((encoded.shape[0], max_length + 1), cfg.pad_id, jnp.int32).at[:, 0].set(cfg.decoder_start_id)
 
-    def step(ids: Int[Array, "b m"], position: Int[Array, ""]) -> Int[Array, "b"]:
+    def step(ids: Int[Array, "b m"], position: Int[Array, ""]) -> Int[Array, " b"]:
         variables = {"params": params}
         states: Any = model.apply(variables, ids[:, :-1], encoded, encoded_mask, method=T5.decode_states)
         state = jax.lax.dynamic_index_in_dim(states, position, axis=1, keepdims=False)

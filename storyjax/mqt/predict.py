@@ -41,7 +41,7 @@ class TrackedObject:
     id: int
     xywh_px: tuple[float, float, float, float]
     score: float
-    appearance: Float32[np.ndarray, "e"]
+    appearance: Float32[np.ndarray, " e"]
 
 
 class Tracker:
@@ -129,7 +129,7 @@ class Tracker:
         active = self._association.update(own, disagreement, det, given, confirmed)
         return [self._tracked(track.id, track.best.box, track.score, track.best.appearance) for track in active]
 
-    def detect(self, image: UInt8[np.ndarray, "y x 3"]) -> tuple[Float32[np.ndarray, "m 4"], Float32[np.ndarray, "m"]]:
+    def detect(self, image: UInt8[np.ndarray, "y x 3"]) -> tuple[Float32[np.ndarray, "m 4"], Float32[np.ndarray, " m"]]:
         """Returns the detections of a single image that could start tracks, the most probable first.
 
         They are boxes (left, top, width, height in pixels) and probabilities; the tracks are neither used nor changed.

@@ -9,9 +9,9 @@ from optax.assignment import hungarian_algorithm
 
 def assign(
     cost: Float[Array, "n m"],
-    targets: Bool[Array, "n"],
-    predictions: Bool[Array, "m"],
-) -> Int[Array, "n"]:
+    targets: Bool[Array, " n"],
+    predictions: Bool[Array, " m"],
+) -> Int[Array, " n"]:
     """Returns the prediction that each target is matched with.
 
     Args:
