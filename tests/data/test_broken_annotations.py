@@ -72,7 +72,34 @@ def test_a_count_that_is_none(numbers: str, message: str, tmp_path: Path) -> Non
     table = f"video_id,kinetics_start,kinetics_end,repetition_start,repetition_end,count\na,0,10,1,5,4\na,{numbers}\n"
     found = read(Countix, tmp_path, {"countix_train.csv": table, "train/a_000000_000010.mp4": FILM})
     check(found, message)
-    assert found.videos["a_000000_000010@1.00"].columns["count"] == [4]
+    assert found.videos["a_000000_000010@1-5x4"].columns["count"] == [4]
+
+
+def test_rows_of_countix_are_keyed_by_all_of_them_and_clips_lie_in_folders_of_classes(tmp_path: Path) -> None:
+    head = "video_id,class,kinetics_start,kinetics_end,repetition_start,repetition_end,count\n"
+    rows = ["a,push up,0,10,1,5,4", "a,push up,0,10,1,9,8", "a,push up,0,10,1,5,4", "b,jumping jacks,0,10,2,6,3"]
+    files = {"countix_train.csv": head + "\n".join(rows) + "\n"}
+    files |= {"train/push_up/a_000000_000010.mp4": FILM, "train/jumping jacks/b_000000_000010.mp4": FILM}
+    found = read(Countix, tmp_path, files)
+    check(found, "line 4 (video a): the same row is there twice")
+    assert [(f.end, f.columns["count"]) for f in found.videos.values()] == [(5.0, [4]), (9.0, [8]), (6.0, [3])]
+    # The test's table has no classes.
+    rows = [",".join(part for i, part in enumerate(row.split(",")) if i != 1) for row in rows[:2]]
+    files = {
+        "countix_test.csv": head.replace("class,", "") + "\n".join(rows) + "\n",
+        "test/x/a_000000_000010.mp4": FILM,
+    }
+    assert len(read(Countix, tmp_path, files, "test").videos) == 2
+    with pytest.raises(StoryjaxError, match="Kinetics-700"):
+        Countix.read(tmp_path / "nowhere", "train")
+
+
+def test_kinetics_test_list_has_no_labels(tmp_path: Path) -> None:
+    files = {"annotations/test.csv": "youtube_id,time_start,time_end,split\na,0,10,test\n"}
+    found = read(Kinetics400, tmp_path, files | {"test/a_000000_000010.mp4": FILM}, "test")
+    assert [each.columns["label"] for each in found.videos.values()] == [[""]]
+    with pytest.raises(StoryjaxError, match=r"lacks the column\(s\) label"):
+        read(Kinetics400, tmp_path, {"annotations/train.csv": files["annotations/test.csv"]})
 
 
 def lta(*rows: Any, **labels: list[str]) -> dict[str, Any]:
