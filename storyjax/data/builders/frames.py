@@ -62,9 +62,10 @@ class SequenceListing(Listing):
         """Returns the usable items of each split."""
         del split
         found: dict[str, list[Any]] = {}
+        names = self.detectors
         for sequence in self.sequences:
             if sequence.images:
-                detections = {name: sequence.detections.get(name, no_rows()) for name in self.detectors}
+                detections = {name: sequence.detections.get(name, no_rows()) for name in names}
                 found.setdefault(sequence.split, []).append(replace(sequence, detections=detections))
         return found
 
