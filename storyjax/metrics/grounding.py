@@ -12,7 +12,7 @@ truth by more than m; MR@k is the mean over m = 0.3 and 0.5.
 That AP takes an overlap of exactly the threshold and both recalls do not is so in the challenges' own code (GitHub,
 EGO4D/episodic-memory: eval_detection.py and get_retrieval_performance.py in MQ/Evaluation/ego4d, of NLQ
 VSLNet/utils/evaluate_ego4d_nlq.py). So is the order of equals: AP takes the last of equal scores first, and of
-instances that a detection overlaps equally the last; the recalls take the first.
+instances that a detection overlaps equally the last (a stable sort read backwards); the recalls take the first.
 """
 
 from collections.abc import Mapping, Sequence

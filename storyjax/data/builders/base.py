@@ -20,7 +20,7 @@ from typing import Any, ClassVar
 import tensorflow_datasets as tfds
 
 from storyjax.core.errors import StoryjaxError, nearest
-from storyjax.data.builders.broken import report_broken
+from storyjax.data.builders.broken import SHOWN, report_broken
 from storyjax.data.builders.prepared import PreparedSource, prepare_once
 from storyjax.data.builders.starts import load_start, save_start, start_key
 
@@ -143,7 +143,8 @@ class OfficialBuilder(tfds.core.GeneratorBasedBuilder):
         allowed = cls.MAX_BROKEN_FRACTION if max_broken_fraction is None else max_broken_fraction
         key = start_key(f"{cls.__qualname__} {cls.VERSION} {split}", root, cache_dir, options)
         if (note := load_start(cache, key)) is not None:
-            cls._report(note["broken"], note["counts"], root, split, usable=True, allowed=allowed)
+            lines, number = note["broken"]
+            cls._report(lines, note["counts"], root, split, usable=True, allowed=allowed, number=number)
             return {name: cls.SOURCE(cache / folder, cls, name) for name, folder in note["folders"].items()}
         listing = cls.read(root, **options) if split is None else cls.read(root, split, **options)
         items = cls._checked(listing, root, split, allowed)
@@ -159,7 +160,8 @@ class OfficialBuilder(tfds.core.GeneratorBasedBuilder):
             },
         )
         folders = dict.fromkeys(items, folder.name)
-        save_start(cache, key, {"folders": folders, "broken": listing.broken, "counts": listing.counts()})
+        broken = listing.broken[:SHOWN], len(listing.broken)
+        save_start(cache, key, {"folders": folders, "broken": broken, "counts": listing.counts()})
         return {name: cls.SOURCE(folder, cls, name) for name in items}
 
     @classmethod
@@ -183,11 +185,13 @@ class OfficialBuilder(tfds.core.GeneratorBasedBuilder):
         *,
         usable: bool,
         allowed: float,
+        number: int | None = None,
     ) -> None:
         """Names what was left out; StoryjaxError where that is too much."""
         where = f"{cls.TITLE} {split} in {root}" if split else f"{cls.TITLE} in {root}"
         lost, total = counts
-        report_broken(broken, lost, total, usable=usable, allowed=allowed, where=where, counted=cls.COUNTED)
+        more: dict[str, Any] = {"where": where, "counted": cls.COUNTED, "number": number}
+        report_broken(broken, lost, total, usable=usable, allowed=allowed, **more)
 
     @classmethod
     def _check_split(cls, split: str, known: Iterable[str]) -> None:

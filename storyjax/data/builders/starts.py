@@ -68,7 +68,8 @@ def _readers() -> str:
 def load_start(cache: Path, key: str) -> dict[str, Any] | None:
     """Returns the note of that key whose prepared folders are all still there, or None.
 
-    It is {"folders": {split: name of the folder in `cache`}, "broken": [...], "counts": (lost, total)}.
+    It is {"folders": {split: name of the folder in `cache`}, "broken": (first lines, their number), "counts": (lost,
+    total)}.
     """
     try:
         note = json.loads((cache / f".start-{key}.json").read_text("utf-8"))
