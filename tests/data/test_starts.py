@@ -97,6 +97,18 @@ def test_what_is_prepared_may_lie_in_the_same_folder(coco: Path, readings: list[
     assert len(readings) == 1
 
 
+def test_linked_folders_count_and_may_lead_in_circles(coco: Path, readings: list[Path], tmp_path: Path) -> None:
+    (coco / "val2017").rename(tmp_path / "elsewhere")
+    (coco / "val2017").symlink_to(tmp_path / "elsewhere")
+    for name in ("here", "again"):
+        (coco / name).symlink_to(coco)
+    for _ in range(2):
+        Coco.prepare(coco, tmp_path / "out", "val")
+    os.utime(tmp_path / "elsewhere" / "3.jpg", ns=(1, 1))
+    Coco.prepare(coco, tmp_path / "out", "val")
+    assert len(readings) == 2
+
+
 def test_msrvtt_looks_for_a_file_once_a_clip(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     videos = [{"video_id": f"video{i}", "split": "train"} for i in range(3)]
     sentences = [{"video_id": f"video{i % 3}", "caption": f"caption {i}"} for i in range(60)]

@@ -1,9 +1,9 @@
 """A second start: what was prepared from a folder of official files is found again without reading annotations.
 
-Reading COCO's annotations takes tens of seconds, looking at names, sizes and dates of all files of a data set takes one
-or two. A start leaves a note beside the prepared records: what the folder of the official files looked like, and which
-prepared folders were made of it. A later start that finds the same files, the same options and the same readers takes
-these folders; any other reads the official files and finds out what changed.
+Looking at the names, sizes and dates of all files of a data set is much quicker than parsing annotations such as COCO's.
+A start leaves a note beside the prepared records: what the folder of the official files looked like, and which prepared
+folders were made of it. A later start that finds the same files, the same options and the same readers takes these
+folders; any other reads the official files and finds out what changed.
 """
 
 import contextlib
@@ -18,8 +18,6 @@ from typing import Any
 
 from storyjax.core.files import write_atomically
 
-_DEEPEST = 12  # folders below folders; links may lead in circles
-
 
 def start_key(name: str, root: Path, skipped: Path, options: Mapping[str, Any]) -> str:
     """Returns a text that changes with any file of `root`, the options, and the code that reads the files.
@@ -31,11 +29,12 @@ def start_key(name: str, root: Path, skipped: Path, options: Mapping[str, Any]) 
         options: of the reader.
     """
     digest = hashlib.sha256(f"{name} {root.absolute()} {sorted(options.items())!r} {_readers()}".encode())
-    _add_files(digest, root, skipped.absolute(), 0)
+    _add_files(digest, root, skipped.absolute(), set())
     return digest.hexdigest()[:24]
 
 
-def _add_files(digest: Any, folder: Path, skipped: Path, depth: int) -> None:
+def _add_files(digest: Any, folder: Path, skipped: Path, met: set[tuple[int, int]]) -> None:
+    """Adds the files of a folder, and of those below it that were not `met`: links may lead in circles."""
     try:
         with os.scandir(folder) as found:
             entries = sorted(found, key=lambda entry: entry.name)
@@ -51,8 +50,9 @@ def _add_files(digest: Any, folder: Path, skipped: Path, depth: int) -> None:
         if not stat.S_ISDIR(info.st_mode):
             line = f"{entry.path} {info.st_size} {info.st_mtime_ns}\n"
             digest.update(line.encode("utf-8", "surrogateescape"))
-        elif depth < _DEEPEST and Path(entry.path).absolute() != skipped:
-            _add_files(digest, Path(entry.path), skipped, depth + 1)
+        elif (place := (info.st_dev, info.st_ino)) not in met and Path(entry.path).absolute() != skipped:
+            met.add(place)
+            _add_files(digest, Path(entry.path), skipped, met)
 
 
 @functools.cache
