@@ -1,6 +1,6 @@
 """A second start: what was prepared from a folder of official files is found again without reading annotations.
 
-Looking at the names, sizes and dates of all files of a data set is much quicker than parsing annotations such as COCO's.
+Looking at the names, sizes and dates of all files of a data set is quicker than parsing annotations such as COCO's.
 A start leaves a note beside the prepared records: what the folder of the official files looked like, and which prepared
 folders were made of it. A later start that finds the same files, the same options and the same readers takes these
 folders; any other reads the official files and finds out what changed.
