@@ -3,7 +3,8 @@
     python -m storyjax.main --config=configs/tcr_countix.py:embedded --workdir=runs/tcr_countix
     python -m storyjax.main --config=configs/tcr_countix.py --workdir=DIR (the paper's; needs data and weights)
 
-Trained on synthetic repetitions made of Kinetics' clips, for 24 epochs; batch size and learning rate are not given.
+Countix's clips are of Kinetics-700. Trained on synthetic repetitions made of Kinetics-400's clips, for 24 epochs; batch
+size and learning rate are not given.
 
 | variant | what | hardware | expected |
 |---|---|---|---|

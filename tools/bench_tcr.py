@@ -330,7 +330,7 @@ def on_accelerator(arguments: argparse.Namespace) -> dict[str, Any]:
     cast = jax.jit(lambda key: jax.tree.map(lambda leaf: leaf.astype(jnp.bfloat16), vit.init(key, images[:1])))
     params = cast(jax.random.key(0))
     encode = jax.jit(vit.apply)
-    seconds = timed(lambda: jax.block_until_ready(encode(params, images)))
+    seconds = timed(lambda params=params: jax.block_until_ready(encode(params, images)))
     flops = vit_flops(VIT_G14_BLIP2) * len(images)
     results["vit_g"] = {"frames_per_second": len(images) / seconds, "flop_utilisation": utilisation(flops, seconds)}
     del params

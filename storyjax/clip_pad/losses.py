@@ -11,7 +11,7 @@ _ANY = -1
 
 
 def answers(
-    query_facts: Int[Array, "b f"], query_place: Int[Array, "b"], facts: Int[Array, "n p f"], place: Int[Array, "n"]
+    query_facts: Int[Array, "b f"], query_place: Int[Array, " b"], facts: Int[Array, "n p f"], place: Int[Array, " n"]
 ) -> Bool[Array, "b n"]:
     """Returns which of n clips match each query: the place is the same, and one performer has all queried facts.
 

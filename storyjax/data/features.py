@@ -106,7 +106,7 @@ def fingerprint(tower: Mapping[str, np.ndarray], *also: object) -> str:
     return digest.hexdigest()[:16]
 
 
-def stored_times(duration_s: float, frames: int, draws: int) -> Float64[np.ndarray, "m"]:
+def stored_times(duration_s: float, frames: int, draws: int) -> Float64[np.ndarray, " m"]:
     """Returns the times (seconds) of a video's stored frames: each of `frames` segments cut into `draws` parts, at the
     middle of each part; the middle part's is bit for bit what `sample_times` gives for evaluation."""
     inside = (np.arange(draws) + 0.5) / draws
@@ -135,7 +135,7 @@ def restore(
 
 
 # A video's place in `films` -> (seconds (m,), tokens (m, n, e), checksum of the video). StoryjaxError: it is broken.
-Look = Callable[[int], tuple[Float32[np.ndarray, "m"], Num[np.ndarray, "m n e"], int]]
+Look = Callable[[int], tuple[Float32[np.ndarray, " m"], Num[np.ndarray, "m n e"], int]]
 
 
 def write_shard(folder: Path, spec: FeatureSpec, shard: int, look: Look) -> int:

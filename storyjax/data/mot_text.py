@@ -17,9 +17,32 @@ from jaxtyping import Bool, Float32, Int32
 from storyjax.core.errors import StoryjaxError
 
 UNKNOWN = -1
-# MOT16's and MOT17's classes: what is tracked, and what a tracker may find or not without being judged by it.
+# MOTChallenge's classes: what is tracked, and what a tracker may find or not without being judged by it.
 PEDESTRIAN = 1
-DISTRACTORS = (2, 7, 8, 12)  # person on vehicle, static person, distractor, reflection
+_SINCE_2016 = (2, 7, 8, 12)  # person on vehicle, static person, distractor, reflection
+NON_MOT_VEHICLE = 6  # such as a pushchair: a distractor in MOT20 alone
+DISTRACTORS: dict[str, tuple[int, ...]] = {
+    "MOT15": (),  # has no classes
+    "MOT16": _SINCE_2016,
+    "MOT17": _SINCE_2016,
+    "MOT20": (*_SINCE_2016, NON_MOT_VEHICLE),
+}
+
+
+@dataclass(frozen=True)
+class LabelledKinds:
+    """What else is known of a sequence of which not every kind is annotated, as of TAO's and LVIS's.
+
+    A sequence's tracks say of their own kinds that they are there. Found tracks of any other kind are not judged, but
+    for those of `negative` kinds; and those of `not_exhaustive` kinds not unless they are on a true one.
+
+    Attributes:
+        negative: kinds of which the sequence is known to have none.
+        not_exhaustive: kinds of which it may have more than are annotated.
+    """
+
+    negative: tuple[int, ...] = ()
+    not_exhaustive: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -52,8 +75,13 @@ class Rows:
 
     @property
     def distractors(self) -> Bool[np.ndarray, " m"]:
-        """Which rows of ground truth a tracker may find without being judged."""
-        return np.isin(self.kind, DISTRACTORS)
+        """Which rows of MOT17's ground truth a tracker may find without being judged; of others, `distracting`."""
+        return self.distracting("MOT17")
+
+    def distracting(self, benchmark: str) -> Bool[np.ndarray, " m"]:
+        """Returns which rows of a benchmark's ground truth (a name of DISTRACTORS) a tracker may find without being
+        judged."""
+        return np.isin(self.kind, DISTRACTORS[benchmark])
 
 
 def rows(frame: Any, id: Any, xywh_px: Any, score: Any = None, kind: Any = None, visibility: Any = None) -> Rows:

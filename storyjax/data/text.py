@@ -150,7 +150,7 @@ class HubTokenizer:
         return self._backend.decode(list(ids), skip_special_tokens=True)
 
 
-def pad(ids: Sequence[int], length: int, pad_id: int = 0) -> Int32[np.ndarray, "{length}"]:
+def pad(ids: Sequence[int], length: int, pad_id: int = 0) -> Int32[np.ndarray, " {length}"]:
     """Returns `ids` cut or padded behind to `length`."""
     out = np.full(length, pad_id, np.int32)
     kept = list(ids)[:length]
@@ -160,7 +160,7 @@ def pad(ids: Sequence[int], length: int, pad_id: int = 0) -> Int32[np.ndarray, "
 
 def encode_spliced(
     tokenizer: Tokenizer, text: str, length: int, marker: str = "*TOK*"
-) -> tuple[Int32[np.ndarray, "{length}"], Int32[np.ndarray, "{length}"]]:
+) -> tuple[Int32[np.ndarray, " {length}"], Int32[np.ndarray, " {length}"]]:
     """Returns ids and slots of a prompt in which vectors stand in for words (§4.3): "an image of *TOK* running".
 
     The text is split at the markers before it is tokenized, because BPE would break them up. The first marker is slot

@@ -48,7 +48,7 @@ class VideoInfo:
     height: int
 
 
-def sample_times(duration_s: float, n: int, rng: np.random.Generator | None = None) -> Float64[np.ndarray, "{n}"]:
+def sample_times(duration_s: float, n: int, rng: np.random.Generator | None = None) -> Float64[np.ndarray, " {n}"]:
     """Returns `n` ascending times (seconds) covering a video: one in each of `n` equal segments.
 
     Without `rng` the centre of each segment (evaluation); with it, uniform inside each segment (training).

@@ -112,7 +112,7 @@ def load_things(
 
 
 def is_true(
-    place: Int[Array, "n"], facts: Int[Array, "n p f"], text_place: Int[Array, "t"], text_facts: Int[Array, "t c f"]
+    place: Int[Array, " n"], facts: Int[Array, "n p f"], text_place: Int[Array, " t"], text_facts: Int[Array, "t c f"]
 ) -> Bool[Array, "n t"]:
     """Returns whether each sentence is true of each still.
 

@@ -87,7 +87,7 @@ def _person_numbers(source: MediaSource) -> list[int]:
     return [number[row["identity"]] for row in source.labels]
 
 
-def same_person_nearest(embeddings: Float[np.ndarray, "n e"], person: Int[np.ndarray, "n"]) -> float:
+def same_person_nearest(embeddings: Float[np.ndarray, "n e"], person: Int[np.ndarray, " n"]) -> float:
     """Returns the fraction of photos whose nearest other photo shows the same person."""
     similarity = embeddings @ embeddings.T
     np.fill_diagonal(similarity, -np.inf)

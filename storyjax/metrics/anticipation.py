@@ -1,12 +1,13 @@
 """Long-term action anticipation: the edit distance at Z = 20 of Ego4D (Grauman et al. 2022, §F.4; thesis §3.3.4).
 
-A model gives K = 5 candidate sequences of Z future actions. Each is compared with what happened by the
-Damerau–Levenshtein distance (insertions, deletions, substitutions, and swaps of neighbours cost one each) over Z, the
-best candidate counts, and the mean is taken over the examples. 0 is perfect, 1 is nothing right; verbs, nouns and
-actions (both at once) are compared apart, each by its own best candidate.
+A model gives K = 5 candidate sequences of Z future actions. Each is compared with what happened by the Levenshtein
+distance (insertions, deletions and substitutions cost one each) over Z, the best candidate counts, and the mean is
+taken over the examples. 0 is perfect, 1 is nothing right; verbs, nouns and actions (both at once) are compared apart,
+each by its own best candidate.
 
-The benchmark's paper and its evaluation's comments say Damerau–Levenshtein; the evaluation's code counts a swap as two
-edits (Levenshtein). `transpositions` chooses; without it the numbers are the published code's.
+The benchmark's paper and its evaluation's comments say Damerau–Levenshtein; the evaluation's code (GitHub,
+EGO4D/forecasting, lta_metrics.py) counts a swap as two edits (Levenshtein), and so are all published numbers.
+`transpositions` chooses; without it, the default of `edit_distances`, the numbers are the published code's.
 """
 
 from collections.abc import Hashable, Sequence
@@ -56,7 +57,7 @@ def complete(actions: Sequence[Labels], length: int = ACTIONS_AHEAD, last: Label
 def edit_distances(
     candidates: Sequence[Sequence[tuple[Hashable, Hashable]]],
     truth: Sequence[tuple[Hashable, Hashable]],
-    transpositions: bool = True,
+    transpositions: bool = False,
 ) -> dict[str, float]:
     """Returns {"verb", "noun", "action"} -> the best candidate's distance over the length of the truth, for one
     example.
@@ -64,6 +65,7 @@ def edit_distances(
     Args:
         candidates: each a sequence of (verb, noun), as long as the truth (`complete` makes them so).
         truth: what happened, (verb, noun) each.
+        transpositions: whether a swap of neighbours is one edit, as the benchmark's paper has it, or two, as its code.
     """
     if not candidates or not truth:
         raise ValueError("an edit distance needs at least one candidate and one action that happened")

@@ -2,24 +2,20 @@
 
 Captions become vectors of n-gram counts weighted by how rare an n-gram is among the references of all examples
 (TF-IDF); the score is their cosine for n = 1 to 4, with counts clipped to the reference's and a Gaussian penalty on the
-difference of lengths (σ = 6), averaged over references and n, times 10. Captions are lower-cased and lose punctuation
-(the Penn Treebank rules of COCO's tokenizer differ for contractions only: "don't" is one word here).
+difference of lengths (σ = 6), averaged over references and n, times 10. Words are those of COCO's own tokenizer
+(penn_treebank.py).
 """
 
 import math
-import re
 from collections import Counter
 from collections.abc import Sequence
+
+from storyjax.metrics.penn_treebank import words
 
 LONGEST = 4
 SIGMA = 6.0
 
 Grams = Counter[tuple[str, ...]]
-
-
-def words(caption: str) -> list[str]:
-    """Returns the words of a caption, as they are compared."""
-    return re.findall(r"[\w']+", caption.lower())
 
 
 def _grams(caption: str) -> list[Grams]:

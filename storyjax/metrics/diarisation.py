@@ -4,7 +4,7 @@ Both libraries are in the extra `diarisation`. Rates are fractions, not percent.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from storyjax.core.errors import StoryjaxError
@@ -45,7 +45,11 @@ class DiarisationErrorRate:
         self._metric = kind(collar=2 * collar_s, skip_overlap=not overlap)
 
     def add(self, reference: Sequence[Turn], hypothesis: Sequence[Turn], duration_s: float) -> float:
-        """Adds an episode; returns its own rate."""
+        """Adds an episode; returns its own rate.
+
+        Turns of one speaker that overlap are one turn: NIST's md-eval counts speakers, not turns, and dscore joins them
+        before it looks for boundaries. Turns that only touch stay two.
+        """
         from pyannote.core import Segment, Timeline
 
         whole = Timeline([Segment(0.0, max([duration_s, *(t.end for t in (*reference, *hypothesis))]))])
@@ -60,10 +64,23 @@ def _annotation(turns: Iterable[Turn]) -> Any:
     from pyannote.core import Annotation, Segment
 
     annotation = Annotation()
-    for track, turn in enumerate(turns):
-        if turn.end > turn.start:
-            annotation[Segment(turn.start, turn.end), track] = turn.speaker
+    for track, turn in enumerate(_joined(turns)):
+        annotation[Segment(turn.start, turn.end), track] = turn.speaker
     return annotation
+
+
+def _joined(turns: Iterable[Turn]) -> list[Turn]:
+    """The turns that take time, those of one speaker that overlap as one, by their starts."""
+    joined: list[Turn] = []
+    last: dict[str, int] = {}  # where each speaker's last turn is in `joined`
+    for turn in sorted((turn for turn in turns if turn.end > turn.start), key=lambda turn: turn.start):
+        place = last.get(turn.speaker)
+        if place is not None and turn.start < joined[place].end:
+            joined[place] = replace(joined[place], end=max(turn.end, joined[place].end))
+        else:
+            last[turn.speaker] = len(joined)
+            joined.append(turn)
+    return joined
 
 
 def word_error_rate(references: Sequence[str], hypotheses: Sequence[str]) -> float:

@@ -11,7 +11,8 @@ truth by more than m; MR@k is the mean over m = 0.3 and 0.5.
 
 That AP takes an overlap of exactly the threshold and both recalls do not is so in the challenges' own code (GitHub,
 EGO4D/episodic-memory: eval_detection.py and get_retrieval_performance.py in MQ/Evaluation/ego4d, of NLQ
-VSLNet/utils/evaluate_ego4d_nlq.py).
+VSLNet/utils/evaluate_ego4d_nlq.py). So is the order of equals: AP takes the last of equal scores first, and of
+instances that a detection overlaps equally the last (a stable sort read backwards); the recalls take the first.
 """
 
 from collections.abc import Mapping, Sequence
@@ -60,7 +61,8 @@ def average_precision(
     total = sum(map(len, truth.values()))
     if not total:
         raise ValueError("a class without instances has no average precision")
-    ranked = sorted(((d.score, video, d) for video, ds in found.items() for d in ds), key=lambda item: -item[0])
+    every = [(d.score, video, d) for video, ds in found.items() for d in ds][::-1]
+    ranked = sorted(every, key=lambda item: -item[0])  # the last of equals first
     taken = {video: np.zeros(len(spans), bool) for video, spans in truth.items()}
     right = np.zeros(len(ranked))
     for place, (_, video, detection) in enumerate(ranked):
@@ -68,7 +70,7 @@ def average_precision(
         if not len(spans):
             continue
         overlap = temporal_iou(_array([(detection.start, detection.end)]), _array(spans))[0]
-        for index in np.argsort(-overlap, kind="stable"):
+        for index in np.argsort(overlap, kind="stable")[::-1]:  # the last of equals first
             if overlap[index] < tiou:
                 break
             if not taken[video][index]:

@@ -13,7 +13,7 @@ from jaxtyping import Float, Float64
 from scipy.optimize import linear_sum_assignment
 
 from storyjax.core.errors import StoryjaxError
-from storyjax.data.mot_text import Rows, by_frame, no_rows
+from storyjax.data.mot_text import LabelledKinds, Rows, by_frame, no_rows
 
 MATCHED = 0.5  # the IoU from which a box counts as found
 
@@ -35,13 +35,14 @@ def matched(iou: Float[np.ndarray, "m n"], least: float = MATCHED) -> list[tuple
     return [(int(i), int(j)) for i, j in zip(first, second, strict=True) if kept[i, j] > 0]
 
 
-def tracking_scores(truth: Sequence[Rows], found: Sequence[Rows]) -> dict[str, float]:
+def tracking_scores(truth: Sequence[Rows], found: Sequence[Rows], benchmark: str = "MOT17") -> dict[str, float]:
     """Returns MOTChallenge's metrics over all sequences together.
 
     Args:
-        truth: of each sequence, with rows that are not considered and distractors: boxes found on a distractor and on
-            nothing better do not count, as MOTChallenge has it.
+        truth: of each sequence, with rows that are not considered, of other classes and distractors: found boxes are
+            matched with all of them, and those on a distractor do not count, as MOTChallenge has it.
         found: the tracks of each.
+        benchmark: says which classes are distractors, a name of DISTRACTORS.
 
     Returns:
         mota, motp, idf1, hota, deta, assa, recall and precision as fractions; mt, ml, id_switches, misses and
@@ -52,7 +53,7 @@ def tracking_scores(truth: Sequence[Rows], found: Sequence[Rows]) -> dict[str, f
     """
     metrics = _trackeval()
     tools = {"clear": metrics.CLEAR(_QUIET), "identity": metrics.Identity(_QUIET), "hota": metrics.HOTA()}
-    pairs = [_prepare(*pair) for pair in zip(truth, found, strict=True)]
+    pairs = [_prepare(*pair, benchmark) for pair in zip(truth, found, strict=True)]
     whole: dict[str, dict[str, Any]] = {}
     for name, tool in tools.items():
         whole[name] = tool.combine_sequences({str(i): tool.eval_sequence(data) for i, data in enumerate(pairs)})
@@ -74,13 +75,25 @@ def tracking_scores(truth: Sequence[Rows], found: Sequence[Rows]) -> dict[str, f
     }
 
 
-def track_map(truth: Sequence[Rows], found: Sequence[Rows], threshold: float = MATCHED) -> float:
+def track_map(
+    truth: Sequence[Rows],
+    found: Sequence[Rows],
+    threshold: float = MATCHED,
+    labelled: Sequence[LabelledKinds | None] | None = None,
+) -> float:
     """Returns TAO's Track mAP at a 3D IoU: average precision of tracks in each kind, averaged over the kinds that there
     are.
 
     A track's kind is that of its first row, its score the mean of its rows'. In the user-initialised setting found
     tracks have the kind of the object that they were started on (§2.6.2: a class oracle).
+
+    Args:
+        truth, found: the tracks of each sequence.
+        threshold: the least 3D IoU of a track that is right.
+        labelled: of each sequence, which kinds are annotated, where not all are (TAO's federated annotations); None:
+            all are.
     """
+    known = [None] * len(truth) if labelled is None else labelled
     settings = {"USE_AREA_RANGES": False, "USE_TIME_RANGES": False, "IOU_THRESHOLDS": [threshold], **_QUIET}
     tool = _trackeval().TrackMAP(settings)
     kinds = sorted({int(kind) for rows in truth for kind in rows.kind})
@@ -89,12 +102,14 @@ def track_map(truth: Sequence[Rows], found: Sequence[Rows], threshold: float = M
     by_kind = []
     for kind in kinds:
         results = {}
-        for number, (there, seen) in enumerate(zip(truth, found, strict=True)):
+        for number, (there, seen, labels) in enumerate(zip(truth, found, known, strict=True)):
             gt_ids, gt_tracks, _ = _tracks(there, kind)
-            ids, tracks, scores = _tracks(seen, kind)
+            judged = labels is None or bool(gt_ids) or kind in labels.negative
+            ids, tracks, scores = _tracks(seen if judged else no_rows(), kind)
             # Best first, as the toolkit expects of its data sets.
             order = np.argsort(-scores, kind="stable")
             data = {"gt_track_ids": gt_ids, "gt_tracks": gt_tracks, "iou_type": "bbox"}
+            data["not_exhaustively_labeled"] = labels is not None and kind in labels.not_exhaustive
             data |= {"dt_track_ids": [ids[i] for i in order], "dt_tracks": [tracks[i] for i in order]}
             results[str(number)] = tool.eval_sequence({**data, "dt_track_scores": scores[order]})
         by_kind.append(float(tool.combine_sequences(results)["AP_all"][0]))
@@ -111,11 +126,12 @@ def _trackeval() -> Any:
         raise StoryjaxError(f"measuring tracks needs TrackEval ({error}): pip install 'storyjax[track]'") from error
 
 
-def _prepare(truth: Rows, found: Rows) -> dict[str, Any]:
+def _prepare(truth: Rows, found: Rows, benchmark: str) -> dict[str, Any]:
     """TrackEval's data of a sequence: numbers from 0 and similarities, frame by frame, without what does not count."""
     there, seen = by_frame(truth), by_frame(found)
     frames = range(1, max(0, *there, *seen) + 1)
-    kept = [_counted(there.get(frame, no_rows()), seen.get(frame, no_rows()), frame) for frame in frames]
+    nothing = no_rows()
+    kept = [_counted(there.get(frame, nothing), seen.get(frame, nothing), frame, benchmark) for frame in frames]
     gt_numbers = {n: i for i, n in enumerate(sorted({int(n) for gt, _, _ in kept for n in gt.id}))}
     numbers = {n: i for i, n in enumerate(sorted({int(n) for _, rows, _ in kept for n in rows.id}))}
     return {
@@ -130,17 +146,20 @@ def _prepare(truth: Rows, found: Rows) -> dict[str, Any]:
     }
 
 
-def _counted(there: Rows, seen: Rows, frame: int) -> tuple[Rows, Rows, Float[np.ndarray, "m n"]]:
-    """What counts of a frame: targets, found boxes that no distractor explains, and their IoU."""
+def _counted(there: Rows, seen: Rows, frame: int, benchmark: str) -> tuple[Rows, Rows, Float[np.ndarray, "m n"]]:
+    """What counts of a frame: targets, found boxes that no distractor explains, and their IoU.
+
+    Found boxes are matched with all true ones, also those that are not counted: one that is on a car and near a
+    distractor is not excused by the distractor.
+    """
     for what, rows in (("the truth", there), ("the tracks", seen)):
         twice = _twice(rows)
         if twice is not None:
             raise StoryjaxError(f"{what} have number {twice} twice in frame {frame}: each may be there once")
-    judged = there[there.targets | there.distractors]
-    similarity = box_iou(judged.xywh_px, seen.xywh_px)
-    excused = [j for i, j in matched(similarity) if not judged.targets[i]]
+    distractors = there.distracting(benchmark)
+    excused = [j for i, j in matched(box_iou(there.xywh_px, seen.xywh_px)) if distractors[i]]
     seen = seen[np.setdiff1d(np.arange(len(seen)), excused)]
-    targets = judged[judged.targets]
+    targets = there[there.targets]
     return targets, seen, box_iou(targets.xywh_px, seen.xywh_px)
 
 

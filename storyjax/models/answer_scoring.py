@@ -22,7 +22,7 @@ def sequence_log_likelihood(
     encoded: Float[Array, "b s w"] | tuple[KeyValues, ...],
     encoded_mask: Bool[Array, "b s"],
     labels: Int[Array, "r m"],
-) -> tuple[Float[Array, "r"], Float[Array, "r"]]:
+) -> tuple[Float[Array, " r"], Float[Array, " r"]]:
     """Returns the teacher-forced log-likelihood of each row of `labels`, and its number of tokens.
 
     Args:

@@ -125,10 +125,10 @@ class Association:
     def update(
         self,
         own: Candidates,
-        disagreement: Float[np.ndarray, "m"],
+        disagreement: Float[np.ndarray, " m"],
         det: Candidates,
         given: Candidates,
-        confirmed: Bool[np.ndarray, "m"] | None = None,
+        confirmed: Bool[np.ndarray, " m"] | None = None,
     ) -> list[Track]:
         """Returns the tracks that are active in the next frame, and updates all of them.
 

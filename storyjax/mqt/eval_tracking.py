@@ -204,8 +204,9 @@ def user_initialised_evaluator(
     """
 
     def run(params: Params, after_part: Callable[[], None]) -> dict[str, float]:
-        tracker, truth, found = make_tracker(params), [], []
+        tracker, truth, found, labelled = make_tracker(params), [], [], []
         for video in videos():
+            labelled.append(video.labelled)
             targets = video.ground_truth[video.ground_truth.targets]
             truth.append(with_categories(targets, video))
             frames = from_first_boxes(tracker, video, targets, others=video.given(detector))
@@ -213,7 +214,9 @@ def user_initialised_evaluator(
             found.append(with_categories(video.judged(tracks), video))
             after_part()
         scores = tracking_scores([dataclasses.replace(each, kind=np.ones_like(each.kind)) for each in truth], found)
-        return {f"{name}/track_map": track_map(truth, found)} | {f"{name}/{k}": scores[k] for k in ("mota", "idf1")}
+        return {f"{name}/track_map": track_map(truth, found, labelled=labelled)} | {
+            f"{name}/{k}": scores[k] for k in ("mota", "idf1")
+        }
 
     return HostEvaluator(name, run)
 

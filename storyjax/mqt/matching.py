@@ -37,7 +37,7 @@ def matched_queries(assignment: Int[Array, "b n"], queries: int) -> Int[Array, "
     """Returns the object matched to each of `queries` queries, or -1: the inverse of an assignment."""
     objects = jnp.arange(assignment.shape[1], dtype=jnp.int32)
 
-    def invert(row: Int[Array, "n"]) -> Int[Array, "q"]:
+    def invert(row: Int[Array, " n"]) -> Int[Array, " q"]:
         # Objects without a query write past the end, where it is dropped.
         index = jnp.where(row >= 0, row, queries)
         return jnp.full(queries, -1, jnp.int32).at[index].set(objects, mode="drop")

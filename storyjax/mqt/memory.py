@@ -30,7 +30,7 @@ class Memory:
         self._first: list[np.ndarray] = []
         self._last: collections.deque[np.ndarray] = collections.deque(maxlen=last)
 
-    def add(self, appearance: Float[np.ndarray, "e"]) -> None:
+    def add(self, appearance: Float[np.ndarray, " e"]) -> None:
         """Adds an appearance; beyond the capacity the oldest ones are dropped, except for the first."""
         if len(self._first) < self._capacity:
             self._first.append(unit_norm(appearance))
@@ -40,7 +40,7 @@ class Memory:
     def __len__(self) -> int:
         return len(self._first) + len(self._last)
 
-    def similarity(self, appearances: Float[np.ndarray, "m e"]) -> Float[np.ndarray, "m"]:
+    def similarity(self, appearances: Float[np.ndarray, "m e"]) -> Float[np.ndarray, " m"]:
         """Returns each one's cosine similarity to the memory: the largest, or that to the average."""
         kept = np.stack([*self._first, *self._last])
         if self.distance == "avg":
@@ -60,8 +60,8 @@ class Hypothesis:
     """
 
     box: Float32[np.ndarray, "4"]
-    appearance: Float32[np.ndarray, "e"]
-    state: Float32[np.ndarray, "d"]
+    appearance: Float32[np.ndarray, " e"]
+    state: Float32[np.ndarray, " d"]
     length: int = 1
     similarity: float = 1.0
 
@@ -107,7 +107,7 @@ class Candidates:
     boxes: Float32[np.ndarray, "m 4"]
     appearances: Float32[np.ndarray, "m e"]
     states: Float32[np.ndarray, "m d"]
-    objectness: Float32[np.ndarray, "m"]
+    objectness: Float32[np.ndarray, " m"]
 
     def __len__(self) -> int:
         return len(self.boxes)

@@ -47,7 +47,7 @@ class TrackedObject:
     id: int
     xywh_px: tuple[float, float, float, float]
     score: float
-    appearance: Float32[np.ndarray, "e"]
+    appearance: Float32[np.ndarray, " e"]
 
 
 class Tracker:
@@ -171,7 +171,7 @@ class Tracker:
             self._say_once("max_tracks", f"the tracker is full: tracks beyond {self.config.max_tracks} are dropped")
         return [self._tracked(track.id, track.best.box, track.score, track.best.appearance) for track in active]
 
-    def detect(self, image: UInt8[np.ndarray, "y x 3"]) -> tuple[Float32[np.ndarray, "m 4"], Float32[np.ndarray, "m"]]:
+    def detect(self, image: UInt8[np.ndarray, "y x 3"]) -> tuple[Float32[np.ndarray, "m 4"], Float32[np.ndarray, " m"]]:
         """Returns the detections of a single image that could start tracks, the most probable first.
 
         They are boxes (left, top, width, height in pixels) and probabilities; the tracks are neither used nor changed.

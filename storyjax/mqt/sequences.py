@@ -26,7 +26,7 @@ from storyjax.core.errors import StoryjaxError
 from storyjax.data.builders.frames import FrameSource, SequenceInfo
 from storyjax.data.builders.mot import read_seqinfo
 from storyjax.data.images import SUFFIXES, ImageError, decode_image, read_image
-from storyjax.data.mot_text import Rows, concatenate, no_rows, read_rows, rows
+from storyjax.data.mot_text import LabelledKinds, Rows, concatenate, no_rows, read_rows, rows
 from storyjax.data.video import _opened, probe
 
 Frame = tuple[int, UInt8[np.ndarray, "y x 3"] | None]
@@ -60,6 +60,7 @@ class VideoSequence:
         categories: the category of each ground-truth track, as the data set numbers them (TAO).
         annotated: the frames that a tracker is judged in; None: all of them.
         window: reads some of the frames without those before them; None: they are read too, and dropped.
+        labelled: which categories are annotated, where not all are (TAO).
     """
 
     name: str
@@ -73,6 +74,7 @@ class VideoSequence:
     categories: dict[int, int] = field(default_factory=dict)
     annotated: tuple[int, ...] | None = None
     window: Window | None = None
+    labelled: LabelledKinds | None = None
 
     def frames(self, report: Report = silent) -> Iterator[Frame]:
         """Yields (number from 1, RGB image or None where it is missing or broken) in order."""
@@ -197,6 +199,7 @@ def _prepared(source: FrameSource, info: SequenceInfo, files: list[Path] | None)
         categories=categories,
         annotated=None if files is None else tuple(numbers),
         window=window,
+        labelled=info.labelled,
     )
 
 

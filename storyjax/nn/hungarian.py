@@ -11,9 +11,9 @@ from storyjax.nn.data_parallel import by_device
 
 def assign(
     cost: Float[Array, "n m"],
-    targets: Bool[Array, "n"],
-    predictions: Bool[Array, "m"],
-) -> Int[Array, "n"]:
+    targets: Bool[Array, " n"],
+    predictions: Bool[Array, " m"],
+) -> Int[Array, " n"]:
     """Returns the prediction that each target is matched with.
 
     Args:

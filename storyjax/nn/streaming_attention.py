@@ -250,7 +250,7 @@ def attention_per_group(
     stream: KeyStream,
     state: AttentionState,
     row_weights: Float[Array, "b g r"],
-    frame_of: Int[Any, "k"],
+    frame_of: Int[Any, " k"],
     frames: int,
     dtype: DTypeLike = jnp.float32,
 ) -> Float[Array, "c s b g f"]:

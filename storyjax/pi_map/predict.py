@@ -22,7 +22,7 @@ from storyjax.pi_map.data import resize, unit
 from storyjax.pi_map.enrolment import Enrolment, EnrolmentConfig, NegativeBank
 from storyjax.pi_map.localise import Detector, Pointing, mark
 from storyjax.pi_map.model import PersonalClip, embed_in_batches
-from storyjax.pi_map.prompts import PromptEncoder
+from storyjax.pi_map.prompts import PromptEncoder, with_category
 from storyjax.search.protocol import THING, fingerprint, names_in, replace_names
 from storyjax.train.experiment import Params
 from storyjax.train.restore import open_trained
@@ -151,7 +151,7 @@ class ThingFinder:
             raise StoryjaxError("a thing needs the general word for it, for instance 'dog'")
         whole, local = self._embed_photos(photos, category)
         caption = caption or self._describe(whole, category)
-        plain = self._enrolment.config.prompt.replace("*", f"a {category}")
+        plain = with_category(self._enrolment.config.prompt, category)
         return self._enrolment.learn(whole, local, (caption, plain, plain), progress).astype(np.float32)
 
     def token_of(self, photos: Sequence[UInt8[np.ndarray, "y x 3"]], category: str) -> Float32[np.ndarray, "1 w"]:
@@ -174,8 +174,8 @@ class ThingFinder:
         """y*: the generic caption with the attribute that is closest to the photos, if there are any."""
         prompt = self._enrolment.config.prompt
         if not self.attributes:
-            return prompt.replace("*", f"a {category}")
-        candidates = [prompt.replace("*", f"a {words} {category}") for words in self.attributes]
+            return with_category(prompt, category)
+        candidates = [with_category(prompt, f"{words} {category}") for words in self.attributes]
         texts = np.concatenate(
             [self._enrolment.embed_texts(tuple(candidates[i : i + 64])) for i in range(0, len(candidates), 64)]
         )

@@ -281,7 +281,7 @@ def anticipation(name: str, data: Data, decoder: ActionDecoder, asked: Asked) ->
             drawn = [parse_actions(spell(tokenizer(), row), actions.verbs, actions.nouns) for row in ids[place, column]]
             # Where nothing that was said is an action, the last observed one goes on.
             candidates = [_complete(one, options.future, observed[-1]) for one in drawn]
-            plain = edit_distances(candidates, truth, transpositions=False)
+            swapped = edit_distances(candidates, truth, transpositions=True)
             again = edit_distances([_complete([], options.future, observed[-1])], truth)
             cycled = edit_distances([_complete(observed * options.future, options.future, observed[-1])], truth)
             acc.append(
@@ -289,7 +289,7 @@ def anticipation(name: str, data: Data, decoder: ActionDecoder, asked: Asked) ->
                     **{f"repeated_{key}_ed": value for key, value in again.items()},
                     **{f"cycled_{key}_ed": value for key, value in cycled.items()},
                     **{f"{key}_ed": value for key, value in edit_distances(candidates, truth).items()},
-                    **{f"{key}_ed_levenshtein": value for key, value in plain.items()},
+                    **{f"{key}_ed_damerau": value for key, value in swapped.items()},
                     "unparsed": float(np.mean([not one for one in drawn])),
                 }
             )

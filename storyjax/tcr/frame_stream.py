@@ -103,7 +103,7 @@ class Chunks:
         start = jnp.minimum(index * size, part - size)
         return jnp.moveaxis(jax.lax.dynamic_slice_in_dim(view, start, size, axis=2), 1, 0)
 
-    def fresh(self, index: Int[Array, ""]) -> Bool[Array, "c"]:
+    def fresh(self, index: Int[Array, ""]) -> Bool[Array, " c"]:
         """Returns (c,), False for the frames of a chunk that were in the one before."""
         start = jnp.minimum(index * self.size, self.frames // self.parts - self.size)
         return start + jnp.arange(self.size) >= index * self.size
@@ -165,7 +165,7 @@ class VideoStream:
     """
 
     chunks: Chunks
-    frame_of: Int[np.ndarray, "k"]
+    frame_of: Int[np.ndarray, " k"]
     frames: int
     store: dict[str, Any]
 
@@ -269,7 +269,7 @@ def _even(arrays: dict[str, Array], frames: int) -> dict[str, Array]:
     return {name: jnp.pad(array, ((0, 0), (0, 1)) + ((0, 0),) * (array.ndim - 2)) for name, array in arrays.items()}
 
 
-def _frame_of(frames: int, tokens: int, order: Array | None) -> Int[np.ndarray, "k"]:
+def _frame_of(frames: int, tokens: int, order: Array | None) -> Int[np.ndarray, " k"]:
     index = np.arange(frames)
     if order is None:
         return np.repeat(index, tokens)

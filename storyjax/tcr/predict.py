@@ -329,7 +329,7 @@ class Predictor:
 
 def _say(
     qa: QuestionAnswering, params: Params, batch: Batch
-) -> tuple[Int[Array, "m"], Float[Array, ""], Float[Array, "b k t"]]:
+) -> tuple[Int[Array, " m"], Float[Array, ""], Float[Array, "b k t"]]:
     """The likeliest words one after the other, the probability of all of them, and the attention each frame got."""
     encoded, mask, frame_attention = qa.encode(params, batch, None)
     llm = qa.model.llm

@@ -178,7 +178,7 @@ def _embed(
     params: dict,
     tokens: Float[Array, "s b k e"],
     bins: Int[Array, "s b c"],
-    frame_of: Int[np.ndarray, "k"],
+    frame_of: Int[np.ndarray, " k"],
     *,
     config: TcrConfig,
     dtype: DTypeLike,

@@ -66,7 +66,7 @@ class Tower:
 
     def encode_file(
         self, source: str | bytes, name: str, frames: int, draws: int
-    ) -> tuple[Float32[np.ndarray, "m"], Num[np.ndarray, "m n e"], int]:
+    ) -> tuple[Float32[np.ndarray, " m"], Num[np.ndarray, "m n e"], int]:
         """Returns (seconds, tokens, checksum) of a video, as data/features.py stores it. Raises VideoError."""
         times = stored_times(probe(source, name).duration_s, frames, draws)
         pixels, seconds = decode_frames(source, times, self.config.image_size, name)

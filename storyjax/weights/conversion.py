@@ -76,6 +76,20 @@ class Conversion:
         if one.shape != two.shape or not np.array_equal(one.read(), two.read()):
             refuse_difference(self.where, other, name)
 
+    def arrays(self, step: Planned) -> dict[str, np.ndarray]:
+        """Returns the parameters that a tensor of the checkpoint becomes, by path; reads it.
+
+        Raises:
+            StoryjaxError: it holds what is no finite number, as of a training that diverged or a damaged file.
+        """
+        array = self.tensors[step.source].read()
+        if count := array.size - int(np.isfinite(array).sum()):
+            raise StoryjaxError(
+                f"the weights in {self.where} are damaged: {count:,} of the {array.size:,} numbers of '{step.source}'"
+                " are not finite; fetch them again, or take an earlier checkpoint"
+            )
+        return step.ours(array)
+
     def dtypes(self) -> dict[str, np.dtype]:
         """Returns the dtype of each parameter; what the layout leaves out is of the type of the first."""
         found = {path: np.dtype(self.tensors[step.source].dtype) for step in self.steps for path in step.paths}
@@ -130,10 +144,10 @@ class ConvertedTensor:
     twins: tuple[tuple[str, str, str], ...] = field(default=(), repr=False)
 
     def read(self) -> np.ndarray:
-        """Returns the array. Raises StoryjaxError if the checkpoint repeats it with other numbers."""
+        """Returns the array. Raises StoryjaxError if the checkpoint repeats it differently, or it is not finite."""
         for pair in self.twins:
             self.conversion.refuse_difference(*pair)
-        return self.step.ours(self.conversion.tensors[self.step.source].read())[self.path]
+        return self.conversion.arrays(self.step)[self.path]
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         del copy  # it is always one

@@ -109,15 +109,27 @@ def _arrays(
         conversion.refuse_difference(*pair)
     given = set()
     for step in conversion.steps:
-        tensor = conversion.tensors[step.source]
-        for path, array in step.ours(tensor.read()).items():
+        for path, array in conversion.arrays(step).items():
             given.add(path)
-            yield path, array
+            yield path, _narrowed(array, laid_out[path][1], step.source)
             del array  # or it would be in memory beside the next one
-        bar.update(_nbytes(tensor))
+        bar.update(_nbytes(conversion.tensors[step.source]))
     for path, (shape, kind) in laid_out.items():
         if path not in given:  # zeros, which the layout leaves out
             yield path, np.zeros(shape, kind)
+
+
+def _narrowed(array: np.ndarray, kind: np.dtype, source: str) -> np.ndarray:
+    """The array in the type that is written. StoryjaxError where the type can't hold its numbers."""
+    if array.dtype == kind:
+        return array
+    with np.errstate(over="ignore"):
+        narrow = array.astype(kind)
+    if not np.isfinite(narrow).all():
+        raise StoryjaxError(
+            f"'{source}' holds {float(np.abs(array).max()):.3g}, more than {kind.name} can: take --dtype bfloat16"
+        )
+    return narrow
 
 
 def _copy_tokenizer(checkpoints: Sequence[Checkpoint], folder: Path, needed: bool) -> tuple[str, ...]:

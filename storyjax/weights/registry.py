@@ -268,7 +268,7 @@ RESNET_FAMILY = Family(
             lambda config: (
                 deformable_detr.resnet_rules(config).placed("", "backbone/") + RuleTable((), ignored=("classifier.*",))
             ),
-            ("resnet.",),
+            ("resnet.", "embedder."),  # with a classifier, and without
             deformable_detr.resnet_name,
         ),
         Layout("torchvision", lambda config: deformable_detr.resnet_rules(config).placed("", "backbone/"), ("conv1.",)),

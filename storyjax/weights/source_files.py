@@ -33,6 +33,8 @@ TOKENIZER_FILES = (
 )
 # Keys under which training programs save the state dict.
 _WRAPPERS = ("model", "state_dict", "module")
+# What DistributedDataParallel and torch.compile put before the names of what they wrap, also of a part of a model.
+_DISTRIBUTED, _COMPILED = "module.", re.compile(r"(^|\.)_orig_mod\.")
 
 
 def locate(place: str) -> Path:
@@ -87,7 +89,20 @@ def open_checkpoint(path: Path) -> Checkpoint:
             if name in tensors:
                 raise StoryjaxError(f"{path}: two files hold '{name}'; keep the files of one model only")
             tensors[name] = tensor
-    return Checkpoint(tensors, folder)
+    return Checkpoint(_unwrapped(tensors, path), folder)
+
+
+def _unwrapped(tensors: Mapping[str, Tensor], path: Path) -> dict[str, Tensor]:
+    """The tensors under the names that they have in the model itself, whatever it was wrapped in when it was saved."""
+    names = {name: _COMPILED.sub(r"\1", name) for name in tensors}
+    while names and all(name.startswith(_DISTRIBUTED) for name in names.values()):
+        names = {old: _COMPILED.sub(r"\1", new.removeprefix(_DISTRIBUTED)) for old, new in names.items()}
+    found: dict[str, Tensor] = {}
+    for old, new in names.items():
+        if new in found:
+            raise StoryjaxError(f"{path} holds '{new}' twice, once as '{old}'; keep the tensors of one model only")
+        found[new] = tensors[old]
+    return found
 
 
 def _tensors(file: Path) -> Mapping[str, Tensor]:
@@ -209,9 +224,7 @@ def _state_dict(content: Any, path: Path, kind: type) -> dict[str, Any]:
     odd = [f"'{name}' is a {type(value).__name__}" for name, value in content.items() if not isinstance(value, kind)]
     if odd:
         raise StoryjaxError(f"{path} is refused: it is not a plain state dict, {odd[0]}")
-    # The prefix of DistributedDataParallel.
-    bare = all(name.startswith("module.") for name in content)
-    return {name.removeprefix("module.") if bare else name: tensor for name, tensor in content.items()}
+    return content
 
 
 class _TorchTensor:

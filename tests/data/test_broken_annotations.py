@@ -72,7 +72,34 @@ def test_a_count_that_is_none(numbers: str, message: str, tmp_path: Path) -> Non
     table = f"video_id,kinetics_start,kinetics_end,repetition_start,repetition_end,count\na,0,10,1,5,4\na,{numbers}\n"
     found = read(Countix, tmp_path, {"countix_train.csv": table, "train/a_000000_000010.mp4": FILM})
     check(found, message)
-    assert found.videos["a_000000_000010@1.00"].columns["count"] == [4]
+    assert found.videos["a_000000_000010@1-5x4"].columns["count"] == [4]
+
+
+def test_rows_of_countix_are_keyed_by_all_of_them_and_clips_lie_in_folders_of_classes(tmp_path: Path) -> None:
+    head = "video_id,class,kinetics_start,kinetics_end,repetition_start,repetition_end,count\n"
+    rows = ["a,push up,0,10,1,5,4", "a,push up,0,10,1,9,8", "a,push up,0,10,1,5,4", "b,jumping jacks,0,10,2,6,3"]
+    files = {"countix_train.csv": head + "\n".join(rows) + "\n"}
+    files |= {"train/push_up/a_000000_000010.mp4": FILM, "train/jumping jacks/b_000000_000010.mp4": FILM}
+    found = read(Countix, tmp_path, files)
+    check(found, "line 4 (video a): the same row is there twice")
+    assert [(f.end, f.columns["count"]) for f in found.videos.values()] == [(5.0, [4]), (9.0, [8]), (6.0, [3])]
+    # The test's table has no classes.
+    rows = [",".join(part for i, part in enumerate(row.split(",")) if i != 1) for row in rows[:2]]
+    files = {
+        "countix_test.csv": head.replace("class,", "") + "\n".join(rows) + "\n",
+        "test/x/a_000000_000010.mp4": FILM,
+    }
+    assert len(read(Countix, tmp_path, files, "test").videos) == 2
+    with pytest.raises(StoryjaxError, match="Kinetics-700"):
+        Countix.read(tmp_path / "nowhere", "train")
+
+
+def test_kinetics_test_list_has_no_labels(tmp_path: Path) -> None:
+    files = {"annotations/test.csv": "youtube_id,time_start,time_end,split\na,0,10,test\n"}
+    found = read(Kinetics400, tmp_path, files | {"test/a_000000_000010.mp4": FILM}, "test")
+    assert [each.columns["label"] for each in found.videos.values()] == [[""]]
+    with pytest.raises(StoryjaxError, match=r"lacks the column\(s\) label"):
+        read(Kinetics400, tmp_path, {"annotations/train.csv": files["annotations/test.csv"]})
 
 
 def lta(*rows: Any, **labels: list[str]) -> dict[str, Any]:
@@ -124,6 +151,23 @@ def test_classes_that_differ_only_in_brackets(tmp_path: Path) -> None:
     assert set(found.videos["c"].columns["verb"]) == {"put"}
 
 
+def test_two_classes_of_version_2_that_are_alike_up_to_punctuation_stay_apart(tmp_path: Path) -> None:
+    # As the taxonomy of version 2 has them, the second with its comma.
+    nouns = [
+        "chip_(food)",
+        "chip_(wood'_metal)",
+        "chip_(wood,_metal)",
+        "chip_(metal)",
+        "cup_(a)",
+        "cup_(a,_b)",
+        "cup_(b_a)",
+    ]
+    nouns += ["nut_(x)", "nut_(x')"]
+    found = read(Ego4dLta, tmp_path, lta(*[action(i, noun=noun) for i, noun in enumerate(nouns)], nouns=nouns))
+    said = ["chip food", "chip wood", "chip wood metal", "chip metal", "cup a", "cup a b", "cup b", "nut x", "nut x 2"]
+    assert found.videos["c"].columns["noun"] == taxonomy(tmp_path)[1] == said
+
+
 @pytest.mark.parametrize("labels", [{"verbs": [1]}, {"verbs": []}, {"nouns": "cup"}])
 def test_a_taxonomy_without_labels(labels: dict[str, Any], tmp_path: Path) -> None:
     put(tmp_path, lta(action(0), **labels))
@@ -170,6 +214,10 @@ def told(at: Any, text: str = "#C C walks") -> dict[str, Any]:
     return {"timestamp_sec": at, "narration_text": text}
 
 
+# EgoSchema's own table of its clips.
+CLIPS = {"q1": {"video_uid": "tested", "starting_sec": 240, "ending_sec": 420}}
+
+
 def summed(start: Any, end: Any) -> dict[str, Any]:
     return {"start_sec": start, "end_sec": end, "summary_text": "#summary C walks"}
 
@@ -193,11 +241,48 @@ def summed(start: Any, end: Any) -> dict[str, Any]:
 def test_a_broken_narration(film: Any, message: str, versioned: bool, tmp_path: Path) -> None:
     films = {"v": {"narration_pass_1": {"narrations": [told(200.0), told(190.0)]}}, "w": film}
     table = {"version": "2", "videos": films} if versioned else {"version": "1", "date": "220216", **films}
-    files = {"annotations/narration.json": table, "egoschema_videos.json": []}
+    files = {"annotations/narration.json": table, "uid_to_ego4d.json": CLIPS}
     found = read(Ego4dNarrations, tmp_path, files | {f"full_scale/{uid}.mp4": FILM for uid in "vw"})
     check(found, message)
     assert found.rows == 3
     assert [(f.columns["start"], f.columns["end"]) for f in found.videos.values()] == [([10.0, 20.0], [20.0, 24.0])]
+
+
+def test_an_unsure_narration_is_set_aside_and_counted_and_its_video_stays(tmp_path: Path) -> None:
+    rows = [told(0.0), told(4.0, "#C C picks #unsure"), told(7.0), told(9.0, "#unsure")]
+    films = {"v": {"narration_pass_1": {"narrations": rows}}, "tested": {"narration_pass_1": {"narrations": rows}}}
+    files = {"annotations/narration.json": {"version": "2", "videos": films}, "full_scale/v.mp4": FILM}
+    found = read(Ego4dNarrations, tmp_path, files | {"uid_to_ego4d.json": CLIPS})
+    check(found, lost=0)
+    # The first lasts to the unsure one, which is when something else happened.
+    assert found.rows == 2
+    assert [(f.columns["start"], f.columns["end"]) for f in found.videos.values()] == [([0.0, 7.0], [4.0, 9.0])]
+    assert found.aside == {"narrations that are tagged #unsure": 2, "videos of EgoSchema": 1}
+    source = Ego4dNarrations.prepare(tmp_path, tmp_path / "out", "train")
+    assert source.summary["set_aside"] == dict(found.aside)
+    with pytest.raises(StoryjaxError, match=r"uid_to_ego4d\.json names no video_uid"):
+        read(Ego4dNarrations, tmp_path, files | {"uid_to_ego4d.json": {"q1": {"url": "x"}}})
+
+
+def test_queries_without_length_are_kept_and_null_ones_are_not_broken(tmp_path: Path) -> None:
+    still = {**ASKED, "clip_end_sec": 1, "query": "who came in ?"}  # the challenge counts it: no answer overlaps it
+    asked = [ASKED, still, {**ASKED, "query": None}, {"clip_start_sec": 0.0, "clip_end_sec": 0.0}]
+    clips = [{"clip_uid": "a", "clip_end_sec": 9, "annotations": [{"language_queries": asked}]}]
+    table = {"version": "1", "videos": [{"video_uid": "v", "clips": clips}]}
+    found = read(Ego4dNlq, tmp_path, {"annotations/nlq_train.json": table, "clips/a.mp4": FILM})
+    check(found, lost=0)
+    assert found.videos["a"].columns["query"] == ["where ?", "who came in ?"]
+    assert found.videos["a"].columns["end"] == [2.0, 1.0]
+    assert (found.rows, found.aside) == (2, {"queries without a text": 2})
+
+
+def test_moments_that_are_not_primary_are_counted(tmp_path: Path) -> None:
+    labels = [ASKED, {**ASKED, "primary": False}, {**ASKED, "primary": True}]
+    clips = [{"clip_uid": "a", "clip_end_sec": 9, "annotations": [{"labels": labels}]}]
+    table = {"version": "1", "videos": [{"video_uid": "v", "clips": clips}]}
+    found = read(Ego4dMq, tmp_path, {"annotations/moments_train.json": table, "clips/a.mp4": FILM})
+    check(found, lost=0)
+    assert (found.rows, found.aside) == (2, {"moments that are not primary": 1})
 
 
 def spoken(video: str = "a", **changes: Any) -> str:

@@ -178,5 +178,22 @@ def test_a_list_of_vggface_with_a_short_line(world, tmp_path):
     assert "6 words instead of 9" in reading.broken[0]
 
 
+def test_older_lists_of_vggface_have_a_checksum(world, tmp_path):
+    table = world / "vggface" / "files" / f"{people_to_learn(2)[0]}.txt"
+    line = table.read_text().splitlines()[0]
+    number, url, *rest = line.split()
+    older = " ".join([number, "d41d8cd98f00b204e9800998ecf8427e", url, *rest])
+    blanks = " ".join([number, "http://x.org/a photo 12.jpg", *rest])
+    copy = edit(world, tmp_path, "vggface", f"files/{table.name}", line, f"{older}\n\n{blanks}\n{line}")
+    items = read_vggface(copy, "train").items
+    assert not read_vggface(copy, "train").broken
+    assert (
+        items[0].labels
+        == items[1].labels
+        == items[2].labels
+        == read_vggface(world / "vggface", "train").items[0].labels
+    )
+
+
 def test_an_unknown_split(world, tmp_path):
     assert "no split 'trian'" in refusal(VGGFace2.prepare, world / "vggface2", tmp_path, "trian")

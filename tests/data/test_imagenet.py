@@ -1,11 +1,20 @@
 """ImageNet's tars, as StoryWorld writes them, to the records of TFDS's own data set."""
 
+import tarfile
 from pathlib import Path
 
 import pytest
 
 from storyjax.core.errors import StoryjaxError
-from storyjax.data.builders.imagenet import TRAIN, Imagenet2012, class_names, train_images
+from storyjax.data.builders.imagenet import (
+    TRAIN,
+    VAL,
+    Imagenet2012,
+    class_names,
+    train_images,
+    validation_images,
+    validation_labels,
+)
 from storyjax.data.images import decode_image
 from storyjax.storyworld.export.imagenet import SYNSETS, export_imagenet
 
@@ -27,6 +36,23 @@ def test_records_are_those_of_tfds(world: Path, tmp_path: Path) -> None:
     # What TFDS has prepared is used as it is.
     (folder,) = (tmp_path / "imagenet2012").glob("*/imagenet2012")
     assert len(Imagenet2012.prepare(tmp_path / "nowhere", folder.parent, "train")) == 20
+
+
+def test_members_may_lie_in_folders_of_their_tar(world: Path, tmp_path: Path) -> None:
+    for name in (TRAIN, VAL):  # as `tar -cf FILE .` writes them
+        with tarfile.open(world / name) as source, tarfile.open(tmp_path / name, "w") as target:
+            folder = tarfile.TarInfo("./")
+            folder.type = tarfile.DIRTYPE
+            target.addfile(folder)
+            for member in source:
+                content = source.extractfile(member)
+                member.name = f"./{member.name}"
+                target.addfile(member, content)
+    assert [image[:2] for image in train_images(tmp_path / TRAIN)] == [each[:2] for each in train_images(world / TRAIN)]
+    labels = validation_labels()
+    expected = list(validation_images(world / VAL, labels))
+    assert len(expected) == 3
+    assert list(validation_images(tmp_path / VAL, labels)) == expected
 
 
 def test_a_truncated_tar_is_an_error(world: Path, tmp_path: Path) -> None:

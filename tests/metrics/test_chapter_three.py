@@ -20,6 +20,7 @@ from storyjax.metrics.grounding import (
     temporal_iou,
     tiles,
 )
+from storyjax.metrics.penn_treebank import words
 
 
 @pytest.mark.parametrize(
@@ -44,7 +45,9 @@ def test_edit_distance_takes_the_best_candidate_for_verbs_nouns_and_actions_apar
     nouns_right = [("hold", noun) for _, noun in truth]
     assert edit_distances([verbs_right, nouns_right], truth) == {"verb": 0.0, "noun": 0.0, "action": 1.0}
     swapped = [truth[1], truth[0], *truth[2:]]
-    assert edit_distances([swapped], truth) == {"verb": 0.25, "noun": 0.0, "action": 0.25}
+    # The headline is what the challenge's code computes (lta_metrics.py: editdistance.eval), where a swap is two edits.
+    assert edit_distances([swapped], truth) == {"verb": 0.5, "noun": 0.0, "action": 0.5}
+    assert edit_distances([swapped], truth, transpositions=True) == {"verb": 0.25, "noun": 0.0, "action": 0.25}
     assert complete(truth[:1], 3) == [truth[0]] * 3
     assert complete([], 2) == [("", "")] * 2
     assert len(complete(truth, 3)) == 3
@@ -66,6 +69,17 @@ def test_average_precision_counts_an_instance_once() -> None:
     assert average_precision(found, truth, 0.5) == pytest.approx(1 / 3 * 0.5 + 1 / 3 * 0.5)
     # a: its one, by the first; b: of two, the first two detections find one.
     assert recall_at({"wave": found}, {"wave": truth}, 0.5) == pytest.approx(2 / 3)
+
+
+def test_equals_are_taken_as_the_challenges_code_takes_them() -> None:
+    # The first detection overlaps both instances by 1/2, and the second only the first instance, by 6/8: the official
+    # code (argsort()[::-1]) gives the first detection the last instance, and both are right.
+    truth = {"a": [(0.0, 8.0), (4.0, 12.0)]}
+    found = {"a": [Detection(2.0, 10.0, 0.9), Detection(0.0, 6.0, 0.8)]}
+    assert average_precision(found, truth, 0.5) == 1.0
+    # Of equal scores the last is first: right, wrong, and not the other way about.
+    equal = {"a": [Detection(90.0, 99.0, 0.5), Detection(0.0, 8.0, 0.5)]}
+    assert average_precision(equal, {"a": truth["a"][:1]}, 0.5) == 1.0
 
 
 def test_recall_is_of_the_instances_of_all_classes_together() -> None:
@@ -137,6 +151,44 @@ def test_cider_of_hand_worked_captions() -> None:
     assert cider(["x", "dogs dogs dogs"], references)[1][1] == pytest.approx(
         10 / 4 * math.exp(-0 / 72) * (1 / (3 * math.sqrt(3)))
     )
+
+
+# Each as CoreNLP 3.4.1's PTBTokenizer gave it, called as pycocoevalcap 1.2 calls it, without its punctuation.
+@pytest.mark.parametrize(
+    ("caption", "expected"),
+    [
+        ("A black-and-white dog / cat and/or fish.", "a black-and-white dog / cat and/or fish"),
+        ("it's don't can't cannot won't I'm they've", "it 's do n't ca n't can not wo n't i 'm they 've"),
+        ("a man (in a hat) sits; he eats: \"pizza\" 'fine'", "a man -lrb- in a hat -rrb- sits he eats pizza fine"),
+        ("the dogs' owner's 3-year-old t-shirt", "the dogs owner 's 3-year-old t-shirt"),
+        (
+            "Mr. Smith meets Dr. Jones at 5 p.m. in the U.S. today",
+            "mr. smith meets dr. jones at 5 p.m. in the u.s. today",
+        ),
+        ("cost $5.00 or 50% or 1/2 cup or 3,000 men", "cost $ 5.00 or 50 % or 1/2 cup or 3,000 men"),
+        ("hello...world what?! yes!! end.", "hello world what ?! yes !! end"),
+        ("foo_bar a--b a - b a—b", "foo_bar a b a b a b"),
+        ("12:30 1980s 24/7 rock'n'roll o'clock", "12:30 1980s 24/7 rock 'n' roll o'clock"),
+        ("don’t “quoted” [x] R&B a&b", "do n't quoted -lsb- x -rsb- r&b a & b"),
+        ("semi- -ish a man,a dog.a cat 10' 5\" ", "semi ish a man a dog.a cat 10 5"),
+        ("ex-wife's mother-in-law's and/ wi-fi", "ex-wife 's mother-in-law 's and / wi-fi"),
+    ],
+)
+def test_words_are_those_of_the_reference_tokenizer(caption: str, expected: str) -> None:
+    assert words(caption) == expected.split()
+
+
+def test_cider_is_cocos() -> None:
+    captions = ["A black-and-white dog isn't chasing the cat.", "a man and/or a woman rides a bike (at night)"]
+    captions.append("the boy's t-shirt is red")
+    references = [
+        ["a black and white dog doesn't chase a cat", "a black-and-white dog is chasing the cat"],
+        ["a man and/or woman is riding a bike at night", "somebody rides a bike (at night)"],
+        ["the boy's t-shirt is red / blue", "a boy wears a red t-shirt"],
+    ]
+    # By pycocoevalcap 1.2 (PTBTokenizer, then Cider); a tokenizer that drops hyphens and slashes gives 5.2172.
+    assert cider(captions, references)[1] == pytest.approx([3.56161711, 4.18535814, 4.7734822], abs=1e-6)
+    assert cider(captions, references)[0] == pytest.approx(4.173485814675277, abs=1e-6)
 
 
 def test_counting_and_selection_ignore_padding() -> None:

@@ -41,6 +41,20 @@ def test_overlapping_speech_is_counted_when_asked_for() -> None:
     assert rate(both, one, overlap=True) == pytest.approx(2 / 12)
 
 
+def test_nobody_speaks_twice_at_once() -> None:
+    # By NIST's md-eval-22 (-af), which counts speakers: 0, and 18.18 % of the scored time of those who speak.
+    reference = [Turn(0.0, 4.0, "ana"), Turn(3.0, 6.0, "ana"), Turn(8.0, 10.0, "ben"), Turn(9.0, 12.0, "eva")]
+    right = [Turn(0.0, 6.0, "ana"), *reference[2:]]
+    assert rate(reference, right, overlap=True) == 0.0
+    assert rate(right, reference, overlap=True) == 0.0
+    found = [Turn(0.0, 5.0, "x"), Turn(8.0, 10.5, "y"), Turn(9.5, 12.0, "z")]
+    assert rate(reference, found, overlap=True) == pytest.approx(2 / 11)
+    # Joined first, as dscore does, they have no boundary inside: 14.71 %. Turns that touch keep theirs: 15.62 %.
+    assert rate(reference, found, overlap=True, collar_s=0.25) == pytest.approx(0.1470588, abs=1e-6)
+    touching = [Turn(0.0, 3.0, "ana"), Turn(3.0, 6.0, "ana"), *reference[2:]]
+    assert rate(touching, found, overlap=True, collar_s=0.25) == pytest.approx(1.25 / 8.0, abs=1e-6)
+
+
 def test_episodes_are_weighted_by_their_speech() -> None:
     metric = DiarisationErrorRate(collar_s=0.0)
     assert metric.add([Turn(0.0, 1.0, "a")], [], 5.0) == 1.0

@@ -20,8 +20,9 @@ from typing import Any, ClassVar
 import tensorflow_datasets as tfds
 
 from storyjax.core.errors import StoryjaxError, nearest
-from storyjax.data.builders.broken import report_broken
+from storyjax.data.builders.broken import SHOWN, report_broken
 from storyjax.data.builders.prepared import PreparedSource, prepare_once
+from storyjax.data.builders.starts import load_start, save_start, start_key
 
 
 @dataclass
@@ -138,12 +139,19 @@ class OfficialBuilder(tfds.core.GeneratorBasedBuilder):
         cls, root: Path, cache_dir: Path, split: str | None, max_broken_fraction: float | None, options: dict[str, Any]
     ) -> dict[str, Any]:
         """The sources of what one reading of the official files gives: all splits (None) or one."""
+        cache = cache_dir / cls.name
+        allowed = cls.MAX_BROKEN_FRACTION if max_broken_fraction is None else max_broken_fraction
+        key = start_key(f"{cls.__qualname__} {cls.VERSION} {split}", root, cache_dir, options)
+        if (note := load_start(cache, key)) is not None:
+            lines, number = note["broken"]
+            cls._report(lines, note["counts"], root, split, usable=True, allowed=allowed, number=number)
+            return {name: cls.SOURCE(cache / folder, cls, name) for name, folder in note["folders"].items()}
         listing = cls.read(root, **options) if split is None else cls.read(root, split, **options)
-        items = cls._checked(listing, root, split, max_broken_fraction)
+        items = cls._checked(listing, root, split, allowed)
         folder = prepare_once(
             lambda data: cls(items=items, data_dir=data),
             root,
-            cache_dir / cls.name,
+            cache,
             cls._fingerprint(items, listing, root),
             part=split or "",
             beside={
@@ -151,6 +159,9 @@ class OfficialBuilder(tfds.core.GeneratorBasedBuilder):
                 **{f"labels-{name}.json": cls.labels(found) for name, found in items.items()},
             },
         )
+        folders = dict.fromkeys(items, folder.name)
+        broken = listing.broken[:SHOWN], len(listing.broken)
+        save_start(cache, key, {"folders": folders, "broken": broken, "counts": listing.counts()})
         return {name: cls.SOURCE(folder, cls, name) for name in items}
 
     @classmethod
@@ -160,15 +171,27 @@ class OfficialBuilder(tfds.core.GeneratorBasedBuilder):
         """The items of each split that has any, in the order of SPLITS, after the broken ones were reported."""
         by_split = listing.by_split(split or "")
         items = {name: by_split[name] for name in cls.SPLITS if by_split.get(name)}
-        report_broken(
-            listing.broken,
-            *listing.counts(),
-            usable=bool(items),
-            allowed=cls.MAX_BROKEN_FRACTION if max_broken_fraction is None else max_broken_fraction,
-            where=f"{cls.TITLE} {split} in {root}" if split else f"{cls.TITLE} in {root}",
-            counted=cls.COUNTED,
-        )
+        allowed = cls.MAX_BROKEN_FRACTION if max_broken_fraction is None else max_broken_fraction
+        cls._report(listing.broken, listing.counts(), root, split, usable=bool(items), allowed=allowed)
         return items
+
+    @classmethod
+    def _report(
+        cls,
+        broken: Sequence[str],
+        counts: Sequence[int],
+        root: Path,
+        split: str | None,
+        *,
+        usable: bool,
+        allowed: float,
+        number: int | None = None,
+    ) -> None:
+        """Names what was left out; StoryjaxError where that is too much."""
+        where = f"{cls.TITLE} {split} in {root}" if split else f"{cls.TITLE} in {root}"
+        lost, total = counts
+        more: dict[str, Any] = {"where": where, "counted": cls.COUNTED, "number": number}
+        report_broken(broken, lost, total, usable=usable, allowed=allowed, **more)
 
     @classmethod
     def _check_split(cls, split: str, known: Iterable[str]) -> None:

@@ -6,11 +6,19 @@ from collections.abc import Sequence
 from storyjax.core.errors import StoryjaxError
 
 _LOG = logging.getLogger(__name__)
-_SHOWN = 20  # broken things that the log names; summary.json, beside the prepared records, names all
+SHOWN = 20  # broken things that the log names; summary.json, beside the prepared records, names all
 
 
 def report_broken(
-    broken: Sequence[str], lost: int, total: int, *, usable: bool, allowed: float, where: str, counted: str
+    broken: Sequence[str],
+    lost: int,
+    total: int,
+    *,
+    usable: bool,
+    allowed: float,
+    where: str,
+    counted: str,
+    number: int | None = None,
 ) -> None:
     """Names in the log what was left out of a data set.
 
@@ -21,14 +29,17 @@ def report_broken(
         allowed: fraction of `total` that may be lost.
         where: the data set, its split and its folder, for the message.
 
+        number: how many things were left out, where `broken` has only the first SHOWN of their lines.
+
     Raises:
         StoryjaxError: more than `allowed` is lost, or no record is left.
     """
-    for line in broken[:_SHOWN]:
+    number = len(broken) if number is None else number
+    for line in broken[:SHOWN]:
         _LOG.warning("left out: %s", line)
-    if len(broken) > _SHOWN:
-        _LOG.warning("left out: %d more; summary.json names all", len(broken) - _SHOWN)
-    first = f"; the first of {len(broken)}: {broken[0]}" if broken else ""
+    if number > SHOWN:
+        _LOG.warning("left out: %d more; summary.json names all", number - SHOWN)
+    first = f"; the first of {number}: {broken[0]}" if broken else ""
     fraction = lost / max(total, 1)
     if broken and fraction > allowed:
         raise StoryjaxError(

@@ -7,7 +7,6 @@ The official files, read from `root`, as crowdhuman.org gives them, the zips of 
 Boxes are those of whole people (`fbox`), hidden parts too, as in MOT17. Masks and people marked "ignore" are crowds.
 """
 
-import io
 import json
 from pathlib import Path
 from typing import Any
@@ -77,7 +76,7 @@ def _box(person: dict[str, Any], where: str, found: DetectionListing) -> tuple[l
 def _size(file: Path) -> tuple[int, int] | None:
     """Width and height, from the head of the file."""
     try:
-        with Image.open(io.BytesIO(file.read_bytes())) as image:
+        with Image.open(file) as image:
             return image.size
     except (OSError, UnidentifiedImageError, Image.DecompressionBombError):
         return None

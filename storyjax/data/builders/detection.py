@@ -6,6 +6,7 @@ boxes (m, 4): left, top, width, height in pixels, 0-based; kinds (m,): index int
 crowd (m,): whether a box stands for many or is unsure: neither to be found nor to count against a detector
 """
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -121,7 +122,7 @@ def usable_box(box: Any) -> bool:
         values = [float(v) for v in box]
     except (TypeError, ValueError):
         return False
-    return len(values) == 4 and bool(np.isfinite(values).all()) and values[2] > 0 and values[3] > 0
+    return len(values) == 4 and all(map(math.isfinite, values)) and values[2] > 0 and values[3] > 0
 
 
 def annotated_image(

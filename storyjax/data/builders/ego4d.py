@@ -11,12 +11,14 @@ The official layout, as `ego4d --datasets annotations clips` leaves it under v1/
 
 Versions 1 and 2 are read; they have the same keys and other clips. Times are seconds from the start of the clip. A
 verb or noun is written without its brackets, which hold other words for the same; where several of the taxonomy would
-be written alike, as nut_(food) and nut_(tool), the brackets' first word is kept: "nut food", "nut tool".
+be written alike, as nut_(food) and nut_(tool), the brackets' first word is kept: "nut food", "nut tool"; and where that
+is alike too, as of version 2's chip_(wood,_metal) and chip_(wood'_metal), further words tell the later one apart: "chip
+wood", "chip wood metal".
 """
 
 import re
 from collections import Counter
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -34,6 +36,7 @@ from storyjax.data.builders.tables import finite
 
 VERSIONS = ("1", "2")
 UNANNOTATED = "test_unannotated"  # the split of what is only predicted: labels are "", times 0
+_QUERIES = "language_queries"
 _INSTRUCTIONS = (
     "get it with Ego4D's own program ('pip install ego4d', then 'ego4d --datasets annotations clips --benchmarks {}"
     " --version v2 --output_directory DIR'; a licence of https://ego4d-data.org is needed) and give the folder DIR/v2"
@@ -113,7 +116,7 @@ class Ego4dLta(_Ego4d):
     def read(root: Path, split: str) -> SegmentListing:
         """Returns the annotated videos of a split; see `OfficialBuilder`."""
         table = _table(root, f"fho_lta_{split}.json", "FHO")
-        verbs, nouns = map(_alike, _label_space(root))
+        verbs, nouns = map(_said, _label_space(root))
         found, missing = SegmentListing(), set()
         actions: dict[str, dict[float, tuple[str, str, float, float]]] = {}
         for number, row in found.objects(table, "clips", f"fho_lta_{split}.json"):
@@ -152,7 +155,7 @@ class Ego4dLta(_Ego4d):
 
 def taxonomy(root: str | Path) -> tuple[list[str], list[str]]:
     """Returns all verbs and nouns of the challenge, as prompts write them."""
-    verbs, nouns = ([_label(name, _alike(names)) for name in names] for names in _label_space(Path(root)))
+    verbs, nouns = ([_label(name, _said(names)) for name in names] for names in _label_space(Path(root)))
     return verbs, nouns
 
 
@@ -167,17 +170,41 @@ def _label_space(root: Path) -> tuple[list[str], list[str]]:
     return verbs, nouns
 
 
-def _alike(names: Collection[str]) -> set[str]:
-    """The labels that several of the names would have without their brackets."""
-    return {label for label, count in Counter(map(_label, set(names))).items() if count > 1}
+def _said(names: Sequence[str]) -> dict[str, str]:
+    """What is said for each name of the taxonomy, no two alike."""
+    unique = list(dict.fromkeys(names))
+    alike = {label for label, count in Counter(_bare(name) for name in unique).items() if count > 1}
+    said: dict[str, str] = {}
+    for name in unique:
+        label, words = _bare(name), _bracketed(name)
+        kept = 1 if label in alike else 0
+        while (text := " ".join([label, *words[:kept]])) in said.values() and kept < len(words):
+            kept += 1
+        number = 2
+        while text in said.values():
+            text, number = " ".join([label, *words, str(number)]), number + 1
+        said[name] = text
+    return said
 
 
-def _label(name: Any, alike: Collection[str] = ()) -> str:
-    """'turn_on_(switch,_start)' becomes 'turn on', and if that is one of `alike` 'turn on switch'."""
-    label, _, inside = str(name or "").partition("(")
-    label = " ".join(label.replace("_", " ").split())
-    word = re.search(r"[^\W_]+", inside)
-    return f"{label} {word[0]}" if word and label in alike else label
+def _bare(name: str) -> str:
+    """'turn_on_(switch,_start)' becomes 'turn on'."""
+    return " ".join(name.partition("(")[0].replace("_", " ").split())
+
+
+def _bracketed(name: str) -> list[str]:
+    """The words in the name's brackets."""
+    return re.findall(r"[^\W_]+", name.partition("(")[2])
+
+
+def _label(name: Any, said: Mapping[str, str]) -> str:
+    """What is said for a verb or noun; of one that the taxonomy lacks what its bare name and first bracket say."""
+    text = str(name or "")
+    if text in said:
+        return said[text]
+    label = _bare(text)
+    with_word = " ".join([label, *_bracketed(text)[:1]])
+    return with_word if with_word in said.values() else label
 
 
 def _annotated(
@@ -193,7 +220,12 @@ def _annotated(
                 for part in parts
                 for index, entry in found.objects(part, key, where)
             ]
-            entries = [entry for entry in entries if entry.get("primary", True)]  # queries have no such key
+            if other := sum(not entry.get("primary", True) for entry in entries):  # queries have no such key
+                found.set_aside("moments that are not primary", other)
+            entries = [entry for entry in entries if entry.get("primary", True)]
+            if null := sum(key == _QUERIES and not entry.get("query") for entry in entries):
+                found.set_aside("queries without a text", null)  # the files have a few, as null
+            entries = [entry for entry in entries if key != _QUERIES or entry.get("query")]
             if key == "labels" and UNANNOTATED in name:
                 entries = [{}]  # nothing is known of the clip: it stands for itself
             found.rows += len(entries)
@@ -278,17 +310,16 @@ class Ego4dNlq(_Ego4d):
     def read(root: Path, split: str) -> SegmentListing:
         """Returns the annotated videos of a split; see `OfficialBuilder`."""
         found = SegmentListing()
-        for annotated, length, queries in _annotated(found, root, f"nlq_{split}.json", "language_queries"):
+        for annotated, length, queries in _annotated(found, root, f"nlq_{split}.json", _QUERIES):
             for number, query in enumerate(queries):
                 if split == UNANNOTATED:
                     start, end, why = 0.0, 0.0, ""
                 else:
                     start, end, why = segment(query.get("clip_start_sec"), query.get("clip_end_sec"), length)
-                text = " ".join(str(query.get("query") or "").split())
-                if why or not text or (end <= start and split != UNANNOTATED):
-                    reason = why or ("its text is empty" if not text else "its answer takes no time")
-                    found.leave_out(f"clip {annotated.video_id} query {number}: {reason}")
-                else:
+                text = " ".join(str(query["query"]).split())
+                if why or not text:
+                    found.leave_out(f"clip {annotated.video_id} query {number}: {why or 'its text is empty'}")
+                else:  # an answer may take no time: the challenge counts it, and no answer overlaps it
                     place = {key: query[key] for key in ("annotation_uid", "query_idx")}
                     annotated.add(query=text, start=start, end=end, **place)
         return found

@@ -6,11 +6,14 @@ Read from `root`, as `ego4d --datasets annotations full_scale` leaves it:
                                     "narration_text"}], "summaries": [{"start_sec", "end_sec", "summary_text"}]}, ...}},
                                     bare (v1) or under "videos" beside a "version"
     full_scale/VIDEO_UID.mp4        (also video_540ss/)
-    egoschema_videos.json           [video_uid, ...]: the videos that EgoSchema's clips are from, which are left out
+    uid_to_ego4d.json               EgoSchema's: {q_uid: {"video_uid", "starting_sec", "ending_sec"}}; the videos that
+                                    its clips are from are set aside
 
 Tags: "#C" is the wearer of the camera and "#O" somebody else, "#summary" (here: the summaries) a longer segment; a
-video with any narration tagged "#unsure" is left out whole. A narration has one timestamp and is taken to last to the
-next one. Videos are hours long, so each record is a window of `WINDOW_S` seconds, as long as EgoSchema's clips.
+narration tagged "#unsure" is set aside. (§3.6.2 sets its whole video aside; but it is the narration that is uncertain,
+and most long videos have one.) What is set aside is counted in summary.json. A narration has one timestamp and is
+taken to last to the next one, unsure or not. Videos are hours long, so each record is a window of `WINDOW_S` seconds,
+as long as EgoSchema's clips.
 """
 
 import math
@@ -27,10 +30,11 @@ from storyjax.data.builders.tables import finite
 WINDOW_S = 180.0
 LAST_S = 4.0  # how long the last narration of a video is taken to last
 KINDS = ("C", "O", "summary")
+_UNSURE = re.compile(r"#unsure", re.IGNORECASE)
 _INSTRUCTIONS = (
     "get narrations and videos with Ego4D's own program ('ego4d --datasets annotations full_scale --version v2',"
-    " licence at https://ego4d-data.org), write the ids of EgoSchema's videos (in the table of clips of"
-    " https://github.com/egoschema/EgoSchema) as a list into egoschema_videos.json, and put all in that folder"
+    " licence at https://ego4d-data.org), add uid_to_ego4d.json of https://github.com/egoschema/EgoSchema, and put"
+    " all in that folder"
 )
 
 
@@ -63,15 +67,16 @@ class Ego4dNarrations(SegmentBuilder):
         videos = table.get("videos", {key: value for key, value in table.items() if key not in heading})
         if not isinstance(videos, dict):
             raise StoryjaxError(f"{path} must be an object from video to its narrations: download it again")
-        excluded = read_json(root / "egoschema_videos.json", list, "the list of EgoSchema's videos", _INSTRUCTIONS)
-        excluded = set(map(str, excluded))
+        excluded = _egoschema_videos(root / "uid_to_ego4d.json")
         found = SegmentListing()
         for uid, passes in videos.items():
             if uid in excluded:
+                found.set_aside("videos of EgoSchema")
                 continue
-            narrations = list(_narrations(found, uid, passes))
-            if any(re.search(r"#unsure", one.text, re.IGNORECASE) for one in narrations):
-                continue
+            every = list(_narrations(found, uid, passes))
+            narrations = [one for one in every if not _UNSURE.search(one.text)]
+            if len(every) > len(narrations):
+                found.set_aside("narrations that are tagged #unsure", len(every) - len(narrations))
             found.rows += len(narrations)
             media, why = find_video([root / "full_scale", root / "video_540ss"], uid)
             if media is None:
@@ -80,6 +85,15 @@ class Ego4dNarrations(SegmentBuilder):
             for number, one in enumerate(narrations):
                 _add(found, uid, media, number, one)
         return found
+
+
+def _egoschema_videos(path: Path) -> set[str]:
+    """The videos of Ego4D that EgoSchema's clips are from."""
+    clips = read_json(path, dict, "EgoSchema's table of clips", _INSTRUCTIONS)
+    videos = {str(clip["video_uid"]) for clip in clips.values() if isinstance(clip, dict) and clip.get("video_uid")}
+    if not videos:
+        raise StoryjaxError(f"{path} names no video_uid: get it again from https://github.com/egoschema/EgoSchema")
+    return videos
 
 
 def _add(found: SegmentListing, uid: str, media: Media, number: int, one: Narration) -> None:

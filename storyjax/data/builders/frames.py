@@ -23,7 +23,7 @@ import tensorflow_datasets as tfds
 
 from storyjax.data.builders.base import Listing, OfficialBuilder
 from storyjax.data.builders.prepared import PreparedSource
-from storyjax.data.mot_text import Rows, by_frame, no_rows
+from storyjax.data.mot_text import LabelledKinds, Rows, by_frame, no_rows
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,8 @@ class Origin:
 class SequenceFiles:
     """A sequence as its files say: the image of each frame from 1 on (None: missing), and rows by frame number.
 
-    With `every_kind` a tracker is judged by all rows, whatever their class; else MOT17's classes decide.
+    With `every_kind` a tracker is judged by all rows, whatever their class; else the classes of `benchmark`, a name of
+    DISTRACTORS, decide. `labelled`: where not every kind is annotated, what is known of the others.
     """
 
     name: str
@@ -59,6 +60,8 @@ class SequenceFiles:
     detections: dict[str, Rows] = field(default_factory=dict)
     every_kind: bool = False
     origin: Origin | None = None
+    benchmark: str = "MOT17"
+    labelled: LabelledKinds | None = None
 
 
 @dataclass
@@ -77,9 +80,10 @@ class SequenceListing(Listing):
         """Returns the usable items of each split."""
         del split
         found: dict[str, list[Any]] = {}
+        names = self.detectors
         for sequence in self.sequences:
             if sequence.images:
-                detections = {name: sequence.detections.get(name, no_rows()) for name in self.detectors}
+                detections = {name: sequence.detections.get(name, no_rows()) for name in names}
                 found.setdefault(sequence.split, []).append(replace(sequence, detections=detections))
         return found
 
@@ -91,7 +95,7 @@ class SequenceListing(Listing):
 
 @dataclass(frozen=True)
 class SequenceInfo:
-    """Where a sequence's frames lie in the source: records `start` to `start + length`.
+    """Where a sequence's frames lie in the source: records `start` to `start + length`; and what it is `labelled`.
 
     `origin` says where all frames lie, where the records are the annotated ones alone.
     """
@@ -103,6 +107,7 @@ class SequenceInfo:
     width: int
     height: int
     origin: Origin | None = None
+    labelled: LabelledKinds | None = None
 
 
 class FrameSource(PreparedSource):
@@ -111,7 +116,7 @@ class FrameSource(PreparedSource):
     @cached_property
     def sequences(self) -> list[SequenceInfo]:
         """Where each sequence lies."""
-        return [_info(each) for each in self.summary["sequences"].get(self.split, [])]
+        return [_as_info(each) for each in self.summary["sequences"].get(self.split, [])]
 
     @property
     def detectors(self) -> tuple[str, ...]:
@@ -125,14 +130,6 @@ class FrameSource(PreparedSource):
 
     def __len__(self) -> int:
         return sum(sequence.length for sequence in self.sequences)
-
-
-def _info(stored: dict[str, Any]) -> SequenceInfo:
-    """The entry of a summary as a SequenceInfo."""
-    origin = stored.get("origin")
-    if origin is not None:
-        origin = Origin(origin["folder"], tuple(origin["names"]), origin["video_id"], tuple(origin["image_ids"]))
-    return SequenceInfo(**{**stored, "origin": origin})
 
 
 class FramesBuilder(OfficialBuilder):
@@ -179,6 +176,7 @@ class FramesBuilder(OfficialBuilder):
     def state(cls, item: SequenceFiles) -> bytes:
         """Returns bytes that change with the item's annotations."""
         head = f"{item.name} {item.fps} {item.width} {item.height} {[path is None for path in item.images]}"
+        head += f" {item.benchmark} {item.labelled}"
         tables = (item.truth, *item.detections.values())
         columns = (getattr(table, column.name) for table in tables for column in fields(Rows))
         return head.encode() + b"".join(column.tobytes() for column in columns)
@@ -213,7 +211,7 @@ def _record(
         "ids": truth.id,
         "kinds": truth.kind,
         "considered": truth.score > 0 if sequence.every_kind else truth.targets,
-        "ignored": truth.distractors & (not sequence.every_kind),
+        "ignored": truth.distracting(sequence.benchmark) & (not sequence.every_kind),
         "visibility": truth.visibility,
         "detections": np.concatenate([np.zeros((0, 5), np.float32), *boxes]),
         "detector": np.repeat(np.arange(len(found), dtype=np.int32), [len(each) for each in found]),
@@ -227,8 +225,18 @@ def _places(found: SequenceListing) -> dict[str, list[dict[str, Any]]]:
         earlier = places.setdefault(sequence.split, [])
         start = earlier[-1]["start"] + earlier[-1]["length"] if earlier else 0
         length = len(sequence.images)
-        info = SequenceInfo(sequence.name, start, length, sequence.fps, sequence.width, sequence.height)
-        origin = {} if sequence.origin is None else {"origin": asdict(sequence.origin)}
-        # Without an origin there is no such key, so that what was prepared before is found again.
-        earlier.append({key: value for key, value in asdict(info).items() if key != "origin"} | origin)
+        size = sequence.width, sequence.height
+        info = SequenceInfo(sequence.name, start, length, sequence.fps, *size, sequence.origin, sequence.labelled)
+        # What a data set has not has no key, so that what was prepared before is found again.
+        earlier.append({key: value for key, value in asdict(info).items() if value is not None})
     return places
+
+
+def _as_info(saved: dict[str, Any]) -> SequenceInfo:
+    """What `_places` gave, from JSON."""
+    origin, labelled = saved.get("origin"), saved.get("labelled")
+    if origin is not None:
+        origin = Origin(**{**origin, **{name: tuple(origin[name]) for name in ("names", "image_ids")}})
+    if labelled is not None:
+        labelled = LabelledKinds(**{name: tuple(kinds) for name, kinds in labelled.items()})
+    return SequenceInfo(**{**saved, "origin": origin, "labelled": labelled})

@@ -135,12 +135,15 @@ def train_images(path: Path) -> Iterator[tuple[str, str, bytes]]:
     try:
         with tarfile.open(path) as outer:
             for member in outer:
-                label = member.name.removesuffix(".tar")
+                label = _file_name(member).removesuffix(".tar")
+                if not label:
+                    continue
                 if label not in known:
                     raise StoryjaxError(f"{path} holds {member.name}, which is no class of ImageNet: download it again")
                 with tarfile.open(fileobj=outer.extractfile(member)) as inner:
                     for image in inner:
-                        yield image.name, label, _content(inner, image)
+                        if name := _file_name(image):
+                            yield name, label, _content(inner, image)
     except (OSError, tarfile.TarError) as error:
         raise StoryjaxError(f"{path} cannot be read as a tar of tars ({error}): download it again") from error
 
@@ -150,10 +153,16 @@ def validation_images(path: Path, labels: dict[str, str]) -> Iterator[tuple[str,
     try:
         with tarfile.open(path) as outer:
             for member in outer:
-                if member.name in labels:
-                    yield member.name, labels[member.name], _content(outer, member)
+                if (name := _file_name(member)) in labels:
+                    yield name, labels[name], _content(outer, member)
     except (OSError, tarfile.TarError) as error:
         raise StoryjaxError(f"{path} cannot be read as a tar ({error}): download it again") from error
+
+
+def _file_name(member: tarfile.TarInfo) -> str:
+    """The name of a file in a tar without its folders, as "./" and that of the archive; "" of what is no file."""
+    name = member.name.rpartition("/")[2]
+    return name if member.isfile() and not name.startswith(".") else ""
 
 
 def _content(tar: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:

@@ -1,13 +1,15 @@
-"""Kinetics-400 (Kay et al. 2017) and Countix, its clips with counted repetitions (Dwibedi et al. 2020); thesis §3.6.3.
+"""Kinetics-400 (Kay et al. 2017) and Countix, clips of Kinetics-700 with counted repetitions (Dwibedi et al. 2020).
+
+Both of thesis §3.6.3. Countix's clips are of Kinetics-700 (Carreira et al. 2019): most of them are in no Kinetics-400.
 
 The official layouts, read from `root`:
 
-    annotations/train.csv val.csv test.csv      label,youtube_id,time_start,time_end,split
+    annotations/train.csv val.csv test.csv      label,youtube_id,time_start,time_end,split; test.csv has no label
     train/ID_000012_000022.mp4                  the clips by YouTube id and seconds; also train/LABEL/ID_...mp4
 
     countix_train.csv countix_val.csv countix_test.csv
         video_id[,class],kinetics_start,kinetics_end,repetition_start,repetition_end,count
-    train/ID_000012_000022.mp4                  Kinetics' clips
+    train/ID_000012_000022.mp4                  Kinetics-700's clips; also train/CLASS/ID_...mp4
 
 Countix gives times in seconds of the whole YouTube video; records give them in seconds of the clip.
 """
@@ -17,7 +19,14 @@ from typing import ClassVar
 
 from storyjax.core.errors import StoryjaxError
 from storyjax.data.builders.media import read_table
-from storyjax.data.builders.segments import SegmentBuilder, SegmentListing, find_video, segment
+from storyjax.data.builders.segments import (
+    VIDEO_SUFFIXES,
+    Media,
+    SegmentBuilder,
+    SegmentListing,
+    find_video,
+    segment,
+)
 from storyjax.data.builders.tables import all_finite, finite
 
 _KINETICS = (
@@ -26,8 +35,9 @@ _KINETICS = (
 )
 _MOST_COUNTED = 2**31 - 1  # a record counts in int32
 _COUNTIX = (
-    "get countix_train.csv, countix_val.csv and countix_test.csv (https://sites.google.com/view/repnet) and Kinetics'"
-    " clips (https://github.com/cvdfoundation/kinetics-dataset, into train/, val/, test/) and put them in that folder"
+    "get countix_train.csv, countix_val.csv and countix_test.csv (https://sites.google.com/view/repnet) and the clips"
+    " of Kinetics-700 (not of Kinetics-400, which lacks most; https://github.com/cvdfoundation/kinetics-dataset, into"
+    " train/, val/, test/) and put them in that folder"
 )
 
 
@@ -35,8 +45,31 @@ def _clip_name(video: str, start: float, end: float) -> str:
     return f"{video}_{round(start):06d}_{round(end):06d}"
 
 
+class _Clips:
+    """The clips of a split, in its folder or one of a folder for each class, which is looked into once."""
+
+    def __init__(self, folder: Path):
+        self.folder, self._classes = folder, self._below(folder)
+
+    def find(self, name: str, label: str) -> tuple[Media | None, str]:
+        """Returns the file of a clip, or None and why there is none; the label is known in most lists."""
+        near = [self.folder, self.folder / label, self.folder / label.replace(" ", "_")] if label else [self.folder]
+        media, why = find_video(near, name)
+        if media is None and name in self._classes:
+            return find_video([self._classes[name]], name)
+        return media, why
+
+    @staticmethod
+    def _below(folder: Path) -> dict[str, Path]:
+        """The folder below this one that each clip is in."""
+        if not folder.is_dir():
+            return {}
+        classes = sorted(path for path in folder.iterdir() if path.is_dir())
+        return {path.stem: each for each in classes for path in each.iterdir() if path.suffix in VIDEO_SUFFIXES}
+
+
 class Kinetics400(SegmentBuilder):
-    """Kinetics-400; one record a clip with its label."""
+    """Kinetics-400; one record a clip with its label, "" where the list of the test set has none."""
 
     TITLE = "Kinetics-400"
     SPLITS = ("train", "val", "test")
@@ -49,17 +82,17 @@ class Kinetics400(SegmentBuilder):
         table = root / "annotations" / f"{split}.csv"
         if not table.exists():
             raise StoryjaxError(f"Kinetics-400 is not in {root} (annotations/{split}.csv is missing): {_KINETICS}")
-        found = SegmentListing()
-        for line, row in read_table(table, ("label", "youtube_id", "time_start", "time_end")):
+        found, clips = SegmentListing(), _Clips(root / split)
+        columns = ("youtube_id", "time_start", "time_end")  # and a label, but for those that are tested
+        for line, row in read_table(table, columns if split == "test" else ("label", *columns)):
             found.rows += 1
-            label, video = row["label"].strip('"'), row["youtube_id"]
+            label, video = row.get("label", "").strip('"'), row["youtube_id"]
             start, end = finite(row["time_start"]), finite(row["time_end"])
-            if not label or not video or start is None or end is None:
+            if not (label or "label" not in row) or not video or start is None or end is None:
                 found.leave_out(f"{table.name} line {line}: its label or id is missing, or a time is no finite number")
                 continue
             name = _clip_name(video, start, end)
-            folders = [root / split, root / split / label, root / split / label.replace(" ", "_")]
-            if annotated := found.video(name, *find_video(folders, name), rows=1):
+            if annotated := found.video(name, *clips.find(name, label), rows=1):
                 annotated.add(label=label)
         return found
 
@@ -79,7 +112,7 @@ class Countix(SegmentBuilder):
         if not table.exists():
             raise StoryjaxError(f"Countix is not in {root} ({table.name} is missing): {_COUNTIX}")
         columns = ("video_id", "kinetics_start", "kinetics_end", "repetition_start", "repetition_end", "count")
-        found = SegmentListing()
+        found, clips = SegmentListing(), _Clips(root / split)
         for line, row in read_table(table, columns):
             found.rows += 1
             where = f"{table.name} line {line} (video {row['video_id']})"
@@ -94,8 +127,11 @@ class Countix(SegmentBuilder):
                 found.leave_out(f"{where}: {why or repeated}")
                 continue
             name = _clip_name(row["video_id"], first, last)
-            media, why = find_video([root / split], name)
-            key = f"{name}@{start:.2f}"
-            if annotated := found.video(key, media, why, rows=1, start=start, end=end):
+            media, why = clips.find(name, row.get("class", ""))
+            # A clip may have several rows, also from one moment on.
+            key = f"{name}@{row['repetition_start']}-{row['repetition_end']}x{row['count']}"
+            if key in found.videos:
+                found.leave_out(f"{where}: the same row is there twice")
+            elif annotated := found.video(key, media, why, rows=1, start=start, end=end):
                 annotated.add(count=int(count), label=row.get("class", ""))
         return found

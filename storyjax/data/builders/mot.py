@@ -63,7 +63,8 @@ class Mot20(_Mot):
 def read_mot(
     root: Path, title: str = "MOT17", held_out: tuple[str, ...] = (), unseen: tuple[str, ...] = ()
 ) -> SequenceListing:
-    """Returns the sequences of a data set in MOTChallenge's layout; see `_Mot.read`."""
+    """Returns the sequences of a data set in MOTChallenge's layout; see `_Mot.read`. `title` says which classes are
+    distractors, a name of DISTRACTORS."""
     found = SequenceListing()
     folders = [path for part in ("train", "test") for path in sorted(root.glob(f"{part}/*/seqinfo.ini"))]
     if not any(path.parts[-3] == "train" for path in folders):
@@ -80,7 +81,7 @@ def read_mot(
         if part == "train":
             names = (name, *(folder.name for folder in by_detector.values()))
             split = "held_out" if _fits(names, held_out) else "unseen" if _fits(names, unseen) else "train"
-        found.sequences.append(_read_sequence(name, split, by_detector, found.broken))
+        found.sequences.append(_read_sequence(name, split, title, by_detector, found.broken))
     training = [name for part, name in sequences if part == "train"]
     training_folders = [path.parent.name for path in folders if path.parts[-3] == "train"]
     for pattern in (*held_out, *unseen):
@@ -101,7 +102,7 @@ def _split_name(folder: str) -> tuple[str, str]:
     return (name, last) if name and last in DETECTORS else (folder, "public")
 
 
-def _read_sequence(name: str, split: str, folders: dict[str, Path], broken: list[str]) -> SequenceFiles:
+def _read_sequence(name: str, split: str, title: str, folders: dict[str, Path], broken: list[str]) -> SequenceFiles:
     first = folders[min(folders, key=lambda detector: (detector not in DETECTORS, detector))]
     fps, width, height, length, images = read_seqinfo(first)
     truth = no_rows()
@@ -116,7 +117,7 @@ def _read_sequence(name: str, split: str, folders: dict[str, Path], broken: list
         if (folder / "det" / "det.txt").exists():
             detected = read_rows(folder / "det" / "det.txt", broken=broken)
             detections[detector] = _within(detected, length, f"{folder}/det", broken)
-    return SequenceFiles(name, split, fps, width, height, paths, truth, detections)
+    return SequenceFiles(name, split, fps, width, height, paths, truth, detections, benchmark=title)
 
 
 def read_seqinfo(folder: Path) -> tuple[float, int, int, int, Path]:

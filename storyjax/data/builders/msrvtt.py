@@ -59,6 +59,8 @@ class MsrVtt(SegmentBuilder):
                     found.leave_out(f"{path.name} sentence {number} (video {video}): its caption is empty")
                 elif video in missing:
                     found.lost += 1
+                elif video in found.videos:  # a file is looked for once, not once a caption
+                    found.videos[video].add(caption=caption)
                 elif annotated := found.video(video, *find_video(folders, video), rows=1):
                     annotated.add(caption=caption)
                 else:

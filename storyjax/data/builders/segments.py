@@ -8,8 +8,10 @@ seconds long at most: an annotation that begins later is left out and counted, o
 """
 
 import json
+import logging
 import math
 import tarfile
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -24,6 +26,7 @@ from storyjax.data.builders.base import Listing, OfficialBuilder
 from storyjax.data.builders.prepared import MOST_BYTES, PreparedSource, file_size, unusable_file
 from storyjax.data.builders.tables import finite
 
+_LOG = logging.getLogger(__name__)
 LONGEST_S = 1024.0
 _SLACK_S = 0.5  # one time bin: annotations are rounded, and videos end between frames
 VIDEO_SUFFIXES = (".mp4", ".mkv", ".webm", ".avi", ".mov")
@@ -76,11 +79,15 @@ class AnnotatedVideo:
 
 @dataclass
 class SegmentListing(Listing):
-    """The annotated videos of a split, how many annotations (`rows`) there were, and how many of them are lost."""
+    """The annotated videos of a split, how many annotations (`rows`) there were, and how many of them are lost.
+
+    `aside`: how many others are not meant to be used, by what they are; they are neither rows nor lost.
+    """
 
     videos: dict[str, AnnotatedVideo] = field(default_factory=dict)
     rows: int = 0
     lost: int = 0
+    aside: Counter[str] = field(default_factory=Counter)
 
     def counts(self) -> tuple[int, int]:
         """Returns how many of the things counted cannot be used, and how many there are with them."""
@@ -99,6 +106,10 @@ class SegmentListing(Listing):
         """Leaves out what holds an unknown number of annotations: it counts as one."""
         self.rows += 1
         self.leave_out(line)
+
+    def set_aside(self, what: str, rows: int = 1) -> None:
+        """Counts annotations that the data set itself marks as not to be used; its `summary.json` says how many."""
+        self.aside[what] += rows
 
     def objects(self, table: Mapping[str, Any], key: str, where: str) -> Iterator[tuple[int, dict[str, Any]]]:
         """Yields the numbered objects of a list of the table; what is not a list or an object is refused."""
@@ -308,6 +319,12 @@ class SegmentBuilder(OfficialBuilder):
         return (item.media.path,)
 
     @classmethod
+    def summary(cls, listing: Listing) -> dict[str, Any]:
+        """Returns what sources must know before they read a record: what was set aside, and how much of it."""
+        assert isinstance(listing, SegmentListing)
+        return {"set_aside": dict(listing.aside)} if listing.aside else {}
+
+    @classmethod
     def labels(cls, items: Sequence[AnnotatedVideo]) -> list[tuple[str, dict[str, list[Any]]]]:
         """Returns what is known of each record without its media."""
         return [(video.video_id, video.columns) for video in items]
@@ -317,6 +334,8 @@ class SegmentBuilder(OfficialBuilder):
         cls, listing: Listing, root: Path, split: str | None, max_broken_fraction: float | None
     ) -> dict[str, list[Any]]:
         assert isinstance(listing, SegmentListing)
+        for what, count in listing.aside.items():
+            _LOG.info("%s in %s: set aside: %d %s", f"{cls.TITLE} {split or ''}".strip(), root, count, what)
         first = next(iter(cls.COLUMNS))
         for key, video in list(listing.videos.items()) if cls.INSIDE else ():
             if video.media.path.stat().st_size > MOST_BYTES:

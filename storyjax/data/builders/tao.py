@@ -6,7 +6,9 @@ The official files, read from `root`, as taodataset.org's zips unpack:
 
 The records of a sequence are its annotated frames, numbered from 1 in their order; where all its frames lie is in its
 `Origin`. Kinds are indices of the categories, in the order of their ids. Tracks of a file are those of its "tracks"; a
-row whose track, image or category is unknown is left out and named.
+row whose track, image or category is unknown is left out and named. A category that others are "merged" into takes
+their tracks, as in the official evaluation. Not every category is annotated in every video: `neg_category_ids` are
+known not to be there, and of `not_exhaustive_category_ids` there may be more; both reach the metric as `LabelledKinds`.
 """
 
 from pathlib import Path, PurePosixPath
@@ -16,7 +18,7 @@ from storyjax.core.errors import StoryjaxError
 from storyjax.data.builders.coco import read_json
 from storyjax.data.builders.detection import usable_box
 from storyjax.data.builders.frames import FramesBuilder, Origin, SequenceFiles, SequenceListing
-from storyjax.data.mot_text import rows
+from storyjax.data.mot_text import LabelledKinds, rows
 
 FPS = 1.0
 _LISTS = ("videos", "images", "tracks", "annotations", "categories")
@@ -54,6 +56,7 @@ def _read_split(frames: Path, split: str, path: Path, only: str | None, found: S
     order = sorted(content["categories"], key=lambda category: category["id"])
     kinds = {category["id"]: i for i, category in enumerate(order)}
     found.category_ids = tuple(int(category["id"]) for category in order)
+    merged = {each.get("id"): one["id"] for one in order for each in one.get("merged") or ()}
     wanted = set(kinds)
     if only is not None:
         wanted = {category["id"] for category in order if category["name"] == only}
@@ -72,14 +75,25 @@ def _read_split(frames: Path, split: str, path: Path, only: str | None, found: S
             found.broken.append(f"{where}: there is no track {one.get('track_id')}")
         elif one.get("image_id") not in known:
             found.broken.append(f"{where}: there is no image {one.get('image_id')}")
-        elif (category := one.get("category_id", track.get("category_id"))) not in kinds:
+        elif (category := _category(one, track, merged)) not in kinds:
             found.broken.append(f"{where}: there is no category {category}")
         elif not usable_box(one.get("bbox")):
             found.broken.append(f"{where}: its box {one.get('bbox')} has no area")
         elif category in wanted:
             boxes.setdefault(one["image_id"], []).append((track["id"], one["bbox"], kinds[category]))
     for video in content["videos"]:
-        _add_video(frames, split, video, images.get(video.get("id"), []), boxes, found)
+        negative, more = (
+            tuple(kinds[category] for category in video.get(key) or () if category in kinds)
+            for key in ("neg_category_ids", "not_exhaustive_category_ids")
+        )
+        labelled = LabelledKinds(negative, more)
+        _add_video(frames, split, video, images.get(video.get("id"), []), boxes, labelled, found)
+
+
+def _category(annotation: dict[str, Any], track: dict[str, Any], merged: dict[Any, Any]) -> Any:
+    """The category of a box or of its track, or the one that it is merged into."""
+    category = annotation.get("category_id", track.get("category_id"))
+    return merged.get(category, category)
 
 
 def _add_video(
@@ -88,6 +102,7 @@ def _add_video(
     video: dict[str, Any],
     images: list[dict[str, Any]],
     boxes: dict[Any, list[tuple[int, list[Any], int]]],
+    labelled: LabelledKinds,
     found: SequenceListing,
 ) -> None:
     images = sorted(images, key=lambda image: image["frame_index"])
@@ -114,6 +129,7 @@ def _add_video(
         int(video["id"]),
         tuple(int(image["id"]) for image in images),
     )
+    name = str(video["name"])
     found.sequences.append(
-        SequenceFiles(str(video["name"]), split, FPS, *size, tuple(paths), truth, every_kind=True, origin=origin)
+        SequenceFiles(name, split, FPS, *size, tuple(paths), truth, every_kind=True, origin=origin, labelled=labelled)
     )

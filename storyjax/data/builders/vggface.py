@@ -9,7 +9,8 @@ VGGFace2 (Cao et al. 2018), loose crops, as published; read from `root`:
 VGGFace (Parkhi et al. 2015) is published as addresses of images; the images have no official layout, and are read
 from images/ as most tools fetch them:
 
-    files/Name_Surname.txt              a line an image: id url left top right bottom pose score curation
+    files/Name_Surname.txt              a line an image: id url left top right bottom pose score curation (the lists of
+                                        2015; older ones have a checksum between the id and the url)
     images/Name_Surname/00000001.jpg    the image of that id, whole; its loose crop is cut when it is read
 
 A record is one image; boxes are texts of four numbers, left, top, right, bottom in pixels.
@@ -81,10 +82,12 @@ def read_vggface(root: Path, split: str) -> MediaListing:
         lines = table.read_text("utf-8", errors="replace").splitlines()
         for number, line in enumerate(lines, 1):
             parts = line.split()
-            if len(parts) != 9:
+            if not parts:
+                continue
+            if len(parts) < 9:  # more where a checksum stands before the url, or blanks in it
                 listing.broken.append(f"{table.name} line {number}: {len(parts)} words instead of 9")
                 continue
-            numbers = all_finite(parts[2:6])
+            numbers = all_finite(parts[-7:-3])
             if numbers is None:
                 listing.broken.append(f"{table.name} line {number}: its box is not four numbers")
                 continue

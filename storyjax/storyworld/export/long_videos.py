@@ -47,14 +47,20 @@ def seeds(split: str, count: int, kind: int = 0) -> range:
 
 
 def _export(
-    directory: str | Path, kind: str, counts: Mapping[str, int], write: Callable[[Path], None], **more: Any
+    directory: str | Path,
+    kind: str,
+    counts: Mapping[str, int],
+    write: Callable[[Path], None],
+    layout: bytes = b"",
+    **more: Any,
 ) -> Path:
+    """`layout`: bytes that change with the files of this kind, so that a world of older files is made anew."""
     if not counts:
         raise StoryjaxError(f"no split of {kind} is to have any story: give at least one")
     unknown = [split for split in counts if split not in SPLITS]
     if unknown:
         raise StoryjaxError(f"StoryWorld has no split '{unknown[0]}', only {', '.join(SPLITS)}")
-    return export_once(directory, {"kind": kind, **counts, **more}, _looks(), write)
+    return export_once(directory, {"kind": kind, **counts, **more}, _looks() + layout, write)
 
 
 def _looks() -> bytes:
@@ -110,8 +116,8 @@ def _spoken(story: Story) -> dict[str, Any]:
 def export_egoschema(directory: str | Path, counts: Mapping[str, int], style: StoryStyle = SHORT, fps: int = 4) -> Path:
     """Writes `counts["train"]` videos with narrations, and `counts["test"]` with a question each.
 
-    Every fifth answer is not public; the first narrated video is one of the excluded, the second has an unsure
-    narration.
+    Every fifth answer is not public; the first narrated video is one of the excluded, of the second all
+    narrations are unsure; uid_to_ego4d.json says that all questions are about the first.
     """
 
     for split in ("train", "test"):
@@ -137,9 +143,10 @@ def export_egoschema(directory: str | Path, counts: Mapping[str, int], style: St
             str(story.seed): _narrated(story, unsure=number == 1) for number, story in enumerate(narrated_stories)
         }
         _dump(folder / "annotations" / "narration.json", {"version": "2.0", "videos": narrated})
-        _dump(folder / "egoschema_videos.json", [str(story.seed) for story in narrated_stories[:1]])
+        source = {"video_uid": str(narrated_stories[0].seed), "starting_sec": 0, "ending_sec": 180}
+        _dump(folder / "uid_to_ego4d.json", dict.fromkeys([row["q_uid"] for row in rows] or ["-"], source))
 
-    return _export(directory, "egoschema", counts, write, fps=fps, style=asdict(style))
+    return _export(directory, "egoschema", counts, write, b"uid_to_ego4d", fps=fps, style=asdict(style))
 
 
 def _narrated(story: Story, unsure: bool) -> dict[str, Any]:
@@ -148,12 +155,15 @@ def _narrated(story: Story, unsure: bool) -> dict[str, Any]:
         # Whom the camera follows (the lead) is C, others are O.
         for tag, performance in zip(("#C", "#O"), event.performances, strict=False):
             rows.append({"timestamp_sec": round(event.start, 2), "narration_text": f"{tag} {clause(performance)}"})
-    if unsure:
-        rows[0]["narration_text"] += " #unsure"
     summaries = [
         {"start_sec": round(e.start, 2), "end_sec": round(e.end, 2), "summary_text": f"#summary {sentence(e)}"}
         for e in story.events
     ]
+    if unsure:
+        for row in rows:
+            row["narration_text"] += " #unsure"
+        for row in summaries:
+            row["summary_text"] += " #unsure"
     return {"narration_pass_1": {"narrations": rows, "summaries": summaries}}
 
 

@@ -67,6 +67,6 @@ def _pluck(n: int, at: float, pitch: float) -> np.ndarray:
     return out
 
 
-def room(n: int, rng: np.random.Generator) -> Float32[np.ndarray, "{n}"]:
+def room(n: int, rng: np.random.Generator) -> Float32[np.ndarray, " {n}"]:
     """Returns the noise of a room with nobody speaking; root mean square 0.002."""
     return (0.002 * rng.standard_normal(n)).astype(np.float32)

@@ -1,0 +1,85 @@
+"""A second start: what was prepared from a folder of official files is found again without reading annotations.
+
+Looking at the names, sizes and dates of all files of a data set is quicker than parsing annotations such as COCO's.
+A start leaves a note beside the prepared records: what the folder of the official files looked like, and which prepared
+folders were made of it. A later start that finds the same files, the same options and the same readers takes these
+folders; any other reads the official files and finds out what changed.
+"""
+
+import contextlib
+import functools
+import hashlib
+import json
+import os
+import stat
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from storyjax.core.files import write_atomically
+
+
+def start_key(name: str, root: Path, skipped: Path, options: Mapping[str, Any]) -> str:
+    """Returns a text that changes with any file of `root`, the options, and the code that reads the files.
+
+    Args:
+        name: of the data set and the split.
+        root: the folder of the official files; its place, and the names, sizes and dates of all files in it count.
+        skipped: a folder whose files do not count: what is prepared may lie in `root`.
+        options: of the reader.
+    """
+    digest = hashlib.sha256(f"{name} {root.absolute()} {sorted(options.items())!r} {_readers()}".encode())
+    _add_files(digest, root, skipped.absolute(), set())
+    return digest.hexdigest()[:24]
+
+
+def _add_files(digest: Any, folder: Path, skipped: Path, met: set[tuple[int, int]]) -> None:
+    """Adds the files of a folder, and of those below it that were not `met`: links may lead in circles."""
+    try:
+        with os.scandir(folder) as found:
+            entries = sorted(found, key=lambda entry: entry.name)
+    except OSError as error:
+        digest.update(f"{folder}: {error.errno}\n".encode())
+        return
+    for entry in entries:
+        try:
+            info = entry.stat()  # through links, as readers open them
+        except OSError as error:
+            digest.update(f"{entry.path}: {error.errno}\n".encode("utf-8", "surrogateescape"))
+            continue
+        if not stat.S_ISDIR(info.st_mode):
+            line = f"{entry.path} {info.st_size} {info.st_mtime_ns}\n"
+            digest.update(line.encode("utf-8", "surrogateescape"))
+        elif (place := (info.st_dev, info.st_ino)) not in met and Path(entry.path).absolute() != skipped:
+            met.add(place)
+            _add_files(digest, Path(entry.path), skipped, met)
+
+
+@functools.cache
+def _readers() -> str:
+    """A text that changes with the code of the readers, whose mends must reach data that were prepared before."""
+    here = Path(__file__).parent
+    digest = hashlib.sha256()
+    for path in sorted([*here.glob("*.py"), *here.parent.glob("*.py")]):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def load_start(cache: Path, key: str) -> dict[str, Any] | None:
+    """Returns the note of that key whose prepared folders are all still there, or None.
+
+    It is {"folders": {split: name of the folder in `cache`}, "broken": (first lines, their number), "counts": (lost,
+    total)}.
+    """
+    try:
+        note = json.loads((cache / f".start-{key}.json").read_text("utf-8"))
+        there = all((cache / folder).is_dir() for folder in note["folders"].values())
+        return note if there and note["folders"] else None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+
+
+def save_start(cache: Path, key: str, note: Mapping[str, Any]) -> None:
+    """Writes the note of a start. Where it can't be written, the next start reads the official files again."""
+    with contextlib.suppress(OSError):
+        write_atomically(cache / f".start-{key}.json", json.dumps(note))
