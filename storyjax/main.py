@@ -3,8 +3,11 @@
 `storyjax train` and `storyjax eval` are the same thing.
 """
 
+import contextlib
+import errno
 import os
 import sys
+import traceback
 from collections.abc import Callable, Sequence
 from typing import NoReturn
 
@@ -37,6 +40,7 @@ else from the weights that its config imports; else from scratch.
 Example, two CPU cores:
   {program} --config=tcr_nextqa:embedded --workdir=runs/tcr --config.train.steps=20
 """
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 FLAGS = ("config", "workdir", "mode", "progress")
 
 
@@ -58,7 +62,9 @@ def report_errors(action: Callable[[], int], interrupted: str) -> int:
     `interrupted` is the line for Ctrl-C.
     """
     try:
-        return action()
+        code = action()
+        sys.stdout.flush()  # what cannot be written to a full disk is an error here, not at the exit
+        return code
     except StoryjaxError as error:
         return _fail(str(error), error.exit_code)
     except BrokenPipeError:
@@ -66,10 +72,25 @@ def report_errors(action: Callable[[], int], interrupted: str) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except OSError as error:
-        where = f": {error.filename}" if error.filename else ""
-        return _fail(f"{error.strerror or error}{where}", StoryjaxError.exit_code)
+        # Every writer of files names its own (core/files.py).
+        where = error.filename or ("standard output" if error.errno in _NO_ROOM else "")
+        return _fail(f"{error.strerror or error}{': ' * bool(where)}{where}", StoryjaxError.exit_code)
+    except (RuntimeError, AssertionError) as error:
+        if not _is_of_the_backend(error):
+            raise
+        platforms = os.environ.get("JAX_PLATFORMS", "")
+        reason = f" ({str(error).partition(' (set JAX_PLATFORMS')[0]})" if str(error) else ""
+        named = f"JAX_PLATFORMS={platforms} asks for devices that JAX cannot use here" if platforms else "no devices"
+        return _fail(f"{named}{reason}: unset JAX_PLATFORMS, or set it to cpu", StoryjaxError.exit_code)
     except KeyboardInterrupt:
         return _fail(interrupted, 130)
+
+
+def _is_of_the_backend(error: BaseException) -> bool:
+    """Whether JAX found no devices; of some platforms it says no more than that an assertion failed."""
+    frames = traceback.walk_tb(error.__traceback__)
+    places = {(frame.f_globals.get("__name__"), frame.f_code.co_name) for frame, _ in frames}
+    return ("jax._src.xla_bridge", "backends") in places
 
 
 def _fail(line: str, code: int) -> int:
@@ -81,8 +102,9 @@ def leave(code: int) -> NoReturn:
     """Ends the process. After a failure it ends at once: threads that are still writing a checkpoint or decoding a
     video would put their own tracebacks after the line that says what to do.
     """
-    sys.stdout.flush()
-    sys.stderr.flush()
+    with contextlib.suppress(OSError):
+        sys.stdout.flush()
+        sys.stderr.flush()
     if code:
         os._exit(code)
     sys.exit(0)

@@ -1,11 +1,12 @@
 """`storyjax ask`: a question about a video."""
 
 import argparse
-import json
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from storyjax.core.errors import StoryjaxError
+from storyjax.core.files import check_outputs, files_of, json_text, write_atomically
 
 if TYPE_CHECKING:
     from storyjax.tcr.predict import Answer, Predictor
@@ -65,6 +66,8 @@ def add(commands: argparse._SubParsersAction, made: dict[str, argparse.ArgumentP
 
 
 def _ask(arguments: argparse.Namespace) -> int:
+    from PIL import Image
+
     from storyjax.data.video import probe
 
     _check_one(arguments)
@@ -74,6 +77,7 @@ def _ask(arguments: argparse.Namespace) -> int:
 
     if arguments.figure:
         figure.check_path(arguments.figure)
+        check_outputs([("--figure", arguments.figure)], files_of(arguments.video, arguments.checkpoint))
     if arguments.count is not None:
         from storyjax.tcr.predict_tasks import SHIPPED_COUNTER, count
 
@@ -85,11 +89,12 @@ def _ask(arguments: argparse.Namespace) -> int:
     for warning in answer.warnings:
         print(f"storyjax: note: {warning}", file=sys.stderr)
     if arguments.json:
-        print(json.dumps(answer.to_json() | {"checkpoint": source}, indent=2, ensure_ascii=False))
+        print(json_text(answer.to_json() | {"checkpoint": source}, indent=2))
     else:
         print(answer.in_words())
     if arguments.figure:
-        figure.draw(answer, arguments.figure)
+        drawn, kind = figure.draw(answer), Image.registered_extensions()[Path(arguments.figure).suffix.lower()]
+        write_atomically(arguments.figure, lambda path: drawn.save(path, kind))
     return 0
 
 

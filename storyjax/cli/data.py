@@ -221,9 +221,11 @@ def _series(arguments: argparse.Namespace) -> int:
 def _align(arguments: argparse.Namespace) -> int:
     from pathlib import Path
 
+    from storyjax.core.files import check_outputs
     from storyjax.subtitles.align import align, read_labelled, write_lines
     from storyjax.subtitles.transcripts import read_transcript
 
+    check_outputs([("--out", arguments.out)], [arguments.transcript, arguments.timed], make_folders=True)
     lines = read_labelled(arguments.transcript)
     found = align(lines, read_transcript(arguments.timed))
     write_lines(Path(arguments.out), found)

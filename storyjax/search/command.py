@@ -4,6 +4,7 @@ Models are passed as functions that load them, so that errors are reported befor
 imports no chapter.
 """
 
+import itertools
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -16,6 +17,7 @@ from jaxtyping import Float32, UInt8
 from tqdm import tqdm
 
 from storyjax.core.errors import StoryjaxError
+from storyjax.core.files import check_outputs, files_of
 from storyjax.data.images import SUFFIXES, read_image
 from storyjax.search.gallery import Entry, Gallery
 from storyjax.search.html_report import check_path, write_html_report
@@ -115,9 +117,7 @@ def find(request: Request, load: Load) -> SearchResult:
     """
     if not 1 <= request.top <= MAX_HITS:
         raise StoryjaxError(f"--top is {request.top}: give 1 to {MAX_HITS}")
-    if request.html:
-        check_path(request.html)
-    Store.open(request.index).close()  # before the model is loaded
+    _check_index(request)  # before the model is loaded
     gallery = Gallery(request.gallery)
     names = names_in(request.prompt)
     if not names:
@@ -137,6 +137,21 @@ def find(request: Request, load: Load) -> SearchResult:
     if request.html:
         write_html_report(request.html, request.prompt, result)
     return result
+
+
+def _check_index(request: Request) -> None:
+    """Refuses an index that cannot be opened, and a report in place of what is read, or of what was indexed."""
+    if request.html:
+        check_path(request.html)
+    store = Store.open(request.index)
+    try:
+        if request.html:
+            root = os.fsdecode(bytes.fromhex(store.meta()["root"]))
+            indexed = (os.path.join(root, os.fsdecode(path)) for path in store.files())
+            read = files_of(request.face, request.index, *Gallery(request.gallery).folders())
+            check_outputs([("--html", request.html)], itertools.chain(read, indexed))
+    finally:
+        store.close()
 
 
 def format_hits(result: SearchResult) -> str:

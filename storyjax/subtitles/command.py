@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from storyjax.core.errors import StoryjaxError
+from storyjax.core.files import check_outputs
 from storyjax.subtitles.cast import UNKNOWN, Cast, read_cast
 from storyjax.subtitles.config import SubtitleConfig
 from storyjax.subtitles.pipeline import Networks, write_json
@@ -66,6 +67,10 @@ def run(request: Request, config: SubtitleConfig, networks: Networks | None = No
     for path in transcripts.values():
         if not path.is_file():
             raise StoryjaxError(f"the transcript {path} is not there: check the path")
+    read = [*videos, request.cast, *transcripts.values()]
+    read += [path for member in cast.members for path in (*member.photos, *member.voices)]
+    outputs = [("--out" if request.out else "the subtitles", target) for target in targets]
+    check_outputs([*outputs, ("--why", request.why)], read, make_folders=True)
     made = Subtitler(config, networks).subtitle(videos, cast, transcripts=transcripts, cache_dir=request.cache_dir)
     for target, subtitles in zip(targets, made, strict=True):
         write_subtitles(subtitles, target, request.sdh)
@@ -101,8 +106,6 @@ def _targets(videos: Sequence[Path], out: str | None) -> list[Path]:
         raise StoryjaxError(
             f"--out {out} is one file for {len(videos)} videos: give a folder, or a name with {{}} for the video's"
         )
-    if path.resolve() == videos[0].resolve():
-        raise StoryjaxError(f"--out {out} is the video itself: give another name")
     return [path]
 
 

@@ -5,7 +5,6 @@ the hash of the stage's settings, of the file and of the keys before it. A run d
 key: one that was killed goes on where it was, and a changed threshold redoes what depends on it.
 """
 
-import contextlib
 import functools
 import hashlib
 import json
@@ -20,6 +19,7 @@ from jaxtyping import Float32
 from tqdm import tqdm
 
 from storyjax.core.errors import StoryjaxError
+from storyjax.core.files import json_text, write_atomically
 from storyjax.data.audio import RATE
 from storyjax.subtitles.cast import Cast, read_voices
 from storyjax.subtitles.config import SubtitleConfig
@@ -364,13 +364,8 @@ def _read(path: Path, key: str) -> list[Any] | None:
 
 def write_json(path: Path, value: Any) -> None:
     """Writes JSON so that the file appears whole or not at all."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_text(json.dumps(value, ensure_ascii=False), encoding="utf-8")
-        partial.replace(path)
+        write_atomically(path, json_text(value))
     except OSError as error:
         raise StoryjaxError(f"can't write {path}: {error.strerror or error}; make room there") from error
-    finally:
-        with contextlib.suppress(OSError):
-            partial.unlink(missing_ok=True)

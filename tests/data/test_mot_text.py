@@ -68,7 +68,7 @@ def test_an_unusable_line_is_named(tmp_path: Path, line: str, why: str) -> None:
 
 
 def test_a_file_that_is_no_text_is_an_error(tmp_path: Path) -> None:
-    (tmp_path / "det.txt").write_bytes(b"\xff\xfe\x00\x81" * 9)
+    (tmp_path / "det.txt").write_bytes(b"\xfd\xfe\x00\x81" * 9)
     for path in (tmp_path / "det.txt", tmp_path / "nowhere.txt"):
         with pytest.raises(StoryjaxError, match="cannot be read"):
             read_rows(path)
