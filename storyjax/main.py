@@ -28,6 +28,8 @@ Trains an experiment, evaluates it and writes the results to DIR/results.json.
   --mode=train               trains, then evaluates (the default)
   --mode=eval                evaluates DIR's latest checkpoint; without one, the weights that a run starts from
   --config.KEY=VALUE         sets a value of the config: --config.train.steps=100 --config.optim.learning_rate=3e-4
+  --resume-from=STEP         goes on from the checkpoint of that step, not the latest: where a later one is damaged, or
+                             was a mistake. Later ones are moved to DIR/set_aside
   --progress=false           shows no progress bar
   --help                     shows this; with --config, also every key of that config and its value
 
@@ -41,7 +43,7 @@ Example, two CPU cores:
   {program} --config=tcr_nextqa:embedded --workdir=runs/tcr --config.train.steps=20
 """
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
-FLAGS = ("config", "workdir", "mode", "progress")
+FLAGS = ("config", "workdir", "mode", "progress", "resume-from")
 
 
 def main(argv: Sequence[str] | None = None, program: str = PROGRAM) -> int:
@@ -148,8 +150,14 @@ def _run(config: object, flags: dict[str, str]) -> int:
     progress = flags.get("progress", "true").lower()
     if progress not in ("true", "false"):
         raise StoryjaxError(f"--progress must be true or false, not '{progress}'.")
+    resume_from = flags.get("resume-from")
+    if resume_from is not None and not resume_from.isdecimal():
+        raise StoryjaxError(f"--resume-from must be the step of a checkpoint, not '{resume_from}'.")
+    step = None if resume_from is None else int(resume_from)
     try:
-        results = run(config, flags["workdir"], flags.get("mode", "train"), progress=progress == "true")
+        results = run(
+            config, flags["workdir"], flags.get("mode", "train"), progress=progress == "true", resume_from=step
+        )
     except Stopped as stopped:
         print(f"storyjax: {stopped.message}", file=sys.stderr)
         return 0

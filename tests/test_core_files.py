@@ -4,6 +4,8 @@ import json
 import os
 import resource
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import jax
@@ -139,10 +141,14 @@ def test_a_full_disk_names_the_file(tmp_path: Path) -> None:
 
 
 def test_a_lock_is_held_once_and_dies_with_its_process(tmp_path: Path) -> None:
-    with exclusive_lock(tmp_path / ".lock", "taken"):
-        with pytest.raises(StoryjaxError, match="taken"), exclusive_lock(tmp_path / ".lock", "taken"):
-            pass
-    with exclusive_lock(tmp_path / ".lock", "taken"):
+    lock = tmp_path / ".lock"
+    with exclusive_lock(lock, "taken"), pytest.raises(StoryjaxError, match="taken"), exclusive_lock(lock, "taken"):
+        pass
+    child = (
+        f"import os; from storyjax.core.files import *\nwith exclusive_lock({str(lock)!r}, ''): os.kill(os.getpid(), 9)"
+    )
+    assert subprocess.run([sys.executable, "-c", child.replace("*", "exclusive_lock")]).returncode == -9
+    with exclusive_lock(lock, "taken"):
         pass
 
 

@@ -67,7 +67,8 @@ def test_what_a_person_has_set_stays(monkeypatch: pytest.MonkeyPatch, tmp_path: 
 
 @pytest.mark.skipif(runtime.has_tpu(), reason="there is a TPU")
 def test_a_platform_that_is_not_there_is_one_line() -> None:
-    program = "import sys, jax; from storyjax.core.runtime import prepare_runtime; from storyjax.main import leave, report_errors\n"
+    program = "import sys, jax; from storyjax.core.runtime import prepare_runtime\n"
+    program += "from storyjax.main import leave, report_errors\n"
     program += "def act(): prepare_runtime(); jax.devices(); return 0\nleave(report_errors(act, ''))"
     for platform in ("tpu", "nonsense"):
         environment = {**os.environ, "JAX_PLATFORMS": platform, "STORYJAX_CACHE": "off"}

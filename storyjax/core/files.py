@@ -44,8 +44,8 @@ def atomic_path(path: str | os.PathLike[str], *, durable: bool = False) -> Itera
     """Yields a path beside `path` to write to; it replaces `path` when the context ends without an exception.
 
     A reader, or a process killed at any moment, sees the old file or the new one, never half of one. After an exception
-    nothing is left of the new one. The folder must be there. A file that is replaced hands its permissions on; of a link
-    the target is replaced.
+    nothing is left of the new one. The folder must be there. A file that is replaced hands its permissions on; what a
+    link points to is replaced, not the link.
 
     Args:
         path: the file's place.

@@ -1,8 +1,8 @@
 """Tracks and detections as rows, and MOTChallenge's text files of them.
 
 A line of such a file is `frame,id,left,top,width,height,score,...`, of tracks found also `-1,-1,-1`, of ground truth
-`considered,class,visibility` after the height (MOT15's: `considered,x,y,z`). Frames count from 1, as do pixels: a box of the whole image starts at
-(1, 1). In memory pixels count from 0.
+`considered,class,visibility` after the height (MOT15's: `considered,x,y,z`). Frames count from 1, as do pixels: a box
+of the whole image starts at (1, 1). In memory pixels count from 0.
 """
 
 import re
@@ -103,8 +103,8 @@ def read_rows(path: str | Path, truth: bool = False, broken: list[str] | None = 
 
     Lines may lack what comes after the box, and a field may be empty: it keeps its column and is unknown. A line of ten
     columns has no class and no visibility (MOT15): its last three are a place in the world. Empty lines, those that
-    start with # and a heading are passed over. What no tracker can use (no numbers, a frame before the first, a width or
-    height that is not above zero, numbers without end) is left out and, if `broken` is given, named there; without
+    start with # and a heading are passed over. What no tracker can use (no numbers, a frame before the first, a width
+    or height that is not above zero, numbers without end) is left out and, if `broken` is given, named there; without
     `broken` it is an error.
 
     Args:
@@ -149,10 +149,9 @@ def _is_heading(line: str) -> bool:
 
 def _fields(line: str) -> list[float]:
     """The numbers of a line; an empty field is NaN. Raises ValueError for what is no number."""
-    if ";" in line:  # spreadsheets where the decimal point is a comma
-        parts = line.replace(",", ".").split(";")
-    else:
-        parts = line.split(",") if "," in line else line.split()
+    if ";" in line:  # of spreadsheets, in which the decimal point may be a comma
+        line = line.replace(",", ".").replace(";", ",")
+    parts = line.split(",") if "," in line else line.split()
     while parts and not parts[-1].strip():
         parts.pop()
     return [float(part) if part.strip() else np.nan for part in parts]

@@ -5,12 +5,10 @@ the thesis for a season of Seinfeld, one every 15 or 30 s. The frames at every f
 because things are searched for in frames (§5.4). Videos stream: an hour needs the memory of half a minute.
 """
 
-import fcntl
 import io
 import math
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -22,6 +20,7 @@ from tqdm import tqdm
 
 from storyjax.core.arrays import unit_norm
 from storyjax.core.errors import StoryjaxError
+from storyjax.core.files import exclusive_lock
 from storyjax.data.images import SUFFIXES as IMAGE_SUFFIXES
 from storyjax.data.images import ImageError, read_image
 from storyjax.data.stills import stream_stills
@@ -102,7 +101,8 @@ def build_index(
     }
     store = Store.create(out, meta)
     try:
-        with _locked(store.folder):
+        busy = f"another process is indexing into {store.folder}: wait until it has ended"
+        with exclusive_lock(store.folder / ".lock", busy):
             known = store.meta()
             _check_same(store, known, meta, every_s)
             summary = Summary(broken=unreadable)
@@ -151,17 +151,6 @@ def check_model(store: Store, vision_fingerprint: str) -> None:
             f"the index in {store.folder} was made by another model: index again with 'storyjax find index FOLDER"
             " --out' another folder, or give the model that made it with --checkpoint"
         )
-
-
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Holds the index's lock, which the system releases when the process ends in any way."""
-    with open(folder / ".lock", "a") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise StoryjaxError(f"another process is indexing into {folder}: wait until it has ended") from error
-        yield
 
 
 def _scan(root: Path, out: Path) -> tuple[list[_MediaFile], dict[str, str]]:

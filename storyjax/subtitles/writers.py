@@ -4,7 +4,6 @@ A name with a colon, a tag, a brace or a line break cannot end a cue, open a sty
 run from right to left are kept apart from what follows by Unicode's isolates.
 """
 
-import json
 import os
 import re
 import unicodedata
