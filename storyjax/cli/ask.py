@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 ASK = """\
 Answers a question about a video (mp4, mkv, webm, avi and what else FFmpeg reads), with probabilities, and the
-moments that it looked at.
+moments that it looked at. An image is taken as a video of one frame.
 
   storyjax ask story.mp4 "what did ana do right after ben danced ?" --options "sang" "jumped" "read the book"
   storyjax ask story.mp4 "who danced ?" --figure looked.png
@@ -68,7 +68,7 @@ def add(commands: argparse._SubParsersAction, made: dict[str, argparse.ArgumentP
 def _ask(arguments: argparse.Namespace) -> int:
     from PIL import Image
 
-    from storyjax.data.video import probe
+    from storyjax.data.video import is_still, probe
 
     _check_one(arguments)
     probe(arguments.video)  # a slip in its name need not wait for the model, nor one in the figure's
@@ -86,6 +86,8 @@ def _ask(arguments: argparse.Namespace) -> int:
     else:
         predictor = Predictor.from_pretrained(_checkpoint(arguments))
         answer, source = _answer(predictor, arguments), predictor.source
+    if is_still(arguments.video):
+        print(f"storyjax: note: {arguments.video} is an image: taken as a video of one frame", file=sys.stderr)
     for warning in answer.warnings:
         print(f"storyjax: note: {warning}", file=sys.stderr)
     if arguments.json:
