@@ -119,6 +119,7 @@ def subtitle(
     transcripts: Mapping[str, Path] | None = None,
     progress: bool = True,
     raw_face_labels: bool = False,
+    encoding: str | None = None,
 ) -> list[Subtitles]:
     """Returns the named lines of one or more episodes of a series; exemplars are shared by all of them.
 
@@ -132,6 +133,7 @@ def subtitle(
         progress: whether to show a progress bar.
         raw_face_labels: whether each segment's whole frames are labelled too, before any is left out, as evaluation
             needs it.
+        encoding: of the transcripts; None: UTF-8, or what they say themselves.
 
     Raises:
         StoryjaxError: what a person can fix, in one line.
@@ -143,7 +145,9 @@ def subtitle(
     networks = networks or load_networks(config)
     found = []
     for video in videos:
-        stages = make_stages(cast, video.stem, config, networks, (transcripts or {}).get(video.stem), raw_face_labels)
+        stages = make_stages(
+            cast, video.stem, config, networks, (transcripts or {}).get(video.stem), raw_face_labels, encoding
+        )
         needs_video = not any(member.voices for member in cast.members)
         found.append(run_stages(video, stages, cache_dir, progress, needs_video=needs_video))
     samples, sample_names = _voice_samples(cast, config, networks, cache_dir)
@@ -157,6 +161,7 @@ def make_stages(
     networks: Networks,
     transcript: Path | None = None,
     raw_face_labels: bool = False,
+    encoding: str | None = None,
 ) -> list[Stage]:
     """Returns the stages of an episode in their order.
 
@@ -165,7 +170,7 @@ def make_stages(
     embeddings, faces = networks.cast_embeddings, network_source(config.clip_pad.weights)
     sync = f"{network_source(config.lwtnet.weights)} peak {config.peak_threshold} of {config.max_peaks}"
     stages: list[Stage] = [
-        Recognition(networks.recogniser, asdict(config.recognition), transcript),
+        Recognition(networks.recogniser, asdict(config.recognition), transcript, encoding),
         Sentences(config.sentence_language),
         Laughter(networks.laughter, network_source(config.laughter.weights), config.laughter_threshold),
         VoiceEmbeddings(networks.speaker_encoder, network_source(config.speaker_encoder.weights)),

@@ -284,3 +284,32 @@ def test_neighbours_have_colours_of_their_own(tmp_path: Path) -> None:
     with video_writer(tmp_path / "v.mp4", 0.0, (32, 32)) as video:
         video.add(np.zeros((32, 32, 3), np.uint8))
     assert (tmp_path / "v.mp4").stat().st_size > 0
+
+
+def test_the_scores_of_given_boxes_are_used(here: Path, monkeypatch, capsys) -> None:
+    """A tracker takes so many of a frame: those with the highest scores, and none below --min-score."""
+    given: list[np.ndarray] = []
+
+    class Watcher(OverlapTracker):
+        def step(self, image, detections=None):
+            given.append(detections)
+            return super().step(image, detections)
+
+    monkeypatch.setattr(command, "load_tracker", lambda checkpoint, protocol: Watcher())
+    lines = [f"1,-1,{2 + k},9,6,6,{score}" for k, score in enumerate((0.1, 0.9, -0.4, 0.5))]
+    detections = det(here / "det.txt", *lines)
+    assert run(["track", "video", "--detections", detections]) == 0
+    assert given[0][:, 0].tolist() == [2, 4, 1, 3]
+    given.clear()
+    assert run(["track", "video", "--detections", detections, "--min-score", "0.5"]) == 0
+    assert given[0][:, 0].tolist() == [2, 4]
+    failed(["track", "video", "--detections", detections, "--min-score", "2"], "the highest score in", capsys)
+    failed(["track", "video", "--min-score", "2"], "--min-score is for the boxes of --detections", capsys)
+
+
+def test_an_id_of_1_0_is_1(here: Path, capsys) -> None:
+    boxes = init(here / "i.json", [{"box": [1, 8, 6, 6], "id": 7.0, "frame": 1.0}])
+    assert run(["track", "video", "--init", boxes]) == 0
+    assert set(read_rows(here / "video.tracks.txt").id) == {7}
+    for wrong in (1.5, True, "1", None, float("nan")):
+        failed(["track", "video", "--init", init(here / "i.json", [{"box": [1, 8, 6, 6], "id": wrong}])], "id", capsys)
