@@ -1,4 +1,4 @@
-"""MQT on MOT20: as MOT17, in denser crowds (thesis §2.6.1, Tables 2.2 and 2.7).
+"""MQT on MOT20: as MOT17, in denser crowds (thesis §2.6.1, Tables 2.1 and 2.7).
 
     python -m storyjax.main --config=configs/mqt_mot20.py:embedded --workdir=runs/mqt_mot20 --mode=eval
     python -m storyjax.main --config=configs/mqt_mot20.py --workdir=DIR (the paper's; needs data and the CrowdHuman run)
@@ -6,7 +6,7 @@
 | variant | what | hardware | expected |
 |---|---|---|---|
 | paper | from `configs/mqt_crowdhuman.py`, 20 epochs, the rate a tenth after half of them; τ_conf 0.65, \
-τ_agree 0.05 | TPU or GPU, batch 32 | Table 2.2 |
+τ_agree 0.05 | TPU or GPU, batch 32 | Table 2.1 |
 | embedded | the same code on StoryWorld's sequences, from the shipped weights (mqt_storyworld) | two CPU cores, \
 minutes | see storyjax/mqt/README.md |
 """

@@ -1,4 +1,4 @@
-"""MQT on TAO, user-initialised ("init first"), and on TAO-person (thesis §2.6.1, §2.6.2, Tables 2.4 and 2.7).
+"""MQT on TAO, user-initialised ("init first"), and on TAO-person (thesis §2.6.1, §2.6.2, Tables 2.2, 2.4 and 2.7).
 
     python -m storyjax.main --config=configs/mqt_tao.py:embedded --workdir=runs/mqt_tao --mode=eval
     python -m storyjax.main --config=configs/mqt_tao.py --workdir=DIR (the paper's; needs data and the COCO pairs run)
@@ -8,7 +8,7 @@
 |---|---|---|---|
 | paper | from `configs/mqt_coco.py:pairs`, 10 epochs of TAO at 1e-5 for all modules; absent below 0.65 | TPU or GPU, \
 batch 32 | Table 2.4 |
-| person | the model of `configs/mqt_mot17.py`; people only; τ_conf 0.80, τ_agree 0.2 | the same | Table 2.4 |
+| person | the model of `configs/mqt_mot17.py`; people only; τ_conf 0.80, τ_agree 0.2 | the same | Table 2.2 |
 | person_search | the linear search on the training set that found this τ_conf | the same | 0.80 (Table 2.7) |
 | embedded | the same code on StoryWorld's sequences, from the shipped weights (mqt_storyworld) | two CPU cores, \
 minutes | see storyjax/mqt/README.md |

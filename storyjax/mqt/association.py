@@ -29,7 +29,8 @@ class TrackerConfig:
     """The options of a tracker.
 
     Attributes:
-        protocol: what starts tracks (§2.6.2): det queries ("private"), given detections ("public"), or both
+        protocol: what starts tracks (§2.6.2): det queries ("private"; `MqtConfig.detect` says what happens in ablations
+            without them), given detections ("public"), or both
             ("private_public"); the thesis's "private+" and "private+ & public" are the latter two with the detections
             of a better detector. "user": exactly the boxes given (TAO's "init first").
         match_threshold: τ_conf, the similarity to its memory above which an output continues a track (Table 2.7).

@@ -13,18 +13,18 @@ from jaxtyping import Array, Bool, Float, Int
 
 from storyjax.core.arrays import unit_norm
 from storyjax.mqt.aggregation import Outputs
+from storyjax.mqt.matching import match, matched_queries
 from storyjax.mqt.model import DecoderOutput, EncodedImage, Mqt, Tracks
-from storyjax.nn.boxes import giou, iou, pairwise_giou, pairwise_l1
-from storyjax.nn.hungarian import assign_batch, take
+from storyjax.nn.boxes import giou, iou
+from storyjax.nn.hungarian import take
 from storyjax.train.experiment import Batch, Params
 
 Scalars = dict[str, Float[Array, ""]]
 
 
-# Weights of the losses and costs of matching: for boxes DETR's, for appearance the thesis's (§2.6.1). The appearance
-# loss takes the place of the class loss; its weight is that of both its parts, contrast and objectness.
+# Weights of the losses: for boxes DETR's, for appearance the thesis's (§2.6.1). The appearance loss takes the place of
+# the class loss; its weight is that of both its parts, contrast and objectness.
 L1_WEIGHT, GIOU_WEIGHT, APPEARANCE_WEIGHT, CLASS_WEIGHT = 5.0, 2.0, 2.0, 2.0
-L1_COST, GIOU_COST, APPEARANCE_COST = 5.0, 2.0, 1.0
 KIND_WEIGHT = 0.5  # of the losses of each kind of query before aggregation
 FOCAL_ALPHA, FOCAL_GAMMA = 0.25, 2.0
 # Of the cosines in the contrast. As printed it has no temperature and dot products, which nothing bounds.
@@ -124,42 +124,6 @@ def as_one_frame(
     return tuple(array.reshape(1, -1, *array.shape[2:]) for array in arrays)  # type: ignore[return-value]
 
 
-def match(
-    det: Outputs,
-    objectness: Float[Array, "k b q"],
-    truth: Float[Array, "b n 4"],
-    mask: Bool[Array, "b n"],
-) -> Int[Array, "k b n"]:
-    """Returns the det query matched to each object at each layer, or -1.
-
-    Objectness takes the part of the class in DETR's cost.
-
-    Args:
-        det: outputs (k, b, q, ...).
-        objectness: their logits.
-        truth, mask: the objects' boxes, and which are no padding.
-    """
-    layers = det.box_logits.shape[0]
-    truth = jnp.broadcast_to(truth[None], (layers, *truth.shape))
-    boxes = det.boxes
-    cost = L1_COST * pairwise_l1(truth, boxes) - GIOU_COST * pairwise_giou(truth, boxes)
-    cost = cost - APPEARANCE_COST * jax.nn.sigmoid(objectness)[..., None, :]
-    query_mask = jnp.ones(boxes.shape[:-1], bool)
-    return assign_batch(cost, jnp.broadcast_to(mask[None], (layers, *mask.shape)), query_mask)
-
-
-def matched_queries(assignment: Int[Array, "b n"], queries: int) -> Int[Array, "b q"]:
-    """Returns the object matched to each of `queries` queries, or -1: the inverse of an assignment."""
-    objects = jnp.arange(assignment.shape[1], dtype=jnp.int32)
-
-    def invert(row: Int[Array, "n"]) -> Int[Array, "q"]:
-        # Objects without a query write past the end, where it is dropped.
-        index = jnp.where(row >= 0, row, queries)
-        return jnp.full(queries, -1, jnp.int32).at[index].set(objects, mode="drop")
-
-    return jax.vmap(invert)(assignment)
-
-
 class Losses:
     """The losses of a model; `detection` and `tracking` are loss functions of tasks (storyjax.train.experiment.LossFn).
 
@@ -194,7 +158,8 @@ class Losses:
     def tracking(self, params: Params, batch: Batch, key: jax.Array) -> tuple[Float[Array, ""], Scalars]:
         """Returns the loss of two frames, and scalars to log (§2.3.2, Fig. 2.2).
 
-        Tracks start in the first frame and continue in the second.
+        Tracks start in the first frame and continue in the second. Without det queries beside tracks
+        (`MqtConfig.detect`) those of the first frame are all that learn, and lost and new objects are learnt by none.
 
         The batch has images0, images1, boxes0, boxes1, present0, present1 and kind (data.PairLoader).
         """
@@ -226,8 +191,10 @@ class Losses:
             "kept": _mean(kept, known),
             "likeness": _mean(similarity, known),
             "track_iou": _mean(iou(second.tracks.boxes, truth1), known),
-            "det_iou": _mean(iou(take(second.det.boxes[-1], assignment1[-1]), truth1), assignment1[-1] >= 0),
         }
+        if self.model.config.detect:
+            found = iou(take(second.det.boxes[-1], assignment1[-1]), truth1)
+            scalars["det_iou"] = _mean(found, assignment1[-1] >= 0)
         return loss, scalars
 
     def _apply(self, params: Params, method: Any, *inputs: Any, key: jax.Array) -> Any:
@@ -269,6 +236,9 @@ class Losses:
     ) -> tuple[Float[Array, ""], Scalars, Int[Array, "k b n"]]:
         """Returns the loss of the det queries, summed, its parts, and the assignment of every layer."""
         det = found.det
+        if not det.box_logits.shape[2]:  # none ran
+            nothing = jnp.zeros(())
+            return nothing, {"det_boxes": nothing, "det_presence": nothing}, jnp.full((1, *mask.shape), -1, jnp.int32)
         objectness = self._objectness(params, det.appearance)
         assignment = match(det, objectness, truth, mask)
         layers, _, queries = objectness.shape

@@ -28,6 +28,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, UInt8
 
 from storyjax.core.arrays import unit_norm
+from storyjax.core.errors import StoryjaxError
 from storyjax.models.deformable_detr import Decoder, DeformableDetrConfig, Encoder, FeaturePyramid
 from storyjax.models.resnet import standardise
 from storyjax.mqt.aggregation import Aggregation, Outputs, Scheme
@@ -53,7 +54,10 @@ class MqtConfig:
         detr: the detector; `queries` counts det queries, `classes` those of the class head (0: none), `two_stage` must
             be off.
         kinds: the semantic queries that a track has (Tables 2.5a, 2.9).
-        detect: whether det queries run beside those of tracks (without tracks they always do).
+        detect: whether det queries run beside those of tracks. Off (the rows of Tables 2.5a and 2.9 without det), they
+            run in no pass that has tracks: not in the second frame in training, and in tracking only where no track is
+            kept, such as the first frame, since something must begin (§2.6.2, private). Beside tracks nothing then
+            starts, recovers, replaces or branches off one; of its `Outputs` det has no rows.
         aggregation: of the kinds; see aggregation.py.
         box_kind, appearance_kind: for the heuristic (Table 2.10).
         isolate_det: whether det queries do not attend to the others, so that detections do not depend on the tracks.
@@ -66,6 +70,14 @@ class MqtConfig:
     box_kind: Kind = "pos"
     appearance_kind: Kind = "id"
     isolate_det: bool = False
+
+    def __post_init__(self) -> None:
+        """Raises StoryjaxError where tracks have no queries at all."""
+        if not self.kinds and not self.detect:
+            raise StoryjaxError(
+                "config.model.mqt: kinds is empty and detect is off, so nothing can follow a track; name a kind"
+                f" ({', '.join(KINDS)}), or leave detect on"
+            )
 
 
 @struct.dataclass
@@ -90,7 +102,8 @@ class DecoderOutput:
     """The outputs of one pass of the decoder.
 
     Attributes:
-        det, given: of det queries (k, b, n, ...) and of given boxes (k, b, r, ...), for every layer k.
+        det, given: of det queries (k, b, n, ...) and of given boxes (k, b, r, ...), for every layer k; n is 0 in passes
+            without det queries.
         kinds: of each track's queries (k, b, m, kinds, ...).
         tracks: (b, m, ...), the kinds of the last layer aggregated.
     """
@@ -197,20 +210,22 @@ class Mqt(nn.Module):
         if tracks is None:
             empty = jnp.zeros((batch, 0, cfg.detr.width))
             tracks = Tracks(jnp.zeros((batch, 0, 4)), empty, empty, jnp.zeros((batch, 0), bool))
+        # Queries that do not run are left out, not masked: nobody can use what they would give.
+        det_queries = cfg.detr.queries if cfg.detect or tracks.mask.shape[1] == 0 else 0
         parts = [
-            self._det(batch, on=cfg.detect or tracks.mask.shape[1] == 0),
+            self._det(batch, det_queries),
             (*self._pos(given_boxes), given_mask),
             *[(*self._semantic(kind, tracks), tracks.mask) for kind in cfg.kinds],
         ]
         content, position, reference, sized, mask = (jnp.concatenate(part, axis=1) for part in zip(*parts, strict=True))
         attend = jnp.broadcast_to(mask[:, None, None, :], (batch, 1, mask.shape[1], mask.shape[1]))
         if cfg.isolate_det:
-            is_det = jnp.arange(mask.shape[1]) < cfg.detr.queries
+            is_det = jnp.arange(mask.shape[1]) < det_queries
             attend &= ~is_det[None, None, :, None] | is_det[None, None, None, :]
         memory, pyramid = encoded.memory, encoded.pyramid
         decoded = self.decoder(content, position, reference, sized, memory, pyramid, attend, deterministic)
         outputs = Outputs(decoded.states, decoded.box_logits, self.appearance(decoded.states))
-        ends = [cfg.detr.queries, cfg.detr.queries + given_boxes.shape[1]]
+        ends = [det_queries, det_queries + given_boxes.shape[1]]
         det, given, semantic = (
             Outputs(*part) for part in zip(*(jnp.split(array, ends, axis=2) for array in outputs), strict=True)
         )
@@ -238,11 +253,11 @@ class Mqt(nn.Module):
         place = jax.nn.sigmoid(self.reference(position))
         return jnp.concatenate([place, jnp.full_like(place, _POINT_SIZE)], axis=-1)
 
-    def _det(self, batch: int, on: bool) -> tuple[Array, ...]:
-        queries = jnp.broadcast_to(self.queries[None], (batch, *self.queries.shape))
+    def _det(self, batch: int, count: int) -> tuple[Array, ...]:
+        queries = jnp.broadcast_to(self.queries[None, :count], (batch, count, self.queries.shape[1]))
         position, content = jnp.split(queries, 2, axis=-1)
         lead = content.shape[:2]
-        return content, position, self._point_reference(position), jnp.zeros(lead, bool), jnp.full(lead, on)
+        return content, position, self._point_reference(position), jnp.zeros(lead, bool), jnp.ones(lead, bool)
 
     def _box_position(self, boxes: Float[Array, "b q 4"]) -> Float[Array, "b q d"]:
         return self.box_position(sine_embedding(2 * math.pi * boxes, self.config.detr.width // 2))

@@ -134,7 +134,8 @@ class Tracker:
 
         They are boxes (left, top, width, height in pixels) and probabilities; the tracks are neither used nor changed.
         """
-        found = jax.device_get(self._jitted_detect(self.params, self._resize(image)))
+        none = np.zeros((1, 0, 4), np.float32), np.zeros((1, 0), bool)
+        found = jax.device_get(self._jitted_detect(self.params, self._resize(image), *none))
         det = _candidates(found["det"])
         det = nms(det[det.objectness >= self.config.birth_threshold], self.config.nms_iou)
         boxes = [_pixels(box, image.shape[1], image.shape[0]) for box in det.boxes]
@@ -158,11 +159,14 @@ class Tracker:
     def _run(self, image: UInt8[np.ndarray, "y x 3"], boxes: Float32[np.ndarray, "r 4"]) -> Any:
         """Returns the network's outputs of one frame, on the host."""
         hypotheses = self._association.hypotheses()
-        if not self.model.config.detect and not hypotheses and self.config.protocol == "private":
-            # Without tracks det queries run even if they do not run beside tracks.
-            nothing = {name: np.zeros((0, *array.shape[1:])) for name, array in self._no_tracks().items()}
-            found = jax.device_get(self._jitted_detect(self.params, self._resize(image)))
-            return {**found, "given": nothing, "own": nothing}
+        given = 0 if self.config.protocol == "private" else self.config.max_detections
+        given_boxes = _padded(list(boxes), given, 4)
+        mask = (np.arange(given) < len(boxes))[None]
+        detects = self.config.protocol in ("private", "private_public")
+        if detects and not self.model.config.detect and not hypotheses:
+            # Where no track is kept det queries run even if they do not run beside tracks: something must begin.
+            found = jax.device_get(self._jitted_detect(self.params, self._resize(image), given_boxes, mask))
+            return {**found, "own": self._no_tracks()}
         rows, width = self.config.rows, self.model.config.detr.width
         tracks = Tracks(
             _padded([each.box for each in hypotheses], rows, 4),
@@ -170,25 +174,23 @@ class Tracker:
             _padded([each.state for each in hypotheses], rows, width),
             (np.arange(rows) < len(hypotheses))[None],
         )
-        given = 0 if self.config.protocol == "private" else self.config.max_detections
-        given_boxes = _padded(list(boxes), given, 4)
-        mask = (np.arange(given) < len(boxes))[None]
         return jax.device_get(self._jitted_track(self.params, self._resize(image), given_boxes, mask, tracks))
 
     def _no_tracks(self) -> dict[str, np.ndarray]:
         width = self.model.config.detr.width
         shapes = {"boxes": (4,), "appearance": (width,), "state": (width,), "objectness": ()}
-        return {name: np.zeros((1, *shape), np.float32) for name, shape in shapes.items()} | {
-            "disagreement": np.zeros(1, np.float32),
-            "class": np.zeros(1, np.float32),
-        }
+        shapes |= {"disagreement": (), "class": ()}
+        return {name: np.zeros((0, *shape), np.float32) for name, shape in shapes.items()}
 
-    def _detect_pass(self, params: Params, image: jax.Array) -> dict[str, Any]:
-        def run(model: Mqt, image: jax.Array) -> dict[str, Any]:
-            found = model.decode(model.encode(image))
-            return {"det": _outputs(model, *(array[-1, 0] for array in found.det))}
+    def _detect_pass(
+        self, params: Params, image: jax.Array, given_boxes: jax.Array, given_mask: jax.Array
+    ) -> dict[str, Any]:
+        def run(model: Mqt, image: jax.Array, *given: jax.Array) -> dict[str, Any]:
+            found = model.decode(model.encode(image), *given)
+            sets = {"det": found.det, "given": found.given}
+            return {name: _outputs(model, *(array[-1, 0] for array in each)) for name, each in sets.items()}
 
-        outputs: Any = self.model.apply({"params": params}, image, method=run)
+        outputs: Any = self.model.apply({"params": params}, image, given_boxes, given_mask, method=run)
         return outputs
 
     def _track_pass(

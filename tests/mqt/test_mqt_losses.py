@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from small_mqt import make, pairs
+from small_mqt import DETR, make, pairs
 
 from storyjax.mqt.losses import (
     TEMPERATURE,
@@ -17,9 +17,10 @@ from storyjax.mqt.losses import (
     box_loss,
     contrast,
     focal_loss,
-    matched_queries,
     perturb,
 )
+from storyjax.mqt.matching import matched_queries
+from storyjax.mqt.model import Mqt, MqtConfig
 from storyjax.nn.boxes import iou
 
 CONFIG = LossConfig(det_targets="all")
@@ -82,6 +83,19 @@ def test_a_few_steps_lower_the_loss(tracking) -> None:
         updates, state = update(gradient, state)
         params = optax.apply_updates(params, updates)
     assert min(losses[-5:]) < 0.8 * losses[0]
+
+
+def test_without_det_beside_tracks_only_those_of_the_first_frame_learn(tracking, monkeypatch) -> None:
+    model = Mqt(MqtConfig(DETR, detect=False))
+    losses, anchors = Losses(model, CONFIG), []
+    monkeypatch.setattr("storyjax.mqt.losses.contrast", lambda *a: (anchors.append(a[0].shape[1]), contrast(*a))[1])
+    rows = []
+    once = losses._det_loss
+    monkeypatch.setattr(losses, "_det_loss", lambda *a: (rows.append(a[1].det.box_logits.shape[2]), once(*a))[1])
+    _, scalars = jax.eval_shape(losses.tracking, tracking.params, pairs(), jax.random.key(0))
+    assert rows == [6, 0]
+    assert anchors == [4 * 4]  # three kinds and their aggregate of each of four objects, none of a det query
+    assert "det_iou" not in scalars
 
 
 def test_frames_without_anything_are_no_trouble(tracking) -> None:

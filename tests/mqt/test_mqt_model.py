@@ -4,11 +4,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from small_mqt import SIZE, make
+from small_mqt import DETR, SIZE, make
 
 from storyjax.core.errors import StoryjaxError
 from storyjax.mqt.config import make_model
-from storyjax.mqt.model import DecoderOutput, Mqt, Tracks
+from storyjax.mqt.model import DecoderOutput, Mqt, MqtConfig, Tracks
 
 ROWS, GIVEN = 4, 3
 
@@ -69,6 +69,20 @@ def test_isolated_det_queries_do_not_see_the_others_but_tracks_see_each_other(pa
     after = passed(image, given_boxes, np.zeros_like(given_mask), fewer)
     np.testing.assert_allclose(after.det.state, before.det.state, atol=1e-6)
     assert np.abs(np.asarray(after.tracks.state - before.tracks.state)[0, 0]).max() > 1e-4
+
+
+def test_det_queries_that_are_off_are_in_no_pass_that_has_tracks(inputs) -> None:
+    image, given_boxes, given_mask, tracks = inputs
+    model = Mqt(MqtConfig(DETR, detect=False))
+
+    def rows(*more) -> int:
+        found, _ = jax.eval_shape(lambda *arrays: model.init_with_output(jax.random.key(0), *arrays), image, *more)
+        return found.det.box_logits.shape[2]
+
+    assert rows(given_boxes, given_mask, tracks) == 0
+    assert rows(given_boxes, given_mask) == 6  # in the first frame something must begin
+    with pytest.raises(StoryjaxError, match="nothing can follow"):
+        MqtConfig(DETR, kinds=(), detect=False)
 
 
 def test_queries_use_what_they_are_made_of(passed, inputs) -> None:

@@ -1,5 +1,6 @@
 """The tracker with a small untrained network: what holds whatever it has learnt."""
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from small_mqt import DETR, SIZE, make
 from storyjax.core.errors import StoryjaxError
 from storyjax.core.params_io import flatten, save_tree
 from storyjax.mqt.association import TrackerConfig
+from storyjax.mqt.model import Mqt
 from storyjax.mqt.predict import TrackedObject, Tracker
 
 WIDTH, HEIGHT = 60, 40  # not the size that the network takes
@@ -79,6 +81,25 @@ def test_detect_needs_no_memory(tracker: Tracker) -> None:
     assert (np.diff(scores) <= 0).all()
 
 
+def test_without_det_queries_nothing_new_is_found_beside_tracks(tracker: Tracker) -> None:
+    model = Mqt(dataclasses.replace(tracker.model.config, detect=False))
+    # Of det queries everything would start a track, recover one, replace an output or branch off.
+    options = {"protocol": "private", "match_threshold": 0.9, "hypotheses": 2, "max_age": 1}
+    alone = Tracker(model, tracker.params, SIZE, dataclasses.replace(CONFIG, **options))
+    alone.start(WIDTH, HEIGHT)
+    before, begun = None, 0
+    for frame in video(6):
+        alone.step(frame)
+        association = alone._association
+        if before:
+            assert association._last_id == begun
+            assert {track.id for track in association.tracks} <= before
+            assert all(len(track.hypotheses) == 1 for track in association.tracks)
+        else:  # the first frame, and those after all tracks were forgotten, begin with det queries alone
+            assert association._last_id > begun
+        before, begun = {track.id for track in association.tracks}, association._last_id
+
+
 def test_frames_of_another_size_and_no_start_are_errors(tracker: Tracker) -> None:
     tracker.start(WIDTH, HEIGHT)
     with pytest.raises(StoryjaxError, match="48 × 32"):
@@ -89,8 +110,6 @@ def test_frames_of_another_size_and_no_start_are_errors(tracker: Tracker) -> Non
 
 
 def test_a_folder_is_loaded_and_options_are_checked(tracker: Tracker, tmp_path: Path) -> None:
-    import dataclasses
-
     config = {
         "experiment": "mqt",
         "model": {"mqt": {"detr": dataclasses.asdict(DETR), "isolate_det": True}, "tracker": {"match_threshold": 0.6}},

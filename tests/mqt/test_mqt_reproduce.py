@@ -45,6 +45,20 @@ def test_numbers_are_the_thesiss() -> None:
     assert [row.thesis for row in find("2.6b").panels[0].rows[6:8]] == [70.5, 68.6]
 
 
+def test_rows_without_det_have_none_beside_tracks_and_the_baseline_is_that_of_table_2_6() -> None:
+    for number in ("2.5", "2.9", "2.10", "2.11"):
+        for panel in find(number).panels:
+            for row in panel.rows:
+                config = make_config(row.variant, 0)
+                model, section = make_model(config.model)
+                kinds = row.label.partition(":")[0].split("+")
+                if panel.head == "queries":
+                    assert model.config.detect == ("det" in kinds), row.label
+                    assert set(model.config.kinds) == set(kinds) - {"det"}, row.label
+                tracker = section.tracker
+                assert (tracker.memory_first, tracker.memory_last, tracker.hypotheses) == (0, 1, 1), row.label
+
+
 def test_a_mistake_in_a_sweep_is_an_error_before_training() -> None:
     config = make_config(find("2.6").variants()[0], 0)
     model, section = make_model(config.model)
