@@ -3,8 +3,11 @@
 `storyjax train`, `storyjax eval` and `storyjax predict` are the same thing.
 """
 
+import contextlib
+import errno
 import os
 import sys
+import traceback
 from collections.abc import Callable, Sequence
 from typing import NoReturn
 
@@ -28,6 +31,8 @@ Trains an experiment, evaluates it and writes the results to DIR/results.json.
                              challenges take: EgoSchema, Ego4D LTA, MQ and NLQ, MOT17, MOT20, GMOT-40, TAO. Splits need
                              no labels; a run that is stopped goes on where it was when the command is given again
   --config.KEY=VALUE         sets a value of the config: --config.train.steps=100 --config.optim.learning_rate=3e-4
+  --resume-from=STEP         goes on from the checkpoint of that step, not the latest: where a later one is damaged, or
+                             was a mistake. Later ones are moved to DIR/set_aside
   --progress=false           shows no progress bar
   --help                     shows this; with --config, also every key of that config and its value
 
@@ -44,7 +49,7 @@ A submission to EgoSchema's server, from a finished run:
   {program} --config=tcr_egoschema --workdir=DIR --mode=predict \\
     "--config.data.tasks.egoschema.eval_splits=('full',)"
 """
-FLAGS = ("config", "workdir", "mode", "progress")
+FLAGS = ("config", "workdir", "mode", "progress", "resume-from")
 
 
 def main(argv: Sequence[str] | None = None, program: str = PROGRAM) -> int:
@@ -65,7 +70,9 @@ def report_errors(action: Callable[[], int], interrupted: str) -> int:
     `interrupted` is the line for Ctrl-C.
     """
     try:
-        return action()
+        code = action()
+        sys.stdout.flush()  # what cannot be written to a full disk is an error here, not at the exit
+        return code
     except StoryjaxError as error:
         return _fail(str(error), error.exit_code)
     except BrokenPipeError:
@@ -73,10 +80,37 @@ def report_errors(action: Callable[[], int], interrupted: str) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except OSError as error:
-        where = f": {error.filename}" if error.filename else ""
+        nameless = (
+            error.filename is None and error.errno == errno.ENOSPC
+        )  # writers of files name theirs (core/files.py)
+        where = f": {error.filename}" if error.filename else ": standard output" * (nameless and _output_is_full())
         return _fail(f"{error.strerror or error}{where}", StoryjaxError.exit_code)
+    except (RuntimeError, AssertionError) as error:
+        if not _is_of_the_backend(error):
+            raise
+        platforms = os.environ.get("JAX_PLATFORMS", "")
+        reason = f" ({str(error).partition(' (set JAX_PLATFORMS')[0]})" if str(error) else ""
+        named = f"JAX_PLATFORMS={platforms} asks for devices that JAX cannot use here" if platforms else "no devices"
+        return _fail(f"{named}{reason}: unset JAX_PLATFORMS, or set it to cpu", StoryjaxError.exit_code)
     except KeyboardInterrupt:
         return _fail(interrupted, 130)
+
+
+def _output_is_full() -> bool:
+    """Whether standard output goes to a full disk."""
+    try:
+        sys.stdout.write("\n")
+        sys.stdout.flush()
+    except OSError:
+        return True
+    return False
+
+
+def _is_of_the_backend(error: BaseException) -> bool:
+    """Whether JAX found no devices; of some platforms it says no more than that an assertion failed."""
+    frames = traceback.walk_tb(error.__traceback__)
+    places = {(frame.f_globals.get("__name__"), frame.f_code.co_name) for frame, _ in frames}
+    return ("jax._src.xla_bridge", "backends") in places
 
 
 def _fail(line: str, code: int) -> int:
@@ -88,8 +122,9 @@ def leave(code: int) -> NoReturn:
     """Ends the process. After a failure it ends at once: threads that are still writing a checkpoint or decoding a
     video would put their own tracebacks after the line that says what to do.
     """
-    sys.stdout.flush()
-    sys.stderr.flush()
+    with contextlib.suppress(OSError):
+        sys.stdout.flush()
+        sys.stderr.flush()
     if code:
         os._exit(code)
     sys.exit(0)
@@ -133,8 +168,14 @@ def _run(config: object, flags: dict[str, str]) -> int:
     progress = flags.get("progress", "true").lower()
     if progress not in ("true", "false"):
         raise StoryjaxError(f"--progress must be true or false, not '{progress}'.")
+    resume_from = flags.get("resume-from")
+    if resume_from is not None and not resume_from.isdecimal():
+        raise StoryjaxError(f"--resume-from must be the step of a checkpoint, not '{resume_from}'.")
+    step = None if resume_from is None else int(resume_from)
     try:
-        results = run(config, flags["workdir"], flags.get("mode", "train"), progress=progress == "true")
+        results = run(
+            config, flags["workdir"], flags.get("mode", "train"), progress=progress == "true", resume_from=step
+        )
     except Stopped as stopped:
         print(f"storyjax: {stopped.message}", file=sys.stderr)
         return 0

@@ -15,6 +15,7 @@ import numpy as np
 from jaxtyping import Float32
 
 from storyjax.core.errors import StoryjaxError
+from storyjax.core.files import atomic_path
 
 RATE = 16_000
 # A track is laid where its timestamps say, but smaller steps of theirs (seconds) are rounding of the container's.
@@ -64,15 +65,9 @@ def has_audio(path: str | os.PathLike[str]) -> bool:
 
 def spool_audio(path: str | os.PathLike[str], out: str | os.PathLike[str]) -> None:
     """Decodes a file's sound into raw 16-bit samples on disk, for `read_span`; whole or not at all."""
-    out = Path(out)
-    partial = out.with_name(f".{out.name}.{os.getpid()}.part")
-    try:
-        with open(partial, "wb") as file:
-            for block in stream_audio(path):
-                file.write(np.round(np.clip(block, -1, 1) * 32767).astype("<i2").tobytes())
-        partial.replace(out)
-    finally:
-        partial.unlink(missing_ok=True)
+    with atomic_path(out) as partial, open(partial, "wb") as file:
+        for block in stream_audio(path):
+            file.write(np.round(np.clip(block, -1, 1) * 32767).astype("<i2").tobytes())
 
 
 @dataclass(frozen=True)

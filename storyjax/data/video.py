@@ -5,9 +5,7 @@ by counting. Files cut short, damaged or not video at all give one line (`VideoE
 is not believed, because every decoded frame is asked whether it is corrupt.
 """
 
-import io
 import math
-import os
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -19,23 +17,18 @@ import av
 import numpy as np
 from av.video.reformatter import VideoReformatter
 from jaxtyping import Float32, Float64, UInt8
+from PIL import Image
 
-from storyjax.core.errors import StoryjaxError
-
-Source = str | os.PathLike | bytes
+from storyjax.data.images import SUFFIXES, ImageError, read_image
+from storyjax.data.video_files import Source, VideoError, locate
 
 # Gaps longer than this (seconds) are jumped over through the file's index; shorter ones cost less to read through.
 _FAR_S = 4.0
 # Encoders round: a file may promise this much (seconds) more than its last frame before it counts as cut short.
 _SLACK_S = 0.5
+STILL_S = 1.0  # how long an image lasts as a video
 # Containers that keep no presentation times, so that a frame is known only by its place in decoding order.
 _WITHOUT_TIMES = {"avi"}
-# Endings of files that are taken for videos.
-VIDEO_SUFFIXES = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".flv", ".wmv", ".3gp")
-
-
-class VideoError(StoryjaxError):
-    """A video that cannot be used: missing, empty, not a video, without frames, cut short or damaged."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +55,9 @@ def probe(source: Source, name: str | None = None) -> VideoInfo:
 
     `name` stands for the video in errors when `source` is bytes. Raises VideoError.
     """
+    if is_still(source):
+        height, width = _still(source).shape[:2]
+        return VideoInfo(STILL_S, 1 / STILL_S, width, height)
     with _opened(source, name) as video:
         frame = next(video.frames(), None)
         if frame is None:
@@ -100,11 +96,31 @@ def decode_frames(
         raise ValueError(f"times_s must be one row of finite numbers, not {times_s!r}")
     if not len(times):
         return np.zeros((0, size or 0, size or 0, 3), np.uint8), np.zeros(0, np.float32)
+    if is_still(source):
+        return np.repeat(_still(source, size)[None], len(times), 0), np.zeros(len(times), np.float32)
     try:
         return _decode(source, times, size, name, jump=True)
     except _JumpError:
         # Some files mark frames as fresh starts that are none. Reading every frame in turn settles whether it is so.
         return _decode(source, times, size, name, jump=False)
+
+
+def is_still(source: Source) -> bool:
+    """Returns whether a source is an image file by its name: a video of one frame, which is shown for a second."""
+    return not isinstance(source, bytes) and Path(source).suffix.lower() in set(SUFFIXES) - {".gif", ".apng"}
+
+
+def _still(source: Source, size: int | None = None) -> UInt8[np.ndarray, "y x 3"]:
+    """The image of a file, resized as frames are. Raises VideoError."""
+    assert not isinstance(source, bytes)
+    locate(source, None)
+    try:
+        image = read_image(source)
+    except ImageError as error:
+        raise VideoError(str(error)) from error
+    if size is None:
+        return image
+    return np.asarray(Image.fromarray(image).resize((size, size), Image.Resampling.BICUBIC))
 
 
 def _decode(source: Source, times: np.ndarray, size: int | None, name: str | None, jump: bool):
@@ -145,7 +161,7 @@ class _JumpError(Exception):
 @contextmanager
 def _opened(source: Source, name: str | None) -> Iterator["_Video"]:
     """The video track of `source`; whatever goes wrong inside leaves as a VideoError naming the file."""
-    where, file, length = _locate(source, name)
+    where, file, length = locate(source, name)
     video = None
     try:
         # Metadata in old encodings must not stop a good video; a playlist must not make us open other places.
@@ -158,29 +174,6 @@ def _opened(source: Source, name: str | None) -> Iterator["_Video"]:
             raise _JumpError from error
         what = "is damaged" if video is not None else "is not a video that can be read, or was cut short"
         raise VideoError(f"{where} {what} ({error.strerror or error}): copy, download or export it again") from error
-
-
-def _locate(source: Source, name: str | None) -> tuple[str, str | io.BytesIO, int]:
-    """What to call the source, what to open, and its length in bytes."""
-    file: str | io.BytesIO
-    if isinstance(source, bytes):
-        where, file, length = name or "video", io.BytesIO(source), len(source)
-    else:
-        path = Path(source)
-        # "file:" keeps FFmpeg from reading "12:30.mp4" as a protocol.
-        where, file = name or str(path), f"file:{path}"
-        try:
-            length = path.stat().st_size
-        except (OSError, ValueError) as error:  # ValueError: no file could have this name
-            why = getattr(error, "strerror", None) or error
-            raise VideoError(f"{where} cannot be read ({why}): check the path") from error
-        if not path.is_file():
-            raise VideoError(f"{where} is not a file: give the path of one video")
-        if not os.access(path, os.R_OK):
-            raise VideoError(f"{where} cannot be read (permission denied): make it readable")
-    if length == 0:
-        raise VideoError(f"{where} is empty (0 bytes): copy or download it again")
-    return where, file, length
 
 
 class _Video:

@@ -348,7 +348,7 @@ class T5(nn.Module):
 
     def decode_step(
         self,
-        tokens: Int[Array, "r"],
+        tokens: Int[Array, " r"],
         cache: tuple[KeyValues, ...],
         position: Int[Array, ""],
         encoded: tuple[KeyValues, ...],

@@ -11,7 +11,7 @@ from storyjax.models.t5 import T5
 from storyjax.nn.key_value_attention import KeyValues
 
 # (logits of the next token of each sequence, 0-based position of it) -> the token chosen for each
-Choose = Callable[[Float[Array, "r v"], Int[Array, ""]], Int[Array, "r"]]
+Choose = Callable[[Float[Array, "r v"], Int[Array, ""]], Int[Array, " r"]]
 
 
 def decode_tokens(

@@ -48,7 +48,7 @@ def by_device(function: Callable[..., Any], *arrays: Any) -> Any:
     return jax.shard_map(function, in_specs=batch, out_specs=batch, check_vma=False)(*arrays)
 
 
-def take_rows(array: Array, rows: Int[Array, "b"], axis: int) -> Array:
+def take_rows(array: Array, rows: Int[Array, " b"], axis: int) -> Array:
     """Returns the `rows` of a whole batch, whose examples are along `axis`; differentiable in `array`.
 
     Within a `shard_map` that cuts the batch, `array` and `rows` are this device's parts, and what is asked for comes

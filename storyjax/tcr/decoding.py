@@ -42,11 +42,11 @@ def sample(
     count, hot = len(temperatures), jnp.asarray([t > 0 for t in temperatures])
     divisors = jnp.asarray([t or 1.0 for t in temperatures], jnp.float32)
 
-    def choose(logits: Float[Array, "r v"], position: Int[Array, ""]) -> Int[Array, "r"]:
+    def choose(logits: Float[Array, "r v"], position: Int[Array, ""]) -> Int[Array, " r"]:
         kept = jnp.where(allowed[None], logits, jnp.finfo(jnp.float32).min)
         of_candidate = rearrange(kept, "(x c) v -> c x v", c=count)
 
-        def draw(key: Array, divisor: Float[Array, ""], own: Float[Array, "x v"]) -> Int[Array, "x"]:
+        def draw(key: Array, divisor: Float[Array, ""], own: Float[Array, "x v"]) -> Int[Array, " x"]:
             return jax.random.categorical(jax.random.fold_in(key, position), own / divisor, axis=-1)
 
         drawn = rearrange(jax.vmap(draw)(keys, divisors, of_candidate), "c x -> x c")

@@ -217,7 +217,7 @@ class VideoStream:
         store = {"packed": packed, "bins": given["bins"], "mask": given["mask"]}
         return cls(chunks, _frame_of(chunks.size, tokens_per_frame, order), frames.shape[1], store)
 
-    def of_rows(self, rows: Int[Array, "b"]) -> "VideoStream":
+    def of_rows(self, rows: Int[Array, " b"]) -> "VideoStream":
         """Returns the stream of these videos of the batch. Their keys are exchanged, a chunk at a time, not their
         tokens.
         """
