@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import av
 import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
@@ -22,7 +21,7 @@ from storyjax.data.builders.frames import FrameSource, SequenceInfo
 from storyjax.data.builders.mot import read_seqinfo
 from storyjax.data.images import SUFFIXES, ImageError, decode_image, read_image
 from storyjax.data.mot_text import Rows, concatenate, no_rows, read_rows, rows
-from storyjax.data.video import _opened, probe
+from storyjax.data.video import every_frame, frame_starts, probe
 
 Frame = tuple[int, UInt8[np.ndarray, "y x 3"] | None]
 Report = Callable[[str], None]
@@ -43,11 +42,13 @@ class VideoSequence:
         name: for messages.
         fps: frames per second.
         width, height: of the frames, in pixels.
-        length: the number of frames, including missing ones; 0 for a video whose length is known only after reading it.
+        length: the number of frames, including missing ones; of a video at most that.
         read: yields the frames, and reports each fault of one in a line.
         ground_truth: rows with MOT17's classes (`Rows.targets`, `Rows.distractors`).
         detections: public detections by the name of the detector.
         categories: the category of each ground-truth track, as the data set numbers them (TAO).
+        start_of: the start (seconds from 0:00) of a frame that was read, by its number; None: frames are evenly spaced.
+        film: the file that the frames are of, which may have sound; None where they are images.
     """
 
     name: str
@@ -59,6 +60,12 @@ class VideoSequence:
     ground_truth: Rows = field(default_factory=no_rows)
     detections: dict[str, Rows] = field(default_factory=dict)
     categories: dict[int, int] = field(default_factory=dict)
+    start_of: Callable[[int], float] | None = None
+    film: Path | None = None
+
+    def time_of(self, number: int) -> float:
+        """Returns the start (seconds from 0:00) of a frame, by its number from 1."""
+        return self.start_of(number) if self.start_of is not None else (number - 1) / self.fps
 
     def frames(self, report: Report = silent) -> Iterator[Frame]:
         """Yields (number from 1, RGB image or None where it is missing or broken) in order."""
@@ -140,12 +147,15 @@ class _FrameReader:
         return np.asarray(Image.fromarray(pixels).resize(self.size, Image.Resampling.BILINEAR))
 
 
-def open_sequence(path: str | Path, detections: str | Path | None = None) -> VideoSequence:
+def open_sequence(
+    path: str | Path, detections: str | Path | None = None, video_track: int | None = None
+) -> VideoSequence:
     """Returns the sequence of a video file, a folder of images, or one in MOTChallenge's layout (with seqinfo.ini).
 
     Args:
         path: of the file or folder.
         detections: a text file of detections (MOTChallenge's format), which get the name "given".
+        video_track: of a video file, from 1; None: see `storyjax.data.containers.choose_track`.
 
     Raises:
         StoryjaxError: nothing is at `path`, it has no readable image, or the detections are unusable.
@@ -153,7 +163,7 @@ def open_sequence(path: str | Path, detections: str | Path | None = None) -> Vid
     path = Path(path)
     if not path.exists():
         raise StoryjaxError(f"{path} is not there: give a video, or a folder of images")
-    sequence = _folder(path) if path.is_dir() else _video(path)
+    sequence = _folder(path) if path.is_dir() else _video(path, video_track)
     if detections is None:
         return sequence
     found = read_rows(detections)
@@ -217,56 +227,37 @@ def _first_size(files: list[Path], path: Path) -> tuple[int, int]:
     raise StoryjaxError(f"none of the {len(files)} images in {path} can be read: copy them again")
 
 
-def _video(path: Path) -> VideoSequence:
-    info = probe(path)
-    timestamps = _timestamps(path)
+def _video(path: Path, track: int | None) -> VideoSequence:
+    info = probe(path, track=track)
+    starts = frame_starts(path, track=track)
+    clock: array[float] = array("d")  # of the frames as they are read: damage and hidden frames are known only then
 
     def read(report: Report) -> Iterator[Frame]:
+        if (info.width, info.height) not in (info.stored, info.stored[::-1]):
+            report(
+                f"{path.name}: its pixels are not square: it is seen, and its boxes are, in {info.width} × {info.height}"
+                f" pixels, not in the {info.stored[0]} × {info.stored[1]} that are stored"
+            )
         reader = _FrameReader(path.name, (info.width, info.height), report)
-        last = 0
-        for number, pixels in _decoded(path, timestamps):
-            for missing in range(last + 1, number):
-                report(f"{path.name}: frame {missing} is left out: it is damaged")
-                yield missing, None
-            yield number, reader.fit(number, pixels)
-            last = number
-        for missing in range(last + 1, len(timestamps) + 1):
-            report(f"{path.name}: frame {missing} is left out: it is damaged")
-            yield missing, None
+        del clock[:]
+        for number, frame in enumerate(every_frame(path, track=track), 1):
+            clock.append(frame.start_s)
+            if frame.image is None:
+                report(f"{path.name}: frame {number} is left out: it is damaged")
+                yield number, None
+            else:
+                yield number, reader.fit(number, frame.image)
 
-    return VideoSequence(path.name, info.fps or _DEFAULT_FPS, info.width, info.height, len(timestamps), read)
+    def start_of(number: int) -> float:
+        return clock[number - 1] if number <= len(clock) else (number - 1) / (info.fps or _DEFAULT_FPS)
 
-
-def _timestamps(path: Path) -> "array[int]":
-    """Returns the presentation timestamps of all frames in order, in ticks, from the packets alone."""
-    ticks = array("q")
-    with _opened(path, None) as video:
-        for packet in video.container.demux(video.stream):
-            if packet.size and not packet.is_discard:
-                at = packet.pts if packet.pts is not None else packet.dts
-                ticks.append(at if at is not None else len(ticks))
-    return array("q", sorted(set(ticks)))
-
-
-def _decoded(path: Path, timestamps: "array[int]") -> Iterator[tuple[int, np.ndarray]]:
-    """Yields (number, image) of each frame that is decoded without errors."""
-    ticks = np.frombuffer(timestamps, np.int64)
-    with _opened(path, None) as video:
-        last = 0
-        for packet in video.container.demux(video.stream):
-            try:
-                frames = packet.decode()
-            except av.FFmpegError:
-                continue  # its frames are reported by their missing numbers
-            for frame in frames:
-                if frame.is_corrupt:
-                    continue
-                number = last + 1
-                if frame.pts is not None:
-                    number = int(np.searchsorted(ticks, frame.pts)) + 1
-                if not last < number <= len(timestamps):
-                    continue
-                last = number
-                turns = round(frame.rotation / 90) % 4
-                pixels = frame.to_ndarray(format="rgb24")
-                yield number, np.ascontiguousarray(np.rot90(pixels, turns)) if turns else pixels
+    return VideoSequence(
+        path.name,
+        info.fps or _DEFAULT_FPS,
+        info.width,
+        info.height,
+        len(starts),
+        read,
+        start_of=start_of,
+        film=path,
+    )
