@@ -26,6 +26,8 @@ _JITTER_S = 0.04
 _EXTINGUISHED, _SOFTEST = 0.01, 1e-8
 # The length (seconds) over which powers are averaged.
 _POWER_S = 1.0
+# Files that are packets and nothing else: times are counted, not read.
+_BARE = {"aac", "mp3", "ac3", "eac3", "dts"}
 # Errors of the container, in a row, after which reading on is given up.
 _MOST_FAULTS = 8
 # What claims a longer hole than this (seconds) has broken timestamps, more likely than not.
@@ -207,7 +209,7 @@ def _on_clock(
         for frame in _frames(container, stream, faults):
             if not resamplers:  # only now is the layout known
                 resamplers = [av.AudioResampler("fltp", layout, rate) for layout in layouts(stream)]
-            gap, skip = _step(frame, origin, written, rate, path)
+            gap, skip = _step(frame, origin - faults.late, written, rate, path)
             while gap > 0:
                 silent = min(gap, 30 * rate)
                 yield mix([np.zeros((av.AudioLayout(r.layout).nb_channels, silent), np.float32) for r in resamplers])
@@ -228,6 +230,9 @@ class _Faults:
 
     def __init__(self, path: Path, stream: av.AudioStream):
         self.path, self.stream = path, stream
+        self.bare = stream.container.format.name in _BARE
+        self.late = 0.0  # seconds by which what follows comes too early, as it is counted
+        self.good_bytes = 0
         self.count = self.frames = 0
         self.first: float | None = None
 
@@ -238,6 +243,10 @@ class _Faults:
         self.count += 1
         if self.first is None and packet is not None and packet.pts is not None:
             self.first = float(packet.pts * packet.time_base)
+        if self.bare and packet is not None and packet.duration and self.good_bytes:
+            # Damage makes one packet of several, and their times are counted: the bytes say how many they were.
+            several = round(packet.size * self.frames / self.good_bytes)
+            self.late += max(0, several - 1) * float(packet.duration * packet.time_base)
 
     def finish(self, seconds: float, origin: float) -> None:
         """Tells what was met. Raises AudioError where nothing could be decoded."""
@@ -271,6 +280,7 @@ def _frames(container: av.container.InputContainer, stream: av.AudioStream, faul
                     faults.met(packet, error)
                     continue
                 faults.frames += len(made)
+                faults.good_bytes += packet.size
                 yield from made
             return
         except av.FFmpegError as error:

@@ -235,8 +235,8 @@ def _video(path: Path, track: int | None) -> VideoSequence:
     def read(report: Report) -> Iterator[Frame]:
         if (info.width, info.height) not in (info.stored, info.stored[::-1]):
             report(
-                f"{path.name}: its pixels are not square: it is seen, and its boxes are, in {info.width} × {info.height}"
-                f" pixels, not in the {info.stored[0]} × {info.stored[1]} that are stored"
+                f"{path.name}: its pixels are not square: images and boxes are of {info.width} × {info.height} pixels,"
+                f" not of the stored {info.stored[0]} × {info.stored[1]}"
             )
         reader = _FrameReader(path.name, (info.width, info.height), report)
         del clock[:]
