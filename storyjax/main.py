@@ -3,8 +3,11 @@
 `storyjax train` and `storyjax eval` are the same thing.
 """
 
+import contextlib
+import errno
 import os
 import sys
+import traceback
 from collections.abc import Callable, Sequence
 from typing import NoReturn
 
@@ -25,6 +28,8 @@ Trains an experiment, evaluates it and writes the results to DIR/results.json.
   --mode=train               trains, then evaluates (the default)
   --mode=eval                evaluates DIR's latest checkpoint; without one, the weights that a run starts from
   --config.KEY=VALUE         sets a value of the config: --config.train.steps=100 --config.optim.learning_rate=3e-4
+  --resume-from=STEP         goes on from the checkpoint of that step, not the latest: where a later one is damaged, or
+                             was a mistake. Later ones are moved to DIR/set_aside
   --progress=false           shows no progress bar
   --help                     shows this; with --config, also every key of that config and its value
 
@@ -37,7 +42,8 @@ else from the weights that its config imports; else from scratch.
 Example, two CPU cores:
   {program} --config=tcr_nextqa:embedded --workdir=runs/tcr --config.train.steps=20
 """
-FLAGS = ("config", "workdir", "mode", "progress")
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+FLAGS = ("config", "workdir", "mode", "progress", "resume-from")
 
 
 def main(argv: Sequence[str] | None = None, program: str = PROGRAM) -> int:
@@ -58,7 +64,9 @@ def report_errors(action: Callable[[], int], interrupted: str) -> int:
     `interrupted` is the line for Ctrl-C.
     """
     try:
-        return action()
+        code = action()
+        sys.stdout.flush()  # what cannot be written to a full disk is an error here, not at the exit
+        return code
     except StoryjaxError as error:
         return _fail(str(error), error.exit_code)
     except BrokenPipeError:
@@ -66,10 +74,25 @@ def report_errors(action: Callable[[], int], interrupted: str) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except OSError as error:
-        where = f": {error.filename}" if error.filename else ""
-        return _fail(f"{error.strerror or error}{where}", StoryjaxError.exit_code)
+        # Every writer of files names its own (core/files.py).
+        where = error.filename or ("standard output" if error.errno in _NO_ROOM else "")
+        return _fail(f"{error.strerror or error}{': ' * bool(where)}{where}", StoryjaxError.exit_code)
+    except (RuntimeError, AssertionError) as error:
+        if not _is_of_the_backend(error):
+            raise
+        platforms = os.environ.get("JAX_PLATFORMS", "")
+        reason = f" ({str(error).partition(' (set JAX_PLATFORMS')[0]})" if str(error) else ""
+        named = f"JAX_PLATFORMS={platforms} asks for devices that JAX cannot use here" if platforms else "no devices"
+        return _fail(f"{named}{reason}: unset JAX_PLATFORMS, or set it to cpu", StoryjaxError.exit_code)
     except KeyboardInterrupt:
         return _fail(interrupted, 130)
+
+
+def _is_of_the_backend(error: BaseException) -> bool:
+    """Whether JAX found no devices; of some platforms it says no more than that an assertion failed."""
+    frames = traceback.walk_tb(error.__traceback__)
+    places = {(frame.f_globals.get("__name__"), frame.f_code.co_name) for frame, _ in frames}
+    return ("jax._src.xla_bridge", "backends") in places
 
 
 def _fail(line: str, code: int) -> int:
@@ -81,8 +104,9 @@ def leave(code: int) -> NoReturn:
     """Ends the process. After a failure it ends at once: threads that are still writing a checkpoint or decoding a
     video would put their own tracebacks after the line that says what to do.
     """
-    sys.stdout.flush()
-    sys.stderr.flush()
+    with contextlib.suppress(OSError):
+        sys.stdout.flush()
+        sys.stderr.flush()
     if code:
         os._exit(code)
     sys.exit(0)
@@ -126,8 +150,14 @@ def _run(config: object, flags: dict[str, str]) -> int:
     progress = flags.get("progress", "true").lower()
     if progress not in ("true", "false"):
         raise StoryjaxError(f"--progress must be true or false, not '{progress}'.")
+    resume_from = flags.get("resume-from")
+    if resume_from is not None and not resume_from.isdecimal():
+        raise StoryjaxError(f"--resume-from must be the step of a checkpoint, not '{resume_from}'.")
+    step = None if resume_from is None else int(resume_from)
     try:
-        results = run(config, flags["workdir"], flags.get("mode", "train"), progress=progress == "true")
+        results = run(
+            config, flags["workdir"], flags.get("mode", "train"), progress=progress == "true", resume_from=step
+        )
     except Stopped as stopped:
         print(f"storyjax: {stopped.message}", file=sys.stderr)
         return 0

@@ -63,3 +63,25 @@ def test_what_a_person_has_set_stays(monkeypatch: pytest.MonkeyPatch, tmp_path: 
     assert os.environ["JAX_PLATFORMS"] == "cuda"
     assert os.environ["JAX_COMPILATION_CACHE_DIR"] == "/somewhere/else"
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.skipif(runtime.has_tpu(), reason="there is a TPU")
+def test_a_platform_that_is_not_there_is_one_line() -> None:
+    program = "import sys, jax; from storyjax.core.runtime import prepare_runtime\n"
+    program += "from storyjax.main import leave, report_errors\n"
+    program += "def act(): prepare_runtime(); jax.devices(); return 0\nleave(report_errors(act, ''))"
+    for platform in ("tpu", "nonsense"):
+        environment = {**os.environ, "JAX_PLATFORMS": platform, "STORYJAX_CACHE": "off"}
+        done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True)
+        assert done.returncode == 2
+        assert done.stderr.startswith(f"storyjax: error: JAX_PLATFORMS={platform} asks for devices"), done.stderr
+        assert done.stderr.count("\n") == 1
+
+
+def test_a_full_disk_under_standard_output_is_one_line() -> None:
+    program = (
+        "from storyjax.main import leave, report_errors\ndef act(): print('x'); return 0\nleave(report_errors(act, ''))"
+    )
+    with open("/dev/full", "w") as full:
+        done = subprocess.run([sys.executable, "-c", program], stdout=full, stderr=subprocess.PIPE, text=True)
+    assert (done.returncode, done.stderr) == (2, "storyjax: error: No space left on device: standard output\n")

@@ -1,18 +1,19 @@
 """`storyjax ask`: a question about a video."""
 
 import argparse
-import json
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from storyjax.core.errors import StoryjaxError
+from storyjax.core.files import check_outputs, files_of, json_text, write_atomically
 
 if TYPE_CHECKING:
     from storyjax.tcr.predict import Answer, Predictor
 
 ASK = """\
 Answers a question about a video (mp4, mkv, webm, avi and what else FFmpeg reads), with probabilities, and the
-moments that it looked at.
+moments that it looked at. An image is taken as a video of one frame.
 
   storyjax ask story.mp4 "what did ana do right after ben danced ?" --options "sang" "jumped" "read the book"
   storyjax ask story.mp4 "who danced ?" --figure looked.png
@@ -65,7 +66,9 @@ def add(commands: argparse._SubParsersAction, made: dict[str, argparse.ArgumentP
 
 
 def _ask(arguments: argparse.Namespace) -> int:
-    from storyjax.data.video import probe
+    from PIL import Image
+
+    from storyjax.data.video import is_still, probe
 
     _check_one(arguments)
     probe(arguments.video)  # a slip in its name need not wait for the model, nor one in the figure's
@@ -74,6 +77,7 @@ def _ask(arguments: argparse.Namespace) -> int:
 
     if arguments.figure:
         figure.check_path(arguments.figure)
+        check_outputs([("--figure", arguments.figure)], files_of(arguments.video, arguments.checkpoint))
     if arguments.count is not None:
         from storyjax.tcr.predict_tasks import SHIPPED_COUNTER, count
 
@@ -82,14 +86,17 @@ def _ask(arguments: argparse.Namespace) -> int:
     else:
         predictor = Predictor.from_pretrained(_checkpoint(arguments))
         answer, source = _answer(predictor, arguments), predictor.source
+    if is_still(arguments.video):
+        print(f"storyjax: note: {arguments.video} is an image: taken as a video of one frame", file=sys.stderr)
     for warning in answer.warnings:
         print(f"storyjax: note: {warning}", file=sys.stderr)
     if arguments.json:
-        print(json.dumps(answer.to_json() | {"checkpoint": source}, indent=2, ensure_ascii=False))
+        print(json_text(answer.to_json() | {"checkpoint": source}, indent=2))
     else:
         print(answer.in_words())
     if arguments.figure:
-        figure.draw(answer, arguments.figure)
+        drawn, kind = figure.draw(answer), Image.registered_extensions()[Path(arguments.figure).suffix.lower()]
+        write_atomically(arguments.figure, lambda path: drawn.save(path, kind))
     return 0
 
 

@@ -1,6 +1,7 @@
 """`storyjax data`: data sets to train and test on."""
 
 import argparse
+import sys
 from typing import cast
 
 from storyjax.core.errors import StoryjaxError
@@ -93,6 +94,9 @@ def add(commands: argparse._SubParsersAction, made: dict[str, argparse.ArgumentP
     align = made["data align"] = worlds.add_parser("align", description=ALIGN)
     align.add_argument("transcript", metavar="TRANSCRIPT", help="a text file with lines NAME: what is said")
     align.add_argument("--timed", required=True, metavar="FILE", help="SRT, VTT or JSON file with times")
+    align.add_argument(
+        "--encoding", metavar="NAME", help="of both files: cp1250, utf-16 ... (default: UTF-8, or it is detected)"
+    )
     align.add_argument("--out", required=True, metavar="FILE", help="the CSV file to write")
     align.set_defaults(act=_align)
 
@@ -221,11 +225,16 @@ def _series(arguments: argparse.Namespace) -> int:
 def _align(arguments: argparse.Namespace) -> int:
     from pathlib import Path
 
+    from storyjax.core.files import check_outputs
     from storyjax.subtitles.align import align, read_labelled, write_lines
-    from storyjax.subtitles.transcripts import read_transcript
+    from storyjax.subtitles.transcripts import parse_transcript
 
-    lines = read_labelled(arguments.transcript)
-    found = align(lines, read_transcript(arguments.timed))
+    check_outputs([("--out", arguments.out)], [arguments.transcript, arguments.timed], make_folders=True)
+    lines = read_labelled(arguments.transcript, arguments.encoding)
+    timed = parse_transcript(arguments.timed, arguments.encoding)
+    for note in timed.notes():
+        print(f"storyjax: note: {note}", file=sys.stderr)
+    found = align(lines, timed.words)
     write_lines(Path(arguments.out), found)
     print(f"{len(found)} of {len(lines)} lines in {arguments.out}; the others were not found in the timed transcript")
     return 0

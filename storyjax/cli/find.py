@@ -1,10 +1,11 @@
 """`storyjax find`: searches for enrolled people and things; see `storyjax/search/command.py`."""
 
 import argparse
-import json
 import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING
+
+from storyjax.core.files import json_text
 
 if TYPE_CHECKING:
     from storyjax.search.command import Load
@@ -45,8 +46,9 @@ Lists the people and things that are enrolled in the gallery.
 """
 INDEX = """\
 Indexes the images and videos of a folder and of the folders in it: videos as clips of 2 s (16 frames at 8 per second).
-Run again, it adds new and changed files, drops removed ones, and continues where it was stopped. Files that cannot be
-read are skipped and named.
+Run again, it adds new and changed files, drops removed ones, and continues where it was stopped. Linked folders are
+indexed too. What is left out is named with its reason; what a folder held that cannot be read now, or whose disk is not
+mounted, stays in the index. HEIC photos need pillow-heif: pip install 'storyjax[heif]'.
 
   storyjax find index videos --out runs/index
   storyjax find index seinfeld --out runs/index --every 30    two clips a minute, as in the thesis (§4.7.2)
@@ -139,5 +141,5 @@ def _find(given: argparse.Namespace) -> int:
     result = command.find(request, model_loader(given.checkpoint))
     if result.unfinished:
         print("storyjax: note: the index is unfinished: 'storyjax find index' continues it", file=sys.stderr)
-    print(json.dumps(command.to_json(request, result), indent=2) if given.json else command.format_hits(result))
+    print(json_text(command.to_json(request, result), indent=2) if given.json else command.format_hits(result))
     return 0

@@ -40,6 +40,9 @@ def add(commands: argparse._SubParsersAction, made: dict[str, argparse.ArgumentP
         help="an SRT, VTT or JSON file for each video, in their order; speech is then not recognised",
     )
     parser.add_argument(
+        "--encoding", metavar="NAME", help="of the transcripts: cp1250, utf-16 ... (default: UTF-8, or it is detected)"
+    )
+    parser.add_argument(
         "--out",
         metavar="PATH",
         help="where to write: a file ending in .srt, .vtt, .ass, .rttm or .json; for several videos a folder, or a file"
@@ -55,7 +58,9 @@ def add(commands: argparse._SubParsersAction, made: dict[str, argparse.ArgumentP
     )
     parser.add_argument("--engine", metavar="NAME", help="speech recogniser: faster-whisper (default) or whisperx")
     parser.add_argument("--model", metavar="NAME", help="speech model, a name or a folder (default: tiny.en)")
-    parser.add_argument("--language", metavar="CODE", help="language of the speech: en (default), or auto to detect it")
+    parser.add_argument(
+        "--language", metavar="CODE", help="language of the speech: en (default), de, German ...; auto detects it"
+    )
     parser.add_argument(
         "--match",
         choices=("query", "photos"),
@@ -94,7 +99,8 @@ def _subtitle(given: argparse.Namespace) -> int:
             raise StoryjaxError(f"--distance is {given.distance:g}: cosine distances are from 0 to 2")
         config = dataclasses.replace(config, distance=given.distance)
     request = command.Request(
-        given.videos, given.cast, given.out, given.voices, given.transcript, given.sdh, given.why, given.work
+        *(given.videos, given.cast, given.out, given.voices, given.transcript, given.sdh, given.why, given.work),
+        encoding=given.encoding,
     )
     print(command.summary(command.run(request, config)))
     return 0

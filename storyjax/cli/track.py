@@ -38,6 +38,9 @@ def add(commands: argparse._SubParsersAction, made: dict[str, argparse.ArgumentP
     track.add_argument("--init", metavar="JSON", help="boxes of the objects to track, and nothing else")
     track.add_argument("--detections", metavar="TXT", help="boxes of each frame, from another detector")
     track.add_argument("--detect", action="store_true", help="with --detections: the model detects too")
+    track.add_argument(
+        "--min-score", type=float, metavar="S", help="with --detections: boxes with a lower score are left out"
+    )
     track.add_argument("--out", metavar="TXT", help="file of the tracks (default: NAME.tracks.txt, here)")
     track.add_argument("--render", metavar="MP4", help="file of a video with the tracks drawn into it")
     track.add_argument(
@@ -50,31 +53,37 @@ def _track(given: argparse.Namespace) -> int:
     from tqdm import tqdm
 
     from storyjax.core.errors import StoryjaxError
-    from storyjax.mqt.render import check_writable
+    from storyjax.core.files import check_outputs, files_of
+    from storyjax.mqt.render import check_render
     from storyjax.mqt.sequences import open_sequence
     from storyjax.mqt.track_files import clip_detections, read_initial, track_to_files
 
     if given.init and (given.detections or given.detect):
         raise StoryjaxError("--init tracks the given boxes and nothing else: leave --detections and --detect out.")
+    if given.min_score is not None and not given.detections:
+        raise StoryjaxError("--min-score is for the boxes of --detections, which are not given.")
     if given.detect and not given.detections:
         raise StoryjaxError("--detect makes the model detect besides --detections; without these it always does.")
     notes = _Notes()
     video = open_sequence(given.source, given.detections)
     out = Path(given.out or f"{Path(given.source).resolve().stem}.tracks.txt")
-    check_writable(out)
     if given.render:
-        check_writable(given.render, (".mp4",))
+        check_render(given.render)
+    inputs = files_of(given.init, given.detections, given.checkpoint)
+    check_outputs((("--out", out), ("--render", given.render)), (*video.files, *inputs), make_folders=True)
+    for note in video.notes:
+        notes(note)
     initial = read_initial(given.init, video) if given.init else None
     detections = None
     if given.detections:
-        detections = clip_detections(video.detections["given"], video, given.detections, notes)
+        detections = clip_detections(video.detections["given"], video, given.detections, notes, given.min_score)
     protocol = "user" if given.init else "private"
     if given.detections:
         protocol = "private_public" if given.detect else "public"
     tracker = load_tracker(given.checkpoint, protocol)
     with tqdm(total=video.length or None, desc="tracking", unit="frame", disable=None) as bar:
         notes.write = bar.write
-        done = track_to_files(tracker, video, out, given.render, detections, initial, notes, bar.update)
+        done = track_to_files(tracker, video, out, given.render, detections, initial, notes, bar.update, inputs)
     notes.finish()
     rate = done.frames / max(done.seconds, 1e-9)
     also = f" and {given.render}" if given.render else ""

@@ -5,6 +5,7 @@ traceback means a defect of the program, never of its input.
 """
 
 import difflib
+import errno
 from collections.abc import Iterable
 
 
@@ -12,6 +13,28 @@ class StoryjaxError(Exception):
     """An error that a user can fix: the message says what, where and what to do, in one line."""
 
     exit_code = 2
+
+
+_SURROUNDINGS = frozenset(
+    getattr(errno, name)
+    for name in (
+        *("EACCES", "EPERM", "ENOENT", "ENOTDIR", "EIO", "ENXIO", "ENODEV", "EBUSY", "ENOMEM", "EMFILE", "ENFILE"),
+        *("ELOOP", "ESTALE", "ENOTCONN", "ETIMEDOUT", "ECONNRESET", "ECONNREFUSED", "EHOSTDOWN", "EHOSTUNREACH"),
+        *("ENETDOWN", "ENETUNREACH", "ENOLINK", "EREMOTEIO", "ENOSPC"),
+    )
+    if hasattr(errno, name)
+)
+
+
+def is_of_surroundings(error: BaseException) -> bool:
+    """Returns whether an error comes from the machine around a file (a permission, a disk, a network, memory), so that
+    the file itself may be good another time."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, MemoryError) or (isinstance(cause, OSError) and cause.errno in _SURROUNDINGS):
+            return True
+        cause = cause.__cause__
+    return False
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

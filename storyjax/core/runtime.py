@@ -22,6 +22,12 @@ _CACHE_SETTINGS = {
     "JAX_COMPILATION_CACHE_MAX_SIZE": str(2**31),
 }
 _TPU_DEVICES = ("/dev/accel[0-9]*", "/dev/vfio/[0-9]*")
+# What libtpu would otherwise look for in vain, with five lines of warnings, on a machine without a TPU.
+_QUIET_LIBTPU = {
+    "TPU_SKIP_MDS_QUERY": "1",
+    "TPU_ACCELERATOR_TYPE": "v5litepod-1",
+    "TPU_WORKER_HOSTNAMES": "localhost",
+}
 _GOOGLE_PCI_VENDOR = "0x1ae0"
 
 
@@ -33,7 +39,12 @@ def prepare_runtime() -> None:
 
 def _skip_absent_tpu() -> None:
     """libtpu, where it is installed, prints five lines of warnings on a machine without a TPU."""
-    if "JAX_PLATFORMS" in os.environ or importlib.util.find_spec("libtpu") is None:
+    if importlib.util.find_spec("libtpu") is None:
+        return
+    if "JAX_PLATFORMS" in os.environ:
+        if "tpu" in os.environ["JAX_PLATFORMS"] and not has_tpu():  # JAX itself says that there is none
+            for name, value in _QUIET_LIBTPU.items():
+                os.environ.setdefault(name, value)
         return
     if not has_tpu() and not any(glob.glob(path) for path in ("/dev/nvidia[0-9]*", "/dev/kfd")):
         os.environ["JAX_PLATFORMS"] = "cpu"

@@ -17,6 +17,7 @@ import numpy as np
 from jaxtyping import Float32
 
 from storyjax.core.errors import StoryjaxError
+from storyjax.core.files import atomic_path
 from storyjax.data import containers
 
 RATE = 16_000
@@ -101,15 +102,9 @@ def stream_channels(
 
 def spool_audio(path: str | os.PathLike[str], out: str | os.PathLike[str], track: int | None = None) -> None:
     """Decodes a file's sound into raw 16-bit samples on disk, for `read_span`; whole or not at all."""
-    out = Path(out)
-    partial = out.with_name(f".{out.name}.{os.getpid()}.part")
-    try:
-        with open(partial, "wb") as file:
-            for block in stream_audio(path, track=track):
-                file.write(np.round(np.clip(block, -1, 1) * 32767).astype("<i2").tobytes())
-        partial.replace(out)
-    finally:
-        partial.unlink(missing_ok=True)
+    with atomic_path(out) as partial, open(partial, "wb") as file:
+        for block in stream_audio(path, track=track):
+            file.write(np.round(np.clip(block, -1, 1) * 32767).astype("<i2").tobytes())
 
 
 @dataclass(frozen=True)

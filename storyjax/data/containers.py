@@ -6,7 +6,6 @@ be used, the rest is used, and a person is told so once (`tell`).
 
 import io
 import logging
-import os
 import re
 from collections.abc import Sequence
 from fractions import Fraction
@@ -16,8 +15,8 @@ from typing import Any
 import av
 
 from storyjax.core.errors import StoryjaxError
+from storyjax.data.video_files import Source
 
-Source = str | os.PathLike | bytes
 _LOG = logging.getLogger("storyjax.notes")
 _TOLD: dict[object, None] = {}
 _MOST_TOLD = 4096  # keys that are remembered

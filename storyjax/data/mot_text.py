@@ -1,11 +1,11 @@
 """Tracks and detections as rows, and MOTChallenge's text files of them.
 
 A line of such a file is `frame,id,left,top,width,height,score,...`, of tracks found also `-1,-1,-1`, of ground truth
-`considered,class,visibility` after the height. Frames count from 1, as do pixels: a box of the whole image starts at
-(1, 1). In memory pixels count from 0.
+`considered,class,visibility` after the height (MOT15's: `considered,x,y,z`). Frames count from 1, as do pixels: a box
+of the whole image starts at (1, 1). In memory pixels count from 0.
 """
 
-import os
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -15,6 +15,8 @@ import numpy as np
 from jaxtyping import Bool, Float32, Int32
 
 from storyjax.core.errors import StoryjaxError
+from storyjax.core.files import write_atomically
+from storyjax.data.encodings import decode_text
 
 UNKNOWN = -1
 # MOT16's and MOT17's classes: what is tracked, and what a tracker may find or not without being judged by it.
@@ -96,28 +98,37 @@ def by_frame(found: Rows) -> dict[int, Rows]:
     return {int(frame): found[part] for frame, part in zip(frames, parts, strict=True)}
 
 
-def read_rows(path: str | Path, truth: bool = False, broken: list[str] | None = None) -> Rows:
-    """Reads a file of tracks, detections or (`truth`) ground truth, separated by commas or blanks.
+def read_rows(path: str | Path, truth: bool = False, broken: list[str] | None = None, first: int = 1) -> Rows:
+    """Reads a file of tracks, detections or (`truth`) ground truth, separated by commas, semicolons or blanks.
 
-    Lines may lack what comes after the box; empty lines and those that start with # are passed over. What no tracker
-    can use (no numbers, a frame before the first, a width or height that is not above zero, numbers without end) is
-    left out and, if `broken` is given, named there; without `broken` it is an error.
+    Lines may lack what comes after the box, and a field may be empty: it keeps its column and is unknown. A line of ten
+    columns has no class and no visibility (MOT15): its last three are a place in the world. Empty lines, those that
+    start with # and a heading are passed over. What no tracker can use (no numbers, a frame before the first, a width
+    or height that is not above zero, numbers without end) is left out and, if `broken` is given, named there; without
+    `broken` it is an error.
+
+    Args:
+        path: of the file.
+        truth: whether class and visibility are read.
+        broken: gets the faults.
+        first: the lowest number of a frame; with 0, a file that has a frame 0 counts from 0, and all its frames are
+            moved up by one.
 
     Raises:
         StoryjaxError: the file cannot be read, or a line of it is unusable.
     """
     path = Path(path)
     try:
-        text = path.read_text("utf-8-sig")
+        text = decode_text(path.read_bytes(), guess=False)[0]
     except (OSError, UnicodeDecodeError) as error:
         why = getattr(error, "strerror", None) or "it is not text"
         raise StoryjaxError(f"{path} cannot be read ({why}): check the path") from error
     kept = []
     for number, line in enumerate(text.splitlines(), 1):
         line = line.strip()
-        if not line or line.startswith("#"):
+        if not line or line.startswith("#") or (number == 1 and _is_heading(line)):
             continue
-        values, why = _parse(line)
+        values, why = _parse(line, first)
         if values is not None:
             kept.append(values)
         elif broken is None:
@@ -127,26 +138,45 @@ def read_rows(path: str | Path, truth: bool = False, broken: list[str] | None = 
     table = np.array(kept, np.float64).reshape(-1, 9)
     box = table[:, 2:6] - np.array([1.0, 1.0, 0.0, 0.0])
     kind, visibility = (table[:, 7], table[:, 8]) if truth else (None, None)
-    return rows(table[:, 0], table[:, 1], box, table[:, 6], kind, visibility)
+    frames = table[:, 0] + (1 if (table[:, 0] == 0).any() else 0)
+    return rows(frames, table[:, 1], box, table[:, 6], kind, visibility)
 
 
-def _parse(line: str) -> tuple[list[float] | None, str]:
+def _is_heading(line: str) -> bool:
+    names = [part.strip() for part in re.split("[,;]", line)]
+    return len(names) >= 6 and all(name[:1].isalpha() and name != "nan" for name in names[:6])
+
+
+def _fields(line: str) -> list[float]:
+    """The numbers of a line; an empty field is NaN. Raises ValueError for what is no number."""
+    if ";" in line:  # of spreadsheets, in which the decimal point may be a comma
+        line = line.replace(",", ".").replace(";", ",")
+    parts = line.split(",") if "," in line else line.split()
+    while parts and not parts[-1].strip():
+        parts.pop()
+    return [float(part) if part.strip() else np.nan for part in parts]
+
+
+def _parse(line: str, first: int) -> tuple[list[float] | None, str]:
     """(frame, id, left, top, width, height, score, class, visibility) of a line, or why there is nothing to use."""
     try:
-        values = [float(v) for v in (line.split(",") if "," in line else line.split()) if v.strip()]
+        values = _fields(line)
     except ValueError:
         return None, f"holds what is no number ({line[:40]!r})"
     if len(values) < 6:
         return None, f"has {len(values)} numbers instead of frame, id, left, top, width, height"
+    if np.isnan(values[1]):
+        values[1] = UNKNOWN
     if not np.isfinite(values[:6]).all() or max(abs(v) for v in values[:6]) > 2**30:
-        return None, "holds numbers without end"
-    if values[0] < 1 or values[0] != int(values[0]):
-        return None, f"has the frame {values[0]:g}, but frames are 1, 2, 3 ..."
+        return None, "holds an empty field in its frame or box, or numbers without end"
+    if values[0] < first or values[0] != int(values[0]):
+        return None, f"has the frame {values[0]:g}, but frames are {first}, {first + 1}, {first + 2} ..."
     if values[4] <= 0 or values[5] <= 0:
         return None, f"has a box of {values[4]:g} × {values[5]:g} pixels"
     score = values[6] if len(values) > 6 and np.isfinite(values[6]) else 1.0
-    kind = values[7] if len(values) > 7 and np.isfinite(values[7]) else float(UNKNOWN)
-    visibility = values[8] if len(values) > 8 and 0 <= values[8] <= 1 else 1.0
+    classed = 7 < len(values) < 10
+    kind = values[7] if classed and np.isfinite(values[7]) else float(UNKNOWN)
+    visibility = values[8] if classed and len(values) > 8 and 0 <= values[8] <= 1 else 1.0
     return [*values[:6], score, kind, visibility], ""
 
 
@@ -167,13 +197,8 @@ def format_line(frame: int, number: int, xywh_px: Sequence[float], score: float)
 def write_rows(path: str | Path, found: Rows) -> None:
     """Writes a file of tracks or detections, whole or not at all. Raises StoryjaxError where it cannot be written."""
     path = Path(path)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with partial.open("w", encoding="utf-8") as file:
-            file.writelines(format_rows(found))
-        partial.replace(path)
+        write_atomically(path, "".join(format_rows(found)))
     except OSError as error:
         raise StoryjaxError(f"can't write {path}: {error.strerror}; choose another place") from error
-    finally:
-        partial.unlink(missing_ok=True)

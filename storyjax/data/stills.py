@@ -12,9 +12,9 @@ import numpy as np
 from av.video.reformatter import VideoReformatter
 from jaxtyping import UInt8
 
-from storyjax.data.containers import Source
 from storyjax.data.orientation import displayed_size, to_rgb
 from storyjax.data.video import opened
+from storyjax.data.video_files import Source
 from storyjax.data.video_track import JumpError
 
 

@@ -6,7 +6,6 @@ logger "storyjax.notes"); a decoder that conceals damage is not believed, becaus
 it is corrupt. What holds no frame at all gives one line (`VideoError`).
 """
 
-import os
 from array import array
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -17,16 +16,15 @@ import av
 import numpy as np
 from av.video.reformatter import VideoReformatter
 from jaxtyping import Float32, Float64, UInt8
+from PIL import Image
 
 from storyjax.data import containers
-from storyjax.data.containers import Source
+from storyjax.data.images import SUFFIXES, ImageError, read_image
 from storyjax.data.orientation import displayed_size, to_rgb
-from storyjax.data.video_track import JumpError, VideoError, VideoTrack
+from storyjax.data.video_files import Source, VideoError, locate
+from storyjax.data.video_track import JumpError, VideoTrack
 
-__all__ = ["Source", "VideoError", "VideoInfo", "decode_frames", "every_frame", "probe", "sample_times"]
-
-# Endings of files that are taken for videos.
-VIDEO_SUFFIXES = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".flv", ".wmv", ".3gp")
+STILL_S = 1.0  # how long an image lasts as a video
 
 
 @dataclass(frozen=True)
@@ -67,6 +65,9 @@ def probe(source: Source, name: str | None = None, track: int | None = None) -> 
     Raises:
         VideoError: missing, empty, not a video, encrypted, or without a frame that can be decoded.
     """
+    if is_still(source):
+        height, width = _still(source).shape[:2]
+        return VideoInfo(STILL_S, 1 / STILL_S, width, height, (width, height))
     with opened(source, name, track) as video:
         frame = next(video.frames(), None)
         if frame is None:
@@ -105,11 +106,31 @@ def decode_frames(
         raise ValueError(f"times_s must be one row of finite numbers, not {times_s!r}")
     if not len(times):
         return np.zeros((0, size or 0, size or 0, 3), np.uint8), np.zeros(0, np.float32)
+    if is_still(source):
+        return np.repeat(_still(source, size)[None], len(times), 0), np.zeros(len(times), np.float32)
     try:
         return _decode(source, times, size, name, track, jump=True)
     except JumpError:
         # Some files mark frames as fresh starts that are none. Reading every frame in turn settles whether it is so.
         return _decode(source, times, size, name, track, jump=False)
+
+
+def is_still(source: Source) -> bool:
+    """Returns whether a source is an image file by its name: a video of one frame, which is shown for a second."""
+    return not isinstance(source, bytes) and Path(source).suffix.lower() in set(SUFFIXES) - {".gif", ".apng"}
+
+
+def _still(source: Source, size: int | None = None) -> UInt8[np.ndarray, "y x 3"]:
+    """The image of a file, resized as frames are. Raises VideoError."""
+    assert not isinstance(source, bytes)
+    locate(source, None)
+    try:
+        image = read_image(source)
+    except ImageError as error:
+        raise VideoError(str(error)) from error
+    if size is None:
+        return image
+    return np.asarray(Image.fromarray(image).resize((size, size), Image.Resampling.BICUBIC))
 
 
 def _decode(source: Source, times: np.ndarray, size: int | None, name: str | None, track: int | None, jump: bool):
@@ -170,7 +191,7 @@ def frame_starts(source: Source, name: str | None = None, track: int | None = No
 @contextmanager
 def opened(source: Source, name: str | None, track: int | None = None) -> Iterator[VideoTrack]:
     """Yields the video track of `source`; whatever goes wrong inside leaves as a VideoError naming the file."""
-    where, length = _locate(source, name)
+    where, _, length = locate(source, name)
     video = None
     try:
         with containers.open_container(source) as container:
@@ -182,24 +203,3 @@ def opened(source: Source, name: str | None, track: int | None = None) -> Iterat
             raise JumpError from error
         what = "is damaged" if video is not None else "is not a video that can be read, or was cut short"
         raise VideoError(f"{where} {what} ({error.strerror or error}): copy, download or export it again") from error
-
-
-def _locate(source: Source, name: str | None) -> tuple[str, int]:
-    """What to call the source, and its length in bytes."""
-    if isinstance(source, bytes):
-        where, length = name or "video", len(source)
-    else:
-        path = Path(source)
-        where = name or str(path)
-        try:
-            length = path.stat().st_size
-        except (OSError, ValueError) as error:  # ValueError: no file could have this name
-            why = getattr(error, "strerror", None) or error
-            raise VideoError(f"{where} cannot be read ({why}): check the path") from error
-        if not path.is_file():
-            raise VideoError(f"{where} is not a file: give the path of one video")
-        if not os.access(path, os.R_OK):
-            raise VideoError(f"{where} cannot be read (permission denied): make it readable")
-    if length == 0:
-        raise VideoError(f"{where} is empty (0 bytes): copy or download it again")
-    return where, length

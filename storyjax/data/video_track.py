@@ -13,8 +13,8 @@ from fractions import Fraction
 import av
 import numpy as np
 
-from storyjax.core.errors import StoryjaxError
 from storyjax.data import containers
+from storyjax.data.video_files import VideoError
 
 # Gaps longer than this (seconds) are jumped over through the file's index; shorter ones cost less to read through.
 _FAR_S = 4.0
@@ -29,10 +29,6 @@ _AFTERMATH = 64
 # Errors of the container, in a row, after which reading on is given up.
 _MOST_FAULTS = 8
 _FASTEST = 1000  # frames per second that a file may claim
-
-
-class VideoError(StoryjaxError):
-    """A video that cannot be used: missing, empty, not a video, encrypted, or without a frame that can be decoded."""
 
 
 class JumpError(Exception):

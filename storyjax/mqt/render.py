@@ -2,7 +2,6 @@
 
 import colorsys
 import contextlib
-import os
 from collections import deque
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
@@ -14,6 +13,7 @@ from jaxtyping import UInt8
 from PIL import Image, ImageDraw, ImageFont
 
 from storyjax.core.errors import StoryjaxError
+from storyjax.core.files import atomic_path
 from storyjax.mqt.eval_tracking import TrackedBox
 
 ImageArray = UInt8[np.ndarray, "y x 3"]
@@ -89,22 +89,19 @@ def video_writer(path: str | Path, fps: float, size: tuple[int, int]) -> Iterato
     Raises StoryjaxError where it cannot be written.
     """
     path = Path(path)
-    check_writable(path, (".mp4",))
-    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
+    check_render(path)
     rate = Fraction(min(max(fps, 0.1), _MAX_RATE)).limit_denominator(1001)
     try:
-        with av.open(str(partial), "w", format="mp4") as container:
+        # "file:" keeps FFmpeg from reading "12:30.mp4" as a protocol.
+        with atomic_path(path) as partial, av.open(f"file:{partial}", "w", format="mp4") as container:
             stream = container.add_stream("libx264", rate=rate, options={"preset": "veryfast", "crf": "20"})
             stream.width, stream.height = size
             stream.pix_fmt = "yuv420p"
             writer = VideoWriter(container, stream)
             yield writer
             container.mux(stream.encode())
-        partial.replace(path)
     except (av.FFmpegError, OSError) as error:
         raise StoryjaxError(f"can't write {path} ({error.strerror or error}): choose another place") from error
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 class VideoWriter:
@@ -121,21 +118,7 @@ class VideoWriter:
         self._container.mux(self._stream.encode(frame))
 
 
-def check_writable(path: str | Path, suffixes: tuple[str, ...] = ()) -> None:
-    """Raises StoryjaxError where a file cannot be created, before time is spent on its content.
-
-    Args:
-        path: of the file.
-        suffixes: its name must end in one of these, if any.
-    """
-    path = Path(path)
-    if suffixes and path.suffix.lower() not in suffixes:
-        raise StoryjaxError(f"{path} would hold an mp4 video: give it a name that ends in {suffixes[0]}")
-    if path.is_dir():
-        raise StoryjaxError(f"{path} is a folder: give the name of a file")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise StoryjaxError(f"can't make the folder {path.parent} ({error.strerror}): choose another place") from error
-    if not os.access(path.parent, os.W_OK):
-        raise StoryjaxError(f"{path.parent} can't be written into: choose another place")
+def check_render(path: str | Path) -> None:
+    """Raises StoryjaxError where the name of a rendered video is not one of an mp4 file."""
+    if Path(path).suffix.lower() != ".mp4":
+        raise StoryjaxError(f"{path} would hold an mp4 video: give it a name that ends in .mp4")

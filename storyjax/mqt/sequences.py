@@ -5,6 +5,7 @@ another size than the first is resized to the first's, in whose pixels all boxes
 """
 
 import functools
+import itertools
 import re
 from array import array
 from collections.abc import Callable, Iterator
@@ -47,6 +48,8 @@ class VideoSequence:
         ground_truth: rows with MOT17's classes (`Rows.targets`, `Rows.distractors`).
         detections: public detections by the name of the detector.
         categories: the category of each ground-truth track, as the data set numbers them (TAO).
+        files: what is read, so that nothing is written over it.
+        notes: what people should know of how the frames were found, in lines.
         start_of: the start (seconds from 0:00) of a frame that was read, by its number; None: frames are evenly spaced.
         film: the file that the frames are of, which may have sound; None where they are images.
     """
@@ -60,6 +63,8 @@ class VideoSequence:
     ground_truth: Rows = field(default_factory=no_rows)
     detections: dict[str, Rows] = field(default_factory=dict)
     categories: dict[int, int] = field(default_factory=dict)
+    files: tuple[Path, ...] = ()
+    notes: tuple[str, ...] = ()
     start_of: Callable[[int], float] | None = None
     film: Path | None = None
 
@@ -166,7 +171,7 @@ def open_sequence(
     sequence = _folder(path) if path.is_dir() else _video(path, video_track)
     if detections is None:
         return sequence
-    found = read_rows(detections)
+    found = read_rows(detections, first=0)
     if not len(found):
         raise StoryjaxError(f"{detections} holds no detections: leave it out to have the model detect, or fix it")
     if sequence.length and found.frame.max() > sequence.length:
@@ -178,26 +183,19 @@ def open_sequence(
 
 def _folder(path: Path) -> VideoSequence:
     fps, images, length, size = _DEFAULT_FPS, path, None, None
-    if (path / "seqinfo.ini").exists():
+    described = path / "seqinfo.ini"
+    if described.exists():
         fps, width, height, length, images = read_seqinfo(path)
         size = (width, height)
     elif (path / "img1").is_dir():
         images = path / "img1"
     if not images.is_dir():
         raise StoryjaxError(f"{images} is not there: the sequence's images are missing")
-    numbered: dict[int, Path] = {}
-    files = sorted(p for p in images.iterdir() if p.suffix.lower() in SUFFIXES and p.is_file())
+    # Names that begin with a dot are what macOS keeps beside an image (._000001.jpg).
+    files = [p for p in images.iterdir() if p.suffix.lower() in SUFFIXES and p.is_file() and p.name[0] != "."]
     if not files:
         raise StoryjaxError(f"{path} holds no images ({', '.join(SUFFIXES)}): give a video, or a folder of images")
-    for file in files:
-        match = _NUMBER.search(file.stem)
-        if match is None or int(match[1]) in numbered:  # names without distinct numbers: in alphabetical order
-            numbered = dict(enumerate(files, 1))
-            break
-        numbered[int(match[1])] = file
-    # Numbers may start anywhere; the first image is frame 1 unless seqinfo.ini defines the numbers.
-    first = 1 if length else min(numbered)
-    last = length or max(numbered) - first + 1
+    numbered, first, last, notes = _numbered(sorted(files, key=_natural), length)
     if size is None:
         size = _first_size([numbered[number] for number in sorted(numbered)], path)
 
@@ -213,7 +211,42 @@ def _folder(path: Path) -> VideoSequence:
         for number in range(1, last + 1):
             yield reader.read(number, functools.partial(load, number))
 
-    return VideoSequence(path.name, fps, *size, last, read)
+    read_from = (*files, described) if described.exists() else tuple(files)
+    notes = tuple(f"{path.name}: {note}" for note in notes)
+    return VideoSequence(path.name, fps, *size, last, read, files=read_from, notes=notes)
+
+
+def _natural(file: Path) -> tuple[tuple[int, int | str], ...]:
+    """A key that sorts names as people count: 9 before 10, dates before times."""
+    parts = re.split(r"(\d+)", file.name)
+    return tuple((1, int(part)) if part.isdecimal() else (0, part) for part in parts)
+
+
+def _numbered(files: list[Path], length: int | None) -> tuple[dict[int, Path], int, int, tuple[str, ...]]:
+    """Returns the images by number, the number of frame 1, how many frames there are, and notes.
+
+    Args:
+        files: in their natural order.
+        length: the number of frames where seqinfo.ini says it: numbers then are those of frames, from 0 or 1.
+    """
+    in_order = dict(enumerate(files, 1))
+    matches = [_NUMBER.search(file.stem) for file in files]
+    numbers = [int(match[1]) for match in matches if match is not None]
+    if len(numbers) < len(files) or len(set(numbers)) < len(files):
+        return in_order, 1, length or len(files), ()
+    lowest, highest = min(numbers), max(numbers)
+    by_number = dict(zip(numbers, files, strict=True))
+    if length is not None:
+        # Numbers that begin beyond the sequence's end are those of the film that it was cut from.
+        first = lowest if lowest == 0 or lowest > length else 1
+        return by_number, first, max(length, highest + 1 if first == 0 else 0), ()
+    steps = {after - before for before, after in itertools.pairwise(numbers)}
+    regular = len(files) > 2 and len(steps) == 1 and steps != {1}
+    if numbers == sorted(numbers) and not regular and highest - lowest + 1 <= 2 * len(files):
+        return by_number, lowest, highest - lowest + 1, ()  # numbers that are left out are missing frames
+    # Times, dates, every tenth frame: an order.
+    note = f"the numbers in the images' names ({numbers[0]}, {numbers[1]} ...) are taken as an order, not as frames"
+    return in_order, 1, len(files), (note,)
 
 
 def _first_size(files: list[Path], path: Path) -> tuple[int, int]:
@@ -260,4 +293,5 @@ def _video(path: Path, track: int | None) -> VideoSequence:
         read,
         start_of=start_of,
         film=path,
+        files=(path,),
     )

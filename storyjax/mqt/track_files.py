@@ -16,9 +16,10 @@ from typing import Any
 import numpy as np
 
 from storyjax.core.errors import StoryjaxError, nearest
+from storyjax.core.files import atomic_path, check_outputs
 from storyjax.data.mot_text import Rows, format_line, rows
 from storyjax.mqt.eval_tracking import Image, OnlineTracker, TrackedBox, follow, from_first_boxes
-from storyjax.mqt.render import Painter, check_writable, video_writer
+from storyjax.mqt.render import Painter, check_render, video_writer
 from storyjax.mqt.sequences import Report, VideoSequence
 
 _KEYS = ("box", "id", "frame", "name")
@@ -52,6 +53,7 @@ def track_to_files(
     initial: Rows | None = None,
     report: Report = print,
     after_frame: Callable[[], None] = lambda: None,
+    inputs: Sequence[str | os.PathLike[str]] = (),
 ) -> Summary:
     """Tracks a sequence, writes the results, and returns a summary.
 
@@ -64,11 +66,14 @@ def track_to_files(
         initial: boxes that tracks are started on, nothing else being tracked; see `read_initial`.
         report: called with a line for each fault of a frame.
         after_frame: called after each frame.
+        inputs: further files that were read, none of which may be written over; those of `video` are known.
 
     Raises:
         StoryjaxError: no frame can be read, or the files cannot be written.
     """
-    check_writable(out)
+    if render is not None:
+        check_render(render)
+    check_outputs((("the file of tracks", out), ("the video", render)), (*video.files, *inputs), make_folders=True)
     if initial is not None:
         frames = from_first_boxes(tracker, video, initial, report)
     else:
@@ -127,15 +132,11 @@ def _clip(boxes: np.ndarray, width: int, height: int) -> np.ndarray:
 
 @contextlib.contextmanager
 def _text_writer(path: Path) -> Iterator[Callable[[Iterable[str]], None]]:
-    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        with partial.open("w", encoding="utf-8") as file:
+        with atomic_path(path) as partial, partial.open("w", encoding="utf-8") as file:
             yield file.writelines
-        partial.replace(path)
     except OSError as error:
         raise StoryjaxError(f"can't write {path} ({error.strerror}): choose another place") from error
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
@@ -145,18 +146,32 @@ def _painting(path: str | Path, video: VideoSequence) -> Iterator[Paint]:
         yield lambda number, image, tracked: writer.add(painter.paint(number, image, tracked))
 
 
-def clip_detections(found: Rows, video: VideoSequence, where: str, report: Report) -> Rows:
-    """Returns detections clipped to the image; those outside it are left out, and their number is reported.
+def clip_detections(
+    found: Rows, video: VideoSequence, where: str, report: Report, min_score: float | None = None
+) -> Rows:
+    """Returns detections clipped to the image, in each frame the best first; those outside it are left out, and their
+    number is reported.
+
+    A tracker takes so many of a frame and no more (`TrackerConfig.max_detections`): those with the highest scores.
 
     Args:
         found: the detections.
         video: that they are of.
         where: the name of their file, for messages.
         report: called with a line if any are left out.
+        min_score: those with a lower score are left out.
 
     Raises:
         StoryjaxError: none is left.
     """
+    if min_score is not None:
+        good = found.score >= min_score
+        if not good.any():
+            raise StoryjaxError(
+                f"the highest score in {where} is {found.score.max():g}: lower --min-score {min_score:g}"
+            )
+        found = found[good]
+    found = found[np.argsort(-found.score, kind="stable")]
     clipped = _clip(found.xywh_px.astype(np.float64), video.width, video.height)
     inside = (clipped[:, 2] > 0) & (clipped[:, 3] > 0)
     if not inside.any():
@@ -211,8 +226,9 @@ def _entry(entry: Any, where: str, number: int, video: VideoSequence) -> tuple[i
         raise StoryjaxError(f"{where} must be four numbers, left, top, width and height, not {json.dumps(box)[:60]}")
     track, frame = entry.get("id", number), entry.get("frame", 1)
     for name, value in (("id", track), ("frame", frame)):
-        if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value < 2**31:
+        if not _is_number(value) or value != int(value) or not 1 <= value < 2**31:  # 1.0 is 1
             raise StoryjaxError(f"{where} has the {name} {json.dumps(value)[:30]}: it must be a whole number from 1 on")
+    track, frame = int(track), int(frame)
     if video.length and frame > video.length:
         raise StoryjaxError(f"{where} is of frame {frame}, but {video.name} has {video.length}")
     if box[2] <= 0 or box[3] <= 0:

@@ -4,6 +4,7 @@ Models are passed as functions that load them, so that errors are reported befor
 imports no chapter.
 """
 
+import itertools
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -16,10 +17,12 @@ from jaxtyping import Float32, UInt8
 from tqdm import tqdm
 
 from storyjax.core.errors import StoryjaxError
+from storyjax.core.files import check_outputs, files_of
 from storyjax.data.images import SUFFIXES, read_image
 from storyjax.search.gallery import Entry, Gallery
 from storyjax.search.html_report import check_path, write_html_report
-from storyjax.search.indexing import build_index, check_request
+from storyjax.search.indexing import Summary, build_index, check_request
+from storyjax.search.media_files import HIDDEN
 from storyjax.search.names import name_key
 from storyjax.search.protocol import PERSON, THING, ConceptEncoder, PhotoError, names_in, replace_names
 from storyjax.search.query import Searcher, SearchResult
@@ -79,12 +82,26 @@ def index(folder: str, out: str, every_s: float | None, load: Load) -> str:
     check_request(folder, every_s)  # before the model is loaded
     model = load(PERSON)
     done = build_index(folder, out, model, every_s, show_progress=sys.stderr.isatty())
-    for name, reason in done.broken.items():
-        print(f"storyjax: note: skipped {name}: {reason}", file=sys.stderr)
+    for line in _notes(done):
+        print(f"storyjax: note: {line}", file=sys.stderr)
     parts = [f"{_count(done.videos, 'video')} ({_count(done.clips, 'clip')})" if done.videos else ""]
     parts += [_count(done.images, "image") if done.images else "", f"{done.unchanged} unchanged" * bool(done.unchanged)]
     parts += [f"{done.vanished} vanished" * bool(done.vanished), f"{len(done.broken)} skipped" * bool(done.broken)]
     return f'{", ".join(filter(None, parts))}: storyjax find "An image of <NAME> ..." --index {out}'
+
+
+def _notes(done: Summary) -> list[str]:
+    """What an indexing run left out, in lines."""
+    lines = [f"skipped {name}: {reason}" for name, reason in done.broken.items()]
+    for place, count in done.kept.items():
+        lines.append(f"what is known of {_count(count, 'file')} of {place} stays in the index meanwhile")
+    ignored = dict(done.ignored)
+    if hidden := ignored.pop(HIDDEN, 0):
+        lines.append(f"left out {_count(hidden, 'hidden file or folder')}, whose names begin with a dot")
+    if ignored:
+        kinds = [f"{count} {suffix or 'without ending'}" for suffix, count in sorted(ignored.items())]
+        lines.append(f"left out {_count(sum(ignored.values()), 'file')}, no images or videos: {', '.join(kinds)}")
+    return lines
 
 
 @dataclass(frozen=True)
@@ -115,9 +132,7 @@ def find(request: Request, load: Load) -> SearchResult:
     """
     if not 1 <= request.top <= MAX_HITS:
         raise StoryjaxError(f"--top is {request.top}: give 1 to {MAX_HITS}")
-    if request.html:
-        check_path(request.html)
-    Store.open(request.index).close()  # before the model is loaded
+    _check_index(request)  # before the model is loaded
     gallery = Gallery(request.gallery)
     names = names_in(request.prompt)
     if not names:
@@ -137,6 +152,21 @@ def find(request: Request, load: Load) -> SearchResult:
     if request.html:
         write_html_report(request.html, request.prompt, result)
     return result
+
+
+def _check_index(request: Request) -> None:
+    """Refuses an index that cannot be opened, and a report in place of what is read, or of what was indexed."""
+    if request.html:
+        check_path(request.html)
+    store = Store.open(request.index)
+    try:
+        if request.html:
+            root = os.fsdecode(bytes.fromhex(store.meta()["root"]))
+            indexed = (os.path.join(root, os.fsdecode(path)) for path in store.files())
+            read = files_of(request.face, request.index, *Gallery(request.gallery).folders())
+            check_outputs([("--html", request.html)], itertools.chain(read, indexed))
+    finally:
+        store.close()
 
 
 def format_hits(result: SearchResult) -> str:

@@ -72,6 +72,10 @@ class Gallery:
         if not stat.S_ISDIR(there.st_mode):
             raise StoryjaxError(f"the gallery {folder} is a file: give a folder with --gallery")
 
+    def folders(self) -> list[Path]:
+        """Returns the folders of all entries."""
+        return [path.parent for path in self.folder.glob("*/entry.json")]
+
     def entries(self) -> list[Entry]:
         """Returns all entries by name.
 

@@ -5,29 +5,31 @@ the thesis for a season of Seinfeld, one every 15 or 30 s. The frames at every f
 because things are searched for in frames (§5.4). Videos stream: an hour needs the memory of half a minute.
 """
 
-import fcntl
 import io
 import math
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import av
 import numpy as np
+import PIL
 from jaxtyping import Float32, UInt8
 from PIL import Image
 from tqdm import tqdm
 
 from storyjax.core.arrays import unit_norm
-from storyjax.core.errors import StoryjaxError
+from storyjax.core.errors import StoryjaxError, is_of_surroundings
+from storyjax.core.files import exclusive_lock
 from storyjax.data.images import SUFFIXES as IMAGE_SUFFIXES
-from storyjax.data.images import ImageError, read_image
+from storyjax.data.images import ImageError, read_image, reads_heif
 from storyjax.data.stills import stream_stills
-from storyjax.data.video import VIDEO_SUFFIXES, VideoError, probe
+from storyjax.data.video import probe
+from storyjax.data.video_files import VIDEO_SUFFIXES, VideoError
+from storyjax.search.media_files import MediaFile, Scan, scan
 from storyjax.search.protocol import ConceptEncoder
-from storyjax.search.store import BROKEN, CLIP, DONE, FRAME, IMAGE, KnownFile, Row, Store
+from storyjax.search.store import BROKEN, CLIP, DONE, FILE, FRAME, IMAGE, KnownFile, Row, Store
 from storyjax.search.vectors import Vectors
 
 CLIP_S, CLIP_FPS, CLIP_FRAMES = 2.0, 8, 16
@@ -46,7 +48,9 @@ class Summary:
     Attributes:
         images, videos, clips: newly indexed.
         unchanged, vanished: files that were in the index before.
-        broken: reasons by path.
+        broken: reasons by path, for files that cannot be read, and for what could not be looked at.
+        kept: files that could not be looked for now and stay in the index, by the folder that hides them.
+        ignored: how many files have which ending that no image or video has (`media_files.Scan`).
     """
 
     images: int = 0
@@ -55,14 +59,8 @@ class Summary:
     unchanged: int = 0
     vanished: int = 0
     broken: dict[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class _MediaFile:
-    path: bytes
-    size: int
-    mtime_ns: int
-    video: bool
+    kept: dict[str, int] = field(default_factory=dict)
+    ignored: dict[str, int] = field(default_factory=dict)
 
 
 def build_index(
@@ -87,8 +85,10 @@ def build_index(
     """
     root = Path(folder)
     check_request(root, every_s)
-    found, unreadable = _scan(root, Path(out))
-    if not found:
+    seen = scan(root, Path(out))
+    if b"." in seen.unseen:
+        raise StoryjaxError(f"{folder} cannot be read ({seen.left_out['.']}): check its permissions and its disk")
+    if not seen.found and not (seen.unseen and (Path(out) / FILE).is_file()):
         raise StoryjaxError(
             f"{folder} holds no images or videos: give a folder with {', '.join(IMAGE_SUFFIXES[:3])},"
             f" {', '.join(VIDEO_SUFFIXES[:4])} and the like"
@@ -102,11 +102,12 @@ def build_index(
     }
     store = Store.create(out, meta)
     try:
-        with _locked(store.folder):
+        busy = f"another process is indexing into {store.folder}: wait until it has ended"
+        with exclusive_lock(store.folder / ".lock", busy):
             known = store.meta()
             _check_same(store, known, meta, every_s)
-            summary = Summary(broken=unreadable)
-            _Builder(store, root, encoder, float(known["every_s"]), show_progress, summary).run(found)
+            summary = Summary(ignored=dict(seen.ignored))
+            _Builder(store, root, encoder, float(known["every_s"]), show_progress, summary).run(seen)
             _refresh_vectors(store, show_progress)
             if not store.count():
                 name, why = next(iter(summary.broken.items()))
@@ -153,41 +154,6 @@ def check_model(store: Store, vision_fingerprint: str) -> None:
         )
 
 
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Holds the index's lock, which the system releases when the process ends in any way."""
-    with open(folder / ".lock", "a") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise StoryjaxError(f"another process is indexing into {folder}: wait until it has ended") from error
-        yield
-
-
-def _scan(root: Path, out: Path) -> tuple[list[_MediaFile], dict[str, str]]:
-    """The images and videos under `root`, by path, and reasons for what cannot be read; hidden files do not count."""
-    found, unreadable = [], {}
-
-    def note(error: OSError) -> None:
-        unreadable[os.path.relpath(error.filename, root)] = error.strerror or str(error)
-
-    for here, folders, files in os.walk(root, onerror=note):
-        folders[:] = sorted(f for f in folders if not f.startswith(".") and Path(here, f).resolve() != out.resolve())
-        for name in sorted(files):
-            suffix = os.path.splitext(name)[1].lower()
-            if name.startswith(".") or suffix not in IMAGE_SUFFIXES + VIDEO_SUFFIXES:
-                continue
-            path = os.path.join(here, name)
-            try:
-                stat = os.stat(path)
-            except OSError as error:  # a broken link, or removed meanwhile
-                unreadable[os.path.relpath(path, root)] = error.strerror or str(error)
-                continue
-            relative = os.fsencode(os.path.relpath(path, root))
-            found.append(_MediaFile(relative, stat.st_size, stat.st_mtime_ns, suffix in VIDEO_SUFFIXES))
-    return found, unreadable
-
-
 class _Builder:
     """One run over the files of a folder."""
 
@@ -198,16 +164,24 @@ class _Builder:
         self.summary = done
         self.show_progress = show_progress
 
-    def run(self, found: Sequence[_MediaFile]) -> None:
-        known = self.store.files()
-        vanished = sorted(set(known) - {file.path for file in found})
+    def run(self, seen: Scan) -> None:
+        known, found = self.store.files(), seen.found
+        mounts = [bytes.fromhex(name) for name in self.store.meta().get("mounts", "").split()]
+        seen.miss(mounts)
+        lost = seen.lost_from_view(known)
+        self.summary.broken |= seen.left_out
+        self.summary.kept = {_shown(place): len(paths) for place, paths in lost.items()}
+        vanished = sorted(set(known) - {file.path for file in found} - {p for paths in lost.values() for p in paths})
         if vanished:
             self.store.forget(vanished)
         self.summary.vanished = len(vanished)
-        todo: list[tuple[_MediaFile, KnownFile | None]] = []
+        # What this version, or a package installed since, may be able to read is tried once more.
+        same_readers = self.store.meta().get("readers") == _readers()
+        todo: list[tuple[MediaFile, KnownFile | None]] = []
         for file in found:
             before = known.get(file.path)
-            if before is None or (before.size, before.mtime_ns) != (file.size, file.mtime_ns):
+            changed = before is None or (before.size, before.mtime_ns) != (file.size, file.mtime_ns)
+            if before is None or changed or (before.state == BROKEN and not same_readers):
                 todo.append((file, None))
             elif before.state == BROKEN:
                 self.summary.broken[_shown(file.path)] = before.reason or "cannot be read"
@@ -223,15 +197,20 @@ class _Builder:
             for file, before in todo:
                 if file.video:
                     self._video(file, before)
+        now = " ".join(place.hex() for place in {*seen.mounts, *(set(mounts) & set(lost))})
+        if now != self.store.meta().get("mounts", ""):
+            self.store.set_meta("mounts", now)
+        if not same_readers:
+            self.store.set_meta("readers", _readers())
 
-    def _images(self, files: Sequence[_MediaFile]) -> None:
+    def _images(self, files: Sequence[MediaFile]) -> None:
         for start in range(0, len(files), _BATCH):
             kept, squares = [], []
             for file in files[start : start + _BATCH]:
                 try:
                     image = Image.fromarray(read_image(self.root / os.fsdecode(file.path)))
                 except ImageError as error:
-                    self._broken(self.store.begin_file(file.path, file.size, file.mtime_ns), error)
+                    self._broken(file, None, error)
                     continue
                 side = self.encoder.image_size
                 squares.append(np.asarray(image.resize((side, side), Image.Resampling.BICUBIC)))
@@ -246,9 +225,8 @@ class _Builder:
                 self.summary.images += 1
                 self.bar.update()
 
-    def _video(self, file: _MediaFile, before: KnownFile | None) -> None:
-        begun = before or self.store.begin_file(file.path, file.size, file.mtime_ns)
-        path = self.root / os.fsdecode(file.path)
+    def _video(self, file: MediaFile, before: KnownFile | None) -> None:
+        begun, path = before, self.root / os.fsdecode(file.path)
         counted = 0.0
         try:
             duration = probe(path).duration_s
@@ -256,6 +234,7 @@ class _Builder:
                 raise VideoError(
                     f"{path} has a duration of {duration / 3600:,.0f} hours: repair it, or divide it into parts"
                 )
+            begun = begun or self.store.begin_file(file.path, file.size, file.mtime_ns)
             starts = clip_starts(duration, self.every_s)
             clip = begun.clips
             for clips in _batches(_clips(path, starts[clip:], duration, self.encoder.image_size), _BATCH):
@@ -269,7 +248,7 @@ class _Builder:
             self.bar.update(1 - counted)
         except (VideoError, av.FFmpegError) as error:  # the second: a decoded frame cannot be converted
             self.bar.update(-counted)
-            self._broken(begun, error)
+            self._broken(file, begun, error)
 
     def _rows(self, clips: Sequence["_Clip"], first: int) -> list[Row]:
         """The rows of consecutive clips; `first` is the number of the first."""
@@ -286,12 +265,21 @@ class _Builder:
                     rows.append(Row(FRAME, number, time, time, frames[index], still))
         return rows
 
-    def _broken(self, file: KnownFile, error: Exception) -> None:
+    def _broken(self, file: MediaFile, begun: KnownFile | None, error: Exception) -> None:
+        """Names a file that cannot be read. It is read again when it has changed; at once where its surroundings (a
+        permission, a disk, memory) were to blame, and what is known of it stays meanwhile."""
         path = str(self.root / os.fsdecode(file.path))
         reason = str(error).removeprefix(path).strip().encode(errors="replace").decode()
-        self.store.mark_broken(file, reason)
+        if not is_of_surroundings(error):
+            begun = begun or self.store.begin_file(file.path, file.size, file.mtime_ns)
+            self.store.mark_broken(begun, reason)
         self.summary.broken[_shown(file.path)] = reason
         self.bar.update()
+
+
+def _readers() -> str:
+    """What files are read with: where it changes, files that could not be read may be readable."""
+    return f"1, av {av.__version__}, pillow {PIL.__version__}, heif {reads_heif()}"
 
 
 def clip_starts(duration_s: float, every_s: float) -> list[float]:

@@ -47,7 +47,7 @@ class Hit:
         return {
             "rank": self.rank,
             "score": round(self.score, 6),
-            "file": self.file.encode(errors="replace").decode(),
+            "file": self.file,
             "start_s": self.start_s,
             "end_s": self.end_s,
         }

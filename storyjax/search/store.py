@@ -171,6 +171,11 @@ class Store:
         with self.reading() as db:
             return dict(db.execute("SELECT key, value FROM meta"))
 
+    def set_meta(self, key: str, value: str) -> None:
+        """Stores a value beside those that `create` was given."""
+        with self.transaction() as db:
+            db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, value))
+
     def files(self) -> dict[bytes, KnownFile]:
         """Returns all files by path, sorted."""
         with self.reading() as db:

@@ -20,6 +20,7 @@ from storyjax.core.arrays import unit_norm
 from storyjax.core.errors import StoryjaxError
 from storyjax.subtitles.annotations import TrueLine
 from storyjax.subtitles.timeline import Word
+from storyjax.subtitles.transcripts import read_text
 from storyjax.subtitles.writers import write_text
 
 _SPEAKER = re.compile(r"^\s*([^\W\d_][^:\n]{0,39}?)\s*:\s*(.*)$")
@@ -38,21 +39,20 @@ class Spoken:
     text: str
 
 
-def read_labelled(path: str | os.PathLike[str]) -> list[Spoken]:
+def read_labelled(path: str | os.PathLike[str], encoding: str | None = None) -> list[Spoken]:
     """Returns the lines of a transcript with "NAME: text" on each line; a line without a name continues the last one.
 
     Remarks in brackets are left out.
+
+    Args:
+        path: of the file.
+        encoding: of the file; None: UTF-8, or what its byte order mark or its letters say.
 
     Raises:
         StoryjaxError: the file cannot be read, or nobody speaks in it.
     """
     path = Path(path)
-    try:
-        text = path.read_text("utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise StoryjaxError(
-            f"the transcript {path} cannot be read ({error}): check that it is text in UTF-8"
-        ) from error
+    text, _ = read_text(path, encoding)
     lines: list[Spoken] = []
     for row in _ASIDE.sub(" ", text).splitlines():
         if match := _SPEAKER.match(row):

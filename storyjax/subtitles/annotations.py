@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from storyjax.core.errors import StoryjaxError, nearest
-from storyjax.data.video import VIDEO_SUFFIXES
+from storyjax.data.video_files import VIDEO_SUFFIXES
 
 SPLITS = ("test", "val")
 

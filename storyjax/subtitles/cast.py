@@ -79,7 +79,11 @@ class Cast:
         members, found = [], 0
         for member in self.members:
             own = folder / member.name
-            files = sorted(p for p in own.iterdir() if p.suffix.lower() in _SOUNDS) if own.is_dir() else []
+            files = (
+                sorted(p for p in own.iterdir() if p.suffix.lower() in _SOUNDS and p.name[0] != ".")
+                if own.is_dir()
+                else []
+            )
             files += [p for s in _SOUNDS if (p := folder / f"{member.name}{s}").is_file()]
             found += len(files)
             members.append(replace(member, voices=(*member.voices, *files)))
@@ -156,7 +160,7 @@ def _paths(path: Path, where: str, name: str, entry: Mapping[str, Any], key: str
         one = path.parent / item
         if one.is_dir():
             endings = SUFFIXES if key == "photos" else _SOUNDS
-            inside = sorted(p for p in one.iterdir() if p.suffix.lower() in endings)
+            inside = sorted(p for p in one.iterdir() if p.suffix.lower() in endings and p.name[0] != ".")
             if not inside:
                 raise StoryjaxError(f"{where} ('{name}'): the folder {one} holds no {key}")
             found += inside

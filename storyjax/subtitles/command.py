@@ -1,17 +1,21 @@
 """The work of `storyjax subtitle`: reads the cast list, runs the pipeline and writes the files."""
 
 import os
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from storyjax.core.errors import StoryjaxError
+from storyjax.core.files import check_outputs
 from storyjax.subtitles.cast import UNKNOWN, Cast, read_cast
 from storyjax.subtitles.config import SubtitleConfig
+from storyjax.subtitles.languages import check_language, language_code, sentence_language
 from storyjax.subtitles.pipeline import Networks, write_json
 from storyjax.subtitles.predict import Subtitler
 from storyjax.subtitles.records import Subtitles
+from storyjax.subtitles.transcripts import parse_transcript
 from storyjax.subtitles.writers import FORMATS, known_format, why, write_subtitles
 
 
@@ -28,6 +32,7 @@ class Request:
         sdh: whether subtitles are for the deaf and hard of hearing.
         why: a file for the evidence.
         cache_dir: where the stages keep their results.
+        encoding: of the transcripts; None: UTF-8, or what they say themselves.
     """
 
     videos: Sequence[str]
@@ -38,6 +43,7 @@ class Request:
     sdh: bool = False
     why: str | None = None
     cache_dir: str = "runs/subtitles"
+    encoding: str | None = None
 
 
 def run(request: Request, config: SubtitleConfig, networks: Networks | None = None) -> list[tuple[Path, Subtitles]]:
@@ -66,7 +72,15 @@ def run(request: Request, config: SubtitleConfig, networks: Networks | None = No
     for path in transcripts.values():
         if not path.is_file():
             raise StoryjaxError(f"the transcript {path} is not there: check the path")
-    made = Subtitler(config, networks).subtitle(videos, cast, transcripts=transcripts, cache_dir=request.cache_dir)
+        for note in parse_transcript(path, request.encoding).notes():
+            print(f"storyjax: note: {note}", file=sys.stderr)
+    read = [*videos, request.cast, *transcripts.values()]
+    read += [path for member in cast.members for path in (*member.photos, *member.voices)]
+    outputs = [("--out" if request.out else "the subtitles", target) for target in targets]
+    check_outputs([*outputs, ("--why", request.why)], read, make_folders=True)
+    made = Subtitler(config, networks).subtitle(
+        videos, cast, transcripts=transcripts, cache_dir=request.cache_dir, encoding=request.encoding
+    )
     for target, subtitles in zip(targets, made, strict=True):
         write_subtitles(subtitles, target, request.sdh)
     if request.why is not None:
@@ -101,8 +115,6 @@ def _targets(videos: Sequence[Path], out: str | None) -> list[Path]:
         raise StoryjaxError(
             f"--out {out} is one file for {len(videos)} videos: give a folder, or a name with {{}} for the video's"
         )
-    if path.resolve() == videos[0].resolve():
-        raise StoryjaxError(f"--out {out} is the video itself: give another name")
     return [path]
 
 
@@ -130,9 +142,17 @@ def summary(written: Sequence[tuple[Path, Subtitles]]) -> str:
 def with_recognition(
     config: SubtitleConfig, engine: str | None, model: str | None, language: str | None
 ) -> SubtitleConfig:
-    """Returns the config with the command line's options of recognition; "auto" has the language detected."""
+    """Returns the config with the command line's options of recognition; "auto" has the language detected.
+
+    Raises:
+        StoryjaxError: there is no such language, or the model does not know it.
+    """
+    language = language if language in (None, "auto") else language_code(language)
     changes: dict[str, Any] = {"engine": engine, "model": model, "language": language}
     recognition = replace(config.recognition, **{k: v for k, v in changes.items() if v is not None})
     if recognition.language == "auto":
         recognition = replace(recognition, language=None)
-    return replace(config, recognition=recognition)
+    check_language(recognition)
+    return replace(
+        config, recognition=recognition, sentence_language=sentence_language(language, config.sentence_language)
+    )

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from storyjax.subtitles.faces import FaceMatchMode
-from storyjax.subtitles.recognition import RecognitionConfig
+from storyjax.subtitles.languages import RecognitionConfig
 from storyjax.weights.pretrained import Pretrained
 
 # Instead of the thesis's settings where faces are as large in the image as in StoryWorld, and seasons are short:

@@ -5,7 +5,6 @@ the hash of the stage's settings, of the file and of the keys before it. A run d
 key: one that was killed goes on where it was, and a changed threshold redoes what depends on it.
 """
 
-import contextlib
 import functools
 import hashlib
 import json
@@ -20,6 +19,7 @@ from jaxtyping import Float32
 from tqdm import tqdm
 
 from storyjax.core.errors import StoryjaxError
+from storyjax.core.files import json_text, write_atomically
 from storyjax.data.audio import RATE
 from storyjax.subtitles.cast import Cast, read_voices
 from storyjax.subtitles.config import SubtitleConfig
@@ -119,6 +119,7 @@ def subtitle(
     transcripts: Mapping[str, Path] | None = None,
     progress: bool = True,
     raw_face_labels: bool = False,
+    encoding: str | None = None,
 ) -> list[Subtitles]:
     """Returns the named lines of one or more episodes of a series; exemplars are shared by all of them.
 
@@ -132,6 +133,7 @@ def subtitle(
         progress: whether to show a progress bar.
         raw_face_labels: whether each segment's whole frames are labelled too, before any is left out, as evaluation
             needs it.
+        encoding: of the transcripts; None: UTF-8, or what they say themselves.
 
     Raises:
         StoryjaxError: what a person can fix, in one line.
@@ -143,7 +145,9 @@ def subtitle(
     networks = networks or load_networks(config)
     found = []
     for video in videos:
-        stages = make_stages(cast, video.stem, config, networks, (transcripts or {}).get(video.stem), raw_face_labels)
+        stages = make_stages(
+            cast, video.stem, config, networks, (transcripts or {}).get(video.stem), raw_face_labels, encoding
+        )
         needs_video = not any(member.voices for member in cast.members)
         found.append(run_stages(video, stages, cache_dir, progress, needs_video=needs_video))
     samples, sample_names = _voice_samples(cast, config, networks, cache_dir)
@@ -157,6 +161,7 @@ def make_stages(
     networks: Networks,
     transcript: Path | None = None,
     raw_face_labels: bool = False,
+    encoding: str | None = None,
 ) -> list[Stage]:
     """Returns the stages of an episode in their order.
 
@@ -165,7 +170,7 @@ def make_stages(
     embeddings, faces = networks.cast_embeddings, network_source(config.clip_pad.weights)
     sync = f"{network_source(config.lwtnet.weights)} peak {config.peak_threshold} of {config.max_peaks}"
     stages: list[Stage] = [
-        Recognition(networks.recogniser, asdict(config.recognition), transcript),
+        Recognition(networks.recogniser, asdict(config.recognition), transcript, encoding),
         Sentences(config.sentence_language),
         Laughter(networks.laughter, network_source(config.laughter.weights), config.laughter_threshold),
         VoiceEmbeddings(networks.speaker_encoder, network_source(config.speaker_encoder.weights)),
@@ -364,13 +369,8 @@ def _read(path: Path, key: str) -> list[Any] | None:
 
 def write_json(path: Path, value: Any) -> None:
     """Writes JSON so that the file appears whole or not at all."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_text(json.dumps(value, ensure_ascii=False), encoding="utf-8")
-        partial.replace(path)
+        write_atomically(path, json_text(value))
     except OSError as error:
         raise StoryjaxError(f"can't write {path}: {error.strerror or error}; make room there") from error
-    finally:
-        with contextlib.suppress(OSError):
-            partial.unlink(missing_ok=True)

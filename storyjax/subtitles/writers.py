@@ -4,8 +4,6 @@ A name with a colon, a tag, a brace or a line break cannot end a cue, open a sty
 run from right to left are kept apart from what follows by Unicode's isolates.
 """
 
-import contextlib
-import json
 import os
 import re
 import unicodedata
@@ -15,12 +13,14 @@ from pathlib import Path
 from typing import Any
 
 from storyjax.core.errors import StoryjaxError, nearest
+from storyjax.core.files import json_text, write_atomically
 from storyjax.subtitles.cast import UNKNOWN
 from storyjax.subtitles.records import Line, Subtitles
 
 _SHORTEST_CUE_S = 0.3
 _FSI, _PDI = "\u2068", "\u2069"
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ufeff]+")
+_LONE = re.compile("[\ud800-\udfff]")  # halves of a character: what is no UTF-8 in a name
 # A word joiner: breaks up what would be a marker, and is not seen.
 _JOINER = "\u2060"
 _SRT_LOOK_ALIKES = str.maketrans("<>{}\\", "‹›()＼")
@@ -52,7 +52,8 @@ def cues(subtitles: Subtitles, sdh: bool = False) -> list[Cue]:
 
 def _flat(text: str) -> str:
     """Text in one line, without invisible characters that have an effect."""
-    return " ".join(_CONTROLS.sub(" ", unicodedata.normalize("NFC", text)).split())
+    text = _LONE.sub("\N{REPLACEMENT CHARACTER}", unicodedata.normalize("NFC", text))
+    return " ".join(_CONTROLS.sub(" ", text).split())
 
 
 def _isolated(name: str) -> str:
@@ -158,7 +159,7 @@ def to_json(subtitles: Subtitles, sdh: bool = False) -> str:
     ]
     laughs = [{"start": laugh.start, "end": laugh.end} for laugh in subtitles.laughs]
     whole = {"episode": subtitles.episode, "lines": rows, "laughter": laughs}
-    return json.dumps(whole, ensure_ascii=False, indent=1) + "\n"
+    return json_text(whole, indent=1) + "\n"
 
 
 def why(all_subtitles: Sequence[Subtitles]) -> dict[str, Any]:
@@ -209,17 +210,11 @@ def known_format(path: str | os.PathLike[str]) -> str:
 
 def write_text(path: Path, text: str) -> None:
     """Writes UTF-8 with plain line ends so that the file appears whole or not at all."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with open(partial, "w", encoding="utf-8", newline="\n") as file:
-            file.write(text)
-        partial.replace(path)
+        write_atomically(path, text)
     except OSError as error:
         raise StoryjaxError(f"can't write {path}: {error.strerror or error}; choose another --out") from error
-    finally:
-        with contextlib.suppress(OSError):
-            partial.unlink(missing_ok=True)
 
 
 def _stamp(seconds: float, point: str) -> str:

@@ -6,9 +6,12 @@ are not in it. Saving is asynchronous: the state is copied out before `save` ret
 surfaces at the next save or at `close`.
 """
 
+import contextlib
+import json
 import logging
 import pathlib
 import sys
+from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -22,6 +25,7 @@ from storyjax.train.params import validate_params
 from storyjax.train.step import TrainState
 
 FOLDER = "checkpoints"
+ASIDE = "set_aside"  # checkpoints that a run went back behind
 EXPORTED = "params"  # what `storyjax export --to orbax` calls it
 
 
@@ -99,25 +103,40 @@ class Checkpoints:
 
     def meta(self, step: int) -> dict[str, Any]:
         """What `save` was given beside the state."""
-        return self._manager.restore(step, args=ocp.args.Composite(meta=ocp.args.JsonRestore()))["meta"]
+        with self._damage_named(step):
+            return self._manager.restore(step, args=ocp.args.Composite(meta=ocp.args.JsonRestore()))["meta"]
 
     def restore_trainable(self, step: int, like: Params) -> Params:
         """The trainable parameters, laid on the mesh as `like` is, which may be another mesh than they were saved from.
 
         Raises:
-            StoryjaxError: the checkpoint is of another model.
+            StoryjaxError: the checkpoint is of another model, or damaged.
         """
-        saved = flatten(self._manager.item_metadata(step)["trainable"].tree)
-        wanted = flatten(like)
-        validate_params(saved, wanted, set(wanted), str(self._folder))
-        items = ocp.args.Composite(trainable=ocp.args.StandardRestore(_abstract(like)))
-        return self._manager.restore(step, args=items)["trainable"]
+        with self._damage_named(step):
+            saved = flatten(self._manager.item_metadata(step)["trainable"].tree)
+            wanted = flatten(like)
+            validate_params(saved, wanted, set(wanted), str(self._folder))
+            items = ocp.args.Composite(trainable=ocp.args.StandardRestore(_abstract(like)))
+            return self._manager.restore(step, args=items)["trainable"]
 
     def restore_state(self, step: int, like: TrainState) -> TrainState:
         """`like`, whose trainable parameters are the checkpoint's already, with the rest of the checkpoint's state."""
         rest = {"step": like.step, "healthy": like.healthy, "opt_state": like.opt_state}
         items = ocp.args.Composite(optimizer=ocp.args.StandardRestore(_abstract(rest)))
-        return TrainState(trainable=like.trainable, **self._manager.restore(step, args=items)["optimizer"])
+        with self._damage_named(step):
+            return TrainState(trainable=like.trainable, **self._manager.restore(step, args=items)["optimizer"])
+
+    @contextlib.contextmanager
+    def _damage_named(self, step: int) -> Iterator[None]:
+        """Whatever the storage library makes of a damaged checkpoint is one line; other errors stay what they are."""
+        try:
+            yield
+        except StoryjaxError:
+            raise
+        except Exception as error:
+            if damage := _damage(self._folder / str(step)):
+                raise _damaged(self._folder, step, damage) from error
+            raise
 
     def close(self) -> None:
         """Waits for what is being written; raises what went wrong with it."""
@@ -151,13 +170,90 @@ def load_trainable(source: str | pathlib.Path) -> dict[str, np.ndarray]:
     checkpoints.close()
     if step is None:
         raise StoryjaxError(f"the run in {source} has no whole checkpoint yet.")
-    return _read_arrays(source / FOLDER / str(step) / "trainable")
+    folder = source / FOLDER / str(step) / "trainable"
+    try:
+        return _read_arrays(folder)
+    except Exception as error:
+        if damage := _damage(folder.parent):
+            raise _damaged(source / FOLDER, step, damage) from error
+        raise
+
+
+def _damage(folder: pathlib.Path) -> str | None:
+    """What is wrong with the checkpoint in `folder`, which is read as a whole to find out; None: nothing."""
+    for item in ("trainable", "optimizer"):
+        try:
+            _read_tree(folder / item)
+        except Exception as error:  # of a damaged file the storage library says so in many ways
+            return f"its part '{item}' {'cannot be read' if (folder / item).is_dir() else 'is missing'}: {_line(error)}"
+    try:
+        json.loads((folder / "meta" / "metadata").read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        return f"its part 'meta' cannot be read: {_line(error)}"
+    return None
+
+
+def _line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
+
+
+def _damaged(folder: pathlib.Path, step: int, damage: str) -> StoryjaxError:
+    """The error of a damaged checkpoint, with the latest of the others that is whole."""
+    others = sorted((other for other in _steps(folder) if other != step), reverse=True)
+    good = next((other for other in others if _damage(folder / str(other)) is None), None)
+    remedy = f"no other is there: move {folder} away to start over"
+    if good is not None:
+        remedy = (
+            f"step {good} is still good: train with --resume-from={good} to go on from it, or move"
+            f" {folder / str(step)} away to use it"
+        )
+    return StoryjaxError(f"the checkpoint of step {step} in {folder} is damaged ({damage}); {remedy}")
+
+
+def _steps(folder: pathlib.Path) -> list[int]:
+    return sorted(int(path.name) for path in folder.iterdir() if path.name.isdecimal()) if folder.is_dir() else []
+
+
+def saved_config(workdir: pathlib.Path) -> dict[str, Any] | None:
+    """Returns the config in the latest of a run's checkpoints that has one that can be read; None: in none."""
+    for step in reversed(_steps(workdir / FOLDER)):
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+            return dict(json.loads((workdir / FOLDER / str(step) / "meta" / "metadata").read_text("utf-8"))["config"])
+    return None
+
+
+def set_aside(workdir: pathlib.Path, step: int) -> list[pathlib.Path]:
+    """Moves the checkpoints after `step` from a run's checkpoints to its folder `set_aside`, so that the run goes on
+    from there, and returns where they are now.
+
+    Raises:
+        StoryjaxError: there is no checkpoint of that step; the message has those that are there.
+    """
+    folder = workdir / FOLDER
+    steps = _steps(folder)
+    if step not in steps:
+        there = f"there are {', '.join(map(str, steps))}" if steps else "there is none"
+        raise StoryjaxError(f"--resume-from={step}: {folder} has no checkpoint of that step; {there}")
+    moved = []
+    for later in steps[steps.index(step) + 1 :]:
+        name, copy = f"{later}", 0
+        while (target := workdir / ASIDE / name).exists():
+            copy += 1
+            name = f"{later}.{copy}"
+        target.parent.mkdir(exist_ok=True)
+        (folder / str(later)).rename(target)
+        moved.append(target)
+    return moved
 
 
 def _read_arrays(folder: pathlib.Path) -> dict[str, np.ndarray]:
+    return flatten(_read_tree(folder))
+
+
+def _read_tree(folder: pathlib.Path) -> Any:
     # As numpy, because the devices it was saved from need not exist here.
     reader = ocp.Checkpointer(ocp.PyTreeCheckpointHandler())
     folder = folder.absolute()
     tree = reader.metadata(folder).item_metadata.tree
     as_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), tree)
-    return flatten(reader.restore(folder, args=ocp.args.PyTreeRestore(restore_args=as_numpy)))
+    return reader.restore(folder, args=ocp.args.PyTreeRestore(restore_args=as_numpy))

@@ -22,7 +22,7 @@ from storyjax.core.config import choose
 from storyjax.core.errors import StoryjaxError
 from storyjax.train import mesh as mesh_lib
 from storyjax.train.batches import TaskBatches
-from storyjax.train.checkpoint import Checkpoints
+from storyjax.train.checkpoint import Checkpoints, set_aside
 from storyjax.train.distributed import check_shared, peers, start_distributed
 from storyjax.train.evaluation import Evaluation
 from storyjax.train.experiment import Evaluator, Experiment, Params, build_experiment
@@ -32,7 +32,15 @@ from storyjax.train.optim import make_optimizer, make_schedule
 from storyjax.train.settings import Settings, complete, read_settings
 from storyjax.train.step import StepMetrics, TrainState, make_step, new_state
 from storyjax.train.termination import Stopped, Termination
-from storyjax.train.workdir import check_same_run, make_workdir, plain, storage_errors, write_config, write_results
+from storyjax.train.workdir import (
+    check_same_run,
+    make_workdir,
+    plain,
+    storage_errors,
+    training_lock,
+    write_config,
+    write_results,
+)
 
 MODES = ("train", "eval")
 
@@ -44,6 +52,7 @@ def run(
     *,
     experiment: Experiment | None = None,
     progress: bool = True,
+    resume_from: int | None = None,
 ) -> dict[str, float]:
     """Trains (mode "train") and evaluates, or only evaluates (mode "eval"); returns what it writes to results.json.
 
@@ -56,6 +65,7 @@ def run(
         mode: "eval" evaluates the latest checkpoint in workdir if there is one, else what a new run would start from.
         experiment: what to run, instead of what `config.experiment` names.
         progress: whether to show a progress bar on standard error.
+        resume_from: the step of the checkpoint to go on from, instead of the latest; later ones are set aside.
 
     Returns:
         {"dataset/metric": number}, sorted by name.
@@ -71,8 +81,17 @@ def run(
     choose(mode, MODES, "mode")
     workdir = pathlib.Path(workdir).absolute()
     start_distributed(settings.distributed)
-    with peers(), storage_errors(workdir), Termination() as termination:
+    if resume_from is not None and mode != "train":
+        raise StoryjaxError("--resume-from says where to go on training from; --mode=eval takes the latest checkpoint.")
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(peers())
+        stack.enter_context(storage_errors(workdir))
+        termination = stack.enter_context(Termination())
         make_workdir(workdir)
+        if mode == "train":
+            stack.enter_context(training_lock(workdir))
+            if resume_from is not None and jax.process_index() == 0:
+                set_aside(workdir, resume_from)
         check_shared(workdir)
         experiment = experiment or build_experiment(config)
         mesh = mesh_lib.make_mesh(settings.mesh)
@@ -159,10 +178,11 @@ class _Run:
             return self.evaluate()
         with contextlib.ExitStack() as stack:
             checkpoints = stack.enter_context(contextlib.closing(Checkpoints(self.workdir, settings.checkpoint.keep)))
-            if checkpoints.latest() is not None:
-                check_same_run(self.workdir, self.config)
+            latest, note = checkpoints.latest(), ""
+            if latest is not None:
+                note = check_same_run(self.workdir, self.config, checkpoints.meta(latest).get("config"))
             total = total_steps(settings, experiment)
-            done = checkpoints.latest() or 0
+            done = latest or 0
             if done > total:
                 raise StoryjaxError(
                     f"the run in {self.workdir} is at step {done} already, past config.train.steps ({total})."
@@ -170,6 +190,8 @@ class _Run:
             start = restore_or_init(settings, experiment, self.workdir, self.mesh)
             log = RunLog(self.workdir, done, total, experiment.units, settings.log.tensorboard, self.progress)
             stack.enter_context(contextlib.closing(log))
+            if note:
+                log.say(note)
             if start.step is not None:
                 log.say(f"going on from step {done} of the run in {self.workdir}")
             if jax.process_index() == 0:

@@ -19,7 +19,7 @@ from ml_collections import ConfigDict
 from storyjax.core.errors import StoryjaxError
 from storyjax.core.params_io import flatten, unflatten, weights_folder
 from storyjax.core.renames import modernise
-from storyjax.train.checkpoint import load_trainable
+from storyjax.train.checkpoint import load_trainable, saved_config
 from storyjax.train.experiment import Params
 from storyjax.train.params import partition, validate_params
 from storyjax.train.precision import Policy, get_policy
@@ -116,9 +116,11 @@ def read_config(source: str, what: str, others: str) -> dict[str, Any]:
     try:
         stored = json.loads(path.read_text("utf-8"))
     except (OSError, ValueError) as error:
-        raise StoryjaxError(
-            f"{source} is no trained {what}: {path} cannot be read ({error}); name a run's workdir or {others}"
-        ) from error
+        stored = saved_config(path.parent)  # of a run, whose checkpoints have it too
+        if stored is None:
+            raise StoryjaxError(
+                f"{source} is no trained {what}: {path} cannot be read ({error}); name a run's workdir or {others}"
+            ) from error
     if not isinstance(stored, dict):
         raise StoryjaxError(f"{source} is no trained {what}: {path} holds no JSON object")
     stored = modernise(stored)

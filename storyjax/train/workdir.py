@@ -10,10 +10,11 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import jax
 from ml_collections import ConfigDict
 
 from storyjax.core.errors import StoryjaxError
-from storyjax.core.files import write_atomically
+from storyjax.core.files import exclusive_lock, write_atomically
 from storyjax.core.renames import modernise
 
 # What may change between a run and its resumption without making it another run.
@@ -67,6 +68,23 @@ def make_workdir(workdir: pathlib.Path) -> None:
         raise PermissionError(errno.EACCES, "it is not writable", str(workdir))
 
 
+@contextlib.contextmanager
+def training_lock(workdir: pathlib.Path) -> Iterator[None]:
+    """Held by the one process that trains in a workdir, or by process 0 of those that train together.
+
+    Raises:
+        StoryjaxError: another training holds it.
+    """
+    with contextlib.ExitStack() as stack:
+        if jax.process_index() == 0:
+            refusal = (
+                f"another process is training in {workdir}: wait until it has ended, or choose another --workdir; each"
+                " would damage what the other one writes"
+            )
+            stack.enter_context(exclusive_lock(workdir / ".lock", refusal))
+        yield
+
+
 def write_results(workdir: pathlib.Path, results: Mapping[str, float]) -> None:
     """`results.json`: flat, sorted, {"dataset/metric": number}."""
     text = json.dumps(as_json(results), indent=2, sort_keys=True) + "\n"
@@ -88,16 +106,33 @@ def plain(config: ConfigDict) -> dict[str, Any]:
     return json.loads(json.dumps(config.to_dict(), default=str))
 
 
-def check_same_run(workdir: pathlib.Path, config: ConfigDict) -> None:
+def check_same_run(workdir: pathlib.Path, config: ConfigDict, saved: Mapping[str, Any] | None = None) -> str:
     """Refuses to resume a run under a config that would make it another one.
+
+    Args:
+        workdir: the run's folder.
+        config: what the run would go on with.
+        saved: the config that the run's checkpoint holds, which is compared where config.json is damaged or missing.
+
+    Returns:
+        A note about a config.json that is damaged; else "".
 
     Raises:
         StoryjaxError: naming the keys that differ from <workdir>/config.json, with both values.
     """
-    path = workdir / "config.json"
-    if not path.exists():
-        return
-    old, new = _dotted(modernise(json.loads(path.read_text()))), _dotted(plain(config))
+    path, note = workdir / "config.json", ""
+    try:
+        stored = json.loads(path.read_text("utf-8"))
+        if not isinstance(stored, dict):
+            raise ValueError("it holds no JSON object")
+    except FileNotFoundError:
+        stored = saved
+    except (OSError, ValueError) as error:
+        stored = saved
+        note = f"{path} is damaged ({error}): the config in the checkpoint takes its place, and it is written anew"
+    if stored is None:
+        return note
+    old, new = _dotted(modernise(dict(stored))), _dotted(plain(config))
     differing = [
         f"{key} was {old.get(key, 'not set')!r}, is {new.get(key, 'not set')!r}"
         for key in sorted({*old, *new})
@@ -108,6 +143,7 @@ def check_same_run(workdir: pathlib.Path, config: ConfigDict) -> None:
             f"{workdir} holds a run with another config: {'; '.join(differing)}. Choose another --workdir, or remove "
             "this one to start over."
         )
+    return note
 
 
 def _dotted(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

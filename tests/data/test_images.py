@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from storyjax.data import images
 from storyjax.data.images import ImageError, read_image
 
 RED, GREEN = (220, 30, 20), (20, 200, 40)
@@ -114,3 +115,59 @@ def test_missing_and_huge(tmp_path: Path) -> None:
     Image.new("1", (20_000, 20_000)).save(tmp_path / "huge.png")
     with pytest.raises(ImageError, match="make it smaller"):
         read_image(tmp_path / "huge.png")
+
+
+@pytest.mark.parametrize("top", [1.0, 255.0, 65535.0])
+def test_fractions_and_other_floats_are_not_black(tmp_path: Path, top: float) -> None:
+    ramp = np.linspace(0, 1, 256, dtype=np.float32)[None].repeat(8, 0) * np.float32(top)
+    Image.fromarray(ramp).save(tmp_path / "a.tiff")
+    assert np.abs(read_image(tmp_path / "a.tiff")[0, :, 0].astype(int) - np.arange(256)).max() <= 1
+
+
+@pytest.mark.parametrize(("name", "top"), [("a.png", 4095), ("a.tiff", 4095), ("a.png", 65535), ("a.png", 255)])
+def test_scans_of_twelve_bits_are_not_black(tmp_path: Path, name: str, top: int) -> None:
+    ramp = np.linspace(0, top, 256).round().astype(np.uint16)[None].repeat(8, 0)
+    Image.fromarray(ramp).save(tmp_path / name)
+    assert np.abs(read_image(tmp_path / name)[0, :, 0].astype(int) - np.arange(256)).max() <= 1
+
+
+def test_the_file_says_what_is_white(tmp_path: Path) -> None:
+    dark = np.full((4, 4), 300, np.uint16)
+    Image.fromarray(dark).save(tmp_path / "a.tiff", tiffinfo={281: 65535})
+    assert read_image(tmp_path / "a.tiff")[0, 0, 0] == 1  # 300 of 65535
+
+
+def test_two_hundred_megapixels_are_scaled_down_upright(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    halves(16_320, 12_240).save(tmp_path / "phone.jpg", exif=exif, quality=10)
+    image = read_image(tmp_path / "phone.jpg")
+    assert image.shape == (8160, 6120, 3)
+    assert close(image[100, 100], RED)
+    assert close(image[-100, 100], GREEN)
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "P", "RGB", "RGBA", "I;16", "F"])
+def test_every_kind_of_image_can_be_scaled_down(tmp_path: Path, monkeypatch, mode: str) -> None:
+    monkeypatch.setattr(images, "MAX_PIXELS", 1000)
+    grey = Image.new("L", (60, 40), 0)
+    grey.paste(255, (30, 0, 60, 40))
+    values = np.asarray(grey)
+    image = Image.fromarray(values.astype(np.uint16) * 257) if mode == "I;16" else grey.convert(mode)
+    image.save(tmp_path / "a.tiff")
+    small = read_image(tmp_path / "a.tiff")
+    assert small.shape == (20, 30, 3)
+    assert close(small[10, 3], (0, 0, 0))
+    assert close(small[10, 26], (255, 255, 255))
+
+
+def test_heic_photos_are_read_or_named(tmp_path: Path) -> None:
+    if not images.reads_heif():
+        (tmp_path / "a.heic").write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(64))
+        with pytest.raises(ImageError, match="HEIC photo, which needs pillow-heif"):
+            read_image(tmp_path / "a.heic")
+        return
+    halves(64, 64).save(tmp_path / "a.heic", quality=90)
+    image = read_image(tmp_path / "a.heic")
+    assert close(image[32, 10], RED)
+    assert close(image[32, 50], GREEN)

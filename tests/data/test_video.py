@@ -130,7 +130,7 @@ FAILURES = {
     "text.txt": "not a video",
     "text.mp4": "not a video",
     "playlist.m3u8": "not a video",
-    "picture.png": "picture",
+    "picture.dat": "picture",
     "sound.mp4": "sound but no video",
     "no_frames.mkv": "not a video",
     "half.mp4": "cut short",
@@ -160,7 +160,7 @@ def failures(tmp_path_factory) -> Path:
     }
     for name, data in made.items():
         (folder / name).write_bytes(data)
-    Image.fromarray(media.numbered(1)).save(folder / "picture.png")
+    Image.fromarray(media.numbered(1)).save(folder / "picture.dat", "PNG")
     with av.open(str(folder / "sound.mp4"), "w") as container:
         media.write_tone(container, container.add_stream("aac", rate=16000, layout="mono"), 1.0)
     with av.open(str(folder / "no_frames.mkv"), "w") as container:
@@ -236,3 +236,17 @@ def test_sample_times_are_one_in_each_segment():
     drawn = np.stack([sample_times(8.0, 4, np.random.default_rng(seed)) for seed in range(200)])
     assert ((drawn // 2) == np.arange(4)).all()
     assert (drawn % 2).min() < 0.05 < 1.95 < (drawn % 2).max()
+
+
+def test_an_image_is_a_video_of_one_frame(tmp_path) -> None:
+    Image.new("RGB", (60, 40), (220, 30, 20)).save(tmp_path / "a.png")
+    info = probe(tmp_path / "a.png")
+    assert (info.width, info.height, info.duration_s) == (60, 40, 1.0)
+    images, seconds = decode_frames(tmp_path / "a.png", [0.1, 0.5, 0.9], 16)
+    assert images.shape == (3, 16, 16, 3)
+    assert (images == (220, 30, 20)).all()
+    assert seconds.tolist() == [0, 0, 0]
+    (tmp_path / "b.png").write_bytes(b"no image")
+    for path, message in (("b.png", "is not an image"), ("none.png", "cannot be read")):
+        with pytest.raises(VideoError, match=message):
+            probe(tmp_path / path)

@@ -125,3 +125,55 @@ def test_what_is_no_sequence_is_said_in_one_line(tmp_path: Path, make, line: str
     with pytest.raises(StoryjaxError, match=line) as error:
         open_sequence(tmp_path / "video")
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        [f"{1403636579763555584 + k * 100_000_000}" for k in range(5)],
+        ["20261231_235958", "20261231_235959", "20270101_000000", "20270101_000001", "20270101_000002"],
+        [f"frame{k * 10:05d}" for k in range(5)],
+        ["8", "9", "10", "11", "12"],
+        ["shot 8", "shot 9", "shot 10", "shot 11 (2)", "shot 12"],
+    ],
+    ids=lambda names: names[0],
+)
+def test_numbers_that_are_no_frames_are_an_order(tmp_path: Path, names: list[str]) -> None:
+    folder = tmp_path / "video"
+    folder.mkdir()
+    for number, name in enumerate(names, 1):
+        Image.fromarray(square(number)).save(folder / f"{name}.png")
+    video = open_sequence(folder)
+    assert video.length == 5
+    assert [place(image) for _, image in video.frames()] == [1, 2, 3, 4, 5]
+
+
+def test_an_order_is_noted_and_a_few_missing_frames_stay_missing(tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "tenth", range(10, 50, 10))
+    assert "taken as an order" in open_sequence(folder).notes[0]
+    folder = write_folder(tmp_path / "video", range(1, 9))
+    for number in (3, 4, 7):
+        (folder / f"{number:06d}.png").unlink()
+    video = open_sequence(folder)
+    assert (video.length, video.notes) == (8, ())
+
+
+def test_what_macos_leaves_beside_images_is_no_image(tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "video", range(1, 4))
+    (folder / "._000001.png").write_bytes(b"\0\5\x16\7junk")
+    (folder / "Thumbs.db").write_bytes(b"x")
+    video = open_sequence(folder)
+    assert [place(image) for _, image in video.frames()] == [1, 2, 3]
+
+
+def test_a_folder_of_motchallenge_that_counts_from_zero_loses_nothing(tmp_path: Path) -> None:
+    write_folder(tmp_path / "S" / "img1", range(0, 4))
+    (tmp_path / "S" / "seqinfo.ini").write_text(
+        "[Sequence]\nname=S\nimDir=img1\nframeRate=30\nseqLength=4\nimWidth=32\nimHeight=24\nimExt=.png\n"
+    )
+    (tmp_path / "det.txt").write_text("".join(f"{n},-1,1,1,5,5,0.9\n" for n in range(4)))
+    video = open_sequence(tmp_path / "S", tmp_path / "det.txt")
+    frames = list(video.frames())
+    assert [number for number, _ in frames] == [1, 2, 3, 4]
+    assert [place(image) for _, image in frames] == [0, 1, 2, 3]
+    assert video.detections["given"].frame.tolist() == [1, 2, 3, 4]

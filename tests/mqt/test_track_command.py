@@ -2,6 +2,7 @@
 
 import array
 import json
+import os
 import time
 import tracemalloc
 from pathlib import Path
@@ -70,6 +71,37 @@ def test_tracks_and_a_video_come_out(here: Path, capsys: pytest.CaptureFixture[s
     assert abs(columns[-1] - 13 * 20) < 12
     assert sorted(p.name for p in (here / "new").iterdir()) == ["tracked.mp4", "tracks.txt"]
     assert command.asked == [(None, "private")]
+
+
+def test_nothing_that_was_read_is_written_over(here: Path, capsys) -> None:
+    boxes = init(here / "i.json", [{"box": [57, 53, 20, 24]}])
+    detections = det(here / "det.txt", "1,-1,2,9,6,6,0.9")
+    with video_writer(here / "a.mp4", 10, (32, 24)) as made:
+        for number in range(1, LENGTH + 1):
+            made.add(square(number))
+    (here / "link.mp4").symlink_to("a.mp4")
+    before = {path: path.read_bytes() for path in here.rglob("*") if path.is_file()}
+    for arguments in (
+        ["a.mp4", "--render", "a.mp4"],
+        ["a.mp4", "--out", "a.mp4"],
+        ["link.mp4", "--render", "a.mp4"],
+        ["video", "--detections", detections, "--out", detections],
+        ["video", "--init", boxes, "--out", boxes],
+        ["video", "--out", "video/000003.png"],
+    ):
+        failed(["track", *arguments], "a file that is read, which would be lost", capsys)
+    failed(["track", "video", "--out", "t.mp4", "--render", "t.mp4"], "are the same file", capsys)
+    failed(["track", "video", "--out", "/dev/full"], "is a device", capsys)
+    assert {path: path.read_bytes() for path in here.rglob("*") if path.is_file()} == before
+
+
+def test_a_colon_and_bytes_that_are_no_utf8_in_names(here: Path) -> None:
+    odd = os.fsdecode(b"caf\xe9")
+    assert run(["track", "video", "--render", "12:30.mp4"]) == 0
+    (here / "12:30.mp4").rename(here / f"{odd}.mp4")
+    assert run(["track", f"{odd}.mp4", "--render", f"{odd}:2.mp4"]) == 0
+    assert len(read_rows(here / f"{odd}.tracks.txt")) == LENGTH
+    assert (here / f"{odd}:2.mp4").stat().st_size > 1000
 
 
 def test_without_out_the_tracks_lie_here(here: Path) -> None:
@@ -252,3 +284,32 @@ def test_neighbours_have_colours_of_their_own(tmp_path: Path) -> None:
     with video_writer(tmp_path / "v.mp4", 0.0, (32, 32)) as video:
         video.add(np.zeros((32, 32, 3), np.uint8))
     assert (tmp_path / "v.mp4").stat().st_size > 0
+
+
+def test_the_scores_of_given_boxes_are_used(here: Path, monkeypatch, capsys) -> None:
+    """A tracker takes so many of a frame: those with the highest scores, and none below --min-score."""
+    given: list[np.ndarray] = []
+
+    class Watcher(OverlapTracker):
+        def step(self, image, detections=None):
+            given.append(detections)
+            return super().step(image, detections)
+
+    monkeypatch.setattr(command, "load_tracker", lambda checkpoint, protocol: Watcher())
+    lines = [f"1,-1,{2 + k},9,6,6,{score}" for k, score in enumerate((0.1, 0.9, -0.4, 0.5))]
+    detections = det(here / "det.txt", *lines)
+    assert run(["track", "video", "--detections", detections]) == 0
+    assert given[0][:, 0].tolist() == [2, 4, 1, 3]
+    given.clear()
+    assert run(["track", "video", "--detections", detections, "--min-score", "0.5"]) == 0
+    assert given[0][:, 0].tolist() == [2, 4]
+    failed(["track", "video", "--detections", detections, "--min-score", "2"], "the highest score in", capsys)
+    failed(["track", "video", "--min-score", "2"], "--min-score is for the boxes of --detections", capsys)
+
+
+def test_an_id_of_1_0_is_1(here: Path, capsys) -> None:
+    boxes = init(here / "i.json", [{"box": [1, 8, 6, 6], "id": 7.0, "frame": 1.0}])
+    assert run(["track", "video", "--init", boxes]) == 0
+    assert set(read_rows(here / "video.tracks.txt").id) == {7}
+    for wrong in (1.5, True, "1", None, float("nan")):
+        failed(["track", "video", "--init", init(here / "i.json", [{"box": [1, 8, 6, 6], "id": wrong}])], "id", capsys)

@@ -151,6 +151,12 @@ ERRORS = [
     (["find", "<ana>", "--index", "index", "--top", "0"], "--top is 0: give 1 to 1000"),
     (["find", "<ana>", "--index", "index", "--html", "none/a.html"], "there is no folder none"),
     (["find", "<ana>", "--index", "index", "--html", "films"], "--html films is a folder"),
+    (
+        ["find", "<x>", "--index", "index", "--face", "photos/red1.jpg", "--html", "photos/red1.jpg"],
+        "--html photos/red1.jpg is a file that is read",
+    ),
+    (["find", "<ana>", "--index", "index", "--html", "films/red.png"], "a file that is read, which would be lost"),
+    (["find", "<ana>", "--index", "index", "--html", "index/index.sqlite"], "a file that is read"),
     (["find", "<x>", "--index", "index", "--face", "none.jpg"], "none.jpg cannot be read (No such file or directory)"),
     (["find", "<x>", "--index", "index", "--face", "photos/black.jpg"], "photos/black.jpg shows no face: give another"),
     (["find", "<x>", "--index", "index", "--face", "photos/two.png"], "photos/two.png shows 2 faces: give another"),

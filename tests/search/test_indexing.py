@@ -1,6 +1,8 @@
 """An index knows each file once and wholly, however often its making is killed, and notices what changes."""
 
+import errno
 import fcntl
+import hashlib
 import os
 import random
 import shutil
@@ -9,13 +11,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 from colours import BLUE, DIM, GREEN, RED, WHITE, Colours, contents, photo, video
 from PIL import Image
 
 from storyjax.core.errors import StoryjaxError
-from storyjax.search import indexing, vectors
+from storyjax.data import images, video_files
+from storyjax.search import command, indexing, media_files, vectors
 from storyjax.search.indexing import build_index, clip_starts
 from storyjax.search.query import Searcher
 from storyjax.search.store import CLIP, FRAME, IMAGE, Row, Store
@@ -267,3 +271,141 @@ def test_two_at_a_time_are_refused(folder: Path, tmp_path: Path) -> None:
         with pytest.raises(StoryjaxError, match="another process is indexing into"):
             index(folder, tmp_path / "index")
     index(folder, tmp_path / "index")
+
+
+def refuse(monkeypatch: pytest.MonkeyPatch, folder: Path, number: int) -> None:
+    """Looking into `folder` fails as it does on a disk that does not answer."""
+    scandir = os.scandir
+
+    def failing(path):
+        if Path(path) == folder:
+            raise OSError(number, os.strerror(number), str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", failing)
+
+
+def test_what_cannot_be_looked_at_now_stays(folder: Path, tmp_path: Path, monkeypatch, capsys) -> None:
+    out = tmp_path / "index"
+    (tmp_path / "disk").mkdir()
+    photo(tmp_path / "disk" / "red.png", RED)
+    (folder / "linked").symlink_to(tmp_path / "disk", target_is_directory=True)
+    _, before = index(folder, out)
+    assert {row[0] for row in before} >= {hash_of(b"linked/red.png"), hash_of(b"more/b.mkv")}
+    with monkeypatch.context() as patch:
+        refuse(patch, folder / "more", errno.ENOTCONN)
+        summary, after = index(folder, out)
+    assert after == before
+    assert "Transport endpoint" in summary.broken["more"]
+    assert (summary.vanished, summary.kept) == (0, {"more": 1})
+    # Disks that are not mounted leave an empty folder, or links to nothing.
+    device = media_files._device
+    with monkeypatch.context() as patch:
+        patch.setattr(media_files, "_device", lambda path: -1 if Path(path) == folder / "more" else device(path))
+        assert index(folder, out)[1] == before
+    (folder / "more" / "b.mkv").rename(tmp_path / "b.mkv")
+    (tmp_path / "disk").rename(tmp_path / "elsewhere")
+    for _ in range(2):
+        summary, after = index(folder, out)
+    assert "not mounted" in summary.broken["more"]
+    assert after == before
+    assert (summary.vanished, summary.kept) == (0, {"more": 1, "linked": 1})
+    assert "is a link to nothing" in summary.broken["linked"]
+    (tmp_path / "disk").mkdir()
+    summary, after = index(folder, out)
+    assert after == before
+    assert "not mounted" in summary.broken["linked"]
+    # What is really gone is dropped.
+    (folder / "linked").unlink()
+    with monkeypatch.context() as patch:
+        patch.setattr(media_files, "_device", lambda path: -1 if Path(path) == folder / "more" else device(path))
+        summary, after = index(folder, out)
+    assert (summary.vanished, summary.kept) == (2, {})
+    assert len(after) < len(before)
+    with monkeypatch.context() as patch:
+        refuse(patch, folder, errno.EACCES)
+        with pytest.raises(StoryjaxError, match="cannot be read"):
+            index(folder, out)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(StoryjaxError, match="no images or videos"):
+        index(tmp_path / "empty", out)
+
+
+def hash_of(path: bytes) -> str:
+    return hashlib.md5(path).hexdigest()
+
+
+def test_an_error_of_the_surroundings_is_tried_again(folder: Path, tmp_path: Path, monkeypatch) -> None:
+    (folder / "cut.png").write_bytes((folder / "blue.png").read_bytes()[:50])
+    _, whole = index(folder, tmp_path / "whole")
+
+    def no_disk(*arguments, **options):
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(images.Image, "open", no_disk)
+        patch.setattr(video_files.os, "access", lambda path, mode: False)
+        with pytest.raises(StoryjaxError, match="none of the 4 images and videos"):
+            index(folder, tmp_path / "index")
+    summary, known = index(folder, tmp_path / "index")
+    assert known == whole
+    assert list(summary.broken) == ["cut.png"]
+    # Of a file that has changed and cannot be read for the moment, the old rows stay.
+    photo(folder / "blue.png", RED)
+    with monkeypatch.context() as patch:
+        patch.setattr(images.Image, "open", no_disk)
+        summary, known = index(folder, tmp_path / "index")
+    assert known == whole
+    assert set(summary.broken) == {"cut.png", "blue.png"}
+    assert index(folder, tmp_path / "index")[0].images == 1
+
+
+def test_new_readers_try_what_was_broken_once_more(folder: Path, tmp_path: Path, monkeypatch) -> None:
+    (folder / "cut.png").write_bytes((folder / "blue.png").read_bytes()[:50])
+    index(folder, tmp_path / "index")
+    tried: list[str] = []
+    read = indexing.read_image
+    monkeypatch.setattr(indexing, "read_image", lambda path: tried.append(path.name) or read(path))
+    index(folder, tmp_path / "index")
+    assert tried == []
+    monkeypatch.setattr(indexing, "_readers", lambda: "others")
+    index(folder, tmp_path / "index")
+    assert tried == ["cut.png"]
+    index(folder, tmp_path / "index")
+    assert tried == ["cut.png"]
+
+
+def test_everything_that_is_left_out_is_named(tmp_path: Path) -> None:
+    folder = tmp_path / "album"
+    (folder / "sub").mkdir(parents=True)
+    for name in ("a.jfif", "b.avif", "c.jp2", "d.tga"):
+        photo(folder / name, RED, 64) if name != "a.jfif" else Image.new("RGB", (64, 64), RED).save(
+            folder / name, "JPEG"
+        )
+    for name, kind in (("e.mts", "mpegts"), ("f.m2ts", "mpegts"), ("g.3g2", "mp4")):
+        video(folder / "sub" / "x.mp4", [RED])
+        with av.open(str(folder / "sub" / "x.mp4")) as source, av.open(str(folder / name), "w", format=kind) as made:
+            stream = made.add_stream_from_template(source.streams.video[0])
+            for packet in source.demux(video=0):
+                if packet.dts is not None:
+                    packet.stream = stream
+                    made.mux(packet)
+    (folder / "sub" / "x.mp4").unlink()
+    (folder / "h.heic").write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(64))
+    (folder / "notes.txt").write_text("")
+    (folder / "raw.CR3").write_bytes(b"x")
+    (folder / "no_ending").write_bytes(b"x")
+    (folder / ".hidden.png").write_bytes(b"x")
+    os.mkfifo(folder / "pipe.jpg")
+    (folder / "gone.jpg").symlink_to("nowhere.jpg")
+    (folder / "again").symlink_to("sub", target_is_directory=True)
+    (folder / "circle").symlink_to(".", target_is_directory=True)
+    (folder / "itself.png").symlink_to("itself.png")
+    summary, _ = index(folder, folder / "index")
+    assert (summary.images, summary.videos) == (4, 3)
+    assert set(summary.broken) == {"h.heic", "pipe.jpg", "gone.jpg", "again", "circle", "itself.png"}
+    assert "pillow-heif" in summary.broken["h.heic"] or images.reads_heif()
+    assert "is a link to sub" in summary.broken["again"]
+    assert summary.ignored == {".txt": 1, ".cr3": 1, "": 1, "hidden": 1}
+    told = "\n".join(command._notes(summary))
+    assert "left out 3 files, no images or videos: 1 without ending, 1 .cr3, 1 .txt" in told

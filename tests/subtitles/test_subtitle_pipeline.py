@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -152,6 +153,42 @@ def test_files_go_where_they_were_asked_to(ask, videos, transcripts, tmp_path: P
     assert "exemplars" in text
     ask(*videos, out=str(tmp_path / "folder"), **given)
     assert len(list((tmp_path / "folder").glob("*.srt"))) == 2
+
+
+def test_nothing_that_was_read_is_written_over(series, ask, videos, transcripts, tmp_path: Path) -> None:
+    film, cues, cast, photo = (tmp_path / name for name in ("film.mp4", "film.srt", "cast.json", "ana.png"))
+    shutil.copy(videos[0], film)
+    shutil.copy(transcripts[videos[0].stem], cues)
+    shutil.copy(series / json.loads((series / "cast.json").read_text())["cast"][0]["photos"][0], photo)
+    cast.write_text(json.dumps({"cast": [{"name": "Ana", "photos": ["ana.png"]}]}))
+    (tmp_path / "link.json").symlink_to(cast)
+    before = [path.read_bytes() for path in (film, cues, cast, photo)]
+    for given in (
+        {"transcripts": [str(cues)]},  # the default would be film.srt
+        {"out": str(cast)},
+        {"out": str(tmp_path / "link.json")},
+        {"why": str(cast), "out": str(tmp_path / "other.srt")},
+    ):
+        with pytest.raises(StoryjaxError, match="a file that is read, which would be lost"):
+            ask(film, cast=str(cast), **given)
+    with pytest.raises(StoryjaxError, match="are the same file"):
+        ask(film, cast=str(cast), out=str(tmp_path / "a.json"), why=str(tmp_path / "a.json"))
+    assert [path.read_bytes() for path in (film, cues, cast, photo)] == before
+
+
+def test_names_that_are_no_utf8_go_through_every_stage(ask, videos, tmp_path: Path) -> None:
+    name = os.fsdecode(b"caf\xe9")
+    film, cues = tmp_path / f"{name}.mp4", tmp_path / f"{name}.srt"
+    shutil.copy(videos[0], film)
+    cues.write_text("1\n00:00:00,500 --> 00:00:02,500\nHello there.\n")
+    (tmp_path / "cast.json").write_text(json.dumps({"cast": [{"name": "Never Speaks"}]}))
+    given = {"cast": str(tmp_path / "cast.json"), "transcripts": [str(cues)], "why": str(tmp_path / "why.json")}
+    given["cache_dir"] = str(tmp_path / f"{name} work")
+    for ending in (".json", ".rttm", ".vtt"):
+        ask(film, out=str(tmp_path / f"{name}{ending}"), **given)
+        assert (tmp_path / f"{name}{ending}").read_text("utf-8")
+    assert json.loads((tmp_path / f"{name}.json").read_text())["episode"] == name
+    assert "caf\ufffd" in (tmp_path / f"{name}.rttm").read_text("utf-8")
 
 
 def test_a_cast_of_one_and_one_who_never_speaks(series, ask, videos, transcripts, tmp_path: Path) -> None:
