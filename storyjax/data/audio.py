@@ -18,6 +18,7 @@ from jaxtyping import Float32
 
 from storyjax.core.errors import StoryjaxError
 from storyjax.core.files import atomic_path
+from storyjax.core.notes import tell
 from storyjax.data import containers
 
 RATE = 16_000
@@ -78,10 +79,13 @@ def stream_audio(
         yield np.concatenate(held)
 
 
-def has_audio(path: str | os.PathLike[str]) -> bool:
-    """Returns whether a file has a sound track. Raises AudioError for a file that cannot be opened."""
+def has_audio(path: str | os.PathLike[str], track: int | None = None) -> bool:
+    """Returns whether a file has a sound track.
+
+    Raises AudioError for a file that cannot be opened, or that has sound but not the `track` (from 1) asked for.
+    """
     with _opened(Path(path)) as container:
-        return bool(container.streams.audio)
+        return _chosen(container, track, str(path)) is not None
 
 
 def stream_channels(
@@ -190,7 +194,7 @@ def _on_clock(
     `mix` makes a piece (… n) of the same samples in each of the layouts (c n).
     """
     with _opened(path) as container:
-        stream = containers.choose_track(container, "audio", track, str(path))
+        stream = _chosen(container, track, str(path))
         if stream is None:
             raise NoAudioError(f"{path} holds no sound: give a file with a sound track")
         if containers.is_encrypted(stream):
@@ -218,6 +222,13 @@ def _on_clock(
         for parts in zip(*(resampler.resample(None) for resampler in resamplers), strict=True):
             yield mix([_samples(part) for part in parts])
         faults.finish(written / rate, origin)
+
+
+def _chosen(container: av.container.InputContainer, track: int | None, where: str) -> av.AudioStream | None:
+    try:
+        return containers.choose_track(container, "audio", track, where)
+    except StoryjaxError as error:
+        raise AudioError(str(error)) from error
 
 
 class _Faults:
@@ -251,13 +262,13 @@ class _Faults:
             places = "in one place" if self.count == 1 else f"in {self.count} places"
             at = "" if self.first is None else f", first at {max(0.0, self.first - origin):.1f} s"
             line = f"the sound of {self.path} is damaged {places}{at}: nothing is heard there"
-            containers.tell(line, (str(self.path), "sound damaged"))
+            tell(line, (str(self.path), "sound damaged"))
         declared = containers.tagged_end(self.stream)
         if declared is None and self.stream.duration and self.stream.start_time is not None:
             declared = float((self.stream.start_time + self.stream.duration) * self.stream.time_base)
         if declared is not None and declared - origin > seconds + 0.5:
             line = f"the sound of {self.path} was cut short: {seconds:.1f} of {declared - origin:.1f} s are there"
-            containers.tell(line + ", and are used", (str(self.path), "sound cut"))
+            tell(line + ", and are used", (str(self.path), "sound cut"))
 
 
 def _frames(container: av.container.InputContainer, stream: av.AudioStream, faults: _Faults) -> Iterator[av.AudioFrame]:

@@ -1,11 +1,9 @@
-"""What every reader of films and sound agrees on: how a file is opened, its 0:00, which tracks count, what is told.
+"""What every reader of films and sound agrees on: how a file is opened, its 0:00, which tracks count.
 
-0:00 is the earliest start of the file's pictures and sounds: what players show first. Where only a part of a file can
-be used, the rest is used, and a person is told so once (`tell`).
+0:00 is the earliest start of the file's pictures and sounds: what players show first.
 """
 
 import io
-import logging
 import re
 from collections.abc import Sequence
 from fractions import Fraction
@@ -15,11 +13,9 @@ from typing import Any
 import av
 
 from storyjax.core.errors import StoryjaxError
+from storyjax.core.notes import tell
 from storyjax.data.video_files import Source
 
-_LOG = logging.getLogger("storyjax.notes")
-_TOLD: dict[object, None] = {}
-_MOST_TOLD = 4096  # keys that are remembered
 # Sound may start this much (seconds) before 0:00, for its encoder's priming, without moving 0:00.
 _PRIMING_S = 0.5
 # Sample entries of encrypted mp4s, and of iTunes' protected films and songs.
@@ -38,27 +34,6 @@ _ASIDE = (
 )
 _ASIDE_TITLE = re.compile(r"comment|descri(bed|ption)|director|preview|thumb", re.IGNORECASE)
 _KINDS = {"video": "--video-track", "audio": "--audio-track"}
-
-
-def tell(line: str, key: object = None) -> None:
-    """Tells a person that something given could be used only in part: a warning of the logger "storyjax.notes".
-
-    Args:
-        line: one line.
-        key: what it is about; the same is told once. None: the line itself.
-    """
-    key = line if key is None else key
-    if key in _TOLD:
-        return
-    while len(_TOLD) >= _MOST_TOLD:
-        del _TOLD[next(iter(_TOLD))]
-    _TOLD[key] = None
-    _LOG.warning("%s", line)
-
-
-def tell_again() -> None:
-    """Forgets what was told, so that another command tells it again."""
-    _TOLD.clear()
 
 
 def open_container(source: Source) -> av.container.InputContainer:

@@ -13,6 +13,8 @@ from fractions import Fraction
 import av
 import numpy as np
 
+from storyjax.core.errors import StoryjaxError
+from storyjax.core.notes import tell
 from storyjax.data import containers
 from storyjax.data.video_files import VideoError
 
@@ -63,7 +65,10 @@ class VideoTrack:
             raise self.error("is text, not a video", "give a video file")
         if kind.startswith("image2") or kind.endswith("_pipe"):
             raise self.error("is an image, not a video", "give a video file")
-        stream = containers.choose_track(container, "video", number, where)
+        try:
+            stream = containers.choose_track(container, "video", number, where)
+        except StoryjaxError as error:
+            raise VideoError(str(error)) from error
         if stream is None:
             has_sound = "holds sound but no video" if container.streams.audio else "holds no video track"
             raise self.error(has_sound, "give a file with a video track")
@@ -179,11 +184,11 @@ class VideoTrack:
             frames = "a frame is" if self.damaged == 1 else f"{self.damaged} frames are"
             at = "" if self._first_damage is None else f", the first at {max(0.0, self._first_damage):.1f} s"
             line = f"{self.where} is damaged: {frames} left out{at}; the frame before is shown instead"
-            containers.tell(line, (self.where, "damaged"))
+            tell(line, (self.where, "damaged"))
         if self._cut is not None:
             reached, declared = self._cut
             line = f"{self.where} was cut short: {reached:.1f} of {declared:.1f} s are there, and are used"
-            containers.tell(line, (self.where, "cut"))
+            tell(line, (self.where, "cut"))
 
     def packets(self) -> Iterator[av.Packet]:
         """Yields the track's packets; errors of the container are stepped over, a few in a row at most."""

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from storyjax.core.errors import StoryjaxError
-from storyjax.data import containers
+from storyjax.core import notes
 from storyjax.data.video import VideoError, decode_frames, probe, sample_times
 from storyjax.data.video_track import VideoTrack
 
@@ -192,7 +192,7 @@ def test_probe_refuses_what_cannot_be_decoded(failures):
 
 @pytest.mark.parametrize("name", CUT)
 def test_a_cut_film_gives_what_it_has_and_says_so(failures, name, caplog):
-    containers.tell_again()
+    notes._TOLD.clear()
     for source in (failures / name, (failures / name).read_bytes()):
         info = probe(source, name)
         assert 0.3 * CUT[name] * 200 / 24 < info.duration_s < 200 / 24 - 0.4
