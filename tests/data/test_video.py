@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from storyjax.core.errors import StoryjaxError
 from storyjax.core import notes
+from storyjax.core.errors import StoryjaxError
 from storyjax.data.video import VideoError, decode_frames, probe, sample_times
 from storyjax.data.video_track import VideoTrack
 
