@@ -293,7 +293,7 @@ class _Builder:
 
 def _readers() -> str:
     """What files are read with: where it changes, files that could not be read may be readable."""
-    return f"1, av {av.__version__}, pillow {PIL.__version__}, heif {reads_heif()}"
+    return f"2, av {av.__version__}, pillow {PIL.__version__}, heif {reads_heif()}"
 
 
 def clip_starts(duration_s: float, every_s: float) -> list[float]:

@@ -202,5 +202,6 @@ def test_a_film_that_was_cut_short_is_tracked_as_far_as_it_goes(tmp_path: Path, 
     path.write_bytes(path.read_bytes()[: path.stat().st_size * 6 // 10])
     frames = [place(image) for _, image in open_sequence(path).frames() if image is not None]
     assert 10 < len(frames) < 50
-    assert frames == [number % 26 for number in range(1, len(frames) + 1)]
+    # Of the last group of frames, those that were stored behind the cut are missing.
+    assert frames[:-3] == [number % 26 for number in range(1, len(frames) - 2)]
     assert "video.mkv was cut short" in caplog.text
