@@ -196,7 +196,11 @@ def opened(source: Source, name: str | None, track: int | None = None) -> Iterat
     try:
         with containers.open_container(source) as container:
             video = VideoTrack(where, container, length, track)
-            yield video
+            try:
+                yield video
+            except GeneratorExit:  # whoever reads frame by frame has enough of them
+                video.finish()
+                raise
             video.finish()
     except av.FFmpegError as error:
         if video is not None and video.jumped:

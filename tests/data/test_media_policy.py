@@ -3,7 +3,6 @@
 import struct
 from fractions import Fraction
 from pathlib import Path
-from types import SimpleNamespace
 
 import av
 import media
@@ -285,14 +284,9 @@ def test_anamorphic_films_are_seen_in_their_width(tmp_path: Path) -> None:
 
 def test_every_reader_uses_what_is_there_and_says_what_is_not(tmp_path: Path, caplog) -> None:
     from storyjax.mqt.sequences import open_sequence
-    from storyjax.search.indexing import build_index
     from storyjax.subtitles.timeline import Timeline
 
-    encoder = SimpleNamespace(
-        image_size=8, dim=3, vision_fingerprint="mean", embed_images=lambda x: x.mean((1, 2)).astype(np.float32)
-    )
-    (tmp_path / "films").mkdir()
-    path = film(tmp_path / "films" / "a.mp4", frames=36, tones=((0.0, 440.0),), g="1")
+    path = film(tmp_path / "a.mp4", frames=36, tones=((0.0, 440.0),), g="1")
     damaged(damaged(path, (7, 8, 12)), (5, 6), "audio")
 
     def said() -> tuple[bool, bool]:
@@ -304,9 +298,6 @@ def test_every_reader_uses_what_is_there_and_says_what_is_not(tmp_path: Path, ca
     assert decode_frames(path, np.arange(36) / 12, 32)[0].shape == (36, 32, 32, 3)  # as ask and the data sets do
     assert said() == (True, False)
     assert [image is None for _, image in open_sequence(path).frames()].count(True) == 3
-    assert said() == (True, False)
-    summary = build_index(tmp_path / "films", tmp_path / "index", encoder, show_progress=False)
-    assert (summary.clips, summary.broken) == (2, {})
     assert said() == (True, False)
     timeline = Timeline.open(path, tmp_path / "sound.s16")
     assert timeline.video_end == pytest.approx(3.0, abs=0.05)

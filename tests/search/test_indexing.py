@@ -5,6 +5,7 @@ import fcntl
 import hashlib
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -134,6 +135,20 @@ def test_a_video_of_an_impossible_duration_is_broken(folder: Path, tmp_path: Pat
     monkeypatch.setattr(indexing, "MAX_S", 8.0)
     summary, _ = index(folder, tmp_path / "index")
     assert summary.broken == {"a.mp4": "has a duration of 0 hours: repair it, or divide it into parts"}
+
+
+def test_a_damaged_video_is_indexed_without_what_is_damaged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "films").mkdir()
+    path = video(tmp_path / "films" / "a.mp4", [RED, GREEN, BLUE])
+    with av.open(str(path)) as container:
+        packets = [(packet.pos, packet.size) for packet in container.demux(video=0) if packet.size]
+    data = bytearray(path.read_bytes())
+    for at, size in packets[20:23]:
+        data[at : at + size] = bytes(size)
+    path.write_bytes(data)
+    summary, _ = index(tmp_path / "films", tmp_path / "index")
+    assert (summary.clips, summary.broken) == (3, {})
+    assert re.search(r"a\.mp4 is damaged: \d+ frames are left out", caplog.text)
 
 
 def test_a_video_that_was_cut_short_gives_what_it_has(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
