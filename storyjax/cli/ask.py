@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from storyjax.cli.tracks import add_track_flags
 from storyjax.core.errors import StoryjaxError
 from storyjax.core.files import check_outputs, files_of, json_text, write_atomically
 
@@ -60,6 +61,7 @@ def add(commands: argparse._SubParsersAction, made: dict[str, argparse.ArgumentP
         " model that comes with storyjax)",
     )
     ask.add_argument("--frames", type=int, metavar="N", help="frames to look at (default: as many as in training)")
+    add_track_flags(ask)
     ask.add_argument("--figure", metavar="PNG", help="where to draw the frames with the attention they got")
     ask.add_argument("--json", action="store_true", help="prints everything as one JSON object")
     ask.set_defaults(act=_ask)
@@ -71,7 +73,8 @@ def _ask(arguments: argparse.Namespace) -> int:
     from storyjax.data.video import is_still, probe
 
     _check_one(arguments)
-    probe(arguments.video)  # a slip in its name need not wait for the model, nor one in the figure's
+    # A slip in its name need not wait for the model, nor one in the name of the figure.
+    probe(arguments.video, track=arguments.video_track)
     from storyjax.tcr import figure
     from storyjax.tcr.predict import Predictor
 
@@ -81,7 +84,7 @@ def _ask(arguments: argparse.Namespace) -> int:
     if arguments.count is not None:
         from storyjax.tcr.predict_tasks import SHIPPED_COUNTER, count
 
-        answer = count(arguments.checkpoint, arguments.video, arguments.count)
+        answer = count(arguments.checkpoint, arguments.video, arguments.count, arguments.video_track)
         source = str(arguments.checkpoint or SHIPPED_COUNTER)
     else:
         predictor = Predictor.from_pretrained(_checkpoint(arguments))
@@ -135,11 +138,11 @@ def _answer(predictor: "Predictor", arguments: argparse.Namespace) -> "Answer":
     """What the predictor says to the one thing asked."""
     from storyjax.tcr import predict_tasks
 
-    video, frames = arguments.video, arguments.frames
+    video, frames, track = arguments.video, arguments.frames, arguments.video_track
     if arguments.caption is not None:
-        return predict_tasks.caption(predictor, video, *predict_tasks.parse_segment(arguments.caption), frames)
+        return predict_tasks.caption(predictor, video, *predict_tasks.parse_segment(arguments.caption), frames, track)
     if arguments.when is not None:
-        return predict_tasks.when(predictor, video, arguments.when, frames)
+        return predict_tasks.when(predictor, video, arguments.when, frames, track)
     if arguments.anticipate is not None:
-        return predict_tasks.anticipate(predictor, video, arguments.anticipate, frames)
-    return predictor.ask(video, arguments.question, arguments.options, frames)
+        return predict_tasks.anticipate(predictor, video, arguments.anticipate, frames, track)
+    return predictor.ask(video, arguments.question, arguments.options, frames, track)

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from storyjax.cli.tracks import add_track_flags
 from storyjax.core.files import json_text
 
 if TYPE_CHECKING:
@@ -83,6 +84,7 @@ def add(commands: argparse._SubParsersAction, made: dict[str, argparse.ArgumentP
     index.add_argument(
         "--every", type=float, metavar="SECONDS", help="seconds between the starts of clips (default: 2, back to back)"
     )
+    add_track_flags(index)
     for parser in (find, enrol, forget, listing):
         parser.add_argument("--gallery", default="runs/gallery", metavar="DIR", help="(default: runs/gallery)")
     for parser in (find, enrol, index):
@@ -130,7 +132,7 @@ def _list(given: argparse.Namespace) -> int:
 def _index(given: argparse.Namespace) -> int:
     from storyjax.search import command
 
-    print(command.index(given.folder, given.out, given.every, model_loader(given.checkpoint)))
+    print(command.index(given.folder, given.out, given.every, model_loader(given.checkpoint), given.video_track))
     return 0
 
 

@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 import storyjax
 from storyjax.cli import ask, data, find, plan, reproduce, subtitle, track, train, weights
 from storyjax.core.errors import StoryjaxError, nearest
+from storyjax.core.notes import printed
 from storyjax.core.runtime import prepare_runtime
 from storyjax.main import leave, report_errors
 
@@ -119,7 +120,8 @@ def _run(argv: list[str]) -> int:
         parser.print_help()
         return 0
     prepare_runtime()
-    return arguments.act(arguments)
+    with printed():
+        return arguments.act(arguments)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,8 @@
 
 import argparse
 
+from storyjax.cli.tracks import add_track_flags
+
 SUBTITLE = """\
 Writes subtitles that name the speaker of every line, from a video and a cast list with 1 to 10 photos of each person.
 Speech is recognised, faces are matched with the photos where one person is seen speaking, and the voices heard there
@@ -42,6 +44,7 @@ def add(commands: argparse._SubParsersAction, made: dict[str, argparse.ArgumentP
     parser.add_argument(
         "--encoding", metavar="NAME", help="of the transcripts: cp1250, utf-16 ... (default: UTF-8, or it is detected)"
     )
+    add_track_flags(parser, audio=True)
     parser.add_argument(
         "--out",
         metavar="PATH",
@@ -101,6 +104,8 @@ def _subtitle(given: argparse.Namespace) -> int:
     request = command.Request(
         *(given.videos, given.cast, given.out, given.voices, given.transcript, given.sdh, given.why, given.work),
         encoding=given.encoding,
+        video_track=given.video_track,
+        audio_track=given.audio_track,
     )
     print(command.summary(command.run(request, config)))
     return 0

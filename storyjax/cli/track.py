@@ -6,6 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from storyjax.cli.tracks import add_track_flags
+
 TRACK = """\
 Tracks all objects in a video, of whatever class, and writes a file of tracks and, optionally, a video with boxes,
 numbers and trails.
@@ -22,8 +24,9 @@ boxes.json has left, top, width and height in pixels (from 0), and optionally th
 
 The tracks are MOTChallenge's text, a line for each box: frame, id, left, top, width, height, score, -1, -1, -1, frames
 and pixels counted from 1. A frame that is missing or broken is reported, and tracking continues; frames of another size
-are resized to that of the first. Boxes are clipped to the image. The files appear when tracking is done, or not at all.
-A video may be of any length: memory and speed do not depend on it.
+are resized to that of the first. Boxes are clipped to the image, in pixels as the film is shown: upright and, where its
+pixels are not square, stretched. The rendered video has the times of the source's frames, and its sound. They
+appear when tracking is done, or not at all. A video may be of any length: memory and speed do not depend on it.
 
 The model that comes with storyjax is small and was trained on StoryWorld alone (`storyjax data tracks --help` writes
 examples): its tracks in other videos are not reliable.
@@ -41,6 +44,7 @@ def add(commands: argparse._SubParsersAction, made: dict[str, argparse.ArgumentP
     track.add_argument(
         "--min-score", type=float, metavar="S", help="with --detections: boxes with a lower score are left out"
     )
+    add_track_flags(track, audio=True)
     track.add_argument("--out", metavar="TXT", help="file of the tracks (default: NAME.tracks.txt, here)")
     track.add_argument("--render", metavar="MP4", help="file of a video with the tracks drawn into it")
     track.add_argument(
@@ -64,8 +68,10 @@ def _track(given: argparse.Namespace) -> int:
         raise StoryjaxError("--min-score is for the boxes of --detections, which are not given.")
     if given.detect and not given.detections:
         raise StoryjaxError("--detect makes the model detect besides --detections; without these it always does.")
+    if given.audio_track is not None and not given.render:
+        raise StoryjaxError("--audio-track is the sound of --render, which is not given.")
     notes = _Notes()
-    video = open_sequence(given.source, given.detections)
+    video = open_sequence(given.source, given.detections, given.video_track)
     out = Path(given.out or f"{Path(given.source).resolve().stem}.tracks.txt")
     if given.render:
         check_render(given.render)
@@ -83,7 +89,10 @@ def _track(given: argparse.Namespace) -> int:
     tracker = load_tracker(given.checkpoint, protocol)
     with tqdm(total=video.length or None, desc="tracking", unit="frame", disable=None) as bar:
         notes.write = bar.write
-        done = track_to_files(tracker, video, out, given.render, detections, initial, notes, bar.update, inputs)
+        done = track_to_files(
+            *(tracker, video, out, given.render, detections, initial, notes, bar.update, inputs),
+            audio_track=given.audio_track,
+        )
     notes.finish()
     rate = done.frames / max(done.seconds, 1e-9)
     also = f" and {given.render}" if given.render else ""

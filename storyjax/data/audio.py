@@ -1,12 +1,14 @@
 """Sound of any file as mono float32 at 16 kHz, on the host: whole, or in blocks for videos of hours.
 
-Sound lies on the file's clock: sample i is heard at i / 16000 s after the moment that players call 0:00, also where a
-track starts late, has holes, or ends before the images do.
+Sound lies on the file's clock: sample i is heard at i / 16000 s after 0:00 (`containers.seconds_of_start`, the same as
+the pictures'), also where a track starts late, has holes, or ends before the images do. Damage is silent, lasts as long
+as what is damaged, and is told; a file that was cut short gives what is there.
 """
 
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,10 +18,20 @@ from jaxtyping import Float32
 
 from storyjax.core.errors import StoryjaxError
 from storyjax.core.files import atomic_path
+from storyjax.core.notes import tell
+from storyjax.data import containers
 
 RATE = 16_000
 # A track is laid where its timestamps say, but smaller steps of theirs (seconds) are rounding of the container's.
 _JITTER_S = 0.04
+# Channels whose mix has less than this fraction of the loudest one's power extinguish each other.
+_EXTINGUISHED, _SOFTEST = 0.01, 1e-8
+# The length (seconds) over which powers are averaged.
+_POWER_S = 1.0
+# Files that are packets and nothing else: times are counted, not read.
+_BARE = {"aac", "mp3", "ac3", "eac3", "dts"}
+# Errors of the container, in a row, after which reading on is given up.
+_MOST_FAULTS = 8
 # What claims a longer hole than this (seconds) has broken timestamps, more likely than not.
 _LONGEST_HOLE_S = 6 * 3600.0
 
@@ -32,21 +44,31 @@ class NoAudioError(AudioError):
     """The file can be read and holds no sound."""
 
 
-def load_audio(path: str | os.PathLike[str]) -> Float32[np.ndarray, " n"]:
+def load_audio(path: str | os.PathLike[str], track: int | None = None) -> Float32[np.ndarray, " n"]:
     """Returns all sound of a file: mono float32 in [-1, 1] at 16 kHz; several channels are mixed down.
 
-    Raises NoAudioError without a sound track, AudioError where it cannot be read.
+    Where channels in antiphase extinguish each other, the loudest one is taken instead of the mix.
+
+    Args:
+        path: of a video or a sound file.
+        track: the sound track, from 1; None: see `containers.choose_track`.
+
+    Raises:
+        NoAudioError: it has no sound track.
+        AudioError: none of it can be decoded.
     """
-    blocks = list(stream_audio(path))
+    blocks = list(stream_audio(path, track=track))
     return np.concatenate(blocks) if blocks else np.zeros(0, np.float32)
 
 
-def stream_audio(path: str | os.PathLike[str], block_s: float = 30.0) -> Iterator[Float32[np.ndarray, " n"]]:
-    """Yields the sound of a file in blocks of `block_s` seconds (the last is shorter), one after another."""
+def stream_audio(
+    path: str | os.PathLike[str], block_s: float = 30.0, track: int | None = None
+) -> Iterator[Float32[np.ndarray, " n"]]:
+    """Yields the sound of a file in blocks of `block_s` seconds (the last is shorter), as `load_audio` reads it."""
     size = round(block_s * RATE)
     held: list[np.ndarray] = []
     count = 0
-    for piece in _pieces(Path(path)):
+    for piece in _mono(Path(path), track):
         held.append(piece)
         count += len(piece)
         while count >= size:
@@ -57,16 +79,35 @@ def stream_audio(path: str | os.PathLike[str], block_s: float = 30.0) -> Iterato
         yield np.concatenate(held)
 
 
-def has_audio(path: str | os.PathLike[str]) -> bool:
-    """Returns whether a file has a sound track. Raises AudioError for a file that cannot be opened."""
+def has_audio(path: str | os.PathLike[str], track: int | None = None) -> bool:
+    """Returns whether a file has a sound track.
+
+    Raises AudioError for a file that cannot be opened, or that has sound but not the `track` (from 1) asked for.
+    """
     with _opened(Path(path)) as container:
-        return bool(container.streams.audio)
+        return _chosen(container, track, str(path)) is not None
 
 
-def spool_audio(path: str | os.PathLike[str], out: str | os.PathLike[str]) -> None:
+def stream_channels(
+    path: str | os.PathLike[str], rate: int, layout: str, track: int | None = None
+) -> Iterator[Float32[np.ndarray, "c n"]]:
+    """Yields the sound of a file from 0:00 on in pieces of any length, resampled, its channels mixed to a layout.
+
+    Args:
+        path: of the file.
+        rate: samples per second.
+        layout: FFmpeg's name: "mono", "stereo".
+        track: as of `load_audio`.
+
+    Raises NoAudioError and AudioError as `load_audio` does.
+    """
+    return _on_clock(Path(path), track, rate, lambda stream: [layout], lambda mixes: mixes[0])
+
+
+def spool_audio(path: str | os.PathLike[str], out: str | os.PathLike[str], track: int | None = None) -> None:
     """Decodes a file's sound into raw 16-bit samples on disk, for `read_span`; whole or not at all."""
     with atomic_path(out) as partial, open(partial, "wb") as file:
-        for block in stream_audio(path):
+        for block in stream_audio(path, track=track):
             file.write(np.round(np.clip(block, -1, 1) * 32767).astype("<i2").tobytes())
 
 
@@ -94,95 +135,179 @@ def read_span(spool: Spool, start_s: float, end_s: float) -> Float32[np.ndarray,
     return np.fromfile(spool.path, "<i2", last - first, offset=2 * first).astype(np.float32) / 32767
 
 
-def _opened(path: Path) -> av.container.InputContainer:
+@contextmanager
+def _opened(path: Path) -> Iterator[av.container.InputContainer]:
     try:
         if not path.is_file():
             what = "is not a file" if path.exists() else "is not there"
             raise AudioError(f"{path} {what}: give the path of a video or of a sound file")
         if path.stat().st_size == 0:
             raise AudioError(f"{path} is empty (0 bytes): copy or download it again")
-        container = av.open(f"file:{path}", metadata_errors="replace", options={"protocol_whitelist": "file"})
+        container = containers.open_container(path)
     except av.FFmpegError as error:
         raise AudioError(
-            f"{path} is neither video nor sound that can be read ({error.strerror or error}): export it again"
+            f"{path} is neither video nor sound that can be read, or was cut short ({error.strerror or error}): copy"
+            " or export it again"
         ) from error
     except (OSError, ValueError) as error:
         raise AudioError(f"{path} cannot be read ({getattr(error, 'strerror', None) or error}): check it") from error
-    if container.format.name == "tty":  # FFmpeg draws any text file as a terminal would show it
-        container.close()
-        raise AudioError(f"{path} is text, not a video or a sound file: give one of these")
-    return container
+    with container:
+        if container.format.name == "tty":  # FFmpeg draws any text file as a terminal would show it
+            raise AudioError(f"{path} is text, not a video or a sound file: give one of these")
+        yield container
 
 
-def _pieces(path: Path) -> Iterator[np.ndarray]:
-    """Decoded sound, piece by piece, with silence where the clock runs on without it."""
+def _mono(path: Path, track: int | None) -> Iterator[np.ndarray]:
+    """All channels as one. A mix is silent where channels are in antiphase: there the loudest stands for all."""
+    powers = np.zeros(2)  # of the mix, of the loudest channel; the last second or so
+
+    def layouts(stream: av.AudioStream) -> list[str]:
+        layout = stream.codec_context.layout
+        return ["mono"] if layout.nb_channels < 2 else ["mono", layout.name]
+
+    def mixed(mixes: Sequence[np.ndarray]) -> np.ndarray:
+        mono = mixes[0][0]
+        if len(mixes) == 1 or not mixes[1].shape[1]:
+            return mono
+        channels = mixes[1][:, : len(mono)]
+        each = np.square(channels, dtype=np.float64).mean(axis=1)
+        keep = max(0.0, 1 - len(mono) / (RATE * _POWER_S))
+        now = np.array([np.square(mono, dtype=np.float64).mean(), each.max()])
+        powers[:] = keep * powers + (1 - keep) * now
+        if powers[1] > _SOFTEST and powers[0] < _EXTINGUISHED * powers[1]:
+            return channels[int(each.argmax())]
+        return mono
+
+    for piece in _on_clock(path, track, RATE, layouts, mixed):
+        yield piece[0] if piece.ndim == 2 else piece
+
+
+def _on_clock(
+    path: Path,
+    track: int | None,
+    rate: int,
+    layouts: Callable[[av.AudioStream], list[str]],
+    mix: Callable[[Sequence[np.ndarray]], np.ndarray],
+) -> Iterator[np.ndarray]:
+    """Decoded sound, piece by piece, with silence where the clock runs on without it.
+
+    `mix` makes a piece (… n) of the same samples in each of the layouts (c n).
+    """
     with _opened(path) as container:
-        tracks = container.streams.audio
-        if not tracks:
+        stream = _chosen(container, track, str(path))
+        if stream is None:
             raise NoAudioError(f"{path} holds no sound: give a file with a sound track")
-        stream = tracks[0]
+        if containers.is_encrypted(stream):
+            raise AudioError(f"the sound of {path} is encrypted: give a copy without protection")
         if stream.codec_context is None:
             raise AudioError(f"{path}: its sound is coded in an unknown way; export it again, with AAC")
-        origin = _origin(container)
-        resampler = av.AudioResampler(format="flt", layout="mono", rate=RATE)
+        origin = float(containers.seconds_of_start(container))
+        faults = _Faults(path, stream)
+        resamplers: list[av.AudioResampler] = []
         written = 0
+        for frame in _frames(container, stream, faults):
+            if not resamplers:  # only now is the layout known
+                resamplers = [av.AudioResampler("fltp", layout, rate) for layout in layouts(stream)]
+            gap, skip = _step(frame, origin - faults.late, written, rate, path)
+            while gap > 0:
+                silent = min(gap, 30 * rate)
+                yield mix([np.zeros((av.AudioLayout(r.layout).nb_channels, silent), np.float32) for r in resamplers])
+                written, gap = written + silent, gap - silent
+            frame.pts = None  # the resampler would fill holes in its own way
+            for parts in zip(*(resampler.resample(frame) for resampler in resamplers), strict=True):
+                samples = mix([_samples(part)[:, skip:] for part in parts])
+                skip = max(0, skip - parts[0].samples)
+                written += samples.shape[-1]
+                yield samples
+        for parts in zip(*(resampler.resample(None) for resampler in resamplers), strict=True):
+            yield mix([_samples(part) for part in parts])
+        faults.finish(written / rate, origin)
+
+
+def _chosen(container: av.container.InputContainer, track: int | None, where: str) -> av.AudioStream | None:
+    try:
+        return containers.choose_track(container, "audio", track, where)
+    except StoryjaxError as error:
+        raise AudioError(str(error)) from error
+
+
+class _Faults:
+    """What is damaged in a sound track."""
+
+    def __init__(self, path: Path, stream: av.AudioStream):
+        self.path, self.stream = path, stream
+        self.bare = stream.container.format.name in _BARE
+        self.late = 0.0  # seconds by which what follows comes too early, as it is counted
+        self.good_bytes = 0
+        self.count = self.frames = 0
+        self.first: float | None = None
+
+    def met(self, packet: av.Packet | None, error: av.FFmpegError) -> None:
+        """Counts an error. Raises AudioError where encryption is its reason."""
+        if packet is not None and containers.is_encrypted(self.stream, packet):
+            raise AudioError(f"the sound of {self.path} is encrypted: give a copy without protection") from error
+        self.count += 1
+        if self.first is None and packet is not None and packet.pts is not None:
+            self.first = float(packet.pts * packet.time_base)
+        if self.bare and packet is not None and packet.duration and self.good_bytes:
+            # Damage makes one packet of several, and their times are counted: the bytes say how many they were.
+            several = round(packet.size * self.frames / self.good_bytes)
+            self.late += max(0, several - 1) * float(packet.duration * packet.time_base)
+
+    def finish(self, seconds: float, origin: float) -> None:
+        """Tells what was met. Raises AudioError where nothing could be decoded."""
+        if not self.frames and self.count:
+            raise AudioError(f"the sound of {self.path} is damaged: none of it can be decoded; export it again")
+        if self.count:
+            places = "in one place" if self.count == 1 else f"in {self.count} places"
+            at = "" if self.first is None else f", first at {max(0.0, self.first - origin):.1f} s"
+            line = f"the sound of {self.path} is damaged {places}{at}: nothing is heard there"
+            tell(line, (str(self.path), "sound damaged"))
+        declared = containers.tagged_end(self.stream)
+        if declared is None and self.stream.duration and self.stream.start_time is not None:
+            declared = float((self.stream.start_time + self.stream.duration) * self.stream.time_base)
+        if declared is not None and declared - origin > seconds + 0.5:
+            line = f"the sound of {self.path} was cut short: {seconds:.1f} of {declared - origin:.1f} s are there"
+            tell(line + ", and are used", (str(self.path), "sound cut"))
+
+
+def _frames(container: av.container.InputContainer, stream: av.AudioStream, faults: _Faults) -> Iterator[av.AudioFrame]:
+    """All that can be decoded; errors of single packets, and a few in a row of the container, are stepped over."""
+    row = 0
+    while row < _MOST_FAULTS:
         try:
-            for frame in container.decode(stream):
-                gap, skip = _step(frame, origin, written, path)
-                for silent in _silence(gap):
-                    written += len(silent)
-                    yield silent
-                frame.pts = None  # the resampler would fill holes in its own way
-                for part in resampler.resample(frame):
-                    samples = _samples(part)[skip:]
-                    skip = max(0, skip - part.samples)
-                    written += len(samples)
-                    yield samples
-            for part in resampler.resample(None):
-                yield _samples(part)
+            for packet in container.demux(stream):
+                row = 0
+                if not packet.size and packet.dts is not None:
+                    continue  # empty, but not the end
+                try:
+                    made = packet.decode()
+                except av.FFmpegError as error:
+                    faults.met(packet, error)
+                    continue
+                faults.frames += len(made)
+                faults.good_bytes += packet.size
+                yield from made
+            return
         except av.FFmpegError as error:
-            raise AudioError(
-                f"the sound of {path} is damaged ({error.strerror or error}): copy, download or export it again"
-            ) from error
+            row += 1
+            faults.met(None, error)
 
 
 def _samples(part: av.AudioFrame) -> np.ndarray:
-    """Channels that are mixed down can add up to more than full scale."""
-    return np.clip(np.nan_to_num(part.to_ndarray()[0]), -1, 1).astype(np.float32)
+    """Channels (c n); those that are mixed down can add up to more than full scale."""
+    return np.clip(np.nan_to_num(part.to_ndarray()), -1, 1).astype(np.float32)
 
 
-def _origin(container: av.container.InputContainer) -> float:
-    """The second on the container's clock that players call 0:00: that of the first image, or of the first sound."""
-    cover = av.stream.Disposition.attached_pic
-    starts = []
-    for stream in (*container.streams.video, *container.streams.audio):
-        if (
-            stream.start_time is None
-            or stream.time_base is None
-            or (stream.type == "video" and stream.disposition & cover)
-        ):
-            continue
-        starts.append(float(stream.start_time * stream.time_base))
-        if stream.type == "video":
-            break
-    return max(0.0, min(starts)) if starts else 0.0
-
-
-def _step(frame: av.AudioFrame, origin: float, written: int, path: Path) -> tuple[int, int]:
+def _step(frame: av.AudioFrame, origin: float, written: int, rate: int, path: Path) -> tuple[int, int]:
     """How many samples of silence belong before a frame, and how many of its own lie before 0:00."""
     if frame.time is None:
         return 0, 0
-    behind = (frame.time - origin) - written / RATE
+    behind = (frame.time - origin) - written / rate
     if behind > _LONGEST_HOLE_S:
         raise AudioError(f"the sound of {path} claims a hole of {behind / 3600:.0f} h: export it again")
     if behind > _JITTER_S:
-        return round(behind * RATE), 0
+        return round(behind * rate), 0
     if behind < -_JITTER_S and not written:  # priming of the encoder, before 0:00
-        return 0, math.ceil(-behind * RATE)
+        return 0, math.ceil(-behind * rate)
     return 0, 0
-
-
-def _silence(count: int) -> Iterator[np.ndarray]:
-    while count > 0:
-        yield np.zeros(min(count, 30 * RATE), np.float32)
-        count -= 30 * RATE

@@ -18,7 +18,7 @@ VIDEO_SUFFIXES = (
 
 
 class VideoError(StoryjaxError):
-    """A video that cannot be used: missing, empty, not a video, without frames, cut short or damaged."""
+    """A video that cannot be used: missing, empty, not a video, encrypted, or without a frame that can be decoded."""
 
 
 def locate(source: Source, name: str | None) -> tuple[str, str | io.BytesIO, int]:

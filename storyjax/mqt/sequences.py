@@ -16,7 +16,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import av
 import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
@@ -27,7 +26,7 @@ from storyjax.data.builders.frames import FrameSource, SequenceInfo
 from storyjax.data.builders.mot import read_seqinfo
 from storyjax.data.images import SUFFIXES, ImageError, decode_image, read_image
 from storyjax.data.mot_text import LabelledKinds, Rows, concatenate, no_rows, read_rows, rows
-from storyjax.data.video import _opened, probe
+from storyjax.data.video import every_frame, frame_starts, probe
 
 Frame = tuple[int, UInt8[np.ndarray, "y x 3"] | None]
 Report = Callable[[str], None]
@@ -36,7 +35,6 @@ Window = Callable[[int, int, Report], Iterator[Frame]]
 _LOG = logging.getLogger(__name__)
 _DEFAULT_FPS = 25.0  # of folders of images without seqinfo.ini
 _NUMBER = re.compile(r"(\d+)(?!.*\d)")
-_REORDERED = 16  # frames by which a codec may store a frame away from its place
 EXEMPLAR = "exemplar"  # in the place of a detector: the box of one object (`VideoSequence.exemplar`)
 
 
@@ -53,7 +51,7 @@ class VideoSequence:
         name: for messages.
         fps: frames per second.
         width, height: of the frames, in pixels.
-        length: the number of frames, including missing ones; 0 for a video whose length is known only after reading it.
+        length: the number of frames, including missing ones; of a video at most that.
         read: yields the frames, and reports each fault of one in a line.
         ground_truth: rows with MOT17's classes (`Rows.targets`, `Rows.distractors`).
         detections: boxes of other detectors, by the name of the detector; see `given`.
@@ -63,6 +61,8 @@ class VideoSequence:
         labelled: which categories are annotated, where not all are (TAO).
         files: what is read, so that nothing is written over it.
         notes: what people should know of how the frames were found, in lines.
+        start_of: the start (seconds from 0:00) of a frame that was read, by its number; None: frames are evenly spaced.
+        film: the file that the frames are of, which may have sound; None where they are images.
     """
 
     name: str
@@ -79,6 +79,12 @@ class VideoSequence:
     labelled: LabelledKinds | None = None
     files: tuple[Path, ...] = ()
     notes: tuple[str, ...] = ()
+    start_of: Callable[[int], float] | None = None
+    film: Path | None = None
+
+    def time_of(self, number: int) -> float:
+        """Returns the start (seconds from 0:00) of a frame, by its number from 1."""
+        return self.start_of(number) if self.start_of is not None else (number - 1) / self.fps
 
     def frames(self, report: Report = silent) -> Iterator[Frame]:
         """Yields (number from 1, RGB image or None where it is missing or broken) in order."""
@@ -250,12 +256,15 @@ class _FrameReader:
         return np.asarray(Image.fromarray(pixels).resize(self.size, Image.Resampling.BILINEAR))
 
 
-def open_sequence(path: str | Path, detections: str | Path | None = None) -> VideoSequence:
+def open_sequence(
+    path: str | Path, detections: str | Path | None = None, video_track: int | None = None
+) -> VideoSequence:
     """Returns the sequence of a video file, a folder of images, or one in MOTChallenge's layout (with seqinfo.ini).
 
     Args:
         path: of the file or folder.
         detections: a text file of detections (MOTChallenge's format), which get the name "given".
+        video_track: of a video file, from 1; None: see `storyjax.data.containers.choose_track`.
 
     Raises:
         StoryjaxError: nothing is at `path`, it has no readable image, or the detections are unusable.
@@ -263,7 +272,7 @@ def open_sequence(path: str | Path, detections: str | Path | None = None) -> Vid
     path = Path(path)
     if not path.exists():
         raise StoryjaxError(f"{path} is not there: give a video, or a folder of images")
-    sequence = _folder(path) if path.is_dir() else _video(path)
+    sequence = _folder(path) if path.is_dir() else _video(path, video_track)
     if detections is None:
         return sequence
     found = read_rows(detections, first=0)
@@ -355,81 +364,38 @@ def _first_size(files: list[Path], path: Path) -> tuple[int, int]:
     raise StoryjaxError(f"none of the {len(files)} images in {path} can be read: copy them again")
 
 
-def _video(path: Path) -> VideoSequence:
-    info = probe(path)
-    timestamps = _timestamps(path)
+def _video(path: Path, track: int | None) -> VideoSequence:
+    info = probe(path, track=track)
+    starts = frame_starts(path, track=track)
+    clock: array[float] = array("d")  # of the frames as they are read: damage and hidden frames are known only then
 
-    def window(begin: int, end: int, report: Report) -> Iterator[Frame]:
+    def read(report: Report) -> Iterator[Frame]:
+        if (info.width, info.height) not in (info.stored, info.stored[::-1]):
+            report(
+                f"{path.name}: its pixels are not square: images and boxes are of {info.width} × {info.height} pixels,"
+                f" not of the stored {info.stored[0]} × {info.stored[1]}"
+            )
         reader = _FrameReader(path.name, (info.width, info.height), report)
-        last = begin - 1
-        for number, pixels in _decoded(path, timestamps, begin, end):
-            for missing in range(last + 1, number):
-                report(f"{path.name}: frame {missing} is left out: it is damaged")
-                yield missing, None
-            yield number, reader.fit(number, pixels)
-            last = number
-        for missing in range(last + 1, end + 1):
-            report(f"{path.name}: frame {missing} is left out: it is damaged")
-            yield missing, None
+        del clock[:]
+        for number, frame in enumerate(every_frame(path, track=track), 1):
+            clock.append(frame.start_s)
+            if frame.image is None:
+                report(f"{path.name}: frame {number} is left out: it is damaged")
+                yield number, None
+            else:
+                yield number, reader.fit(number, frame.image)
 
-    length = len(timestamps)
-    read = functools.partial(window, 1, length)
-    fps = info.fps or _DEFAULT_FPS
-    return VideoSequence(path.name, fps, info.width, info.height, length, read, window=window, files=(path,))
+    def start_of(number: int) -> float:
+        return clock[number - 1] if number <= len(clock) else (number - 1) / (info.fps or _DEFAULT_FPS)
 
-
-def _timestamps(path: Path) -> "array[int]":
-    """Returns the presentation timestamps of all frames in order, in ticks, from the packets alone."""
-    ticks = array("q")
-    with _opened(path, None) as video:
-        for packet in video.container.demux(video.stream):
-            if packet.size and not packet.is_discard:
-                at = packet.pts if packet.pts is not None else packet.dts
-                ticks.append(at if at is not None else len(ticks))
-    return array("q", sorted(set(ticks)))
-
-
-def _decoded(path: Path, timestamps: "array[int]", begin: int, end: int) -> Iterator[tuple[int, np.ndarray]]:
-    """Yields (number, image) of each frame from `begin` to `end` that is decoded without errors."""
-    ticks = np.frombuffer(timestamps, np.int64)
-    # Decoding starts at a key frame before the first frame wanted; a file whose index points elsewhere is read whole.
-    for start in (int(ticks[max(0, begin - 1 - _REORDERED)]), None) if begin > 1 else (None,):
-        last, landed = begin - 1, start is None
-        for number, frame in _numbered_frames(path, ticks, start):
-            if not landed and number > begin:
-                break
-            landed = True
-            if number > end:
-                return
-            if last < number:
-                last = number
-                turns = round(frame.rotation / 90) % 4
-                pixels = frame.to_ndarray(format="rgb24")
-                yield number, np.ascontiguousarray(np.rot90(pixels, turns)) if turns else pixels
-        if landed:
-            return
-
-
-def _numbered_frames(path: Path, ticks: np.ndarray, start: int | None) -> Iterator[tuple[int, av.VideoFrame]]:
-    """Yields the number and each undamaged frame, from the key frame before `start` (ticks) on; None: from the first.
-
-    A frame without a time has the number after the one before it.
-    """
-    with _opened(path, None) as video:
-        if start is not None:
-            try:
-                video.container.seek(start, stream=video.stream, backward=True)
-            except av.FFmpegError:
-                return  # a file without an index: it is read from its beginning
-        number = 0
-        for packet in video.container.demux(video.stream):
-            try:
-                frames = packet.decode()
-            except av.FFmpegError:
-                continue  # its frames are reported by their missing numbers
-            for frame in frames:
-                if frame.is_corrupt:
-                    continue
-                number = number + 1 if frame.pts is None else int(np.searchsorted(ticks, frame.pts)) + 1
-                if number <= len(ticks):
-                    yield number, frame
+    return VideoSequence(
+        path.name,
+        info.fps or _DEFAULT_FPS,
+        info.width,
+        info.height,
+        len(starts),
+        read,
+        start_of=start_of,
+        film=path,
+        files=(path,),
+    )

@@ -54,6 +54,7 @@ def track_to_files(
     report: Report = print,
     after_frame: Callable[[], None] = lambda: None,
     inputs: Sequence[str | os.PathLike[str]] = (),
+    audio_track: int | None = None,
 ) -> Summary:
     """Tracks a sequence, writes the results, and returns a summary.
 
@@ -61,12 +62,13 @@ def track_to_files(
         tracker: to use.
         video: the sequence.
         out: MOTChallenge's text: frame, id, left, top, width, height, score, -1, -1, -1; frames and pixels from 1.
-        render: an mp4 with boxes, numbers and trails.
+        render: an mp4 with boxes, numbers and trails, at the times of the source's frames, and with its sound.
         detections: boxes that the tracker is given in each frame; see `clip_detections`.
         initial: boxes that tracks are started on, nothing else being tracked; see `read_initial`.
         report: called with a line for each fault of a frame.
         after_frame: called after each frame.
         inputs: further files that were read, none of which may be written over; those of `video` are known.
+        audio_track: the sound track that is rendered, from 1; None: see `storyjax.data.containers.choose_track`.
 
     Raises:
         StoryjaxError: no frame can be read, or the files cannot be written.
@@ -81,7 +83,7 @@ def track_to_files(
     began, count, missing, boxes, numbers = time.perf_counter(), 0, 0, 0, _DistinctCount()
     with contextlib.ExitStack() as stack:
         write = stack.enter_context(_text_writer(Path(out)))
-        paint = None if render is None else stack.enter_context(_painting(render, video))
+        paint = None if render is None else stack.enter_context(_painting(render, video, audio_track))
         for number, image, tracked in frames:
             tracked = [clipped for one in tracked if (clipped := _clip_box(one, video)) is not None]
             write(format_line(number, one.id, one.xywh_px, one.score) for one in tracked)
@@ -140,10 +142,10 @@ def _text_writer(path: Path) -> Iterator[Callable[[Iterable[str]], None]]:
 
 
 @contextlib.contextmanager
-def _painting(path: str | Path, video: VideoSequence) -> Iterator[Paint]:
+def _painting(path: str | Path, video: VideoSequence, audio_track: int | None) -> Iterator[Paint]:
     painter = Painter(video.width, video.height)
-    with video_writer(path, video.fps, painter.size) as writer:
-        yield lambda number, image, tracked: writer.add(painter.paint(number, image, tracked))
+    with video_writer(path, video.fps, painter.size, video.film, audio_track) as writer:
+        yield lambda number, image, tracked: writer.add(painter.paint(number, image, tracked), video.time_of(number))
 
 
 def clip_detections(

@@ -73,7 +73,7 @@ def listing(gallery: str) -> str:
     )
 
 
-def index(folder: str, out: str, every_s: float | None, load: Load) -> str:
+def index(folder: str, out: str, every_s: float | None, load: Load, video_track: int | None = None) -> str:
     """Indexes a folder, or updates its index, and returns a message; broken files are named on standard error.
 
     Raises:
@@ -81,7 +81,7 @@ def index(folder: str, out: str, every_s: float | None, load: Load) -> str:
     """
     check_request(folder, every_s)  # before the model is loaded
     model = load(PERSON)
-    done = build_index(folder, out, model, every_s, show_progress=sys.stderr.isatty())
+    done = build_index(folder, out, model, every_s, sys.stderr.isatty(), video_track)
     for line in _notes(done):
         print(f"storyjax: note: {line}", file=sys.stderr)
     parts = [f"{_count(done.videos, 'video')} ({_count(done.clips, 'clip')})" if done.videos else ""]

@@ -69,6 +69,7 @@ def build_index(
     encoder: ConceptEncoder,
     every_s: float | None = None,
     show_progress: bool = True,
+    video_track: int | None = None,
 ) -> Summary:
     """Indexes the images and videos in `folder` and below into the folder `out`, and returns what it did.
 
@@ -78,6 +79,7 @@ def build_index(
         encoder: embeds images.
         every_s: seconds between the starts of clips; None for the index's own (of a new one: 2, back to back).
         show_progress: whether to show progress bars.
+        video_track: of every video, from 1; None: the index's own (of a new one: as `containers.choose_track` says).
 
     Raises:
         StoryjaxError: there is nothing to index, none of it can be read, `out` is the index of another folder, model or
@@ -99,15 +101,16 @@ def build_index(
         "dim": str(encoder.dim),
         "image_size": str(encoder.image_size),
         "every_s": repr(float(every_s or CLIP_S)),
+        "video_track": str(video_track or 0),
     }
     store = Store.create(out, meta)
     try:
         busy = f"another process is indexing into {store.folder}: wait until it has ended"
         with exclusive_lock(store.folder / ".lock", busy):
             known = store.meta()
-            _check_same(store, known, meta, every_s)
+            _check_same(store, known, meta, every_s, video_track)
             summary = Summary(ignored=dict(seen.ignored))
-            _Builder(store, root, encoder, float(known["every_s"]), show_progress, summary).run(seen)
+            _Builder(store, root, encoder, known, show_progress, summary).run(seen)
             _refresh_vectors(store, show_progress)
             if not store.count():
                 name, why = next(iter(summary.broken.items()))
@@ -136,13 +139,17 @@ def check_request(folder: str | os.PathLike[str], every_s: float | None) -> None
         raise StoryjaxError(f"--every is {every_s:g}: clips are {CLIP_S:g} s long, so give {CLIP_S:g} or more")
 
 
-def _check_same(store: Store, known: dict[str, str], meta: dict[str, str], every_s: float | None) -> None:
+def _check_same(
+    store: Store, known: dict[str, str], meta: dict[str, str], every_s: float | None, video_track: int | None
+) -> None:
     other = "give another --out, or remove that folder"
     if known["root"] != meta["root"]:
         raise StoryjaxError(f"{store.folder} is the index of {os.fsdecode(bytes.fromhex(known['root']))}: {other}")
     check_model(store, meta["vision_fingerprint"])
     if every_s is not None and known["every_s"] != meta["every_s"]:
         raise StoryjaxError(f"{store.folder} has a clip every {float(known['every_s']):g} s, not {every_s:g}: {other}")
+    if video_track is not None and known.get("video_track", "0") != meta["video_track"]:
+        raise StoryjaxError(f"{store.folder} was not made of the video tracks {video_track}: {other}")
 
 
 def check_model(store: Store, vision_fingerprint: str) -> None:
@@ -158,9 +165,16 @@ class _Builder:
     """One run over the files of a folder."""
 
     def __init__(
-        self, store: Store, root: Path, encoder: ConceptEncoder, every_s: float, show_progress: bool, done: Summary
+        self,
+        store: Store,
+        root: Path,
+        encoder: ConceptEncoder,
+        meta: dict[str, str],
+        show_progress: bool,
+        done: Summary,
     ):
-        self.store, self.root, self.encoder, self.every_s = store, root, encoder, every_s
+        self.store, self.root, self.encoder, self.every_s = store, root, encoder, float(meta["every_s"])
+        self.track = int(meta.get("video_track", "0")) or None
         self.summary = done
         self.show_progress = show_progress
 
@@ -229,7 +243,7 @@ class _Builder:
         begun, path = before, self.root / os.fsdecode(file.path)
         counted = 0.0
         try:
-            duration = probe(path).duration_s
+            duration = probe(path, track=self.track).duration_s
             if duration > MAX_S:
                 raise VideoError(
                     f"{path} has a duration of {duration / 3600:,.0f} hours: repair it, or divide it into parts"
@@ -237,7 +251,7 @@ class _Builder:
             begun = begun or self.store.begin_file(file.path, file.size, file.mtime_ns)
             starts = clip_starts(duration, self.every_s)
             clip = begun.clips
-            for clips in _batches(_clips(path, starts[clip:], duration, self.encoder.image_size), _BATCH):
+            for clips in _batches(_clips(path, starts[clip:], duration, self.encoder.image_size, self.track), _BATCH):
                 rows = self._rows(clips, clip)
                 clip += len(clips)
                 self.store.add(begun, rows, len(clips), done=clip == len(starts))
@@ -279,7 +293,7 @@ class _Builder:
 
 def _readers() -> str:
     """What files are read with: where it changes, files that could not be read may be readable."""
-    return f"1, av {av.__version__}, pillow {PIL.__version__}, heif {reads_heif()}"
+    return f"2, av {av.__version__}, pillow {PIL.__version__}, heif {reads_heif()}"
 
 
 def clip_starts(duration_s: float, every_s: float) -> list[float]:
@@ -310,14 +324,14 @@ class _Clip:
         return len(self.frames) // 2
 
 
-def _clips(path: Path, starts: Sequence[float], duration_s: float, size: int) -> Iterator[_Clip]:
+def _clips(path: Path, starts: Sequence[float], duration_s: float, size: int, track: int | None) -> Iterator[_Clip]:
     """The clips of a video one after another; the last one may be shorter."""
     counts = []
     for start in starts:
         remaining = math.ceil(round((duration_s - start) * CLIP_FPS, 6))
         counts.append(max(1, min(CLIP_FRAMES, remaining)))
     times = [start + i / CLIP_FPS for start, count in zip(starts, counts, strict=True) for i in range(count)]
-    stills = stream_stills(path, times)
+    stills = stream_stills(path, times, track=track)
     for start, count in zip(starts, counts, strict=True):
         frames, thumbnails = [], {}
         for index in range(count):

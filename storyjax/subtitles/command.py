@@ -33,6 +33,7 @@ class Request:
         why: a file for the evidence.
         cache_dir: where the stages keep their results.
         encoding: of the transcripts; None: UTF-8, or what they say themselves.
+        video_track, audio_track: of every video, from 1; None: the file's own default.
     """
 
     videos: Sequence[str]
@@ -44,6 +45,8 @@ class Request:
     why: str | None = None
     cache_dir: str = "runs/subtitles"
     encoding: str | None = None
+    video_track: int | None = None
+    audio_track: int | None = None
 
 
 def run(request: Request, config: SubtitleConfig, networks: Networks | None = None) -> list[tuple[Path, Subtitles]]:
@@ -79,7 +82,13 @@ def run(request: Request, config: SubtitleConfig, networks: Networks | None = No
     outputs = [("--out" if request.out else "the subtitles", target) for target in targets]
     check_outputs([*outputs, ("--why", request.why)], read, make_folders=True)
     made = Subtitler(config, networks).subtitle(
-        videos, cast, transcripts=transcripts, cache_dir=request.cache_dir, encoding=request.encoding
+        videos,
+        cast,
+        transcripts=transcripts,
+        cache_dir=request.cache_dir,
+        encoding=request.encoding,
+        video_track=request.video_track,
+        audio_track=request.audio_track,
     )
     for target, subtitles in zip(targets, made, strict=True):
         write_subtitles(subtitles, target, request.sdh)

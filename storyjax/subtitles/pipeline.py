@@ -48,7 +48,7 @@ from storyjax.subtitles.stages import (
 )
 from storyjax.subtitles.timeline import Timeline
 
-_FORMAT = 1  # of the files of records; another number makes all anew
+_FORMAT = 2  # of the files of records; another number makes all anew
 _SAMPLE_S = 10.0  # a sample of a voice is embedded in pieces of this length
 
 
@@ -120,6 +120,8 @@ def subtitle(
     progress: bool = True,
     raw_face_labels: bool = False,
     encoding: str | None = None,
+    video_track: int | None = None,
+    audio_track: int | None = None,
 ) -> list[Subtitles]:
     """Returns the named lines of one or more episodes of a series; exemplars are shared by all of them.
 
@@ -134,6 +136,7 @@ def subtitle(
         raw_face_labels: whether each segment's whole frames are labelled too, before any is left out, as evaluation
             needs it.
         encoding: of the transcripts; None: UTF-8, or what they say themselves.
+        video_track, audio_track: of every video, from 1; None: see `storyjax.data.containers.choose_track`.
 
     Raises:
         StoryjaxError: what a person can fix, in one line.
@@ -149,7 +152,7 @@ def subtitle(
             cast, video.stem, config, networks, (transcripts or {}).get(video.stem), raw_face_labels, encoding
         )
         needs_video = not any(member.voices for member in cast.members)
-        found.append(run_stages(video, stages, cache_dir, progress, needs_video=needs_video))
+        found.append(run_stages(video, stages, cache_dir, progress, needs_video, video_track, audio_track))
     samples, sample_names = _voice_samples(cast, config, networks, cache_dir)
     return _name_lines(names, found, cast, config, samples, sample_names, cache_dir)
 
@@ -193,12 +196,19 @@ def make_stages(
 
 
 def run_stages(
-    video: Path, stages: Sequence[Stage], cache_dir: Path, progress: bool = True, needs_video: bool = False
+    video: Path,
+    stages: Sequence[Stage],
+    cache_dir: Path,
+    progress: bool = True,
+    needs_video: bool = False,
+    video_track: int | None = None,
+    audio_track: int | None = None,
 ) -> EpisodeRecords:
     """Returns the records of the stages on an episode, made now or found in the cache.
 
     Args:
         needs_video: whether a file of sound alone is an error: without samples of voices nobody could be named.
+        video_track, audio_track: from 1; None: see `storyjax.data.containers.choose_track`.
 
     Raises:
         StoryjaxError: the file cannot be used, or the cache cannot be written.
@@ -210,7 +220,9 @@ def run_stages(
     folder = episode_folder(video, cache_dir)
     spool = folder / "sound.s16"
     timeline: Timeline | None = None
-    records, key = EpisodeRecords(), _hash({"format": _FORMAT, **state})
+    asked = {"video_track": video_track, "audio_track": audio_track}
+    chosen = {name: number for name, number in asked.items() if number is not None}
+    records, key = EpisodeRecords(), _hash({"format": _FORMAT, **state, **chosen})
     if not spool.exists() or _read(folder / "file.json", key) is None:
         spool.unlink(missing_ok=True)  # of another version of the file
         write_json(folder / "file.json", {"key": key, "rows": []})
@@ -221,7 +233,7 @@ def run_stages(
             rows = _read(path, key)
             if rows is None:
                 bar.set_postfix_str(stage.name)
-                timeline = timeline or Timeline.open(video, spool)
+                timeline = timeline or Timeline.open(video, spool, **chosen)
                 if needs_video and not timeline.has_video:
                     raise StoryjaxError(
                         f"{video} has no video track, so faces cannot show who speaks: give samples of voices"

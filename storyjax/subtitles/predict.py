@@ -61,6 +61,8 @@ class Subtitler:
         cache_dir: PathLike = "runs/subtitles",
         progress: bool = True,
         encoding: str | None = None,
+        video_track: int | None = None,
+        audio_track: int | None = None,
     ) -> list[Subtitles]:
         """Returns the named lines of each video, in their order; what is learnt of the voices is shared by all.
 
@@ -71,6 +73,7 @@ class Subtitler:
             cache_dir: where the stages keep their results, from which a run that was stopped goes on.
             progress: whether to show a progress bar on standard error.
             encoding: of the transcripts; None: UTF-8, or what they say themselves.
+            video_track, audio_track: of every video, from 1; None: see `storyjax.data.containers.choose_track`.
 
         Raises:
             StoryjaxError: what a person can fix, in one line.
@@ -85,6 +88,8 @@ class Subtitler:
             transcripts,
             progress,
             encoding=encoding,
+            video_track=video_track,
+            audio_track=audio_track,
         )
 
 

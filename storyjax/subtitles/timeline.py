@@ -46,6 +46,7 @@ class Timeline:
         duration: of its sound.
         has_video: whether it has images.
         video_end: when the images end (sound may go on).
+        video_track: the one that was asked for, from 1; None: none was.
     """
 
     path: Path
@@ -53,24 +54,32 @@ class Timeline:
     has_video: bool
     video_end: float
     _spool: Spool = field(repr=False)
+    video_track: int | None = None
 
     @classmethod
-    def open(cls, path: Path, spool: Path) -> "Timeline":
+    def open(
+        cls, path: Path, spool: Path, video_track: int | None = None, audio_track: int | None = None
+    ) -> "Timeline":
         """Returns the timeline of a file; its sound is decoded into the file `spool`, unless that is there already.
 
+        Args:
+            path: of the file.
+            spool: for its sound.
+            video_track, audio_track: from 1; None: see `storyjax.data.containers.choose_track`.
+
         Raises:
-            StoryjaxError: the file is missing, damaged, or has no sound.
+            StoryjaxError: the file is missing, cannot be read, or has no sound.
         """
-        has_video, video_end = _video_track(path)
+        has_video, video_end = _video_end(path, video_track)
         if not spool.exists():
             try:
-                spool_audio(path, spool)
+                spool_audio(path, spool, audio_track)
             except NoAudioError as error:
                 raise StoryjaxError(
                     f"{path} has no sound track, so nobody can be heard: give the version with sound"
                 ) from error
         samples = open_spool(spool)
-        return cls(path, len(samples) / RATE, has_video, video_end, samples)
+        return cls(path, len(samples) / RATE, has_video, video_end, samples, video_track)
 
     def sound(self, start: float, end: float) -> Float32[np.ndarray, " n"]:
         """Returns mono sound at 16 kHz, −1..1, from `start` to `end`, as far as there is any."""
@@ -96,13 +105,13 @@ class Timeline:
         self, times: Sequence[float] | Float64[np.ndarray, " t"], size: int | None
     ) -> UInt8[np.ndarray, "t y x 3"]:
         """Returns the images at the given times, as squares of `size` pixels; None: as they are. Raises VideoError."""
-        return decode_frames(str(self.path), np.asarray(times, np.float64), size)[0]
+        return decode_frames(str(self.path), np.asarray(times, np.float64), size, track=self.video_track)[0]
 
 
-def _video_track(path: Path) -> tuple[bool, float]:
+def _video_end(path: Path, track: int | None) -> tuple[bool, float]:
     """Whether a file has images, and when they end; a song's cover is none."""
     try:
-        info = probe(str(path))
+        info = probe(str(path), track=track)
     except VideoError as error:
         if "no video" in str(error):  # sound alone will do where voices are known
             return False, 0.0

@@ -60,6 +60,7 @@ class Answer:
         seconds: when each frame is on screen.
         duration_s: of the video.
         warnings: what a reader of the answer should know.
+        video_track: the video track that was asked for, from 1; None: none was.
     """
 
     video: str
@@ -73,6 +74,7 @@ class Answer:
     seconds: tuple[float, ...]
     duration_s: float
     warnings: tuple[str, ...] = ()
+    video_track: int | None = None
 
     @property
     def probability(self) -> float:
@@ -88,7 +90,7 @@ class Answer:
         times = times if chosen is None else times[np.asarray(chosen, int)]
         images = []
         for start in range(0, len(times), 8):  # few at a time, for these are of the video's own size
-            frames, _ = decode_frames(self.video, times[start : start + 8], None)
+            frames, _ = decode_frames(self.video, times[start : start + 8], None, track=self.video_track)
             width = max(1, round(frames.shape[2] * height / frames.shape[1]))
             images += [Image.fromarray(frame).resize((width, height), Image.Resampling.LANCZOS) for frame in frames]
         return images
@@ -214,6 +216,7 @@ class Predictor:
         question: str,
         options: Sequence[str] | None = None,
         frames: int | None = None,
+        video_track: int | None = None,
     ) -> Answer:
         """Returns the answer to a question about a video.
 
@@ -222,6 +225,7 @@ class Predictor:
             question: in words.
             options: two to eight answers to choose from; without them the language model answers freely.
             frames: how many frames to look at, spread evenly over the video.
+            video_track: of the video, from 1; None: see `storyjax.data.containers.choose_track`.
 
         Raises:
             StoryjaxError: the video cannot be read, or the question, options or frames cannot be used.
@@ -232,9 +236,10 @@ class Predictor:
             raise StoryjaxError("the question is empty: ask something, for instance 'what did ana do ?'")
         if count < 1:
             raise StoryjaxError(f"{count} frames asked for: at least one must be looked at")
-        info = probe(str(video))
+        info = probe(str(video), track=video_track)
         duration = info.duration_s
-        images, seconds = decode_frames(str(video), sample_times(duration, count), self.model.vision.config.image_size)
+        size = self.model.vision.config.image_size
+        images, seconds = decode_frames(str(video), sample_times(duration, count), size, track=video_track)
         batch, warnings = self._batch(images, seconds, question, options, duration)
         if isinstance(self.tokenizer, WordTokenizer) and info.width != info.height:  # StoryWorld's videos are square
             warnings += ("this model has seen nothing but StoryWorld: what it says of another video is a guess",)
@@ -259,6 +264,7 @@ class Predictor:
             seconds=tuple(map(float, seconds)),
             duration_s=duration,
             warnings=warnings,
+            video_track=video_track,
         )
 
     def _batch(

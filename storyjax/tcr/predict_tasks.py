@@ -45,14 +45,16 @@ def parse_segment(text: str) -> tuple[float, float]:
 class _LoadedVideo:
     """A video decoded for a predictor, and the batches that ask it."""
 
-    def __init__(self, predictor: Predictor, video: str | os.PathLike[str], frames: int | None):
+    def __init__(
+        self, predictor: Predictor, video: str | os.PathLike[str], frames: int | None, track: int | None = None
+    ):
         count = predictor.frames if frames is None else frames
         if count < 1:
             raise StoryjaxError(f"{count} frames asked for: at least one must be looked at")
         self.predictor, self.video = predictor, str(video)
-        self.duration = probe(self.video).duration_s
+        self.duration, self.track = probe(self.video, track=track).duration_s, track
         size = predictor.model.vision.config.image_size
-        self.images, self.seconds = decode_frames(self.video, sample_times(self.duration, count), size)
+        self.images, self.seconds = decode_frames(self.video, sample_times(self.duration, count), size, track=track)
 
     def batch(self, task: str, condition: list[int], prompt: str) -> Batch:
         """Returns the video with one prompt, as `QuestionAnswering` takes it."""
@@ -85,6 +87,7 @@ class _LoadedVideo:
             attention=fractions,
             seconds=tuple(map(float, self.seconds)),
             duration_s=self.duration,
+            video_track=self.track,
         )
 
     def say(self, asked: str, batch: Batch) -> Answer:
@@ -94,14 +97,19 @@ class _LoadedVideo:
 
 
 def caption(
-    predictor: Predictor, video: str | os.PathLike[str], start: float, end: float, frames: int | None = None
+    predictor: Predictor,
+    video: str | os.PathLike[str],
+    start: float,
+    end: float,
+    frames: int | None = None,
+    video_track: int | None = None,
 ) -> Answer:
     """Returns what happens from `start` to `end` seconds (Fig. 3.5, task 1).
 
     Raises:
         StoryjaxError: the video is shorter, or cannot be read.
     """
-    loaded = _LoadedVideo(predictor, video, frames)
+    loaded = _LoadedVideo(predictor, video, frames, video_track)
     if end > loaded.duration + 0.5:
         last = clock(loaded.duration, loaded.duration)
         raise StoryjaxError(f"{video} ends at {last}: the segment {start:g} to {end:g} s is past its end")
@@ -111,7 +119,13 @@ def caption(
     )
 
 
-def when(predictor: Predictor, video: str | os.PathLike[str], sentence: str, frames: int | None = None) -> Answer:
+def when(
+    predictor: Predictor,
+    video: str | os.PathLike[str],
+    sentence: str,
+    frames: int | None = None,
+    video_track: int | None = None,
+) -> Answer:
     """Returns when something happens.
 
     A published language model is asked for timestamps (§3.3.4), the likeliest of which are joined to a moment. A
@@ -120,7 +134,7 @@ def when(predictor: Predictor, video: str | os.PathLike[str], sentence: str, fra
     """
     if not sentence.strip():
         raise StoryjaxError("--when is empty: say what to look for, for instance 'ana danced'")
-    loaded, own = _LoadedVideo(predictor, video, frames), predictor
+    loaded, own = _LoadedVideo(predictor, video, frames, video_track), predictor
     if isinstance(own.tokenizer, WordTokenizer):
         batch = loaded.batch("CPN", own.tokenizer.encode(sentence), caption_prompt(0.0, loaded.duration))
         _, _, attention = own.say(batch)
@@ -159,14 +173,18 @@ def parse_actions_so_far(text: str) -> list[tuple[str, float | None]]:
 
 
 def anticipate(
-    predictor: Predictor, video: str | os.PathLike[str], actions: str = "", frames: int | None = None
+    predictor: Predictor,
+    video: str | os.PathLike[str],
+    actions: str = "",
+    frames: int | None = None,
+    video_track: int | None = None,
 ) -> Answer:
     """Returns what comes next (§3.3.4), after `actions` so far, as `parse_actions_so_far` reads them, or none.
 
     The TCR is prompted with the times and as many of the last actions as its prompt has room for.
     """
     observed = parse_actions_so_far(actions)
-    loaded, own = _LoadedVideo(predictor, video, frames), predictor
+    loaded, own = _LoadedVideo(predictor, video, frames, video_track), predictor
     times = ([] if second is None else time_tokens([second], own.model.resampler.sizes) for _, second in observed)
     parts = [[*time, *own.tokenizer.encode(action)] for time, (action, _) in zip(times, observed, strict=True)]
     condition = [token for part in last_that_fit(parts, own.condition_length) for token in part]
@@ -187,7 +205,9 @@ def whole_actions(text: str) -> str:
     return text[:end] if end > 0 else text
 
 
-def count(checkpoint: str | None, video: str | os.PathLike[str], action: str = "") -> Answer:
+def count(
+    checkpoint: str | None, video: str | os.PathLike[str], action: str = "", video_track: int | None = None
+) -> Answer:
     """Returns how often a movement is repeated, by a checkpoint of configs/tcr_countix.py (§3.6.3).
 
     Args:
@@ -212,9 +232,9 @@ def count(checkpoint: str | None, video: str | os.PathLike[str], action: str = "
     model = make_model(config.model)
     head = CountingHead(model, section)
     params = trained.parameters(head.init, "(tcr|head)/.*", frozen_towers(config.model, ("vision",)))
-    duration = probe(str(video)).duration_s
+    duration = probe(str(video), track=video_track).duration_s
     times = sample_times(duration, section.frames)
-    images, seconds = decode_frames(str(video), times, model.vision.config.image_size)
+    images, seconds = decode_frames(str(video), times, model.vision.config.image_size, track=video_track)
     length = section.condition_length
     words = make_tokenizer(config.model).encode(action)[:length]
     asked = {"prompt": pad(words, length)[None], "prompt_mask": np.arange(length)[None] < len(words)}
@@ -231,4 +251,5 @@ def count(checkpoint: str | None, video: str | os.PathLike[str], action: str = "
         attention=even,
         seconds=tuple(map(float, seconds)),
         duration_s=duration,
+        video_track=video_track,
     )

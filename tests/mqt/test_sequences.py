@@ -177,3 +177,31 @@ def test_a_folder_of_motchallenge_that_counts_from_zero_loses_nothing(tmp_path: 
     assert [number for number, _ in frames] == [1, 2, 3, 4]
     assert [place(image) for _, image in frames] == [0, 1, 2, 3]
     assert video.detections["given"].frame.tolist() == [1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("codec", ["mpeg4", "libx264"])
+def test_no_good_frame_of_an_avi_with_b_frames_is_called_damaged(tmp_path: Path, codec: str) -> None:
+    with av.open(str(tmp_path / "video.avi"), "w") as container:
+        stream = container.add_stream(codec, rate=10, options={"bf": "2", "g": "12"})
+        stream.width, stream.height, stream.pix_fmt = 32, 24, "yuv420p"
+        stream.bit_rate = 2_000_000
+        for number in range(1, 31):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(square(number), format="rgb24")))
+        container.mux(stream.encode())
+    lines: list[str] = []
+    video = open_sequence(tmp_path / "video.avi")
+    frames = list(video.frames(lines.append))
+    assert not lines
+    assert [number for number, _ in frames] == list(range(1, 31)) == list(range(1, video.length + 1))
+    assert [place(image) for _, image in frames] == [number % 26 for number in range(1, 31)]
+    assert [video.time_of(number) for number, _ in frames] == pytest.approx([k / 10 for k in range(30)])
+
+
+def test_a_film_that_was_cut_short_is_tracked_as_far_as_it_goes(tmp_path: Path, caplog) -> None:
+    path = write_video(tmp_path / "video.mkv", 60)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size * 6 // 10])
+    frames = [place(image) for _, image in open_sequence(path).frames() if image is not None]
+    assert 10 < len(frames) < 50
+    # Of the last group of frames, those that were stored behind the cut are missing.
+    assert frames[:-3] == [number % 26 for number in range(1, len(frames) - 2)]
+    assert "video.mkv was cut short" in caplog.text

@@ -5,6 +5,7 @@ import json
 import os
 import time
 import tracemalloc
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -15,8 +16,10 @@ from PIL import Image
 
 from storyjax.cli import track as command
 from storyjax.cli.main import run
+from storyjax.data.audio import load_audio
 from storyjax.data.mot_text import read_rows
-from storyjax.mqt.render import Painter, track_color, video_writer
+from storyjax.data.video import every_frame
+from storyjax.mqt.render import Painter, track_color, video_writer, zoom_of
 from storyjax.mqt.track_files import track_to_files
 
 LENGTH = 12
@@ -313,3 +316,61 @@ def test_an_id_of_1_0_is_1(here: Path, capsys) -> None:
     assert set(read_rows(here / "video.tracks.txt").id) == {7}
     for wrong in (1.5, True, "1", None, float("nan")):
         failed(["track", "video", "--init", init(here / "i.json", [{"box": [1, 8, 6, 6], "id": wrong}])], "id", capsys)
+
+
+def film(path: Path, times: list[float], sound_s: float = 0.0, aspect: Fraction | None = None) -> Path:
+    """A film of the moving square, its frames at the given times (seconds), with a tone from 0:00 on."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=10)
+        stream.width, stream.height, stream.pix_fmt = 32, 24, "yuv420p"
+        stream.codec_context.time_base = Fraction(1, 1000)
+        if aspect is not None:
+            stream.codec_context.sample_aspect_ratio = aspect
+        voice = container.add_stream("aac", rate=16000, layout="mono") if sound_s else None
+        for number, time_s in enumerate(times, 1):
+            frame = av.VideoFrame.from_ndarray(square(number), format="rgb24")
+            frame.pts, frame.time_base = round(1000 * time_s), Fraction(1, 1000)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+        if voice is not None:
+            wave = (0.3 * np.sin(np.arange(round(16000 * sound_s)) * 0.2)).astype(np.float32)[None]
+            frame = av.AudioFrame.from_ndarray(wave, "fltp", "mono")
+            frame.sample_rate, frame.pts = 16000, 0
+            for part in av.AudioResampler("fltp", "mono", 16000, frame_size=1024).resample(frame):
+                container.mux(voice.encode(part))
+            container.mux(voice.encode(None))
+    return path
+
+
+def test_a_rendered_film_keeps_the_times_and_the_sound_of_its_source(here: Path, capsys) -> None:
+    times = [2.0 + 0.1 * k for k in range(10)] + [3.0 + 0.4 * k for k in range(5)]  # pictures late, at a varying rate
+    film(here / "film.mp4", times, sound_s=3.0, aspect=Fraction(2))
+    assert run(["track", "film.mp4", "--render", "tracked.mp4"]) == 0
+    assert "pixels are not square: images and boxes are of 64 × 24 pixels" in capsys.readouterr().err
+    made = list(every_frame(here / "tracked.mp4"))
+    assert [frame.start_s for frame in made] == pytest.approx(times, abs=1e-3)
+    assert made[0].image is not None
+    assert made[0].image.shape == (240, 640, 3)
+    assert len(load_audio(here / "tracked.mp4")) == pytest.approx(3 * 16000, abs=1600)
+    assert np.abs(load_audio(here / "tracked.mp4")[1600:32000]).max() > 0.2
+    assert run(["track", "film.mp4", "--render", "tracked.mp4", "--audio-track", "2"]) == 2
+    assert "has no audio track 2" in capsys.readouterr().err
+    assert run(["track", "film.mp4", "--video-track", "0"]) == 2
+
+
+@pytest.mark.parametrize("size", [(2, 2000), (1, 1), (3, 700), (7680, 4320), (20000, 10), (640, 480), (320, 240)])
+def test_rendered_images_are_of_bounded_size(size: tuple[int, int]) -> None:
+    zoom = zoom_of(*size)
+    made = [max(1, round(side * zoom)) for side in size]
+    assert max(made) <= 4096
+    assert made[0] * made[1] <= 3840 * 2160
+    assert zoom <= 640
+    assert zoom >= 1 or max(size) > 4096
+
+
+def test_a_strip_of_two_pixels_is_rendered(tmp_path: Path) -> None:
+    painter = Painter(2, 2000)
+    with video_writer(tmp_path / "strip.mp4", 10, painter.size) as writer:
+        writer.add(painter.paint(1, np.zeros((2000, 2, 3), np.uint8), [Box(1, (0.0, 5.0, 1.0, 5.0), 1.0)]))
+    assert painter.size == (2, 2000)
+    assert len(list(every_frame(tmp_path / "strip.mp4"))) == 1

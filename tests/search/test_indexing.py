@@ -5,6 +5,7 @@ import fcntl
 import hashlib
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -19,6 +20,7 @@ from PIL import Image
 
 from storyjax.core.errors import StoryjaxError
 from storyjax.data import images, video_files
+from storyjax.data.video import probe
 from storyjax.search import command, indexing, media_files, vectors
 from storyjax.search.indexing import build_index, clip_starts
 from storyjax.search.query import Searcher
@@ -135,15 +137,31 @@ def test_a_video_of_an_impossible_duration_is_broken(folder: Path, tmp_path: Pat
     assert summary.broken == {"a.mp4": "has a duration of 0 hours: repair it, or divide it into parts"}
 
 
-def test_a_video_that_breaks_in_its_middle_leaves_nothing(tmp_path: Path) -> None:
+def test_a_damaged_video_is_indexed_without_what_is_damaged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     (tmp_path / "films").mkdir()
-    photo(tmp_path / "films" / "red.png", RED)
+    path = video(tmp_path / "films" / "a.mp4", [RED, GREEN, BLUE])
+    with av.open(str(path)) as container:
+        packets = [(packet.pos, packet.size) for packet in container.demux(video=0) if packet.size]
+    data = bytearray(path.read_bytes())
+    for at, size in packets[20:23]:
+        data[at : at + size] = bytes(size)
+    path.write_bytes(data)
+    summary, _ = index(tmp_path / "films", tmp_path / "index")
+    assert (summary.clips, summary.broken) == (3, {})
+    assert re.search(r"a\.mp4 is damaged: \d+ frames are left out", caplog.text)
+
+
+def test_a_video_that_was_cut_short_gives_what_it_has(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "films").mkdir()
     path = video(tmp_path / "films" / "a.mkv", [RED, GREEN, BLUE] * 20)
     data = path.read_bytes()
     path.write_bytes(data[: int(len(data) * 0.8)])
     summary, known = index(tmp_path / "films", tmp_path / "index")
-    assert list(summary.broken) == ["a.mkv"]
-    assert [row[2] for row in known] == ["None", IMAGE] or [row[2] for row in known] == [IMAGE, "None"]
+    assert not summary.broken
+    there = probe(path).duration_s
+    assert 60 < there < 118
+    assert summary.clips == len(clip_starts(there, 2.0)) == sum(row[2] == CLIP for row in known)
+    assert "a.mkv was cut short" in caplog.text
 
 
 @pytest.mark.parametrize(
