@@ -6,6 +6,8 @@
 `paper`: 5 epochs on the training clips, from the run of configs/clip_pad_vggface2.py. `embedded`: photos of people and
 clips at once, from scratch but for the frozen networks, on StoryWorld. Results are
 cia/{action,place,action_place}/{zero_shot,text,face,text_face,two_stage}/{r1,r5}, and accuracies.
+
+Compiled for TPU slices (docs/results/full_size.md): paper v5e:2x4.
 """
 
 import importlib.util
@@ -14,6 +16,7 @@ import pathlib
 from ml_collections import ConfigDict
 
 VARIANTS = ("paper", "embedded")
+TOPOLOGIES = {"paper": "v5e:2x4"}
 
 
 def _people():

@@ -6,6 +6,8 @@
 `paper`: VGGFace instead of VGGFace2, which holds some of the unseen people of the test (§4.3.1); stopped at 85 %.
 `embedded`: the same on StoryWorld, with the small networks that come with storyjax. Results are
 cip/{face_seen,face_unseen,places,compound}/{zero_shot,text,face,text_face}/map, and r1 and r5 of compound queries.
+
+Compiled for TPU slices (docs/results/full_size.md): paper v5e:2x4.
 """
 
 import importlib.util
@@ -14,6 +16,7 @@ import pathlib
 from ml_collections import ConfigDict
 
 VARIANTS = ("paper", "embedded")
+TOPOLOGIES = {"paper": "v5e:2x4"}
 
 
 def _people():

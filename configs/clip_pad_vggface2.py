@@ -6,11 +6,14 @@
 `paper`: CLIP ViT-B/32 and VGGFace2's SE-ResNet-50-128D, both frozen but for the text tower; 10 epochs, stopped at 95 %
 accuracy on held-out photos; for 8 TPU v4 chips or one GPU of 40 GB; not run. `embedded`: the small networks that
 come with storyjax, on StoryWorld; minutes on two CPU cores.
+
+Compiled for TPU slices (docs/results/full_size.md): paper v5e:2x4.
 """
 
 from ml_collections import ConfigDict
 
 VARIANTS = ("paper", "embedded")
+TOPOLOGIES = {"paper": "v5e:2x4"}
 
 
 def get_config(variant: str = "paper") -> ConfigDict:

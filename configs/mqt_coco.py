@@ -13,6 +13,8 @@
 not the thesis's 2048, and whose 300 queries become det queries | the same | not in the thesis |
 | embedded | detection with the same code on StoryWorld's images, a small MQT from scratch; the first stage of the \
 shipped weights | two CPU cores, minutes | see storyjax/mqt/README.md |
+
+Compiled for TPU slices (docs/results/full_size.md): paper v5e:4x8; pairs v5e:4x8.
 """
 
 from ml_collections import ConfigDict
@@ -20,6 +22,7 @@ from ml_collections import ConfigDict
 from storyjax.mqt.presets import paper_model, paper_optim, storyworld_data, storyworld_model, use_published
 
 VARIANTS = ("paper", "pairs", "detr", "detr_pairs", "embedded")
+TOPOLOGIES = {"paper": "v5e:4x8", "pairs": "v5e:4x8"}
 
 
 def get_config(variant: str = "paper") -> ConfigDict:

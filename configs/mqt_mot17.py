@@ -17,6 +17,8 @@ one CPU core, hours | see storyjax/mqt/README.md |
 
 Results: `mot17/{mota,idf1,hota,...}` of held-out sequences in the private setting, `mot17/unseen_*` of kinds that
 training never shows, `mot17/iou_baseline_*` of a tracker by overlap alone with the same detections.
+
+Compiled for TPU slices (docs/results/full_size.md): paper v5e:4x8.
 """
 
 from ml_collections import ConfigDict
@@ -24,6 +26,7 @@ from ml_collections import ConfigDict
 from storyjax.mqt.presets import paper_model, paper_optim, storyworld_data, storyworld_model, use_published
 
 VARIANTS = ("paper", "detr", "embedded", "storyworld")
+TOPOLOGIES = {"paper": "v5e:4x8"}
 
 
 def get_config(variant: str = "paper") -> ConfigDict:

@@ -10,6 +10,8 @@
 | detr | from `configs/mqt_crowdhuman.py:detr` | the same | not in the thesis |
 | embedded | the same code on StoryWorld's sequences, from the shipped weights (mqt_storyworld) | two CPU cores, \
 minutes | see storyjax/mqt/README.md |
+
+Compiled for TPU slices (docs/results/full_size.md): paper v5e:4x8.
 """
 
 from ml_collections import ConfigDict
@@ -17,6 +19,7 @@ from ml_collections import ConfigDict
 from storyjax.mqt.presets import paper_model, paper_optim, storyworld_data, storyworld_model, use_published
 
 VARIANTS = ("paper", "detr", "embedded")
+TOPOLOGIES = {"paper": "v5e:4x8"}
 
 
 def get_config(variant: str = "paper") -> ConfigDict:

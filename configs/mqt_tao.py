@@ -22,6 +22,8 @@ data/detections/tao_person; τ_conf 0.80, τ_agree 0.2 | the same | MOTA 71.9, I
 `configs/mqt_mot17.py:detr` | the same | not in the thesis |
 | embedded | the same code on StoryWorld's sequences, from the shipped weights (mqt_storyworld) | two CPU cores, \
 minutes | see storyjax/mqt/README.md |
+
+Compiled for TPU slices (docs/results/full_size.md): paper v5e:4x8; person v5e:4x8; person_search v5e:4x8.
 """
 
 from ml_collections import ConfigDict
@@ -29,6 +31,7 @@ from ml_collections import ConfigDict
 from storyjax.mqt.presets import paper_model, storyworld_data, storyworld_model, use_published
 
 VARIANTS = ("paper", "maskrcnn", "person", "person_search", "detr", "detr_person", "detr_person_search", "embedded")
+TOPOLOGIES = {"paper": "v5e:4x8", "person": "v5e:4x8", "person_search": "v5e:4x8"}
 
 _WHOLE_VIDEO = 100_000  # frames
 

@@ -7,11 +7,14 @@
 |---|---|---|
 | paper | CLIP ViT-B/16, ImageNet, batch 256, 3e-4, 10 epochs | TPU or GPU |
 | embedded | the same code on StoryWorld's photographs; ships as pi_map_storyworld | two CPU cores, minutes |
+
+Compiled for TPU slices (docs/results/full_size.md): paper v5e:2x4.
 """
 
 from ml_collections import ConfigDict
 
 VARIANTS = ("paper", "embedded")
+TOPOLOGIES = {"paper": "v5e:2x4"}
 
 
 def get_config(variant: str = "paper") -> ConfigDict:

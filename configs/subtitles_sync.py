@@ -4,11 +4,14 @@
 
 `embedded` is the recipe of the shipped weights: a small LWTNet on seven minutes of StoryWorld. `paper` is the
 network at its published size with 15 images' shift either way, as it is published; the thesis takes it as it is.
+
+Compiled for TPU slices (docs/results/full_size.md): paper v5e:2x2.
 """
 
 from ml_collections import ConfigDict
 
 VARIANTS = ("paper", "embedded")
+TOPOLOGIES = {"paper": "v5e:2x2"}
 SMALL = {
     "video": (
         {"width": 8, "kernel": (5, 5), "stride": (2, 2)},

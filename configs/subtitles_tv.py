@@ -15,6 +15,8 @@ the sixth episode of a published show, or seasons of StoryWorld that are never t
 Results are tv/accuracy, tv/der, tv/der_overlap, tv/exemplar_precision, tv/exemplar_yield, tv/wer, tv/extra_unknown,
 tv/distance, tv/steps/STEP/{count,yield,precision}, tv/curve_*; curves.svg in config.data.cache_dir (of StoryWorld in
 the seed's folder there) is Fig. 6.3.
+
+Compiled for TPU slices (docs/results/full_size.md): paper v5e:1x1.
 """
 
 from ml_collections import ConfigDict
@@ -22,6 +24,7 @@ from ml_collections import ConfigDict
 from storyjax.subtitles.config import BY_PHOTOS
 
 VARIANTS = ("paper", "embedded")
+TOPOLOGIES = {"paper": "v5e:1x1"}
 
 
 def get_config(variant: str = "paper") -> ConfigDict:

@@ -4,11 +4,14 @@
 
 `embedded` is the recipe of the shipped weights: a small ECAPA-TDNN on StoryWorld's voices. `paper` is the network at
 its published size; the thesis takes it as SpeechBrain trained it (storyjax import ecapa).
+
+Compiled for TPU slices (docs/results/full_size.md): paper v5e:2x2.
 """
 
 from ml_collections import ConfigDict
 
 VARIANTS = ("paper", "embedded")
+TOPOLOGIES = {"paper": "v5e:2x2"}
 
 
 def get_config(variant: str = "paper") -> ConfigDict:

@@ -9,6 +9,8 @@ Trained on synthetic repetitions made of Kinetics' clips, for 24 epochs; batch s
 |---|---|---|---|
 | paper | 24 epochs of synthetic repetitions, 250 frames of 10 s at full rate | TPU | MAE 0.33, OBO 0.28 |
 | embedded | the same on StoryWorld's clips, 64 frames of 8 s | two CPU cores | storyjax/tcr/README.md |
+
+Compiled for TPU slices (docs/results/full_size.md): paper v5e:4x4.
 """
 
 from ml_collections import ConfigDict
@@ -16,6 +18,7 @@ from ml_collections import ConfigDict
 from storyjax.tcr.presets import embed, paper
 
 VARIANTS = ("paper", "embedded")
+TOPOLOGIES = {"paper": "v5e:4x4"}
 
 
 def get_config(variant: str = "paper") -> ConfigDict:

@@ -9,6 +9,8 @@
 |---|---|---|---|
 | paper | batch 64, 1e-5, 20 epochs, 1k warm-up steps (Table 3.7), 96 frames | TPU | ED .6763 / .6180 / .8522 |
 | embedded | the same on StoryWorld's routines, from the resampler that ships | two CPU cores | storyjax/tcr/README.md |
+
+Compiled for TPU slices (docs/results/full_size.md): paper v5e:4x8.
 """
 
 from ml_collections import ConfigDict
@@ -16,6 +18,7 @@ from ml_collections import ConfigDict
 from storyjax.tcr.presets import PRACTISED, ROUTINES, SHORT_SIGHT, embed, paper, small
 
 VARIANTS = ("paper", "embedded")
+TOPOLOGIES = {"paper": "v5e:4x8"}
 
 
 def get_config(variant: str = "paper") -> ConfigDict:

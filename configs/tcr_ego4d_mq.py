@@ -8,6 +8,8 @@
 | paper | batch 128, 1e-5, 10 epochs, 500 warm-up steps (Table 3.7), 192 frames | TPU | avg. mAP 25.45, R@1 43.72 |
 | standalone | a head on the frozen TCR, no language model (Table 3.11) | TPU | 26.71 and 44.96 |
 | embedded, standalone_embedded | 50 timestamps, on StoryWorld's routines | two CPU cores | storyjax/tcr/README.md |
+
+Compiled for TPU slices (docs/results/full_size.md): paper v5e:8x8; standalone v5e:4x8.
 """
 
 from ml_collections import ConfigDict
@@ -15,6 +17,7 @@ from ml_collections import ConfigDict
 from storyjax.tcr.presets import ego4d_spans
 
 VARIANTS = ("paper", "embedded", "standalone", "standalone_embedded")
+TOPOLOGIES = {"paper": "v5e:8x8", "standalone": "v5e:4x8"}
 
 
 def get_config(variant: str = "paper") -> ConfigDict:

@@ -12,6 +12,8 @@ queries; batch size and learning rate are those of MSR-VTT's fine-tuning times t
 | paper | recognition: 300 frames, 32 queries, 400 classes, 10 epochs | TPU | 75.7 % (random 74.3, attention 75.2) |
 | selection | 128 frames of up to 8 clips | TPU | precision 0.75, recall 0.68 |
 | embedded, selection_embedded | the same on StoryWorld's clips | two CPU cores | storyjax/tcr/README.md |
+
+Compiled for TPU slices (docs/results/full_size.md): paper v5e:4x8; selection v5e:4x8.
 """
 
 from ml_collections import ConfigDict
@@ -19,6 +21,7 @@ from ml_collections import ConfigDict
 from storyjax.tcr.presets import embed, paper
 
 VARIANTS = ("paper", "selection", "embedded", "selection_embedded")
+TOPOLOGIES = {"paper": "v5e:4x8", "selection": "v5e:4x8"}
 CLIP_INIT = "storyjax.embedded.tcr_clip_init:start_from_clip"
 
 

@@ -9,6 +9,8 @@ The thesis does not say how many frames: 32, about two a second of a clip.
 |---|---|---|---|
 | paper | batch 128, 1e-5, 20 epochs, 2k warm-up steps (Table 3.7) | TPU | CIDEr of Fig. 3.3d |
 | embedded | the same on StoryWorld, from the resampler that ships | two CPU cores, minutes | storyjax/tcr/README.md |
+
+Compiled for TPU slices (docs/results/full_size.md): paper v5e:8x8.
 """
 
 from ml_collections import ConfigDict
@@ -16,6 +18,7 @@ from ml_collections import ConfigDict
 from storyjax.tcr.presets import embed, paper, small
 
 VARIANTS = ("paper", "embedded")
+TOPOLOGIES = {"paper": "v5e:8x8"}
 
 
 def get_config(variant: str = "paper") -> ConfigDict:

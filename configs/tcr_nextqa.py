@@ -9,6 +9,8 @@
 | paper | ViT-g + Flan-T5-XL, 92 frames, 128 queries, 40 epochs (Table 3.7) | TPU, batch 128 | 73.5 % (Table 3.2) |
 | short | the schedule of the ablations: 10 epochs, batch 64 (Table 3.7) | TPU | 66.2 % (Table 3.6b) |
 | embedded | the same code on StoryWorld's stories, small towers | two CPU cores, minutes | see storyjax/tcr/README.md |
+
+Compiled for TPU slices (docs/results/full_size.md): paper v5e:8x8; short v5e:4x8.
 """
 
 from ml_collections import ConfigDict
@@ -16,6 +18,7 @@ from ml_collections import ConfigDict
 from storyjax.tcr.presets import embedded_model
 
 VARIANTS = ("paper", "short", "embedded")
+TOPOLOGIES = {"paper": "v5e:8x8", "short": "v5e:4x8"}
 
 
 def get_config(variant: str = "paper") -> ConfigDict:

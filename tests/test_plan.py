@@ -1,5 +1,6 @@
 """`storyjax plan`: what the TPU's compiler says of a run, on a machine without a TPU."""
 
+import dataclasses
 import importlib.util
 import json
 import math
@@ -9,11 +10,14 @@ from pathlib import Path
 import jax
 import pytest
 from jax.sharding import AbstractMesh
+from ml_collections import ConfigDict
 from tiny_tcr import write_checkpoint
 
 from storyjax.cli.main import run
 from storyjax.core.errors import StoryjaxError
+from storyjax.plan import full_size
 from storyjax.plan.compile import Plan, Planner, Report, _overrun, counted, most_frames, parse_mesh
+from storyjax.plan.full_size import full_size_variants
 from storyjax.plan.report import table, to_json
 from storyjax.plan.tpu import CHIPS, Slice, find_slice
 
@@ -176,6 +180,84 @@ class Unreadable:
 
 
 def test_a_program_that_cannot_be_read_is_planned_without_its_flops():
-    assert counted(Unreadable()) == (None, None)
+    assert counted(Unreadable()) == (None, None, None)
     program = jax.jit(lambda x: x @ x).lower(jax.ShapeDtypeStruct((8, 8), "float32")).compile()
     assert counted(program)[0] == 2 * 8**3
+
+
+def test_configs_name_slices_for_their_variants_of_full_size():
+    """Every paper variant has one, in its file and in its docstring; what is not of full size has none."""
+    named = dict(full_size_variants("*", None))
+    configs = {path.stem for path in (Path(__file__).parents[1] / "configs").glob("*.py")}
+    small = {name for name in configs if name.startswith("storyworld_")} | {"tcr_storyworld_init"}
+    assert {spec.partition(":")[0] for spec in named} == configs - small
+    for spec, topology in named.items():
+        name, _, variant = spec.partition(":")
+        assert "embedded" not in variant
+        assert variant != "storyworld"
+        generation, _, shape = topology.partition(":")
+        assert shape in CHIPS[generation].slices, spec
+        assert topology in (Path(__file__).parents[1] / "configs" / f"{name}.py").read_text().split('"""')[1], spec
+    assert full_size_variants("mqt_coco:pairs", "v5e:4x4") == [("mqt_coco:pairs", "v5e:4x4")]
+    with pytest.raises(StoryjaxError, match="--only=nothing"):
+        full_size_variants("nothing", None)
+
+
+@pytest.fixture
+def two_configs(tmp_path, monkeypatch):
+    """A config of two programs, of which the second does not fit, and one that only the host evaluates."""
+    programs = {"one:paper": ["train", "val"], "two:paper": ["tv (host)"]}
+    compiled = []
+
+    def compile_row(row, config, slice_):
+        compiled.append((row.config, row.program))
+        fields = dataclasses.asdict(report(LIMIT / 2, True) if row.program == "train" else report(math.inf, False))
+        fields["used"] = None if fields["used"] == math.inf else fields["used"]
+        return dataclasses.replace(row, report={**fields, "examples": 4}, mesh={"data": 4}, date="2026-11-29")
+
+    monkeypatch.setattr(full_size, "full_size_variants", lambda only, topology: [(s, SLICE.name) for s in programs])
+    monkeypatch.setattr(full_size, "find_slice", lambda name: SLICE)
+    monkeypatch.setattr(full_size, "load_config", lambda spec: ConfigDict({"experiment": spec}))
+    monkeypatch.setattr(full_size, "_programs", lambda config: programs[config.experiment])
+    monkeypatch.setattr(full_size, "compile_row", compile_row)
+    return compiled
+
+
+def test_the_table_goes_on_where_it_was_stopped(two_configs, tmp_path):
+    assert not full_size.plan_all(tmp_path, "*", None, lambda line: None)
+    assert two_configs == [("one:paper", "train"), ("one:paper", "val")]
+    page = (tmp_path / "full_size.md").read_text()
+    assert "| one:paper | train | v5e:2x2 (data=4) | 4 | 8.0 of 16 | yes | 4.00 |" in page
+    assert "| ? of 16 | **no** |" in page
+    assert "no program of its own on the devices" in page
+    lines = (tmp_path / "full_size.jsonl").read_text().splitlines()
+    # Killed while it compiled the second program, which is tried again; a line that was cut off is not read.
+    (tmp_path / "full_size.jsonl").write_text("\n".join([*lines[:3], lines[3][:40], lines[4]]))
+    said = []
+    assert not full_size.plan_all(tmp_path, "*", None, said.append)
+    assert two_configs[2:] == [("one:paper", "val")]
+    assert said[0] == "[1/2] one:paper on v5e:2x2: val"
+    # Killed by it twice.
+    (tmp_path / "full_size.jsonl").write_text("\n".join([*lines[:3], lines[2]]))
+    assert not full_size.plan_all(tmp_path, "*", None, said.append)
+    assert two_configs[3:] == []
+    assert "the compiler died" in (tmp_path / "full_size.md").read_text()
+    assert said[-2:] == ["[2/2] two:paper on v5e:2x2: tv", "    no program of its own on the devices"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--all", "--topology=v5e:3x5"], "v5e has no slice '3x5'"),
+        (["--all", "--config=tcr_nextqa"], "not allowed with"),
+        (["--all", "--frames=8"], "--all plans every config as it is: leave out --frames"),
+        (["--all", "--only=mqt_motor"], "--only=mqt_motor: no config"),
+        (["--config=storyworld_clip"], "storyworld_clip names no TPU slice of its own"),
+    ],
+)
+def test_slips_with_the_whole_table_are_told_in_one_line(arguments, said, capsys, tmp_path):
+    assert run(["plan", *arguments, *([f"--out={tmp_path}"] if "--all" in arguments else [])]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert re.search(said, captured.err), captured.err
+    assert len(captured.err.splitlines()) == 1

@@ -10,6 +10,7 @@ import pytest
 from storyjax.core.config import from_config
 from storyjax.core.errors import StoryjaxError
 from storyjax.reproduce import TABLES, find, listing
+from storyjax.reproduce.missing import missing
 from storyjax.reproduce.report import Report, judge, markdown
 from storyjax.reproduce.runner import make_config, reproduce
 from storyjax.reproduce.schema import Above, Claim, Panel, Row, Table, Variant, on_real_data, rising
@@ -86,7 +87,9 @@ def test_every_entry_can_be_run_and_judged(table: Table) -> None:
     assert all(f"{table.number}{panel.key}" in listing() for panel in table.panels)
 
 
-@pytest.mark.parametrize("number", [table.number for table in TABLES if table.number.startswith(("3.", "fig3"))])
+@pytest.mark.parametrize(
+    "number", [table.number for table in TABLES if table.number.startswith(("3.", "fig3", "sec3"))]
+)
 def test_chapter_three_can_be_made_on_real_data(number: str) -> None:
     table = on_real_data(find(number))
     assert table.world == "real data"
@@ -109,6 +112,46 @@ def test_on_real_data_ablations_have_their_own_schedule_and_what_came_before() -
             assert variant.config == f"configs/tcr_nextqa.py:{size}"
             if number != "3.1a" and not variant.name.startswith("qformer"):
                 assert make_config(variant, 0).init.checkpoint == "runs/tcr_ytt_pretrain"
+
+
+def test_every_row_of_the_thesis_in_chapter_three_can_be_made_on_real_data() -> None:
+    for table in (table for table in TABLES if table.number.startswith(("3.", "fig3", "sec3"))):
+        rows = [row for panel in table.panels for row in panel.rows]
+        assert all(row.variant.real is not None for row in rows if row.thesis is not None), table.number
+    queries = {v.name: make_config(v, 0) for v in on_real_data(find("3.6c")).variants()}
+    assert [config.model.tcr.queries for config in queries.values()] == [32, 64, 128, 256]
+    (variant, *_) = on_real_data(find("3.6c")).variants()
+    assert make_config(variant.start.start, 0).model.tcr.queries == 32  # each number from its own stages (i) and (ii)
+    dense = make_config(on_real_data(find("3.3")).variants()[-1], 0)
+    assert (dense.data.tasks.egoschema.frames, dense.model.tcr.drop_patches) == (184, 0.75)
+
+
+def test_what_is_missing_for_real_data_is_named_in_one_line(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    table = on_real_data(find("3.3"))
+    with pytest.raises(StoryjaxError) as refused:
+        reproduce(table, tmp_path / "runs", seeds=1, progress=False)
+    (line,) = str(refused.value).splitlines()
+    assert line.startswith("table 3.3 on real data needs what is not here: ")
+    for part in (
+        "Ego4D narrations in data/ego4d/v2 (get narrations and videos with Ego4D's own program",
+        "EgoSchema in data/egoschema (get questions.json",
+        "'storyjax import blip2-flan-t5-xl --from Salesforce/blip2-flan-t5-xl --out weights/blip2-flan-t5-xl'",
+        "'python -m storyjax.main --config=configs/tcr_ytt_pretrain.py --workdir=runs/tcr_ytt_pretrain'",
+    ):
+        assert line.count(part) == 1
+    for folder in ("data/ego4d/v2", "data/egoschema", "weights/blip2-flan-t5-xl", "runs/tcr_ytt_pretrain"):
+        (tmp_path / folder).mkdir(parents=True)
+        (tmp_path / folder / "model.safetensors").touch()
+    assert missing(make_config(table.variants()[0], 0)) == []
+    # A head reads the data set of its task and a TCR of an earlier run; what the table's own runs make is not missing.
+    head = Variant("nlq_head", "configs/tcr_ego4d_nlq.py:standalone", (("data.root", "data/none"),))
+    assert [phrase.partition(" (")[0] for phrase in missing(make_config(head, 0))] == ["Ego4D NLQ in data/none"]
+    earlier = make_config(SMALL, 0, (("init.checkpoint", "runs/made"),))
+    assert missing(earlier) == ["a run in runs/made"]
+    assert missing(earlier, {"runs/made"}) == []
 
 
 def test_table_3_6_is_the_thesiss() -> None:
@@ -222,6 +265,16 @@ def test_a_figure_is_drawn_of_means_and_spreads(fake: FakeLoop, tmp_path: pathli
     assert {"48", "64"} <= {element.text for element in drawn.iter()}
     reproduce(TABLE, tmp_path / "other", seeds=1, progress=False)
     assert not (tmp_path / "other" / "9.9.svg").exists()
+
+
+def test_a_figure_has_further_curves_with_their_names(fake: FakeLoop, tmp_path: pathlib.Path) -> None:
+    rows = (*TABLE.panels[0].rows, Row("baseline, 32", SMALL, "toy/acc"), Row("baseline, 64", SMALL, "toy/acc"))
+    panel = dataclasses.replace(TABLE.panels[0], rows=rows)
+    reproduce(dataclasses.replace(TABLE, panels=(panel,), plot=True), tmp_path, seeds=1, progress=False)
+    drawn = list(ElementTree.parse(tmp_path / "9.9.svg").getroot().iter())
+    kinds = [element.tag.rpartition("}")[2] for element in drawn]
+    assert (kinds.count("circle"), kinds.count("polyline")) == (4, 2)
+    assert {"32", "48", "64", "baseline"} <= {element.text for element in drawn}
 
 
 def test_claims_are_judged_by_means_and_by_seed() -> None:

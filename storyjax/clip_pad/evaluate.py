@@ -4,6 +4,7 @@ An evaluation embeds every image or clip, and every query, once; rankings and ac
 on the host. Queries are embedded by the trained text tower, and also by the one before training: zero-shot CLIP.
 """
 
+import functools
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -59,6 +60,18 @@ class Embeddings:
     found: np.ndarray
 
 
+def embed_batch(model: ClipPad, params: Params, batch: Batch) -> dict[str, jax.Array]:
+    """Returns the embeddings of a batch of clips, or of a batch of queries, by the names of `Embeddings`."""
+    if "frames" in batch:
+        return {"clips": model.embed_clips(params, batch["frames"])}
+    faces = model.mean_description(params, batch["faces"], batch["face_valid"])
+    tokens = model.tokens(params, faces)
+    return {
+        "queries": model.embed_texts(params, batch["ids"], tokens, batch["slots"]),
+        "zero_shot": model.embed_texts_zero_shot(params, batch["ids"]),
+    }
+
+
 class RetrievalEvaluator:
     """Embeds the images or clips of an evaluation and its queries, and computes metrics of both.
 
@@ -92,7 +105,8 @@ class RetrievalEvaluator:
 
     def evaluator(self) -> Evaluator:
         """Returns the evaluator that the training loop runs."""
-        return Evaluator(self.name, self._data, self._eval_step, self._accumulate, self.compute)
+        embed = functools.partial(embed_batch, self.model)
+        return Evaluator(self.name, self._data, embed, self._accumulate, self.compute)
 
     def _data(self, spec: StreamSpec) -> Iterable[Batch]:
         tokenizer = self.tokenizer()
@@ -109,16 +123,6 @@ class RetrievalEvaluator:
                 lambda: eval_stream(range(len(self.queries)), load_query, spec),
             ]
         )
-
-    def _eval_step(self, params: Params, batch: Batch) -> dict[str, jax.Array]:
-        if "frames" in batch:
-            return {"clips": self.model.embed_clips(params, batch["frames"])}
-        faces = self.model.mean_description(params, batch["faces"], batch["face_valid"])
-        tokens = self.model.tokens(params, faces)
-        return {
-            "queries": self.model.embed_texts(params, batch["ids"], tokens, batch["slots"]),
-            "zero_shot": self.model.embed_texts_zero_shot(params, batch["ids"]),
-        }
 
     def _accumulate(self, acc: Embeddings | None, embedded: Mapping[str, Any], batch: Batch) -> Embeddings:
         if acc is None:

@@ -2,12 +2,16 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
+import jax
+import numpy as np
 from ml_collections import ConfigDict
 
 from storyjax.clip_pad.config import DataConfig, frozen_parameters, make_model, make_sizes, make_tokenizer
 from storyjax.clip_pad.data import (
+    PERFORMERS,
     CachedFeatures,
     ClipIndex,
     ClipLoader,
@@ -18,7 +22,7 @@ from storyjax.clip_pad.data import (
     resize,
 )
 from storyjax.clip_pad.eval_benchmarks import cia_evaluator, cip_evaluator, faces_evaluator
-from storyjax.clip_pad.evaluate import RetrievalEvaluator
+from storyjax.clip_pad.evaluate import RetrievalEvaluator, embed_batch
 from storyjax.clip_pad.feature_cache import FeatureCache
 from storyjax.clip_pad.losses import PersonContrast
 from storyjax.clip_pad.model import TRAINABLE
@@ -29,7 +33,7 @@ from storyjax.data.builders.media import MediaSource
 from storyjax.data.pipeline import Stream, train_stream
 from storyjax.data.registry import prepare_split
 from storyjax.data.streams import StreamSpec
-from storyjax.train.experiment import Evaluator, Experiment, Task
+from storyjax.train.experiment import Batch, BatchSpec, Evaluator, Experiment, Params, Task
 
 
 class Sources:
@@ -96,6 +100,31 @@ class _Experiment:
         )
         return CachedFeatures(clips, self.cache.faces("query photos", range(len(photos.source)), photos.read))
 
+    def batch_spec(self, frames: int) -> BatchSpec | None:
+        """Returns what `storyjax plan` needs to know of a training batch; nothing of cached embeddings."""
+        if self.data.embed_once:
+            return None
+        facts = {"query_facts": (2,), "query_place": (), "facts": (PERFORMERS, 2), "place": ()}
+        return BatchSpec.of_rows(
+            self._clip(frames) | self._query() | {name: (tail, np.int32) for name, tail in facts.items()}
+        )
+
+    def eval_specs(self, frames: int) -> dict[str, BatchSpec]:
+        """Returns the same of an evaluation's two kinds of batches: clips (or images), and queries."""
+        return {"clips": BatchSpec.of_rows(self._clip(frames)), "queries": BatchSpec.of_rows(self._query())}
+
+    def _clip(self, frames: int) -> dict[str, tuple[tuple[int, ...], Any]]:
+        return {"frames": ((frames, self.sizes.clip, self.sizes.clip, 3), np.uint8)}
+
+    def _query(self) -> dict[str, tuple[tuple[int, ...], Any]]:
+        photos, side, length = self.sizes.query_photos, self.sizes.face, self.sizes.text_length
+        return {
+            "faces": ((photos, side, side, 3), np.uint8),
+            "face_valid": ((photos,), np.bool_),
+            "ids": ((length,), np.int32),
+            "slots": ((length,), np.int32),
+        }
+
     def photos(self, spec: StreamSpec) -> Stream:
         """Returns the training data of the task "photos"."""
         data, people = self.data, self.sources.people()
@@ -131,6 +160,14 @@ class _Experiment:
         query = (data.season_person, data.season_action, data.season_minute)
         return season_evaluator(model, source, photos, *query, sizes, self.tokenizer)
 
+    def eval_step(self, params: Params, batch: Batch) -> dict[str, jax.Array]:
+        """Returns the embeddings of a batch of clips or of queries; every evaluation embeds them alike."""
+        return embed_batch(self.model, params, batch)
+
+    def shown(self, name: str) -> int:
+        """Returns the frames of what an evaluation searches: one of images and of moments of a season."""
+        return self.sizes.frames if name == "cia" else 1
+
     def examples(self) -> int:
         """Returns the number of training records: photos where they are trained on, clips otherwise."""
         if "photos" in self.data.tasks:
@@ -147,8 +184,8 @@ def build(config: ConfigDict) -> Experiment:
     parts = _Experiment(config)
     data, loss = parts.data, PersonContrast(parts.model)
     tasks = {
-        "photos": Task("photos", parts.photos, loss),
-        "clips": Task("clips", parts.clips, loss, weight=data.clip_weight),
+        "photos": Task("photos", parts.photos, loss, batch_spec=parts.batch_spec(1)),
+        "clips": Task("clips", parts.clips, loss, weight=data.clip_weight, batch_spec=parts.batch_spec(data.frames)),
     }
     return Experiment(
         name="clip_pad",
@@ -156,19 +193,30 @@ def build(config: ConfigDict) -> Experiment:
         pretrained=lambda: frozen_parameters(config.model),
         trainable=TRAINABLE,
         tasks=tuple(tasks[choose(name, tasks, "config.data.tasks")] for name in data.tasks),
-        evaluators=tuple(_deferred(name, functools.partial(parts.evaluator, name)) for name in data.evaluations()),
+        evaluators=tuple(
+            _deferred(
+                name, functools.partial(parts.evaluator, name), parts.eval_step, parts.eval_specs(parts.shown(name))
+            )
+            for name in data.evaluations()
+        ),
         units="queries",
         steps_per_epoch=lambda: parts.examples() // config.train.batch_size,
     )
 
 
-def _deferred(name: str, make: Callable[[], RetrievalEvaluator]) -> Evaluator:
+def _deferred(
+    name: str,
+    make: Callable[[], RetrievalEvaluator],
+    eval_step: Callable[[Params, Batch], dict[str, jax.Array]],
+    batch_spec: Mapping[str, BatchSpec],
+) -> Evaluator:
     """Returns an evaluator that prepares its data when it is run: parameter shapes need no data sets."""
     made = functools.cache(lambda: make().evaluator())
     return Evaluator(
         name,
         lambda spec: made().data(spec),
-        lambda params, batch: made().eval_step(params, batch),
+        eval_step,
         lambda acc, measured, batch: made().accumulate(acc, measured, batch),
         lambda acc: made().compute(acc),
+        batch_spec=batch_spec,
     )

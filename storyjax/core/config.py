@@ -132,6 +132,24 @@ def load_config(spec: str) -> ConfigDict:
         StoryjaxError: there is no such file, name or variant, or the file is no config.
     """
     named, _, variant = spec.partition(":")
+    path, module = _config_module(named)
+    if not variant:
+        return module.get_config()
+    if hasattr(module, "VARIANTS"):
+        choose(variant, module.VARIANTS, f"variant of {path}")
+    return module.get_config(variant)
+
+
+def config_topologies(named: str) -> dict[str, str]:
+    """Returns {variant: TPU slice} of a config's file: the slice that each variant of full size was compiled for.
+
+    They are the file's `TOPOLOGIES`; a file without it has none. Errors are those of `load_config`.
+    """
+    return dict(getattr(_config_module(named.partition(":")[0])[1], "TOPOLOGIES", {}))
+
+
+def _config_module(named: str) -> tuple[str, Any]:
+    """The path of a config's file, and the module that it is."""
     path = _config_file(named)
     module_spec = importlib.util.spec_from_file_location(f"storyjax_config_{pathlib.Path(path).stem}", path)
     if module_spec is None or module_spec.loader is None:
@@ -140,11 +158,7 @@ def load_config(spec: str) -> ConfigDict:
     module_spec.loader.exec_module(module)
     if not hasattr(module, "get_config"):
         raise StoryjaxError(f"--config: {path} has no function get_config(variant).")
-    if not variant:
-        return module.get_config()
-    if hasattr(module, "VARIANTS"):
-        choose(variant, module.VARIANTS, f"variant of {path}")
-    return module.get_config(variant)
+    return path, module
 
 
 def config_folder() -> pathlib.Path:

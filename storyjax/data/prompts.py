@@ -84,5 +84,10 @@ def narration_prompt(start: float, end: float, summary: bool, who: str = "templ"
 
     The thesis prints "What does the templ do from start to end?"; `templ` stands for the narrated person.
     """
-    when = f"from {round(start)} to {round(end)}"
-    return f"What happens {when}?" if summary else f"What does the {who} do {when}?"
+    asked, *rest = narration_question(round(start), round(end), summary, who)
+    return f"{asked} {' '.join(map(str, rest[:-1]))}{rest[-1]}"
+
+
+def narration_question(start: float, end: float, summary: bool, who: str = "templ") -> tuple[str | float, ...]:
+    """Returns the same question in parts, with its times (seconds) apart, as a resampler is prompted with it."""
+    return ("What happens from" if summary else f"What does the {who} do from", start, "to", end, "?")

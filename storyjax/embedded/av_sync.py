@@ -22,7 +22,7 @@ from storyjax.data.pipeline import eval_stream, train_stream
 from storyjax.embedded.episode_arrays import EpisodeData, Episodes
 from storyjax.models.lwtnet import LwtConfig, LwtNet, prepare_frames, reach
 from storyjax.subtitles.av_sync import MEL_PER_FRAME, QUIET, heard, peaks
-from storyjax.train.experiment import Batch, Evaluator, Experiment, Params, Task
+from storyjax.train.experiment import Batch, BatchSpec, Evaluator, Experiment, Params, Task
 
 _SHARPNESS = 20.0  # of the soft maximum over places
 
@@ -131,6 +131,19 @@ class SyncTraining:
         side, frames = 2 * reach(self.config)[1] + 1, self.config.frames
         images = jnp.zeros((1, frames, side, side, 3))
         return {"lwtnet": self.network.init(key, images, jnp.zeros((1, 4 * frames, self.config.mels)))["params"]}
+
+    def batch_spec(self) -> BatchSpec:
+        """Returns what `storyjax plan` needs to know of a batch; as `loader` loads it."""
+        side, count = self.data.episodes.image_size, self.data.moments + self.config.frames - 1
+        heard_frames = MEL_PER_FRAME * (count + 2 * self.data.max_shift)
+        return BatchSpec.of_rows(
+            {
+                "frames": ((count, side, side, 3), np.uint8),
+                "mel": ((heard_frames, self.config.mels), np.float32),
+                "head": ((3,), np.float32),
+                "record_valid": ((), np.bool_),
+            }
+        )
 
     def _episodes(self, split: str) -> Episodes:
         if split not in self._sources:
@@ -251,6 +264,7 @@ def build(config: ConfigDict) -> Experiment:
                 "clips",
                 lambda s: train_stream(training.lines("train"), training.loader("train"), s, workers=data.workers),
                 training.loss,
+                batch_spec=training.batch_spec(),
             ),
         ),
         evaluators=(
@@ -260,6 +274,7 @@ def build(config: ConfigDict) -> Experiment:
                 training.eval_step,
                 accumulate,
                 compute,
+                batch_spec=training.batch_spec(),
             ),
         ),
         units="clips",

@@ -18,7 +18,7 @@ from storyjax.storyworld.export.series import held_out_episode, training_episode
 from storyjax.storyworld.render.episode_video import episode_sound
 from storyjax.storyworld.story.episodes import Episode
 from storyjax.subtitles.laughter_detector import SIZE, resampled
-from storyjax.train.experiment import Batch, Evaluator, Experiment, Params, Task
+from storyjax.train.experiment import Batch, BatchSpec, Evaluator, Experiment, Params, Task
 
 
 @dataclass(frozen=True)
@@ -151,12 +151,19 @@ def build(config: ConfigDict) -> Experiment:
         scores, truth = (np.concatenate(part) for part in zip(*rows, strict=True))
         return laughter_metrics(scores, truth, data.threshold)
 
+    leaves = {"windows": ((shape.window, shape.mels), np.float32), "laughs": ((), np.float32)}
+    spec = BatchSpec.of_rows(leaves | {"record_valid": ((), np.bool_)})
     return Experiment(
         name="embedded.laughter_detector",
         init=init,
         trainable=".*",
         tasks=(
-            Task("windows", lambda s: train_stream(range(data.train_episodes), drawn(), s, workers=data.workers), loss),
+            Task(
+                "windows",
+                lambda s: train_stream(range(data.train_episodes), drawn(), s, workers=data.workers),
+                loss,
+                batch_spec=spec,
+            ),
         ),
         evaluators=(
             Evaluator(
@@ -165,6 +172,7 @@ def build(config: ConfigDict) -> Experiment:
                 eval_step,
                 accumulate,
                 compute,
+                batch_spec=spec,
             ),
         ),
         units="windows",

@@ -26,7 +26,7 @@ from storyjax.storyworld.render.sounds import laughter, music, room
 from storyjax.storyworld.render.speech import BASES, SCALES, Speaker, speak
 from storyjax.storyworld.story.dialogue import text_numbers
 from storyjax.subtitles.speaker_encoder import features
-from storyjax.train.experiment import Batch, Evaluator, Experiment, Params, Task
+from storyjax.train.experiment import Batch, BatchSpec, Evaluator, Experiment, Params, Task
 
 
 @dataclass(frozen=True)
@@ -106,6 +106,13 @@ class VoiceClassifier:
             "voice": self.encoder.init(keys[0], heard, jnp.full(1, self.frames))["params"],
             "speakers": self.speakers.init(keys[1], jnp.zeros((1, self.config.embedding_dim)))["params"],
         }
+
+    def batch_spec(self) -> BatchSpec:
+        """Returns what `storyjax plan` needs to know of a batch."""
+        numbers = dict.fromkeys(("length", "speaker"), ((), np.int32))
+        return BatchSpec.of_rows(
+            {"features": ((self.frames, self.config.mels), np.float32), **numbers, "record_valid": ((), np.bool_)}
+        )
 
     def describe(self, params: Params, batch: Batch) -> Float[Array, "b e"]:
         """Returns the embeddings of a batch of recordings, of unit length."""
@@ -187,6 +194,7 @@ def build(config: ConfigDict) -> Experiment:
                 "speakers",
                 lambda s: train_stream(range(count), classifier.random, s, workers=data.workers),
                 classifier.loss,
+                batch_spec=classifier.batch_spec(),
             ),
         ),
         evaluators=(
@@ -196,6 +204,7 @@ def build(config: ConfigDict) -> Experiment:
                 classifier.describe,
                 accumulate,
                 compute,
+                batch_spec=classifier.batch_spec(),
             ),
         ),
         units="recordings",

@@ -25,7 +25,6 @@ from storyjax.data.text import Tokenizer, pad
 from storyjax.embedded.sequence_tasks import KINDS, UNORDERED, by_kind, draw_examples
 from storyjax.embedded.t5_reader import Reader, StorySeeds, flatten_examples
 from storyjax.models.t5 import T5Config
-from storyjax.nn.attention import MultiHeadAttention
 from storyjax.storyworld.story.routines import routine
 from storyjax.storyworld.story.story import make_story
 from storyjax.train.experiment import Batch, Evaluator, Params, Task, summing_evaluator
@@ -141,7 +140,7 @@ def loss_with_attention(
 
     def capture(call: Any, args: tuple, kwargs: dict, context: nn.module.InterceptorContext) -> Any:
         module = context.module
-        if not isinstance(module, MultiHeadAttention) or module.path[-3:] != last:
+        if (context.method_name, module.path[-3:]) != ("__call__", last):
             return call(*args, **kwargs)
         out, weights = call(*args, **kwargs, return_weights=True)
         captured.append(weights[:, 0])

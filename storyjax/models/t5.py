@@ -7,16 +7,14 @@ of bucketed distances that all layers share, and its norms neither subtract a me
 import dataclasses
 import functools
 import math
-from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, Int
 
-from storyjax.nn.attention import MultiHeadAttention
+from storyjax.nn.key_value_attention import KeyValueAttention, KeyValues
 from storyjax.nn.transformer import activation
 
 
@@ -100,21 +98,31 @@ class RelativeBias(nn.Module):
     config: T5Config
     bidirectional: bool
 
-    @nn.compact
+    def setup(self) -> None:
+        cfg = self.config
+        shape = (cfg.relative_attention_num_buckets, cfg.num_heads)
+        self.embedding = self.param("embedding", nn.initializers.normal(cfg.d_model**-0.5), shape)
+
     def __call__(self, length: int) -> Float[Array, "1 h l l"]:
         """Returns the float32 bias of every pair of positions of a text of `length` tokens."""
-        cfg = self.config
+        return self._bias(jnp.asarray(self._buckets(length)))
+
+    def of_position(self, position: Int[Array, ""], length: int) -> Float[Array, "1 h 1 l"]:
+        """Returns the float32 bias of one position, 0-based, to all of a text of `length` tokens."""
+        return self._bias(jnp.asarray(self._buckets(length))[position][None])
+
+    def _buckets(self, length: int) -> Int[np.ndarray, "l l"]:
         position = np.arange(length)
-        buckets = relative_position_buckets(
+        return relative_position_buckets(
             position[None, :] - position[:, None],
             bidirectional=self.bidirectional,
-            num_buckets=cfg.relative_attention_num_buckets,
-            max_distance=cfg.relative_attention_max_distance,
+            num_buckets=self.config.relative_attention_num_buckets,
+            max_distance=self.config.relative_attention_max_distance,
         )
-        shape = (cfg.relative_attention_num_buckets, cfg.num_heads)
-        table = self.param("embedding", nn.initializers.normal(cfg.d_model**-0.5), shape)
+
+    def _bias(self, buckets: Int[Array, "q l"]) -> Float[Array, "1 h q l"]:
         # float32 whatever the computation is in: it joins float32 logits.
-        return jnp.transpose(table[jnp.asarray(buckets)], (2, 0, 1))[None].astype(jnp.float32)
+        return jnp.transpose(self.embedding[buckets], (2, 0, 1))[None].astype(jnp.float32)
 
 
 class FeedForward(nn.Module):
@@ -144,46 +152,83 @@ class T5Block(nn.Module):
     cross: bool
     dtype: DTypeLike = jnp.float32
 
-    @nn.compact
+    def setup(self) -> None:
+        cfg = self.config
+        norm = functools.partial(nn.RMSNorm, epsilon=cfg.eps, dtype=self.dtype)
+        # Mesh TensorFlow's factors: the usual 1/sqrt(d_kv) of the logits is folded into the initial query projection.
+        attention = functools.partial(
+            KeyValueAttention,
+            features=cfg.d_model,
+            num_heads=cfg.num_heads,
+            head_width=cfg.d_kv,
+            scale=1.0,
+            query_init=nn.initializers.normal((cfg.d_model * cfg.d_kv) ** -0.5),
+            kernel_init=nn.initializers.normal(cfg.d_model**-0.5),
+            out_init=nn.initializers.normal((cfg.num_heads * cfg.d_kv) ** -0.5),
+            dtype=self.dtype,
+        )
+        self.attention, self.attention_norm = attention(), norm()
+        if self.cross:
+            self.cross_attention, self.cross_norm = attention(), norm()
+        self.mlp, self.mlp_norm = FeedForward(cfg, self.dtype), norm()
+
     def __call__(
         self,
-        x: Float[Array, "b l d"],
-        mask: Bool[Array, "#b 1 #l l"],
+        x: Float[Array, "r l d"],
+        mask: Bool[Array, "#r 1 #l l"],
         bias: Float[Array, "1 h l l"],
-        encoded: Float[Array, "b k d"] | None = None,
+        encoded: Float[Array, "b k d"] | KeyValues | None = None,
         encoded_mask: Bool[Array, "b 1 1 k"] | None = None,
-    ) -> Float[Array, "b l d"]:
+    ) -> Float[Array, "r l d"]:
         """Returns the states after the block.
 
         Args:
             x: states before it.
             mask: True where a token may attend to another.
             bias: of the self-attention's logits.
-            encoded, encoded_mask: the encoder's states and which of them are not padding; for `cross` blocks.
+            encoded: for `cross` blocks, the encoder's states, or what `keys_values` made of them; each text may be
+                shared by several rows of x (`KeyValueAttention`).
+            encoded_mask: which of the encoder's states are not padding.
         """
-        x = x + self._attention("attention")(self._norm("attention_norm")(x), mask=mask, bias=bias)
+        normed = self.attention_norm(x)
+        x = x + self.attention(normed, normed, mask, bias)
+        return self._after(x, encoded, encoded_mask)
+
+    def keys_values(self, encoded: Float[Array, "b k d"]) -> KeyValues:
+        """Returns what a `cross` block attends to in the encoder's states."""
+        return self.cross_attention.keys_values(encoded)
+
+    def step(
+        self,
+        x: Float[Array, "r 1 d"],
+        cache: KeyValues,
+        position: Int[Array, ""],
+        bias: Float[Array, "1 h 1 m"],
+        encoded: KeyValues,
+        encoded_mask: Bool[Array, "b 1 1 k"],
+    ) -> tuple[Float[Array, "r 1 d"], KeyValues]:
+        """Returns one token's states after a `cross` block, and the cache with its keys and values.
+
+        Args:
+            x: the states of the token at `position` before the block.
+            cache: of the tokens before it, m places of which the later ones are not looked at.
+            bias: of the position's logits.
+            encoded, encoded_mask: see `__call__`.
+        """
+        normed = self.attention_norm(x)
+        cache = cache.put(self.attention.keys_values(normed), position)
+        there = jnp.arange(cache.keys.shape[1])[None, None, None] <= position
+        x = x + self.attention(normed, cache, there, bias)
+        return self._after(x, encoded, encoded_mask), cache
+
+    def _after(
+        self, x: Array, encoded: Float[Array, "b k d"] | KeyValues | None, encoded_mask: Array | None
+    ) -> Float[Array, "r l d"]:
+        """Attention to the encoder, and feed-forward."""
         if self.cross:
-            x = x + self._attention("cross_attention")(self._norm("cross_norm")(x), encoded, mask=encoded_mask)
-        return x + FeedForward(self.config, self.dtype, name="mlp")(self._norm("mlp_norm")(x))
-
-    def _norm(self, name: str) -> nn.RMSNorm:
-        return nn.RMSNorm(epsilon=self.config.eps, dtype=self.dtype, name=name)
-
-    def _attention(self, name: str) -> MultiHeadAttention:
-        cfg = self.config
-        inner = cfg.num_heads * cfg.d_kv
-        # Mesh TensorFlow's factors: the usual 1/sqrt(d_kv) of the logits is folded into the initial query projection.
-        return MultiHeadAttention(
-            num_heads=cfg.num_heads,
-            qkv_features=inner,
-            use_bias=False,
-            scale=1.0,
-            query_init=nn.initializers.normal((cfg.d_model * cfg.d_kv) ** -0.5),
-            kernel_init=nn.initializers.normal(cfg.d_model**-0.5),
-            out_init=nn.initializers.normal(inner**-0.5),
-            dtype=self.dtype,
-            name=name,
-        )
+            assert encoded is not None  # of every block that looks at the encoder
+            x = x + self.cross_attention(self.cross_norm(x), encoded, encoded_mask)
+        return x + self.mlp(self.mlp_norm(x))
 
 
 class T5Stack(nn.Module):
@@ -194,21 +239,47 @@ class T5Stack(nn.Module):
     remat: bool = False
     dtype: DTypeLike = jnp.float32
 
-    @nn.compact
+    def setup(self) -> None:
+        cfg = self.config
+        block = nn.remat(T5Block) if self.remat else T5Block
+        self.relative_bias = RelativeBias(cfg, bidirectional=not self.cross)
+        layers = cfg.num_decoder_layers if self.cross else cfg.num_layers
+        self.block = [block(cfg, self.cross, self.dtype) for _ in range(layers)]
+        self.norm = nn.RMSNorm(epsilon=cfg.eps, dtype=self.dtype)
+
     def __call__(
         self,
-        x: Float[Array, "b l d"],
-        mask: Bool[Array, "#b 1 #l l"],
-        encoded: Float[Array, "b k d"] | None = None,
+        x: Float[Array, "r l d"],
+        mask: Bool[Array, "#r 1 #l l"],
+        encoded: Float[Array, "b k d"] | tuple[KeyValues, ...] | None = None,
         encoded_mask: Bool[Array, "b 1 1 k"] | None = None,
-    ) -> Float[Array, "b l d"]:
-        """Returns the states after the last block and norm; the arguments are as in `T5Block`."""
-        cfg = self.config
-        bias = RelativeBias(cfg, bidirectional=not self.cross, name="relative_bias")(x.shape[1])
-        block = nn.remat(T5Block) if self.remat else T5Block
-        for i in range(cfg.num_decoder_layers if self.cross else cfg.num_layers):
-            x = block(cfg, self.cross, self.dtype, name=f"block_{i}")(x, mask, bias, encoded, encoded_mask)
-        return nn.RMSNorm(epsilon=cfg.eps, dtype=self.dtype, name="norm")(x)
+    ) -> Float[Array, "r l d"]:
+        """Returns the states after the last block and norm; the arguments are as in `T5Block`, keys and values those of
+        each block."""
+        bias = self.relative_bias(x.shape[1])
+        for index, block in enumerate(self.block):
+            x = block(x, mask, bias, encoded[index] if isinstance(encoded, tuple) else encoded, encoded_mask)
+        return self.norm(x)
+
+    def keys_values(self, encoded: Float[Array, "b k d"]) -> tuple[KeyValues, ...]:
+        """Returns what each block of the decoder attends to in the encoder's states."""
+        return tuple(block.keys_values(encoded) for block in self.block)
+
+    def step(
+        self,
+        x: Float[Array, "r 1 d"],
+        cache: tuple[KeyValues, ...],
+        position: Int[Array, ""],
+        encoded: tuple[KeyValues, ...],
+        encoded_mask: Bool[Array, "b 1 1 k"],
+    ) -> tuple[Float[Array, "r 1 d"], tuple[KeyValues, ...]]:
+        """Returns one token's states after the decoder's last block and norm, and each block's cache with it."""
+        bias = self.relative_bias.of_position(position, cache[0].keys.shape[1])
+        caches = []
+        for block, own, attended in zip(self.block, cache, encoded, strict=True):
+            x, own = block.step(x, own, position, bias, attended, encoded_mask)
+            caches.append(own)
+        return self.norm(x), tuple(caches)
 
 
 class T5(nn.Module):
@@ -249,13 +320,48 @@ class T5(nn.Module):
         """
         return self.encoder(inputs_embeds.astype(self.dtype), mask[:, None, None, :])
 
+    def keys_values(self, encoded: Float[Array, "b k d"]) -> tuple[KeyValues, ...]:
+        """Returns what each block of the decoder attends to in encoder states, for many tokens or answers."""
+        return self.decoder.keys_values(encoded.astype(self.dtype))
+
     def decode_states(
-        self, decoder_ids: Int[Array, "b l"], encoded: Float[Array, "b k d"], encoded_mask: Bool[Array, "b k"]
-    ) -> Float[Array, "b l d"]:
-        """Returns decoder states before the output layer. They are causal: later tokens do not change them."""
+        self,
+        decoder_ids: Int[Array, "r l"],
+        encoded: Float[Array, "b k d"] | tuple[KeyValues, ...],
+        encoded_mask: Bool[Array, "b k"],
+    ) -> Float[Array, "r l d"]:
+        """Returns decoder states before the output layer. They are causal: later tokens do not change them.
+
+        `encoded` may be what `keys_values` made of it. With r = b·a sequences, each encoded text is shared by a
+        sequences one after another: nothing of the encoder is repeated.
+        """
         causal = jnp.tri(decoder_ids.shape[1], dtype=bool)[None, None]
         x = self.shared(decoder_ids)
-        return self.decoder(x, causal, encoded.astype(self.dtype), encoded_mask[:, None, None, :])
+        attended = encoded if isinstance(encoded, tuple) else encoded.astype(self.dtype)
+        return self.decoder(x, causal, attended, encoded_mask[:, None, None, :])
+
+    def empty_cache(self, rows: int, length: int) -> tuple[KeyValues, ...]:
+        """Returns the cache of `decode_step` before the first of `length` tokens, of so many sequences."""
+        cfg = self.config
+        nothing = jnp.zeros((rows, length, cfg.num_heads, cfg.d_kv), self.dtype)
+        return (KeyValues(nothing, nothing),) * cfg.num_decoder_layers
+
+    def decode_step(
+        self,
+        tokens: Int[Array, "r"],
+        cache: tuple[KeyValues, ...],
+        position: Int[Array, ""],
+        encoded: tuple[KeyValues, ...],
+        encoded_mask: Bool[Array, "b k"],
+    ) -> tuple[Float[Array, "r v"], tuple[KeyValues, ...]]:
+        """Returns logits of the token after each of `tokens`, which stand at `position`, and the cache with them.
+
+        What `decode` gives of all tokens so far, at the cost of one: `cache` has the keys and values of those before,
+        `encoded` (of `keys_values`) those of the encoder; r and b are as in `decode_states`.
+        """
+        x = self.shared(tokens[:, None])
+        states, cache = self.decoder.step(x, cache, position, encoded, encoded_mask[:, None, None, :])
+        return self.logits(states[:, 0]), cache
 
     def logits(self, states: Float[Array, "*b d"]) -> Float[Array, "*b v"]:
         """Returns unnormalised log-probabilities of the next token, float32 also in accumulation."""
@@ -266,11 +372,14 @@ class T5(nn.Module):
         return jnp.einsum("...d,dv->...v", states, kernel.astype(self.dtype), preferred_element_type=jnp.float32)
 
     def decode(
-        self, decoder_ids: Int[Array, "b l"], encoded: Float[Array, "b k d"], encoded_mask: Bool[Array, "b k"]
-    ) -> Float[Array, "b l v"]:
+        self,
+        decoder_ids: Int[Array, "r l"],
+        encoded: Float[Array, "b k d"] | tuple[KeyValues, ...],
+        encoded_mask: Bool[Array, "b k"],
+    ) -> Float[Array, "r l v"]:
         """Returns logits of the token after each of `decoder_ids`, which start with the decoder's start token.
 
-        For several sequences per encoded text repeat the latter, as in `jnp.repeat(encoded, options, axis=0)`.
+        Several sequences may share an encoded text, see `decode_states`.
         """
         return self.logits(self.decode_states(decoder_ids, encoded, encoded_mask))
 
@@ -285,41 +394,3 @@ def shift_right(labels: Int[Array, "*b l"], config: T5Config) -> Int[Array, "*b 
     """Returns the decoder's input for teacher forcing: the start token, then all labels but the last."""
     start = jnp.full_like(labels[..., :1], config.decoder_start_id)
     return jnp.concatenate([start, labels[..., :-1]], axis=-1)
-
-
-def generate(
-    model: T5,
-    params: dict,
-    encoded: Float[Array, "b k d"],
-    encoded_mask: Bool[Array, "b k"],
-    max_length: int,
-) -> Int[Array, "b {max_length}"]:
-    """Returns the token ids of greedy decoding from encoder states, up to the end token or `max_length`.
-
-    They are without the start token; the end token is included where it was reached, and padding follows it. Shapes are
-    static, so it runs under `jit` (with `max_length` static); it stops when all texts have ended. Every step decodes
-    the whole buffer: causality makes that right, and only `step` would change with a cache.
-    """
-    cfg = model.config
-    # One position more for the start token; positions not yet written hold padding, which nothing attends to.
-    ids = jnp.full((encoded.shape[0], max_length + 1), cfg.pad_id, jnp.int32).at[:, 0].set(cfg.decoder_start_id)
-
-    def step(ids: Int[Array, "b m"], position: Int[Array, ""]) -> Int[Array, "b"]:
-        variables = {"params": params}
-        states: Any = model.apply(variables, ids[:, :-1], encoded, encoded_mask, method=T5.decode_states)
-        state = jax.lax.dynamic_index_in_dim(states, position, axis=1, keepdims=False)
-        logits: Any = model.apply(variables, state, method=T5.logits)
-        return jnp.argmax(logits, axis=-1).astype(jnp.int32)
-
-    def unfinished(carry: tuple[Array, Array, Array]) -> Bool[Array, ""]:
-        position, _, ended = carry
-        return (position < max_length) & ~jnp.all(ended)
-
-    def advance(carry: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
-        position, ids, ended = carry
-        token = jnp.where(ended, cfg.pad_id, step(ids, position))
-        ids = jax.lax.dynamic_update_index_in_dim(ids, token, position + 1, axis=1)
-        return position + 1, ids, ended | (token == cfg.eos_id)
-
-    start = (jnp.zeros((), jnp.int32), ids, jnp.zeros(encoded.shape[0], bool))
-    return jax.lax.while_loop(unfinished, advance, start)[1][:, 1:]

@@ -30,7 +30,6 @@ from storyjax.mqt.eval_detection import detection_evaluator
 from storyjax.mqt.eval_queries import queries_evaluator
 from storyjax.mqt.eval_tracking import (
     MakeTracker,
-    OnlineTracker,
     offline_evaluator,
     tracking_evaluator,
     user_initialised_evaluator,
@@ -88,6 +87,11 @@ def batch_shapes(data: MqtData, examples: int) -> Batch:
     return shapes | {name: jax.ShapeDtypeStruct((examples, *data.size, 3), jnp.uint8) for name in images}
 
 
+def eval_shapes(data: MqtData, examples: int) -> Batch:
+    """Returns those of an evaluation batch of images, which says which of its rows are real."""
+    return batch_shapes(data, examples) | {"record_valid": jax.ShapeDtypeStruct((examples,), bool)}
+
+
 @dataclasses.dataclass(frozen=True)
 class Evaluations:
     """The evaluators of a config: detection in images, tracking in sequences.
@@ -104,7 +108,7 @@ class Evaluations:
     section: ModelConfig
     detectors: Detectors | None = None
 
-    def tracker(self, params: Params, options: Mapping[str, Any] = _NOTHING) -> OnlineTracker:
+    def tracker(self, params: Params, options: Mapping[str, Any] = _NOTHING) -> Tracker:
         """Returns the config's tracker, with some fields of it or of the queries replaced."""
         model, config = variant_of(self.losses.model, self.section.tracker, options)
         return Tracker(model, params, self.sources.data.size, config)
@@ -117,7 +121,8 @@ class Evaluations:
         """
         for dataset, (split, with_unseen) in self.sources.data.evaluated().items():
             if dataset not in IMAGE_DATASETS:
-                yield from self._of_sequences(dataset, split, with_unseen)
+                for evaluator in self._of_sequences(dataset, split, with_unseen):
+                    yield dataclasses.replace(evaluator, programs=lambda: self.tracker({}).programs())
             elif self.section.search:
                 raise StoryjaxError(f"config.model.search needs sequences to track in, and {dataset} has none")
             else:
@@ -130,9 +135,13 @@ class Evaluations:
                 yield tracking_prediction(self.sources, dataset, split, self.section.tracker.protocol, self.tracker)
 
     def _of_images(self, dataset: str, split: str) -> Iterator[Evaluator]:
-        if self.sources.data.mode == "simulated":
-            yield queries_evaluator(self.losses.model, self.sources, dataset, split)
-        yield detection_evaluator(self.losses.model, self.sources, dataset, split)
+        data, made = self.sources.data, []
+        if data.mode == "simulated":
+            made.append((queries_evaluator(self.losses.model, self.sources, dataset, split), "simulated"))
+        made.append((detection_evaluator(self.losses.model, self.sources, dataset, split), "detection"))
+        for evaluator, mode in made:
+            shown = dataclasses.replace(data, mode=mode)
+            yield dataclasses.replace(evaluator, batch_spec=BatchSpec(functools.partial(eval_shapes, shown)))
         if self.detectors is not None:
             yield detectors_evaluator(self.detectors, self.sources, dataset, split)
 

@@ -165,7 +165,7 @@ class Losses:
         """
         cfg = self.config
         truth0, truth1, present0, present1 = (batch[name] for name in ("boxes0", "boxes1", "present0", "present1"))
-        both = self._encode(params, jnp.concatenate([batch["images0"], batch["images1"]]), key)
+        both = self._encode(params, _pairs(batch["images0"], batch["images1"]), key)
         encoded0, encoded1 = _split_batch(both)
         perturbed = perturb(truth0, jax.random.fold_in(key, 1), JITTER)
         first = self._decode(params, encoded0, perturbed, present0, None, key)
@@ -359,10 +359,17 @@ def _each_layer(array: Array, layers: int) -> Array:
     return jnp.broadcast_to(array[None], (layers, *array.shape))
 
 
+def _pairs(first: Array, second: Array) -> Array:
+    """Returns (2 b ...): each first image with its second behind it, so that both stay on the device that has them."""
+    return jnp.stack([first, second], axis=1).reshape(-1, *first.shape[1:])
+
+
 def _split_batch(encoded: EncodedImage) -> tuple[EncodedImage, EncodedImage]:
-    """Returns the two halves of a batch in which first and second images are concatenated."""
-    half = encoded.memory.shape[0] // 2
-    return jax.tree.map(lambda array: array[:half], encoded), jax.tree.map(lambda array: array[half:], encoded)
+    """Returns what was made of the first and of the second images of `_pairs`."""
+    first, second = (
+        jax.tree.map(lambda array, i=i: array.reshape(-1, 2, *array.shape[1:])[:, i], encoded) for i in range(2)
+    )
+    return first, second
 
 
 def _mean(values: Array, mask: Bool[Array, "b n"]) -> Float[Array, ""]:

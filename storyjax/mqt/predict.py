@@ -8,6 +8,7 @@ import copy
 import functools
 import logging
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,7 +25,7 @@ from storyjax.mqt.data import WHOLE, crop
 from storyjax.mqt.memory import Candidates, joined, nms
 from storyjax.mqt.model import DecoderOutput, Mqt, Tracks
 from storyjax.mqt.published_weights import published_parameters
-from storyjax.train.experiment import Params
+from storyjax.train.experiment import Batch, BatchSpec, Params
 from storyjax.train.restore import open_trained
 
 _LOG = logging.getLogger(__name__)
@@ -235,6 +236,24 @@ class Tracker:
             (np.arange(rows) < len(hypotheses))[None],
         )
         return jax.device_get(self._jitted_track(self.params, self._resize(image), given_boxes, mask, tracks))
+
+    def programs(self) -> dict[str, tuple[Callable[[Params, Batch], Any], BatchSpec]]:
+        """Returns what runs on a device for each frame, for `storyjax plan`: with tracks, and without any."""
+        rows, width = self.config.rows, self.model.config.detr.width
+        given = 0 if self.config.protocol == "private" else self.config.max_detections
+        image = {"image": ((*self.size, 3), np.uint8)}
+        shown = image | {"given_boxes": ((given, 4), np.float32), "given_mask": ((given,), np.bool_)}
+        tracks = {"boxes": 4, "appearance": width, "state": width}
+        shown |= {name: ((rows, size), np.float32) for name, size in tracks.items()} | {"mask": ((rows,), np.bool_)}
+
+        def track(params: Params, batch: Batch) -> Any:
+            known = Tracks(*(batch[name] for name in (*tracks, "mask")))
+            return self._track_pass(params, batch["image"], batch["given_boxes"], batch["given_mask"], known)
+
+        def detect(params: Params, batch: Batch) -> Any:
+            return self._detect_pass(params, batch["image"])
+
+        return {"with tracks": (track, BatchSpec.of_rows(shown)), "first frame": (detect, BatchSpec.of_rows(image))}
 
     def _no_tracks(self) -> dict[str, np.ndarray]:
         width = self.model.config.detr.width

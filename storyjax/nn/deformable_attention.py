@@ -4,10 +4,11 @@ A sample between four pixels is one gather, not four: the four corners of every 
 into channels. One (image, head) is done at a time and, in it, one chunk of queries, so that what was gathered is
 weighted and summed while it is still in a cache, and so that memory does not grow with queries times samples. The
 backward pass gathers again rather than keep anything; the gradient of the values is a scatter-add of packed rows.
+Where a mesh cuts the batch, each device loops over its own images (data_parallel.py).
 """
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import einops
@@ -16,6 +17,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Int
+
+from storyjax.nn.data_parallel import by_device
 
 # (height, width) of each level of a feature pyramid, the finest first.
 Shapes = tuple[tuple[int, int], ...]
@@ -54,13 +57,13 @@ def deformable_attention(
     if values.shape[1] != sum(y * x for y, x in shapes):
         raise ValueError(f"{values.shape[1]} values are not those of levels of {shapes}")
     index, corner_weights = _corners(locations, weights, shapes)
-    by_head = (
-        einops.rearrange(values, "b n h d -> (b h) n d"),
-        einops.rearrange(index, "b q h l p -> (b h) q (l p)"),
-        einops.rearrange(corner_weights, "b q h l p c -> (b h) q (l p) c"),
+    sampled = _sample(
+        values,
+        einops.rearrange(index, "b q h l p -> b q h (l p)"),
+        einops.rearrange(corner_weights, "b q h l p c -> b q h (l p) c"),
+        shapes,
     )
-    sampled = lax.map(lambda one: _sample(*one, shapes), by_head)
-    return einops.rearrange(sampled, "(b h) q d -> b q (h d)", b=values.shape[0])
+    return einops.rearrange(sampled, "b q h d -> b q (h d)")
 
 
 def _corners(
@@ -123,9 +126,27 @@ def _gather(table: Float[Array, "m packed"], index: Int[Array, "c k"]) -> Float[
     return rows.reshape(index.shape[0], index.shape[1] * 4, -1)
 
 
+def _each_head(one: Callable[..., Any], *arrays: Array) -> Any:
+    """One (image, head) after another, of (b, n, h, ...); each device those of its own images."""
+
+    def local(*arrays: Array) -> Any:
+        batch = arrays[0].shape[0]
+        by_head = tuple(einops.rearrange(array, "b n h ... -> (b h) n ...") for array in arrays)
+        made = lax.map(lambda head: one(*head), by_head)
+        return jax.tree.map(lambda leaf: einops.rearrange(leaf, "(b h) n ... -> b n h ...", b=batch), made)
+
+    return by_device(local, *arrays)
+
+
 @functools.partial(jax.custom_vjp, nondiff_argnums=(3,))
 def _sample(
-    values: Float[Array, "n d"], index: Int[Array, "q k"], weights: Float[Array, "q k 4"], shapes: Shapes
+    values: Float[Array, "b n h d"], index: Int[Array, "b q h k"], weights: Float[Array, "b q h k 4"], shapes: Shapes
+) -> Float[Array, "b q h d"]:
+    return _each_head(functools.partial(_sample_head, shapes), values, index, weights)
+
+
+def _sample_head(
+    shapes: Shapes, values: Float[Array, "n d"], index: Int[Array, "q k"], weights: Float[Array, "q k 4"]
 ) -> Float[Array, "q d"]:
     """One head of one image."""
     table = _pack(values, shapes)
@@ -144,8 +165,19 @@ def _sample_forward(values: Array, index: Array, weights: Array, shapes: Shapes)
     return _sample(values, index, weights, shapes), (values, index, weights)
 
 
-def _sample_backward(shapes: Shapes, kept: Any, gradient: Float[Array, "q d"]) -> tuple[Array, Any, Array]:
-    values, index, weights = kept
+def _sample_backward(shapes: Shapes, kept: Any, gradient: Float[Array, "b q h d"]) -> tuple[Array, None, Array]:
+    values, weights = _each_head(functools.partial(_sample_head_backward, shapes), *kept, gradient)
+    return values, None, weights
+
+
+def _sample_head_backward(
+    shapes: Shapes,
+    values: Float[Array, "n d"],
+    index: Int[Array, "q k"],
+    weights: Float[Array, "q k 4"],
+    gradient: Float[Array, "q d"],
+) -> tuple[Float[Array, "n d"], Float[Array, "q k 4"]]:
+    """The gradients of values and weights, of one head of one image."""
     table = _pack(values, shapes)
     chunk = _chunk_size(index.shape[0], index.shape[1], values.shape[1])
 
@@ -163,7 +195,7 @@ def _sample_backward(shapes: Shapes, kept: Any, gradient: Float[Array, "q d"]) -
     parts = (_chunked(index, chunk), _chunked(weights, chunk), _chunked(gradient, chunk))
     table_gradient, towards_weights = lax.scan(step, jnp.zeros(table.shape, jnp.float32), parts)
     towards_weights = towards_weights.reshape(-1, *weights.shape[1:])[: weights.shape[0]]
-    return _unpack(table_gradient, shapes).astype(values.dtype), None, towards_weights
+    return _unpack(table_gradient, shapes).astype(values.dtype), towards_weights
 
 
 _sample.defvjp(_sample_forward, _sample_backward)

@@ -6,6 +6,8 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 from optax.assignment import hungarian_algorithm
 
+from storyjax.nn.data_parallel import by_device
+
 
 def assign(
     cost: Float[Array, "n m"],
@@ -38,10 +40,22 @@ def assign(
 def assign_batch(
     cost: Float[Array, "*b n m"], targets: Bool[Array, "*b n"], predictions: Bool[Array, "*b m"]
 ) -> Int[Array, "*b n"]:
-    """Returns `assign` of each example."""
-    batch = cost.shape[:-2]
-    flat = [array.reshape(-1, *array.shape[len(batch) :]) for array in (cost, targets, predictions)]
-    return jax.vmap(assign)(*flat).reshape(*batch, cost.shape[-2])
+    """Returns `assign` of each example.
+
+    The last axis of b is the batch: each device matches the examples that lie on it, for a loop that ends with the
+    slowest of all would have the devices ask one another in every turn.
+    """
+    axis = cost.ndim - 3
+
+    def local(*arrays: Array) -> Int[Array, "*b n"]:
+        batch = arrays[0].shape[:-2]
+        flat = [array.reshape(-1, *array.shape[len(batch) :]) for array in arrays]
+        return jax.vmap(assign)(*flat).reshape(*batch, cost.shape[-2])
+
+    if axis < 0:
+        return local(cost, targets, predictions)
+    arrays = [jnp.moveaxis(array, axis, 0) for array in (lax.stop_gradient(cost), targets, predictions)]
+    return jnp.moveaxis(by_device(local, *arrays), 0, axis)
 
 
 def take(array: Float[Array, "b m *d"], index: Int[Array, "b n"]) -> Float[Array, "b n *d"]:

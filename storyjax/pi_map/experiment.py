@@ -31,9 +31,10 @@ from storyjax.pi_map.evaluate import Queries, accumulate, embed_queries, score
 from storyjax.pi_map.losses import personalisation_loss
 from storyjax.pi_map.model import PersonalClip, conditioning_start
 from storyjax.pi_map.prompts import PromptEncoder, captions_of
-from storyjax.train.experiment import Batch, Evaluator, Experiment, Params, Task
+from storyjax.train.experiment import Batch, BatchSpec, Evaluator, Experiment, Params, Task
 
 CAPTIONS = ("augmented", "specific", "generic")  # y*, y_s, y_g
+_PLANNED_TEMPLATES = 16  # of an object, where a data set that is not there says how many
 UNSEEN = "unseen"  # the pool of config.data.unseen_root
 
 
@@ -65,7 +66,7 @@ class Personalisation:
     def loss(self, params: Params, batch: Batch, key: jax.Array) -> tuple[jax.Array, dict[str, jax.Array]]:
         """Returns the loss and its parts, as `personalisation_loss`."""
         del key
-        ids, slots = self.prompts.encode(self.data.prompt, self.data.text_length)
+        ids, slots = self.prompts.encode_fixed(self.data.prompt, self.data.text_length)
         tokens = self.model.tokens(params, batch["local"])
         prompted = self.model.embed_prompt(params, tokens, ids, slots)
         augmented, specific, generic = (
@@ -100,6 +101,23 @@ class _Experiment:
         templates = self.collection.templates
         return train_stream(templates, self.personalisation.loader(self.collection, data_captioner(self.data)), spec)
 
+    def _vectors(self) -> dict[str, tuple[tuple[int, ...], Any]]:
+        width = self.model.config.projection_dim
+        return {"whole": ((width,), np.float32), "local": ((width,), np.float32), "object": ((), np.int32)}
+
+    def batch_spec(self) -> BatchSpec:
+        """Returns what `storyjax plan` needs to know of a training batch."""
+        texts = dict.fromkeys(CAPTIONS, ((self.data.text_length,), np.int32))
+        return BatchSpec.of_rows(self._vectors() | texts)
+
+    def eval_spec(self) -> BatchSpec:
+        """Returns the same of a batch of queries; of a data set that is not there, with `templates` of an object."""
+        texts = dict.fromkeys(("ids", "slots", "named", "of_kind"), ((self.data.text_length,), np.int32))
+        most, width = self.data.templates or _PLANNED_TEMPLATES, self.model.config.projection_dim
+        numbers = dict.fromkeys(("kind", "answer"), ((), np.int32))
+        templates = {"templates": ((most, width), np.float32), "template_mask": ((most,), np.bool_)}
+        return BatchSpec.of_rows(self._vectors() | texts | numbers | templates | {"record_valid": ((), np.bool_)})
+
     def evaluator(self, pool: str) -> Evaluator:
         """Returns the evaluator of a pool: a split that is searched, or UNSEEN."""
         name = self.data.dataset if pool == "test" else f"{self.data.dataset}_{pool}"
@@ -115,6 +133,7 @@ class _Experiment:
             lambda params, batch: embed_queries(self.model, params, batch),
             accumulate,
             lambda queries: score(queries, self.collection.pools[pool], name),
+            batch_spec=self.eval_spec(),
         )
 
     def pretrained(self) -> dict[str, np.ndarray]:
@@ -141,7 +160,7 @@ def build(config: ConfigDict) -> Experiment:
         init=parts.model.init,
         pretrained=parts.pretrained,
         trainable=TRAINABLE,
-        tasks=(Task("personalise", parts.train_data, parts.personalisation.loss),),
+        tasks=(Task("personalise", parts.train_data, parts.personalisation.loss, batch_spec=parts.batch_spec()),),
         evaluators=tuple(parts.evaluator(pool) for pool in pools),
         units="templates",
         steps_per_epoch=lambda: max(1, len(parts.collection.templates) // config.train.batch_size),

@@ -21,7 +21,7 @@ from storyjax.pi_map.data import resize
 from storyjax.pi_map.losses import symmetric_cross_entropy
 from storyjax.pi_map.model import conditioning_start, embed_in_batches
 from storyjax.pi_map.prompts import PromptEncoder
-from storyjax.train.experiment import Batch, Evaluator, Experiment, Params, Task, summing_evaluator
+from storyjax.train.experiment import Batch, BatchSpec, Evaluator, Experiment, Params, Task, summing_evaluator
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ class _Pretraining:
 
     def train_data(self, spec: StreamSpec) -> Stream:
         """Returns the stream of training images."""
-        data = self.data
+        data, _ = self.data, self.prompts.tokenizer  # an error now, rather than a prompt of zeros
         records = self.records(data.train_split)
         return train_stream(
             records, self.load, spec, workers=data.workers, max_broken_fraction=data.max_broken_fraction
@@ -91,15 +91,20 @@ class _Pretraining:
 
     def eval_data(self, split: str, spec: StreamSpec) -> Stream:
         """Returns the images of an evaluation split once."""
-        data = self.data
+        data, _ = self.data, self.prompts.tokenizer  # as in `train_data`
         return eval_stream(
             self.records(split), self.load, spec, workers=data.workers, max_broken_fraction=data.max_broken_fraction
         )
 
+    def batch_spec(self) -> BatchSpec:
+        """Returns what `storyjax plan` needs to know of a batch."""
+        side = self.model.config.vision.image_size
+        return BatchSpec.of_rows({"image": ((side, side, 3), np.uint8), "record_valid": ((), np.bool_)})
+
     def embed(self, params: Params, batch: Batch) -> tuple[Float[Array, "b d"], Float[Array, "b d"]]:
         """Returns the embeddings of images, and of the prompt with the token of each."""
         images = self.model.embed_images(params, batch["image"])
-        ids, slots = self.prompts.encode(self.data.prompt, self.data.text_length)
+        ids, slots = self.prompts.encode_fixed(self.data.prompt, self.data.text_length)
         return images, self.model.embed_prompt(params, self.model.tokens(params, images), ids, slots)
 
     def loss(self, params: Params, batch: Batch, key: jax.Array) -> tuple[Float[Array, ""], dict[str, Array]]:
@@ -126,6 +131,7 @@ class _Pretraining:
                 f"{name}/r1_in_batch": float(sums["found"] / sums["n"]),
                 f"{name}/cosine": float(sums["cosine"] / sums["n"]),
             },
+            batch_spec=self.batch_spec(),
         )
 
     def pretrained(self) -> dict[str, np.ndarray]:
@@ -156,7 +162,7 @@ def build(config: ConfigDict) -> Experiment:
         init=parts.model.init,
         pretrained=parts.pretrained,
         trainable=TRAINABLE,
-        tasks=(Task("imagenet", parts.train_data, parts.loss),),
+        tasks=(Task("imagenet", parts.train_data, parts.loss, batch_spec=parts.batch_spec()),),
         evaluators=tuple(parts.evaluator(split) for split in parts.data.eval_splits),
         units="images",
         steps_per_epoch=lambda: max(1, len(parts.records(parts.data.train_split)) // config.train.batch_size),

@@ -5,6 +5,7 @@ from functools import cached_property
 
 import numpy as np
 
+from storyjax.core.errors import StoryjaxError
 from storyjax.data.text import Tokenizer, encode_spliced
 from storyjax.pi_map.captions import Captioner
 from storyjax.weights.pretrained import Pretrained
@@ -30,6 +31,17 @@ class PromptEncoder:
             StoryjaxError: the prompt is longer than `length`.
         """
         return encode_spliced(self.tokenizer, text, length, marker=MARKER)
+
+    def encode_fixed(self, text: str, length: int) -> tuple[np.ndarray, np.ndarray]:
+        """Returns `encode` of a prompt that a program holds; zeros while the tokenizer is not there.
+
+        Then programs can be planned, but not run: whoever gives them data must ask for the tokenizer first.
+        """
+        try:
+            _ = self.tokenizer
+        except StoryjaxError:
+            return np.zeros(length, np.int32), np.zeros(length, np.int32)
+        return self.encode(text, length)
 
 
 def captions_of(name: str, category: str, captioner: Captioner | None, prompt: str) -> tuple[str, str, str]:

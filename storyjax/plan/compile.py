@@ -18,20 +18,18 @@ import numpy as np
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from storyjax.core.config import choose, load_config, override
+from storyjax.core.config import choose, config_topologies, load_config, override
 from storyjax.core.errors import StoryjaxError
+from storyjax.core.mesh_axes import AXES
+from storyjax.plan.collectives import bytes_by_kind, collectives
 from storyjax.plan.hlo_cost import program_cost
+from storyjax.plan.programs import TRAIN, Lowered, eval_programs, lower_evaluation, lower_training
 from storyjax.plan.tpu import Slice, find_slice
-from storyjax.train.evaluation import make_eval_step
-from storyjax.train.experiment import Batch, BatchSpec, Evaluator, Experiment, build_experiment
-from storyjax.train.mesh import AXES, batch_sharding, check_batch_size, mesh_shape, replicated
-from storyjax.train.optim import make_optimizer
-from storyjax.train.params import abstract_parameters
-from storyjax.train.precision import get_policy
+from storyjax.train.experiment import Experiment, build_experiment
+from storyjax.train.mesh import check_batch_size, mesh_shape
 from storyjax.train.settings import CHAPTER_SECTIONS, Settings, complete, read_settings
-from storyjax.train.step import abstract_state, make_step
 
-PROGRAMS = ("train", "inference")
+PROGRAMS = (TRAIN, "inference")
 GIB = 2**30
 
 
@@ -50,6 +48,8 @@ class Report:
         temporaries: all that lives during a step; None where the compiler gave up before it knew.
         flops, bytes: of one step, None where it does not fit or the program cannot be read.
         seconds: that compiling took.
+        collectives: bytes that a device exchanges in a step, by kind (collectives.py); None as of `flops`.
+        examples: of a global batch; of several tasks, together.
     """
 
     program: str
@@ -63,6 +63,8 @@ class Report:
     flops: float | int | None
     bytes: float | int | None
     seconds: float | int
+    collectives: dict[str, int] | None = None
+    examples: int = 0
 
     @property
     def intensity(self) -> float | int | None:
@@ -101,8 +103,8 @@ class Planner:
     Args:
         config: as main.py has it, overrides included.
         slice_: what to compile for.
-        batch_size: global; None: the config's.
-        programs: which of PROGRAMS.
+        batch_size: global; None: the config's, of training and of evaluation.
+        programs: which of PROGRAMS, or names of evaluations (programs.eval_programs).
 
     Raises:
         StoryjaxError: the config, the mesh or the batch does not suit the slice.
@@ -115,15 +117,20 @@ class Planner:
         settings = read_settings(self.config)
         shape = mesh_shape(settings.mesh, len(slice_.devices))
         self.mesh = Mesh(np.array(slice_.devices).reshape(shape), AXES)
-        self.batch_size = batch_size or settings.train.batch_size
+        self.batch_size = batch_size
         try:
-            check_batch_size(self.mesh, self.batch_size, settings.train.accumulate, "the batch size")
+            check_batch_size(self.mesh, self.examples, settings.train.accumulate, "the batch size")
         except StoryjaxError as error:
             raise StoryjaxError(f"{error} {self._another_mesh()}".rstrip()) from error
 
+    @property
+    def examples(self) -> int:
+        """Returns the examples of a global batch."""
+        return self.batch_size or int(self.config.train.batch_size)
+
     def _another_mesh(self) -> str:
         devices = len(self.slice_.devices)
-        data = math.gcd(self.batch_size, devices)
+        data = math.gcd(self.examples, devices)
         hint = f" --mesh data={data},seq={devices // data} divides it." if data < devices else ""
         return f"This one has {dict(self.mesh.shape)}.{hint}"
 
@@ -153,15 +160,22 @@ class Planner:
             say(f"compiling {program} for {self.slice_.name}{of} ...")
             reports.append(self._report(read_settings(config), experiment, program))
         mesh = dict(self.mesh.shape)
-        return Plan(self.slice_, mesh, frames, self.batch_size, tuple(reports))
+        return Plan(self.slice_, mesh, frames, self.examples, tuple(reports))
 
     def _report(self, settings: Settings, experiment: Experiment, program: str) -> Report:
-        lowered, weights, batch, features = self._lower(settings, experiment, program)
+        made = self._lower(settings, experiment, program)
+        weights, batch = made.weights, made.batch
         began = time.perf_counter()
-        sizes: dict[str, Any] = {"program": program, "weights": weights, "batch": batch, "features": features}
+        sizes: dict[str, Any] = {
+            "program": program,
+            "weights": weights,
+            "batch": batch,
+            "features": made.features,
+            "examples": made.examples,
+        }
         nominal = self.slice_.chip.memory_gib * GIB / self.slice_.devices_per_chip
         try:
-            compiled = lowered.compile()
+            compiled = made.lowered.compile()
         except jax.errors.JaxRuntimeError as error:
             used, limit = _overrun(str(error))
             seconds = time.perf_counter() - began
@@ -175,7 +189,7 @@ class Planner:
                 seconds=seconds,
                 **sizes,
             )
-        memory, (flops, traffic) = compiled.memory_analysis(), counted(compiled)
+        memory, (flops, traffic, sent) = compiled.memory_analysis(), counted(compiled)
         arguments = memory.argument_size_in_bytes
         used = float(
             arguments
@@ -192,50 +206,33 @@ class Planner:
             flops=flops,
             bytes=traffic,
             seconds=time.perf_counter() - began,
+            collectives=sent,
             **sizes,
         )
 
-    def _lower(self, settings: Settings, experiment: Experiment, program: str) -> tuple[Any, int, int, int]:
-        """(the lowered program; bytes of weights, of the batch and of features on a device)."""
-        mesh, key = self.mesh, jax.random.key(0)
-        with jax.set_mesh(mesh):
-            policy = get_policy(settings.precision)
-            trainable, frozen = abstract_parameters(experiment.init, key, experiment.trainable, policy, mesh)
-            if program == "inference":
-                in_batches = tuple(each for each in experiment.evaluators if isinstance(each, Evaluator))
-                evaluator = _first(in_batches, experiment.name, "evaluator")
-                batches: tuple[Batch, ...] = (self._batch(evaluator.batch_spec, evaluator.sequences),)
-                lowered = make_eval_step(evaluator, mesh).lower(trainable, frozen, *batches)
-                held: Any = (trainable, frozen)
-                specs = [evaluator.batch_spec]
-            else:
-                _first(experiment.tasks, experiment.name, "task")
-                optimizer = make_optimizer(settings.optim, settings.train.steps or 1)
-                state = abstract_state(trainable, optimizer, mesh)
-                specs = [task.batch_spec for task in experiment.tasks]
-                batches = tuple(self._batch(task.batch_spec, task.sequences) for task in experiment.tasks)
-                step = make_step(experiment.tasks, optimizer, state, frozen, mesh, settings.train.accumulate)
-                abstract_key = jax.ShapeDtypeStruct(key.shape, key.dtype, sharding=replicated(mesh))
-                lowered = step.lower(state, frozen, batches, abstract_key)
-                held = (state, frozen)
-        features = sum(spec.features(self.batch_size) for spec in specs if spec is not None) // len(self.slice_.devices)
-        return lowered, _bytes(held), _bytes(batches), features
-
-    def _batch(self, spec: BatchSpec | None, sequences: tuple[str, ...]) -> Batch:
-        assert spec is not None  # `_first` has refused a member without one
-        return {
-            name: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=batch_sharding(self.mesh, name in sequences))
-            for name, leaf in spec.shapes(self.batch_size).items()
-        }
+    def _lower(self, settings: Settings, experiment: Experiment, program: str) -> Lowered:
+        """The training step, "inference" (the first evaluator in batches), or the evaluation of that name."""
+        if program == TRAIN:
+            return lower_training(experiment, settings, self.mesh, self.batch_size)
+        known, missing = eval_programs(experiment)
+        if program == "inference":
+            chosen = [one for one in known if not one.alone][:1]
+            if not chosen:
+                names = ", ".join(missing) or "(none)"
+                raise StoryjaxError(f"{experiment.name} does not say what a batch of evaluator {names} is.")
+        else:
+            chosen = [one for one in known if one.name == program]
+        return lower_evaluation(chosen[0], experiment, settings, self.mesh, self.batch_size)
 
 
-def counted(compiled: Any) -> tuple[float | int | None, float | int | None]:
-    """(FLOPs, bytes) of a compiled program; None each where jaxlib cannot read what a newer libtpu has made."""
+def counted(compiled: Any) -> tuple[float | int | None, float | int | None, dict[str, int] | None]:
+    """(FLOPs, bytes, bytes by kind of collective) of a program; None each where jaxlib cannot read a newer libtpu's."""
     try:
-        cost = program_cost(compiled.as_text())
+        text = compiled.as_text()
     except jax.errors.JaxRuntimeError:
-        return None, None
-    return cost.flops, cost.bytes
+        return None, None, None
+    cost = program_cost(text)
+    return cost.flops, cost.bytes, bytes_by_kind(collectives(text))
 
 
 @dataclass(frozen=True)
@@ -244,7 +241,7 @@ class Request:
 
     Attributes:
         config: a file of configs/, with :variant.
-        topology: as "v5e:4x4".
+        topology: as "v5e:4x4"; None: what the config names for its variant (`TOPOLOGIES`).
         overrides: (dotted key, text) of the config, as main.py takes them.
         mesh: "data=4,seq=2"; axes left out are 1, and `data` what is left over. None: the config's; for a search over
             frames, all devices along `seq`.
@@ -255,7 +252,7 @@ class Request:
     """
 
     config: str
-    topology: str
+    topology: str | None
     overrides: tuple[tuple[str, str], ...] = ()
     mesh: str | None = None
     frames: int | None = None
@@ -273,7 +270,7 @@ def make_plan(request: Request, say: Callable[[str], None]) -> Plan:
     for name, value in (("frames", request.frames), ("batch", request.batch_size)):
         if value is not None and value < 1:
             raise StoryjaxError(f"--{name} is {value}; it must be at least 1.")
-    slice_ = find_slice(request.topology)
+    slice_ = find_slice(request.topology or _own_topology(request.config))
     config = complete(load_config(request.config))
     for key, text in request.overrides:
         override(config, key, text, open_sections=CHAPTER_SECTIONS)
@@ -286,6 +283,14 @@ def make_plan(request: Request, say: Callable[[str], None]) -> Plan:
         batch_size = shape[AXES.index("data")] * shape[AXES.index("fsdp")]
     planner = Planner(config, slice_, batch_size, request.programs)
     return most_frames(planner, say) if request.max_frames else planner.plan(request.frames, say)
+
+
+def _own_topology(spec: str) -> str:
+    """The slice that a config names for its variant."""
+    topologies, variant = config_topologies(spec), spec.partition(":")[2] or "paper"
+    if variant not in topologies:
+        raise StoryjaxError(f"--topology: {spec} names no TPU slice of its own; give one, for instance v5e:4x4.")
+    return topologies[variant]
 
 
 def parse_mesh(text: str | None) -> dict[str, int]:
@@ -366,18 +371,6 @@ def _next_frames(points: list[tuple[int, float | int, float | int]], low: int, h
             middle = min(guess, 64 * low) if high is None else (guess if low < guess < high else middle)
     units = max(int(middle // unit), low // unit + 1)
     return unit * (units if high is None else min(units, high // unit - 1))
-
-
-def _first(members: tuple[Any, ...], name: str, kind: str) -> Any:
-    missing = [member.name for member in members if member.batch_spec is None]
-    if not members or missing:
-        raise StoryjaxError(f"{name} does not say what a batch of {kind} {', '.join(missing) or '(none)'} looks like.")
-    return members[0]
-
-
-def _bytes(tree: Any) -> int:
-    """On one device."""
-    return sum(math.prod(leaf.sharding.shard_shape(leaf.shape)) * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
 
 
 _SIZES = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}

@@ -95,10 +95,16 @@ class Instruction:
 
 def program_cost(text: str) -> Cost:
     """The cost of a program from `compiled.as_text()`."""
-    return _Program(text).cost()
+    return Program(text).cost()
 
 
-class _Program:
+class Program:
+    """A program's computations, by name, and the name of the one that it begins with.
+
+    Args:
+        text: of `compiled.as_text()`.
+    """
+
     def __init__(self, text: str) -> None:
         self.computations: dict[str, dict[str, Instruction]] = {}
         self.entry = ""
@@ -116,6 +122,7 @@ class _Program:
         self.flops_within = functools.cache(self._flops_within)
 
     def cost(self) -> Cost:
+        """Returns what the whole program does."""
         return self.of(self.entry)
 
     def _of(self, name: str) -> Cost:
@@ -124,7 +131,7 @@ class _Program:
         computation = self.computations.get(name, {})
         for instruction in computation.values():
             if instruction.opcode == "while":
-                trips = self._trips(computation, instruction)
+                trips = self.trips(computation, instruction)
                 total = total.plus(self.of(instruction.attribute("body")), 1.0 if trips is None else float(trips))
                 total = total.plus(Cost(unknown_loops=int(trips is None)))
             elif instruction.opcode in ("call", "async-start"):
@@ -224,8 +231,8 @@ class _Program:
             name = computation[name].operands[0]
         return name
 
-    def _trips(self, computation: dict[str, Instruction], loop: Instruction) -> int | None:
-        """How often a loop runs that counts up from one constant to another."""
+    def trips(self, computation: dict[str, Instruction], loop: Instruction) -> int | None:
+        """Returns how often a loop runs that counts up from one constant to another; None of any other loop."""
         known = re.search(r"known_trip_count\W+n\W+(\d+)", loop.rest)
         if known:
             return int(known[1])

@@ -16,6 +16,7 @@ from typing import Any
 
 import jax
 from jax.experimental import topologies
+from jax.experimental.compilation_cache import compilation_cache
 
 from storyjax.core.errors import StoryjaxError, nearest
 
@@ -75,7 +76,10 @@ class Slice:
 
 
 def prepare_environment() -> None:
-    """Keeps libtpu from looking for a TPU machine around it; must come before anything starts JAX's backends."""
+    """Keeps libtpu from looking for a TPU machine around it; must come before anything starts JAX's backends.
+
+    From here on the process keeps no compiled programs (core/runtime.py).
+    """
     settings = {
         "TPU_SKIP_MDS_QUERY": "1",
         # libtpu wants to know of a machine even if all it does is compile; any answer will do.
@@ -88,6 +92,9 @@ def prepare_environment() -> None:
         os.environ.setdefault(name, value)
     if not jax.config.values["jax_platforms"]:
         jax.config.update("jax_platforms", "cpu")
+    # A kept program for devices that are not there cannot be read again: JAX says so, and it would fill the cache.
+    jax.config.update("jax_enable_compilation_cache", False)
+    compilation_cache.reset_cache()
 
 
 def find_slice(name: str) -> Slice:

@@ -17,13 +17,14 @@ from storyjax.reproduce.tables import (
     pi_map,
     subtitles,
     tcr,
+    tcr_multitask,
     tcr_standalone,
     tcr_tasks,
 )
 
 _MQT = mqt_benchmarks.TABLES + mqt.TABLES + mqt_supplement.TABLES
 _CHAPTER_2 = sorted(_MQT, key=lambda table: int(table.number.partition(".")[2]))
-_CHAPTER_3 = tcr.TABLES + tcr_tasks.TABLES + tcr_standalone.TABLES
+_CHAPTER_3 = tcr.TABLES + tcr_tasks.TABLES + tcr_multitask.TABLES + tcr_standalone.TABLES
 TABLES = tuple(_CHAPTER_2) + _CHAPTER_3 + clip_pad.TABLES + pi_map.TABLES + subtitles.TABLES
 
 

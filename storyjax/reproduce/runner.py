@@ -14,8 +14,9 @@ from ml_collections import ConfigDict
 from storyjax.core.config import load_config
 from storyjax.core.errors import StoryjaxError
 from storyjax.core.files import write_atomically
+from storyjax.reproduce.missing import refuse_missing
 from storyjax.reproduce.plot import svg
-from storyjax.reproduce.report import Report, markdown, to_json
+from storyjax.reproduce.report import REAL, Report, markdown, to_json
 from storyjax.reproduce.schema import Overrides, Table, Variant
 from storyjax.train import loop
 from storyjax.train.settings import complete
@@ -41,12 +42,16 @@ def reproduce(table: Table, workdir: str | Path, seeds: int = 3, quick: bool = F
         quick: so few steps and stories that the numbers mean nothing, in a folder of its own.
 
     Raises:
-        StoryjaxError: a run cannot be made, or one of another config is in its place.
+        StoryjaxError: a run cannot be made, or one of another config is in its place; on real data, before the first
+            run, all data sets, weights and earlier runs that are not there.
     """
     if seeds < 1:
         raise StoryjaxError(f"--seeds is {seeds}: at least one run of each variant is needed")
     workdir = Path(workdir) / "quick" if quick else Path(workdir)
     jobs = _plan(table, workdir, seeds, quick)
+    if table.world == REAL:
+        to_make = [job.config for job in jobs.values() if job.results is None]
+        refuse_missing(f"table {table.number} on real data", to_make, jobs)
     _run_missing(list(jobs.values()), progress)
     values = {}
     for panel in table.panels:

@@ -108,7 +108,8 @@ class Table:
         quick: by config, overrides that make a run so small that it only shows that everything runs.
         scale: from a metric to the thesis's unit.
         world: what the runs' data is, for the head of the table.
-        plot: whether the panels are also drawn, as curves over their rows' labels, which are numbers then.
+        plot: whether the panels are also drawn, as curves over their rows' labels, which are numbers then, or "CURVE,
+            NUMBER" of further curves.
     """
 
     number: str
@@ -123,11 +124,11 @@ class Table:
     real: str | None = None
 
     def variants(self) -> list[Variant]:
-        """Every variant of the table once; a name stands for one variant."""
-        found: dict[str, Variant] = {}
+        """Every variant of the table once; a name stands for one variant of a config."""
+        found: dict[tuple[str, str], Variant] = {}
         for row in (row for panel in self.panels for row in panel.rows):
-            if found.setdefault(row.variant.name, row.variant) != row.variant:
-                raise ValueError(f"two variants are called {row.variant.name}")
+            if found.setdefault((row.variant.config, row.variant.name), row.variant) != row.variant:
+                raise ValueError(f"two variants of {row.variant.config} are called {row.variant.name}")
         return list(found.values())
 
 

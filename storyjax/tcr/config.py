@@ -73,7 +73,7 @@ class TaskData:
         shots: worked examples in the prompt (Table 3.8), of the training split; a data set that has none gives videos
             of its first split, which are then left out where that is evaluated on.
         ablations: further evaluations, by the names of evaluators.ABLATIONS and, of anticipation, VARIATIONS: "none" of
-            the task "nextqa" gives "nextqa_none/acc" and so on.
+            the task "nextqa" gives "nextqa_none/acc", "two_shots" "nextqa_two_shots/acc" and so on.
         max_broken_fraction: more broken videos or annotations stop the run; None: what the data set's builder allows.
         features: of NExT-QA: where `storyjax data features` has put the frozen vision tower's tokens of these videos;
             they are trained and evaluated on instead of pixels, and the tower is not loaded.
@@ -151,15 +151,19 @@ def make_tokenizer(config: ConfigDict) -> Tokenizer:
     return from_config(ModelConfig, config, "config.model").llm.tokenizer("llm")
 
 
+def has_tokenizer(config: ConfigDict) -> bool:
+    """Returns whether the LLM's tokenizer is there; programs can be planned before it is."""
+    return (from_config(ModelConfig, config, "config.model").llm.folder / "tokenizer.json").exists()
+
+
 def option_ids(config: ConfigDict) -> np.ndarray:
     """Returns the token ids of "Option A" to "Option E": (5, m) int32.
 
     Programs can be planned before the tokenizer's file is there: the ids are zeros then. No batch comes without it.
     """
-    llm = from_config(ModelConfig, config, "config.model").llm
-    if not (llm.folder / "tokenizer.json").exists():
+    if not has_tokenizer(config):
         return np.zeros((OPTIONS, ANSWER_TOKENS), np.int32)
-    return answer_ids(llm.tokenizer("llm"), OPTIONS)
+    return answer_ids(make_tokenizer(config), OPTIONS)
 
 
 def frozen_towers(config: ConfigDict, parts: tuple[str, ...] = ("vision", "llm")) -> dict[str, Any]:

@@ -23,10 +23,11 @@ from storyjax.core.errors import StoryjaxError
 from storyjax.data.pipeline import Stream, eval_stream
 from storyjax.data.streams import StreamSpec
 from storyjax.tcr.config import TasksData, frozen_towers, make_model
-from storyjax.tcr.interface import Prompt, VisualTokens
+from storyjax.tcr.frame_stream import VideoStream
+from storyjax.tcr.interface import Prompt, Video
 from storyjax.tcr.loader import FRAME_ARRAYS, Ablation
 from storyjax.tcr.model import VideoLanguageModel
-from storyjax.tcr.resampler import Tcr, TcrOutput, TcrResampler, select_tokens
+from storyjax.tcr.resampler import Tcr, TcrOutput, TcrResampler, VisualKeys, embed_tokens
 from storyjax.tcr.task_source import TaskSource
 from storyjax.tcr.unimodal import TextOnly, VideoQueries
 from storyjax.train.experiment import Batch, Experiment, Params, Task, summing_evaluator
@@ -64,12 +65,18 @@ class Initialisation:
         head = Matcher().init(keys[1], jnp.zeros((1, 1, config.queries, config.width)))["params"]
         return {"vision": made["vision"], "tcr": made["tcr"], "head": head}
 
-    def encode_video(self, params: Params, batch: Batch, key: Array | None) -> VisualTokens:
-        """Returns the visual tokens; with a key, patches are dropped."""
-        tokens = self.model.encode_frames(params, batch["frames"])
-        return select_tokens(tokens, batch["seconds"], batch["frame_mask"], self.tcr.config, key)[0]
+    def encode_video(self, params: Params, batch: Batch, key: Array | None) -> VisualKeys | VideoStream:
+        """Returns what the TCR's three passes read of each video; with a key, patches are dropped.
 
-    def similarity(self, params: Params, video: VisualTokens, batch: Batch) -> Float[Array, "b c"]:
+        Tokens are embedded here, once: what devices exchange of each other's videos is as wide as the TCR.
+        """
+        video = Video(batch["seconds"], batch["frame_mask"], batch["frames"])
+        visual = self.model.visual(params, video, key)
+        if isinstance(visual, VideoStream):
+            return visual
+        return embed_tokens(params["tcr"], visual, self.tcr.config, self.tcr.dtype)
+
+    def similarity(self, params: Params, video: VisualKeys | VideoStream, batch: Batch) -> Float[Array, "b c"]:
         """Returns for each video and text the cosine of the text's vector with the query most similar to it."""
         variables, dtype = {"params": params["tcr"]}, self.tcr.dtype
         words, mask = batch["condition"][:, 0], batch["condition_mask"][:, 0]
@@ -79,7 +86,7 @@ class Initialisation:
         queries, texts = (_unit(x.astype(jnp.float32)) for x in (of_video, of_text))
         return jnp.max(jnp.einsum("bqd,cd->bcq", queries, texts), axis=-1)
 
-    def matches(self, params: Params, video: VisualTokens, prompt: Prompt) -> Float[Array, "b k"]:
+    def matches(self, params: Params, video: VisualKeys | VideoStream, prompt: Prompt) -> Float[Array, "b k"]:
         """Returns the logit of each text belonging to its video, text and queries seeing each other."""
         output = cast(TcrOutput, self.tcr.apply({"params": params["tcr"]}, video, prompt, project=False))
         return Matcher().apply({"params": params["head"]}, output.queries.astype(jnp.float32))[0]
@@ -115,7 +122,11 @@ class Initialisation:
             jnp.concatenate([mask, mask[text]], axis=1),
         )
         first = self.matches(params, video, own_and_other)
-        others = VisualTokens(*(x[other_video] for x in video))
+        others = (
+            video.of_rows(other_video)
+            if isinstance(video, VideoStream)
+            else VisualKeys(*(x[other_video] for x in video))
+        )
         second = self.matches(params, others, Prompt(task, prompt, mask))
         logits = jnp.concatenate([first, second], axis=1)
         labels = jnp.broadcast_to(jnp.array([[1.0, 0.0, 0.0]]), logits.shape)
@@ -167,8 +178,19 @@ def build(config: ConfigDict) -> Experiment:
         init=objective.init,
         pretrained=lambda: frozen_towers(config.model, ("vision",)),
         trainable="(tcr|head)/.*",
-        tasks=(Task(name, source.train_data, objective.loss, sequences=FRAME_ARRAYS),),
-        evaluators=(summing_evaluator(name, held_out, objective.eval_step, compute, sequences=FRAME_ARRAYS),),
+        tasks=(
+            Task(name, source.train_data, objective.loss, sequences=FRAME_ARRAYS, batch_spec=source.batch_spec(True)),
+        ),
+        evaluators=(
+            summing_evaluator(
+                name,
+                held_out,
+                objective.eval_step,
+                compute,
+                sequences=FRAME_ARRAYS,
+                batch_spec=source.batch_spec(False),
+            ),
+        ),
         units="videos",
         steps_per_epoch=lambda: len(source.groups(data.train_split or "train", config.seed)) // config.train.batch_size,
     )

@@ -2,15 +2,16 @@
 
 import re
 from collections.abc import Callable, Iterable, Sequence
-from typing import cast
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from einops import rearrange
 from jaxtyping import Array, Bool, Float, Int
 
 from storyjax.data.text import Tokenizer
 from storyjax.models.t5 import T5
+from storyjax.models.t5_decoding import decode_tokens
 
 
 def sample(
@@ -20,56 +21,63 @@ def sample(
     encoded_mask: Bool[Array, "b s"],
     max_length: int,
     allowed: Bool[Array, " v"],
-    key: Array,
-    temperature: float,
-) -> Int[Array, "b m"]:
-    """Returns token ids drawn one after the other among the `allowed`; the likeliest ones where `temperature` is 0.
+    keys: Array,
+    temperatures: Sequence[float],
+    *,
+    each: int = 1,
+    ends: Bool[Array, " v"] | None = None,
+) -> Int[Array, "r m"]:
+    """Returns token ids drawn one after the other among the `allowed`, of all candidates at once.
 
-    The end token is included where it was reached, padding follows it. As models.t5.generate, under `jit`.
+    The end token is included where it was reached, padding follows it. As `decode_tokens`, under `jit`.
+
+    Args:
+        llm, params, encoded, encoded_mask, max_length, ends: see `decode_tokens`.
+        allowed: the reduced vocabulary.
+        keys: of each candidate (c,).
+        temperatures: of each candidate; 0 is the likeliest tokens.
+        each: sequences of each encoded text: the number of candidates, or 1 where each has its own text. The rows
+            r = b · each are the candidates of one text, then those of the next.
     """
-    c = llm.config
-    variables = {"params": params}
-    ids = jnp.full((encoded.shape[0], max_length + 1), c.pad_id, jnp.int32).at[:, 0].set(c.decoder_start_id)
+    count, hot = len(temperatures), jnp.asarray([t > 0 for t in temperatures])
+    divisors = jnp.asarray([t or 1.0 for t in temperatures], jnp.float32)
 
-    def advance(carry: tuple[Array, Array], position: Array) -> tuple[tuple[Array, Array], None]:
-        ids, ended = carry
-        states = llm.apply(variables, ids[:, :-1], encoded, encoded_mask, method=T5.decode_states)
-        state = jax.lax.dynamic_index_in_dim(states, position, axis=1, keepdims=False)
-        logits = cast(Array, llm.apply(variables, state, method=T5.logits))
-        logits = jnp.where(allowed[None], logits, jnp.finfo(jnp.float32).min)
-        if temperature:
-            drawn = jax.random.categorical(jax.random.fold_in(key, position), logits / temperature, axis=-1)
-        else:
-            drawn = jnp.argmax(logits, axis=-1)
-        token = jnp.where(ended, c.pad_id, drawn.astype(jnp.int32))
-        ids = jax.lax.dynamic_update_index_in_dim(ids, token, position + 1, axis=1)
-        return (ids, ended | (token == c.eos_id)), None
+    def choose(logits: Float[Array, "r v"], position: Int[Array, ""]) -> Int[Array, "r"]:
+        kept = jnp.where(allowed[None], logits, jnp.finfo(jnp.float32).min)
+        of_candidate = rearrange(kept, "(x c) v -> c x v", c=count)
 
-    start = (ids, jnp.zeros(encoded.shape[0], bool))
-    (ids, _), _ = jax.lax.scan(advance, start, jnp.arange(max_length))
-    return ids[:, 1:]
+        def draw(key: Array, divisor: Float[Array, ""], own: Float[Array, "x v"]) -> Int[Array, "x"]:
+            return jax.random.categorical(jax.random.fold_in(key, position), own / divisor, axis=-1)
+
+        drawn = rearrange(jax.vmap(draw)(keys, divisors, of_candidate), "c x -> x c")
+        likeliest = rearrange(jnp.argmax(kept, axis=-1), "(x c) -> x c", c=count)
+        return rearrange(jnp.where(hot[None], drawn, likeliest), "x c -> (x c)")
+
+    return decode_tokens(llm, params, encoded, encoded_mask, max_length, choose, each=each, ends=ends)
 
 
 def sample_in_turn(
-    encode: Callable[[Int[Array, "b p"], Bool[Array, "b p"]], tuple[Array, Array]],
+    encode: Callable[[Int[Array, "r p"], Bool[Array, "r p"]], tuple[Array, Array]],
     llm: T5,
     params: dict,
-    prompt: Int[Array, "b l"],
-    prompt_mask: Bool[Array, "b l"],
+    prompt: Int[Array, "r l"],
+    prompt_mask: Bool[Array, "r l"],
     turns: int,
     piece: int,
     allowed: Bool[Array, " v"],
     stops: Bool[Array, " v"],
-    key: Array,
-    temperature: float,
-) -> Int[Array, "b m"]:
+    keys: Array,
+    temperatures: Sequence[float],
+) -> Int[Array, "r m"]:
     """Returns what is said when a sequence is asked for piece by piece: each answer joins the next prompt (Table 3.4,
     *).
 
     Args:
         encode: (prompt, its mask) -> the language model's encoder states and their mask.
+        prompt, prompt_mask: a row for every candidate of every text, as in `sample`.
         turns, piece: pieces asked for, and tokens of one at most.
         stops: tokens that end a piece; it is kept up to the first of them.
+        keys, temperatures: of each candidate.
 
     Returns:
         token ids of all pieces, `turns` * `piece`, padded behind.
@@ -82,9 +90,10 @@ def sample_in_turn(
         words, filled = carry
         there = jnp.arange(words.shape[1])[None] < filled[:, None]
         encoded, mask = encode(words, there)
-        said = sample(llm, params, encoded, mask, piece, allowed, jax.random.fold_in(key, number), temperature)
-        ends = stops[said] | (said == llm.config.eos_id) | (said == llm.config.pad_id)
-        before = jnp.cumsum(ends, axis=1) - ends  # ends met before a token
+        own = jax.vmap(jax.random.fold_in, (0, None))(keys, number)
+        said = sample(llm, params, encoded, mask, piece, allowed, own, temperatures, ends=stops)
+        ended = stops[said] | (said == llm.config.eos_id) | (said == llm.config.pad_id)
+        before = jnp.cumsum(ended, axis=1) - ended  # ends met before a token
         kept = (before == 0) & (said != llm.config.eos_id) & (said != llm.config.pad_id)
         places = filled[:, None] + jnp.arange(piece)[None]
         words = words.at[rows, places].set(jnp.where(kept, said, llm.config.pad_id))

@@ -7,7 +7,7 @@ from typing import Any, cast
 import jax
 import jax.numpy as jnp
 import numpy as np
-from einops import rearrange
+from einops import rearrange, repeat
 from jaxtyping import Array, Float, Int
 
 from storyjax.data.prompts import action_pair
@@ -26,7 +26,8 @@ from storyjax.metrics.grounding import (
     tiles,
 )
 from storyjax.models.answer_scoring import score_answers
-from storyjax.models.t5 import T5, generate
+from storyjax.models.t5 import T5
+from storyjax.models.t5_decoding import generate
 from storyjax.tcr.decoding import parse_actions, reduced_vocabulary, sample, sample_in_turn, spell
 from storyjax.tcr.loader import FRAME_ARRAYS, GROUPS, TYPES, Ablation
 from storyjax.tcr.objective import QuestionAnswering
@@ -39,6 +40,8 @@ ABLATIONS = {
     "corrupt": Ablation(condition="corrupt"),
     "shuffled": Ablation(order="shuffled"),
     "no_video": Ablation(video=False),
+    "twice": Ablation(passes=2),
+    "two_shots": Ablation(shots=2),
 }
 # Of anticipation: the language model alone, and actions asked for one by one (`anticipation`).
 VARIATIONS = ("text_only", "iterative")
@@ -231,29 +234,31 @@ class ActionDecoder:
         llm, options, length = self.qa.model.llm, self.options, self.length
         actions, words_allowed = self.space(), jnp.asarray(self.allowed())
         prompt, prompt_mask = (rearrange(batch[key], "b k p -> (b k) p") for key in ("prompt", "prompt_mask"))
-        encode = self._encoder(params, batch)
-
-        def draw(key: Array, temperature: float) -> Array:
-            if not actions.iterative:
-                return sample(llm, params["llm"], *encode(prompt, prompt_mask), length, words_allowed, key, temperature)
+        encode, count = self._encoder(params, batch), actions.candidates
+        keys = jax.random.split(jax.random.key(0), count)
+        temperatures = [actions.temperature * (number > 0) for number in range(count)]
+        if actions.iterative:  # the candidates' prompts become different ones
+            each, each_mask = (repeat(x, "r p -> (r c) p", c=count) for x in (prompt, prompt_mask))
             piece, stops = max(1, length // options.future), jnp.asarray(self.closing())
-            asked = (encode, llm, params["llm"], prompt, prompt_mask, options.future, piece)
-            return sample_in_turn(*asked, words_allowed, stops, key, temperature)
-
-        keys = jax.random.split(jax.random.key(0), actions.candidates)
-        drawn = [draw(key, actions.temperature * (number > 0)) for number, key in enumerate(keys)]
-        return rearrange(jnp.stack(drawn), "c (b k) m -> b k c m", b=batch["task"].shape[0])
+            asked = (encode, llm, params["llm"], each, each_mask, options.future, piece)
+            drawn = sample_in_turn(*asked, words_allowed, stops, keys, temperatures)
+        else:
+            seen = encode(prompt, prompt_mask)
+            drawn = sample(llm, params["llm"], *seen, length, words_allowed, keys, temperatures, each=count)
+        return rearrange(drawn, "(b k c) m -> b k c m", b=batch["task"].shape[0], c=count)
 
     def _encoder(self, params: Params, batch: Batch) -> Callable[[Array, Array], tuple[Array, Array]]:
-        """(prompt, its mask) -> the language model's encoder states and their mask, of (b k) rows."""
+        """(prompt, its mask) -> the language model's encoder states and their mask, of (b k) rows, or (b k c) of c
+        candidates."""
         qa, llm = self.qa, self.qa.model.llm
         queries = None if self.space().text_only else qa.encode_video(params, batch, None, attention=False).queries
 
         def encode(words: Array, mask: Array) -> tuple[Array, Array]:
             if queries is not None:
                 shape = {"b": batch["task"].shape[0]}
-                each = (rearrange(x, "(b k) p -> b k p", **shape) for x in (words, mask))
-                return qa.model.encode(params, queries, *each)
+                each = [rearrange(x, "(b k) p -> b k p", **shape) for x in (words, mask)]
+                seen = repeat(queries, "b k q w -> b (k c) q w", c=each[0].shape[1] // queries.shape[1])
+                return qa.model.encode(params, seen, *each)
             embedded = llm.apply({"params": params["llm"]}, words, method=T5.embed)
             return cast(Array, llm.apply({"params": params["llm"]}, embedded, mask, method=T5.encode)), mask
 

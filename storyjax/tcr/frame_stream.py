@@ -8,7 +8,7 @@ Shapes: b videos, t frames, n visual tokens a frame, s parts, c frames of a chun
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import jax
@@ -20,9 +20,10 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, Int, Num, UInt8
 
 from storyjax.core.errors import StoryjaxError
+from storyjax.core.mesh_axes import BATCH_AXES, SEQUENCE_AXIS
+from storyjax.nn.data_parallel import take_rows
 from storyjax.nn.streaming_attention import AttentionState, KeyStream, attention_per_group
 from storyjax.tcr.patch_dropout import kept
-from storyjax.train.mesh import BATCH_AXES, SEQUENCE_AXIS
 
 
 @dataclass(frozen=True)
@@ -159,7 +160,8 @@ class VideoStream:
         frame_of: the frame, within its chunk, of each token kept of a chunk.
         frames: of the videos, without one that makes their number even.
         store: arrays: "bins" (b t) and "mask" (b t) of the frames; and either "packed", `Packed` tokens by chunks
-            (count s b k e), or "tokens" (b t n e), with "order" (b t/2 k) where patches are dropped.
+            (count s b k e), or "tokens" (b t n e), with "order" (b t/2 k) where patches are dropped; and "rows" (b),
+            where another video's keys are read in the place of each.
     """
 
     chunks: Chunks
@@ -215,6 +217,12 @@ class VideoStream:
         store = {"packed": packed, "bins": given["bins"], "mask": given["mask"]}
         return cls(chunks, _frame_of(chunks.size, tokens_per_frame, order), frames.shape[1], store)
 
+    def of_rows(self, rows: Int[Array, "b"]) -> "VideoStream":
+        """Returns the stream of these videos of the batch. Their keys are exchanged, a chunk at a time, not their
+        tokens.
+        """
+        return replace(self, store={**self.store, "rows": rows})
+
     def keys(
         self, params: Any, embed: Callable[[Any, Float[Array, "s b k e"], Int[Array, "s b c"], Any], Array]
     ) -> KeyStream:
@@ -234,10 +242,14 @@ class VideoStream:
                 tokens = kept(self.chunks.read(store["tokens"], index), order)
             mask = self.chunks.read(store["mask"], index) & self.chunks.fresh(index)[None, None]
             bins = self.chunks.read(store["bins"], index)
-            return embed(params, tokens, bins, self.frame_of), mask[..., self.frame_of]
+            keys, there = embed(params, tokens, bins, self.frame_of), mask[..., self.frame_of]
+            if "rows" in store:
+                keys, there = (take_rows(array, store["rows"], axis=1) for array in (keys, there))
+            return keys, there
 
         by_frame, by_chunk = PartitionSpec(BATCH_AXES, SEQUENCE_AXIS), PartitionSpec(None, SEQUENCE_AXIS, BATCH_AXES)
-        specs = {name: by_chunk if name == "packed" else by_frame for name in self.store}
+        special = {"packed": by_chunk, "rows": PartitionSpec(BATCH_AXES)}
+        specs = {name: special.get(name, by_frame) for name in self.store}
         return KeyStream(self.chunks.count, read, params, self.store, specs, BATCH_AXES, SEQUENCE_AXIS)
 
     def attention(

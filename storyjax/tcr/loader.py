@@ -37,11 +37,15 @@ class Ablation:
         condition: the TCR's prompt as it is, none at all, or with before and after swapped (Table 3.6a).
         order: frames at their own times, or at one another's.
         video: whether any frame can be seen.
+        passes: so many times as many frames, in so many passes whose predictions are averaged (Table 3.3, 92 × 2).
+        shots: worked examples in the prompt (Table 3.8); None: as many as the config says.
     """
 
     condition: Literal["yes", "none", "corrupt"] = "yes"
     order: Literal["true", "shuffled"] = "true"
     video: bool = True
+    passes: int = 1
+    shots: int | None = None
 
 
 # Entries of a batch whose second dimension is the frames.

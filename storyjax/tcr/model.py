@@ -16,9 +16,9 @@ from storyjax.models.t5 import T5
 from storyjax.models.vit import ViT
 from storyjax.nn.image_normalisation import normalise
 from storyjax.tcr.frame_stream import Streaming, VideoStream, encode_in_chunks
-from storyjax.tcr.interface import Prompt, Resampled, Video
+from storyjax.tcr.interface import Prompt, Resampled, Video, VisualTokens
 from storyjax.tcr.patch_dropout import patch_order
-from storyjax.tcr.resampler import TcrConfig, time_to_bin
+from storyjax.tcr.resampler import TcrConfig, select_tokens, time_to_bin
 
 
 @runtime_checkable
@@ -91,6 +91,25 @@ class VideoLanguageModel:
 
     def _tower(self, params: dict, images: UInt8[Array, "i y x 3"]) -> Float[Array, "i n e"]:
         return cast(Array, self.vision.apply({"params": params["vision"]}, normalise(images, self.vision.dtype)))
+
+    def encode_class_tokens(self, params: dict, frames: UInt8[Array, "b t y x 3"]) -> Float[Array, "b t e"]:
+        """Returns the frozen tower's first token, CLS, of every frame; of a stream's chunk of frames at a time."""
+
+        def tower(images: UInt8[Array, "i y x 3"]) -> Float[Array, "i 1 e"]:
+            return self._tower(params, images)[:, :1]
+
+        at_once = self.streaming.vision_chunk_frames or self.streaming.chunk_frames
+        return jax.lax.stop_gradient(encode_in_chunks(tower, frames, at_once))[:, :, 0]
+
+    def visual(self, params: dict, video: Video, key: Array | None) -> VisualTokens | VideoStream:
+        """Returns what the TCR reads of videos' pixels: their tokens or, where the config says so, a stream of them.
+
+        With a `key` (training), patches are dropped.
+        """
+        if self.streaming.chunk_frames:
+            return self._stream(params, video, key)
+        tokens = self.encode_frames(params, _pixels(video))
+        return select_tokens(tokens, video.seconds, video.mask, self.resampler.sizes, key)[0]
 
     def encode_video(
         self, params: dict, video: Video, prompt: Prompt, key: Array | None = None, attention: bool = True

@@ -22,7 +22,7 @@ from storyjax.data.prompts import LETTERS, caption_prompt, option_names, questio
 from storyjax.data.text import Tokenizer, WordTokenizer, pad
 from storyjax.data.video import decode_frames, probe, sample_times
 from storyjax.models.answer_scoring import sequence_log_likelihood
-from storyjax.models.t5 import generate
+from storyjax.models.t5_decoding import generate
 from storyjax.tcr.config import frozen_towers, make_model, make_tokenizer
 from storyjax.tcr.loader import answer_ids
 from storyjax.tcr.model import VideoLanguageModel

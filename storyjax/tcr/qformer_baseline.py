@@ -83,7 +83,13 @@ class QFormerResampler:
 
 @dataclass(frozen=True)
 class ClipAverage(QuestionAnswering):
-    """Answers of several clips of `CLIP` frames, averaged; in training, the loss of one clip drawn at random."""
+    """Answers of several clips of a video, averaged; in training, the loss of one clip drawn at random.
+
+    Attributes:
+        clip: frames of a clip.
+    """
+
+    clip: int = CLIP
 
     def encode_video(self, params: Params, batch: Batch, key: Array | None, attention: bool = True) -> Resampled:
         """Returns what is made of one clip.
@@ -91,32 +97,32 @@ class ClipAverage(QuestionAnswering):
         Raises:
             StoryjaxError: there are more frames, of which an evaluator would have all seen at once.
         """
-        if batch["seconds"].shape[1] > CLIP:
+        if batch["seconds"].shape[1] > self.clip:
             raise StoryjaxError(CHOICES_ALONE)
         return super().encode_video(params, batch, key, attention)
 
     def loss(self, params: Params, batch: Batch, key: Array) -> tuple[Float[Array, ""], dict[str, Array]]:
         """Returns the loss of one clip, and nothing to log."""
-        clips = batch["seconds"].shape[1] // CLIP
-        start = CLIP * jax.random.randint(key, (), 0, clips)
+        clips = batch["seconds"].shape[1] // self.clip
+        start = self.clip * jax.random.randint(key, (), 0, clips)
         return super().loss(params, self._clip(batch, start), key)
 
     def scores(
         self, params: Params, batch: Batch, attention: bool = True
     ) -> tuple[Float[Array, "b k a"], Float[Array, "b k t"] | None]:
         """Returns the logarithm of the mean probability over clips, one clip in memory at a time."""
-        clips = batch["seconds"].shape[1] // CLIP
-        starts = CLIP * jnp.arange(clips)
+        clips = batch["seconds"].shape[1] // self.clip
+        starts = self.clip * jnp.arange(clips)
         each = jax.lax.map(
             lambda start: super(ClipAverage, self).scores(params, self._clip(batch, start), False)[0], starts
         )
         mean = jax.nn.logsumexp(each, axis=0) - jnp.log(clips)
-        even = jnp.full((*batch["task"].shape, clips * CLIP), 1 / (clips * CLIP))
+        even = jnp.full((*batch["task"].shape, clips * self.clip), 1 / (clips * self.clip))
         return mean, even if attention else None
 
     def _clip(self, batch: Batch, start: Array) -> Batch:
         cut = {
-            name: jax.lax.dynamic_slice_in_dim(batch[name], start, CLIP, axis=1)
+            name: jax.lax.dynamic_slice_in_dim(batch[name], start, self.clip, axis=1)
             for name in FRAME_ARRAYS
             if name in batch
         }
@@ -124,17 +130,33 @@ class ClipAverage(QuestionAnswering):
 
 
 def answering(
-    model: VideoLanguageModel, frames: int, answers: Callable[[], np.ndarray], choices: bool = True
+    model: VideoLanguageModel,
+    frames: int,
+    answers: Callable[[], np.ndarray],
+    choices: bool = True,
+    passes: int = 1,
 ) -> QuestionAnswering:
-    """Returns how a model of so many frames answers: the Q-Former by the mean of its clips, where there are several.
+    """Returns how a model of so many frames answers: by the mean of several clips' predictions where a video is cut.
+
+    The Q-Former's clips are of `CLIP` frames; the TCR has one for each of its passes.
 
     Args:
         choices: whether every answer is one of `answers`; nothing else can be averaged.
+        passes: of the TCR over a video, each over its own part (Table 3.3, 92 × 2).
 
     Raises:
-        StoryjaxError: the Q-Former has more than `CLIP` frames which cannot be cut into clips, or not be averaged.
+        StoryjaxError: frames which cannot be cut into clips, or whose answers cannot be averaged.
     """
-    if not isinstance(model.resampler, QFormerResampler) or frames <= CLIP:
+    if not isinstance(model.resampler, QFormerResampler):
+        if passes == 1:
+            return QuestionAnswering(model, answers)
+        if passes < 1 or frames % passes or not choices:
+            raise StoryjaxError(
+                f"{passes} passes over {frames} frames: there must be as many in each, and only choices from a list can"
+                " be averaged"
+            )
+        return ClipAverage(model, answers, frames // passes)
+    if frames <= CLIP:
         return QuestionAnswering(model, answers)
     if not choices:
         raise StoryjaxError(CHOICES_ALONE)

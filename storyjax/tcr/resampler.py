@@ -42,6 +42,8 @@ class TcrConfig:
         cross_attention_blocks: blocks that attend to the video before they attend to themselves.
         time_bins, bin_seconds: §3.6.1, half-second bins, 2048 of them (17 minutes); later times share the last bin.
         drop_patches: the fraction of patches dropped from every other frame in training (§3.2.3).
+        task_tokens: whether the learnt token of the task is seen. Without (§3.3.5) nothing attends to it; it keeps its
+            place, so that a checkpoint is the same model's either way.
     """
 
     vocab_size: int
@@ -56,6 +58,7 @@ class TcrConfig:
     time_bins: int = 2048
     bin_seconds: float = 0.5
     drop_patches: float = 0.5
+    task_tokens: bool = True
 
 
 def time_to_bin(seconds: Float[Array, "..."], config: TcrConfig) -> Int[Array, "..."]:
@@ -139,6 +142,38 @@ def _visual_norm(name: str | None = None, **where: Any) -> nn.LayerNorm:
     return nn.LayerNorm(epsilon=1e-6, dtype=jnp.float32, name=name, **where)
 
 
+class VisualKeys(NamedTuple):
+    """Visual tokens as the TCR's cross-attentions take them: normalised, in its own width, with their times.
+
+    Attributes:
+        keys: of each token.
+        mask: False for padding.
+    """
+
+    keys: Float[Array, "b s d"]
+    mask: Bool[Array, "b s"]
+
+
+def embed_tokens(params: dict, visual: VisualTokens, config: TcrConfig, dtype: DTypeLike) -> VisualKeys:
+    """Returns the tokens embedded by the parameters of a `Tcr`, for what several passes read or devices exchange: they
+    are a third as wide as ViT-g's.
+    """
+    return VisualKeys(
+        _embedded(params, visual.tokens, config, dtype) + _times(params, visual.bins, config, dtype), visual.mask
+    )
+
+
+def _embedded(params: dict, tokens: Num[Array, "*b e"], config: TcrConfig, dtype: DTypeLike) -> Float[Array, "*b d"]:
+    normed: Any = _visual_norm(parent=None).apply({"params": params["visual_norm"]}, tokens)
+    projection: Any = nn.Dense(config.width, dtype=dtype, parent=None)
+    return projection.apply({"params": params["visual_projection"]}, normed)
+
+
+def _times(params: dict, bins: Int[Array, "*b"], config: TcrConfig, dtype: DTypeLike) -> Float[Array, "*b d"]:
+    times: Any = TimeEmbedding(config.width, dtype, parent=None).apply({"params": params["time"]}, bins)
+    return times
+
+
 def _embed(
     params: dict,
     tokens: Float[Array, "s b k e"],
@@ -149,10 +184,17 @@ def _embed(
     dtype: DTypeLike,
 ) -> Float[Array, "s b k d"]:
     """A chunk of a stream as `Tcr` embeds all tokens, by the same parameters."""
-    visual: Any = _visual_norm(parent=None).apply({"params": params["visual_norm"]}, tokens)
-    projection = nn.Dense(config.width, dtype=dtype, parent=None)
-    times: Any = TimeEmbedding(config.width, dtype, parent=None).apply({"params": params["time"]}, bins)
-    return projection.apply({"params": params["visual_projection"]}, visual) + times[:, :, frame_of]
+    return _embedded(params, tokens, config, dtype) + _times(params, bins, config, dtype)[:, :, frame_of]
+
+
+def visual_keys(
+    params: dict, visual: VisualTokens | VisualKeys | VideoStream, config: TcrConfig, dtype: DTypeLike
+) -> tuple[Float[Array, "b s d"] | KeyStream, Bool[Array, "b s"] | None]:
+    """Returns what cross-attentions by a `Tcr`'s parameters attend to, and its mask; a stream has its own."""
+    if isinstance(visual, VideoStream):
+        own = {name: params[name] for name in ("visual_norm", "visual_projection", "time")}
+        return visual.keys(own, functools.partial(_embed, config=config, dtype=dtype)), None
+    return embed_tokens(params, visual, config, dtype) if isinstance(visual, VisualTokens) else visual
 
 
 class TcrOutput(NamedTuple):
@@ -177,25 +219,26 @@ class Tcr(nn.Module):
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
-    def __call__(self, visual: VisualTokens | VideoStream, prompt: Prompt, project: bool = True) -> TcrOutput:
+    def __call__(
+        self, visual: VisualTokens | VisualKeys | VideoStream, prompt: Prompt, project: bool = True
+    ) -> TcrOutput:
         """Returns what becomes of a video under each of k prompts.
 
         Args:
-            visual: tokens, or a stream of them. (A stream uses parameters that `init` made of plain tokens.)
+            visual: tokens, or a stream of them, or embedded ones. (Only plain tokens can `init` parameters.)
             prompt: of the same videos.
             project: without, the query outputs stay in the TCR's own space (w is its width): for heads of its own.
         """
         c = self.config
         embed_time = TimeEmbedding(c.width, self.dtype, name="time")
-        if isinstance(visual, VideoStream):
-            names = ("visual_norm", "visual_projection", "time")
-            own = {name: self.variables["params"][name] for name in names}
-            keys: Array | KeyStream = visual.keys(own, functools.partial(_embed, config=c, dtype=self.dtype))
-            mask = None
-        else:
+        keys: Array | KeyStream
+        mask: Array | None
+        if isinstance(visual, VisualTokens):
             projection = nn.Dense(c.width, dtype=self.dtype, name="visual_projection")
             keys = projection(_visual_norm("visual_norm")(visual.tokens)) + embed_time(visual.bins)
             mask = visual.mask
+        else:
+            keys, mask = visual_keys(self.variables["params"], visual, c, self.dtype)
         x, row_mask = self._sequence(embed_time, prompt)
         attention: list[Array | AttentionState] = []
         for index in range(c.blocks):
@@ -228,7 +271,8 @@ class Tcr(nn.Module):
             axis=2,
         )
         always = jnp.ones((b, k, 1), bool)
-        mask = jnp.concatenate([always, prompt.mask, jnp.broadcast_to(always, (b, k, c.queries))], axis=2)
+        seen = always if c.task_tokens else ~always
+        mask = jnp.concatenate([seen, prompt.mask, jnp.broadcast_to(always, (b, k, c.queries))], axis=2)
         return x.astype(self.dtype), mask
 
 

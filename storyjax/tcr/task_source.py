@@ -1,5 +1,6 @@
 """A data set of a config as training task and evaluators."""
 
+import dataclasses
 import functools
 import logging
 from collections.abc import Callable
@@ -20,7 +21,7 @@ from storyjax.data.registry import prepare_split, split_names
 from storyjax.data.streams import StreamSpec
 from storyjax.data.text import Tokenizer
 from storyjax.tcr import predictions
-from storyjax.tcr.config import TaskData, make_tokenizer, make_tower, option_ids
+from storyjax.tcr.config import TaskData, has_tokenizer, make_tokenizer, make_tower, option_ids
 from storyjax.tcr.evaluators import (
     ABLATIONS,
     VARIATIONS,
@@ -36,6 +37,7 @@ from storyjax.tcr.evaluators import (
 from storyjax.tcr.loader import FRAME_ARRAYS, Ablation, Example, ExampleGroups, ExampleLoader, Lengths, segment_of
 from storyjax.tcr.model import VideoLanguageModel
 from storyjax.tcr.objective import QuestionAnswering
+from storyjax.tcr.planned import PlannedDecoder, planned_actions, planned_stamps
 from storyjax.tcr.predictions import MomentRecords
 from storyjax.tcr.qformer_baseline import answering
 from storyjax.tcr.tasks import TASKS, TaskSpec
@@ -45,6 +47,7 @@ from storyjax.train.experiment import Batch, BatchPrediction, BatchSpec, Evaluat
 _LOG = logging.getLogger(__name__)
 # Entropy beside the run's seed, so that what is drawn for worked examples is not what anything else draws.
 _SHOWN_VIDEOS, _SHOWN_ROWS = 0x53, 0x54
+_AS_IT_IS = Ablation()
 _CACHED_DRAWS = 1  # frames of each segment that are encoded and kept: those that evaluation takes
 
 
@@ -57,6 +60,7 @@ class TaskSource:
         answers: token ids of the options of a multiple choice (a, m).
         tower: the vision tower, which stored features must be of.
         seed: of the run.
+        has_words: whether the tokenizer is there; until then programs can be planned, but not run.
     """
 
     name: str
@@ -66,6 +70,7 @@ class TaskSource:
     answers: Callable[[], np.ndarray]
     tower: Callable[[], Tower]
     seed: int
+    has_words: Callable[[], bool] = lambda: True
 
     @classmethod
     def of(cls, config: ConfigDict, name: str, data: TaskData, model: VideoLanguageModel) -> "TaskSource":
@@ -85,6 +90,7 @@ class TaskSource:
             functools.cache(lambda: option_ids(config.model)),
             functools.cache(lambda: make_tower(config)),
             config.get("seed", 0),
+            functools.cache(lambda: has_tokenizer(config.model)),
         )
 
     @property
@@ -106,19 +112,20 @@ class TaskSource:
         """Returns an example of a record; see `tasks.TaskSpec.make`."""
         return self.spec.make(record, row, duration, rng, self.data.options)
 
-    def lengths(self, train: bool) -> Lengths:
-        """Returns the sizes of a batch's rows."""
+    def lengths(self, train: bool, ablation: Ablation = _AS_IT_IS) -> Lengths:
+        """Returns the sizes of a batch's rows; a prompt has room for the worked examples of an ablation."""
         d = self.data
         count = d.examples_per_video if train else d.eval_examples
         target = self.answers().shape[1] if self.spec.scored == "questions" else d.target_length
-        return Lengths(d.frames, count, d.condition_length, d.prompt_length, target)
+        room = (ablation.shots or 0) * (d.prompt_length + target)
+        return Lengths(d.frames * ablation.passes, count, d.condition_length, room + d.prompt_length, target)
 
     def loader(self, train: bool, ablation: Ablation, split: str | None = None) -> ExampleLoader:
         """Returns what turns examples into arrays; `split` says which stored features, if any, stand in for pixels."""
         size = self.model.vision.config.image_size
         features = None if split is None or self.data.reads_pixels else self.features(split)
-        worked = "" if train else self.worked_examples()
-        lengths, sizes = self.lengths(train), self.model.resampler.sizes
+        worked = "" if train else self.worked_examples(ablation.shots)
+        lengths, sizes = self.lengths(train, ablation), self.model.resampler.sizes
         return ExampleLoader(
             self.make,
             lengths,
@@ -150,19 +157,21 @@ class TaskSource:
         """Returns how many examples each record of a split has."""
         return [self.spec.count(columns, self.data.options) for columns in self.records(split).annotations]
 
-    def shown(self) -> tuple[str, list[int]]:
-        """Returns the split that worked examples are taken from, and its videos, drawn with the run's seed."""
+    def shown(self, shots: int | None = None) -> tuple[str, list[int]]:
+        """Returns the split that worked examples are taken from, and its videos, drawn with the run's seed: so many, or
+        as many as the config says."""
+        shots = self.data.shots if shots is None else shots
         splits: tuple[str, ...] = self.spec.builder.SPLITS if self.data.train_split is None else ()
         split = self.data.train_split or ("train" if "train" in splits else splits[0])
-        if not self.data.shots:
+        if not shots:
             return split, []
         counts = self.counts(split)
         order = np.random.default_rng([self.seed, _SHOWN_VIDEOS]).permutation(len(counts)).tolist()
-        return split, [video for video in order if counts[video]][: self.data.shots]
+        return split, [video for video in order if counts[video]][:shots]
 
-    def worked_examples(self) -> str:
+    def worked_examples(self, shots: int | None = None) -> str:
         """Returns worked examples, one of each video that is shown."""
-        split, videos = self.shown()
+        split, videos = self.shown(shots)
         counts = self.counts(split) if videos else []
         rng = np.random.default_rng([self.seed, _SHOWN_ROWS])
         worked = []
@@ -178,11 +187,12 @@ class TaskSource:
             worked.append(f"{one.prompt} {one.target}")
         return " ".join(worked)
 
-    def groups(self, split: str, seed: int | None) -> ExampleGroups:
-        """Returns the split's videos with their examples; with a seed for training."""
+    def groups(self, split: str, seed: int | None, shots: int | None = None) -> ExampleGroups:
+        """Returns the split's videos with their examples; with a seed for training, without it less those that are
+        shown."""
         once = self.spec.once and seed is None
         counts = [min(1, n) if once else n for n in self.counts(split)]
-        shown_of, shown = self.shown()
+        shown_of, shown = self.shown(shots)
         if seed is None and shown_of == split:
             for video in shown:
                 counts[video] = 0
@@ -201,26 +211,26 @@ class TaskSource:
         groups = self.groups(split, spec.seed)
         return train_stream(groups, self.loader(True, Ablation(), split), spec, **self.stream_options())
 
-    def answering(self) -> QuestionAnswering:
+    def answering(self, passes: int = 1) -> QuestionAnswering:
         """Returns the model as it answers, with the options where the task asks for a choice."""
         choices = self.spec.scored in ("questions", "choice")
-        return answering(self.model, self.data.frames, self.answers, choices=choices)
+        return answering(self.model, self.data.frames * passes, self.answers, choices=choices, passes=passes)
 
-    def batch_spec(self, train: bool) -> BatchSpec | None:
-        """Returns what `storyjax plan` needs to know: of questions about pixels alone."""
-        if self.spec.scored != "questions" or self.data.features is not None:
+    def batch_spec(self, train: bool, ablation: Ablation = _AS_IT_IS) -> BatchSpec | None:
+        """Returns what `storyjax plan` needs to know; nothing of stored features."""
+        if self.data.features is not None:
             return None
-        vision = self.model.vision.config
+        vision, lengths = self.model.vision.config, functools.cache(lambda: self.lengths(train, ablation))
 
         def shapes(videos: int) -> Batch:
-            arrays = self.lengths(train).shapes(vision.image_size, videos)
+            arrays = lengths().shapes(vision.image_size, videos)
             if self.data.reads_pixels:
                 return arrays
             del arrays["frames"]
-            tokens = (videos, self.data.frames, vision.num_tokens, vision.width)
+            tokens = (videos, lengths().frames, vision.num_tokens, vision.width)
             return {**arrays, "visual_tokens": jax.ShapeDtypeStruct(tokens, np.float16)}
 
-        return BatchSpec(shapes, lambda videos: videos * self.model.kept_bytes(self.data.frames, train))
+        return BatchSpec(shapes, lambda videos: videos * self.model.kept_bytes(lengths().frames, train))
 
     def task(self) -> Task:
         """Returns the training task."""
@@ -250,6 +260,11 @@ class TaskSource:
             made.append(self.evaluator(name, split, Ablation()))
             for variation in chosen:
                 ablation = ABLATIONS.get(variation, Ablation())
+                if ablation.passes > 1 and not self.data.reads_pixels:
+                    raise StoryjaxError(
+                        f"config.data.tasks.{self.name}.ablations: '{variation}' needs more frames than"
+                        " are stored as features; read pixels"
+                    )
                 one = variation if variation in VARIATIONS else None
                 made.append(self.evaluator(f"{name}_{variation}", split, ablation, one))
         return made
@@ -257,7 +272,7 @@ class TaskSource:
     def evaluator(self, name: str, split: str, ablation: Ablation, variation: str | None = None) -> Evaluator:
         """Returns the evaluator of the task's metric on a split."""
         d = self.data
-        groups = functools.cache(lambda: self.groups(split, None))
+        groups = functools.cache(lambda: self.groups(split, None, ablation.shots))
 
         def data(spec: StreamSpec) -> Stream:
             return eval_stream(groups(), self.loader(False, ablation, split), spec, **self.stream_options())
@@ -268,20 +283,23 @@ class TaskSource:
 
         @functools.cache
         def stamps() -> Timestamps:
-            return Timestamps.of(self.tokenizer(), d.options.bins)
+            bins = d.options.bins
+            return Timestamps.of(self.tokenizer(), bins) if self.has_words() else planned_stamps(bins)
 
-        qa = self.answering()
+        qa, spec = self.answering(ablation.passes), self.batch_spec(False, ablation)
         if self.spec.scored == "questions":
-            return questions(name, data, qa, self.batch_spec(train=False))
+            return questions(name, data, qa, spec)
         if self.spec.scored == "choice":
-            return choice(name, data, qa)
+            return dataclasses.replace(choice(name, data, qa), batch_spec=spec)
         if self.spec.scored == "times":
-            return moments(name, data, qa, stamps, asked, d.task)
+            return dataclasses.replace(moments(name, data, qa, stamps, asked, d.task), batch_spec=spec)
         if self.spec.scored == "caption":
-            return captions(name, data, qa, self.tokenizer, asked, d.target_length)
+            made = captions(name, data, qa, self.tokenizer, asked, d.target_length)
+            return dataclasses.replace(made, batch_spec=spec)
         space = functools.cache(lambda: self.label_space(variation))
-        decoder = ActionDecoder(qa, self.tokenizer, d.target_length, d.options, space)
-        return anticipation(name, data, decoder, asked)
+        kind = ActionDecoder if self.has_words() else PlannedDecoder
+        decoder = kind(qa, self.tokenizer, d.target_length, d.options, space)
+        return dataclasses.replace(anticipation(name, data, decoder, asked), batch_spec=spec)
 
     def predictions(self) -> list[BatchPrediction]:
         """Returns the challenges' files of every split that the config names; none where there is no challenge."""
@@ -322,8 +340,10 @@ class TaskSource:
 
     def label_space(self, variation: str | None) -> Actions:
         """Returns the actions of anticipation, and how candidates are drawn."""
-        verbs, nouns = taxonomy(Path(self.data.root))
         changed = {} if variation is None else {variation: True}
+        if not self.has_words():
+            return planned_actions(self.data.candidates, self.data.temperature, **changed)
+        verbs, nouns = taxonomy(Path(self.data.root))
         return Actions(tuple(verbs), tuple(nouns), self.data.candidates, self.data.temperature, **changed)
 
 

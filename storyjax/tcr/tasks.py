@@ -7,7 +7,7 @@
 | captioning | YT-Temporal | [CPN] times | what happens from when to when (Fig. 3.5, task 1) |
 | grounding | YT-Temporal | [TRG] sentence | when that was said (task 2) |
 | denoising | YT-Temporal | [CPN] times | the sentence, which comes with holes (task 3) |
-| narration | Ego4D narrations | [CPN] times | what somebody does from when to when (§3.6.2) |
+| narration | Ego4D narrations | [QA] the question | what somebody does from when to when (§3.6.2) |
 | egoschema | EgoSchema | [QA] question | which of five options (§3.3.3) |
 | lta | Ego4D LTA | [LTA] times and actions | the actions to come (§3.3.4) |
 | mq, nlq | Ego4D MQ, NLQ | [TRG] what | timestamps at which it happens (§3.3.4) |
@@ -32,6 +32,7 @@ from storyjax.data.prompts import (
     mask,
     moments_prompt,
     narration_prompt,
+    narration_question,
     option_names,
     question_prompt,
     spread,
@@ -161,9 +162,11 @@ def _denoising(record: Record, row: int, duration: float, rng: Rng, options: Opt
 
 
 def _narration(record: Record, row: int, duration: float, rng: Rng, options: Options) -> Example:
-    start, end = _span(record, row, duration)
-    prompt = narration_prompt(start, end, record["kind"][row] == "summary", options.who)
-    return Example("CPN", (start, end), prompt, record["sentence"][row])
+    """A question without options. It is what trains [QA] before EgoSchema, whose input is designed as NExT-QA's is
+    (§3.3.3): the TCR is prompted with the question, its times as time tokens (§3.6.1).
+    """
+    asked = (*_span(record, row, duration), record["kind"][row] == "summary", options.who)
+    return Example("QA", narration_question(*asked), narration_prompt(*asked), record["sentence"][row])
 
 
 def _question(record: Record, row: int, duration: float, rng: Rng, options: Options) -> Example:

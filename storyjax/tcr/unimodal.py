@@ -11,8 +11,9 @@ from einops import repeat
 from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, Int
 
+from storyjax.tcr.frame_stream import VideoStream
 from storyjax.tcr.interface import VisualTokens
-from storyjax.tcr.resampler import Block, TcrConfig, TimeEmbedding
+from storyjax.tcr.resampler import Block, TcrConfig, VisualKeys, visual_keys
 
 
 def _norm(name: str) -> nn.LayerNorm:
@@ -26,18 +27,17 @@ class VideoQueries(nn.Module):
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
-    def __call__(self, video: VisualTokens) -> Float[Array, "b q d"]:
-        """Returns the query outputs in the TCR's own space."""
+    def __call__(self, video: VisualTokens | VisualKeys | VideoStream) -> Float[Array, "b q d"]:
+        """Returns the query outputs in the TCR's own space; its parameters are those that `Tcr` initialises."""
         c = self.config
-        times = TimeEmbedding(c.width, self.dtype, name="time")(video.bins)
-        visual = _norm("visual_norm")(video.tokens)
-        visual = nn.Dense(c.width, dtype=self.dtype, name="visual_projection")(visual) + times
+        visual, visual_mask = visual_keys(self.variables["params"], video, c, self.dtype)
+        videos = len(video.store["mask"]) if isinstance(video, VideoStream) else len(video.mask)
         queries = self.param("queries", nn.initializers.normal(1.0), (c.queries, c.width))
-        x = repeat(queries, "q d -> b 1 q d", b=visual.shape[0]).astype(self.dtype)
+        x = repeat(queries, "q d -> b 1 q d", b=videos).astype(self.dtype)
         mask = jnp.ones(x.shape[:3], bool)
         for index in range(c.blocks):
             block = Block(c, cross_attends=index in c.cross_attention_blocks, dtype=self.dtype, name=f"block_{index}")
-            x, _ = block(x, visual, video.mask, mask)
+            x, _ = block(x, visual, visual_mask, mask)
         return _norm("output_norm")(x)[:, 0]
 
 

@@ -40,6 +40,16 @@ class BatchSpec:
     shapes: Callable[[int], Batch]
     features: Callable[[int], int] = lambda examples: 0
 
+    @classmethod
+    def of_rows(cls, leaves: Mapping[str, tuple[tuple[int, ...], Any]]) -> "BatchSpec":
+        """Returns the spec of batches of {name: (shape of one example, type)}."""
+        rows = dict(leaves)
+        return cls(
+            lambda examples: {
+                name: jax.ShapeDtypeStruct((examples, *shape), dtype) for name, (shape, dtype) in rows.items()
+            }
+        )
+
 
 @dataclass(frozen=True)
 class Task:
@@ -64,7 +74,7 @@ class Evaluator:
         eval_step: (params, batch) -> pytree of arrays; runs under `jit` over the global batch.
         accumulate: (acc or None, eval_step's result as numpy, batch) -> acc.
         compute: acc -> {"dataset/metric": number}.
-        sequences, batch_spec: as those of a Task.
+        sequences, batch_spec: as those of a Task; of an evaluator whose batches are of several kinds, one for each.
         reads_batch: whether `accumulate` looks at the batch; if not, many processes need not send it to each other.
     """
 
@@ -74,7 +84,7 @@ class Evaluator:
     accumulate: Callable[[Any, Any, Batch], Any]
     compute: Callable[[Any], dict[str, float]]
     sequences: tuple[str, ...] = ()
-    batch_spec: "BatchSpec | None" = None
+    batch_spec: "BatchSpec | Mapping[str, BatchSpec] | None" = None
     reads_batch: bool = True
 
 
@@ -88,10 +98,13 @@ class HostEvaluator:
         name: for messages and the progress bar.
         run: (whole parameter tree of numpy arrays, what to call after each part of the work) -> {"dataset/metric":
             number}. What that call raises ends the evaluation.
+        programs: what `storyjax plan` compiles of it, by name: (parameters, inputs) -> outputs, and its inputs, whose
+            leading dimension is 1. None: nothing of it runs on devices, or not as one program.
     """
 
     name: str
     run: Callable[[Params, Callable[[], None]], dict[str, float]]
+    programs: "Callable[[], Mapping[str, tuple[Callable[[Params, Batch], Any], BatchSpec]]] | None" = None
 
 
 # What is predicted of examples, as JSON holds it.

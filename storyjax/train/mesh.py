@@ -13,11 +13,9 @@ from jax.experimental import mesh_utils
 from jax.sharding import AbstractMesh, Mesh, NamedSharding, PartitionSpec
 
 from storyjax.core.errors import StoryjaxError
+from storyjax.core.mesh_axes import AXES, BATCH_AXES, SEQUENCE_AXIS
 from storyjax.train.settings import MeshSettings
 
-AXES = ("data", "fsdp", "seq")
-BATCH_AXES = ("data", "fsdp")
-SEQUENCE_AXIS = "seq"
 # Cutting a bias into eight saves nothing and costs a collective at each use.
 MIN_SHARDED_SIZE = 1024
 

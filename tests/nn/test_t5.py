@@ -1,13 +1,16 @@
 """T5: padding, causality, precision, its start from scratch and greedy decoding."""
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from storyjax.models.t5 import T5, T5Config, generate, shift_right
+from storyjax.models.answer_scoring import ANSWERS_AT_ONCE, score_answers, sequence_log_likelihood
+from storyjax.models.t5 import T5, T5Config, shift_right
+from storyjax.models.t5_decoding import generate
 
 CONFIG = T5Config(vocab_size=64, d_model=32, d_kv=8, d_ff=48, num_heads=4, num_layers=1, num_decoder_layers=1)
 
@@ -103,3 +106,60 @@ def test_decoding_pads_after_the_end_and_stops_at_the_limit(params):
         assert not row[length:].any()
     assert not ended[0, 2:].any()
     assert ended[:, -1].any()
+
+
+def test_steps_with_a_cache_give_the_logits_of_whole_answers_that_share_a_text(params):
+    model, each = T5(CONFIG), 3
+    encoded, mask = jax.random.normal(jax.random.key(4), (2, 5, 32)), jnp.arange(5)[None] < jnp.array([[5], [3]])
+    ids = random_ids(5, 2 * each, 6)
+    apply = functools.partial(model.apply, {"params": params})
+    repeated = [jnp.repeat(x, each, axis=0) for x in (encoded, mask)]
+    whole = jax.jit(lambda: apply(ids, *repeated, method=T5.decode))()
+
+    @jax.jit
+    def in_steps() -> jax.Array:
+        attended = apply(encoded, method=T5.keys_values)
+        assert attended[0].keys.shape[0] == 2  # nothing of the encoder is repeated
+        shared = apply(ids, attended, mask, method=T5.decode)
+
+        def step(cache, position):
+            logits, cache = apply(ids[:, position], cache, position, attended, mask, method=T5.decode_step)
+            return cache, logits
+
+        _, logits = jax.lax.scan(step, model.empty_cache(2 * each, 6), jnp.arange(6))
+        return shared, jnp.swapaxes(logits, 0, 1)
+
+    shared, stepped = in_steps()
+    np.testing.assert_allclose(shared, whole, atol=1e-5)
+    np.testing.assert_allclose(stepped, whole, atol=1e-5)
+
+
+def test_a_token_costs_the_same_however_long_the_answer_may_become(params):
+    """Without a cache a step of 64 tokens would cost eight times one of 8."""
+    encoded, mask = jnp.zeros((2, 4, 32)), jnp.ones((2, 4), bool)
+
+    def flops(length: int) -> float:
+        program = jax.jit(lambda *args: generate(T5(CONFIG), *args, length)).lower(params, encoded, mask)
+        return program.compile().cost_analysis()["flops"]  # of a loop: of its body, once
+
+    assert flops(64) < 1.5 * flops(8)
+
+
+def test_many_answers_are_scored_in_the_memory_of_a_few(params):
+    encoded, mask = jax.random.normal(jax.random.key(6), (2, 5, 32)), jnp.arange(5)[None] < jnp.array([[5], [3]])
+    answers = random_ids(7, 5 * ANSWERS_AT_ONCE + 1, 3)
+    answers = answers.at[::2, 2].set(CONFIG.pad_id)  # some are shorter
+
+    def program(count: int) -> jax.stages.Compiled:
+        scores = jax.jit(lambda *args: score_answers(T5(CONFIG), *args))
+        return scores.lower(params, encoded, mask, answers[:count]).compile()
+
+    few, many = program(ANSWERS_AT_ONCE), program(len(answers))
+    few_bytes, many_bytes = (one.memory_analysis().temp_size_in_bytes for one in (few, many))
+    assert many_bytes < 1.5 * few_bytes
+    repeated = [jnp.repeat(x, len(answers), axis=0) for x in (encoded, mask)]
+    one_by_one, _ = jax.jit(lambda *args: sequence_log_likelihood(T5(CONFIG), params, *args))(
+        *repeated, jnp.tile(answers, (2, 1))
+    )
+    expected = jax.nn.log_softmax(one_by_one.reshape(2, -1), axis=-1)
+    np.testing.assert_allclose(many(params, encoded, mask, answers), expected, atol=1e-5)

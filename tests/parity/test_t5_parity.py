@@ -10,6 +10,7 @@ import torch
 import transformers
 
 from storyjax.models import t5
+from storyjax.models.t5_decoding import generate
 from storyjax.weights.rules import import_weights, t5_rules
 
 BLOCK, MODEL = 1e-5, 1e-4
@@ -164,5 +165,5 @@ def test_greedy_decoding(randomised, arrays):
     ours = t5.T5(config)
     embeds = apply(ours, params, ids, method=t5.T5.embed)
     encoded = apply(ours, params, embeds, mask, method=t5.T5.encode)
-    generate = jax.jit(lambda params, encoded, mask: t5.generate(ours, params, encoded, mask, 10))
-    np.testing.assert_array_equal(generate(params, encoded, jnp.asarray(mask)), theirs)
+    decoded = jax.jit(lambda params, encoded, mask: generate(ours, params, encoded, mask, 10))
+    np.testing.assert_array_equal(decoded(params, encoded, jnp.asarray(mask)), theirs)

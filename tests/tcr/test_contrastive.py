@@ -1,5 +1,6 @@
 """Stage (i): the halves of the resampler, and the objectives that they are trained by."""
 
+import dataclasses
 from collections.abc import Callable
 
 import jax
@@ -11,7 +12,8 @@ from ml_collections import ConfigDict
 from storyjax.core.config import load_config
 from storyjax.core.errors import StoryjaxError
 from storyjax.tcr.contrastive import Initialisation, build
-from storyjax.tcr.interface import VisualTokens
+from storyjax.tcr.frame_stream import Streaming
+from storyjax.tcr.interface import Video, VisualTokens
 from storyjax.tcr.model import VideoLanguageModel
 from storyjax.tcr.unimodal import TextOnly, VideoQueries
 
@@ -65,7 +67,7 @@ def test_queries_are_those_of_the_whole_resampler_without_other_rows(objective: 
     """One resampler, by hand: what its blocks make of the queries alone."""
     config = objective.tcr.config
     batch = {name: jnp.asarray(value) for name, value in make_batch().items()}
-    video = objective.encode_video(whole, batch, None)
+    video = objective.model.visual(whole, Video(batch["seconds"], batch["frame_mask"], batch["frames"]), None)
     queries = VideoQueries(config).apply({"params": whole["tcr"]}, video)
     assert queries.shape == (3, config.queries, config.width)
     masked = (video[0], video[1], video[2] & (np.arange(video[2].shape[1]) % 2 == 0)[None])
@@ -128,6 +130,18 @@ def test_a_pair_without_negatives_is_its_own(measure: Callable, whole: dict) -> 
     for name, value in alone.items():
         assert float(value) == pytest.approx(float(filled[name]), abs=1e-4), name
     assert float(alone["contrastive"]) == 0.0
+
+
+def test_a_stream_gives_the_same_losses_and_gradients(objective: Initialisation, step: Callable, whole: dict) -> None:
+    """Negatives too: their keys are exchanged chunk by chunk."""
+    batch, key = make_batch(t=5), jax.random.key(2)
+    batch["frame_mask"][1, 3:] = False
+    streaming = Streaming(chunk_frames=2, vision_chunk_frames=1)
+    streamed = dataclasses.replace(objective, model=dataclasses.replace(objective.model, streaming=streaming))
+    results = [one(whole, batch, key) for one in (step, jax.jit(jax.value_and_grad(streamed.loss, has_aux=True)))]
+    for first, second in zip(*map(jax.tree.leaves, results), strict=True):
+        scale = max(1.0, float(np.abs(first).max()))
+        np.testing.assert_allclose(np.asarray(second) / scale, np.asarray(first) / scale, atol=1e-5)
 
 
 def test_the_qformer_is_not_initialised() -> None:

@@ -240,8 +240,25 @@ def test_a_question_is_not_asked_without_its_last_options(root: Path, model) -> 
 def test_narrations_are_asked_by_their_tag(root: Path, model) -> None:
     _, record = asked(root, model, "narration")
     for kind, begins in (("C", "What does the person do from"), ("summary", "What happens from")):
-        one, _ = asked(root, model, "narration", record["kind"].index(kind))
-        assert one.prompt.startswith(begins)
+        row = record["kind"].index(kind)
+        one, _ = asked(root, model, "narration", row)
+        start, end = float(record["start"][row]), float(record["end"][row])
+        assert one.prompt == f"{begins} {round(start)} to {round(end)}?"
+        # The TCR is prompted as for NExT-QA, with the question (§3.3.3).
+        assert (one.task, one.condition) == ("QA", (begins, start, "to", end, "?"))
+
+
+def test_every_task_token_that_is_evaluated_has_been_trained(root: Path, model) -> None:
+    """In the run itself or, of [CPN] and [TRG], in pre-training; [QA] was not before EgoSchema."""
+    tokens = {name: asked(root, model, name, options=OPTIONS)[0].task for name in TASKS if name != "nextqa"}
+    tokens["nextqa"] = "QA"
+    pretrained = {tokens[task.task] for task in config_of("tcr_ytt_pretrain", "paper").data.tasks.values()}
+    assert pretrained == {"CPN", "TRG"}
+    for path in sorted(CONFIGS.glob("tcr_*.py")):
+        tasks = config_of(path.stem, "paper").data.get("tasks", {})
+        trained = {tokens[task.task] for task in tasks.values() if task.get("train_split", "train") is not None}
+        evaluated = {tokens[task.task] for task in tasks.values() if task.get("eval_splits")}
+        assert evaluated <= trained | pretrained, path.stem
 
 
 def test_timestamps_of_training_are_drawn_from_all_moments(root: Path, model) -> None:
@@ -399,18 +416,21 @@ def test_sampling_stays_in_the_reduced_vocabulary(model) -> None:
     ids = jnp.zeros((1, 2), jnp.int32)
     params = jax.jit(lambda key: model.llm.init(key, ids, ids == 0, ids))(jax.random.key(0))["params"]
     encoded = jax.random.normal(jax.random.key(1), (2, 3, model.llm.config.d_model))
-    draw = jax.jit(
-        lambda key, hot: jax.lax.cond(
-            hot,
-            lambda: sample(model.llm, params, encoded, jnp.ones((2, 3), bool), 6, jnp.asarray(allowed), key, 1.0),
-            lambda: sample(model.llm, params, encoded, jnp.ones((2, 3), bool), 6, jnp.asarray(allowed), key, 0.0),
-        )
-    )
-    ids = np.stack([np.asarray(draw(jax.random.key(i), i > 0)) for i in range(4)])
-    kept = set(ids.reshape(-1).tolist()) - {0}
-    assert kept <= set(np.flatnonzero(allowed).tolist())
-    np.testing.assert_array_equal(draw(jax.random.key(8), False), draw(jax.random.key(9), False))
-    assert len({row.tobytes() for row in ids[1:]}) > 1
+    seen = encoded, jnp.ones((2, 3), bool), 6, jnp.asarray(allowed)
+
+    @jax.jit
+    def draw(key: jax.Array) -> jax.Array:
+        """The likeliest candidate of each text and three drawn ones."""
+        keys, temperatures = jax.random.split(key, 4), (0.0, 1.0, 1.0, 1.0)
+        return sample(model.llm, params, *seen, keys, temperatures, each=4).reshape(2, 4, 6)
+
+    ids, others = (np.asarray(draw(jax.random.key(seed))) for seed in (8, 9))
+    assert set(ids.reshape(-1).tolist()) - {0} <= set(np.flatnonzero(allowed).tolist())
+    np.testing.assert_array_equal(ids[:, 0], others[:, 0])
+    assert len({row.tobytes() for row in ids[0]}) > 1
+    # Candidates that share a text are drawn as one by one, each with its own key.
+    alone = jax.jit(lambda key: sample(model.llm, params, *seen, key[None], (1.0,)))
+    np.testing.assert_array_equal(alone(jax.random.split(jax.random.key(8), 4)[2]), ids[:, 2])
 
 
 def test_answers_in_turn_join_the_prompt() -> None:
@@ -423,7 +443,8 @@ def test_answers_in_turn_join_the_prompt() -> None:
         return jax.nn.one_hot(last, 16), jnp.ones((2, 1), bool)
 
     allowed, stops = jnp.arange(16) > 1, jnp.arange(16) == 9
-    said = sample_in_turn(encode, counting, {}, words, words > 0, 3, 2, allowed, stops, jax.random.key(0), 0.0)
+    asked = (words, words > 0, 3, 2, allowed, stops, jax.random.split(jax.random.key(0), 1), (0.0,))
+    said = sample_in_turn(encode, counting, {}, *asked)
     # Each piece is one word more than the last: two tokens a turn, unless the stop comes first.
     assert said.tolist() == [[8, 9, 10, 11, 12, 13], [9, 10, 11, 12, 13, 0]]
 
@@ -432,10 +453,11 @@ class Counting(T5):
     """Stands for T5: the next token is the number after the last of prompt and answer."""
 
     def apply(self, variables, *inputs, method):
-        if method is not T5.decode_states:
+        if method is T5.keys_values:
             return inputs[0]
-        ids, encoded, _ = inputs
-        return jax.nn.one_hot(jnp.where(ids == 0, jnp.argmax(encoded[:, :1], axis=-1), ids) + 1, 16)
+        tokens, cache, position, encoded, _ = inputs
+        before = jnp.where(position == 0, jnp.argmax(encoded[:, 0], axis=-1), tokens)
+        return jax.nn.one_hot(before + 1, 16), cache
 
 
 def tiny_t5() -> Counting:

@@ -1,5 +1,6 @@
 """The resampler does what §3.2 says, and what is masked does not matter."""
 
+import dataclasses
 import itertools
 
 import jax
@@ -10,7 +11,7 @@ import pytest
 from storyjax.tcr.interface import Prompt, Video, VisualTokens
 from storyjax.tcr.model import VideoLanguageModel
 from storyjax.tcr.patch_dropout import all_patches, drop_patches
-from storyjax.tcr.resampler import TASK_TOKENS, Tcr, TcrConfig, time_to_bin, time_tokens
+from storyjax.tcr.resampler import TASK_TOKENS, Tcr, TcrConfig, TcrResampler, time_to_bin, time_tokens
 
 B, T, K, LENGTH = 2, 4, 3, 5
 
@@ -82,6 +83,17 @@ def test_task_token_and_prompt_condition_the_output(model: VideoLanguageModel, p
     outputs = [base, *(resample(model, params, changed)[0] for changed in (other_task, other_prompt, timed))]
     for first, second in itertools.combinations(outputs, 2):
         assert np.abs(first - second).max() > 1e-3
+
+
+def test_without_task_tokens_all_tasks_are_one(model: VideoLanguageModel, params: dict, inputs: dict) -> None:
+    """§3.3.5: the same parameters, none of which says the task."""
+    module = model.resampler.module
+    off = dataclasses.replace(
+        model, resampler=TcrResampler(Tcr(dataclasses.replace(module.config, task_tokens=False), module.dtype))
+    )
+    base, other = (resample(off, params, {**inputs, "task": inputs["task"] + task})[0] for task in (0, 1))
+    np.testing.assert_array_equal(base, other)
+    assert np.abs(base - resample(model, params, inputs)[0]).max() > 1e-3
 
 
 def test_cross_attention_is_in_blocks_0_and_2_before_self_attention(params: dict) -> None:

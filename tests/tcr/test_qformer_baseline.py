@@ -68,3 +68,18 @@ def test_clips_of_stored_tokens_are_averaged_as_those_of_frames(baseline: VideoL
     loss = jax.jit(lambda batch, key: average.loss(params, batch, key)[0])
     key = jax.random.key(1)
     np.testing.assert_allclose(loss(stored, key), loss(batch, key), rtol=1e-4)
+
+
+def test_passes_of_the_tcr_over_parts_of_a_video_are_averaged(model: VideoLanguageModel) -> None:
+    """Table 3.3, 92 × 2."""
+    params, batch = jax.jit(model.init)(jax.random.key(0)), make_batch(4)
+    twice = answering(model, 4, lambda: ANSWERS, passes=2)
+    scores = jax.jit(lambda batch: twice.scores(params, batch, False)[0])(batch)
+    cut = ("frames", "seconds", "frame_mask")
+    halves = [{**batch, **{name: batch[name][:, part] for name in cut}} for part in (slice(0, 2), slice(2, 4))]
+    once = jax.jit(lambda batch: answering(model, 2, lambda: ANSWERS).scores(params, batch, False)[0])
+    expected = np.log(np.mean([np.exp(once(half)) for half in halves], axis=0))
+    np.testing.assert_allclose(scores, expected, atol=1e-5)
+    for wrong in ({"passes": 3}, {"passes": 0}, {"passes": 2, "choices": False}):
+        with pytest.raises(StoryjaxError, match=r"passes over 4 frames"):
+            answering(model, 4, lambda: ANSWERS, **wrong)

@@ -18,7 +18,7 @@ from storyjax.tcr.heads.data import ClassLoader, Clips, CountLoader, RepetitionL
 from storyjax.tcr.interface import Prompt, VisualTokens
 from storyjax.tcr.model import VideoLanguageModel
 from storyjax.tcr.resampler import TcrOutput, sinusoids
-from storyjax.train.experiment import Batch, Params
+from storyjax.train.experiment import Batch, BatchSpec, Params
 
 Data = TypeVar("Data", bound=ClipData)
 Load = Callable[[int, np.random.Generator], Batch]
@@ -65,6 +65,21 @@ class ClipHead(Head, Generic[Data]):
         """Returns what a baseline's module takes of the frames' tokens."""
         return (frames,)
 
+    def batch_spec(self, train: bool) -> BatchSpec:
+        """Returns what `storyjax plan` needs to know of a batch."""
+        tower, length = self.model.vision.config, self.data.condition_length
+        shown = self.truth(train)
+        if self.data.cached:
+            shown["tokens"] = ((self.data.frames, tower.width), np.float32)
+        else:
+            shown["frames"] = ((self.data.frames, tower.image_size, tower.image_size, 3), np.uint8)
+        shown |= {"prompt": ((length,), np.int32), "prompt_mask": ((length,), np.bool_), "record_valid": ((), np.bool_)}
+        return BatchSpec.of_rows(shown)
+
+    @abc.abstractmethod
+    def truth(self, train: bool) -> dict[str, tuple[tuple[int, ...], Any]]:
+        """Returns (shape, type) of what a batch has besides frames and a prompt, without the batch's dimension."""
+
     def init(self, key: Array) -> Params:
         """Returns random parameters."""
         keys, width = jax.random.split(key, 3), self.model.vision.config.width
@@ -77,7 +92,7 @@ class ClipHead(Head, Generic[Data]):
     def outputs(self, params: Params, batch: Batch) -> Any:
         """Returns what the module makes of each clip."""
         stored = "tokens" in batch
-        frames = batch["tokens"] if stored else self.model.encode_frames(params, batch["frames"])[:, :, 0]
+        frames = batch["tokens"] if stored else self.model.encode_class_tokens(params, batch["frames"])
         frames = modules.temporal_difference(frames) if self.data.temporal_difference else frames
         head = {"params": params["head"]}
         if self.reads_frames:
@@ -120,6 +135,10 @@ class RecognitionHead(ClipHead[RecognitionData]):
         """Returns the loader of clips with their classes."""
         kept = self.data.kept if self.data.sampler == "random" else None
         return ClassLoader(clips, classes(), self.data.frames, train, kept)
+
+    def truth(self, train: bool) -> dict[str, tuple[tuple[int, ...], Any]]:
+        """Returns the class."""
+        return {"label": ((), np.int32)}
 
     def frame_inputs(self, frames: Float[Array, "b t e"]) -> tuple[Array, ...]:
         """Returns the frames' tokens and, for attention pooling, their positions."""
@@ -166,6 +185,10 @@ class SelectionHead(ClipHead[SelectionData]):
         d = self.data
         return StitchLoader(clips, classes(), d.frames, d.videos, d.most_frames, train)
 
+    def truth(self, train: bool) -> dict[str, tuple[tuple[int, ...], Any]]:
+        """Returns the class, and which frames show it."""
+        return {"label": ((), np.int32), "truth": ((self.data.frames,), np.bool_)}
+
     def losses(self, outputs: Any, batch: Batch) -> Float[Array, " b"]:
         """Returns the loss of each stitched video."""
         if self.reads_frames:
@@ -207,6 +230,10 @@ class CountingHead(ClipHead[CountingData]):
         if train:
             return RepetitionLoader(clips, d.frames, d.most_count, d.fps, d.movement)
         return CountLoader(clips, d.frames)
+
+    def truth(self, train: bool) -> dict[str, tuple[tuple[int, ...], Any]]:
+        """Returns the count."""
+        return {"count": ((), np.float32)}
 
     def losses(self, outputs: Float[Array, " b"], batch: Batch) -> Float[Array, " b"]:
         """Returns the error of each clip, relative to its count."""

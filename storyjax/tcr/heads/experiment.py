@@ -24,10 +24,10 @@ from storyjax.tcr.heads.clips import ClipHead, CountingHead, RecognitionHead, Se
 from storyjax.tcr.heads.config import read_data
 from storyjax.tcr.heads.data import Clips, Numbers, SpanLoader, encode_clips
 from storyjax.tcr.heads.spans import MomentsHead, QueriesHead, SpanHead
-from storyjax.tcr.loader import Ablation
+from storyjax.tcr.loader import FRAME_ARRAYS, Ablation
 from storyjax.tcr.task_source import TaskSource
 from storyjax.tcr.vision_features import Tower
-from storyjax.train.experiment import Batch, Evaluator, Experiment, Task, summing_evaluator
+from storyjax.train.experiment import Batch, BatchSpec, Evaluator, Experiment, Task, summing_evaluator
 
 HEADS: dict[str, Callable[..., Head]] = {
     "recognition": RecognitionHead,
@@ -110,8 +110,8 @@ def _clip_experiment(config: ConfigDict, head: ClipHead) -> Experiment:
     return _experiment(
         config,
         head,
-        Task(head.name, train_data, head.loss),
-        summing_evaluator(head.name, eval_data, head.eval_step, head.compute),
+        Task(head.name, train_data, head.loss, batch_spec=head.batch_spec(train=True)),
+        summing_evaluator(head.name, eval_data, head.eval_step, head.compute, batch_spec=head.batch_spec(train=False)),
         lambda: len(splits.records(head.train_dataset, data.train_split)),
     )
 
@@ -132,11 +132,17 @@ def _span_experiment(config: ConfigDict, head: SpanHead) -> Experiment:
     def eval_data(spec: StreamSpec) -> Stream:
         return eval_stream(groups(), load(False), spec, **source.stream_options())
 
+    def spec(train: bool) -> BatchSpec | None:
+        whole = source.batch_spec(train)
+        return whole and BatchSpec(lambda videos: head.shapes(whole.shapes(videos)), whole.features)
+
     return _experiment(
         config,
         head,
-        Task(head.name, train_data, head.loss),
-        timed(head.name, eval_data, head.eval_step, asked, head.kind, head.detect),
+        Task(head.name, train_data, head.loss, sequences=FRAME_ARRAYS, batch_spec=spec(True)),
+        dataclasses.replace(
+            timed(head.name, eval_data, head.eval_step, asked, head.kind, head.detect), batch_spec=spec(False)
+        ),
         lambda: len(source.groups(data.train_split, config.get("seed", 0))),
     )
 

@@ -27,6 +27,7 @@ from einops import rearrange
 from jaxtyping import Array, Bool, Float, Int
 
 from storyjax.nn.attention import MultiHeadAttention
+from storyjax.nn.data_parallel import by_device
 from storyjax.nn.transformer import layer_norm
 
 NEGATIVE_WEIGHT = 0.1  # of queries that stand for no moment, as DETR weighs them
@@ -208,7 +209,7 @@ def set_loss(
     apart = jnp.sum(jnp.abs(spans[:, :, None] - truth[:, None]), axis=-1)
     overlap = _overlap(spans[:, :, None], truth[:, None])
     cost = jnp.where(there[:, None], apart - overlap - jax.nn.sigmoid(logits)[..., None], 0.0)
-    rows, columns = jax.vmap(optax.assignment.hungarian_algorithm)(jax.lax.stop_gradient(cost))
+    rows, columns = by_device(jax.vmap(optax.assignment.hungarian_algorithm), jax.lax.stop_gradient(cost))
 
     def one(logit: Array, apart: Array, overlap: Array, there: Array, row: Array, column: Array) -> Array:
         real = there[column].astype(jnp.float32)

@@ -15,9 +15,9 @@ from storyjax.tcr.config import TaskData
 from storyjax.tcr.heads import modules
 from storyjax.tcr.heads.base import Head, mean_of_real
 from storyjax.tcr.heads.config import MomentsData, QueriesData, SpanData
-from storyjax.tcr.interface import Prompt
+from storyjax.tcr.interface import Prompt, Video
 from storyjax.tcr.model import VideoLanguageModel
-from storyjax.tcr.resampler import TcrOutput, select_tokens
+from storyjax.tcr.resampler import TcrOutput
 from storyjax.train.experiment import Batch, Params
 
 Data = TypeVar("Data", bound=SpanData)
@@ -64,6 +64,12 @@ class SpanHead(Head, Generic[Data]):
             workers=d.workers,
         )
 
+    def shapes(self, examples: Batch) -> Batch:
+        """Returns the shapes of a batch, of which `examples` are those without the spans."""
+        rows, most = examples["task"].shape, self.data.most_moments
+        spans = {"spans": ((*rows, most, 2), jnp.float32), "there": ((*rows, most), jnp.bool_)}
+        return examples | {name: jax.ShapeDtypeStruct(*leaf) for name, leaf in spans.items()}
+
     def init(self, key: Array) -> Params:
         """Returns random parameters."""
         keys = jax.random.split(key, 3)
@@ -72,8 +78,7 @@ class SpanHead(Head, Generic[Data]):
 
     def outputs(self, params: Params, batch: Batch) -> Any:
         """Returns what the module makes of each example, (b k) rows."""
-        tokens = self.model.encode_frames(params, batch["frames"])
-        visual, _ = select_tokens(tokens, batch["seconds"], batch["frame_mask"], self.tcr.config)
+        visual = self.model.visual(params, Video(batch["seconds"], batch["frame_mask"], batch["frames"]), None)
         prompt = Prompt(batch["task"], batch["condition"], batch["condition_mask"])
         output = cast(TcrOutput, self.tcr.apply({"params": params["tcr"]}, visual, prompt, project=False))
         queries = output.queries if self.data.tune else jax.lax.stop_gradient(output.queries)

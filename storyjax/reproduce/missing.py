@@ -1,0 +1,131 @@
+"""What runs on real data need and is not there: data sets, weights and earlier runs, each with where it comes from."""
+
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from storyjax.core.config import config_folder, from_config
+from storyjax.core.errors import StoryjaxError
+from storyjax.data.registry import DATASETS, resolve
+from storyjax.mqt.config import MqtData
+from storyjax.tcr.heads.clips import ClipHead
+from storyjax.tcr.heads.experiment import HEADS
+from storyjax.tcr.tasks import TASKS
+from storyjax.weights.pretrained import KINDS
+from storyjax.weights.registry import PUBLISHED
+from storyjax.weights.source_files import has_weights
+
+SHIPPED = "shipped:"
+# Heads on the spans of Ego4D's videos, whose data sets are those of the tasks through the language model.
+_SPANS = {"moments": "ego4d_mq", "queries": "ego4d_nlq"}
+
+
+def refuse_missing(what: str, configs: Iterable[ConfigDict], made: Collection[Path] = ()) -> None:
+    """Checks that what the runs of some configs need is there.
+
+    Args:
+        what: they are for, for the message.
+        configs: of the runs.
+        made: folders of runs that will be there by then.
+
+    Raises:
+        StoryjaxError: a line that names all that is missing, and where each comes from.
+    """
+    folders = {str(folder) for folder in made}
+    phrases = dict.fromkeys(phrase for config in configs for phrase in missing(config, folders))
+    if phrases:
+        raise StoryjaxError(f"{what} needs what is not here: {'; '.join(phrases)}")
+
+
+def missing(config: ConfigDict, made: Collection[str] = ()) -> list[str]:
+    """Returns a phrase for each data set, network and earlier run that a config names and that is not there.
+
+    Only folders are looked at: a data set that is there in part is refused by its builder, which names the file.
+
+    Args:
+        config: of a run, whole.
+        made: workdirs of runs that will be there by then.
+    """
+    places = _tracking_data(config) if config.experiment == "mqt" else _data_sets(config.data)
+    phrases = [_data_set(*place) for place in places if not _is_there(place[1])]
+    detections = config.data.get("detections_dir")
+    if detections is not None and not _is_there(detections):
+        phrases.append(f"another detector's boxes in {detections} (storyjax/mqt/external_detections.py says how)")
+    for kind, folder in _weights(config.get("model", ConfigDict())):
+        if kind == "tcr":
+            phrases += _earlier_run(folder, made)
+        elif not has_weights(Path(folder)):
+            phrases.append(_network(kind, folder))
+    checkpoint = config.init.checkpoint
+    if checkpoint is not None and not checkpoint.startswith(SHIPPED):
+        phrases += _earlier_run(checkpoint, made)
+    return list(dict.fromkeys(phrases))
+
+
+def _is_there(root: str) -> bool:
+    folder = Path(root)
+    return folder.is_dir() and any(folder.iterdir())
+
+
+def _data_sets(data: ConfigDict) -> Iterator[tuple[str, str]]:
+    """(data set, folder) of all that a config reads and that is no StoryWorld."""
+    if "tasks" in data:
+        for task in data.tasks.values():
+            if task.get("synthetic") is None:
+                yield TASKS[task.task].dataset, task.root
+    elif data.get("synthetic") is None and data.get("root") is not None:
+        if isinstance(data.root, Mapping | ConfigDict):
+            yield from data.root.items()
+        else:
+            yield _one_data_set(data), data.root
+
+
+def _tracking_data(config: ConfigDict) -> Iterator[tuple[str, str]]:
+    """(data set, folder) of all that a config of MQT reads and that is no StoryWorld; it need not name the folders."""
+    data = from_config(MqtData, config.data, "config.data")
+    if data.synthetic is None:
+        yield from ((name, data.folder(name)) for name in dict.fromkeys((data.dataset, *data.evaluated())))
+
+
+def _one_data_set(data: ConfigDict) -> str:
+    if data.get("task") not in HEADS:
+        return data.get("dataset", "data")
+    head = HEADS[data.task]
+    return head.dataset if isinstance(head, type) and issubclass(head, ClipHead) else _SPANS[data.task]
+
+
+def _data_set(dataset: str, root: str) -> str:
+    named = DATASETS[dataset].builder if dataset in DATASETS else None
+    if named is None:
+        return f"{dataset} in {root}"
+    builder = resolve(named)
+    where = builder.MANUAL_DOWNLOAD_INSTRUCTIONS or f"{builder.__module__.replace('.', '/')}.py says which files"
+    return f"{builder.TITLE} in {root} ({where})"
+
+
+def _weights(section: Any, name: str = "model") -> Iterator[tuple[str, str]]:
+    """(kind of network, folder) of all frozen weights that a section of a config names."""
+    if isinstance(section, ConfigDict):
+        for key, value in section.items():
+            if key == "weights" and isinstance(value, str) and not value.startswith(SHIPPED):
+                yield name, value
+            else:
+                yield from _weights(value, key)
+
+
+def _network(kind: str, folder: str) -> str:
+    published = PUBLISHED.get(Path(folder).name)
+    if published is not None and published.hub:
+        return f"weights in {folder} ('storyjax import {Path(folder).name} --from {published.hub} --out {folder}')"
+    return f"weights in {folder} ({KINDS[kind].example.format(folder=folder)})" if kind in KINDS else folder
+
+
+def _earlier_run(workdir: str, made: Collection[str]) -> list[str]:
+    if workdir in made or Path(workdir).exists():
+        return []
+    config = f"configs/{Path(workdir).name}.py"
+    if not (config_folder() / Path(config).name).exists():
+        return [f"a run in {workdir}"]
+    return [f"a run in {workdir} ('python -m storyjax.main --config={config} --workdir={workdir}')"]
