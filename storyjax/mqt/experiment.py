@@ -189,7 +189,7 @@ class Evaluations:
 def _pretrained(
     config: ConfigDict, section: ModelConfig, model: Mqt, detectors: Detectors | None
 ) -> Callable[[], dict[str, Any]] | None:
-    weights, checkpoint = section.weights, config.init.checkpoint if "init" in config else None
+    weights, checkpoint = section.weights, config.get("init", ConfigDict()).get("checkpoint")
     if weights is None and detectors is None:
         return None
 
