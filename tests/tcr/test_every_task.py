@@ -397,6 +397,7 @@ def test_moments_are_read_of_the_first_number_whatever_follows(root: Path, model
         return 5.0 * (jnp.arange(labels.shape[0]) % 20 == 7), jnp.ones(labels.shape[0])
 
     monkeypatch.setattr("storyjax.models.answer_scoring.sequence_log_likelihood", decoded)
+    monkeypatch.setattr(T5, "apply", lambda self, variables, encoded, method: ())  # keys and values of its text
     monkeypatch.setattr(
         QuestionAnswering, "encode", lambda self, *rest, **more: (jnp.zeros((2, 1, 4)), jnp.ones((2, 1), bool), None)
     )
