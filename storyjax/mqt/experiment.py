@@ -30,6 +30,7 @@ from storyjax.mqt.eval_detection import detection_evaluator
 from storyjax.mqt.eval_queries import queries_evaluator
 from storyjax.mqt.eval_tracking import (
     MakeTracker,
+    OnlineTracker,
     offline_evaluator,
     tracking_evaluator,
     user_initialised_evaluator,
@@ -108,7 +109,7 @@ class Evaluations:
     section: ModelConfig
     detectors: Detectors | None = None
 
-    def tracker(self, params: Params, options: Mapping[str, Any] = _NOTHING) -> Tracker:
+    def tracker(self, params: Params, options: Mapping[str, Any] = _NOTHING) -> OnlineTracker:
         """Returns the config's tracker, with some fields of it or of the queries replaced."""
         model, config = variant_of(self.losses.model, self.section.tracker, options)
         return Tracker(model, params, self.sources.data.size, config)
@@ -122,7 +123,7 @@ class Evaluations:
         for dataset, (split, with_unseen) in self.sources.data.evaluated().items():
             if dataset not in IMAGE_DATASETS:
                 for evaluator in self._of_sequences(dataset, split, with_unseen):
-                    yield dataclasses.replace(evaluator, programs=lambda: self.tracker({}).programs())
+                    yield dataclasses.replace(evaluator, programs=lambda: self._adjustable({}).programs())
             elif self.section.search:
                 raise StoryjaxError(f"config.model.search needs sequences to track in, and {dataset} has none")
             else:
