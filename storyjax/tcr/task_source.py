@@ -56,8 +56,8 @@ class TaskSource:
         name: of the task in the config and in results.
         answers: token ids of the options of a multiple choice (a, m).
         tower: the vision tower, which stored features must be of.
-        has_words: whether the tokenizer is there; until then programs can be planned, but not run.
         seed: of the run.
+        has_words: whether the tokenizer is there; until then programs can be planned, but not run.
     """
 
     name: str
@@ -66,8 +66,8 @@ class TaskSource:
     tokenizer: Callable[[], Tokenizer]
     answers: Callable[[], np.ndarray]
     tower: Callable[[], Tower]
-    has_words: Callable[[], bool]
     seed: int
+    has_words: Callable[[], bool] = lambda: True
 
     @classmethod
     def of(cls, config: ConfigDict, name: str, data: TaskData, model: VideoLanguageModel) -> "TaskSource":
@@ -86,8 +86,8 @@ class TaskSource:
             functools.cache(lambda: make_tokenizer(config.model)),
             functools.cache(lambda: option_ids(config.model)),
             functools.cache(lambda: make_tower(config)),
-            functools.cache(lambda: has_tokenizer(config.model)),
             config.get("seed", 0),
+            functools.cache(lambda: has_tokenizer(config.model)),
         )
 
     @property
