@@ -12,7 +12,7 @@ same run with `ablations=("two_shots",)` of a task, as `storyjax reproduce 3.8` 
 | paper | 20 epochs; the thesis gives no more, so batch 64 a task, 1e-5 and 1k warm-up steps | TPU | Table 3.8 |
 | embedded | the same on StoryWorld, from the resampler that ships | two CPU cores, minutes | storyjax/tcr/README.md |
 
-Compiled for TPU slices (docs/results/full_size.md): paper v5e:4x8.
+TPU slices (docs/results/full_size.md: what is compiled so far): paper v5e:4x8.
 """
 
 from ml_collections import ConfigDict
