@@ -7,7 +7,7 @@
 clips at once, from scratch but for the frozen networks, on StoryWorld. Results are
 cia/{action,place,action_place}/{zero_shot,text,face,text_face,two_stage}/{r1,r5}, and accuracies.
 
-Compiled for TPU slices (docs/results/full_size.md): paper v5e:2x4.
+TPU slices (docs/results/full_size.md: what is compiled so far): paper v5e:2x4.
 """
 
 import importlib.util

@@ -7,7 +7,7 @@
 `embedded`: the same on StoryWorld, with the small networks that come with storyjax. Results are
 cip/{face_seen,face_unseen,places,compound}/{zero_shot,text,face,text_face}/map, and r1 and r5 of compound queries.
 
-Compiled for TPU slices (docs/results/full_size.md): paper v5e:2x4.
+TPU slices (docs/results/full_size.md: what is compiled so far): paper v5e:2x4.
 """
 
 import importlib.util

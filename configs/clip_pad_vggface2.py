@@ -7,7 +7,7 @@
 accuracy on held-out photos; for 8 TPU v4 chips or one GPU of 40 GB; not run. `embedded`: the small networks that
 come with storyjax, on StoryWorld; minutes on two CPU cores.
 
-Compiled for TPU slices (docs/results/full_size.md): paper v5e:2x4.
+TPU slices (docs/results/full_size.md: what is compiled so far): paper v5e:2x4.
 """
 
 from ml_collections import ConfigDict

@@ -14,7 +14,8 @@ not the thesis's 2048, and whose 300 queries become det queries | the same | not
 | embedded | detection with the same code on StoryWorld's images, a small MQT from scratch; the first stage of the \
 shipped weights | two CPU cores, minutes | see storyjax/mqt/README.md |
 
-Compiled for TPU slices (docs/results/full_size.md): paper v5e:4x8; pairs v5e:4x8; detr v5e:4x8; detr_pairs v5e:4x8.
+TPU slices (docs/results/full_size.md: what is compiled so far): paper v5e:4x8; pairs v5e:4x8; detr v5e:4x8;
+detr_pairs v5e:4x8.
 """
 
 from ml_collections import ConfigDict

@@ -11,7 +11,7 @@ and the run of configs/mqt_coco.py)
 | detr | from `configs/mqt_coco.py:detr`, into runs/mqt_crowdhuman_detr | the same | not in the thesis |
 | embedded | the same code on StoryWorld's images of people | two CPU cores, minutes | see storyjax/mqt/README.md |
 
-Compiled for TPU slices (docs/results/full_size.md): paper v5e:4x8; detr v5e:4x8.
+TPU slices (docs/results/full_size.md: what is compiled so far): paper v5e:4x8; detr v5e:4x8.
 """
 
 from ml_collections import ConfigDict

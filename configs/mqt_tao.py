@@ -23,8 +23,8 @@ data/detections/tao_person; τ_conf 0.80, τ_agree 0.2 | the same | MOTA 71.9, I
 | embedded | the same code on StoryWorld's sequences, from the shipped weights (mqt_storyworld) | two CPU cores, \
 minutes | see storyjax/mqt/README.md |
 
-Compiled for TPU slices (docs/results/full_size.md): paper v5e:4x8; maskrcnn v5e:4x8; person v5e:4x8; person_search
-v5e:4x8; detr v5e:4x8; detr_person v5e:4x8; detr_person_search v5e:4x8.
+TPU slices (docs/results/full_size.md: what is compiled so far): paper v5e:4x8; maskrcnn v5e:4x8; person v5e:4x8;
+person_search v5e:4x8; detr v5e:4x8; detr_person v5e:4x8; detr_person_search v5e:4x8.
 """
 
 from ml_collections import ConfigDict

@@ -8,7 +8,7 @@
 | paper | CLIP ViT-B/16, five photographs a garment, 80 epochs, 1e-4 (§5.3.5, §5.4.3) | TPU or GPU | Table 5.5 |
 | embedded | the same code on StoryWorld's garments | two CPU cores, minutes | storyjax/pi_map/README.md |
 
-Compiled for TPU slices (docs/results/full_size.md): paper v5e:2x2.
+TPU slices (docs/results/full_size.md: what is compiled so far): paper v5e:2x2.
 """
 
 from ml_collections import ConfigDict

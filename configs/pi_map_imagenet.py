@@ -8,7 +8,7 @@
 | paper | CLIP ViT-B/16, ImageNet, batch 256, 3e-4, 10 epochs | TPU or GPU |
 | embedded | the same code on StoryWorld's photographs; ships as pi_map_storyworld | two CPU cores, minutes |
 
-Compiled for TPU slices (docs/results/full_size.md): paper v5e:2x4.
+TPU slices (docs/results/full_size.md: what is compiled so far): paper v5e:2x4.
 """
 
 from ml_collections import ConfigDict

@@ -5,7 +5,7 @@
 `embedded` is the recipe of the shipped weights: a small detector on StoryWorld's sound. `paper` is the network at the
 size that its authors recommend; the thesis takes it as they trained it (storyjax import laughter).
 
-Compiled for TPU slices (docs/results/full_size.md): paper v5e:2x2.
+TPU slices (docs/results/full_size.md: what is compiled so far): paper v5e:2x2.
 """
 
 from ml_collections import ConfigDict

@@ -5,7 +5,7 @@
 `embedded` is the recipe of the shipped weights: a small LWTNet on seven minutes of StoryWorld. `paper` is the
 network at its published size with 15 images' shift either way, as it is published; the thesis takes it as it is.
 
-Compiled for TPU slices (docs/results/full_size.md): paper v5e:2x2.
+TPU slices (docs/results/full_size.md: what is compiled so far): paper v5e:2x2.
 """
 
 from ml_collections import ConfigDict

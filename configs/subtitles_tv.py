@@ -16,7 +16,7 @@ Results are tv/accuracy, tv/der, tv/der_overlap, tv/exemplar_precision, tv/exemp
 tv/distance, tv/steps/STEP/{count,yield,precision}, tv/curve_*; curves.svg in config.data.cache_dir (of StoryWorld in
 the seed's folder there) is Fig. 6.3.
 
-Compiled for TPU slices (docs/results/full_size.md): paper v5e:1x1.
+TPU slices (docs/results/full_size.md: what is compiled so far): paper v5e:1x1.
 """
 
 from ml_collections import ConfigDict

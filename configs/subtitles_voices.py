@@ -5,7 +5,7 @@
 `embedded` is the recipe of the shipped weights: a small ECAPA-TDNN on StoryWorld's voices. `paper` is the network at
 its published size; the thesis takes it as SpeechBrain trained it (storyjax import ecapa).
 
-Compiled for TPU slices (docs/results/full_size.md): paper v5e:2x2.
+TPU slices (docs/results/full_size.md: what is compiled so far): paper v5e:2x2.
 """
 
 from ml_collections import ConfigDict

@@ -11,7 +11,7 @@ size and learning rate are not given.
 | paper | 24 epochs of synthetic repetitions, 250 frames of 10 s at full rate | TPU | MAE 0.33, OBO 0.28 |
 | embedded | the same on StoryWorld's clips, 64 frames of 8 s | two CPU cores | storyjax/tcr/README.md |
 
-Compiled for TPU slices (docs/results/full_size.md): paper v5e:4x4.
+TPU slices (docs/results/full_size.md: what is compiled so far): paper v5e:4x4.
 """
 
 from ml_collections import ConfigDict

@@ -10,7 +10,7 @@
 | paper | batch 64, 1e-5, 20 epochs, 1k warm-up steps (Table 3.7), 96 frames | TPU | ED .6763 / .6180 / .8522 |
 | embedded | the same on StoryWorld's routines, from the resampler that ships | two CPU cores | storyjax/tcr/README.md |
 
-Compiled for TPU slices (docs/results/full_size.md): paper v5e:4x8.
+TPU slices (docs/results/full_size.md: what is compiled so far): paper v5e:4x8.
 """
 
 from ml_collections import ConfigDict

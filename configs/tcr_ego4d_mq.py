@@ -9,7 +9,7 @@
 | standalone | a head on the frozen TCR, no language model (Table 3.11) | TPU | 26.71 and 44.96 |
 | embedded, standalone_embedded | 50 timestamps, on StoryWorld's routines | two CPU cores | storyjax/tcr/README.md |
 
-Compiled for TPU slices (docs/results/full_size.md): paper v5e:8x8; standalone v5e:4x8.
+TPU slices (docs/results/full_size.md: what is compiled so far): paper v5e:8x8; standalone v5e:4x8.
 """
 
 from ml_collections import ConfigDict

@@ -11,7 +11,7 @@ Table 3.7 has no row for it: it is trained as moment queries are.
 | standalone | a head on the frozen TCR, no language model (Table 3.11) | TPU | MR@1 11.42, MR@5 19.95 |
 | embedded, standalone_embedded | 50 timestamps, on StoryWorld's routines | two CPU cores | storyjax/tcr/README.md |
 
-Compiled for TPU slices (docs/results/full_size.md): paper v5e:8x8; standalone v5e:4x8.
+TPU slices (docs/results/full_size.md: what is compiled so far): paper v5e:8x8; standalone v5e:4x8.
 """
 
 from ml_collections import ConfigDict

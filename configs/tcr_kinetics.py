@@ -13,7 +13,7 @@ queries; batch size and learning rate are those of MSR-VTT's fine-tuning times t
 | selection | 128 frames of up to 8 clips | TPU | precision 0.75, recall 0.68 |
 | embedded, selection_embedded | the same on StoryWorld's clips | two CPU cores | storyjax/tcr/README.md |
 
-Compiled for TPU slices (docs/results/full_size.md): paper v5e:4x8; selection v5e:4x8.
+TPU slices (docs/results/full_size.md: what is compiled so far): paper v5e:4x8; selection v5e:4x8.
 """
 
 from ml_collections import ConfigDict

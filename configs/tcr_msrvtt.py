@@ -10,7 +10,7 @@ The thesis does not say how many frames: 32, about two a second of a clip.
 | paper | batch 128, 1e-5, 20 epochs, 2k warm-up steps (Table 3.7) | TPU | CIDEr of Fig. 3.3d |
 | embedded | the same on StoryWorld, from the resampler that ships | two CPU cores, minutes | storyjax/tcr/README.md |
 
-Compiled for TPU slices (docs/results/full_size.md): paper v5e:8x8.
+TPU slices (docs/results/full_size.md: what is compiled so far): paper v5e:8x8.
 """
 
 from ml_collections import ConfigDict

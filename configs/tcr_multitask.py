@@ -4,15 +4,15 @@
     python -m storyjax.main --config=configs/tcr_multitask.py --workdir=DIR (the paper's; needs data and weights)
 
 Gradients are accumulated over the data sets with equal weight. Zero- and k-shot rows of Table 3.8 are evaluations with
-`--config.data.tasks.mq.shots=2` and so on (`--mode=eval`; `--config.init.checkpoint` names the model), or of the same
-run with `ablations=("two_shots",)` of a task, as `storyjax reproduce 3.8` has them.
+`--config.data.tasks.mq.shots=2` and so on (`--mode=eval`; `--config.init.checkpoint` says of which model), or of the
+same run with `ablations=("two_shots",)` of a task, as `storyjax reproduce 3.8` has them.
 
 | variant | what | hardware | expected |
 |---|---|---|---|
 | paper | 20 epochs; the thesis gives no more, so batch 64 a task, 1e-5 and 1k warm-up steps | TPU | Table 3.8 |
 | embedded | the same on StoryWorld, from the resampler that ships | two CPU cores, minutes | storyjax/tcr/README.md |
 
-Compiled for TPU slices (docs/results/full_size.md): paper v5e:4x8.
+TPU slices (docs/results/full_size.md: what is compiled so far): paper v5e:4x8.
 """
 
 from ml_collections import ConfigDict

@@ -10,7 +10,7 @@
 | short | the schedule of the ablations: 10 epochs, batch 64 (Table 3.7) | TPU | 66.2 % (Table 3.6b) |
 | embedded | the same code on StoryWorld's stories, small towers | two CPU cores, minutes | see storyjax/tcr/README.md |
 
-Compiled for TPU slices (docs/results/full_size.md): paper v5e:8x8; short v5e:4x8.
+TPU slices (docs/results/full_size.md: what is compiled so far): paper v5e:8x8; short v5e:4x8.
 """
 
 from ml_collections import ConfigDict

@@ -10,7 +10,7 @@ Contrastive and matching objectives after BLIP-2. Table 3.7 has no row for this 
 | paper | batch 256, 1e-4, 10 epochs, 1k warm-up steps | TPU | Table 3.1, third row against first |
 | embedded | the same on StoryWorld, from random weights between the towers that ship | two CPU cores | not measured |
 
-Compiled for TPU slices (docs/results/full_size.md): paper v5e:8x8.
+TPU slices (docs/results/full_size.md: what is compiled so far): paper v5e:8x8.
 """
 
 from ml_collections import ConfigDict

@@ -10,7 +10,7 @@ Captioning, temporal grounding and denoising with weights 1.0, 0.5 and 0.5, grad
 | paper | batch 256 a task, 1e-4, 10 epochs, 1k warm-up steps (Table 3.7); starts from tcr_ytt_init | TPU | Table 3.1 |
 | embedded | the same on StoryWorld, from the resampler that ships | two CPU cores, minutes | storyjax/tcr/README.md |
 
-Compiled for TPU slices (docs/results/full_size.md): paper v5e:8x16.
+TPU slices (docs/results/full_size.md: what is compiled so far): paper v5e:8x16.
 """
 
 from ml_collections import ConfigDict

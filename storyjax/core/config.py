@@ -141,7 +141,7 @@ def load_config(spec: str) -> ConfigDict:
 
 
 def config_topologies(named: str) -> dict[str, str]:
-    """Returns {variant: TPU slice} of a config's file: the slice that each variant of full size was compiled for.
+    """Returns {variant: TPU slice} of a config's file: the slice that each variant of full size is planned for.
 
     They are the file's `TOPOLOGIES`; a file without it has none. Errors are those of `load_config`.
     """

@@ -30,6 +30,7 @@ from storyjax.mqt.eval_detection import detection_evaluator
 from storyjax.mqt.eval_queries import queries_evaluator
 from storyjax.mqt.eval_tracking import (
     MakeTracker,
+    OnlineTracker,
     offline_evaluator,
     tracking_evaluator,
     user_initialised_evaluator,
@@ -111,7 +112,7 @@ class Evaluations:
     section: ModelConfig
     detectors: Detectors | None = None
 
-    def tracker(self, params: Params, options: Mapping[str, Any] = _NOTHING) -> Tracker:
+    def tracker(self, params: Params, options: Mapping[str, Any] = _NOTHING) -> OnlineTracker:
         """Returns the config's tracker, with some fields of it or of the queries replaced."""
         model, config = variant_of(self.losses.model, self.section.tracker, options)
         return Tracker(model, params, self.sources.data.size, config, self.sources.data.fit)
@@ -125,7 +126,7 @@ class Evaluations:
         for dataset, (split, with_unseen) in self.sources.data.evaluated().items():
             if dataset not in IMAGE_DATASETS:
                 for evaluator in self._of_sequences(dataset, split, with_unseen):
-                    yield dataclasses.replace(evaluator, programs=lambda: self.tracker({}).programs())
+                    yield dataclasses.replace(evaluator, programs=lambda: self._adjustable({}).programs())
             elif self.section.search:
                 raise StoryjaxError(f"config.model.search needs sequences to track in, and {dataset} has none")
             else:
@@ -142,11 +143,11 @@ class Evaluations:
         if data.mode == "simulated":
             made.append((queries_evaluator(self.losses.model, self.sources, dataset, split), "simulated"))
         made.append((detection_evaluator(self.losses.model, self.sources, dataset, split), "detection"))
-        if self.detectors is not None:
-            made.append((detectors_evaluator(self.detectors, self.sources, dataset, split), "detection"))
         for evaluator, mode in made:
             shown = dataclasses.replace(data, mode=mode)
             yield dataclasses.replace(evaluator, batch_spec=BatchSpec(functools.partial(eval_shapes, shown)))
+        if self.detectors is not None:
+            yield detectors_evaluator(self.detectors, self.sources, dataset, split)
 
     def _of_sequences(self, dataset: str, split: str, with_unseen: bool) -> Iterator[HostEvaluator]:
         section, data = self.section, self.sources.data
@@ -192,7 +193,7 @@ class Evaluations:
 def _pretrained(
     config: ConfigDict, section: ModelConfig, model: Mqt, detectors: Detectors | None
 ) -> Callable[[], dict[str, Any]] | None:
-    weights, checkpoint = section.weights, config.init.checkpoint if "init" in config else None
+    weights, checkpoint = section.weights, config.get("init", ConfigDict()).get("checkpoint")
     if weights is None and detectors is None:
         return None
 

@@ -6,9 +6,10 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from storyjax.core.config import config_folder
+from storyjax.core.config import config_folder, from_config
 from storyjax.core.errors import StoryjaxError
 from storyjax.data.registry import DATASETS, resolve
+from storyjax.mqt.config import MqtData
 from storyjax.tcr.heads.clips import ClipHead
 from storyjax.tcr.heads.experiment import HEADS
 from storyjax.tcr.tasks import TASKS
@@ -47,7 +48,11 @@ def missing(config: ConfigDict, made: Collection[str] = ()) -> list[str]:
         config: of a run, whole.
         made: workdirs of runs that will be there by then.
     """
-    phrases = [_data_set(*place) for place in _data_sets(config.data) if not _is_there(place[1])]
+    places = _tracking_data(config) if config.experiment == "mqt" else _data_sets(config.data)
+    phrases = [_data_set(*place) for place in places if not _is_there(place[1])]
+    detections = config.data.get("detections_dir")
+    if detections is not None and not _is_there(detections):
+        phrases.append(f"another detector's boxes in {detections} (storyjax/mqt/external_detections.py says how)")
     for kind, folder in _weights(config.get("model", ConfigDict())):
         if kind == "tcr":
             phrases += _earlier_run(folder, made)
@@ -77,6 +82,13 @@ def _data_sets(data: ConfigDict) -> Iterator[tuple[str, str]]:
             yield _one_data_set(data), data.root
 
 
+def _tracking_data(config: ConfigDict) -> Iterator[tuple[str, str]]:
+    """(data set, folder) of all that a config of MQT reads and that is no StoryWorld; it need not name the folders."""
+    data = from_config(MqtData, config.data, "config.data")
+    if data.synthetic is None:
+        yield from ((name, data.folder(name)) for name in dict.fromkeys((data.dataset, *data.evaluated())))
+
+
 def _one_data_set(data: ConfigDict) -> str:
     if data.get("task") not in HEADS:
         return data.get("dataset", "data")
@@ -89,7 +101,8 @@ def _data_set(dataset: str, root: str) -> str:
     if named is None:
         return f"{dataset} in {root}"
     builder = resolve(named)
-    return f"{builder.TITLE} in {root} ({builder.MANUAL_DOWNLOAD_INSTRUCTIONS})"
+    where = builder.MANUAL_DOWNLOAD_INSTRUCTIONS or f"{builder.__module__.replace('.', '/')}.py says which files"
+    return f"{builder.TITLE} in {root} ({where})"
 
 
 def _weights(section: Any, name: str = "model") -> Iterator[tuple[str, str]]:

@@ -6,12 +6,11 @@ import pytest
 
 from storyjax.cli.main import run as command
 from storyjax.core.config import from_config
-from storyjax.core.errors import StoryjaxError
 from storyjax.mqt.config import MqtData, make_model
 from storyjax.mqt.datasets import Sources
 from storyjax.mqt.experiment import variant_of
 from storyjax.reproduce import TABLES, find
-from storyjax.reproduce.real_data import check_there, needs
+from storyjax.reproduce.missing import missing
 from storyjax.reproduce.runner import make_config
 from storyjax.reproduce.schema import Table, on_real_data
 from storyjax.reproduce.tables import mqt_benchmarks
@@ -81,17 +80,15 @@ def test_what_is_missing_on_real_data_is_one_line(
     monkeypatch.chdir(tmp_path)
     assert command(["reproduce", "2.2", "--data", "real"]) == 2
     (line,) = capsys.readouterr().err.splitlines()
-    for part in ("data/TAO (config.data.root.tao)", "data/detections/tao_person", "runs/mqt_mot17"):
+    for part in ("TAO in data/TAO", "in data/detections/tao_person", "a run in runs/mqt_mot17"):
         assert part in line
-    table = on_real_data(find("2.4"))
-    for place in ("data/TAO", "data/detections/tao_maskrcnn"):
+    (variant,) = on_real_data(find("2.2")).variants()
+    config = make_config(variant, 0)
+    assert len(missing(config)) == 4
+    for place in ("data/TAO/annotations", "data/detections/tao_person/val", "runs/mqt_mot17"):
         (tmp_path / place).mkdir(parents=True)
-    with pytest.raises(StoryjaxError, match=r"not there: \S*runs/mqt_coco_pairs \(config.init.checkpoint\);"):
-        check_there(table)
-    (tmp_path / "runs" / "mqt_coco_pairs").mkdir(parents=True)
-    assert [place for _, place in needs(make_config(table.variants()[0], 0)) if not Path(place).exists()] == []
-    with pytest.raises(StoryjaxError, match=r"table 3\.4 on real data: not there: .*data/ego4d/v2"):
-        check_there(on_real_data(find("3.4")))
+    (phrase,) = missing(config)
+    assert "weights/resnet-50" in phrase
 
 
 def test_storyworlds_tao_has_boxes_of_an_imitated_detector(tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ from storyjax.storyworld.story.vocabulary import vocabulary
 from storyjax.tcr import experiment
 from storyjax.tcr.config import TaskData, TasksData, make_model
 from storyjax.tcr.decoding import parse_actions, reduced_vocabulary, sample, sample_in_turn, spell
-from storyjax.tcr.evaluators import Timestamps, detections, timed
+from storyjax.tcr.evaluators import ABLATIONS, Timestamps, detections, timed
 from storyjax.tcr.loader import Ablation, VideoExamples, answer_ids
 from storyjax.tcr.objective import QuestionAnswering
 from storyjax.tcr.presets import embedded_model
@@ -397,6 +397,7 @@ def test_moments_are_read_of_the_first_number_whatever_follows(root: Path, model
         return 5.0 * (jnp.arange(labels.shape[0]) % 20 == 7), jnp.ones(labels.shape[0])
 
     monkeypatch.setattr("storyjax.models.answer_scoring.sequence_log_likelihood", decoded)
+    monkeypatch.setattr(T5, "apply", lambda self, variables, encoded, method: ())  # keys and values of its text
     monkeypatch.setattr(
         QuestionAnswering, "encode", lambda self, *rest, **more: (jnp.zeros((2, 1, 4)), jnp.ones((2, 1), bool), None)
     )
@@ -507,6 +508,22 @@ def test_a_data_set_without_training_gives_examples_that_are_not_asked(root: Pat
     assert shown not in {film for film, _ in groups.groups}
     said = source.records("subset")[shown]
     assert said["question"][0].strip(" ?") in source.worked_examples()
+
+
+def test_a_run_is_also_evaluated_in_two_passes_and_with_worked_examples(root: Path, model) -> None:
+    """Table 3.3's 92 × 2 and Table 3.8's 2-shot rows are trained no second time."""
+    names = ("twice", "two_shots")
+    source = make_source(root, model, "egoschema", prompt_length=100, train_split=None, ablations=names)
+    assert [one.name for one in source.evaluators()] == ["egoschema", "egoschema_twice", "egoschema_two_shots"]
+    every = source.groups("subset", None)
+    rng = np.random.default_rng(0)
+    assert source.loader(False, ABLATIONS["twice"])(every[0], rng)["frames"].shape[0] == 2 * source.data.frames
+    asked_of = source.groups("subset", None, 2)
+    assert len(asked_of) == len(every) - 2
+    batch = source.loader(False, ABLATIONS["two_shots"])(asked_of[0], rng)
+    assert TOKENIZER.decode(batch["prompt"][0][batch["prompt_mask"][0]]).count("considering information") == 3
+    with pytest.raises(StoryjaxError, match="2 passes over 8 frames"):
+        make_source(root, model, "nlq", ablations=("twice",)).evaluators()
 
 
 def config_of(name: str, variant: str) -> ConfigDict:

@@ -86,6 +86,16 @@ _QFORMER: Overrides = (
 
 
 def qformer(name: str, config: str, task: str, frames: int, *more: tuple[str, object], real: int = 8) -> Variant:
+    """Returns the run of a task with BLIP-2's Q-Former in the TCR's place.
+
+    Args:
+        name: of the run, behind "qformer_".
+        config: of the task.
+        task: its key in config.data.tasks.
+        frames: on StoryWorld; beyond 8, the mean of clips of 8.
+        more: further overrides.
+        real: frames on the real data.
+    """
     key = f"data.tasks.{task}.frames"
     full = (("model.qformer", {"weights": "weights/blip2-flan-t5-xl"}), ("init.checkpoint", None), (key, real), *more)
     measured = MEASURED if config == NEXTQA else ()
