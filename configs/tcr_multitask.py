@@ -4,8 +4,8 @@
     python -m storyjax.main --config=configs/tcr_multitask.py --workdir=DIR (the paper's; needs data and weights)
 
 Gradients are accumulated over the data sets with equal weight. Zero- and k-shot rows of Table 3.8 are evaluations with
-`--config.data.tasks.mq.shots=2` and so on (`--mode=eval`; `--config.init.checkpoint` says of which model), or of the same
-run with `ablations=("two_shots",)` of a task, as `storyjax reproduce 3.8` has them.
+`--config.data.tasks.mq.shots=2` and so on (`--mode=eval`; `--config.init.checkpoint` says of which model), or of the
+same run with `ablations=("two_shots",)` of a task, as `storyjax reproduce 3.8` has them.
 
 | variant | what | hardware | expected |
 |---|---|---|---|
