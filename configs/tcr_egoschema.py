@@ -8,7 +8,7 @@
 | paper | batch 64, 1e-5, 20 epochs, 1k warm-up steps (Table 3.7), 92 frames | TPU | 34.2 % (Table 3.3) |
 | embedded | the same on StoryWorld, from the resampler that ships | two CPU cores, minutes | storyjax/tcr/README.md |
 
-TPU slices (docs/results/full_size.md: what is compiled so far): paper v5e:4x8.
+Compiled for TPU slices (docs/results/full_size.md): paper v5e:4x8.
 """
 
 from ml_collections import ConfigDict
