@@ -11,7 +11,7 @@
 | embedded | detection with the same code on StoryWorld's images, a small MQT from scratch; the first stage of the \
 shipped weights | two CPU cores, minutes | see storyjax/mqt/README.md |
 
-TPU slices (docs/results/full_size.md: what is compiled so far): paper v5e:4x8; pairs v5e:4x8.
+Compiled for TPU slices (docs/results/full_size.md): paper v5e:4x8; pairs v5e:4x8.
 """
 
 from ml_collections import ConfigDict

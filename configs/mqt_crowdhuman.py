@@ -10,7 +10,7 @@ and the run of configs/mqt_coco.py)
 8 days, the thesis says (§2.6.5) | the starting point of Tables 2.1 and 2.5 |
 | embedded | the same code on StoryWorld's images of people | two CPU cores, minutes | see storyjax/mqt/README.md |
 
-TPU slices (docs/results/full_size.md: what is compiled so far): paper v5e:4x8.
+Compiled for TPU slices (docs/results/full_size.md): paper v5e:4x8.
 """
 
 from ml_collections import ConfigDict

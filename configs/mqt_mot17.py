@@ -17,7 +17,7 @@ one CPU core, hours | see storyjax/mqt/README.md |
 Results: `mot17/{mota,idf1,hota,...}` of held-out sequences in the private setting, `mot17/unseen_*` of kinds that
 training never shows, `mot17/iou_baseline_*` of a tracker by overlap alone with the same detections.
 
-TPU slices (docs/results/full_size.md: what is compiled so far): paper v5e:4x8.
+Compiled for TPU slices (docs/results/full_size.md): paper v5e:4x8.
 """
 
 from ml_collections import ConfigDict
