@@ -11,7 +11,8 @@
 
 Table 3.3's 92 × 2 is an evaluation of the paper's run: `ablations=("twice",)` of the task "egoschema".
 
-TPU slices (docs/results/full_size.md: what is compiled so far): paper and more_frames v5e:4x8.
+Compiled for TPU slices (docs/results/full_size.md): paper v5e:4x8.
+`more_frames` names the same one and has not been compiled yet.
 """
 
 from ml_collections import ConfigDict
