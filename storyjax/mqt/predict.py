@@ -91,8 +91,8 @@ class Tracker:
         imported = {} if section.weights is None else published_parameters(section.weights, model)
         init = functools.partial(init_parameters, model, size)
         params = trained.parameters(init, trainable(model), imported)
-        fit = [trained.config.data.get(side) for side in ("shorter", "longer")]
-        fit = None if None in fit else Fit(*fit)
+        sides = [trained.config.data.get(side) for side in ("shorter", "longer")]
+        fit = None if None in sides else Fit(*sides)
         return cls(model, params, size, tracker_config(section.tracker, options), fit)
 
     def start(self, width: int, height: int) -> None:
