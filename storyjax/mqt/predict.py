@@ -200,9 +200,9 @@ class Tracker:
         return {name: np.zeros((0, *shape), np.float32) for name, shape in shapes.items()}
 
     def _detect_pass(
-        self, params: Params, image: jax.Array, given_boxes: jax.Array, given_mask: jax.Array
+        self, params: Params, image: jax.Array | PaddedImages, given_boxes: jax.Array, given_mask: jax.Array
     ) -> dict[str, Any]:
-        def run(model: Mqt, image: jax.Array, *given: jax.Array) -> dict[str, Any]:
+        def run(model: Mqt, image: jax.Array | PaddedImages, *given: jax.Array) -> dict[str, Any]:
             found = model.decode(model.encode(image), *given)
             sets = {"det": found.det, "given": found.given}
             return {name: _outputs(model, *(array[-1, 0] for array in each)) for name, each in sets.items()}
@@ -211,7 +211,12 @@ class Tracker:
         return outputs
 
     def _track_pass(
-        self, params: Params, image: jax.Array, given_boxes: jax.Array, given_mask: jax.Array, tracks: Tracks
+        self,
+        params: Params,
+        image: jax.Array | PaddedImages,
+        given_boxes: jax.Array,
+        given_mask: jax.Array,
+        tracks: Tracks,
     ) -> dict[str, Any]:
         def run(model: Mqt, *inputs: Any) -> dict[str, Any]:
             image, given_boxes, given_mask, tracks = inputs
