@@ -38,9 +38,6 @@ class PaddedImages:
         return rows[:, :, None] & columns[:, None, :]
 
 
-Images = UInt8[Array, "b y x 3"] | PaddedImages
-
-
 @dataclass(frozen=True)
 class Fit:
     """How a picture is made to fit into an image without changing its aspect ratio.
@@ -57,7 +54,7 @@ class Fit:
         """Returns the height and width of a picture of that size, at most those of the image that it goes into."""
         sides = sorted((height, width))
         scale = min(self.shorter / sides[0], self.longer / sides[1], most[0] / height, most[1] / width)
-        return tuple(min(max(1, round(side * scale)), limit) for side, limit in zip((height, width), most, strict=True))
+        return min(max(1, round(height * scale)), most[0]), min(max(1, round(width * scale)), most[1])
 
 
 def padded(picture: UInt8[np.ndarray, "v u 3"], size: tuple[int, int]) -> UInt8[np.ndarray, "y x 3"]:
@@ -80,7 +77,8 @@ def picture_size(batch: Mapping[str, Any], view: int, row: int) -> tuple[int, in
     if f"extent{view}" in batch:
         height, width = np.asarray(batch[f"extent{view}"][row])
         return int(height), int(width)
-    return batch[f"images{view}"].shape[1:3]
+    height, width = batch[f"images{view}"].shape[1:3]
+    return height, width
 
 
 def extent_of(picture: UInt8[np.ndarray, "v u 3"]) -> Int32[np.ndarray, "2"]:

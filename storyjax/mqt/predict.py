@@ -97,8 +97,8 @@ class Tracker:
         imported = {} if section.weights is None else published_parameters(section.weights, model)
         init = functools.partial(init_parameters, model, size)
         params = trained.parameters(init, trainable(model), imported)
-        fit = [trained.config.data.get(side) for side in ("shorter", "longer")]
-        fit = None if None in fit else Fit(*fit)
+        sides = [trained.config.data.get(side) for side in ("shorter", "longer")]
+        fit = None if None in sides else Fit(*sides)
         return cls(model, params, size, tracker_config(section.tracker, options), fit)
 
     def with_options(self, **options: Any) -> "Tracker":
@@ -283,9 +283,9 @@ class Tracker:
         return {name: np.zeros((0, *shape), np.float32) for name, shape in shapes.items()}
 
     def _detect_pass(
-        self, params: Params, image: jax.Array, given_boxes: jax.Array, given_mask: jax.Array
+        self, params: Params, image: jax.Array | PaddedImages, given_boxes: jax.Array, given_mask: jax.Array
     ) -> dict[str, Any]:
-        def run(model: Mqt, image: jax.Array, boxes: jax.Array, mask: jax.Array) -> dict[str, Any]:
+        def run(model: Mqt, image: jax.Array | PaddedImages, boxes: jax.Array, mask: jax.Array) -> dict[str, Any]:
             found = model.decode(model.encode(image), boxes, mask)
             sets = {"det": found.det, "given": found.given}
             return {name: _outputs(model, *(array[-1, 0] for array in each)) for name, each in sets.items()}
@@ -294,7 +294,12 @@ class Tracker:
         return outputs
 
     def _track_pass(
-        self, params: Params, image: jax.Array, given_boxes: jax.Array, given_mask: jax.Array, tracks: Tracks
+        self,
+        params: Params,
+        image: jax.Array | PaddedImages,
+        given_boxes: jax.Array,
+        given_mask: jax.Array,
+        tracks: Tracks,
     ) -> dict[str, Any]:
         def run(model: Mqt, *inputs: Any) -> dict[str, Any]:
             image, given_boxes, given_mask, tracks = inputs

@@ -10,7 +10,6 @@ from PIL import Image
 from storyjax.core.config import from_config, load_config
 from storyjax.core.errors import StoryjaxError
 from storyjax.data.builders import mot
-from storyjax.data.builders.frames import SequenceInfo
 from storyjax.data.pipeline import train_stream
 from storyjax.data.streams import StreamSpec
 from storyjax.mqt.config import MqtData
@@ -226,9 +225,6 @@ def test_pairs_of_the_papers_configs_are_adjacent_frames(name: str) -> None:
     config = load_config(f"{Path(__file__).parents[2] / 'configs' / name}.py")
     data = from_config(MqtData, config.data)
     assert (data.mode, data.max_gap, data.far_prob) == ("pairs", 1, 0.0)
-    source = Frames()
-    source.sequences = (SequenceInfo("a", 0, 10, 25.0, 160, 96),)
-    assert {PairSource(source, data.max_gap)[index].reach for index in range(9)} == {1}
 
 
 def test_a_frame_without_image_is_a_broken_record() -> None:

@@ -9,6 +9,8 @@ import optax
 import pytest
 from small_mqt import DETR, make, pairs
 
+from storyjax.mqt.config import MqtData
+from storyjax.mqt.experiment import batch_shapes
 from storyjax.mqt.losses import (
     TEMPERATURE,
     LossConfig,
@@ -171,3 +173,17 @@ def test_perturbed_boxes_still_overlap() -> None:
     overlap = np.asarray(iou(boxes, moved))
     assert overlap.min() > 0.5
     assert overlap.max() < 1.0
+
+
+@pytest.mark.parametrize("mode", ["detection", "simulated"])
+def test_images_with_padding_have_the_same_losses(mode: str) -> None:
+    model, params = make()
+    data = MqtData(dataset="coco", mode=mode, size=(64, 96), shorter=48, longer=80, max_objects=4)
+    losses = Losses(model, CONFIG)
+    batch = batch_shapes(data, 2)
+    assert batch["extent0"].shape == (2, 2)
+    loss = losses.detection if mode == "detection" else losses.tracking
+    value, scalars = jax.eval_shape(loss, params, batch, jax.random.key(0))
+    bare = {name: shape for name, shape in batch.items() if not name.startswith("extent")}
+    without, others = jax.eval_shape(loss, params, bare, jax.random.key(0))
+    assert (value.shape, set(scalars)) == (without.shape, set(others)) == ((), set(scalars))

@@ -147,7 +147,7 @@ def test_published_weights_detect_in_an_mqt_as_published(agree, tmp_path: Path, 
     pixels = rng.integers(0, 256, (2, 64, 96, 3), dtype=np.uint8)
     images = PaddedImages(pixels, np.array([[64, 96], [40, 70]], np.int32))
     found = jax.jit(lambda p, batch: mqt.apply({"params": p}, batch))(started, images)
-    mask = np.asarray(images.mask)
+    mask = np.array(images.mask)
     shown = np.where(mask[..., None], np.asarray(standardise(jnp.asarray(pixels), jnp.float32)), 0)
     with torch.no_grad():
         wanted = theirs(torch.from_numpy(shown).permute(0, 3, 1, 2), torch.from_numpy(mask).long())
