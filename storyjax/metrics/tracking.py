@@ -93,7 +93,7 @@ def track_map(
         labelled: of each sequence, which kinds are annotated, where not all are (TAO's federated annotations); None:
             all are.
     """
-    known = [None] * len(truth) if labelled is None else labelled
+    known: Sequence[LabelledKinds | None] = [None] * len(truth) if labelled is None else labelled
     settings = {"USE_AREA_RANGES": False, "USE_TIME_RANGES": False, "IOU_THRESHOLDS": [threshold], **_QUIET}
     tool = _trackeval().TrackMAP(settings)
     kinds = sorted({int(kind) for rows in truth for kind in rows.kind})

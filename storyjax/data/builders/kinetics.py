@@ -88,7 +88,7 @@ class Kinetics400(SegmentBuilder):
             found.rows += 1
             label, video = row.get("label", "").strip('"'), row["youtube_id"]
             start, end = finite(row["time_start"]), finite(row["time_end"])
-            if not (label or "label" not in row) or not video or start is None or end is None:
+            if not (label or split == "test") or not video or start is None or end is None:
                 found.leave_out(f"{table.name} line {line}: its label or id is missing, or a time is no finite number")
                 continue
             name = _clip_name(video, start, end)
