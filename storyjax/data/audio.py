@@ -32,8 +32,8 @@ _POWER_S = 1.0
 _BARE = {"aac", "mp3", "ac3", "eac3", "dts"}
 # Errors of the container, in a row, after which reading on is given up.
 _MOST_FAULTS = 8
-# What claims a longer hole than this (seconds) has broken timestamps, more likely than not.
-_LONGEST_HOLE_S = 6 * 3600.0
+# A hole that is longer than this, or that leads so far (seconds) beyond the file's end, is a broken timestamp.
+_LONGEST_HOLE_S, _SLACK_S = 6 * 3600.0, 60.0
 
 
 class AudioError(StoryjaxError):
@@ -208,7 +208,8 @@ def _on_clock(
         for frame in _frames(container, stream, faults):
             if not resamplers:  # only now is the layout known
                 resamplers = [av.AudioResampler("fltp", layout, rate) for layout in layouts(stream)]
-            gap, skip = _step(frame, origin - faults.late, written, rate, path)
+            behind = faults.checked(frame.time, origin, written / rate)
+            gap, skip = _step(behind, written, rate)
             while gap > 0:
                 silent = min(gap, 30 * rate)
                 yield mix([np.zeros((av.AudioLayout(r.layout).nb_channels, silent), np.float32) for r in resamplers])
@@ -239,6 +240,7 @@ class _Faults:
         self.bare = stream.container.format.name in _BARE
         self.late = 0.0  # seconds by which what follows comes too early, as it is counted
         self.good_bytes = 0
+        self.jump = 0.0  # seconds by which timestamps are wrong
         self.count = self.frames = 0
         self.first: float | None = None
 
@@ -253,6 +255,25 @@ class _Faults:
             # Damage makes one packet of several, and their times are counted: the bytes say how many they were.
             several = round(packet.size * self.frames / self.good_bytes)
             self.late += max(0, several - 1) * float(packet.duration * packet.time_base)
+
+    def checked(self, time: float | None, origin: float, seconds: float) -> float:
+        """Returns how many seconds after the sound that is written (so many `seconds`) a frame begins.
+
+        A hole that leads beyond the file's end is a broken timestamp: the frame, and those after it, follow at once.
+        """
+        if time is None:
+            return 0.0
+        behind = time - origin + self.late - self.jump - seconds
+        if self.jump and behind < -self.jump / 2:  # it was one timestamp alone
+            self.jump, behind = 0.0, behind + self.jump
+        duration = self.stream.container.duration
+        left = _LONGEST_HOLE_S if duration is None else max(0.0, duration / av.time_base - seconds) + _SLACK_S
+        if behind > min(left, _LONGEST_HOLE_S):
+            self.count += 1
+            self.first = time if self.first is None else self.first
+            self.jump += behind
+            return 0.0
+        return behind
 
     def finish(self, seconds: float, origin: float) -> None:
         """Tells what was met. Raises AudioError where nothing could be decoded."""
@@ -299,13 +320,9 @@ def _samples(part: av.AudioFrame) -> np.ndarray:
     return np.clip(np.nan_to_num(part.to_ndarray()), -1, 1).astype(np.float32)
 
 
-def _step(frame: av.AudioFrame, origin: float, written: int, rate: int, path: Path) -> tuple[int, int]:
-    """How many samples of silence belong before a frame, and how many of its own lie before 0:00."""
-    if frame.time is None:
-        return 0, 0
-    behind = (frame.time - origin) - written / rate
-    if behind > _LONGEST_HOLE_S:
-        raise AudioError(f"the sound of {path} claims a hole of {behind / 3600:.0f} h: export it again")
+def _step(behind: float, written: int, rate: int) -> tuple[int, int]:
+    """How many samples of silence belong before a frame that comes so many seconds after those that were written, and
+    how many of its own lie before 0:00."""
     if behind > _JITTER_S:
         return round(behind * rate), 0
     if behind < -_JITTER_S and not written:  # priming of the encoder, before 0:00
