@@ -32,7 +32,7 @@ _ASIDE = (
     | _DISPOSITION.clean_effects
     | _DISPOSITION.karaoke
 )
-_ASIDE_TITLE = re.compile(r"comment|descri(bed|ption)|director|preview|thumb", re.IGNORECASE)
+_ASIDE_TITLE = re.compile(r"comment|audio descri|described|preview|thumbnail", re.IGNORECASE)
 _KINDS = {"video": "--video-track", "audio": "--audio-track"}
 
 
@@ -68,8 +68,8 @@ def choose_track(
 ) -> av.stream.Stream | None:
     """Returns the track that counts; None where there is none of the kind (covers do not count).
 
-    Passed over are those that cannot be decoded, then commentary and the like, then what is not the default, then
-    previews (a single image, or shorter than half of the longest); of those left the first. Where there was a choice it
+    Passed over are those that cannot be decoded, then commentary and the like, then previews (a single image, or shorter
+    than half of the longest), then what is not the default; of those left the first counts. Where there was a choice it
     is told.
 
     Args:
