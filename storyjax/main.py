@@ -42,7 +42,6 @@ else from the weights that its config imports; else from scratch.
 Example, two CPU cores:
   {program} --config=tcr_nextqa:embedded --workdir=runs/tcr --config.train.steps=20
 """
-_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 FLAGS = ("config", "workdir", "mode", "progress", "resume-from")
 
 
@@ -74,9 +73,11 @@ def report_errors(action: Callable[[], int], interrupted: str) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except OSError as error:
-        # Every writer of files names its own (core/files.py).
-        where = error.filename or ("standard output" if error.errno in _NO_ROOM else "")
-        return _fail(f"{error.strerror or error}{': ' * bool(where)}{where}", StoryjaxError.exit_code)
+        nameless = (
+            error.filename is None and error.errno == errno.ENOSPC
+        )  # writers of files name theirs (core/files.py)
+        where = f": {error.filename}" if error.filename else ": standard output" * (nameless and _output_is_full())
+        return _fail(f"{error.strerror or error}{where}", StoryjaxError.exit_code)
     except (RuntimeError, AssertionError) as error:
         if not _is_of_the_backend(error):
             raise
@@ -86,6 +87,16 @@ def report_errors(action: Callable[[], int], interrupted: str) -> int:
         return _fail(f"{named}{reason}: unset JAX_PLATFORMS, or set it to cpu", StoryjaxError.exit_code)
     except KeyboardInterrupt:
         return _fail(interrupted, 130)
+
+
+def _output_is_full() -> bool:
+    """Whether standard output goes to a full disk."""
+    try:
+        sys.stdout.write("\n")
+        sys.stdout.flush()
+    except OSError:
+        return True
+    return False
 
 
 def _is_of_the_backend(error: BaseException) -> bool:

@@ -151,6 +151,20 @@ def test_asks(here: pathlib.Path, tmp_path: pathlib.Path, monkeypatch, capsys) -
     assert told["text"] == told["options"][told["option"]]
     assert told["checkpoint"] == "model/tcr"
     assert len(told["attention"]) == 3
+    # An image is a video of one frame, and nothing that is looked at is written over.
+    still = tmp_path / "still.png"
+    Image.new("RGB", (40, 40), (200, 30, 20)).save(still)
+    about_still = [str(still) if word == "film.mp4" else word for word in asked]
+    assert run([*about_still, "--json"]) == 0
+    told = capsys.readouterr()
+    assert "is an image: taken as a video of one frame" in told.err
+    assert (json.loads(told.out)["video"], json.loads(told.out)["duration_s"]) == (str(still), 1.0)
+    (tmp_path / "link.png").symlink_to(still)
+    before = still.read_bytes()
+    for figure in (still, tmp_path / "link.png"):
+        assert run([*about_still, "--figure", str(figure)]) == 2
+        assert "a file that is read, which would be lost" in capsys.readouterr().err
+    assert still.read_bytes() == before
 
 
 def test_interrupted_and_out_of_reach(here: pathlib.Path, monkeypatch, capsys) -> None:

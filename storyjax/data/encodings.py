@@ -33,10 +33,10 @@ def decode_text(data: bytes, guess: bool = True) -> tuple[str, str | None]:
     except UnicodeDecodeError:
         if not guess:
             raise
-        name = _guessed(data)
-        if name is None:
+        guessed = _guessed(data)
+        if guessed is None:
             raise
-        return data.decode(name), name
+        return data.decode(guessed), guessed
 
 
 def _guessed(data: bytes) -> str | None:

@@ -77,7 +77,7 @@ def run(request: Request, config: SubtitleConfig, networks: Networks | None = No
             raise StoryjaxError(f"the transcript {path} is not there: check the path")
         for note in parse_transcript(path, request.encoding).notes():
             print(f"storyjax: note: {note}", file=sys.stderr)
-    read = [*videos, request.cast, *transcripts.values()]
+    read: list[str | os.PathLike[str]] = [*videos, request.cast, *transcripts.values()]
     read += [path for member in cast.members for path in (*member.photos, *member.voices)]
     outputs = [("--out" if request.out else "the subtitles", target) for target in targets]
     check_outputs([*outputs, ("--why", request.why)], read, make_folders=True)

@@ -62,8 +62,19 @@ def _storage_reason(error: BaseException, workdir: pathlib.Path) -> str | None:
 
 
 def make_workdir(workdir: pathlib.Path) -> None:
-    """Makes the folder, and sees now, not after hours of work, whether it can be written to."""
+    """Makes the folder, and sees now, not after hours of work, whether it can be written to.
+
+    Raises:
+        StoryjaxError: the folder has a config.json that is not of a run, which would be written over.
+    """
     workdir.mkdir(parents=True, exist_ok=True)
+    if not (workdir / "checkpoints").exists() and not (workdir / "metrics.jsonl").exists():
+        with contextlib.suppress(FileNotFoundError):
+            there = (workdir / "config.json").read_bytes()
+            if b'"experiment"' not in there:
+                raise StoryjaxError(
+                    f"{workdir} holds a config.json that is not of a run, and would be lost: choose another --workdir"
+                )
     if not os.access(workdir, os.W_OK):
         raise PermissionError(errno.EACCES, "it is not writable", str(workdir))
 

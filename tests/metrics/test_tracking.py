@@ -17,7 +17,7 @@ def published(name: str) -> tuple[Rows, Rows]:
     assert package is not None
     assert package.submodule_search_locations is not None
     folder = Path(package.submodule_search_locations[0]) / "data" / name
-    return read_rows(folder / "gt.txt"), read_rows(folder / "test.txt")
+    return read_rows(folder / "gt.txt", truth=True), read_rows(folder / "test.txt")
 
 
 # As motmetrics' own documentation gives them, rounded to three places.

@@ -118,3 +118,10 @@ def test_a_second_training_in_one_workdir_is_refused(workdir, capsys) -> None:
         assert main([CONFIG, f"--workdir={workdir}", "--mode=eval"]) == 0  # looking on is allowed
     after = {path: path.read_bytes() for path in workdir.rglob("*") if path.is_file()}
     assert {path for path in before if after[path] != before[path]} <= {workdir / "results.json"}
+
+
+def test_a_config_of_something_else_is_not_written_over(tmp_path, capsys) -> None:
+    (tmp_path / "config.json").write_text('{"model_type": "t5"}')
+    assert main([CONFIG, f"--workdir={tmp_path}"]) == 2
+    assert "holds a config.json that is not of a run" in capsys.readouterr().err
+    assert (tmp_path / "config.json").read_text() == '{"model_type": "t5"}'
