@@ -68,9 +68,9 @@ def choose_track(
 ) -> av.stream.Stream | None:
     """Returns the track that counts; None where there is none of the kind (covers do not count).
 
-    Passed over are those that cannot be decoded, then commentary and the like, then previews (a single image, or shorter
-    than half of the longest), then what is not the default; of those left the first counts. Where there was a choice it
-    is told.
+    Passed over are those that cannot be decoded, then commentary and the like, then previews (a single image, or
+    shorter than half of the longest), then what is not the default; of those left the first counts. Where there was a
+    choice it is told.
 
     Args:
         kind: "video" or "audio".
