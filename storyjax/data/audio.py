@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import av
 import numpy as np
@@ -227,7 +228,7 @@ def _on_clock(
 
 def _chosen(container: av.container.InputContainer, track: int | None, where: str) -> av.AudioStream | None:
     try:
-        return containers.choose_track(container, "audio", track, where)
+        return cast("av.AudioStream | None", containers.choose_track(container, "audio", track, where))
     except StoryjaxError as error:
         raise AudioError(str(error)) from error
 
