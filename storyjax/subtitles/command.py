@@ -75,12 +75,13 @@ def run(request: Request, config: SubtitleConfig, networks: Networks | None = No
     for path in transcripts.values():
         if not path.is_file():
             raise StoryjaxError(f"the transcript {path} is not there: check the path")
-        for note in parse_transcript(path, request.encoding).notes():
-            print(f"storyjax: note: {note}", file=sys.stderr)
     read: list[str | os.PathLike[str]] = [*videos, request.cast, *transcripts.values()]
     read += [path for member in cast.members for path in (*member.photos, *member.voices)]
     outputs = [("--out" if request.out else "the subtitles", target) for target in targets]
     check_outputs([*outputs, ("--why", request.why)], read, make_folders=True)
+    for path in transcripts.values():
+        for note in parse_transcript(path, request.encoding).notes():
+            print(f"storyjax: note: {note}", file=sys.stderr)
     made = Subtitler(config, networks).subtitle(
         videos,
         cast,
