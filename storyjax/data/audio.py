@@ -203,7 +203,7 @@ def _on_clock(
         if stream.codec_context is None:
             raise AudioError(f"{path}: its sound is coded in an unknown way; export it again, with AAC")
         origin = float(containers.seconds_of_start(container))
-        faults = _Faults(path, stream)
+        faults = _Faults(path, stream, container)
         resamplers: list[av.AudioResampler] = []
         written = 0
         for frame in _frames(container, stream, faults):
@@ -236,9 +236,9 @@ def _chosen(container: av.container.InputContainer, track: int | None, where: st
 class _Faults:
     """What is damaged in a sound track."""
 
-    def __init__(self, path: Path, stream: av.AudioStream):
-        self.path, self.stream = path, stream
-        self.bare = stream.container.format.name in _BARE
+    def __init__(self, path: Path, stream: av.AudioStream, container: av.container.InputContainer):
+        self.path, self.stream, self.container = path, stream, container
+        self.bare = container.format.name in _BARE
         self.late = 0.0  # seconds by which what follows comes too early, as it is counted
         self.good_bytes = 0
         self.jump = 0.0  # seconds by which timestamps are wrong
@@ -267,7 +267,7 @@ class _Faults:
         behind = time - origin + self.late - self.jump - seconds
         if self.jump and behind < -self.jump / 2:  # it was one timestamp alone
             self.jump, behind = 0.0, behind + self.jump
-        duration = self.stream.container.duration
+        duration = self.container.duration
         left = _LONGEST_HOLE_S if duration is None else max(0.0, duration / av.time_base - seconds) + _SLACK_S
         if behind > min(left, _LONGEST_HOLE_S):
             self.count += 1
@@ -286,7 +286,7 @@ class _Faults:
             line = f"the sound of {self.path} is damaged {places}{at}: nothing is heard there"
             tell(line, (str(self.path), "sound damaged"))
         declared = containers.tagged_end(self.stream)
-        if declared is None and self.stream.duration and self.stream.start_time is not None:
+        if declared is None and self.stream.duration and self.stream.start_time is not None and self.stream.time_base:
             declared = float((self.stream.start_time + self.stream.duration) * self.stream.time_base)
         if declared is not None and declared - origin > seconds + 0.5:
             line = f"the sound of {self.path} was cut short: {seconds:.1f} of {declared - origin:.1f} s are there"

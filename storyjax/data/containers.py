@@ -136,7 +136,7 @@ def _listed(tracks: Sequence[av.stream.Stream]) -> str:
     lines = []
     for number, track in enumerate(tracks, 1):
         said = [track.codec_context.name if _decodable(track) else "unknown coding"]
-        if track.type == "video" and track.codec_context is not None:
+        if isinstance(track, av.VideoStream) and track.codec_context is not None:
             said.append(f"{track.codec_context.width} × {track.codec_context.height}")
         said += [track.metadata[name] for name in ("language", "title") if track.metadata.get(name, "und") != "und"]
         lines.append(f"{number}: {', '.join(said)}")
