@@ -3,10 +3,12 @@
 import contextlib
 import logging
 import sys
+import threading
 from collections.abc import Iterator
 
 _LOG = logging.getLogger("storyjax.notes")
 _TOLD: dict[object, None] = {}
+_LOCK = threading.Lock()
 _MOST_TOLD = 4096  # keys that are remembered
 
 
@@ -18,11 +20,12 @@ def tell(line: str, key: object = None) -> None:
         key: what it is about; the same is told once. None: the line itself.
     """
     key = line if key is None else key
-    if key in _TOLD:
-        return
-    while len(_TOLD) >= _MOST_TOLD:
-        del _TOLD[next(iter(_TOLD))]
-    _TOLD[key] = None
+    with _LOCK:  # films are decoded in threads
+        if key in _TOLD:
+            return
+        while len(_TOLD) >= _MOST_TOLD:
+            del _TOLD[next(iter(_TOLD))]
+        _TOLD[key] = None
     _LOG.warning("%s", line)
 
 

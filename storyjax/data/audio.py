@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import av
 import numpy as np
@@ -32,8 +33,8 @@ _POWER_S = 1.0
 _BARE = {"aac", "mp3", "ac3", "eac3", "dts"}
 # Errors of the container, in a row, after which reading on is given up.
 _MOST_FAULTS = 8
-# What claims a longer hole than this (seconds) has broken timestamps, more likely than not.
-_LONGEST_HOLE_S = 6 * 3600.0
+# A hole that is longer than this, or that leads so far (seconds) beyond the file's end, is a broken timestamp.
+_LONGEST_HOLE_S, _SLACK_S = 6 * 3600.0, 60.0
 
 
 class AudioError(StoryjaxError):
@@ -202,13 +203,14 @@ def _on_clock(
         if stream.codec_context is None:
             raise AudioError(f"{path}: its sound is coded in an unknown way; export it again, with AAC")
         origin = float(containers.seconds_of_start(container))
-        faults = _Faults(path, stream)
+        faults = _Faults(path, stream, container)
         resamplers: list[av.AudioResampler] = []
         written = 0
         for frame in _frames(container, stream, faults):
             if not resamplers:  # only now is the layout known
                 resamplers = [av.AudioResampler("fltp", layout, rate) for layout in layouts(stream)]
-            gap, skip = _step(frame, origin - faults.late, written, rate, path)
+            behind = faults.checked(frame.time, origin, written / rate)
+            gap, skip = _step(behind, written, rate)
             while gap > 0:
                 silent = min(gap, 30 * rate)
                 yield mix([np.zeros((av.AudioLayout(r.layout).nb_channels, silent), np.float32) for r in resamplers])
@@ -226,7 +228,7 @@ def _on_clock(
 
 def _chosen(container: av.container.InputContainer, track: int | None, where: str) -> av.AudioStream | None:
     try:
-        return containers.choose_track(container, "audio", track, where)
+        return cast("av.AudioStream | None", containers.choose_track(container, "audio", track, where))
     except StoryjaxError as error:
         raise AudioError(str(error)) from error
 
@@ -234,11 +236,12 @@ def _chosen(container: av.container.InputContainer, track: int | None, where: st
 class _Faults:
     """What is damaged in a sound track."""
 
-    def __init__(self, path: Path, stream: av.AudioStream):
-        self.path, self.stream = path, stream
-        self.bare = stream.container.format.name in _BARE
+    def __init__(self, path: Path, stream: av.AudioStream, container: av.container.InputContainer):
+        self.path, self.stream, self.container = path, stream, container
+        self.bare = container.format.name in _BARE
         self.late = 0.0  # seconds by which what follows comes too early, as it is counted
         self.good_bytes = 0
+        self.jump = 0.0  # seconds by which timestamps are wrong
         self.count = self.frames = 0
         self.first: float | None = None
 
@@ -254,6 +257,25 @@ class _Faults:
             several = round(packet.size * self.frames / self.good_bytes)
             self.late += max(0, several - 1) * float(packet.duration * packet.time_base)
 
+    def checked(self, time: float | None, origin: float, seconds: float) -> float:
+        """Returns how many seconds after the sound that is written (so many `seconds`) a frame begins.
+
+        A hole that leads beyond the file's end is a broken timestamp: the frame, and those after it, follow at once.
+        """
+        if time is None:
+            return 0.0
+        behind = time - origin + self.late - self.jump - seconds
+        if self.jump and behind < -self.jump / 2:  # it was one timestamp alone
+            self.jump, behind = 0.0, behind + self.jump
+        duration = self.container.duration
+        left = _LONGEST_HOLE_S if duration is None else max(0.0, duration / av.time_base - seconds) + _SLACK_S
+        if behind > min(left, _LONGEST_HOLE_S):
+            self.count += 1
+            self.first = time if self.first is None else self.first
+            self.jump += behind
+            return 0.0
+        return behind
+
     def finish(self, seconds: float, origin: float) -> None:
         """Tells what was met. Raises AudioError where nothing could be decoded."""
         if not self.frames and self.count:
@@ -264,7 +286,7 @@ class _Faults:
             line = f"the sound of {self.path} is damaged {places}{at}: nothing is heard there"
             tell(line, (str(self.path), "sound damaged"))
         declared = containers.tagged_end(self.stream)
-        if declared is None and self.stream.duration and self.stream.start_time is not None:
+        if declared is None and self.stream.duration and self.stream.start_time is not None and self.stream.time_base:
             declared = float((self.stream.start_time + self.stream.duration) * self.stream.time_base)
         if declared is not None and declared - origin > seconds + 0.5:
             line = f"the sound of {self.path} was cut short: {seconds:.1f} of {declared - origin:.1f} s are there"
@@ -299,13 +321,9 @@ def _samples(part: av.AudioFrame) -> np.ndarray:
     return np.clip(np.nan_to_num(part.to_ndarray()), -1, 1).astype(np.float32)
 
 
-def _step(frame: av.AudioFrame, origin: float, written: int, rate: int, path: Path) -> tuple[int, int]:
-    """How many samples of silence belong before a frame, and how many of its own lie before 0:00."""
-    if frame.time is None:
-        return 0, 0
-    behind = (frame.time - origin) - written / rate
-    if behind > _LONGEST_HOLE_S:
-        raise AudioError(f"the sound of {path} claims a hole of {behind / 3600:.0f} h: export it again")
+def _step(behind: float, written: int, rate: int) -> tuple[int, int]:
+    """How many samples of silence belong before a frame that comes so many seconds after those that were written, and
+    how many of its own lie before 0:00."""
     if behind > _JITTER_S:
         return round(behind * rate), 0
     if behind < -_JITTER_S and not written:  # priming of the encoder, before 0:00

@@ -32,7 +32,7 @@ _ASIDE = (
     | _DISPOSITION.clean_effects
     | _DISPOSITION.karaoke
 )
-_ASIDE_TITLE = re.compile(r"comment|descri(bed|ption)|director|preview|thumb", re.IGNORECASE)
+_ASIDE_TITLE = re.compile(r"comment|audio descri|described|preview|thumbnail", re.IGNORECASE)
 _KINDS = {"video": "--video-track", "audio": "--audio-track"}
 
 
@@ -68,9 +68,9 @@ def choose_track(
 ) -> av.stream.Stream | None:
     """Returns the track that counts; None where there is none of the kind (covers do not count).
 
-    Passed over are those that cannot be decoded, then commentary and the like, then what is not the default, then
-    previews (a single image, or shorter than half of the longest); of those left the first. Where there was a choice it
-    is told.
+    Passed over are those that cannot be decoded, then commentary and the like, then previews (a single image, or
+    shorter than half of the longest), then what is not the default; of those left the first counts. Where there was a
+    choice it is told.
 
     Args:
         kind: "video" or "audio".
@@ -136,7 +136,7 @@ def _listed(tracks: Sequence[av.stream.Stream]) -> str:
     lines = []
     for number, track in enumerate(tracks, 1):
         said = [track.codec_context.name if _decodable(track) else "unknown coding"]
-        if track.type == "video" and track.codec_context is not None:
+        if isinstance(track, av.VideoStream) and track.codec_context is not None:
             said.append(f"{track.codec_context.width} × {track.codec_context.height}")
         said += [track.metadata[name] for name in ("language", "title") if track.metadata.get(name, "und") != "und"]
         lines.append(f"{number}: {', '.join(said)}")

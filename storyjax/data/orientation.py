@@ -5,7 +5,7 @@ from fractions import Fraction
 
 import av
 import numpy as np
-from av.sidedata.sidedata import Type
+from av.sidedata.sidedata import SideData
 from av.video.reformatter import VideoReformatter
 from jaxtyping import UInt8
 
@@ -20,8 +20,8 @@ def turn_of(frame: av.VideoFrame) -> Turn:
 
     The matrix (ISO/IEC 14496-12 §8.3.2) takes a stored point (x, y) to (a x + c y, b x + d y).
     """
-    matrix = frame.side_data.get(Type.DISPLAYMATRIX)
-    if matrix is None or matrix.buffer_size < 36:
+    matrix = frame.side_data.get("DISPLAYMATRIX")
+    if not isinstance(matrix, SideData) or matrix.buffer_size < 36:
         return False, False, False
     a, b, _, c, d = struct.unpack("5i", bytes(matrix)[:20])
     if abs(a) + abs(d) >= abs(b) + abs(c):

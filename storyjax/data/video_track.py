@@ -9,6 +9,7 @@ import heapq
 import math
 from collections.abc import Iterator
 from fractions import Fraction
+from typing import cast
 
 import av
 import numpy as np
@@ -66,7 +67,7 @@ class VideoTrack:
         if kind.startswith("image2") or kind.endswith("_pipe"):
             raise self.error("is an image, not a video", "give a video file")
         try:
-            stream = containers.choose_track(container, "video", number, where)
+            stream = cast("av.VideoStream | None", containers.choose_track(container, "video", number, where))
         except StoryjaxError as error:
             raise VideoError(str(error)) from error
         if stream is None:
