@@ -11,7 +11,7 @@
 
 Table 3.3's 92 × 2 is an evaluation of the paper's run: `ablations=("twice",)` of the task "egoschema".
 
-Compiled for TPU slices (docs/results/full_size.md): paper v5e:4x8.
+TPU slices (docs/results/full_size.md: what is compiled so far): paper v5e:4x8.
 `more_frames` names the same one and has not been compiled yet.
 """
 
