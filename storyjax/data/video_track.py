@@ -57,7 +57,6 @@ class VideoTrack:
         self.damaged = 0
         self._first_damage: float | None = None
         self._calm = _AFTERMATH  # packets since the last error
-        self._reached = 0  # the tick where the last frame ended
         self._cut: tuple[float, float] | None = None
         self._first_dts: int | None = None
         self.fresh_from: int | None = None  # after a jump: the key frame that must come out first
