@@ -46,7 +46,7 @@ def detection_evaluator(model: Mqt, sources: Sources, dataset: str, split: str) 
     def accumulate(acc: Any, outputs: Any, batch: Batch) -> Any:
         acc = acc if acc is not None else {"truth": [], "det": [], "pos": [], "true": []}
         for row in np.flatnonzero(np.asarray(batch["record_valid"])):
-            height, width = picture_size(batch, 0, row)
+            height, width = picture_size(batch, 0, int(row))
             present = np.asarray(batch["present0"][row])
             acc["truth"].append(true_boxes(batch, int(row), 0))
             for name, (boxes, logits) in outputs.items():

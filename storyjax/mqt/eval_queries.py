@@ -78,7 +78,7 @@ def _accumulate(acc: Any, outputs: Any, batch: Batch) -> Any:
     acc = acc if acc is not None else {name: [] for name in ("truth", "truth_init", *outputs)}
     for row in np.flatnonzero(np.asarray(batch["record_valid"])):
         present = np.asarray(batch["present0"][row])
-        sizes = {view: picture_size(batch, view, row)[::-1] for view in (0, 1)}
+        sizes = {view: picture_size(batch, view, int(row))[::-1] for view in (0, 1)}
         for name, view in (("truth_init", 0), ("truth", 1)):
             acc[name].append(true_boxes(batch, int(row), view))
         for name, (boxes, logits) in outputs.items():

@@ -139,13 +139,12 @@ class Evaluations:
                 yield tracking_prediction(self.sources, dataset, split, self.section.tracker.protocol, self.tracker)
 
     def _of_images(self, dataset: str, split: str) -> Iterator[Evaluator]:
-        data, made = self.sources.data, []
+        data, model = self.sources.data, self.losses.model
         if data.mode == "simulated":
-            made.append((queries_evaluator(self.losses.model, self.sources, dataset, split), "simulated"))
-        made.append((detection_evaluator(self.losses.model, self.sources, dataset, split), "detection"))
-        for evaluator, mode in made:
-            shown = dataclasses.replace(data, mode=mode)
-            yield dataclasses.replace(evaluator, batch_spec=BatchSpec(functools.partial(eval_shapes, shown)))
+            pairs = BatchSpec(functools.partial(eval_shapes, data))
+            yield dataclasses.replace(queries_evaluator(model, self.sources, dataset, split), batch_spec=pairs)
+        single = BatchSpec(functools.partial(eval_shapes, dataclasses.replace(data, mode="detection")))
+        yield dataclasses.replace(detection_evaluator(model, self.sources, dataset, split), batch_spec=single)
         if self.detectors is not None:
             yield detectors_evaluator(self.detectors, self.sources, dataset, split)
 

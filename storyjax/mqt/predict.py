@@ -187,10 +187,8 @@ class Tracker:
         """Returns an image as the network takes it: one shape for a sequence, with no more padding than need be."""
         if self.fit is None:
             return np.asarray(crop(image, WHOLE, self.size))[None]
-        picture = np.asarray(crop(image, WHOLE, self.fit.size(*image.shape[:2], self.size)))
-        size = tuple(
-            min(-(-side // STEP) * STEP, most) for side, most in zip(picture.shape[:2], self.size, strict=True)
-        )
+        picture = np.asarray(crop(image, WHOLE, self.fit.size(image.shape[0], image.shape[1], self.size)))
+        size = (_stepped(picture.shape[0], self.size[0]), _stepped(picture.shape[1], self.size[1]))
         if picture.shape[:2] == size:
             return picture[None]
         return PaddedImages(padded(picture, size)[None], extent_of(picture)[None])
@@ -256,6 +254,7 @@ class Tracker:
     def programs(self) -> dict[str, tuple[Callable[[Params, Batch], Any], BatchSpec]]:
         """Returns what runs on a device for each frame, for `storyjax plan`: with tracks, and without any."""
         rows, width, given = self.config.rows, self.model.config.detr.width, self._most_given
+        first: dict[str, tuple[tuple[int, ...], Any]]
         first = {"image": ((*self.size, 3), np.uint8)} | ({} if self.fit is None else {"extent": ((2,), np.int32)})
         first |= {"given_boxes": ((given, 4), np.float32), "given_mask": ((given,), np.bool_)}
         tracks = {"boxes": 4, "appearance": width, "state": width}
@@ -263,13 +262,14 @@ class Tracker:
             first | {name: ((rows, size), np.float32) for name, size in tracks.items()} | {"mask": ((rows,), np.bool_)}
         )
 
-        def seen(batch: Batch) -> tuple[Any, ...]:
+        def seen(batch: Batch) -> tuple[Any, Any, Any]:
             image = batch["image"] if self.fit is None else PaddedImages(batch["image"], batch["extent"])
             return image, batch["given_boxes"], batch["given_mask"]
 
         def track(params: Params, batch: Batch) -> Any:
             known = Tracks(*(batch[name] for name in (*tracks, "mask")))
-            return self._track_pass(params, *seen(batch), known)
+            image, given_boxes, given_mask = seen(batch)
+            return self._track_pass(params, image, given_boxes, given_mask, known)
 
         def detect(params: Params, batch: Batch) -> Any:
             return self._detect_pass(params, *seen(batch))
@@ -352,6 +352,11 @@ def _class_probability(model: Mqt, found: DecoderOutput) -> jax.Array:
 
 def _candidates(outputs: dict[str, np.ndarray]) -> Candidates:
     return Candidates(*(np.asarray(outputs[name]) for name in ("boxes", "appearance", "state", "objectness")))
+
+
+def _stepped(side: int, most: int) -> int:
+    """The next multiple of STEP, `most` at most."""
+    return min(-(-side // STEP) * STEP, most)
 
 
 def _padded(rows: list[np.ndarray], count: int, width: int) -> Float32[np.ndarray, "1 n d"]:

@@ -61,7 +61,7 @@ def _mot_jobs(video: VideoSequence, data: MqtData, protocol: str) -> list[tuple[
     given = [] if detector is None else detector.split("+")
     if not set(given) & set(DETECTORS):
         return [(video, detector, [f"{video.name}-{name}" for name in mot17])]
-    jobs = []
+    jobs: list[tuple[VideoSequence, str | None, list[str]]] = []
     for name in mot17:
         replaced = "+".join(dict.fromkeys(name if one in DETECTORS else one for one in given))
         jobs.append((video, replaced, [f"{video.name}-{name}"]))

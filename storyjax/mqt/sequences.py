@@ -105,10 +105,8 @@ class VideoSequence:
         Raises:
             StoryjaxError: the sequence has no boxes of that detector, or no box to take an exemplar from.
         """
-        if detector is None:
-            return None
-        if detector == EXEMPLAR:
-            return self.exemplar()
+        if detector is None or detector == EXEMPLAR:
+            return None if detector is None else self.exemplar()
         names = [choose(name, self.detections, f"config.data.detector, of {self.name}") for name in detector.split("+")]
         return concatenate(self.detections[name] for name in names)
 

@@ -145,7 +145,7 @@ def times(
         return first_numbers(qa, stamps(), params, batch, attention=False)[0]
 
     def rows(likely: np.ndarray, batch: Batch) -> Rows:
-        found = []
+        found: list[Any] = []
         for place, column, video, columns, number in _examples(batch, asked):
             segments = detections(likely[place, column], float(batch["duration"][place]))
             if labels is None:

@@ -9,7 +9,7 @@ l text tokens, q queries, e width of the vision tower, d width of the TCR, w wid
 """
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, cast
 
@@ -154,7 +154,7 @@ class VisualKeys(NamedTuple):
     mask: Bool[Array, "b s"]
 
 
-def embed_tokens(params: dict, visual: VisualTokens, config: TcrConfig, dtype: DTypeLike) -> VisualKeys:
+def embed_tokens(params: Mapping[str, Any], visual: VisualTokens, config: TcrConfig, dtype: DTypeLike) -> VisualKeys:
     """Returns the tokens embedded by the parameters of a `Tcr`, for what several passes read or devices exchange: they
     are a third as wide as ViT-g's.
     """
@@ -188,7 +188,7 @@ def _embed(
 
 
 def visual_keys(
-    params: dict, visual: VisualTokens | VisualKeys | VideoStream, config: TcrConfig, dtype: DTypeLike
+    params: Mapping[str, Any], visual: VisualTokens | VisualKeys | VideoStream, config: TcrConfig, dtype: DTypeLike
 ) -> tuple[Float[Array, "b s d"] | KeyStream, Bool[Array, "b s"] | None]:
     """Returns what cross-attentions by a `Tcr`'s parameters attend to, and its mask; a stream has its own."""
     if isinstance(visual, VideoStream):

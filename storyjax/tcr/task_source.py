@@ -324,7 +324,7 @@ class TaskSource:
 
         def asked(index: int) -> tuple[str, dict[str, list], tuple[int, ...]]:
             video, rows = groups().groups[index]
-            records = groups().records
+            records: Any = groups().records
             return records.video_ids[video], records.annotations[video], rows
 
         stamps = functools.cache(lambda: Timestamps.of(self.tokenizer(), d.options.bins))

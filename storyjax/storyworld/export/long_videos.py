@@ -155,7 +155,7 @@ def _narrated(story: Story, unsure: bool) -> dict[str, Any]:
         # Whom the camera follows (the lead) is C, others are O.
         for tag, performance in zip(("#C", "#O"), event.performances, strict=False):
             rows.append({"timestamp_sec": round(event.start, 2), "narration_text": f"{tag} {clause(performance)}"})
-    summaries = [
+    summaries: list[dict[str, Any]] = [
         {"start_sec": round(e.start, 2), "end_sec": round(e.end, 2), "summary_text": f"#summary {sentence(e)}"}
         for e in story.events
     ]
