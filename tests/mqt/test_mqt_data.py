@@ -255,6 +255,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> MqtData:
 
 
 def test_streams_give_what_training_takes(data: MqtData) -> None:
+    data = dataclasses.replace(data, max_gap=3)
     sources = Sources(data)
     stream = sources.stream(StreamSpec(4, 0, steps=2))
     batches = list(stream)
@@ -285,11 +286,13 @@ def test_sources_measure_on_what_training_never_sees(data: MqtData) -> None:
     assert len(held_out.detections["public"]) > 10
 
 
-def test_annotations_are_read_once_for_all_splits(data: MqtData, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_annotations_are_read_once_for_all_splits(
+    data: MqtData, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     read = mot.read_mot
     calls: list[str] = []
     monkeypatch.setattr(mot, "read_mot", lambda root, *more: calls.append(str(root)) or read(root, *more))
-    sources = Sources(data)
+    sources = Sources(dataclasses.replace(data, cache_dir=str(tmp_path)))
     for split in ("train", "held_out", "unseen"):
         assert len(sources.split("mot17", split)) > 0
     assert calls == [data.root["mot17"]]

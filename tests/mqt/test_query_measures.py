@@ -115,7 +115,7 @@ def test_one_run_measures_several_trackers_and_the_offline_enhancements(made, mo
     asked = []
 
     class Asked(OverlapTracker):
-        def __init__(self, model, params, size, config):
+        def __init__(self, model, params, size, config, fit):
             super().__init__()
             asked.append((model.config.aggregation, model.config.box_kind, config.min_hits))
 
