@@ -21,10 +21,10 @@ WORLDS: dict[str, Callable[[Path], Path]] = {
     "countix": functools.partial(long_videos.export_countix, counts={"train": 1, "val": 2}, fps=2),
     "coco": functools.partial(tracks_pictures.export_coco, counts={"train": 8, "val": 4}),
     "crowdhuman": functools.partial(tracks_pictures.export_crowdhuman, counts={"train": 8, "val": 2}),
-    "mot17": functools.partial(tracks_mot.export_mot17, counts=_MOT),
-    "mot20": functools.partial(tracks_mot.export_mot20, counts=_MOT),
-    "gmot40": functools.partial(tracks_mot.export_gmot, counts={"test": 1}),
-    "tao": functools.partial(tracks_pictures.export_tao, counts={"train": 2, "validation": 1}),
+    "MOT17": functools.partial(tracks_mot.export_mot17, counts=_MOT),
+    "MOT20": functools.partial(tracks_mot.export_mot20, counts=_MOT),
+    "GMOT40": functools.partial(tracks_mot.export_gmot, counts={"test": 1}),
+    "TAO": functools.partial(tracks_pictures.export_tao, counts={"train": 2, "validation": 1}),
 }
 
 
@@ -40,14 +40,14 @@ def write(folder: Path, names: tuple[str, ...]) -> None:
             WORLDS[name](data / name)
     if "ego4d" in names:
         shutil.copytree(data / "egoschema" / "full_scale", data / "ego4d" / "full_scale", dirs_exist_ok=True)
-        for file in ("annotations/narration.json", "egoschema_videos.json"):
+        for file in ("annotations/narration.json", "uid_to_ego4d.json"):
             shutil.copy(data / "egoschema" / file, data / "ego4d" / file)
         (data / "ego4d").rename(data / "v2")
         (data / "ego4d").mkdir()
         (data / "v2").rename(data / "ego4d" / "v2")
-    if "tao" in names:
+    if "TAO" in names:
         for detector in ("tao_person", "tao_maskrcnn"):
-            _detect(data / "tao" / "frames", data / "detections" / detector)
+            _detect(data / "TAO" / "frames", data / "detections" / detector)
 
 
 def _detect(frames: Path, out: Path) -> None:

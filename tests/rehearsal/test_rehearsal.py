@@ -60,11 +60,9 @@ RUNS = {
     "tcr_kinetics_selection": ("tcr_kinetics:selection", "selection/precision"),
     "tcr_countix": ("tcr_countix:paper", "countix/mae"),
 }
-# What every run of the tests rehearses: the stages of each chapter one after the other, and what is unlike them.
-SHORT = {
-    "mqt": ("mqt_coco_detr", "mqt_coco_pairs_detr", "mqt_tao_detr"),
-    "tcr": ("tcr_ytt_init", "tcr_ytt_pretrain", "tcr_nextqa", "tcr_ego4d_mq_standalone"),
-}
+CHAPTERS = ("mqt", "tcr")
+# What every run of the tests rehearses: a first stage from published weights, of each chapter.
+SHORT = {"mqt": ("mqt_coco_detr",), "tcr": ("tcr_ytt_init",)}
 
 
 def rehearse(folder: Path, workdirs: tuple[str, ...]) -> None:
@@ -86,13 +84,13 @@ def rehearse(folder: Path, workdirs: tuple[str, ...]) -> None:
         assert all(line["frozen"].values()), (run, [path for path, same in line["frozen"].items() if not same])
 
 
-@pytest.mark.parametrize("chapter", SHORT)
-def test_the_stages_of_a_chapter(chapter: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("chapter", CHAPTERS)
+def test_the_first_stage_of_a_chapter(chapter: str, tmp_path: Path) -> None:
     rehearse(tmp_path, SHORT[chapter])
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("chapter", SHORT)
+@pytest.mark.parametrize("chapter", CHAPTERS)
 def test_every_paper_variant(chapter: str, tmp_path: Path) -> None:
     rehearse(tmp_path, tuple(name for name in RUNS if name.startswith(chapter)))
 
