@@ -96,11 +96,11 @@ def test_every_paper_variant(chapter: str, tmp_path: Path) -> None:
 
 
 def test_no_paper_variant_is_left_out() -> None:
-    """Every variant of the two chapters' configs that is not small is in the table above."""
+    """Every variant of the two chapters' configs that is not small, nor of StoryWorld alone, is in the table above."""
     there = set()
     for path in (*CONFIGS.glob("mqt_*.py"), *CONFIGS.glob("tcr_*.py")):
         namespace: dict = {}
         exec(compile(path.read_text(), str(path), "exec"), namespace)
         there |= {f"{path.stem}:{variant}" for variant in namespace["VARIANTS"]}
-    small = {name for name in there if name.endswith(("embedded", "storyworld"))}
-    assert {run for run, _ in RUNS.values()} == there - small - {"tcr_storyworld_init:paper"}
+    small = {name for name in there if name.endswith(("embedded", "storyworld")) or "_storyworld_" in name}
+    assert {run for run, _ in RUNS.values()} == there - small
