@@ -163,13 +163,17 @@ def embed_tokens(params: Mapping[str, Any], visual: VisualTokens, config: TcrCon
     )
 
 
-def _embedded(params: dict, tokens: Num[Array, "*b e"], config: TcrConfig, dtype: DTypeLike) -> Float[Array, "*b d"]:
+def _embedded(
+    params: Mapping[str, Any], tokens: Num[Array, "*b e"], config: TcrConfig, dtype: DTypeLike
+) -> Float[Array, "*b d"]:
     normed: Any = _visual_norm(parent=None).apply({"params": params["visual_norm"]}, tokens)
     projection: Any = nn.Dense(config.width, dtype=dtype, parent=None)
     return projection.apply({"params": params["visual_projection"]}, normed)
 
 
-def _times(params: dict, bins: Int[Array, "*b"], config: TcrConfig, dtype: DTypeLike) -> Float[Array, "*b d"]:
+def _times(
+    params: Mapping[str, Any], bins: Int[Array, "*b"], config: TcrConfig, dtype: DTypeLike
+) -> Float[Array, "*b d"]:
     times: Any = TimeEmbedding(config.width, dtype, parent=None).apply({"params": params["time"]}, bins)
     return times
 
