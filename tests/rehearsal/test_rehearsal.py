@@ -73,7 +73,8 @@ def rehearse(folder: Path, workdirs: tuple[str, ...]) -> None:
     command = [sys.executable, str(HERE / "rehearse.py"), str(folder), *runs]
     ended = subprocess.run(command, env=os.environ | {"STORYJAX_CACHE": "off"}, capture_output=True, text=True)
     assert ended.returncode == 0, ended.stderr[-4000:]
-    happened = {line["run"]: line for line in map(json.loads, ended.stdout.splitlines())}
+    lines = [line for line in ended.stdout.splitlines() if line.startswith("{")]  # the export says what it wrote, too
+    happened = {line["run"]: line for line in map(json.loads, lines)}
     for name in workdirs:
         run, metric = RUNS[name]
         line = happened[run]
