@@ -45,3 +45,8 @@ def nearest(name: str, known: Iterable[str]) -> str:
     """
     matches = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
     return f" Did you mean '{matches[0]}'?" if matches else ""
+
+
+def first_line(error: Exception, most: int) -> str:
+    """Returns the first line of an error's message, `most` characters at most; of one without a message its class."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:most]

@@ -14,7 +14,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import Float32
 
-from storyjax.core.errors import StoryjaxError, nearest
+from storyjax.core.errors import StoryjaxError, first_line, nearest
 from storyjax.subtitles.languages import RecognitionConfig, check_language
 from storyjax.subtitles.timeline import Segment, Timeline, Word
 
@@ -74,7 +74,7 @@ class FasterWhisper:
         except Exception as error:
             # Hub, network and format errors have no common base.
             raise StoryjaxError(
-                f"the speech model '{config.model}' cannot be loaded ({_first_line(error)}): give a folder, or a"
+                f"the speech model '{config.model}' cannot be loaded ({first_line(error, 200)}): give a folder, or a"
                 " name such as small.en with a network at hand"
             ) from error
         if not self._model.model.is_multilingual:
@@ -207,7 +207,3 @@ def _as_segments(words: Sequence[Word]) -> list[Segment]:
 def _cores() -> int:
     """Cores that this process may use: more threads than those wait for each other, and burn time doing so."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

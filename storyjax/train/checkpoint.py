@@ -20,7 +20,7 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
-from storyjax.core.errors import StoryjaxError
+from storyjax.core.errors import StoryjaxError, first_line
 from storyjax.core.params_io import SHIPPED, flatten, load_flat, weights_folder
 from storyjax.train.experiment import Params
 from storyjax.train.params import validate_params
@@ -29,6 +29,7 @@ from storyjax.train.step import TrainState
 FOLDER = "checkpoints"
 DRAWN = "drawn"
 ASIDE = "set_aside"  # checkpoints that a run went back behind
+_SHOWN = 160  # characters of what the storage library says
 EXPORTED = "params"  # what `storyjax export --to orbax` calls it
 
 
@@ -200,16 +201,13 @@ def _damage(folder: pathlib.Path) -> str | None:
         try:
             _read_tree(folder / item)
         except Exception as error:  # of a damaged file the storage library says so in many ways
-            return f"its part '{item}' {'cannot be read' if (folder / item).is_dir() else 'is missing'}: {_line(error)}"
+            what = "cannot be read" if (folder / item).is_dir() else "is missing"
+            return f"its part '{item}' {what}: {first_line(error, _SHOWN)}"
     try:
         json.loads((folder / "meta" / "metadata").read_text("utf-8"))
     except (OSError, ValueError) as error:
-        return f"its part 'meta' cannot be read: {_line(error)}"
+        return f"its part 'meta' cannot be read: {first_line(error, _SHOWN)}"
     return None
-
-
-def _line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
 
 
 def _damaged(folder: pathlib.Path, step: int, damage: str) -> StoryjaxError:
