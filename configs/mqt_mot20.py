@@ -46,7 +46,8 @@ def get_config(variant: str = "paper") -> ConfigDict:
     # MOT20 has up to 246 people in a frame: the thesis's 100 det queries would miss most of them, and it does not say
     # what it did. With more queries the weights of det queries of the earlier stages cannot be used.
     config.init = ConfigDict({"checkpoint": "runs/mqt_crowdhuman", "skip": "queries"})
-    config.model.mqt.detr = ConfigDict({"mlp_width": 2048, "queries": 300, "classes": 0, "size_bias": 0.0})
+    detr = {"mlp_width": 2048, "queries": 300, "classes": 0, "size_bias": 0.0, "loop_layers": True}
+    config.model.mqt.detr = ConfigDict(detr)
     config.train = ConfigDict({"epochs": 20, "batch_size": 32})
     config.optim = ConfigDict(paper_optim(boundaries=(0.5,)))
     config.eval = ConfigDict({"every": 0})

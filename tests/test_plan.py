@@ -6,6 +6,7 @@ import json
 import math
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import jax
 import pytest
@@ -18,6 +19,7 @@ from storyjax.core.errors import StoryjaxError
 from storyjax.plan import full_size
 from storyjax.plan.compile import Plan, Planner, Report, _overrun, counted, most_frames, parse_mesh
 from storyjax.plan.full_size import full_size_variants
+from storyjax.plan.programs import Lowered
 from storyjax.plan.report import table, to_json
 from storyjax.plan.tpu import CHIPS, Slice, find_slice
 
@@ -209,7 +211,7 @@ def two_configs(tmp_path, monkeypatch):
     programs = {"one:paper": ["train", "val"], "two:paper": ["tv (host)"]}
     compiled = []
 
-    def compile_row(row, config, slice_):
+    def compile_row(row, config, slice_, done):
         compiled.append((row.config, row.program))
         fields = dataclasses.asdict(report(LIMIT / 2, True) if row.program == "train" else report(math.inf, False))
         fields["used"] = None if fields["used"] == math.inf else fields["used"]
@@ -243,6 +245,49 @@ def test_the_table_goes_on_where_it_was_stopped(two_configs, tmp_path):
     assert two_configs[3:] == []
     assert "the compiler died" in (tmp_path / "full_size.md").read_text()
     assert said[-2:] == ["[2/2] two:paper on v5e:2x2: tv", "    no program of its own on the devices"]
+
+
+def test_a_program_that_was_compiled_already_is_not_compiled_again(monkeypatch):
+    compiled = []
+
+    class Planner:
+        """Its program is what the config says, over one mesh."""
+
+        def __init__(self, config, slice_, programs):
+            self.config, self.mesh = config, SimpleNamespace(shape={"data": 4})
+
+        def lower(self, program):
+            return SimpleNamespace(digest=self.config.program)
+
+        def compile(self, program, made):
+            compiled.append(made.digest)
+            return report(LIMIT / 2, True)
+
+    monkeypatch.setattr(full_size, "Planner", Planner)
+    done: list[full_size.Row] = []
+    for spec, topology, program in (
+        ("a", "x", "1"),
+        ("b", "x", "1"),
+        ("c", "x", "1"),
+        ("d", "y", "1"),
+        ("e", "x", "2"),
+    ):
+        row = full_size.Row(f"{spec}:paper", "train", topology, "")
+        done.append(full_size.compile_row(row, ConfigDict({"program": program}), SLICE, done))
+    assert compiled == ["1", "1", "2"]
+    assert [row.same_as for row in done] == ["", "a:paper", "a:paper", "", ""]
+    assert done[2].report == done[0].report
+    page = full_size.table(done)
+    assert "| c:paper | train | x (data=4) | 0 | 8.0 of 16 | yes | 4.00 |  | as a:paper |" in page
+
+
+def test_the_digest_is_of_the_program_and_its_shapes():
+    def digest(factor, rows):
+        lowered = jax.jit(lambda x: factor * x).lower(jax.ShapeDtypeStruct((rows,), "float32"))
+        return Lowered(lowered, 0, 0, 0, 1).digest
+
+    assert digest(2, 8) == digest(2, 8)
+    assert len({digest(2, 8), digest(3, 8), digest(2, 4)}) == 3
 
 
 @pytest.mark.parametrize(

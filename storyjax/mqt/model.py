@@ -42,7 +42,7 @@ KINDS: tuple[Kind, ...] = ("pos", "id", "both")
 
 def _mqt_detr() -> DeformableDetrConfig:
     """Returns the detector of §2.6.1: width 256, MLPs of 2048, 6 + 6 layers, 8 heads, 100 det queries, no classes."""
-    return DeformableDetrConfig(mlp_width=2048, queries=100, classes=0, size_bias=0.0)
+    return DeformableDetrConfig(mlp_width=2048, queries=100, classes=0, size_bias=0.0, loop_layers=True)
 
 
 @dataclass(frozen=True)

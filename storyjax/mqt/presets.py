@@ -58,7 +58,7 @@ def use_published(config: ConfigDict, variant: str) -> None:
     if not variant.startswith("detr"):
         return
     config.model.weights = "weights/deformable-detr-r50-refine"
-    published = {"mlp_width": 1024, "box_refine": True, "queries": 300, "classes": 0}
+    published = {"mlp_width": 1024, "box_refine": True, "queries": 300, "classes": 0, "loop_layers": True}
     config.model.mqt = ConfigDict({**config.model.mqt, "detr": published, "point_size": 0.5})
     if "init" in config and config.init.checkpoint is not None:
         config.init.checkpoint += "_detr"

@@ -158,12 +158,20 @@ class Planner:
         of = "" if frames is None else f", {frames} frames"
         for program in self.programs:
             say(f"compiling {program} for {self.slice_.name}{of} ...")
-            reports.append(self._report(read_settings(config), experiment, program))
+            reports.append(self.compile(program, self._lower(read_settings(config), experiment, program)))
         mesh = dict(self.mesh.shape)
         return Plan(self.slice_, mesh, frames, self.examples, tuple(reports))
 
-    def _report(self, settings: Settings, experiment: Experiment, program: str) -> Report:
-        made = self._lower(settings, experiment, program)
+    def lower(self, program: str) -> Lowered:
+        """Returns a program of the config as it is, ready to be compiled."""
+        return self._lower(read_settings(self.config), build_experiment(self.config), program)
+
+    def compile(self, program: str, made: Lowered) -> Report:
+        """Returns what the compiler says of a program, one of PROGRAMS or the name of an evaluation.
+
+        Raises:
+            StoryjaxError: it refuses the program for another reason than memory.
+        """
         weights, batch = made.weights, made.batch
         began = time.perf_counter()
         sizes: dict[str, Any] = {

@@ -14,7 +14,7 @@ import json
 import math
 import os
 import platform
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -52,6 +52,8 @@ class Row:
         note: why there are no numbers.
         report: fields of `compile.Report`, infinite numbers as None.
         mesh: devices along each axis.
+        digest: of the program (programs.Lowered).
+        same_as: the config whose program it is, down to the last operation, and whose numbers these are.
     """
 
     config: str
@@ -63,6 +65,8 @@ class Row:
     note: str = ""
     report: dict[str, Any] = field(default_factory=dict)
     mesh: dict[str, int] = field(default_factory=dict)
+    digest: str = ""
+    same_as: str = ""
 
     @property
     def key(self) -> Key:
@@ -118,7 +122,7 @@ def plan_all(folder: Path, only: str, topology: str | None, say: Say) -> bool:
                     made = _dated(row, NO_PROGRAM)
                 else:
                     _append(folder / RECORDS, _dated(row, _STARTED))
-                    made = compile_row(row, config, slices[name])
+                    made = compile_row(row, config, slices[name], done.values())
                 done[row.key] = made
                 _append(folder / RECORDS, made)
                 say(f"    {verdict(made)}")
@@ -159,15 +163,27 @@ def _programs(config: ConfigDict) -> Iterator[str]:
     yield from (f"{name}{_ON_HOST}" for name in missing)
 
 
-def compile_row(row: Row, config: ConfigDict, slice_: Slice) -> Row:
-    """Returns the row with what the compiler says, or with the error that stopped it as its note."""
+def compile_row(row: Row, config: ConfigDict, slice_: Slice, done: Iterable[Row]) -> Row:
+    """Returns the row with what the compiler says, or with the error that stopped it as its note.
+
+    Stages often differ in their data alone: a program that is one of `done` already is not compiled again.
+    """
     try:
         jax.clear_caches()  # of the program before, which is not traced again
-        plan = Planner(config, slice_, programs=(row.program,)).plan()
+        planner = Planner(config, slice_, programs=(row.program,))
+        made = planner.lower(row.program)
+        row = dataclasses.replace(row, digest=made.digest, mesh=dict(planner.mesh.shape))
+        own = (row.topology, row.mesh, row.digest)
+        same = next(
+            (other for other in done if other.report and own == (other.topology, other.mesh, other.digest)), None
+        )
+        if same is not None:
+            return dataclasses.replace(_dated(row, ""), report=same.report, same_as=same.same_as or same.config)
+        report = planner.compile(row.program, made)
     except Exception as error:  # whatever it is, the other programs are to be compiled
         return _dated(row, f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"[:200])
-    report = {name: None if value == math.inf else value for name, value in dataclasses.asdict(plan.reports[0]).items()}
-    return dataclasses.replace(_dated(row, ""), report=report, mesh=plan.mesh)
+    numbers = {name: None if value == math.inf else value for name, value in dataclasses.asdict(report).items()}
+    return dataclasses.replace(_dated(row, ""), report=numbers)
 
 
 def _dated(row: Row, note: str) -> Row:
@@ -219,7 +235,8 @@ _HEAD = """\
 full size with the TPU's own compiler (libtpu), on a machine without any TPU, for the slice that the config names in
 `TOPOLOGIES`. It goes on where it was stopped. Sizes are of one device: what the program takes, of what a chip has.
 TFLOP and GB exchanged (all-gather, all-reduce and so on, loops counted as often as they run) are of one step and one
-device. Nothing here has run on a TPU: this says what fits and what is exchanged, not how fast it is.
+device. Stages that differ in their data alone have the same program, which is compiled once ("as"). Nothing here has
+run on a TPU: this says what fits and what is exchanged, not how fast it is.
 
 | config | program | slice (mesh) | batch | GiB | fits | TFLOP | GB exchanged | compiled in |
 |---|---|---|---|---|---|---|---|---|
@@ -253,7 +270,7 @@ def _line(row: Row) -> str:
         "yes" if report["fits"] else "**no**",
         "" if report["flops"] is None else f"{report['flops'] / 1e12:,.2f}",
         "" if sent is None else _sent(sent),
-        f"{report['seconds']:.0f} s",
+        f"as {row.same_as}" if row.same_as else f"{report['seconds']:.0f} s",
     ]
     return "| " + " | ".join(cells) + " |"
 

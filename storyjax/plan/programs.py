@@ -1,5 +1,6 @@
 """The programs of a run: its training step, and what its evaluators run on the devices, traced with shapes alone."""
 
+import hashlib
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -38,6 +39,11 @@ class Lowered:
     batch: int
     features: int
     examples: int
+
+    @property
+    def digest(self) -> str:
+        """Returns a mark of the program itself: for the same slice, two of the same mark compile to the same."""
+        return hashlib.sha256(self.lowered.as_text().encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True)

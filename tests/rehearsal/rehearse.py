@@ -58,7 +58,7 @@ def _shrink_mqt(config: ConfigDict) -> None:
     given = config.model.mqt.get("detr", ConfigDict()).to_dict()
     queries = 16 if given.get("queries", 100) > 100 else 12  # a stage with more queries than the others stays one
     mlp = {"mlp_width": 32} if given.get("mlp_width", 2048) == 1024 else {"mlp_width": 64}
-    kept = {**{"classes": 0, "size_bias": 0.0}, **given}
+    kept = {**{"classes": 0, "size_bias": 0.0, "loop_layers": True}, **given}
     config.model.mqt.detr = ConfigDict({**kept, **DETR, **mlp, "queries": queries})
     config.model.tracker.max_tracks, config.model.tracker.max_detections = 8, 12
     config.data.size, config.data.max_objects = (64, 96), 10
