@@ -1,60 +1,68 @@
 """Layers that run as a loop are the layers that run one after another."""
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import pytest
 
 from storyjax.core.config import load_config
-from storyjax.models.deformable_detr import DeformableDetr, DeformableDetrConfig, Detections
-from storyjax.models.resnet import ResNetConfig
+from storyjax.models.deformable_detr import Decoder, DeformableDetrConfig, Encoder
 from storyjax.mqt.config import make_model
+from storyjax.nn.deformable_layers import Pyramid
 from storyjax.nn.layer_loop import loop_layers
 from storyjax.plan.full_size import full_size_variants
 
-BACKBONE = ResNetConfig(stem_width=8, widths=(8, 8), depths=(1, 1), block="basic", outputs=(0, 1), norm="group")
-IMAGES = jax.random.normal(jax.random.key(7), (2, 32, 48, 3))
+SMALL = DeformableDetrConfig(
+    width=8, mlp_width=8, encoder_layers=2, decoder_layers=2, heads=2, points=1, levels=1, box_refine=True
+)
 
 
-def small(**options: Any) -> DeformableDetrConfig:
-    sizes: dict[str, Any] = {"width": 16, "mlp_width": 16, "heads": 2, "points": 2, "levels": 2, "groups": 2}
-    return DeformableDetrConfig(
-        backbone=BACKBONE, encoder_layers=2, decoder_layers=2, queries=5, classes=3, **sizes, **options
-    )
+def draw(number: int, *shape: int) -> jax.Array:
+    return jax.random.normal(jax.random.key(number), shape)
 
 
-def moved(params: Any) -> Any:
-    """Parameters away from where training starts, where all layers are alike in what they do."""
+PYRAMID = Pyramid(draw(0, 1, 12, 8), draw(1, 1, 12, 8), jnp.ones((1, 12), bool), jnp.ones((1, 1, 2)), ((3, 4),))
+QUERIES = (draw(2, 1, 5, 8), draw(3, 1, 5, 8), jax.nn.sigmoid(draw(4, 1, 5, 4)), jnp.zeros((1, 5), bool))
+
+
+def outputs_and_gradients(run: Callable[[Any], Any], params: Any) -> tuple[list[jax.Array], list[jax.Array]]:
+    def total(params: Any) -> tuple[jax.Array, Any]:
+        leaves = jax.tree.leaves(run(params))
+        return sum((leaf**2).sum() for leaf in leaves), leaves
+
+    slopes, out = jax.jit(jax.grad(total, has_aux=True))(params)
+    return out, jax.tree.leaves(slopes)
+
+
+def same(loop: Any, one_by_one: Any, *inputs: Any) -> None:
+    """Parameters, outputs and gradients of a module in both forms."""
+    params = one_by_one.init(jax.random.key(0), *inputs)
+    made = loop.init(jax.random.key(0), *inputs)
+    assert jax.tree.map(jnp.shape, made) == jax.tree.map(jnp.shape, params)
+    # Away from where training starts, where all layers do the same.
     rng = np.random.default_rng(1)
-    return jax.tree.map(lambda leaf: leaf + 0.1 * rng.normal(size=leaf.shape).astype(np.float32), params)
+    params = jax.tree.map(lambda leaf: leaf + 0.1 * rng.normal(size=leaf.shape).astype(np.float32), params)
+    ours = outputs_and_gradients(lambda params: loop.apply(params, *inputs), params)
+    before = outputs_and_gradients(lambda params: one_by_one.apply(params, *inputs), params)
+    for some, others in zip(ours, before, strict=True):
+        largest = max(float(jnp.abs(leaf).max()) for leaf in others)
+        for mine, other in zip(some, others, strict=True):
+            np.testing.assert_allclose(mine, other, atol=1e-5 * max(1.0, largest))
 
 
-@pytest.mark.parametrize("box_refine", [False, True])
-def test_a_loop_of_layers_gives_what_the_layers_give(box_refine: bool) -> None:
-    config = small(box_refine=box_refine)
-    one_by_one = DeformableDetr(config)
-    loop = DeformableDetr(dataclasses.replace(config, loop_layers=True))
-    params = one_by_one.init(jax.random.key(0), IMAGES)
-    assert jax.tree.map(jnp.shape, loop.init(jax.random.key(0), IMAGES)) == jax.tree.map(jnp.shape, params)
-    params = moved(params)
+def test_an_encoder_of_a_loop_is_the_encoder() -> None:
+    same(Encoder(dataclasses.replace(SMALL, loop_layers=True)), Encoder(SMALL), PYRAMID)
 
-    def measured(model: DeformableDetr) -> Any:
-        def total(params: Any) -> tuple[jax.Array, Detections]:
-            found: Any = model.apply(params, IMAGES)
-            return (found.logits**2).sum() + (found.boxes**2).sum(), found
 
-        (_, found), slopes = jax.jit(jax.value_and_grad(total, has_aux=True))(params)
-        return found.logits, found.boxes, slopes
-
-    ours, before = measured(loop), measured(one_by_one)
-    largest = max(float(jnp.abs(leaf).max()) for leaf in jax.tree.leaves(before[2]))
-    for mine, other in zip(ours[:2], before[:2], strict=True):
-        np.testing.assert_allclose(mine, other, atol=1e-5)
-    for mine, other in zip(jax.tree.leaves(ours[2]), jax.tree.leaves(before[2]), strict=True):
-        np.testing.assert_allclose(mine, other, atol=1e-5 * largest)
+def test_a_decoder_of_a_loop_is_the_decoder() -> None:
+    """With boxes that each layer refines by a head of its own, and with one head for all."""
+    memory = draw(5, 1, 12, 8)
+    same(Decoder(dataclasses.replace(SMALL, loop_layers=True)), Decoder(SMALL), *QUERIES, memory, PYRAMID)
+    plain = dataclasses.replace(SMALL, box_refine=False)
+    same(Decoder(dataclasses.replace(plain, loop_layers=True)), Decoder(plain), *QUERIES, memory, PYRAMID)
 
 
 def test_each_layer_draws_its_own_dropout() -> None:
@@ -65,15 +73,15 @@ def test_each_layer_draws_its_own_dropout() -> None:
         total, draws = loop_layers(step, jnp.zeros(()), jnp.arange(3.0), jax.random.key(0), remat)
         assert float(total) == 3
         assert len(np.unique(draws)) == 12
-    model = DeformableDetr(small(loop_layers=True, dropout=0.5))
-    params = moved(model.init(jax.random.key(0), IMAGES))
+    model = Encoder(dataclasses.replace(SMALL, loop_layers=True, dropout=0.5))
+    params = model.init(jax.random.key(0), PYRAMID)
 
-    def logits(key: int) -> jax.Array:
-        found: Any = model.apply(params, IMAGES, deterministic=False, rngs={"dropout": jax.random.key(key)})
-        return found.logits
+    def tokens(key: int) -> jax.Array:
+        out: Any = model.apply(params, PYRAMID, deterministic=False, rngs={"dropout": jax.random.key(key)})
+        return out
 
-    np.testing.assert_array_equal(logits(1), logits(1))
-    assert float(jnp.abs(logits(1) - logits(2)).max()) > 1e-3
+    np.testing.assert_array_equal(tokens(1), tokens(1))
+    assert float(jnp.abs(tokens(1) - tokens(2)).max()) > 1e-3
 
 
 def test_every_mqt_of_full_size_runs_its_layers_as_loops() -> None:
