@@ -238,13 +238,13 @@ def test_the_table_goes_on_where_it_was_stopped(two_configs, tmp_path):
     said = []
     assert not full_size.plan_all(tmp_path, "*", None, said.append)
     assert two_configs[2:] == [("one:paper", "val")]
-    assert said[0] == "[1/2] one:paper on v5e:2x2: val"
+    assert said[1] == "[2/3] one:paper on v5e:2x2: val"
     # Killed by it twice.
     (tmp_path / "full_size.jsonl").write_text("\n".join([*lines[:3], lines[2]]))
     assert not full_size.plan_all(tmp_path, "*", None, said.append)
     assert two_configs[3:] == []
     assert "the compiler died" in (tmp_path / "full_size.md").read_text()
-    assert said[-2:] == ["[2/2] two:paper on v5e:2x2: tv", "    no program of its own on the devices"]
+    assert said[-2:] == ["[3/3] two:paper on v5e:2x2: tv", "    no program of its own on the devices"]
 
 
 def test_a_program_that_was_compiled_already_is_not_compiled_again(monkeypatch):

@@ -111,23 +111,28 @@ def plan_all(folder: Path, only: str, topology: str | None, say: Say) -> bool:
     folder.mkdir(parents=True, exist_ok=True)
     done = read_rows(folder / RECORDS)
     fits = True
-    for number, (spec, name) in enumerate(variants, 1):
-        config = complete(load_config(spec))
-        for program in _programs(config):
-            row = Row(spec, program.removesuffix(_ON_HOST), name, _fingerprint(config))
-            made = done.get(row.key)
-            if made is None or made.is_to_be_tried_again:
-                say(f"[{number}/{len(variants)}] {spec} on {name}: {row.program}")
-                if program.endswith(_ON_HOST):
-                    made = _dated(row, NO_PROGRAM)
-                else:
-                    _append(folder / RECORDS, _dated(row, _STARTED))
-                    made = compile_row(row, config, slices[name], done.values())
-                done[row.key] = made
-                _append(folder / RECORDS, made)
-                say(f"    {verdict(made)}")
-                write_atomically(folder / TABLE, table(_current(done, topology)))
-            fits &= bool(made.report.get("fits", made.note == NO_PROGRAM))
+    say(f"{len(variants)} variants: looking at their programs ...")
+    work = [
+        (Row(spec, program.removesuffix(_ON_HOST), name, _fingerprint(config)), config, program.endswith(_ON_HOST))
+        for spec, name in variants
+        for config in [complete(load_config(spec))]
+        for program in _programs(config)
+    ]
+    # What is trained first: the larger programs, and if one does not fit nothing else of its config matters.
+    for number, (row, config, on_host) in enumerate(sorted(work, key=lambda one: one[0].program != TRAIN), 1):
+        made = done.get(row.key)
+        if made is None or made.is_to_be_tried_again:
+            say(f"[{number}/{len(work)}] {row.config} on {row.topology}: {row.program}")
+            if on_host:
+                made = _dated(row, NO_PROGRAM)
+            else:
+                _append(folder / RECORDS, _dated(row, _STARTED))
+                made = compile_row(row, config, slices[row.topology], done.values())
+            done[row.key] = made
+            _append(folder / RECORDS, made)
+            say(f"    {verdict(made)}")
+            write_atomically(folder / TABLE, table(_current(done, topology)))
+        fits &= bool(made.report.get("fits", made.note == NO_PROGRAM))
     write_atomically(folder / TABLE, table(_current(done, topology)))
     return fits
 
@@ -225,7 +230,8 @@ def verdict(row: Row) -> str:
         return row.note
     used, limit = row.report["used"], row.report["limit"]
     size = "more than it has" if used is None else f"{used / 2**30:.2f} of {limit / 2**30:.2f} GiB"
-    return f"{'fits' if row.report['fits'] else 'DOES NOT FIT'}: {size}, compiled in {row.report['seconds']:.0f} s"
+    how = f"as {row.same_as}" if row.same_as else f"compiled in {row.report['seconds']:.0f} s"
+    return f"{'fits' if row.report['fits'] else 'DOES NOT FIT'}: {size}, {how}"
 
 
 _HEAD = """\
@@ -235,8 +241,9 @@ _HEAD = """\
 full size with the TPU's own compiler (libtpu), on a machine without any TPU, for the slice that the config names in
 `TOPOLOGIES`. It goes on where it was stopped. Sizes are of one device: what the program takes, of what a chip has.
 TFLOP and GB exchanged (all-gather, all-reduce and so on, loops counted as often as they run) are of one step and one
-device. Stages that differ in their data alone have the same program, which is compiled once ("as"). Nothing here has
-run on a TPU: this says what fits and what is exchanged, not how fast it is.
+device. Stages that differ in their data alone have the same program, which is compiled once ("as"). A program that
+is not in the table was not compiled yet. Nothing here has run on a TPU: this says what fits and what is exchanged, not
+how fast it is.
 
 | config | program | slice (mesh) | batch | GiB | fits | TFLOP | GB exchanged | compiled in |
 |---|---|---|---|---|---|---|---|---|
