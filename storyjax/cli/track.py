@@ -24,8 +24,8 @@ boxes.json has left, top, width and height in pixels (from 0), and optionally th
 
 The tracks are MOTChallenge's text, a line for each box: frame, id, left, top, width, height, score, -1, -1, -1, frames
 and pixels counted from 1. A frame that is missing or broken is reported, and tracking continues; frames of another size
-are resized to that of the first. Boxes are clipped to the image, in pixels as the film is shown: upright and, where its
-pixels are not square, stretched. The rendered video has the times of the source's frames, and its sound. They
+are resized to that of the first. Boxes are clipped to the image, in pixels as the video is shown: upright and, where
+its pixels are not square, stretched. The rendered video has the times of the source's frames, and its sound. Outputs
 appear when tracking is done, or not at all. A video may be of any length: memory and speed do not depend on it.
 
 The model that comes with storyjax is small and was trained on StoryWorld alone (`storyjax data tracks --help` writes

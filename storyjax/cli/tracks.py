@@ -1,4 +1,4 @@
-"""The flags that choose a film's tracks, the same in every command."""
+"""The flags that choose a video's tracks, the same in every command."""
 
 import argparse
 

@@ -1,4 +1,4 @@
-"""What a person is told of input that could be used only in part: each thing once, in one line."""
+"""What a person learns of input that could be used only in part: each thing once, in one line."""
 
 import contextlib
 import logging
@@ -17,10 +17,10 @@ def tell(line: str, key: object = None) -> None:
 
     Args:
         line: one line.
-        key: what it is about; the same is told once. None: the line itself.
+        key: what it is about; the same is reported once. None: the line itself.
     """
     key = line if key is None else key
-    with _LOCK:  # films are decoded in threads
+    with _LOCK:  # videos are decoded in threads
         if key in _TOLD:
             return
         while len(_TOLD) >= _MOST_TOLD:
@@ -37,7 +37,7 @@ class _Printer(logging.Handler):
 
 @contextlib.contextmanager
 def printed() -> Iterator[None]:
-    """Prints what is told inside on standard error; what was told before counts as not told."""
+    """Prints what is reported inside on standard error; what was reported before counts as new."""
     printer = _Printer()
     _TOLD.clear()
     _LOG.addHandler(printer)

@@ -1,8 +1,8 @@
 """Sound of any file as mono float32 at 16 kHz, on the host: whole, or in blocks for videos of hours.
 
 Sound lies on the file's clock: sample i is heard at i / 16000 s after 0:00 (`containers.seconds_of_start`, the same as
-the pictures'), also where a track starts late, has holes, or ends before the images do. Damage is silent, lasts as long
-as what is damaged, and is told; a file that was cut short gives what is there.
+the images'), also where a track starts late, has holes, or ends before the images do. Damage is silent, lasts as long
+as what is damaged, and is reported; a file that was cut short gives what is there.
 """
 
 import math

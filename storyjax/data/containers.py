@@ -1,6 +1,6 @@
-"""What every reader of films and sound agrees on: how a file is opened, its 0:00, which tracks count.
+"""What every reader of video and sound agrees on: how a file is opened, its 0:00, which tracks count.
 
-0:00 is the earliest start of the file's pictures and sounds: what players show first.
+0:00 is the earliest start of the file's images and sounds: what players show first.
 """
 
 import io
@@ -18,11 +18,11 @@ from storyjax.data.video_files import Source
 
 # Sound may start this much (seconds) before 0:00, for its encoder's priming, without moving 0:00.
 _PRIMING_S = 0.5
-# Sample entries of encrypted mp4s, and of iTunes' protected films and songs.
+# Sample entries of encrypted mp4s, and of iTunes' protected movies and songs.
 _ENCRYPTED = {"encv", "enca", "drmi", "drms", "p608"}
 _DISPOSITION = av.stream.Disposition
 _UNKNOWN = {"apac"}  # Apple's spatial sound, which FFmpeg takes for AAC where a file says so beside it
-# Pictures that are no film.
+# Still images, such as covers.
 _NO_FILM = _DISPOSITION.attached_pic | _DISPOSITION.timed_thumbnails | _DISPOSITION.still_image
 # Commentary, audio description, music without voices.
 _ASIDE = (
@@ -45,9 +45,9 @@ def open_container(source: Source) -> av.container.InputContainer:
 
 
 def seconds_of_start(container: av.container.InputContainer) -> Fraction:
-    """Returns the second on the container's clock that is 0:00: the earliest start of its pictures and sounds.
+    """Returns the second on the container's clock that is 0:00: the earliest start of its images and sounds.
 
-    A cover is no picture here, and sound that starts a little before 0 (priming of its encoder) starts at 0.
+    A cover does not count, and sound that starts a little before 0 (priming of its encoder) starts at 0.
     """
     starts: list[Fraction] = []
     for stream in (*container.streams.video, *container.streams.audio):
@@ -59,7 +59,7 @@ def seconds_of_start(container: av.container.InputContainer) -> Fraction:
 
 
 def is_cover(stream: av.stream.Stream) -> bool:
-    """Returns whether a video track is a cover, or images for seeking: no film."""
+    """Returns whether a video track is a cover, or images for seeking: no video."""
     return bool(stream.disposition & _NO_FILM)
 
 
@@ -70,7 +70,7 @@ def choose_track(
 
     Passed over are those that cannot be decoded, then commentary and the like, then previews (a single image, or
     shorter than half of the longest), then what is not the default; of those left the first counts. Where there was a
-    choice it is told.
+    choice it is reported.
 
     Args:
         kind: "video" or "audio".

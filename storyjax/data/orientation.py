@@ -1,4 +1,4 @@
-"""Images as a film is shown: turned and mirrored by its display matrix, stretched by the shape of its pixels."""
+"""Images as a video is shown: turned and mirrored by its display matrix, stretched by the shape of its pixels."""
 
 import struct
 from fractions import Fraction

@@ -1,7 +1,7 @@
 """Exact frames from encoded video, on the host.
 
 PyAV reads paths and bytes alike, and is exact on variable frame rate: frames are chosen by their own timestamps, never
-by counting. Damaged frames are left out and a film that was cut short gives what is there, and both are told (the
+by counting. Damaged frames are left out and a video that was cut short gives what is there, and both are reported (the
 logger "storyjax.notes"); a decoder that conceals damage is not believed, because every decoded frame is asked whether
 it is corrupt. What holds no frame at all gives one line (`VideoError`).
 """
@@ -29,12 +29,12 @@ STILL_S = 1.0  # how long an image lasts as a video
 
 @dataclass(frozen=True)
 class VideoInfo:
-    """What is known of a film before it is read.
+    """What is known of a video before it is read.
 
     Attributes:
         duration_s: seconds from 0:00 to the end of its images; of one that was cut short, to where it was cut.
         fps: frames per second, the average; 0 where it is not known.
-        width, height: in square pixels, as displayed: turned upright, anamorphic films stretched.
+        width, height: in square pixels, as displayed: turned upright, anamorphic videos stretched.
         stored: width and height of the images as they are stored, not turned and not stretched.
     """
 

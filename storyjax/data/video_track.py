@@ -1,7 +1,7 @@
-"""The pictures of one opened film on its clock: frames in order of showing, found by their own timestamps.
+"""The frames of one opened video on its clock: frames in order of showing, found by their own timestamps.
 
-Damage never stops a film: what cannot be decoded, or was decoded with errors, is left out, counted and told, and of a
-film that was cut short there is what is there. `storyjax.data.video` is the door to it.
+Damage never stops a video: what cannot be decoded, or was decoded with errors, is left out, counted and reported, and
+of a video that was cut short there is what is there. `storyjax.data.video` is the door to it.
 """
 
 import contextlib
@@ -139,7 +139,7 @@ class VideoTrack:
         return None
 
     def end(self) -> float:
-        """Returns where the track ends (seconds from 0:00): of a file that was cut, which is told, where it was cut.
+        """Returns where the track ends (seconds from 0:00): where a cut file was cut, which is reported.
 
         Reads on to the file's end where only that shows it.
         """

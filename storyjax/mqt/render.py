@@ -114,8 +114,8 @@ def video_writer(
         path: of the mp4.
         fps: frames per second, for frames that are added without a time.
         size: (width, height) of the images, even numbers.
-        sound_of: a film whose sound, if it has any, goes into the mp4 at its time (AAC).
-        audio_track: of that film, from 1; None: see `storyjax.data.containers.choose_track`.
+        sound_of: a video whose sound, if it has any, goes into the mp4 at its time (AAC).
+        audio_track: of that video, from 1; None: see `storyjax.data.containers.choose_track`.
 
     Raises StoryjaxError where it cannot be written.
     """
@@ -167,7 +167,7 @@ class VideoWriter:
 
 
 class _Sound:
-    """The sound of a film on its way into another, a little ahead of the images."""
+    """The sound of a video on its way into another, a little ahead of the images."""
 
     def __init__(self, container: av.container.OutputContainer, path: Path, track: int | None):
         self._container = container

@@ -62,7 +62,7 @@ class VideoSequence:
         files: what is read, so that nothing is written over it.
         notes: what people should know of how the frames were found, in lines.
         start_of: the start (seconds from 0:00) of a frame that was read, by its number; None: frames are evenly spaced.
-        film: the file that the frames are of, which may have sound; None where they are images.
+        source: the file that the frames are of, which may have sound; None where they are images.
     """
 
     name: str
@@ -80,7 +80,7 @@ class VideoSequence:
     files: tuple[Path, ...] = ()
     notes: tuple[str, ...] = ()
     start_of: Callable[[int], float] | None = None
-    film: Path | None = None
+    source: Path | None = None
 
     def time_of(self, number: int) -> float:
         """Returns the start (seconds from 0:00) of a frame, by its number from 1."""
@@ -339,7 +339,7 @@ def _numbered(files: list[Path], length: int | None) -> tuple[dict[int, Path], i
     lowest, highest = min(numbers), max(numbers)
     by_number = dict(zip(numbers, files, strict=True))
     if length is not None:
-        # Numbers that begin beyond the sequence's end are those of the film that it was cut from.
+        # Numbers that begin beyond the sequence's end are those of the video that it was cut from.
         first = lowest if lowest == 0 or lowest > length else 1
         return by_number, first, max(length, highest + 1 if first == 0 else 0), ()
     steps = {after - before for before, after in itertools.pairwise(numbers)}
@@ -394,6 +394,6 @@ def _video(path: Path, track: int | None) -> VideoSequence:
         len(starts),
         read,
         start_of=start_of,
-        film=path,
+        source=path,
         files=(path,),
     )

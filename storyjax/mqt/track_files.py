@@ -144,7 +144,7 @@ def _text_writer(path: Path) -> Iterator[Callable[[Iterable[str]], None]]:
 @contextlib.contextmanager
 def _painting(path: str | Path, video: VideoSequence, audio_track: int | None) -> Iterator[Paint]:
     painter = Painter(video.width, video.height)
-    with video_writer(path, video.fps, painter.size, video.film, audio_track) as writer:
+    with video_writer(path, video.fps, painter.size, video.source, audio_track) as writer:
         yield lambda number, image, tracked: writer.add(painter.paint(number, image, tracked), video.time_of(number))
 
 

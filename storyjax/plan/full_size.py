@@ -2,7 +2,7 @@
 
 Each program is a line of FOLDER/full_size.jsonl as soon as it is compiled, and FOLDER/full_size.md is made of them.
 Started again, the command goes on with what is missing, or has another config than when it was compiled. A program
-that the compiler died of twice is told as such, and not tried again.
+that the compiler died of twice is reported as such, and not tried again.
 """
 
 import dataclasses
@@ -138,7 +138,7 @@ def plan_all(folder: Path, only: str, topology: str | None, say: Say) -> bool:
 
 
 def _slices(variants: list[tuple[str, str]]) -> dict[str, Slice]:
-    """The slices that variants are planned for; where one does not exist, the first config that names it is told."""
+    """The slices that variants are planned for; the error of one that does not exist says which config names it."""
     slices: dict[str, Slice] = {}
     for spec, name in variants:
         try:
