@@ -85,13 +85,16 @@ def _shrink_tcr(config: ConfigDict) -> None:
 
 
 def rehearse(name: str, variant: str, workdir: Path) -> dict[str, object]:
-    """Returns what happened: a step, the second after a resumption, evaluations, the frozen parameters."""
+    """Returns what happened: a step, the second after a resumption, evaluations, predictions, the frozen parameters."""
     began = time.perf_counter()
     config = shrink(load_config(f"{CONFIGS / name}.py:{variant}"))
     run(config, workdir, progress=False)
     config.train.steps = 2
     results = run(config, workdir, progress=False)
     again = run(config, workdir, mode="eval", progress=False)
+    predicted = None
+    if build_experiment(config).predictions:
+        predicted = run(config, workdir, mode="predict", progress=False)
     lines = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
     steps = [line for line in lines if line["kind"] == "train"]
     assert export(["export", str(workdir), "--to", "safetensors", "--out", f"exported/{workdir.name}"]) == 0
@@ -104,6 +107,8 @@ def rehearse(name: str, variant: str, workdir: Path) -> dict[str, object]:
         "losses": [line["loss"] for line in steps],
         "results": results,
         "again": again,
+        "predicted": predicted,
+        "files": sorted(path.name for path in (workdir / "predictions").rglob("*.*") if path.stat().st_size),
         "frozen": frozen_parameters(config, workdir),
     }
 

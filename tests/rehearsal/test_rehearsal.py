@@ -2,8 +2,8 @@
 
 Every variant runs with small widths and depths but the paper's structure: streaming, bfloat16, accumulation, a mesh of
 2 × 2 × 2 (eight simulated devices), weights in the layouts in which they are published, stage after stage from the
-checkpoint before, StoryWorld in the official layout of each data set, export and predictor. `python -m pytest -m long
-tests/rehearsal` runs all variants; a part of them is in every run of the tests.
+checkpoint before, StoryWorld in the official layout of each data set, a challenge's files, export and predictor.
+`python -m pytest -m long tests/rehearsal` runs all variants; a part of them is in every run of the tests.
 """
 
 import json
@@ -82,6 +82,9 @@ def rehearse(folder: Path, workdirs: tuple[str, ...]) -> None:
         assert np.isfinite(line["losses"]).all(), run
         assert metric in line["results"], (run, sorted(line["results"]))
         assert line["again"] == line["results"], run
+        if line["predicted"] is not None:  # a challenge has a file for what the config evaluates
+            assert all(line["predicted"].values()), run
+            assert line["files"], run
         assert all(line["frozen"].values()), (run, [path for path, same in line["frozen"].items() if not same])
 
 
