@@ -17,6 +17,7 @@ numbers and trails.
   storyjax track street.mp4 --init boxes.json                tracks the objects in these boxes, and nothing else
   storyjax track street.mp4 --detections det.txt             uses the boxes of another detector (MOTChallenge's text)
   storyjax track street.mp4 --detections det.txt --detect    uses both
+  storyjax track street.mp4 --detector DIR --classes person,dog   without an MQT: a published Deformable DETR detects
 
 boxes.json has left, top, width and height in pixels (from 0), and optionally the first frame (from 1):
 
@@ -29,7 +30,10 @@ its pixels are not square, stretched. The rendered video has the times of the so
 appear when tracking is done, or not at all. A video may be of any length: memory and speed do not depend on it.
 
 The model that comes with storyjax is small and was trained on StoryWorld alone (`storyjax data tracks --help` writes
-examples): its tracks in other videos are not reliable.
+examples): its tracks in other videos are not reliable. For those there is --detector, which needs no training: a
+published Deformable DETR (its folder as downloaded, or as `storyjax import deformable-detr-r50-refine` makes it) finds
+objects of its classes, COCO's 80, and overlap and the decoder's states link them. It is no MQT: what the detector
+misses in a frame is missed. The eighth column of the tracks is then the class, and the rendered video names it.
 """
 _MAX_NOTES = 20  # faults of frames that are reported; further ones are only counted
 
@@ -42,7 +46,19 @@ def add(commands: argparse._SubParsersAction, made: dict[str, argparse.ArgumentP
     track.add_argument("--detections", metavar="TXT", help="boxes of each frame, from another detector")
     track.add_argument("--detect", action="store_true", help="with --detections: the model detects too")
     track.add_argument(
-        "--min-score", type=float, metavar="S", help="with --detections: boxes with a lower score are left out"
+        "--min-score",
+        type=float,
+        metavar="S",
+        help="with --detections: boxes with a lower score are left out; with --detector: start no track (default: 0.5)",
+    )
+    track.add_argument("--detector", metavar="DIR", help="folder of a published Deformable DETR, which detects; no MQT")
+    track.add_argument("--classes", metavar="NAMES", help="with --detector: the classes to track, as person,dog")
+    track.add_argument(
+        "--shorter",
+        type=int,
+        metavar="PX",
+        help="with --detector: shorter side of its images (default: 800); \
+smaller is faster",
     )
     add_track_flags(track, audio=True)
     track.add_argument("--out", metavar="TXT", help="file of the tracks (default: NAME.tracks.txt, here)")
@@ -64,8 +80,9 @@ def _track(given: argparse.Namespace) -> int:
 
     if given.init and (given.detections or given.detect):
         raise StoryjaxError("--init tracks the given boxes and nothing else: leave --detections and --detect out.")
-    if given.min_score is not None and not given.detections:
-        raise StoryjaxError("--min-score is for the boxes of --detections, which are not given.")
+    if given.min_score is not None and not (given.detections or given.detector):
+        raise StoryjaxError("--min-score is for the boxes of --detections or --detector, which are not given.")
+    _check_detector(given)
     if given.detect and not given.detections:
         raise StoryjaxError("--detect makes the model detect besides --detections; without these it always does.")
     if given.audio_track is not None and not given.render:
@@ -75,7 +92,7 @@ def _track(given: argparse.Namespace) -> int:
     out = Path(given.out or f"{Path(given.source).resolve().stem}.tracks.txt")
     if given.render:
         check_render(given.render)
-    inputs = files_of(given.init, given.detections, given.checkpoint)
+    inputs = files_of(given.init, given.detections, given.checkpoint, given.detector)
     check_outputs((("--out", out), ("--render", given.render)), (*video.files, *inputs), make_folders=True)
     for note in video.notes:
         notes(note)
@@ -86,7 +103,7 @@ def _track(given: argparse.Namespace) -> int:
     protocol = "user" if given.init else "private"
     if given.detections:
         protocol = "private_public" if given.detect else "public"
-    tracker = load_tracker(given.checkpoint, protocol)
+    tracker = load_detector(given) if given.detector else load_tracker(given.checkpoint, protocol)
     with tqdm(total=video.length or None, desc="tracking", unit="frame", disable=None) as bar:
         notes.write = bar.write
         done = track_to_files(
@@ -96,8 +113,42 @@ def _track(given: argparse.Namespace) -> int:
     notes.finish()
     rate = done.frames / max(done.seconds, 1e-9)
     also = f" and {given.render}" if given.render else ""
+    if done.classes:
+        print("classes (column 8): " + ", ".join(f"{number} {name}" for number, name in done.classes.items()))
     print(f"{done.tracks} tracks, {done.boxes} boxes in {done.frames} frames ({rate:.1f} a second): {out}{also}")
     return 0
+
+
+def _check_detector(given: argparse.Namespace) -> None:
+    """A StoryjaxError where --detector stands beside what it does not take, or its flags without it."""
+    from storyjax.core.errors import StoryjaxError
+
+    if given.detector:
+        beside = ("init", "detections", "detect", "checkpoint")
+        if wrong := [f"--{name}" for name in beside if getattr(given, name)]:
+            raise StoryjaxError(f"--detector detects and tracks by itself: leave {', '.join(wrong)} out.")
+        if given.min_score is not None and not 0 < given.min_score < 1:
+            raise StoryjaxError(f"--min-score is {given.min_score}; a probability is between 0 and 1.")
+        if given.shorter is not None and not 64 <= given.shorter <= 4096:
+            raise StoryjaxError(f"--shorter is {given.shorter}; it must be from 64 to 4096 pixels.")
+    elif wrong := [f"--{name}" for name in ("classes", "shorter") if getattr(given, name)]:
+        raise StoryjaxError(f"{', '.join(wrong)} is for --detector, which is not given.")
+
+
+def load_detector(given: argparse.Namespace) -> Any:
+    """Returns the tracker of --detector; imports JAX, once all other input is checked."""
+    import dataclasses
+
+    from storyjax.mqt.detector_tracker import SHORTER, DetectorTracker
+    from storyjax.mqt.linking import LinkOptions
+
+    options = LinkOptions()
+    if given.min_score is not None:
+        low = min(options.low_score, given.min_score)
+        options = dataclasses.replace(options, min_score=given.min_score, low_score=low)
+    classes = [name.strip() for name in (given.classes or "").split(",") if name.strip()]
+    print(f"storyjax: {given.detector} detects, overlap and appearance link (no MQT)", file=sys.stderr)
+    return DetectorTracker.from_pretrained(given.detector, classes, options, given.shorter or SHORTER)
 
 
 def load_tracker(checkpoint: str | None, protocol: str) -> Any:

@@ -224,10 +224,10 @@ def format_rows(found: Rows) -> Iterator[str]:
         yield format_line(frame, number, box, score)
 
 
-def format_line(frame: int, number: int, xywh_px: Sequence[float], score: float) -> str:
-    """Returns a line of such a file; the box is left, top, width and height in pixels from 0."""
+def format_line(frame: int, number: int, xywh_px: Sequence[float], score: float, category: int = -1) -> str:
+    """Returns a line of such a file; the box is left, top, width and height in pixels from 0, and -1 is no class."""
     left, top, width, height = xywh_px
-    return f"{frame},{number},{left + 1:.2f},{top + 1:.2f},{width:.2f},{height:.2f},{score:.4f},-1,-1,-1\n"
+    return f"{frame},{number},{left + 1:.2f},{top + 1:.2f},{width:.2f},{height:.2f},{score:.4f},{category},-1,-1\n"
 
 
 def write_rows(path: str | Path, found: Rows) -> None:

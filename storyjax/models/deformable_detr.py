@@ -264,12 +264,14 @@ class Detections:
     Attributes:
       logits: (k, b, q, classes).
       boxes: (k, b, q, 4), (cx, cy, w, h).
+      states: (k, b, q, d), of the queries.
       proposal_logits: (b, n, classes) or None.
       proposal_boxes: (b, n, 4) or None.
     """
 
     logits: Any
     boxes: Any
+    states: Any
     proposal_logits: Any = None
     proposal_boxes: Any = None
 
@@ -330,7 +332,7 @@ class DeformableDetr(nn.Module):
         decoded = self.decoder(content, position, reference, sized, memory, pyramid, deterministic=deterministic)
         own = self.class_heads if cfg.box_refine else [self.class_heads[0]] * cfg.decoder_layers
         logits = jnp.stack([own[i](decoded.states[i]) for i in range(cfg.decoder_layers)])
-        return Detections(logits, decoded.boxes, *proposals)
+        return Detections(logits, decoded.boxes, decoded.states, *proposals)
 
     def _proposals(
         self, memory: Float[Array, "b n d"], pyramid: Pyramid

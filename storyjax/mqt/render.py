@@ -85,7 +85,7 @@ class Painter:
             left, top, wide, tall = (v * self.zoom for v in one.xywh_px)
             # Pillow refuses corners in the wrong order, which a box narrower than a pixel would have.
             draw.rectangle((left, top, max(left, left + wide - 1), max(top, top + tall - 1)), outline=color, width=line)
-            label = str(one.id)
+            label = f"{one.id} {getattr(one, 'label', '')}".rstrip()
             box = draw.textbbox((left + line, max(0.0, top - self._font_size - 2)), label, font=self._font)
             draw.rectangle((box[0] - 1, box[1] - 1, box[2] + 1, box[3] + 1), fill=(0, 0, 0))
             draw.text((left + line, max(0.0, top - self._font_size - 2)), label, fill=color, font=self._font)

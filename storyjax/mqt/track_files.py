@@ -9,7 +9,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,7 @@ class Summary:
         missing: those of them that were missing or broken.
         tracks, boxes: that were written.
         seconds: of wall time.
+        classes: of the tracks, by the number in the file's eighth column; none where the tracker knows no classes.
     """
 
     frames: int
@@ -42,6 +43,7 @@ class Summary:
     tracks: int
     boxes: int
     seconds: float
+    classes: dict[int, str] = field(default_factory=dict)
 
 
 def track_to_files(
@@ -61,7 +63,8 @@ def track_to_files(
     Args:
         tracker: to use.
         video: the sequence.
-        out: MOTChallenge's text: frame, id, left, top, width, height, score, -1, -1, -1; frames and pixels from 1.
+        out: MOTChallenge's text: frame, id, left, top, width, height, score, class or -1, -1, -1; frames and pixels
+            from 1.
         render: an mp4 with boxes, numbers and trails, at the times of the source's frames, and with its sound.
         detections: boxes that the tracker is given in each frame; see `clip_detections`.
         initial: boxes that tracks are started on, nothing else being tracked; see `read_initial`.
@@ -81,12 +84,14 @@ def track_to_files(
     else:
         frames = follow(tracker, video, detections, report)
     began, count, missing, boxes, numbers = time.perf_counter(), 0, 0, 0, _DistinctCount()
+    classes: dict[int, str] = {}
     with contextlib.ExitStack() as stack:
         write = stack.enter_context(_text_writer(Path(out)))
         paint = None if render is None else stack.enter_context(_painting(render, video, audio_track))
         for number, image, tracked in frames:
             tracked = [clipped for one in tracked if (clipped := _clip_box(one, video)) is not None]
-            write(format_line(number, one.id, one.xywh_px, one.score) for one in tracked)
+            write(format_line(number, one.id, one.xywh_px, one.score, getattr(one, "category", -1)) for one in tracked)
+            classes |= {one.category: one.label for one in tracked if hasattr(one, "category")}
             if paint is not None:
                 paint(number, image, tracked)
             count, missing, boxes = count + 1, missing + (image is None), boxes + len(tracked)
@@ -94,7 +99,7 @@ def track_to_files(
             after_frame()
         if missing == count:
             raise StoryjaxError(f"none of the {count} frames of {video.name} can be read: copy or export it again")
-    return Summary(count, missing, len(numbers), boxes, time.perf_counter() - began)
+    return Summary(count, missing, len(numbers), boxes, time.perf_counter() - began, dict(sorted(classes.items())))
 
 
 class _DistinctCount:

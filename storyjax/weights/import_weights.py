@@ -7,10 +7,12 @@ than the largest one (and its copy in our layout) is in memory.
 
 import dataclasses
 import json
+import re
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import ml_dtypes
 import numpy as np
@@ -19,6 +21,7 @@ from tqdm import tqdm
 from storyjax.core.config import choose
 from storyjax.core.errors import StoryjaxError
 from storyjax.weights.conversion import Conversion, match_layout, plan_conversion
+from storyjax.weights.pretrained import LABELS
 from storyjax.weights.registry import PUBLISHED
 from storyjax.weights.source_files import TOKENIZER_FILES, Checkpoint, hub_config, locate, open_checkpoint
 from storyjax.weights.tensor_files import Tensor, check_new, new_folder, write_tensors
@@ -91,10 +94,18 @@ def import_model(
         ) as bar:
             write_tensors(folder / "model.safetensors", laid_out, _arrays(conversion, laid_out, bar), metadata)
         (folder / "config.json").write_text(json.dumps(dataclasses.asdict(config), indent=2) + "\n")
+        if names := _class_names(hub):
+            (folder / LABELS).write_text(json.dumps(names, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
         notes = _copy_tokenizer(checkpoints, folder, published.family.needs_tokenizer)
     nbytes = sum(int(np.prod(shape, dtype=np.int64)) * kind.itemsize for shape, kind in laid_out.values())
     parameters = sum(int(np.prod(shape, dtype=np.int64)) for shape, _ in laid_out.values())
     return Imported(Path(out), parameters, nbytes, layout.name, notes)
+
+
+def _class_names(hub: Any) -> list[str]:
+    """The names of a classifier's classes in order, none where its config.json has only numbers for them."""
+    names = [str(name) for _, name in sorted(getattr(hub, "id2label", {}).items(), key=lambda pair: int(pair[0]))]
+    return [] if all(re.fullmatch(r"LABEL_\d+", name) for name in names) else names
 
 
 def _nbytes(tensor: Tensor) -> int:

@@ -51,6 +51,9 @@ from storyjax.weights.registry_audio import AUDIO
 from storyjax.weights.source_files import TOKENIZER_FILES, has_weights, hub_config, open_checkpoint
 from storyjax.weights.tensor_files import Tensor
 
+# The names of a detector's classes, in the order of their outputs, in a folder that `storyjax import` wrote.
+LABELS = "labels.json"
+
 
 @dataclass(frozen=True)
 class Source:

@@ -1,0 +1,181 @@
+"""`storyjax track --detector`: a published Deformable DETR, as the hub has it, finds what `transformers` finds."""
+
+import functools
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import safetensors.torch
+import torch
+import transformers
+from following import square
+from PIL import Image
+
+from storyjax.cli.main import run
+from storyjax.data.mot_text import read_rows
+from storyjax.models.resnet import IMAGENET_DEVIATION, IMAGENET_MEAN
+from storyjax.mqt.data import WHOLE, crop
+from storyjax.mqt.detector_tracker import DetectorTracker, class_names
+from storyjax.mqt.images import Fit
+from storyjax.mqt.linking import LinkOptions
+
+NAMES = {0: "N/A", 1: "person", 2: "dog", 3: "cup"}
+SIZE = (48, 80)  # of frames
+
+
+@pytest.fixture(scope="module")
+def model() -> transformers.DeformableDetrForObjectDetection:
+    backbone = transformers.ResNetConfig(
+        embedding_size=8,
+        hidden_sizes=[16, 16, 32, 32],
+        depths=[1, 1, 1, 1],
+        out_features=["stage2", "stage3", "stage4"],
+    )
+    config = transformers.DeformableDetrConfig(
+        use_timm_backbone=False,
+        backbone_config=backbone,
+        num_queries=12,
+        d_model=32,
+        encoder_layers=1,
+        decoder_layers=2,
+        encoder_ffn_dim=32,
+        decoder_ffn_dim=32,
+        encoder_attention_heads=4,
+        decoder_attention_heads=4,
+        with_box_refine=True,
+        disable_custom_kernels=True,
+        id2label=NAMES,
+        label2id={name: number for number, name in NAMES.items()},
+    )
+    made = transformers.DeformableDetrForObjectDetection(config)
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for parameter in made.parameters():
+            parameter.add_(0.2 * torch.randn(parameter.shape, generator=generator))
+    return made.eval()
+
+
+@pytest.fixture(scope="module")
+def folder(model: transformers.PreTrainedModel, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The model as the hub has it: the class heads of all layers, of which transformers 5 saves one alone."""
+    path = tmp_path_factory.mktemp("published")
+    model.config.save_pretrained(path)
+    state = {key: tensor.clone() for key, tensor in model.state_dict().items()}
+    safetensors.torch.save_file(state, path / "model.safetensors", {"format": "pt"})
+    return path
+
+
+@pytest.fixture(scope="module")
+def image() -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 255, (*SIZE, 3), np.uint8)
+
+
+@functools.cache
+def tracker_of(folder: Path, *classes: str) -> DetectorTracker:
+    options = LinkOptions(min_score=0.01, low_score=0.01, min_hits=1)
+    return DetectorTracker.from_pretrained(folder, classes, options, shorter=64)
+
+
+def test_it_finds_what_transformers_finds(
+    model: transformers.DeformableDetrForObjectDetection, folder: Path, image: np.ndarray
+) -> None:
+    """On the same pixels: the padding that ours adds to whole steps has no influence."""
+    resized = Fit(64, 107).size(*SIZE, (107, 107))
+    assert resized == (64, 107)
+    tracker = tracker_of(folder)
+    pixels = np.asarray(crop(image, WHOLE, resized)).astype(np.float32) / 255
+    standard = (pixels - np.array(IMAGENET_MEAN, np.float32)) / np.array(IMAGENET_DEVIATION, np.float32)
+    padded = np.zeros((64, 128, 3), np.float32)
+    padded[:, :107] = standard
+    mask = np.zeros((1, 64, 128), np.int64)
+    mask[:, :, :107] = 1
+    with torch.no_grad():
+        theirs = model(torch.from_numpy(padded[None].transpose(0, 3, 1, 2)), pixel_mask=torch.from_numpy(mask))
+    probability = theirs.logits[0].sigmoid().numpy()[:, 1:]  # without the class that was never learnt
+    boxes = theirs.pred_boxes[0].numpy()
+    found = tracker._found(image, 0.0)
+    assert len(found)
+    for box, score, label in zip(found.xywh_px, found.scores, found.labels, strict=True):
+        row = int(np.abs(probability.max(axis=1) - score).argmin())
+        assert probability[row].max() == pytest.approx(float(score), abs=1e-4)
+        assert probability[row].argmax() + 1 == label
+        low = np.clip(boxes[row, :2] - boxes[row, 2:] / 2, 0, 1)
+        high = np.clip(boxes[row, :2] + boxes[row, 2:] / 2, 0, 1)
+        expected = np.concatenate([low, high - low]) * (SIZE[1], SIZE[0], SIZE[1], SIZE[0])
+        np.testing.assert_allclose(box, expected, atol=1e-2)
+
+
+def test_only_the_named_classes_are_found(folder: Path, image: np.ndarray) -> None:
+    every = tracker_of(folder)._found(image, 0.0)
+    dogs = tracker_of(folder, "dog")._found(image, 0.0)
+    assert set(dogs.labels) == {2}
+    assert 0 not in every.labels
+
+
+def frames(folder: Path) -> Path:
+    folder.mkdir()
+    for number in range(1, 5):
+        Image.fromarray(square(number)).save(folder / f"{number:06d}.png")
+    return folder
+
+
+def test_the_command_tracks_by_a_downloaded_and_by_an_imported_folder(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    frames(tmp_path / "video")
+    assert run(["import", "deformable-detr", "--from", str(folder), "--out", "imported"]) == 0
+    assert json.loads((tmp_path / "imported" / "labels.json").read_text()) == list(NAMES.values())
+    capsys.readouterr()
+    common = ["track", "video", "--min-score", "0.05", "--shorter", "64", "--classes", "dog, cup"]
+    for place, out in ((folder, "a.txt"), ("imported", "b.txt")):
+        assert run([*common, "--detector", str(place), "--out", out, "--render", f"{out}.mp4"]) == 0
+    said = capsys.readouterr()
+    assert "no MQT" in said.err
+    lines = (tmp_path / "a.txt").read_text()
+    assert lines == (tmp_path / "b.txt").read_text()
+    classes = {line.split(",")[7] for line in lines.splitlines()}
+    assert classes
+    assert classes <= {"2", "3"}
+    for number in classes:
+        assert f"{number} {NAMES[int(number)]}" in said.out
+    assert (read_rows(tmp_path / "a.txt").xywh_px[:, 2:] > 0).all()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--classes", "person,dgo"], "--classes: the detector has no class 'dgo'. Did you mean 'dog'? It has cup,"),
+        (["--classes", "N/A"], "no class 'N/A'"),
+        (["--min-score", "1.5"], "--min-score is 1.5"),
+        (["--shorter", "9"], "--shorter is 9"),
+        (["--checkpoint", "shipped:mqt_storyworld"], "leave --checkpoint out"),
+    ],
+)
+def test_slips_are_one_line(
+    arguments: list[str], said: str, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    video = frames(tmp_path / "video")
+    assert run(["track", str(video), "--out", str(tmp_path / "t.txt"), "--detector", str(folder), *arguments]) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert said in lines[-1], lines
+    assert not (tmp_path / "t.txt").exists()
+
+
+def test_a_folder_that_is_no_detector_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    video = frames(tmp_path / "video")
+    (tmp_path / "empty").mkdir()
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "config.json").write_text('{"model_type": "clip"}')
+    for folder, said in (("empty", "has no config.json"), ("other", "'clip', not 'deformable_detr'")):
+        assert run(["track", str(video), "--out", str(tmp_path / "t.txt"), "--detector", str(tmp_path / folder)]) == 2
+        assert said in capsys.readouterr().err
+    assert run(["track", str(video), "--classes", "dog"]) == 2
+    assert "--classes is for --detector" in capsys.readouterr().err
+
+
+def test_classes_without_names_are_numbers(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    assert class_names(tmp_path, 3) == ("0", "1", "2")
