@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from storyjax.cli.tracks import add_track_flags
+from storyjax.core.errors import StoryjaxError
 from storyjax.core.files import json_text
 
 if TYPE_CHECKING:
@@ -23,9 +24,13 @@ once, and name them between < and > in the query.
   storyjax find index videos --out runs/index            indexes a folder, or updates its index
   storyjax find "An image of <ana> entering the room" --index runs/index --html found.html
   storyjax find "An image of <x> in the park" --index runs/index --face stranger.jpg
+  storyjax find "two children on a beach" --index runs/clip --clip weights/clip-vit-l-14    plain words, by CLIP alone
 
-A prompt can name several people, or several things. The models that come with storyjax are small and trained on
-StoryWorld alone (`storyjax data storyworld --help`). `storyjax find enrol --help` and so on say more.
+A prompt can name several people, or several things, or nobody. The models that come with storyjax are small and trained
+on StoryWorld alone (`storyjax data storyworld --help`); with --clip, here and in `find index`, a published CLIP (its
+folder as downloaded, or as `storyjax import clip-vit-l-14` makes it) searches real videos by plain words, without
+names.
+`storyjax find enrol --help` and so on say more.
 """
 ENROL = """\
 Enrols a person from photos of the face (loose crops, one face in each), or with --thing a particular thing from photos
@@ -87,17 +92,33 @@ def add(commands: argparse._SubParsersAction, made: dict[str, argparse.ArgumentP
     add_track_flags(index)
     for parser in (find, enrol, forget, listing):
         parser.add_argument("--gallery", default="runs/gallery", metavar="DIR", help="(default: runs/gallery)")
+    for parser in (find, index):
+        parser.add_argument("--clip", metavar="DIR", help="a published CLIP alone, for plain words (no names)")
     for parser in (find, enrol, index):
         parser.add_argument(
             "--checkpoint", metavar="DIR", help="a run's workdir, or shipped:NAME (default: what comes with storyjax)"
         )
 
 
-def model_loader(checkpoint: str | None) -> "Load":
-    """Returns a function that loads the model of a kind ("person", "thing"); search itself imports no chapter."""
+def model_loader(checkpoint: str | None, clip: str | None = None) -> "Load":
+    """Returns a function that loads the model of a kind ("person", "thing", "text"); search itself imports no chapter.
+
+    Args:
+        checkpoint: a trained model; None: what comes with storyjax.
+        clip: the folder of a CLIP that takes the place of either.
+
+    Raises:
+        StoryjaxError: both are given.
+    """
+    if checkpoint is not None and clip is not None:
+        raise StoryjaxError("--clip is a model by itself: leave --checkpoint out")
 
     def load(kind: str) -> "ConceptEncoder":
-        if kind == "person":
+        if clip is not None:
+            from storyjax.search.clip_encoder import ClipEncoder
+
+            return ClipEncoder.from_pretrained(clip)
+        if kind in ("person", "text"):  # CLIP-PAD's text tower reads plain words, too
             from storyjax.clip_pad.predict import PersonFinder
 
             return PersonFinder.from_pretrained(checkpoint)
@@ -132,7 +153,11 @@ def _list(given: argparse.Namespace) -> int:
 def _index(given: argparse.Namespace) -> int:
     from storyjax.search import command
 
-    print(command.index(given.folder, given.out, given.every, model_loader(given.checkpoint), given.video_track))
+    print(
+        command.index(
+            given.folder, given.out, given.every, model_loader(given.checkpoint, given.clip), given.video_track
+        )
+    )
     return 0
 
 
@@ -140,7 +165,7 @@ def _find(given: argparse.Namespace) -> int:
     from storyjax.search import command
 
     request = command.Request(given.prompt, given.index, given.gallery, given.face, given.top, given.html)
-    result = command.find(request, model_loader(given.checkpoint))
+    result = command.find(request, model_loader(given.checkpoint, given.clip))
     if result.unfinished:
         print("storyjax: note: the index is unfinished: 'storyjax find index' continues it", file=sys.stderr)
     print(json_text(command.to_json(request, result), indent=2) if given.json else command.format_hits(result))

@@ -17,6 +17,9 @@ from storyjax.data.video import opened
 from storyjax.data.video_files import Source
 from storyjax.data.video_track import JumpError
 
+# A longer side is at most so many times the shorter one before a square is cut out.
+_MOST_CROPPED = 8
+
 
 class Still:
     """One frame of a video, valid until the next is asked for: the frame on screen at the asked `time_s` (seconds)."""
@@ -30,6 +33,18 @@ class Still:
     def square(self, size: int) -> UInt8[np.ndarray, "{size} {size} 3"]:
         """Returns upright RGB of `size` x `size` pixels; the aspect ratio is not kept (bicubic, as `decode_frames`)."""
         return to_rgb(self._frame, (size, size), self._reformatter)
+
+    def cropped(self, size: int) -> UInt8[np.ndarray, "{size} {size} 3"]:
+        """Returns upright RGB of `size` x `size` pixels: the largest square in the middle of the frame.
+
+        The longer side of a frame of extreme shape is squashed first, so that memory is bounded.
+        """
+        width, height = displayed_size(self._frame, self._aspect)
+        scale = size / min(width, height)
+        wide, tall = (min(max(size, round(side * scale)), _MOST_CROPPED * size) for side in (width, height))
+        whole = to_rgb(self._frame, (wide, tall), self._reformatter)
+        left, top = (wide - size) // 2, (tall - size) // 2
+        return np.ascontiguousarray(whole[top : top + size, left : left + size])
 
     def within(self, side: int) -> UInt8[np.ndarray, "y x 3"]:
         """Returns upright RGB in its own aspect ratio, its longer side at most `side` pixels."""

@@ -6,6 +6,7 @@ imports no chapter.
 
 import itertools
 import os
+import re
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -24,7 +25,7 @@ from storyjax.search.html_report import check_path, write_html_report
 from storyjax.search.indexing import Summary, build_index, check_request
 from storyjax.search.media_files import HIDDEN
 from storyjax.search.names import name_key
-from storyjax.search.protocol import PERSON, THING, ConceptEncoder, PhotoError, names_in, replace_names
+from storyjax.search.protocol import PERSON, TEXT, THING, ConceptEncoder, PhotoError, names_in, replace_names
 from storyjax.search.query import Searcher, SearchResult
 from storyjax.search.store import Store
 
@@ -136,12 +137,16 @@ def find(request: Request, load: Load) -> SearchResult:
     gallery = Gallery(request.gallery)
     names = names_in(request.prompt)
     if not names:
-        raise StoryjaxError(_no_name_message(request.prompt, gallery))
+        _check_sentence(request, gallery)
     face = Path(request.face) if request.face else None
     photo = _photo(face) if face else None
     pictured = _pictured(names, gallery) if face else None
     entries = {name: gallery.get(name) for name in names if name != pictured}
-    model = load(_kind(list(entries.values()), face is not None))
+    model = load(_kind(list(entries.values()), face is not None) if names else TEXT)
+    if names and model.kind == TEXT:
+        raise StoryjaxError(
+            f"--clip knows no names: describe <{names[0]}> in words, or search an index of the model that enrolled it"
+        )
     tokens = dict(gallery.tokens(list(entries.values()), model))
     if face is not None and photo is not None and pictured is not None:
         tokens[pictured] = _token(model, [photo], [face], None)
@@ -218,14 +223,16 @@ def _pictured(names: Sequence[str], gallery: Gallery) -> str:
     return unknown[0]
 
 
-def _no_name_message(prompt: str, gallery: Gallery) -> str:
-    words = name_key(prompt)
+def _check_sentence(request: Request, gallery: Gallery) -> None:
+    """Refuses a prompt without names that is none: empty, with a face of nobody, or with a name outside < and >."""
+    words = name_key(request.prompt)
+    if not words:
+        raise StoryjaxError("the prompt is empty: describe what to find, with enrolled names between < and >")
+    if request.face:
+        raise StoryjaxError("--face is a photo of somebody in the prompt: write where, as in 'An image of <x> dancing'")
     for entry in gallery.entries():
-        if name_key(entry.name) in words:
-            return f"the prompt names nobody: put the name between < and >, as in '<{entry.name}>'"
-    known = [f"<{entry.name}>" for entry in gallery.entries()[:5]]
-    hint = f"; enrolled are {', '.join(known)}" if known else ""
-    return f"the prompt names nobody: write 'An image of <NAME> ...' with a name that is enrolled{hint}"
+        if re.search(rf"(?<!\w){re.escape(name_key(entry.name))}(?!\w)", words):
+            raise StoryjaxError(f"the prompt names nobody: put the name between < and >, as in '<{entry.name}>'")
 
 
 def _token(

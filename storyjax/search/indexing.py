@@ -175,6 +175,7 @@ class _Builder:
     ):
         self.store, self.root, self.encoder, self.every_s = store, root, encoder, float(meta["every_s"])
         self.track = int(meta.get("video_track", "0")) or None
+        self.crops = bool(getattr(encoder, "crops", False))
         self.summary = done
         self.show_progress = show_progress
 
@@ -226,8 +227,7 @@ class _Builder:
                 except ImageError as error:
                     self._broken(file, None, error)
                     continue
-                side = self.encoder.image_size
-                squares.append(np.asarray(image.resize((side, side), Image.Resampling.BICUBIC)))
+                squares.append(_square(image, self.encoder.image_size, self.crops))
                 image.thumbnail((STILL_PIXELS, STILL_PIXELS))
                 kept.append((file, _jpeg(np.asarray(image))))
             if not kept:
@@ -251,7 +251,8 @@ class _Builder:
             begun = begun or self.store.begin_file(file.path, file.size, file.mtime_ns)
             starts = clip_starts(duration, self.every_s)
             clip = begun.clips
-            for clips in _batches(_clips(path, starts[clip:], duration, self.encoder.image_size, self.track), _BATCH):
+            size = self.encoder.image_size
+            for clips in _batches(_clips(path, starts[clip:], duration, size, self.crops, self.track), _BATCH):
                 rows = self._rows(clips, clip)
                 clip += len(clips)
                 self.store.add(begun, rows, len(clips), done=clip == len(starts))
@@ -324,7 +325,9 @@ class _Clip:
         return len(self.frames) // 2
 
 
-def _clips(path: Path, starts: Sequence[float], duration_s: float, size: int, track: int | None) -> Iterator[_Clip]:
+def _clips(
+    path: Path, starts: Sequence[float], duration_s: float, size: int, crops: bool, track: int | None
+) -> Iterator[_Clip]:
     """The clips of a video one after another; the last one may be shorter."""
     counts = []
     for start in starts:
@@ -336,7 +339,7 @@ def _clips(path: Path, starts: Sequence[float], duration_s: float, size: int, tr
         frames, thumbnails = [], {}
         for index in range(count):
             still = next(stills)
-            frames.append(still.square(size))
+            frames.append(still.cropped(size) if crops else still.square(size))
             if index % CLIP_FPS == 0 or index == count // 2:
                 thumbnails[index] = _jpeg(still.within(STILL_PIXELS))
         yield _Clip(start, np.stack(frames), thumbnails)
@@ -351,6 +354,16 @@ def _batches(clips: Iterator[_Clip], count: int) -> Iterator[list[_Clip]]:
             batch = []
     if batch:
         yield batch
+
+
+def _square(image: Image.Image, size: int, crops: bool) -> UInt8[np.ndarray, "s s 3"]:
+    """An image at the encoder's size: of the largest square in its middle, or squashed."""
+    box = None
+    if crops:
+        side = min(image.size)
+        left, top = ((whole - side) / 2 for whole in image.size)
+        box = (left, top, left + side, top + side)
+    return np.asarray(image.resize((size, size), Image.Resampling.BICUBIC, box))
 
 
 def _jpeg(image: UInt8[np.ndarray, "y x 3"]) -> bytes:

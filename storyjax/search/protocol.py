@@ -14,7 +14,8 @@ from jaxtyping import Float32, UInt8
 
 from storyjax.core.errors import StoryjaxError
 
-PERSON, THING = "person", "thing"
+# Kinds of model; the last knows words only (clip_encoder.py).
+PERSON, THING, TEXT = "person", "thing", "text"
 # A name in a prompt stands between angle brackets: "An image of <ana> entering the room".
 _NAMED = re.compile(r"<([^<>]*)>")
 
@@ -24,10 +25,11 @@ class ConceptEncoder(Protocol):
     """A model that turns photos of a person or thing into token embeddings of its text tower.
 
     Attributes:
-        kind: "person" or "thing".
+        kind: "person", "thing" or "text".
         width: of the text tower's token embeddings.
         dim: of the common space of images and texts.
-        image_size: side in pixels of the square images that `embed_images` takes.
+        image_size: side in pixels of the square images that `embed_images` takes. They are squashed to it, or, where an
+            encoder has `crops = True`, the largest square in the middle is taken, as published towers are used.
     """
 
     kind: str

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float32
 
 from storyjax.search.indexing import CLIP_S, check_model
-from storyjax.search.protocol import PERSON, ConceptEncoder
+from storyjax.search.protocol import THING, ConceptEncoder
 from storyjax.search.store import CLIP, DONE, FRAME, IMAGE, PARTIAL, Store
 from storyjax.search.vectors import Vectors
 
@@ -93,7 +93,7 @@ class Searcher:
         self.store = Store.open(folder)
         check_model(self.store, encoder.vision_fingerprint)
         # People are searched for in clips, doing something; things in frames: the best one is a clip's score.
-        self.kinds = (IMAGE, CLIP) if encoder.kind == PERSON else (IMAGE, FRAME)
+        self.kinds = (IMAGE, FRAME) if encoder.kind == THING else (IMAGE, CLIP)
         self._vectors = {kind: Vectors.open(self.store, kind) for kind in self.kinds}
         meta = self.store.meta()
         self.root, self.every_s = Path(os.fsdecode(bytes.fromhex(meta["root"]))), float(meta["every_s"])

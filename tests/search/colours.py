@@ -57,6 +57,10 @@ class Colours:
     def embed_query(self, prompt: str, tokens: dict[str, np.ndarray]) -> np.ndarray:
         if len(prompt.split()) > 20:
             raise StoryjaxError(f"the prompt has {len(prompt.split())} words, and the model reads 20: shorten it")
+        if not names_in(prompt):  # words: those of colours
+            words = {"red": RED, "green": GREEN, "blue": BLUE}
+            colour = np.mean([words[word] for word in prompt.split() if word in words], axis=0)
+            return self._unit(self._features(np.uint8(colour)[None, None, None])[0])
         return self._unit(sum(tokens[name][0] for name in names_in(prompt)))
 
 

@@ -40,7 +40,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return world
 
 
-def model_loader(checkpoint: str | None):
+def model_loader(checkpoint: str | None, clip: str | None = None):
     """`--checkpoint NAME` is a model whose image tower and weights have that name."""
     return lambda kind: Colours(kind, *([checkpoint] * 2 if checkpoint else []))
 
@@ -80,6 +80,12 @@ def test_finds_people_and_things(capsys) -> None:
     assert search(capsys, "<chia> sleeping", "--top", "1")["hits"][0]["start_s"] == 4.0
     assert main.run(["find", "<ben> and <ana>", "--index", "index", "--top", "3"]) == 0
     assert re.match(r"   1  [01]\.\d{3}  0:0\d–0:0\d  a & b\.mp4\n", capsys.readouterr().out)
+
+
+def test_plain_words_name_nobody(capsys) -> None:
+    """Also words that hold an enrolled name, as "banana" holds "ana"."""
+    assert search(capsys, "a green banana", "--top", "1")["hits"][0]["start_s"] == 2.0
+    assert search(capsys, "a blue room", "--top", "1")["hits"][0]["start_s"] == 4.0
 
 
 def test_a_photo_of_a_face_in_the_query(capsys) -> None:
@@ -142,8 +148,11 @@ ERRORS = [
     (["find", "<ana>", "--index", "none"], "no index in none: 'storyjax find index FOLDER --out DIR' makes one"),
     (["find", "<anna>", "--index", "index"], "'anna' is not enrolled in runs/gallery; nearest: ana;"),
     (["find", "An image of ana", "--index", "index"], "put the name between < and >, as in '<ana>'"),
-    (["find", "An image", "--index", "index"], "the prompt names nobody: write 'An image of <NAME> ...'"),
-    (["find", " ", "--index", "index"], "the prompt names nobody"),
+    (["find", " ", "--index", "index"], "the prompt is empty: describe what to find"),
+    (
+        ["find", "a room", "--index", "index", "--face", "photos/red1.jpg"],
+        "--face is a photo of somebody in the prompt",
+    ),
     (["find", "<ana> " + "and " * 30, "--index", "index"], "the prompt has 31 words, and the model reads 20"),
     (["find", "<ana> with <chia>", "--index", "index"], "<ana> and <chia> are a person and a thing"),
     (["find", "<x> <chia>", "--index", "index", "--face", "photos/red1.jpg"], "the face and <chia> are a person"),

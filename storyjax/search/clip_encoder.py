@@ -1,0 +1,111 @@
+"""CLIP alone, any published one, for `storyjax find --clip`: plain sentences, no names, nothing to train."""
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float32, UInt8
+
+from storyjax.core.errors import StoryjaxError
+from storyjax.core.params_io import flatten, weights_folder
+from storyjax.data.text import Tokenizer, encode_spliced
+from storyjax.models.clip import Clip, ClipConfig
+from storyjax.nn.image_normalisation import normalise
+from storyjax.search.protocol import TEXT, fingerprint, names_in
+from storyjax.weights.pretrained import Pretrained
+
+_BATCH = 32  # images embedded at a time; the last batch is padded, so that one program serves all
+_MARKER = "\0"  # in no prompt
+
+
+class ClipEncoder:
+    """A `storyjax.search.protocol.ConceptEncoder` that knows words only, and enrols nobody.
+
+    Args:
+        config, params: a CLIP and its parameters.
+        tokenizer: CLIP's.
+        source: where they came from.
+    """
+
+    kind = TEXT
+    crops = True
+
+    def __init__(self, config: ClipConfig, params: Any, tokenizer: Tokenizer, source: str = ""):
+        self._model, self._params = Clip(config), jax.tree.map(jnp.asarray, params)
+        self._config, self._tokenizer, self._source = config, tokenizer, source
+        self.width, self.dim, self.image_size = config.text.width, config.projection_dim, config.vision.image_size
+        self._embed_images = jax.jit(
+            lambda params, images: self._model.apply({"params": params}, normalise(images), method=Clip.embed_images)
+        )
+        self._embed_texts = jax.jit(
+            lambda params, ids: self._model.apply({"params": params}, ids, method=Clip.embed_texts)
+        )
+
+    @classmethod
+    def from_pretrained(cls, folder: str | os.PathLike[str]) -> "ClipEncoder":
+        """Returns the encoder of a folder of published weights: as downloaded, or as `storyjax import` writes it.
+
+        Raises:
+            StoryjaxError: no CLIP is there, or not all of it.
+        """
+        place = str(folder)
+        if not (weights_folder(place) / "config.json").is_file():
+            raise StoryjaxError(
+                f"--clip: {place} has no config.json; make the folder with 'storyjax import clip-vit-l-14 --from"
+                f" openai/clip-vit-large-patch14 --out {place}', or name one that was downloaded"
+            )
+        pretrained = Pretrained(place)
+        config, params = pretrained.network("clip")
+        return cls(config, params, pretrained.tokenizer("clip"), place)
+
+    @cached_property
+    def vision_fingerprint(self) -> str:
+        """The hash of the image tower and its projection, and of how images are made to fit."""
+        return f"{fingerprint(self._arrays('vision'))}-crop"
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """The hash of all weights."""
+        return fingerprint(self._arrays(""))
+
+    def _arrays(self, prefix: str) -> dict[str, np.ndarray]:
+        flat = flatten(self._params)
+        return {name: np.asarray(leaf) for name, leaf in flat.items() if name.startswith(prefix)}
+
+    def embed_images(self, images: UInt8[np.ndarray, "n y x 3"]) -> Float32[np.ndarray, "n d"]:
+        """Returns the embeddings, of unit length, of square RGB images of `image_size` pixels."""
+        out = np.zeros((len(images), self.dim), np.float32)
+        for first in range(0, len(images), _BATCH):
+            part = images[first : first + _BATCH]
+            filled = np.pad(part, [(0, _BATCH - len(part)), (0, 0), (0, 0), (0, 0)])
+            out[first : first + len(part)] = np.asarray(self._embed_images(self._params, filled))[: len(part)]
+        return out
+
+    def enrol(
+        self,
+        photos: Sequence[UInt8[np.ndarray, "_ _ 3"]],
+        category: str | None = None,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> Float32[np.ndarray, "1 w"]:
+        """Raises StoryjaxError: CLIP alone learns no names."""
+        del photos, category, progress
+        raise StoryjaxError(
+            "CLIP alone learns no names: enrol with the model that comes with storyjax, or --checkpoint"
+        )
+
+    def embed_query(self, prompt: str, tokens: Mapping[str, Float32[np.ndarray, "c w"]]) -> Float32[np.ndarray, " d"]:
+        """Returns the embedding, of unit length, of a sentence without names.
+
+        Raises:
+            StoryjaxError: the prompt names somebody, or is longer than the text tower takes.
+        """
+        if names := names_in(prompt):
+            raise StoryjaxError(f"--clip knows no names: describe <{names[0]}> in words")
+        del tokens
+        ids, _ = encode_spliced(self._tokenizer, prompt, self._config.text.max_length, _MARKER)
+        embedded: Any = self._embed_texts(self._params, jnp.asarray(ids)[None])
+        return np.asarray(embedded)[0]
