@@ -163,7 +163,12 @@ def _index(given: argparse.Namespace) -> int:
 
 def _find(given: argparse.Namespace) -> int:
     from storyjax.search import command
+    from storyjax.search.protocol import names_in
 
+    if given.clip and (names := names_in(given.prompt)):
+        raise StoryjaxError(
+            f"--clip knows no names: describe <{names[0]}> in words, or search an index of the model that enrolled it"
+        )
     request = command.Request(given.prompt, given.index, given.gallery, given.face, given.top, given.html)
     result = command.find(request, model_loader(given.checkpoint, given.clip))
     if result.unfinished:

@@ -143,10 +143,6 @@ def find(request: Request, load: Load) -> SearchResult:
     pictured = _pictured(names, gallery) if face else None
     entries = {name: gallery.get(name) for name in names if name != pictured}
     model = load(_kind(list(entries.values()), face is not None) if names else TEXT)
-    if names and model.kind == TEXT:
-        raise StoryjaxError(
-            f"--clip knows no names: describe <{names[0]}> in words, or search an index of the model that enrolled it"
-        )
     tokens = dict(gallery.tokens(list(entries.values()), model))
     if face is not None and photo is not None and pictured is not None:
         tokens[pictured] = _token(model, [photo], [face], None)
