@@ -166,7 +166,9 @@ class VideoTrack:
             elif self.stream.average_rate == self.stream.guessed_rate:
                 return None  # where the rate varies, some declare less than they have
         with contextlib.suppress(av.FFmpegError, OverflowError):  # without an index: reads on from where it is
-            self.container.seek(math.floor((float(self._start) + near - 1) / self.base), stream=self.stream)
+            # Not before the first frame: GIF has no such place, and what was read to probe it would stay read.
+            target = max(self.origin, math.floor((float(self._start) + near - 1) / self.base))
+            self.container.seek(target, stream=self.stream)
         return self._last_packet_end()
 
     def _last_packet_end(self) -> float:

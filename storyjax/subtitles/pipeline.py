@@ -226,7 +226,7 @@ def run_stages(
     if not spool.exists() or _read(folder / "file.json", key) is None:
         spool.unlink(missing_ok=True)  # of another version of the file
         write_json(folder / "file.json", {"key": key, "rows": []})
-    with tqdm(total=len(stages), desc=video.name, unit="stage", disable=not progress) as bar:
+    with tqdm(total=len(stages), desc=video.name, unit="stage", disable=None if progress else True) as bar:
         for number, stage in enumerate(stages, 1):
             key = _hash({"stage": stage.name, "settings": stage.settings(), "before": key})
             path = folder / f"{number}_{stage.name}.json"

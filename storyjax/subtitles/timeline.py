@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Float32, Float64, UInt8
 
 from storyjax.core.errors import StoryjaxError
-from storyjax.data.audio import RATE, NoAudioError, Spool, open_spool, read_span, spool_audio
+from storyjax.data.audio import RATE, NoAudioError, Spool, has_audio, open_spool, read_span, spool_audio
 from storyjax.data.video import VideoError, decode_frames, probe
 
 FPS = 25  # of the synchronisation network (§6.1.4)
@@ -70,14 +70,16 @@ class Timeline:
         Raises:
             StoryjaxError: the file is missing, cannot be read, or has no sound.
         """
+        silent = f"{path} has no sound track, so nobody can be heard: give the version with sound"
+        # Before anything is told of the images, which are of no use alone.
+        if not spool.exists() and not has_audio(path, audio_track):
+            raise StoryjaxError(silent)
         has_video, video_end = _video_end(path, video_track)
         if not spool.exists():
             try:
                 spool_audio(path, spool, audio_track)
             except NoAudioError as error:
-                raise StoryjaxError(
-                    f"{path} has no sound track, so nobody can be heard: give the version with sound"
-                ) from error
+                raise StoryjaxError(silent) from error
         samples = open_spool(spool)
         return cls(path, len(samples) / RATE, has_video, video_end, samples, video_track)
 

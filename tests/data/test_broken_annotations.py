@@ -355,11 +355,17 @@ def test_times_just_before_the_video() -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "message"),
-    [({"sentences": None}, "'sentences' is None"), ({"videos": [None]}, "entry 0 of 'videos' is None")],
+    ("change", "messages"),
+    [
+        ({"sentences": None}, ["'sentences' is None"]),
+        # Sentences of videos that no list has are counted too, and those of a split that there is not.
+        ({"videos": [None]}, ["entry 0 of 'videos' is None", "its video a is not listed", "sentence 1: its video a"]),
+        ({"videos": [{"video_id": "a", "split": 1}]}, ["its video a is of the split 1", "sentence 1: its video a"]),
+    ],
 )
-def test_lists_of_captions_that_are_none(change: dict[str, Any], message: str, tmp_path: Path) -> None:
-    check(read(MsrVtt, tmp_path, {"train_val_videodatainfo.json": captions("a") | change}), message)
+def test_lists_of_captions_that_are_none(change: dict[str, Any], messages: list[str], tmp_path: Path) -> None:
+    found = read(MsrVtt, tmp_path, {"train_val_videodatainfo.json": captions("a") | change})
+    check(found, *messages, lost=len(messages))
 
 
 def captions(*videos: str, split: str = "train") -> dict[str, Any]:

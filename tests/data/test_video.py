@@ -250,3 +250,10 @@ def test_an_image_is_a_video_of_one_frame(tmp_path) -> None:
     for path, message in (("b.png", "is not an image"), ("none.png", "cannot be read")):
         with pytest.raises(VideoError, match=message):
             probe(tmp_path / path)
+
+
+def test_an_animation_shorter_than_a_second_lasts_as_long_as_it_says(tmp_path: Path, caplog) -> None:
+    images = [Image.fromarray(np.random.default_rng(n).integers(0, 256, (30, 40, 3), np.uint8)) for n in range(6)]
+    images[0].save(tmp_path / "a.gif", save_all=True, append_images=images[1:], duration=100)
+    assert probe(tmp_path / "a.gif").duration_s == pytest.approx(0.6)
+    assert not caplog.messages  # it was called cut short

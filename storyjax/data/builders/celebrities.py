@@ -27,6 +27,7 @@ from pathlib import Path
 
 from storyjax.core.errors import StoryjaxError
 from storyjax.data.builders.media import MediaBuilder, MediaListing, read_table
+from storyjax.data.builders.prepared import unusable_file
 from storyjax.data.builders.vggface import readable
 
 PLACES_COLUMNS = ("image", "celebrity", "place", "seen")
@@ -146,9 +147,10 @@ def read_actions(root: Path, split: str) -> MediaListing:
         found["scene"] = phrase(row["scene"] or scenes.get(clip, "")) or found["scene"]
     for clip, found in clips.items():
         candidates = [root / f / f"{clip}{suffix}" for f in _CLIP_FOLDERS for suffix in _SUFFIXES]
-        path = next((candidate for candidate in candidates if candidate.exists()), candidates[0])
+        path = next((candidate for candidate in candidates if not unusable_file(candidate)), candidates[0])
         where = found.pop("where")
-        listing.add(path, where, celebrity="", **found)
+        if not listing.add(path, where, celebrity="", **found):
+            listing.lost_labels += len(found["actors"]) - 1
     return listing
 
 
@@ -160,7 +162,11 @@ def _clip_sets(folder: Path) -> tuple[dict[str, list[str]], dict[str, str]]:
         name = table.stem.rpartition("_")[0]
         if name in ("actions", "scenes"):  # lists of all clips
             continue
-        for number, line in enumerate(table.read_text("utf-8").splitlines(), 1):
+        try:
+            lines = table.read_text("utf-8").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            raise StoryjaxError(f"{table} cannot be read ({error}): download it again") from error
+        for number, line in enumerate(lines, 1):
             parts = line.split()
             if not parts:
                 continue

@@ -46,31 +46,40 @@ class CrowdHuman(DetectionBuilder):
 
 def _read_split(images: Path, split: str, path: Path, found: DetectionListing) -> None:
     try:
-        lines = path.read_text("utf-8").splitlines()
+        lines = path.read_text("utf-8").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise StoryjaxError(f"{path} cannot be read: get it again") from error
     for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
         where = f"{path.name} line {number}"
         try:
             entry = json.loads(line)
-            file, people = images / f"{entry['ID']}.jpg", entry["gtboxes"]
-            boxes = [one for person in people if (one := _box(person, where, found)) is not None]
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, RecursionError) as error:
             found.broken.append(f"{where} is not what it should be ({str(error).splitlines()[0]})")
             continue
+        name, people = (entry.get("ID"), entry.get("gtboxes")) if isinstance(entry, dict) else (None, None)
+        if not isinstance(name, str | int) or not isinstance(people, list):
+            found.broken.append(f"{where} is not what it should be (it has no ID or no list gtboxes)")
+            found.lost_boxes += len(people) if isinstance(people, list) else 0
+            continue
+        boxes = [one for person in people if (one := _box(person, where, found)) is not None]
+        file = images / f"{name}.jpg"
         size = _size(file)
         if size is None:
             found.broken.append(f"{where}: {file} is missing or not an image")
+            found.lost_boxes += len(boxes)
         else:
             found.images.append(annotated_image(file, split, number, size, boxes))
 
 
-def _box(person: dict[str, Any], where: str, found: DetectionListing) -> tuple[list[Any], int, bool] | None:
-    box = person.get("fbox", person.get("vbox"))
-    if not isinstance(box, list) or not usable_box(box):
-        found.broken.append(f"{where}: the box {box} has no area")
+def _box(person: Any, where: str, found: DetectionListing) -> tuple[list[Any], int, bool] | None:
+    box = person.get("fbox", person.get("vbox")) if isinstance(person, dict) else person
+    if not isinstance(person, dict) or not usable_box(box):
+        found.broken.append(f"{where}: the box {box!r:.80} has no area")
         return None
-    return box, 0, person.get("tag") != "person" or bool(person.get("extra", {}).get("ignore", 0))
+    extra = person.get("extra")
+    return box, 0, person.get("tag") != "person" or bool(isinstance(extra, dict) and extra.get("ignore", 0))
 
 
 def _size(file: Path) -> tuple[int, int] | None:
@@ -78,5 +87,5 @@ def _size(file: Path) -> tuple[int, int] | None:
     try:
         with Image.open(file) as image:
             return image.size
-    except (OSError, UnidentifiedImageError, Image.DecompressionBombError):
+    except (OSError, ValueError, UnidentifiedImageError, Image.DecompressionBombError):  # ValueError: of its name
         return None

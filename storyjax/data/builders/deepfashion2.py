@@ -25,6 +25,7 @@ from jaxtyping import Float32
 
 from storyjax.core.errors import StoryjaxError
 from storyjax.data.builders.instances import Instance, InstanceBuilder, InstanceListing
+from storyjax.data.builders.prepared import unusable_file
 from storyjax.data.builders.tables import finite, read_rows
 from storyjax.data.images import read_image
 
@@ -67,8 +68,8 @@ def read_photographs(root: Path, captions: str = "short") -> list[Photograph]:
     captions_of = {row["image_name"]: row["caption"] for _, row in read_rows(caption_table, columns, whole=True)}
 
     def photograph(image: str, split: str, pair: str, caption: str = "") -> Photograph:
-        if pair not in categories:
-            raise StoryjaxError(f"{kinds} has no kind for garment {pair}: get the annotations anew")
+        if pair not in categories or not pair.strip().isdecimal():
+            raise StoryjaxError(f"{kinds} has no kind for garment {pair!r:.40}: get the annotations anew")
         return Photograph(image, split, root / image, int(pair), categories[pair], caption)
 
     found = [photograph(f"train/image/{image}", "train", pair) for pair, image in _learnt(learnt)]
@@ -99,7 +100,11 @@ def with_concept(caption: str) -> str:
 def _learnt(path: Path) -> Iterator[tuple[str, str]]:
     """(pair, image) of each line of the list."""
     pair = ""
-    for number, line in enumerate(path.read_text("utf-8").splitlines(), 1):
+    try:
+        lines = path.read_text("utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise StoryjaxError(f"{path} cannot be read ({error}): get it again") from error
+    for number, line in enumerate(lines, 1):
         line = line.strip()
         if line.endswith(":"):
             pair = line.rstrip(":").rpartition("/")[2]
@@ -136,7 +141,7 @@ def read_box(path: Path, category: str) -> Float32[np.ndarray, "m 4"]:
             raise ValueError(f"its bounding_box {item['bounding_box']} is not four numbers")
     except FileNotFoundError:
         return np.zeros((0, 4), np.float32)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise StoryjaxError(f"{annotation} cannot be read as an annotation ({error}): unpack it again") from error
     height, width = read_image(path).shape[:2]
     return np.clip([[left / width, top / height, right / width, bottom / height]], 0, 1).astype(np.float32)
@@ -159,8 +164,12 @@ class DeepFashion2(InstanceBuilder):
         """
         listing = InstanceListing(items={split: [] for split in SPLITS})
         photographs = read_photographs(root, captions)
-        listing.broken += [f"{p.image_name} has no file {p.path}" for p in photographs if not p.path.is_file()]
-        found = [p for p in photographs if p.path.is_file()]
+        found = []
+        for p in photographs:
+            if why := unusable_file(p.path):
+                listing.broken.append(f"{p.image_name}: {why}")
+            else:
+                found.append(p)
         numbers = {pair: i for i, pair in enumerate(sorted({p.pair for p in found if p.split == "train"}))}
         for p in found:
             if p.pair in numbers:

@@ -6,11 +6,10 @@ boxes (m, 4): left, top, width, height in pixels, 0-based; kinds (m,): index int
 crowd (m,): whether a box stands for many or is unsure: neither to be found nor to count against a detector
 """
 
-import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 import tensorflow_datasets as tfds
@@ -18,6 +17,9 @@ from jaxtyping import Bool, Float32, Int32
 
 from storyjax.data.builders.base import Listing, OfficialBuilder
 from storyjax.data.builders.prepared import PreparedSource
+from storyjax.data.builders.tables import all_finite
+
+MOST_PIXELS = 2**30  # sizes and places beyond it are no images'
 
 
 @dataclass(frozen=True)
@@ -36,15 +38,17 @@ class AnnotatedImage:
 
 @dataclass
 class DetectionListing(Listing):
-    """The usable images of all splits, and the names of their kinds."""
+    """The usable images of all splits, the names of their kinds, and how many boxes were lost with their images."""
 
     categories: tuple[str, ...] = ()
     images: list[AnnotatedImage] = field(default_factory=list)
+    lost_boxes: int = 0
 
     def counts(self) -> tuple[int, int]:
         """Returns how many of the things counted cannot be used, and how many there are with them."""
         boxes = sum(len(image.boxes) for image in self.images)
-        return len(self.broken), len(self.images) + boxes + len(self.broken)
+        lost = len(self.broken) + self.lost_boxes
+        return lost, len(self.images) + boxes + lost
 
     def by_split(self, split: str) -> dict[str, list[Any]]:
         """Returns the usable items of each split."""
@@ -116,13 +120,18 @@ class DetectionBuilder(OfficialBuilder):
         return {"categories": listing.categories}
 
 
-def usable_box(box: Any) -> bool:
+def usable_box(box: Any) -> TypeGuard[list[Any]]:
     """Returns whether it is four numbers, left, top, width and height, with an area."""
-    try:
-        values = [float(v) for v in box]
-    except (TypeError, ValueError):
-        return False
-    return len(values) == 4 and all(map(math.isfinite, values)) and values[2] > 0 and values[3] > 0
+    values = all_finite(box) if isinstance(box, list | tuple) and len(box) == 4 else None
+    return values is not None and max(map(abs, values)) < MOST_PIXELS and values[2] > 0 and values[3] > 0
+
+
+def image_size(image: Mapping[str, Any]) -> tuple[int, int] | None:
+    """Returns width and height as an image's annotation gives them; None where they are no numbers of pixels."""
+    size = all_finite((image.get("width"), image.get("height")))
+    if size is None or not 1 <= min(size) <= max(size) < MOST_PIXELS:
+        return None
+    return int(size[0]), int(size[1])
 
 
 def annotated_image(
@@ -138,7 +147,7 @@ def annotated_image(
         split,
         image_id,
         *size,
-        np.array([box for box, _, _ in boxes], np.float32).reshape(-1, 4),
+        np.array([list(map(float, box)) for box, _, _ in boxes], np.float32).reshape(-1, 4),
         np.array([kind for _, kind, _ in boxes], np.int32),
         np.array([crowd for _, _, crowd in boxes], bool),
     )

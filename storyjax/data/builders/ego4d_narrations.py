@@ -30,6 +30,7 @@ from storyjax.data.builders.tables import finite
 WINDOW_S = 180.0
 LAST_S = 4.0  # how long the last narration of a video is taken to last
 KINDS = ("C", "O", "summary")
+_PASSES = ("narration_pass_1", "narration_pass_2")
 _UNSURE = re.compile(r"#unsure", re.IGNORECASE)
 _INSTRUCTIONS = (
     "get narrations and videos with Ego4D's own program ('ego4d --datasets annotations full_scale --version v2',"
@@ -125,7 +126,10 @@ def _narrations(found: SegmentListing, uid: str, passes: Any) -> Iterator[Narrat
     if not isinstance(passes, dict):
         found.refuse(f"video {uid}: its narrations are {passes!r:.40}, not an object")
         return
-    for name in ("narration_pass_1", "narration_pass_2"):
+    for name, part in passes.items():
+        if name not in _PASSES and isinstance(part, dict) and {"narrations", "summaries"} & set(part):
+            found.refuse(f"video {uid}: {name!r:.40} is none of {', '.join(_PASSES)}")
+    for name in _PASSES:
         part, where = passes.get(name) or {}, f"video {uid} {name}"
         if not isinstance(part, dict):
             found.refuse(f"{where} is {part!r:.40}, not an object")

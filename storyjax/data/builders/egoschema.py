@@ -38,8 +38,10 @@ class EgoSchema(SegmentBuilder):
         table = read_json(root / "questions.json", list, "EgoSchema", _INSTRUCTIONS)
         answers = read_json(root / "subset_answers.json", dict, "EgoSchema", _INSTRUCTIONS)
         found = SegmentListing()
+        asked: set[str] = set()
         for number, row in enumerate(table):
             uid = str(row.get("q_uid", "")) if isinstance(row, dict) else ""
+            asked.add(uid)
             if split == "subset" and uid not in answers:
                 continue
             found.rows += 1
@@ -55,4 +57,6 @@ class EgoSchema(SegmentBuilder):
                 found.leave_out(f"{where}: answer {answer!r} is not one of 0 to {OPTIONS - 1}")
             elif annotated := found.video(uid, *find_video([root / "videos"], uid), rows=1):
                 annotated.add(question=question, options=options, answer=int(answer))
+        for uid in answers.keys() - asked:
+            found.refuse(f"subset_answers.json answers {uid:.40}, which questions.json does not ask")
         return found

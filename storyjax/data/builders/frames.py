@@ -66,15 +66,21 @@ class SequenceFiles:
 
 @dataclass
 class SequenceListing(Listing):
-    """The sequences of all splits; `category_ids` are the data set's numbers of the kinds, where it numbers them."""
+    """The sequences of all splits.
+
+    `category_ids` are the data set's numbers of the kinds, where it numbers them; `lost_rows` is how many frames and
+    rows were lost besides what `broken` names one by one.
+    """
 
     sequences: list[SequenceFiles] = field(default_factory=list)
     category_ids: tuple[int, ...] = ()
+    lost_rows: int = 0
 
     def counts(self) -> tuple[int, int]:
         """Returns how many of the things counted cannot be used, and how many there are with them."""
         usable = sum(len(sequence.images) + len(sequence.truth) for sequence in self.sequences)
-        return len(self.broken), usable + len(self.broken)
+        lost = len(self.broken) + self.lost_rows
+        return lost, usable + lost
 
     def by_split(self, split: str) -> dict[str, list[Any]]:
         """Returns the usable items of each split."""

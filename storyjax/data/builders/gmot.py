@@ -15,6 +15,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from storyjax.core.errors import StoryjaxError
+from storyjax.data.builders.detection import MOST_PIXELS
 from storyjax.data.builders.frames import FramesBuilder, SequenceFiles, SequenceListing
 from storyjax.data.mot_text import Rows, rows
 
@@ -43,17 +44,19 @@ class Gmot40(FramesBuilder):
             truth = _read_rows(path, found.broken)
             if not by_number:
                 found.broken.append(f"{images} holds no images")
+                found.lost_rows += len(truth)
                 continue
             length = max(by_number) + 1
             size = next((s for p in by_number.values() if (s := _size(p)) is not None), None)
             if size is None:
                 found.broken.append(f"{images}: none of its files is an image")
+                found.lost_rows += len(truth)
                 continue
             found.broken += [
                 f"{images}: the image of frame {i} is missing" for i in range(length) if i not in by_number
             ]
             beyond = truth.frame > length
-            found.broken += [f"{path.name}: a row of frame {f - 1}" for f in np.unique(truth.frame[beyond])]
+            found.broken += [f"{path.name}: a row of frame {f - 1}" for f in truth.frame[beyond]]
             in_order = tuple(by_number.get(i) for i in range(length))
             found.sequences.append(
                 SequenceFiles(path.stem, "test", FPS, *size, in_order, truth[~beyond], every_kind=True)
@@ -69,7 +72,8 @@ def _read_rows(path: Path, broken: list[str]) -> Rows:
             values = [float(v) for v in re.split(r"[,\s]+", line.strip()) if v][:6]
         except ValueError:
             values = []
-        if len(values) == 6 and values[0] >= 0 and min(values[4:]) > 0 and np.isfinite(values).all():
+        bounded = len(values) == 6 and max(map(abs, values)) < MOST_PIXELS  # neither NaN nor endless
+        if bounded and values[0] >= 0 and min(values[4:]) > 0:
             kept.append(values)
         elif line.strip():
             broken.append(f"{path.name} line {number} is no box ({line[:40]!r})")

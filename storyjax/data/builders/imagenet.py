@@ -18,9 +18,10 @@ from typing import Any, ClassVar
 import tensorflow_datasets as tfds
 from tensorflow_datasets.datasets.imagenet2012 import imagenet_common
 
-from storyjax.core.errors import StoryjaxError
+from storyjax.core.errors import StoryjaxError, first_line
 from storyjax.data.builders.base import Listing, OfficialBuilder
 from storyjax.data.builders.prepared import PreparedSource
+from storyjax.data.builders.tars import TAR_FAULTS, check_tar_end
 
 TRAIN, VAL = "ILSVRC2012_img_train.tar", "ILSVRC2012_img_val.tar"
 NAME, VERSION = "imagenet2012", "5.1.0"
@@ -144,8 +145,12 @@ def train_images(path: Path) -> Iterator[tuple[str, str, bytes]]:
                     for image in inner:
                         if name := _file_name(image):
                             yield name, label, _content(inner, image)
-    except (OSError, tarfile.TarError) as error:
-        raise StoryjaxError(f"{path} cannot be read as a tar of tars ({error}): download it again") from error
+                    check_tar_end(inner)
+            check_tar_end(outer)
+    except (OSError, tarfile.TarError, *TAR_FAULTS) as error:
+        raise StoryjaxError(
+            f"{path} cannot be read as a tar of tars ({first_line(error, 200)}): download it again"
+        ) from error
 
 
 def validation_images(path: Path, labels: dict[str, str]) -> Iterator[tuple[str, str, bytes]]:
@@ -155,8 +160,9 @@ def validation_images(path: Path, labels: dict[str, str]) -> Iterator[tuple[str,
             for member in outer:
                 if (name := _file_name(member)) in labels:
                     yield name, labels[name], _content(outer, member)
-    except (OSError, tarfile.TarError) as error:
-        raise StoryjaxError(f"{path} cannot be read as a tar ({error}): download it again") from error
+            check_tar_end(outer)
+    except (OSError, tarfile.TarError, *TAR_FAULTS) as error:
+        raise StoryjaxError(f"{path} cannot be read as a tar ({first_line(error, 200)}): download it again") from error
 
 
 def _file_name(member: tarfile.TarInfo) -> str:

@@ -28,26 +28,32 @@ class MediaItem:
 
 @dataclass
 class MediaListing(Listing):
-    """The usable items of a split whose official files are below `root`."""
+    """The usable items of a split whose official files are below `root`.
+
+    `lost_labels`: how many lines of annotations were lost with their media, besides what `broken` names one by one.
+    """
 
     root: Path = Path()
     items: list[MediaItem] = field(default_factory=list)
+    lost_labels: int = 0
 
     def counts(self) -> tuple[int, int]:
         """Returns how many of the things counted cannot be used, and how many there are with them."""
-        return len(self.broken), len(self.items) + len(self.broken)
+        lost = len(self.broken) + self.lost_labels
+        return lost, len(self.items) + lost
 
     def by_split(self, split: str) -> dict[str, list[Any]]:
         """Returns the usable items of each split."""
         return {split: self.items}
 
-    def add(self, path: Path, where: str, **labels: Any) -> None:
-        """Takes up a media file, or notes why it cannot be used."""
+    def add(self, path: Path, where: str, **labels: Any) -> bool:
+        """Takes up a media file and returns True, or notes why it cannot be used."""
         if why := unusable_file(path):
             self.broken.append(f"{where}: {why}")
-        else:
-            name = path.relative_to(self.root) if path.is_relative_to(self.root) else path
-            self.items.append(MediaItem(path, labels, str(name)))
+            return False
+        name = path.relative_to(self.root) if path.is_relative_to(self.root) else path
+        self.items.append(MediaItem(path, labels, str(name)))
+        return True
 
 
 def read_table(path: Path, columns: Sequence[str]) -> Iterator[tuple[int, dict[str, str]]]:

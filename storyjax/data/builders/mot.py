@@ -19,8 +19,6 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-import numpy as np
-
 from storyjax.core.errors import StoryjaxError
 from storyjax.data.builders.frames import (
     FramesBuilder,
@@ -139,9 +137,12 @@ def read_seqinfo(folder: Path) -> tuple[float, int, int, int, Path]:
 def _pictures(folder: Path, length: int) -> tuple[Path | None, ...]:
     """The image of each frame by the number in its name; None where it is missing or empty."""
     numbered = {}
-    for path in folder.glob("*"):
-        if (match := _PICTURE.fullmatch(path.stem)) and path.is_file() and path.stat().st_size:
-            numbered[int(match[1])] = path
+    try:
+        for path in folder.glob("*"):
+            if (match := _PICTURE.fullmatch(path.stem)) and path.is_file() and path.stat().st_size:
+                numbered[int(match[1])] = path
+    except (OSError, ValueError) as error:  # of a name in seqinfo.ini that no folder can have
+        raise StoryjaxError(f"{str(folder)!r:.200} cannot be looked into ({error}): check seqinfo.ini") from error
     return tuple(numbered.get(number) for number in range(1, length + 1))
 
 
@@ -149,5 +150,5 @@ def _within(found: Rows, length: int, where: str, broken: list[str]) -> Rows:
     """Without rows of frames that the sequence does not have."""
     beyond = found.frame > length
     if beyond.any():
-        broken += [f"{where}: a row of frame {f}, of {length}" for f in np.unique(found.frame[beyond])]
+        broken += [f"{where}: a row of frame {f}, of {length}" for f in found.frame[beyond]]
     return found[~beyond]

@@ -22,6 +22,7 @@ _INSTRUCTIONS = (
     "dataset-for-bridging-video-and-language/) and put them in that folder"
 )
 _FILES = ("MSRVTT_data.json", "train_val_videodatainfo.json", "test_videodatainfo.json")
+_SPLITS = ("train", "validate", "test")
 _FOLDERS = ("TrainValVideo", "TestVideo", "videos/all", "videos")
 
 
@@ -47,9 +48,15 @@ class MsrVtt(SegmentBuilder):
             table = read_json(path, dict, "MSR-VTT", _INSTRUCTIONS)
             official = "validate" if split == "val" else split
             videos = [video for _, video in found.objects(table, "videos", path.name)]
-            wanted = {str(video.get("video_id")) for video in videos if video.get("split") == official} - seen
+            splits = {str(video.get("video_id")): video.get("split") for video in videos}
+            wanted = {video for video, named in splits.items() if named == official} - seen
+            unknown = {video for video, named in splits.items() if named not in _SPLITS}
             for number, row in found.objects(table, "sentences", path.name):
                 video = str(row.get("video_id"))
+                if video not in splits or video in unknown:
+                    what = "is not listed" if video not in splits else f"is of the split {splits[video]!r:.40}"
+                    found.refuse(f"{path.name} sentence {number}: its video {video:.40} {what}")
+                    continue
                 if video not in wanted:
                     continue
                 found.rows += 1

@@ -60,7 +60,7 @@ class NextQA(SegmentBuilder):
             if video_id not in listing.videos and video_id not in unusable:
                 path = folder / f"{places.get(video_id, video_id)}.mp4"
                 if why := unusable_file(path):
-                    unlisted = "" if path.exists() or video_id in places else f" (and {map_file.name} does not list it)"
+                    unlisted = "" if video_id in places else f" (and {map_file.name} does not list it)"
                     unusable.add(video_id)
                     listing.leave_out(f"video {video_id}: {why}{unlisted}", rows=0)
                 else:
@@ -84,8 +84,8 @@ def _wrong(row: dict[str, Any]) -> str:
     if short:
         return f"the line ends before {short[0]}"
     answer = row["answer"].strip()
-    if not (answer.isascii() and answer.isdigit() and int(answer) < OPTIONS):
-        return f"answer '{answer}' is not one of 0 to {OPTIONS - 1}"
+    if answer not in map(str, range(OPTIONS)):
+        return f"answer '{answer:.40}' is not one of 0 to {OPTIONS - 1}"
     empty = [name for name in ("question", "type", "qid") if not row[name].strip()]
     return f"{empty[0]} is empty" if empty else ""
 

@@ -49,7 +49,8 @@ def read_season(root: Path, split: str) -> MediaListing:
             for key, value in zip(("actors", "actions", "starts", "ends"), new, strict=True):
                 found[key].append(value)
     for name, found in episodes.items():
-        listing.add(root / "episodes" / name, name, celebrity="", **found)
+        if not listing.add(root / "episodes" / name, name, celebrity="", **found):
+            listing.lost_labels += len(found["actors"])
     return listing
 
 

@@ -21,10 +21,11 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 import tensorflow_datasets as tfds
 
-from storyjax.core.errors import StoryjaxError
+from storyjax.core.errors import StoryjaxError, first_line
 from storyjax.data.builders.base import Listing, OfficialBuilder
 from storyjax.data.builders.prepared import MOST_BYTES, PreparedSource, file_size, unusable_file
 from storyjax.data.builders.tables import finite
+from storyjax.data.builders.tars import TAR_FAULTS, check_tar_end
 
 _LOG = logging.getLogger(__name__)
 LONGEST_S = 1024.0
@@ -163,8 +164,10 @@ def tar_members(shards: Iterable[Path]) -> dict[str, Media]:
                     name = Path(member.name)
                     if member.isfile() and member.size and name.suffix in VIDEO_SUFFIXES:
                         members[name.stem] = Media(shard, member.offset_data, member.size)
-        except (OSError, tarfile.TarError) as error:
-            raise StoryjaxError(f"{shard} cannot be read as a tar file ({error}): download it again") from error
+                check_tar_end(tar)
+        except (OSError, tarfile.TarError, *TAR_FAULTS) as error:
+            why = first_line(error, 200)
+            raise StoryjaxError(f"{shard} cannot be read as a tar file ({why}): download it again") from error
     return members
 
 

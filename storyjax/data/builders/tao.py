@@ -11,17 +11,20 @@ their tracks, as in the official evaluation. Not every category is annotated in 
 known not to be there, and of `not_exhaustive_category_ids` there may be more; both reach the metric as `LabelledKinds`.
 """
 
+from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from storyjax.core.errors import StoryjaxError
-from storyjax.data.builders.coco import read_json
-from storyjax.data.builders.detection import usable_box
+from storyjax.data.builders.coco import is_number, numbered, objects, read_json
+from storyjax.data.builders.detection import image_size, usable_box
 from storyjax.data.builders.frames import FramesBuilder, Origin, SequenceFiles, SequenceListing
+from storyjax.data.builders.prepared import unusable_file
 from storyjax.data.mot_text import LabelledKinds, rows
 
 FPS = 1.0
 _LISTS = ("videos", "images", "tracks", "annotations", "categories")
+_Box = tuple[int, list[float], int]  # track; left, top, width, height; kind
 
 
 class Tao(FramesBuilder):
@@ -53,47 +56,65 @@ class Tao(FramesBuilder):
 
 def _read_split(frames: Path, split: str, path: Path, only: str | None, found: SequenceListing) -> None:
     content = read_json(path, _LISTS)
-    order = sorted(content["categories"], key=lambda category: category["id"])
+    order = sorted(numbered(content, "categories", path, found.broken), key=lambda category: category["id"])
     kinds = {category["id"]: i for i, category in enumerate(order)}
     found.category_ids = tuple(int(category["id"]) for category in order)
-    merged = {each.get("id"): one["id"] for one in order for each in one.get("merged") or ()}
+    merged = {number: one["id"] for one in order for number in _numbers(each["id"] for each in _merged(one))}
     wanted = set(kinds)
     if only is not None:
-        wanted = {category["id"] for category in order if category["name"] == only}
+        wanted = {category["id"] for category in order if category.get("name") == only}
         if not wanted:
-            raise StoryjaxError(f"{path} has no category '{only}': it has {len(order)}, such as {order[0]['name']}")
-    tracks = {track.get("id"): track for track in content["tracks"]}
-    images: dict[Any, list[dict[str, Any]]] = {}
-    for image in content["images"]:
-        images.setdefault(image.get("video_id"), []).append(image)
-    boxes: dict[Any, list[tuple[int, list[Any], int]]] = {}
-    known = {image.get("id") for image in content["images"]}
-    for one in content["annotations"]:
-        where = f"{path.name} annotation {one.get('id')}"
-        track = tracks.get(one.get("track_id"))
-        if track is None:
-            found.broken.append(f"{where}: there is no track {one.get('track_id')}")
-        elif one.get("image_id") not in known:
-            found.broken.append(f"{where}: there is no image {one.get('image_id')}")
-        elif (category := _category(one, track, merged)) not in kinds:
-            found.broken.append(f"{where}: there is no category {category}")
-        elif not usable_box(one.get("bbox")):
-            found.broken.append(f"{where}: its box {one.get('bbox')} has no area")
+            such = "".join(f", such as {category.get('name')}" for category in order[:1])
+            raise StoryjaxError(f"{path} has no category '{only}': it has {len(order)}{such}")
+    tracks = {track["id"]: track for track in numbered(content, "tracks", path, found.broken, below=2**31)}
+    videos = numbered(content, "videos", path, found.broken)
+    images: dict[int, list[dict[str, Any]]] = {video["id"]: [] for video in videos}
+    seen: dict[int, list[_Box]] = {}
+    for image in numbered(content, "images", path, found.broken):
+        where = f"{path.name} image {image['id']}"
+        if not is_number(video := image.get("video_id")) or video not in images:
+            found.broken.append(f"{where}: there is no video {video!r:.40}")
+        elif not is_number(image.get("frame_index")) or not isinstance(image.get("file_name"), str):
+            found.broken.append(f"{where}: its frame_index or its file_name is missing")
+        else:
+            images[video].append(image)
+            seen[image["id"]] = []
+    for one in objects(content, "annotations", path, found.broken):
+        where = f"{path.name} annotation {one.get('id')!r:.40}"
+        track_id, image_id, box = (one.get(key) for key in ("track_id", "image_id", "bbox"))
+        if not is_number(track_id) or track_id not in tracks:
+            found.broken.append(f"{where}: there is no track {track_id!r:.40}")
+        elif not is_number(image_id) or image_id not in seen:
+            found.broken.append(f"{where}: there is no image {image_id!r:.40}")
+        elif (category := _category(one, tracks[track_id], merged)) not in kinds:
+            found.broken.append(f"{where}: there is no category {category!r:.40}")
+        elif not usable_box(box):
+            found.broken.append(f"{where}: its box {box!r:.80} has no area")
         elif category in wanted:
-            boxes.setdefault(one["image_id"], []).append((track["id"], one["bbox"], kinds[category]))
-    for video in content["videos"]:
+            seen[image_id].append((int(track_id), list(map(float, one["bbox"])), kinds[category]))
+    for video in videos:
         negative, more = (
-            tuple(kinds[category] for category in video.get(key) or () if category in kinds)
+            tuple(kinds[category] for category in _numbers(video.get(key)) if category in kinds)
             for key in ("neg_category_ids", "not_exhaustive_category_ids")
         )
-        labelled = LabelledKinds(negative, more)
-        _add_video(frames, split, video, images.get(video.get("id"), []), boxes, labelled, found)
+        _add_video(frames, split, video, images[video["id"]], seen, LabelledKinds(negative, more), found)
 
 
-def _category(annotation: dict[str, Any], track: dict[str, Any], merged: dict[Any, Any]) -> Any:
-    """The category of a box or of its track, or the one that it is merged into."""
+def _numbers(values: Any) -> list[int]:
+    """The ids among what should be a list of them; LVIS has null for an empty one."""
+    return [value for value in values if is_number(value)] if isinstance(values, Iterable) else []
+
+
+def _merged(category: dict[str, Any]) -> list[dict[str, Any]]:
+    """What is merged into a category."""
+    found = category.get("merged")
+    return [each for each in found if isinstance(each, dict) and "id" in each] if isinstance(found, list) else []
+
+
+def _category(annotation: dict[str, Any], track: dict[str, Any], merged: dict[int, int]) -> Any:
+    """The category of a box or of its track, or the one that it is merged into; None where that is no number."""
     category = annotation.get("category_id", track.get("category_id"))
-    return merged.get(category, category)
+    return merged.get(category, category) if is_number(category) else None
 
 
 def _add_video(
@@ -101,27 +122,31 @@ def _add_video(
     split: str,
     video: dict[str, Any],
     images: list[dict[str, Any]],
-    boxes: dict[Any, list[tuple[int, list[Any], int]]],
+    boxes: dict[int, list[_Box]],
     labelled: LabelledKinds,
     found: SequenceListing,
 ) -> None:
     images = sorted(images, key=lambda image: image["frame_index"])
+    name = str(video.get("name", video["id"]))
     if not images:
-        found.broken.append(f"video {video.get('name')} has no images")
+        found.broken.append(f"video {name!r:.80} has no images")
+        return
+    if (size := image_size(images[0]) or image_size(video)) is None:
+        found.broken.append(f"video {name!r:.80}: the width or height of its images is no number of pixels")
+        found.lost_rows += sum(1 + len(boxes[image["id"]]) for image in images)
         return
     paths: list[Path | None] = []
-    flat: list[tuple[int, int, list[Any], int]] = []
+    flat: list[tuple[int, int, list[float], int]] = []
     for number, image in enumerate(images, 1):
         file = frames / image["file_name"]
-        if not file.is_file() or not file.stat().st_size:
-            found.broken.append(f"{file} is missing or empty")
+        if why := unusable_file(file):
+            found.broken.append(why)
             paths.append(None)
         else:
             paths.append(file)
-        flat += [(number, track, box, kind) for track, box, kind in boxes.get(image["id"], [])]
+        flat += [(number, track, box, kind) for track, box, kind in boxes[image["id"]]]
     numbers, ids, xywh_px, kinds = zip(*flat, strict=True) if flat else ((), (), (), ())
     truth = rows(numbers, ids, xywh_px, None, kinds)
-    size = int(images[0].get("width", video.get("width", 0))), int(images[0].get("height", video.get("height", 0)))
     names = [PurePosixPath(image["file_name"]) for image in images]
     origin = Origin(
         str(PurePosixPath(frames.name) / names[0].parent),
@@ -129,7 +154,6 @@ def _add_video(
         int(video["id"]),
         tuple(int(image["id"]) for image in images),
     )
-    name = str(video["name"])
     found.sequences.append(
         SequenceFiles(name, split, FPS, *size, tuple(paths), truth, every_kind=True, origin=origin, labelled=labelled)
     )

@@ -22,12 +22,14 @@ import numpy as np
 
 from storyjax.core.errors import StoryjaxError
 from storyjax.data.builders.instances import Instance, InstanceBuilder, InstanceListing
-from storyjax.data.builders.tables import read_rows
+from storyjax.data.builders.prepared import unusable_file
+from storyjax.data.builders.tables import all_finite, read_rows
 
 SEGMENT_COLUMNS = ("segment_id", "is_anchor", "instance_name", "video_id", "query")
 CAPTION_COLUMNS = ("segs", "ids", "item", "class", "caption")
 SPLITS = ("train", "eval", "test")
 _FOLDER = "this-is-my-dataset"
+_MOST = 1e6  # the largest number in a box that is a fraction of an image, or of nearly one
 _INSTRUCTIONS = (
     "get the repository danielchyeh/this-is-my from GitHub, run its download_video.py for train and eval, and put"
     " this-is-my-dataset, train_segment and eval_segment in that folder"
@@ -73,7 +75,9 @@ def read_segments(root: Path, broken: list[str] | None = None) -> list[Segment]:
         name, category = rows[anchor]["instance_name"].strip(), rows[anchor]["query"].strip()
         for segment in [anchor, *shown_in[anchor]]:
             if segment not in rows:
-                raise StoryjaxError(f"{test_set.name} lists segment {segment}, which {table} lacks: get both anew")
+                raise StoryjaxError(
+                    f"{test_set.name} lists segment {segment!r:.40}, which {table} lacks: get both anew"
+                )
             caption = captions.pop((segment, name), "")
             split = "train" if rows[segment]["video_id"] in train_videos else "test" if caption else "eval"
             path = root / f"{'train' if split == 'train' else 'eval'}_segment" / f"{segment}.mp4"
@@ -84,6 +88,10 @@ def read_segments(root: Path, broken: list[str] | None = None) -> list[Segment]:
             found.append(Segment(segment, split, path, number, name, category, caption))
     if broken is not None:
         broken += [f"{caption_table.name}: no segment {key} shows '{name}'" for key, name in captions]
+        for anchor in shown_in.keys() - set(anchors):
+            fault = "is no anchor" if anchor in rows else "is not there"
+            lost = [anchor, *shown_in[anchor]]
+            broken += [f"{test_set.name}: segment {one} of {anchor}, which {fault} in {table.name}" for one in lost]
     return found
 
 
@@ -96,6 +104,8 @@ def _read_captions(table: Path, broken: list[str] | None) -> dict[tuple[str, str
             broken.append(f"{table.name} line {line}: segment {key[0]} has another caption for '{key[1]}'")
         elif caption:
             captions[key] = caption
+        elif broken is not None:
+            broken.append(f"{table.name} line {line}: the caption of segment {key[0]} is empty")
     return captions
 
 
@@ -108,9 +118,10 @@ def annotation_files(root: Path) -> tuple[Path, Path, Path]:
 def _read_test_set(path: Path) -> dict[str, list[str]]:
     try:
         found = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise StoryjaxError(f"{path} cannot be read as JSON ({error}): get it again") from error
-    if not (isinstance(found, dict) and all(isinstance(v, list) for v in found.values())):
+    lists = list(found.values()) if isinstance(found, dict) else [None]
+    if not all(isinstance(shown, list) and all(isinstance(name, str) for name in shown) for shown in lists):
         raise StoryjaxError(f"{path} must be an object from an anchor segment to a list of segments: get it again")
     return found
 
@@ -129,8 +140,8 @@ class ThisIsMy(InstanceBuilder):
         boxes = read_boxes(root / "boxes.json")
         listing = InstanceListing(items={split: [] for split in SPLITS})
         for segment in read_segments(root, listing.broken):
-            if not segment.path.is_file():
-                listing.broken.append(f"segment {segment.segment_id} has no file {segment.path}")
+            if why := unusable_file(segment.path):
+                listing.broken.append(f"segment {segment.segment_id}: {why}")
                 continue
             listing.items[segment.split].append(
                 Instance(
@@ -156,9 +167,10 @@ def read_boxes(path: Path) -> dict[str, list[list[float]]]:
         return {}
     try:
         found = json.loads(path.read_text("utf-8"))
-        wrong = [k for k, rows in found.items() if np.asarray(rows, np.float32).reshape(-1, 4).shape[0] != len(rows)]
-    except (OSError, ValueError, AttributeError, TypeError) as error:
+        wrong = [key for key, rows in found.items() if not all(len(row) == 4 and all_finite(row) for row in rows)]
+        wrong += [key for key, rows in found.items() if np.abs(np.array(rows, np.float64)).max(initial=0) > _MOST]
+    except (OSError, ValueError, AttributeError, TypeError, OverflowError, RecursionError) as error:
         raise StoryjaxError(f"{path} cannot be read as boxes by name ({error}); fix or remove it") from error
     if wrong:
-        raise StoryjaxError(f"{path}: '{wrong[0]}' must have a list of boxes of four numbers; fix or remove it")
+        raise StoryjaxError(f"{path}: {wrong[0]!r:.40} must have a list of boxes of four numbers; fix or remove it")
     return found

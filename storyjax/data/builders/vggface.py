@@ -48,7 +48,8 @@ def read_vggface2(root: Path, split: str) -> MediaListing:
     listing = MediaListing(root=root)
     for person in sorted(path for path in (root / split).iterdir() if path.is_dir()):
         if person.name not in names:
-            listing.broken.append(f"{person}: identity_meta.csv does not list it")
+            why = f"identity_meta.csv does not list {person.name}"
+            listing.broken += [f"{path}: {why}" for path in sorted(person.glob("*.jpg"))]
             continue
         for path in sorted(person.glob("*.jpg")):
             row = where.get(f"{person.name}/{path.stem}")
