@@ -5,6 +5,7 @@ import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from storyjax.cli.faces import add_face_flags
 from storyjax.cli.tracks import add_track_flags
 from storyjax.core.files import json_text
 
@@ -28,12 +29,15 @@ A prompt can name several people, or several things. The models that come with s
 StoryWorld alone (`storyjax data storyworld --help`). `storyjax find enrol --help` and so on say more.
 """
 ENROL = """\
-Enrols a person from photos of the face (loose crops, one face in each), or with --thing a particular thing from photos
-of it, so that prompts can name it. No model is retrained.
+Enrols a person from photos of the face, or with --thing a particular thing from photos of it, so that prompts can name
+it. No model is retrained. Photos that are damaged or show no face are named and left out. The small models of
+StoryWorld take each photo as the loose crop of one face; others find the face in it (--face-detector) and, of several,
+take the largest (--pick).
 
   storyjax find enrol ana photos/ana
   storyjax find enrol "Michael Richards" one.jpg two.jpg
   storyjax find enrol chia photos/chia --thing dog
+  storyjax find enrol ben wedding.jpg --pick left
 """
 FORGET = """\
 Removes an enrolled name from the gallery, with its token and its pictures.
@@ -87,20 +91,27 @@ def add(commands: argparse._SubParsersAction, made: dict[str, argparse.ArgumentP
     add_track_flags(index)
     for parser in (find, enrol, forget, listing):
         parser.add_argument("--gallery", default="runs/gallery", metavar="DIR", help="(default: runs/gallery)")
+    for parser in (find, enrol):
+        add_face_flags(parser)
     for parser in (find, enrol, index):
         parser.add_argument(
             "--checkpoint", metavar="DIR", help="a run's workdir, or shipped:NAME (default: what comes with storyjax)"
         )
 
 
-def model_loader(checkpoint: str | None) -> "Load":
-    """Returns a function that loads the model of a kind ("person", "thing"); search itself imports no chapter."""
+def model_loader(checkpoint: str | None, face_detector: str | None = None, pick: str | None = None) -> "Load":
+    """Returns a function that loads the model of a kind ("person", "thing"); search itself imports no chapter.
+
+    Args:
+        checkpoint: as of `from_pretrained`.
+        face_detector, pick: of photos of people, as of `storyjax.clip_pad.predict.PersonFinder.from_pretrained`.
+    """
 
     def load(kind: str) -> "ConceptEncoder":
         if kind == "person":
             from storyjax.clip_pad.predict import PersonFinder
 
-            return PersonFinder.from_pretrained(checkpoint)
+            return PersonFinder.from_pretrained(checkpoint, detector=face_detector, pick=pick)
         from storyjax.pi_map.predict import ThingFinder
 
         return ThingFinder.from_pretrained(checkpoint)
@@ -111,7 +122,8 @@ def model_loader(checkpoint: str | None) -> "Load":
 def _enrol(given: argparse.Namespace) -> int:
     from storyjax.search import command
 
-    print(command.enrol(given.gallery, given.name, given.photos, given.thing, model_loader(given.checkpoint)))
+    load = model_loader(given.checkpoint, given.face_detector, given.pick)
+    print(command.enrol(given.gallery, given.name, given.photos, given.thing, load))
     return 0
 
 
@@ -140,7 +152,7 @@ def _find(given: argparse.Namespace) -> int:
     from storyjax.search import command
 
     request = command.Request(given.prompt, given.index, given.gallery, given.face, given.top, given.html)
-    result = command.find(request, model_loader(given.checkpoint))
+    result = command.find(request, model_loader(given.checkpoint, given.face_detector, given.pick))
     if result.unfinished:
         print("storyjax: note: the index is unfinished: 'storyjax find index' continues it", file=sys.stderr)
     print(json_text(command.to_json(request, result), indent=2) if given.json else command.format_hits(result))
