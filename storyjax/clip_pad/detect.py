@@ -27,8 +27,7 @@ _SMALLEST_FACE = 40  # pixels at that size
 
 @runtime_checkable
 class Detector(Protocol):
-    """Finds faces. It may have an attribute `loose`, how much its boxes are enlarged to a loose crop (see
-    `loose_crop`); without one, `LOOSE` is taken."""
+    """Finds faces."""
 
     def __call__(self, photo: UInt8[np.ndarray, "y x 3"]) -> Sequence[Box]:
         """Returns the faces' boxes: left, top, right, bottom in pixels, the most certain first."""
@@ -53,8 +52,6 @@ class AnyFaces:
         StoryjaxError: onnxruntime or the file is missing, or the file is of another network.
     """
 
-    loose = LOOSE
-
     def __init__(self, path: str | os.PathLike[str] | None = None) -> None:
         self.network = CenterFace(path)
 
@@ -72,9 +69,6 @@ class FrontalFaces:
     Raises:
         StoryjaxError: scikit-image is not installed.
     """
-
-    # Its squares are smaller than other detectors' boxes: brows to mouth.
-    loose = 0.6
 
     def __init__(self) -> None:
         try:

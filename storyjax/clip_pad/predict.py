@@ -17,7 +17,7 @@ from jaxtyping import Float32, UInt8
 
 from storyjax.clip_pad.config import frozen_parameters, make_model, make_sizes, make_tokenizer
 from storyjax.clip_pad.data import MARKER, Sizes, encode
-from storyjax.clip_pad.detect import LOOSE, VARIABLE, Detector, check_pick, find_detector, loose_crop, pick_face
+from storyjax.clip_pad.detect import VARIABLE, Detector, check_pick, find_detector, loose_crop, pick_face
 from storyjax.clip_pad.model import TRAINABLE, ClipPad
 from storyjax.core.arrays import unit_norm
 from storyjax.core.errors import StoryjaxError
@@ -208,7 +208,7 @@ class PersonFinder:
             box, which = pick_face(boxes, self.pick)
         except StoryjaxError as error:
             raise PhotoError(index, str(error)) from error
-        crop = loose_crop(photo, box, getattr(self.detector, "loose", LOOSE))
+        crop = loose_crop(photo, box)
         if min(crop.shape[:2]) < _SMALLEST:
             raise PhotoError(index, "shows a face too small to recognise: choose a closer one")
         if len(boxes) > 1 and notes is not None:
