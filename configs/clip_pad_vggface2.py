@@ -27,9 +27,7 @@ def get_config(variant: str = "paper") -> ConfigDict:
             "adaptor_width": 256,
         }
     )
-    config.data = ConfigDict(
-        {"dataset": "vggface2", "tasks": ("photos",), "eval_splits": ("val",), "detector": "frontal_faces"}
-    )
+    config.data = ConfigDict({"dataset": "vggface2", "tasks": ("photos",), "eval_splits": ("val",), "detector": "best"})
     config.train = ConfigDict({"epochs": 10, "batch_size": 256, "stop_metric": "faces/acc", "stop_value": 0.95})
     # The thesis gives no rate for this training; its Seinfeld fine-tuning takes 2e-5 (§4.7.2).
     config.optim = ConfigDict({"learning_rate": 2e-5, "schedule": "cosine", "warmup_steps": 500, "weight_decay": 0.01})

@@ -28,6 +28,7 @@ def get_config(variant: str = "paper") -> ConfigDict:
             },
             "text": {"max_length": 20, "width": 128, "depth": 1, "heads": 4, "mlp_width": 256},
             "projection_dim": 128,
+            "keep_aspect": False,
         }
     )
     config.data = ConfigDict({"root": "runs/footage", "train_stories": 1500, "val_stories": 50, "rewrites": 2})

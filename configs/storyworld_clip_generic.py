@@ -29,6 +29,7 @@ def get_config(variant: str = "paper") -> ConfigDict:
             },
             "text": {"max_length": 40, "width": 128, "depth": 2, "heads": 4, "mlp_width": 256},
             "projection_dim": 128,
+            "keep_aspect": False,
         }
     )
     config.data = ConfigDict({"root": "runs/storyworld/stills", "stories": 800, "things": 300, "val": 40})

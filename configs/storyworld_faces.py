@@ -28,6 +28,7 @@ def get_config(variant: str = "paper") -> ConfigDict:
             "embedding_dim": 64,
             "norm": "group",
             "pixel_scale": 64.0,
+            "keep_aspect": False,
         }
     )
     config.data = ConfigDict({"synthetic": {"photos": 40, "test_people": 20}})

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from storyjax.cli.faces import add_face_flags
 from storyjax.cli.tracks import add_track_flags
 from storyjax.core.errors import StoryjaxError
 from storyjax.core.files import json_text
@@ -33,12 +34,15 @@ names.
 `storyjax find enrol --help` and so on say more.
 """
 ENROL = """\
-Enrols a person from photos of the face (loose crops, one face in each), or with --thing a particular thing from photos
-of it, so that prompts can name it. No model is retrained.
+Enrols a person from photos of the face, or with --thing a particular thing from photos of it, so that prompts can name
+it. No model is retrained. Photos that are damaged or show no face are named and left out. The small models of
+StoryWorld take each photo as the loose crop of one face; others find the face in it (--face-detector) and, of several,
+take the largest (--pick).
 
   storyjax find enrol ana photos/ana
   storyjax find enrol "Michael Richards" one.jpg two.jpg
   storyjax find enrol chia photos/chia --thing dog
+  storyjax find enrol ben wedding.jpg --pick left
 """
 FORGET = """\
 Removes an enrolled name from the gallery, with its token and its pictures.
@@ -94,21 +98,26 @@ def add(commands: argparse._SubParsersAction, made: dict[str, argparse.ArgumentP
         parser.add_argument("--gallery", default="runs/gallery", metavar="DIR", help="(default: runs/gallery)")
     for parser in (find, index):
         parser.add_argument("--clip", metavar="DIR", help="a published CLIP alone, for plain words (no names)")
+    for parser in (find, enrol):
+        add_face_flags(parser)
     for parser in (find, enrol, index):
         parser.add_argument(
             "--checkpoint", metavar="DIR", help="a run's workdir, or shipped:NAME (default: what comes with storyjax)"
         )
 
 
-def model_loader(checkpoint: str | None, clip: str | None = None) -> "Load":
+def model_loader(
+    checkpoint: str | None, clip: str | None = None, face_detector: str | None = None, pick: str | None = None
+) -> "Load":
     """Returns a function that loads the model of a kind ("person", "thing", "text"); search itself imports no chapter.
 
     Args:
         checkpoint: a trained model; None: what comes with storyjax.
         clip: the folder of a CLIP that takes the place of either.
+        face_detector, pick: of photos of people, as of `storyjax.clip_pad.predict.PersonFinder.from_pretrained`.
 
     Raises:
-        StoryjaxError: both are given.
+        StoryjaxError: a trained model and a CLIP are given.
     """
     if checkpoint is not None and clip is not None:
         raise StoryjaxError("--clip is a model by itself: leave --checkpoint out")
@@ -121,7 +130,7 @@ def model_loader(checkpoint: str | None, clip: str | None = None) -> "Load":
         if kind in ("person", "text"):  # CLIP-PAD's text tower reads plain words, too
             from storyjax.clip_pad.predict import PersonFinder
 
-            return PersonFinder.from_pretrained(checkpoint)
+            return PersonFinder.from_pretrained(checkpoint, detector=face_detector, pick=pick)
         from storyjax.pi_map.predict import ThingFinder
 
         return ThingFinder.from_pretrained(checkpoint)
@@ -132,7 +141,8 @@ def model_loader(checkpoint: str | None, clip: str | None = None) -> "Load":
 def _enrol(given: argparse.Namespace) -> int:
     from storyjax.search import command
 
-    print(command.enrol(given.gallery, given.name, given.photos, given.thing, model_loader(given.checkpoint)))
+    load = model_loader(given.checkpoint, None, given.face_detector, given.pick)
+    print(command.enrol(given.gallery, given.name, given.photos, given.thing, load))
     return 0
 
 
@@ -170,7 +180,8 @@ def _find(given: argparse.Namespace) -> int:
             f"--clip knows no names: describe <{names[0]}> in words, or search an index of the model that enrolled it"
         )
     request = command.Request(given.prompt, given.index, given.gallery, given.face, given.top, given.html)
-    result = command.find(request, model_loader(given.checkpoint, given.clip))
+    load = model_loader(given.checkpoint, given.clip, given.face_detector, given.pick)
+    result = command.find(request, load)
     if result.unfinished:
         print("storyjax: note: the index is unfinished: 'storyjax find index' continues it", file=sys.stderr)
     print(json_text(command.to_json(request, result), indent=2) if given.json else command.format_hits(result))

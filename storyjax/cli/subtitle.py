@@ -2,6 +2,7 @@
 
 import argparse
 
+from storyjax.cli.faces import add_face_flags
 from storyjax.cli.tracks import add_track_flags
 
 SUBTITLE = """\
@@ -71,6 +72,7 @@ def add(commands: argparse._SubParsersAction, made: dict[str, argparse.ArgumentP
         help="how faces are matched: by CLIP-PAD's query on whole frames (default), or by the photos alone, around the"
         " speaker's mouth: for StoryWorld's series, or where faces fill half of the image",
     )
+    add_face_flags(parser)
     parser.add_argument(
         "--distance",
         type=float,
@@ -95,6 +97,7 @@ def _subtitle(given: argparse.Namespace) -> int:
     from storyjax.subtitles.config import BY_PHOTOS, SubtitleConfig
 
     config = command.with_recognition(SubtitleConfig(), given.engine, given.model, given.language)
+    config = dataclasses.replace(config, face_detector=given.face_detector, pick=given.pick)
     if given.match == "photos":
         config = dataclasses.replace(config, **BY_PHOTOS)
     if given.distance is not None:

@@ -74,7 +74,8 @@ class DataConfig:
         clip_weight: weight of the loss on clips where both tasks train.
         season_person, season_action: the query of the season (§4.7.2).
         season_minute: seconds that count as a minute there; StoryWorld's stories are five times as fast as life.
-        detector: what finds the face in a photo at enrolment (detect.py); None takes each photo as a loose crop.
+        detector: what finds the face in a photo at enrolment (detect.py): "best" is CenterFace where it is installed,
+            else the cascade; None takes each photo as a loose crop.
         max_broken_fraction: of the records of a data set that may be unusable.
         workers: processes that load training data; 0: threads of this one.
 
@@ -103,7 +104,7 @@ class DataConfig:
     season_person: str = "Michael Richards"
     season_action: str = "entering the room"
     season_minute: float = 60.0
-    detector: Literal["frontal_faces"] | None = None
+    detector: Literal["best", "centerface", "frontal_faces"] | None = None
     max_broken_fraction: float = 0.05
     workers: int = 0
 
@@ -145,7 +146,9 @@ _SIZE_KEYS = ("frames", "text_length", "face_crop", "query_photos", "ending")
 
 def make_sizes(model: ClipPad, data: ConfigDict | Mapping[str, Any], where: str = "config.data") -> Sizes:
     """Returns the sizes of a batch: those of the networks, and what `data`, a `config.data`, says of the others."""
-    networks = {"clip": model.config.clip.vision.image_size, "face": model.config.face.image_size}
+    clip, face = model.config.clip, model.config.face
+    networks = {"clip": clip.vision.image_size, "face": face.image_size}
+    networks |= {"clip_aspect": clip.keep_aspect, "face_aspect": face.keep_aspect}
     return from_config(Sizes, networks | {key: data[key] for key in _SIZE_KEYS if key in data}, where)
 
 

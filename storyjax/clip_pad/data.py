@@ -10,7 +10,7 @@ from PIL import Image
 
 from storyjax.core.errors import StoryjaxError
 from storyjax.data.builders.media import MediaSource
-from storyjax.data.images import decode_image
+from storyjax.data.images import Square, decode_image
 from storyjax.data.text import Tokenizer, encode_spliced
 from storyjax.data.video import decode_frames, probe, sample_times
 from storyjax.train.experiment import Batch
@@ -41,6 +41,8 @@ class Sizes:
             for the central 224 of 256 pixels.
         query_photos: photos of a person that make one query.
         ending: the end of every query, the same as of the sentences that CLIP was trained on.
+        clip_aspect, face_aspect: whether the networks take central squares of images, as the published ones do, or
+            images without their aspect ratio, as StoryWorld's.
     """
 
     clip: int
@@ -50,6 +52,21 @@ class Sizes:
     face_crop: float = 1.0
     query_photos: int = 1
     ending: str = ""
+    clip_aspect: bool = True
+    face_aspect: bool = True
+
+    def clip_square(self, image: UInt8[np.ndarray, "y x 3"]) -> UInt8[np.ndarray, "s s 3"]:
+        """Returns an image as CLIP's image tower takes it."""
+        return Square(self.clip, self.clip_aspect)(image)
+
+    def face_square(self, crop: UInt8[np.ndarray, "y x 3"]) -> UInt8[np.ndarray, "s s 3"]:
+        """Returns the central part, `face_crop`, of a loose crop, as the face encoder takes it."""
+        if self.face_aspect:
+            return Square(self.face, True, max(self.face, round(self.face / self.face_crop)))(crop)
+        height, width = crop.shape[:2]
+        before, after = (1 - self.face_crop) / 2, (1 + self.face_crop) / 2
+        box = (before * width, before * height, after * width, after * height)
+        return np.asarray(Image.fromarray(crop).resize((self.face,) * 2, Image.Resampling.BICUBIC, box=box))
 
 
 def mention(name: str, mode: str) -> str:
@@ -88,13 +105,6 @@ def draw_unknown_name(mode: str, fraction: float, rng: np.random.Generator) -> b
     return mode == "text_face" and fraction > 0 and bool(rng.random() < fraction)
 
 
-def resize(image: UInt8[np.ndarray, "y x 3"], size: int, crop: float = 1.0) -> UInt8[np.ndarray, "{size} {size} 3"]:
-    """Returns the central fraction `crop` of an image as a square; like video frames, without its aspect ratio."""
-    height, width = image.shape[:2]
-    box = ((1 - crop) / 2 * width, (1 - crop) / 2 * height, (1 + crop) / 2 * width, (1 + crop) / 2 * height)
-    return np.asarray(Image.fromarray(image).resize((size, size), Image.Resampling.BICUBIC, box=box))
-
-
 def read_photo(record: Mapping[str, Any]) -> UInt8[np.ndarray, "y x 3"]:
     """Returns the photo of a record, cropped to its loose crop where the data set has not done so already.
 
@@ -111,14 +121,14 @@ def read_photo(record: Mapping[str, Any]) -> UInt8[np.ndarray, "y x 3"]:
     return image[top:bottom, left:right] if right - left > 1 and bottom - top > 1 else image
 
 
-def read_clip(record: Mapping[str, Any], frames: int, size: int, rng: np.random.Generator | None) -> np.ndarray:
+def read_clip(record: Mapping[str, Any], sizes: Sizes, rng: np.random.Generator | None) -> np.ndarray:
     """Returns evenly spaced frames (t, y, x, 3) of a record's clip, with jittered times if there is a generator.
 
     Raises:
         StoryjaxError: the video cannot be decoded.
     """
-    times = sample_times(probe(record["media"], record["path"]).duration_s, frames, rng)
-    return decode_frames(record["media"], times, size, record["path"])[0]
+    times = sample_times(probe(record["media"], record["path"]).duration_s, sizes.frames, rng)
+    return decode_frames(record["media"], times, sizes.clip, record["path"], keep_aspect=sizes.clip_aspect)[0]
 
 
 class People:
@@ -203,7 +213,7 @@ class FaceLoader:
         side, k = self.sizes.face, self.sizes.query_photos
         faces = np.zeros((k, side, side, 3), np.uint8)
         for row, image in enumerate(images[:k]):
-            faces[row] = resize(image, side, self.sizes.face_crop)
+            faces[row] = self.sizes.face_square(image)
         return {"faces": faces, "face_valid": np.arange(k) < len(images)}
 
 
@@ -265,7 +275,7 @@ class PhotoLoader:
         if self.cached is None:
             # A photo is a clip of one frame.
             inputs = {
-                "frames": resize(self.people.read(record), self.sizes.clip)[None],
+                "frames": self.sizes.clip_square(self.people.read(record))[None],
                 **self.faces([self.people.read(photo) for photo in photos]),
             }
         else:
@@ -354,7 +364,7 @@ class ClipLoader:
         photos = self.photos.photos_of(name, self.sizes.query_photos, rng)
         if self.cached is None:
             inputs = {
-                "frames": read_clip(self.index.source[record], self.sizes.frames, self.sizes.clip, rng),
+                "frames": read_clip(self.index.source[record], self.sizes, rng),
                 **self.faces([self.photos.read(photo) for photo in photos]),
             }
         else:

@@ -18,7 +18,6 @@ from storyjax.clip_pad.data import (
     Sizes,
     mention,
     read_clip,
-    resize,
 )
 from storyjax.clip_pad.evaluate import (
     ZERO_SHOT,
@@ -78,7 +77,7 @@ def faces_evaluator(
         return {**{f"faces/{mode}/acc": value for mode, value in accuracy.items()}, "faces/acc": mean}
 
     def load(record: int) -> np.ndarray:
-        return resize(people.read(record), sizes.clip)[None]
+        return sizes.clip_square(people.read(record))[None]
 
     return RetrievalEvaluator("faces", model, sizes, tokenizer, records, load, queries.queries, photos_of, compute)
 
@@ -128,7 +127,7 @@ def cip_evaluator(
 
     def load(record: int) -> np.ndarray:
         item = source[record]
-        return resize(decode_image(item["media"], item["path"]), sizes.clip)[None]
+        return sizes.clip_square(decode_image(item["media"], item["path"]))[None]
 
     read = _photo_reader(photos, sizes)
     return RetrievalEvaluator("cip", model, sizes, tokenizer, range(len(source)), load, queries.queries, read, compute)
@@ -245,7 +244,7 @@ def cia_evaluator(
     benchmark = _CiaQueries(index, known)
 
     def load(record: int) -> np.ndarray:
-        return read_clip(index.source[record], sizes.frames, sizes.clip, None)
+        return read_clip(index.source[record], sizes, None)
 
     queries, read = benchmark.queries.queries, _photo_reader(photos, sizes)
     return RetrievalEvaluator("cia", model, sizes, tokenizer, benchmark.records, load, queries, read, benchmark.compute)

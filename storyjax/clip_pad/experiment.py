@@ -19,7 +19,6 @@ from storyjax.clip_pad.data import (
     PhotoIndex,
     PhotoLoader,
     read_clip,
-    resize,
 )
 from storyjax.clip_pad.eval_benchmarks import cia_evaluator, cip_evaluator, faces_evaluator
 from storyjax.clip_pad.evaluate import RetrievalEvaluator, embed_batch
@@ -87,16 +86,15 @@ class _Experiment:
 
     @functools.cached_property
     def _photo_features(self) -> CachedFeatures:
-        people, size = self.sources.people(), self.sizes.clip
-        images = self.cache.clips("photos", people.train, lambda record: resize(people.read(record), size)[None])
+        people, sizes = self.sources.people(), self.sizes
+        images = self.cache.clips("photos", people.train, lambda record: sizes.clip_square(people.read(record))[None])
         return CachedFeatures(images, self.cache.faces("faces", people.train, people.read))
 
     @functools.cached_property
     def _clip_features(self) -> CachedFeatures:
         index, photos = self.sources.clips(self.data.train_split), self.sources.query_photos("cia")
-        frames, size = self.sizes.frames, self.sizes.clip
         clips = self.cache.clips(
-            "clips", index.usable, lambda record: read_clip(index.source[record], frames, size, None)
+            "clips", index.usable, lambda record: read_clip(index.source[record], self.sizes, None)
         )
         return CachedFeatures(clips, self.cache.faces("query photos", range(len(photos.source)), photos.read))
 

@@ -13,7 +13,7 @@ import jax
 import numpy as np
 from tqdm import tqdm
 
-from storyjax.clip_pad.data import Sizes, resize
+from storyjax.clip_pad.data import Sizes
 from storyjax.clip_pad.model import ClipPad
 from storyjax.core.errors import StoryjaxError
 from storyjax.train.experiment import Params
@@ -64,7 +64,7 @@ class FeatureCache:
         """
 
         def resized(record: int) -> np.ndarray:
-            return resize(read(record), self.sizes.face, self.sizes.face_crop)
+            return self.sizes.face_square(read(record))
 
         return self._embed(what, records, resized, lambda faces: self._faces(self._weights(), faces))
 

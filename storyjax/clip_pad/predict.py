@@ -4,44 +4,33 @@ finder = PersonFinder.from_pretrained()
 token = finder.enrol(photos)
 query = finder.embed_query("an image of <ana> in the park", {"ana": token})
 
-A photo should be a loose crop: one face with some of what is around it. A `Detector` crops other photos to the face;
-without one the whole photo is the crop.
+A `Detector` crops photos to a face with some of what is around it; without one the whole photo is that loose crop.
 """
 
 import os
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
-from typing import Protocol, runtime_checkable
 
 import jax
 import numpy as np
 from jaxtyping import Float32, UInt8
 
 from storyjax.clip_pad.config import frozen_parameters, make_model, make_sizes, make_tokenizer
-from storyjax.clip_pad.data import MARKER, Sizes, encode, resize
-from storyjax.clip_pad.detect import DETECTORS, Box
+from storyjax.clip_pad.data import MARKER, Sizes, encode
+from storyjax.clip_pad.detect import VARIABLE, Detector, check_pick, find_detector, loose_crop, pick_face
 from storyjax.clip_pad.model import TRAINABLE, ClipPad
 from storyjax.core.arrays import unit_norm
-from storyjax.core.config import choose
 from storyjax.core.errors import StoryjaxError
 from storyjax.core.params_io import flatten
 from storyjax.data.text import Tokenizer
-from storyjax.search.protocol import PERSON, PhotoError, fingerprint, replace_names
+from storyjax.search.protocol import PERSON, Notes, PhotoError, PhotoNote, fingerprint, replace_names
 from storyjax.train.experiment import Params
 from storyjax.train.restore import open_trained
 
 DEFAULT = "shipped:clip_pad_storyworld"
+DETECTOR_VARIABLE = VARIABLE  # of the environment, as of `detect.find_detector`
 _BATCH = 32  # images embedded at a time; the last batch is padded, so that one program serves all
 _SMALLEST = 8  # pixels: smaller faces cannot be distinguished
-
-
-@runtime_checkable
-class Detector(Protocol):
-    """Finds faces."""
-
-    def __call__(self, photo: UInt8[np.ndarray, "y x 3"]) -> Sequence[Box]:
-        """Returns the faces' boxes: left, top, right, bottom in pixels, the most certain first."""
-        ...
 
 
 class PersonFinder:
@@ -52,8 +41,11 @@ class PersonFinder:
         tokenizer: CLIP's.
         sizes: as in training.
         detector: finds faces in photos; None takes each photo as the loose crop of one face.
-        loose: how much a face's box is enlarged, as a fraction of its size (VGGFace2's loose crops: 1).
         source: where the model came from.
+        pick: which face of a photo with several is meant, as of `detect.pick_face`.
+
+    Raises:
+        StoryjaxError: there is no such `pick`.
     """
 
     kind = PERSON
@@ -65,13 +57,14 @@ class PersonFinder:
         tokenizer: Tokenizer,
         sizes: Sizes,
         detector: Detector | None = None,
-        loose: float = 1.0,
         source: str = "",
+        pick: str = "largest",
     ):
         self.model, self.params, self.tokenizer, self.sizes = model, params, tokenizer, sizes
-        self.detector, self.loose, self.source = detector, loose, source
+        self.detector, self.source, self.pick = detector, source, check_pick(pick)
         clip = model.config.clip
         self.width, self.dim, self.image_size = clip.text.width, clip.projection_dim, clip.vision.image_size
+        self.keep_aspect = clip.keep_aspect
         self._embed_images = jax.jit(model.embed_images)
         self._describe = jax.jit(model.describe_faces)
         self._tokens = jax.jit(model.tokens)
@@ -83,7 +76,8 @@ class PersonFinder:
         place: str | os.PathLike[str] | None = None,
         *,
         precision: str | None = None,
-        detector: Detector | None = None,
+        detector: Detector | str | None = None,
+        pick: str | None = None,
     ) -> "PersonFinder":
         """Returns the finder of a trained model.
 
@@ -91,10 +85,13 @@ class PersonFinder:
             place: a run's workdir, a folder with config.json and model.safetensors, "shipped:NAME", or None for the
                 small model of StoryWorld that comes with storyjax.
             precision: the name of a policy instead of the model's own.
-            detector: see the class; None takes the one that the model's config names, if any.
+            detector: see the class; or a name or file, as `--face-detector` takes it. None takes the one that the
+                model's config names, if any (`detect.find_detector`).
+            pick: see the class; None: "largest".
 
         Raises:
-            StoryjaxError: there is no model at `place`, it is of another kind, or its frozen networks are not there.
+            StoryjaxError: there is no model at `place`, it is of another kind, its frozen networks or its detector are
+                not there, or there is no such `pick`.
         """
         trained = open_trained(
             place,
@@ -108,10 +105,9 @@ class PersonFinder:
         model = make_model(config.model, trained.policy.name)
         params = trained.parameters(model.init, TRAINABLE, frozen_parameters(config.model))
         sizes = make_sizes(model, config.data, f"{source}: config.data")
-        named = config.data.get("detector")
-        if detector is None and named is not None:
-            detector = DETECTORS[choose(named, DETECTORS, f"{source}: config.data.detector")]()
-        return cls(model, params, make_tokenizer(config.model), sizes, detector, source=source)
+        if detector is None or isinstance(detector, str):
+            detector = find_detector(detector, config.data.get("detector"), f"{source}: config.data.detector")
+        return cls(model, params, make_tokenizer(config.model), sizes, detector, source, pick or "largest")
 
     @cached_property
     def vision_fingerprint(self) -> str:
@@ -150,43 +146,56 @@ class PersonFinder:
         photos: Sequence[UInt8[np.ndarray, "_ _ 3"]],
         category: str | None = None,
         progress: Callable[[int, int], None] | None = None,
+        notes: Notes | None = None,
     ) -> Float32[np.ndarray, "1 w"]:
         """Returns the token of a person: the photos' descriptions are averaged (§4.3.1).
 
         Args:
-            photos: RGB, of any size, of one face each.
+            photos: RGB, of any size, of the person.
             category: None; people have no category.
             progress: called with (photos done, of how many).
+            notes: called with what there is to say of single photos; those that cannot be used are then left out.
 
         Raises:
-            PhotoError: a photo cannot be used: too small, no face or several.
+            PhotoError: a photo, or with `notes` every photo, cannot be used: too small, or without a face.
             StoryjaxError: there are no photos, or a category is given.
         """
         if category is not None:
             raise StoryjaxError(f"a person is enrolled from faces and has no category: leave out '{category}'")
-        mean = self.describe_photos(photos, progress)
+        mean = self.describe_photos(photos, progress, notes)
         return np.asarray(self._tokens(self.params, mean[None]))[0]
 
     def describe_photos(
-        self, photos: Sequence[UInt8[np.ndarray, "_ _ 3"]], progress: Callable[[int, int], None] | None = None
+        self,
+        photos: Sequence[UInt8[np.ndarray, "_ _ 3"]],
+        progress: Callable[[int, int], None] | None = None,
+        notes: Notes | None = None,
     ) -> Float32[np.ndarray, " e"]:
-        """Returns the mean description, of unit length, of a person's photos; errors as of `enrol`."""
+        """Returns the mean description, of unit length, of a person's photos; arguments and errors as of `enrol`."""
         if not len(photos):
             raise StoryjaxError("give at least one photo of the person's face")
-        faces = []
+        faces, unusable = [], []
         for index, photo in enumerate(photos):
-            faces.append(self.as_face(self._crop(index, np.asarray(photo))))
+            try:
+                faces.append(self.as_face(self._crop(index, np.asarray(photo), notes)))
+            except PhotoError as error:
+                if notes is None:
+                    raise
+                unusable.append(error)
+                notes(PhotoNote(index, error.reason, left_out=True))
             if progress is not None:
                 progress(index + 1, len(photos))
+        if not faces:
+            raise unusable[0]
         mean = self.describe_faces(np.stack(faces)).mean(axis=0)
         return unit_norm(mean, axis=None)
 
     def as_face(self, crop: UInt8[np.ndarray, "y x 3"]) -> UInt8[np.ndarray, "s s 3"]:
         """Returns a loose crop at the face encoder's size."""
-        return resize(crop, self.sizes.face, self.sizes.face_crop)
+        return self.sizes.face_square(crop)
 
-    def _crop(self, index: int, photo: np.ndarray) -> np.ndarray:
-        """The loose crop of the one face in a photo."""
+    def _crop(self, index: int, photo: np.ndarray, notes: Notes | None) -> np.ndarray:
+        """The loose crop of the face in a photo."""
         height, width = photo.shape[:2]
         if min(height, width) < _SMALLEST:
             raise PhotoError(index, f"has {width} × {height} pixels: too small to show a face")
@@ -195,15 +204,15 @@ class PersonFinder:
         boxes = list(self.detector(photo))
         if not boxes:
             raise PhotoError(index, "shows no face that can be found: choose another, or crop it to the face")
-        if len(boxes) > 1:
-            raise PhotoError(index, f"shows {len(boxes)} faces: crop it to the one that is meant")
-        left, top, right, bottom = boxes[0]
-        grow_x, grow_y = self.loose * (right - left) / 2, self.loose * (bottom - top) / 2
-        columns = slice(max(0, round(left - grow_x)), min(width, round(right + grow_x)))
-        rows = slice(max(0, round(top - grow_y)), min(height, round(bottom + grow_y)))
-        crop = photo[rows, columns]
+        try:
+            box, which = pick_face(boxes, self.pick)
+        except StoryjaxError as error:
+            raise PhotoError(index, str(error)) from error
+        crop = loose_crop(photo, box)
         if min(crop.shape[:2]) < _SMALLEST:
             raise PhotoError(index, "shows a face too small to recognise: choose a closer one")
+        if len(boxes) > 1 and notes is not None:
+            notes(PhotoNote(index, f"shows {len(boxes)} faces: {which} is taken (--pick chooses)"))
         return crop
 
     def embed_query(self, prompt: str, tokens: Mapping[str, Float32[np.ndarray, "c w"]]) -> Float32[np.ndarray, " d"]:

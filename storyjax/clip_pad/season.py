@@ -127,7 +127,7 @@ def season_evaluator(
         window = windows[index]
         item = source[window.episode]
         times = window.start + (np.arange(FRAMES) + 0.5) * CLIP_SECONDS / FRAMES
-        return decode_frames(item["media"], times, sizes.clip, item["path"])[0]
+        return decode_frames(item["media"], times, sizes.clip, item["path"], keep_aspect=sizes.clip_aspect)[0]
 
     def photos_of(name: str) -> list[np.ndarray]:
         return [photos.read(r) for r in photos.photos_of(name, sizes.query_photos, None)]

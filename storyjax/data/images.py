@@ -12,6 +12,7 @@ import math
 import os
 import threading
 import warnings
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -62,6 +63,49 @@ def read_image(path: str | os.PathLike[str]) -> UInt8[np.ndarray, "y x 3"]:
 def decode_image(data: bytes, name: str) -> UInt8[np.ndarray, "y x 3"]:
     """As `read_image`, of an encoded image in memory; `name` stands for it in errors."""
     return _checked(io.BytesIO(data), name)
+
+
+Area = tuple[tuple[int, int], tuple[int, int, int, int]]
+# Images of a more extreme shape are squashed to it before a square is cut out, so that memory is bounded.
+_MOST_ASPECT = 32
+
+
+def square_area(own: tuple[int, int], size: int, keep_aspect: bool, shorter: int | None = None) -> Area:
+    """Returns how an image becomes a square: (width, height) that it is resized to, and left, top, right, bottom of
+    what is then cut out, all in pixels.
+
+    Args:
+        own: width and height of the image.
+        size: side of the square.
+        keep_aspect: whether the square is the central one, as most published networks take theirs, or the whole image
+            without its aspect ratio.
+        shorter: what the shorter side is resized to where the aspect ratio is kept; None: `size`, as CLIP does.
+            VGGFace2's networks take the central 224 pixels of 256.
+    """
+    if not keep_aspect:
+        return (size, size), (0, 0, size, size)
+    shorter = size if shorter is None else shorter
+    # The longer side is rounded down, as by transformers' and torchvision's resizing.
+    width, height = (min(max(shorter, side * shorter // min(own)), _MOST_ASPECT * shorter) for side in own)
+    left, top = (width - size) // 2, (height - size) // 2
+    return (width, height), (left, top, left + size, top + size)
+
+
+@dataclass(frozen=True)
+class Square:
+    """Makes squares of images, as a network takes them (bicubic); fields as of `square_area`."""
+
+    size: int
+    keep_aspect: bool
+    shorter: int | None = None
+
+    def __call__(self, image: UInt8[np.ndarray, "y x 3"]) -> UInt8[np.ndarray, "s s 3"]:
+        """Returns the square of an RGB image."""
+        height, width = image.shape[:2]
+        (wide, high), cut = square_area((width, height), self.size, self.keep_aspect, self.shorter)
+        # What is cut away is not made: resized as a whole, a strip of one pixel would fill the memory.
+        box = (cut[0] * width / wide, cut[1] * height / high, cut[2] * width / wide, cut[3] * height / high)
+        return np.asarray(Image.fromarray(image).resize((self.size,) * 2, Image.Resampling.BICUBIC, box=box))
 
 
 def _checked(source: Path | io.BytesIO, name: str) -> UInt8[np.ndarray, "y x 3"]:

@@ -63,3 +63,13 @@ def to_rgb(
     if exchanged:
         image = image.swapaxes(0, 1)
     return image[:: -1 if upside_down else 1, :: -1 if mirrored else 1]
+
+
+def area_of(
+    frame: av.VideoFrame,
+    area: tuple[tuple[int, int], tuple[int, int, int, int]],
+    reformatter: VideoReformatter | None = None,
+) -> UInt8[np.ndarray, "y x 3"]:
+    """Returns a part of a frame as shown, upright RGB; `area` is a result of `images.square_area`."""
+    size, (left, top, right, bottom) = area
+    return to_rgb(frame, size, reformatter)[top:bottom, left:right]

@@ -12,13 +12,11 @@ import numpy as np
 from av.video.reformatter import VideoReformatter
 from jaxtyping import UInt8
 
-from storyjax.data.orientation import displayed_size, to_rgb
+from storyjax.data.images import square_area
+from storyjax.data.orientation import area_of, displayed_size, to_rgb
 from storyjax.data.video import opened
 from storyjax.data.video_files import Source
 from storyjax.data.video_track import JumpError
-
-# A longer side is at most so many times the shorter one before a square is cut out.
-_MOST_CROPPED = 8
 
 
 class Still:
@@ -30,21 +28,10 @@ class Still:
         self.time_s, self._aspect = time_s, aspect
         self._frame, self._reformatter = frame, reformatter
 
-    def square(self, size: int) -> UInt8[np.ndarray, "{size} {size} 3"]:
-        """Returns upright RGB of `size` x `size` pixels; the aspect ratio is not kept (bicubic, as `decode_frames`)."""
-        return to_rgb(self._frame, (size, size), self._reformatter)
-
-    def cropped(self, size: int) -> UInt8[np.ndarray, "{size} {size} 3"]:
-        """Returns upright RGB of `size` x `size` pixels: the largest square in the middle of the frame.
-
-        The longer side of a frame of extreme shape is squashed first, so that memory is bounded.
-        """
-        width, height = displayed_size(self._frame, self._aspect)
-        scale = size / min(width, height)
-        wide, tall = (min(max(size, round(side * scale)), _MOST_CROPPED * size) for side in (width, height))
-        whole = to_rgb(self._frame, (wide, tall), self._reformatter)
-        left, top = (wide - size) // 2, (tall - size) // 2
-        return np.ascontiguousarray(whole[top : top + size, left : left + size])
+    def square(self, size: int, keep_aspect: bool = False) -> UInt8[np.ndarray, "{size} {size} 3"]:
+        """Returns upright RGB of `size` x `size` pixels; `keep_aspect` and filter as of `decode_frames`."""
+        own = displayed_size(self._frame, self._aspect)
+        return area_of(self._frame, square_area(own, size, keep_aspect), self._reformatter)
 
     def within(self, side: int) -> UInt8[np.ndarray, "y x 3"]:
         """Returns upright RGB in its own aspect ratio, its longer side at most `side` pixels."""

@@ -16,11 +16,10 @@ import av
 import numpy as np
 from av.video.reformatter import VideoReformatter
 from jaxtyping import Float32, Float64, UInt8
-from PIL import Image
 
 from storyjax.data import containers
-from storyjax.data.images import SUFFIXES, ImageError, read_image
-from storyjax.data.orientation import displayed_size, to_rgb
+from storyjax.data.images import SUFFIXES, ImageError, Square, read_image, square_area
+from storyjax.data.orientation import area_of, displayed_size, to_rgb
 from storyjax.data.video_files import Source, VideoError, locate
 from storyjax.data.video_track import JumpError, VideoTrack
 
@@ -82,6 +81,7 @@ def decode_frames(
     size: int | None,
     name: str | None = None,
     track: int | None = None,
+    keep_aspect: bool = False,
 ) -> tuple[UInt8[np.ndarray, "t y x 3"], Float32[np.ndarray, " t"]]:
     """Returns the frame on screen at each asked time.
 
@@ -89,10 +89,12 @@ def decode_frames(
         source: path or encoded bytes (mp4, mkv, webm, avi and what else FFmpeg reads).
         times_s: (t,) seconds from 0:00, in any order. The frame shown is the last good one that starts at or before the
             time; before the first frame it is the first, after the last one the last.
-        size: side in pixels of the square that frames are resized to (bicubic, aspect ratio not kept, as BLIP-2 does),
-            or None for the size that the video is displayed in.
+        size: side in pixels of the square that frames are resized to (bicubic), or None for the size that the video is
+            displayed in.
         name: stands for the video in messages when `source` is bytes.
         track: the video track, from 1; None: see `containers.choose_track`.
+        keep_aspect: whether the square is the frame's central one, as CLIP takes it, or the whole frame without its
+            aspect ratio, as BLIP-2 does.
 
     Returns:
         RGB images, and the start (seconds) of each frame shown. Two times inside one frame give it twice.
@@ -107,12 +109,13 @@ def decode_frames(
     if not len(times):
         return np.zeros((0, size or 0, size or 0, 3), np.uint8), np.zeros(0, np.float32)
     if is_still(source):
-        return np.repeat(_still(source, size)[None], len(times), 0), np.zeros(len(times), np.float32)
+        still = _still(source, size, keep_aspect)
+        return np.repeat(still[None], len(times), 0), np.zeros(len(times), np.float32)
     try:
-        return _decode(source, times, size, name, track, jump=True)
+        return _decode(source, times, size, name, track, keep_aspect, jump=True)
     except JumpError:
         # Some files mark frames as fresh starts that are none. Reading every frame in turn settles whether it is so.
-        return _decode(source, times, size, name, track, jump=False)
+        return _decode(source, times, size, name, track, keep_aspect, jump=False)
 
 
 def is_still(source: Source) -> bool:
@@ -120,7 +123,7 @@ def is_still(source: Source) -> bool:
     return not isinstance(source, bytes) and Path(source).suffix.lower() in set(SUFFIXES) - {".gif", ".apng"}
 
 
-def _still(source: Source, size: int | None = None) -> UInt8[np.ndarray, "y x 3"]:
+def _still(source: Source, size: int | None = None, keep_aspect: bool = False) -> UInt8[np.ndarray, "y x 3"]:
     """The image of a file, resized as frames are. Raises VideoError."""
     assert not isinstance(source, bytes)
     locate(source, None)
@@ -130,10 +133,18 @@ def _still(source: Source, size: int | None = None) -> UInt8[np.ndarray, "y x 3"
         raise VideoError(str(error)) from error
     if size is None:
         return image
-    return np.asarray(Image.fromarray(image).resize((size, size), Image.Resampling.BICUBIC))
+    return Square(size, keep_aspect)(image)
 
 
-def _decode(source: Source, times: np.ndarray, size: int | None, name: str | None, track: int | None, jump: bool):
+def _decode(
+    source: Source,
+    times: np.ndarray,
+    size: int | None,
+    name: str | None,
+    track: int | None,
+    keep_aspect: bool,
+    jump: bool,
+):
     images, shown = None, np.empty(len(times), np.float32)
     reformatter = VideoReformatter()  # one for all frames: its filter tables cost more than a resize
     order = np.argsort(times, kind="stable")
@@ -141,10 +152,11 @@ def _decode(source: Source, times: np.ndarray, size: int | None, name: str | Non
         previous = None
         for slot, (frame, ticks) in zip(order, video.shown(video.ticks(times[order]), jump), strict=True):
             if images is None:  # the size of the first frame holds for all, should the video change it
-                wide, high = (size, size) if size is not None else displayed_size(frame, video.aspect)
-                images = np.empty((len(times), high, wide, 3), np.uint8)
+                own = displayed_size(frame, video.aspect)
+                area = square_area(own, size, keep_aspect) if size is not None else (own, (0, 0, *own))
+                images = np.empty((len(times), area[1][3] - area[1][1], area[1][2] - area[1][0], 3), np.uint8)
             if previous is None or frame is not previous[0]:
-                previous = (frame, to_rgb(frame, (wide, high), reformatter))
+                previous = (frame, area_of(frame, area, reformatter))
             images[slot] = previous[1]
             shown[slot] = video.seconds(ticks)
     return images, shown

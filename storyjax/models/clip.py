@@ -30,12 +30,20 @@ class ClipTextConfig:
 
 @dataclasses.dataclass(frozen=True)
 class ClipConfig:
-    """Both encoders, the width of their common space, and the logarithm of the initial logit scale (1 / 0.07)."""
+    """Both encoders and their common space.
+
+    Attributes:
+      projection_dim: width of the common space.
+      logit_scale_init: logarithm of the initial logit scale (1 / 0.07).
+      keep_aspect: whether images are resized to the shorter side and cropped to the central square, as the published
+        networks take them, or resized without their aspect ratio.
+    """
 
     vision: ViTConfig = VIT_B32_CLIP
     text: ClipTextConfig = ClipTextConfig()
     projection_dim: int = 512
     logit_scale_init: float = 2.6592
+    keep_aspect: bool = True
 
 
 CLIP_VIT_B32 = ClipConfig()

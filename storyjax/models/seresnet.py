@@ -29,6 +29,8 @@ class SEResNetConfig:
       embedding_dim: width of the embedding.
       norm: "batch", constants as published, or "group", trainable.
       pixel_scale: what centred pixels are divided by.
+      keep_aspect: whether faces are central squares of loose crops, as VGGFace2's networks take them, or loose crops
+        without their aspect ratio.
     """
 
     image_size: int = 224
@@ -42,6 +44,7 @@ class SEResNetConfig:
     norm: Literal["batch", "group"] = "batch"
     pixel_scale: float = 1.0
     eps: float = 1e-5
+    keep_aspect: bool = True
 
 
 # SE-ResNet-50-128D, "senet50_128" among VGGFace2's models (§4.3.1).

@@ -20,6 +20,8 @@ import numpy as np
 from storyjax.core.config import from_config
 from storyjax.core.errors import StoryjaxError
 from storyjax.core.params_io import unflatten
+from storyjax.data.images import Square
+from storyjax.models.clip import ClipConfig
 from storyjax.pi_map.captions import Captioner, make_captioner
 from storyjax.pi_map.data import CollectionConfig, Embed
 from storyjax.pi_map.localise import BoxFile, Detector, GroundingDino
@@ -102,6 +104,11 @@ def make_model(config: Any, precision: str = "float32") -> tuple[PersonalClip, M
     """
     section = from_config(ModelConfig, config, "config.model")
     return PersonalClip(section.clip.architecture("clip"), section.pi, get_policy(precision).compute), section
+
+
+def clip_square(config: ClipConfig) -> Square:
+    """Returns what makes the squares that a CLIP takes."""
+    return Square(config.vision.image_size, config.keep_aspect)
 
 
 def frozen_parameters(clip: Pretrained) -> dict[str, np.ndarray]:

@@ -10,11 +10,10 @@ from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
-from PIL import Image
 
 from storyjax.core.arrays import unit_norm
 from storyjax.core.errors import StoryjaxError
-from storyjax.data.images import decode_image
+from storyjax.data.images import Square, decode_image
 from storyjax.data.pipeline import RandomAccess
 from storyjax.data.video import decode_frames, probe, sample_times
 from storyjax.metrics.retrieval import Scores
@@ -125,11 +124,6 @@ def unit(x: Float[np.ndarray, "... d"]) -> Float[np.ndarray, "... d"]:
     return unit_norm(x).astype(np.float32)
 
 
-def resize(image: UInt8[np.ndarray, "y x 3"], size: int) -> UInt8[np.ndarray, "s s 3"]:
-    """Returns the image as a square of `size` pixels, without its aspect ratio."""
-    return np.asarray(Image.fromarray(image).resize((size, size), Image.Resampling.BICUBIC))
-
-
 def record_name(record: Mapping[str, Any]) -> str:
     """Returns the name of a record's segment or image."""
     return str(record.get("segment_id") or record["image_name"])
@@ -180,7 +174,7 @@ def embed_collection(
     pools: Iterable[str],
     config: CollectionConfig,
     embed: Embed,
-    size: int,
+    square: Square,
     localise: Detector | Literal["data"] | None,
     seed: int,
 ) -> Collection:
@@ -190,7 +184,8 @@ def embed_collection(
         splits: records by split.
         learned: the splits that are learned from.
         pools: the splits to be searched.
-        embed: f_v of images of `size` pixels.
+        embed: f_v of images as `square` makes them.
+        square: makes the squares that CLIP takes.
         localise: where boxes come from; None for no localisation.
         seed: chooses the records that are templates and the frames of image queries.
 
@@ -210,17 +205,17 @@ def embed_collection(
         for record in kept:
             frames, positions = record_frames(record, config.frames)
             local_frames = locate(record, frames, positions, localise, config.point)
-            both = embed(np.stack([resize(frame, size) for frame in [*frames, *local_frames]]))
+            both = embed(np.stack([square(frame) for frame in [*frames, *local_frames]]))
             whole.append(both[: len(frames)].mean(axis=0))
             local.append(both[len(frames) :].mean(axis=0))
             numbers.append(number)
-        queries.append(_image_query(held, config, embed, size, localise, rng))
+        queries.append(_image_query(held, config, embed, square, localise, rng))
     return Collection(
         objects,
         Templates(unit(np.stack(whole)), unit(np.stack(local)), np.array(numbers, np.int32)),
         unit(np.stack([query[0] for query in queries])),
         unit(np.stack([query[1] for query in queries])),
-        {name: embed_pool(splits[name], embed, size) for name in pools},
+        {name: embed_pool(splits[name], embed, square) for name in pools},
     )
 
 
@@ -247,7 +242,7 @@ def _image_query(
     records: list[Any],
     config: CollectionConfig,
     embed: Embed,
-    size: int,
+    square: Square,
     localise: Detector | Literal["data"] | None,
     rng: np.random.Generator,
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -259,7 +254,7 @@ def _image_query(
         plain.extend(frames)
         marked.extend(locate(record, frames, positions, localise, config.point))
     drawn = rng.permutation(len(plain))[: config.query_frames]
-    images = [resize(source[i], size) for source in (plain, marked) for i in drawn]
+    images = [square(source[i]) for source in (plain, marked) for i in drawn]
     embedded = embed(np.stack(images))
     return embedded[: len(drawn)].mean(axis=0), embedded[len(drawn) :].mean(axis=0)
 
@@ -267,20 +262,21 @@ def _image_query(
 def embed_pool(
     records: RandomAccess,
     embed: Embed,
-    size: int,
+    square: Square,
     number: Callable[[Mapping[str, Any]], int] = lambda record: int(record["instance"]),
 ) -> Pool:
     """Returns the pool of all records.
 
     Args:
-        embed: f_v of images of `size` pixels.
+        embed: f_v of images as `square` makes them.
+        square: makes the squares that CLIP takes.
         number: a record -> the number of the object that it shows, -1 for none that is learned.
     """
     images: list[np.ndarray] = []
     counts, objects, captions = [], [], []
     for record in (records[i] for i in range(len(records))):
         frames, _ = record_frames(record, None)
-        images.extend(resize(frame, size) for frame in frames)
+        images.extend(square(frame) for frame in frames)
         counts.append(len(frames))
         objects.append(number(record))
         captions.append(record["caption"])

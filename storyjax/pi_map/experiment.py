@@ -11,6 +11,7 @@ from ml_collections import ConfigDict
 
 from storyjax.core.config import choose, from_config
 from storyjax.core.params_io import unflatten
+from storyjax.data.images import Square
 from storyjax.data.pipeline import RandomAccess, Stream, eval_stream, train_stream
 from storyjax.data.registry import prepare_splits, write_synthetic
 from storyjax.data.streams import StreamSpec
@@ -20,6 +21,7 @@ from storyjax.pi_map.config import (
     TRAINABLE,
     DataConfig,
     ModelConfig,
+    clip_square,
     data_captioner,
     frozen_embed,
     frozen_parameters,
@@ -94,7 +96,7 @@ class _Experiment:
     def collection(self) -> Collection:
         """The embedded data set."""
         embed = frozen_embed(self.model, self.weights)
-        return open_collection(self.data, embed, self.model.config.vision.image_size, self.seed)
+        return open_collection(self.data, embed, clip_square(self.model.config), self.seed)
 
     def train_data(self, spec: StreamSpec) -> Stream:
         """Returns the stream of templates."""
@@ -167,11 +169,12 @@ def build(config: ConfigDict) -> Experiment:
     )
 
 
-def open_collection(data: DataConfig, embed: Embed, size: int, seed: int) -> Collection:
+def open_collection(data: DataConfig, embed: Embed, square: Square, seed: int) -> Collection:
     """Returns the data set, embedded.
 
     Args:
-        embed: f_v of images of `size` pixels.
+        embed: f_v of images as `square` makes them.
+        square: makes the squares that CLIP takes.
         seed: see `embed_collection`.
 
     Raises:
@@ -180,12 +183,12 @@ def open_collection(data: DataConfig, embed: Embed, size: int, seed: int) -> Col
     learned = (data.train_split, *(["eval"] if data.also_eval else []))
     splits = _splits(data, data.root, data.synthetic, (*learned, *data.eval_splits))
     localise = make_detector(data.localise)
-    collection = embed_collection(splits, learned, data.eval_splits, data, embed, size, localise, seed)
+    collection = embed_collection(splits, learned, data.eval_splits, data, embed, square, localise, seed)
     if data.unseen_root is None:
         return collection
     unseen = _splits(data, data.unseen_root, data.unseen_synthetic, ("test",))["test"]
     numbers = {each.name: number for number, each in enumerate(collection.objects)}
-    pool = embed_pool(unseen, embed, size, lambda record: numbers.get(record["name"], -1))
+    pool = embed_pool(unseen, embed, square, lambda record: numbers.get(record["name"], -1))
     return dataclasses.replace(collection, pools={**collection.pools, UNSEEN: pool})
 
 

@@ -17,13 +17,13 @@ from jaxtyping import Float, Float32, UInt8
 from storyjax.core.config import from_config
 from storyjax.core.errors import StoryjaxError
 from storyjax.core.params_io import flatten
-from storyjax.pi_map.config import TRAINABLE, frozen_parameters, make_model
-from storyjax.pi_map.data import resize, unit
+from storyjax.pi_map.config import TRAINABLE, clip_square, frozen_parameters, make_model
+from storyjax.pi_map.data import unit
 from storyjax.pi_map.enrolment import Enrolment, EnrolmentConfig, NegativeBank
 from storyjax.pi_map.localise import Detector, Pointing, mark
 from storyjax.pi_map.model import PersonalClip, embed_in_batches
 from storyjax.pi_map.prompts import PromptEncoder, with_category
-from storyjax.search.protocol import THING, fingerprint, names_in, replace_names
+from storyjax.search.protocol import THING, Notes, fingerprint, names_in, replace_names
 from storyjax.train.experiment import Params
 from storyjax.train.restore import open_trained
 
@@ -73,7 +73,7 @@ class ThingFinder:
         self.params = jax.tree.map(np.asarray, params)
         weights = flatten(self.params)
         self.width, self.dim = model.config.text.width, model.config.projection_dim
-        self.image_size = model.config.vision.image_size
+        self.image_size, self.keep_aspect = model.config.vision.image_size, model.config.keep_aspect
         self.vision_fingerprint = clip_fingerprint(weights, "vision")
         self.fingerprint = fingerprint(weights)
         self.attributes, self.detector, self.ending = tuple(attributes), detector, ending
@@ -132,6 +132,7 @@ class ThingFinder:
         photos: Sequence[UInt8[np.ndarray, "y x 3"]],
         category: str | None = None,
         progress: Callable[[int, int], None] | None = None,
+        notes: Notes | None = None,
         caption: str | None = None,
     ) -> Float32[np.ndarray, "c w"]:
         """Returns the token of the thing in the photos, by a short training of a copy of π (§5.3.2).
@@ -140,6 +141,7 @@ class ThingFinder:
             photos: RGB, of any size; three to five are enough (Table 5.2).
             category: "dog".
             progress: called with (steps done, of how many).
+            notes: not called, for any photo serves.
             caption: a dense description of it, y*; without one it is made of the closest attribute.
 
         Raises:
@@ -163,12 +165,12 @@ class ThingFinder:
         self, photos: Sequence[UInt8[np.ndarray, "y x 3"]], category: str
     ) -> tuple[Float[np.ndarray, "n d"], Float[np.ndarray, "n d"]]:
         """f_v(x) and f_v(x_loc) of each photo."""
-        size = self.image_size
-        whole = self.embed_images(np.stack([resize(photo, size) for photo in photos]))
+        square = clip_square(self.model.config)
+        whole = self.embed_images(np.stack([square(photo) for photo in photos]))
         if self.detector is None:
             return whole, whole
         marked = [mark(photo, self.detector.detect(photo, category), self.point) for photo in photos]
-        return whole, self.embed_images(np.stack([resize(photo, size) for photo in marked]))
+        return whole, self.embed_images(np.stack([square(photo) for photo in marked]))
 
     def _describe(self, whole: Float[np.ndarray, "n d"], category: str) -> str:
         """y*: the generic caption with the attribute that is closest to the photos, if there are any."""

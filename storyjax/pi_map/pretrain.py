@@ -12,12 +12,11 @@ from ml_collections import ConfigDict
 
 from storyjax.core.config import from_config
 from storyjax.core.params_io import unflatten
-from storyjax.data.images import decode_image
+from storyjax.data.images import Square, decode_image
 from storyjax.data.pipeline import RandomAccess, Stream, eval_stream, train_stream
 from storyjax.data.registry import prepare_split
 from storyjax.data.streams import StreamSpec
-from storyjax.pi_map.config import TRAINABLE, frozen_parameters, make_model
-from storyjax.pi_map.data import resize
+from storyjax.pi_map.config import TRAINABLE, clip_square, frozen_parameters, make_model
 from storyjax.pi_map.losses import symmetric_cross_entropy
 from storyjax.pi_map.model import conditioning_start, embed_in_batches
 from storyjax.pi_map.prompts import PromptEncoder
@@ -55,9 +54,9 @@ class PretrainData:
     workers: int = 0
 
 
-def _load(record: Mapping[str, Any], rng: np.random.Generator, size: int) -> Batch:
+def _load(record: Mapping[str, Any], rng: np.random.Generator, square: Square) -> Batch:
     del rng
-    return {"image": resize(decode_image(record["image"], record["file_name"]), size)}
+    return {"image": square(decode_image(record["image"], record["file_name"]))}
 
 
 class _Pretraining:
@@ -67,7 +66,7 @@ class _Pretraining:
         self.data = from_config(PretrainData, config.data, "config.data")
         self.model, self.section = make_model(config.model, config.precision)
         self.prompts = PromptEncoder(self.section.clip)
-        self.load = functools.partial(_load, size=self.model.config.vision.image_size)
+        self.load = functools.partial(_load, square=clip_square(self.model.config))
         self.from_scratch = config.init.checkpoint is None
 
     @functools.cached_property

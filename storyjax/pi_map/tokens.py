@@ -17,7 +17,7 @@ from jaxtyping import Float
 from storyjax.core.config import from_config
 from storyjax.core.errors import StoryjaxError, nearest
 from storyjax.core.params_io import load_flat, load_metadata, save_tree, unflatten
-from storyjax.pi_map.config import DataConfig, frozen_embed, frozen_parameters, make_model
+from storyjax.pi_map.config import DataConfig, clip_square, frozen_embed, frozen_parameters, make_model
 from storyjax.pi_map.experiment import open_collection
 from storyjax.pi_map.predict import DEFAULT, clip_fingerprint
 from storyjax.train.checkpoint import load_trainable
@@ -74,7 +74,7 @@ def learned_tokens(run: str | Path) -> tuple[dict[str, Token], str]:
     model, section = make_model(config.model)
     data = from_config(DataConfig, config.data, "config.data")
     clip = frozen_parameters(section.clip)
-    collection = open_collection(data, frozen_embed(model, clip), model.config.vision.image_size, config.seed)
+    collection = open_collection(data, frozen_embed(model, clip), clip_square(model.config), config.seed)
     params = {"pi": unflatten(load_trainable(trained.folder))["pi"]}
     mapped = np.asarray(model.tokens(params, jnp.asarray(collection.templates.local)))
     tokens = {

@@ -15,7 +15,7 @@ from storyjax.core.params_io import flatten, weights_folder
 from storyjax.data.text import Tokenizer, encode_spliced
 from storyjax.models.clip import Clip, ClipConfig
 from storyjax.nn.image_normalisation import normalise
-from storyjax.search.protocol import TEXT, fingerprint, names_in
+from storyjax.search.protocol import TEXT, Notes, fingerprint, names_in
 from storyjax.weights.pretrained import Pretrained
 
 _BATCH = 32  # images embedded at a time; the last batch is padded, so that one program serves all
@@ -32,7 +32,7 @@ class ClipEncoder:
     """
 
     kind = TEXT
-    crops = True
+    keep_aspect = True
 
     def __init__(self, config: ClipConfig, params: Any, tokenizer: Tokenizer, source: str = ""):
         self._model, self._params = Clip(config), jax.tree.map(jnp.asarray, params)
@@ -64,8 +64,8 @@ class ClipEncoder:
 
     @cached_property
     def vision_fingerprint(self) -> str:
-        """The hash of the image tower and its projection, and of how images are made to fit."""
-        return f"{fingerprint(self._arrays('vision'))}-crop"
+        """The hash of the image tower and its projection."""
+        return fingerprint(self._arrays("vision"))
 
     @cached_property
     def fingerprint(self) -> str:
@@ -90,9 +90,10 @@ class ClipEncoder:
         photos: Sequence[UInt8[np.ndarray, "_ _ 3"]],
         category: str | None = None,
         progress: Callable[[int, int], None] | None = None,
+        notes: Notes | None = None,
     ) -> Float32[np.ndarray, "1 w"]:
         """Raises StoryjaxError: CLIP alone learns no names."""
-        del photos, category, progress
+        del photos, category, progress, notes
         raise StoryjaxError(
             "CLIP alone learns no names: enrol with the model that comes with storyjax, or --checkpoint"
         )

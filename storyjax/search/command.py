@@ -25,7 +25,16 @@ from storyjax.search.html_report import check_path, write_html_report
 from storyjax.search.indexing import Summary, build_index, check_request
 from storyjax.search.media_files import HIDDEN
 from storyjax.search.names import name_key
-from storyjax.search.protocol import PERSON, TEXT, THING, ConceptEncoder, PhotoError, names_in, replace_names
+from storyjax.search.protocol import (
+    PERSON,
+    TEXT,
+    THING,
+    ConceptEncoder,
+    PhotoError,
+    PhotoNote,
+    names_in,
+    replace_names,
+)
 from storyjax.search.query import Searcher, SearchResult
 from storyjax.search.store import Store
 
@@ -39,17 +48,19 @@ MIN_PIXELS = 16
 def enrol(gallery: str, name: str, photos: Sequence[str], category: str | None, load: Load) -> str:
     """Enrols a name from photos, or folders of them, and returns a message.
 
+    Photos that cannot be used are named on standard error and left out.
+
     Raises:
-        StoryjaxError: the name, a photo or the category cannot be used.
+        StoryjaxError: the name, the category or all of the photos cannot be used.
     """
     enrolled = Gallery(gallery)
     name = enrolled.check_new(name)
     if category is not None and not category.strip():
         raise StoryjaxError("--thing is empty: give the category, for instance --thing dog")
-    paths = _photo_paths(photos)
-    images = [_photo(path) for path in paths]
+    paths, images = _readable(_photo_paths(photos))
     model = load(THING if category else PERSON)
-    entry = enrolled.add(name, model, category, _token(model, images, paths, category), images)
+    token, unused = _token(model, images, paths, category)
+    entry = enrolled.add(name, model, category, token, [image for i, image in enumerate(images) if i not in unused])
     return f'{_describe(entry)} enrolled in {gallery}: storyjax find "An image of <{entry.name}> ..." --index DIR'
 
 
@@ -84,7 +95,7 @@ def index(folder: str, out: str, every_s: float | None, load: Load, video_track:
     model = load(PERSON)
     done = build_index(folder, out, model, every_s, sys.stderr.isatty(), video_track)
     for line in _notes(done):
-        print(f"storyjax: note: {line}", file=sys.stderr)
+        _say(line)
     parts = [f"{_count(done.videos, 'video')} ({_count(done.clips, 'clip')})" if done.videos else ""]
     parts += [_count(done.images, "image") if done.images else "", f"{done.unchanged} unchanged" * bool(done.unchanged)]
     parts += [f"{done.vanished} vanished" * bool(done.vanished), f"{len(done.broken)} skipped" * bool(done.broken)]
@@ -145,7 +156,7 @@ def find(request: Request, load: Load) -> SearchResult:
     model = load(_kind(list(entries.values()), face is not None) if names else TEXT)
     tokens = dict(gallery.tokens(list(entries.values()), model))
     if face is not None and photo is not None and pictured is not None:
-        tokens[pictured] = _token(model, [photo], [face], None)
+        tokens[pictured], _ = _token(model, [photo], [face], None)
     with Searcher(request.index, model) as searcher:
         # A prompt may have <Ana> for 'ana'; the model gets names as they were enrolled.
         prompt = replace_names(request.prompt, lambda n: f"<{n if n == pictured else entries[n].name}>")
@@ -233,7 +244,9 @@ def _check_sentence(request: Request, gallery: Gallery) -> None:
 
 def _token(
     model: ConceptEncoder, images: Sequence[UInt8[np.ndarray, "y x 3"]], paths: Sequence[Path], category: str | None
-) -> Float32[np.ndarray, "c w"]:
+) -> tuple[Float32[np.ndarray, "c w"], set[int]]:
+    """The tokens, and the numbers of the photos that could not be used, which are named as notes."""
+    noted: list[PhotoNote] = []
     with tqdm(desc="learning", leave=False, delay=0.5, disable=not sys.stderr.isatty()) as bar:
 
         def report(done: int, of: int) -> None:
@@ -241,10 +254,34 @@ def _token(
             bar.update(done - bar.n)
 
         try:
-            return model.enrol(images, category, report)
+            token = model.enrol(images, category, report, noted.append)
         except PhotoError as error:
-            advice = "" if ":" in error.reason else ": give another photo, or leave it out"
-            raise StoryjaxError(f"{paths[error.index]} {error.reason}{advice}") from error
+            advice = "" if ":" in error.reason else ": give another photo"
+            others = f" (nor can the other {len(paths) - 1} be used)" if len(paths) > 1 else ""
+            raise StoryjaxError(f"{paths[error.index]} {error.reason}{advice}{others}") from error
+    for note in noted:
+        _say(f"{'skipped ' * note.left_out}{paths[note.index]}{',' * note.left_out} {note.text}")
+    return token, {note.index for note in noted if note.left_out}
+
+
+def _readable(paths: Sequence[Path]) -> tuple[list[Path], list[UInt8[np.ndarray, "y x 3"]]]:
+    """The photos that can be read, and their images; the others are named as notes."""
+    kept, images, errors = [], [], []
+    for path in paths:
+        try:
+            images.append(_photo(path))
+            kept.append(path)
+        except StoryjaxError as error:
+            errors.append(error)
+    if not kept:
+        raise errors[0]
+    for reason in errors:
+        _say(f"skipped {reason}")
+    return kept, images
+
+
+def _say(line: str) -> None:
+    print(f"storyjax: note: {line}", file=sys.stderr)
 
 
 def _photo(path: Path) -> UInt8[np.ndarray, "y x 3"]:

@@ -23,7 +23,7 @@ from storyjax.core.arrays import unit_norm
 from storyjax.core.errors import StoryjaxError, is_of_surroundings
 from storyjax.core.files import exclusive_lock
 from storyjax.data.images import SUFFIXES as IMAGE_SUFFIXES
-from storyjax.data.images import ImageError, read_image, reads_heif
+from storyjax.data.images import ImageError, Square, read_image, reads_heif
 from storyjax.data.stills import stream_stills
 from storyjax.data.video import probe
 from storyjax.data.video_files import VIDEO_SUFFIXES, VideoError
@@ -100,6 +100,7 @@ def build_index(
         "vision_fingerprint": encoder.vision_fingerprint,
         "dim": str(encoder.dim),
         "image_size": str(encoder.image_size),
+        "keep_aspect": str(int(encoder.keep_aspect)),
         "every_s": repr(float(every_s or CLIP_S)),
         "video_track": str(video_track or 0),
     }
@@ -146,6 +147,8 @@ def _check_same(
     if known["root"] != meta["root"]:
         raise StoryjaxError(f"{store.folder} is the index of {os.fsdecode(bytes.fromhex(known['root']))}: {other}")
     check_model(store, meta["vision_fingerprint"])
+    if known.get("keep_aspect", "0") != meta["keep_aspect"]:  # version 0.1 kept no aspect ratio, and did not say so
+        raise StoryjaxError(f"{store.folder} was made of images without their aspect ratio: {other}")
     if every_s is not None and known["every_s"] != meta["every_s"]:
         raise StoryjaxError(f"{store.folder} has a clip every {float(known['every_s']):g} s, not {every_s:g}: {other}")
     if video_track is not None and known.get("video_track", "0") != meta["video_track"]:
@@ -174,8 +177,8 @@ class _Builder:
         done: Summary,
     ):
         self.store, self.root, self.encoder, self.every_s = store, root, encoder, float(meta["every_s"])
+        self.square = Square(encoder.image_size, encoder.keep_aspect)
         self.track = int(meta.get("video_track", "0")) or None
-        self.crops = bool(getattr(encoder, "crops", False))
         self.summary = done
         self.show_progress = show_progress
 
@@ -223,13 +226,14 @@ class _Builder:
             kept, squares = [], []
             for file in files[start : start + _BATCH]:
                 try:
-                    image = Image.fromarray(read_image(self.root / os.fsdecode(file.path)))
+                    image = read_image(self.root / os.fsdecode(file.path))
                 except ImageError as error:
                     self._broken(file, None, error)
                     continue
-                squares.append(_square(image, self.encoder.image_size, self.crops))
-                image.thumbnail((STILL_PIXELS, STILL_PIXELS))
-                kept.append((file, _jpeg(np.asarray(image))))
+                squares.append(self.square(image))
+                thumbnail = Image.fromarray(image)
+                thumbnail.thumbnail((STILL_PIXELS, STILL_PIXELS))
+                kept.append((file, _jpeg(np.asarray(thumbnail))))
             if not kept:
                 continue
             embedded = self.encoder.embed_images(np.stack(squares))
@@ -251,8 +255,7 @@ class _Builder:
             begun = begun or self.store.begin_file(file.path, file.size, file.mtime_ns)
             starts = clip_starts(duration, self.every_s)
             clip = begun.clips
-            size = self.encoder.image_size
-            for clips in _batches(_clips(path, starts[clip:], duration, size, self.crops, self.track), _BATCH):
+            for clips in _batches(_clips(path, starts[clip:], duration, self.square, self.track), _BATCH):
                 rows = self._rows(clips, clip)
                 clip += len(clips)
                 self.store.add(begun, rows, len(clips), done=clip == len(starts))
@@ -326,7 +329,7 @@ class _Clip:
 
 
 def _clips(
-    path: Path, starts: Sequence[float], duration_s: float, size: int, crops: bool, track: int | None
+    path: Path, starts: Sequence[float], duration_s: float, square: Square, track: int | None
 ) -> Iterator[_Clip]:
     """The clips of a video one after another; the last one may be shorter."""
     counts = []
@@ -339,7 +342,7 @@ def _clips(
         frames, thumbnails = [], {}
         for index in range(count):
             still = next(stills)
-            frames.append(still.cropped(size) if crops else still.square(size))
+            frames.append(still.square(square.size, square.keep_aspect))
             if index % CLIP_FPS == 0 or index == count // 2:
                 thumbnails[index] = _jpeg(still.within(STILL_PIXELS))
         yield _Clip(start, np.stack(frames), thumbnails)
@@ -354,16 +357,6 @@ def _batches(clips: Iterator[_Clip], count: int) -> Iterator[list[_Clip]]:
             batch = []
     if batch:
         yield batch
-
-
-def _square(image: Image.Image, size: int, crops: bool) -> UInt8[np.ndarray, "s s 3"]:
-    """An image at the encoder's size: of the largest square in its middle, or squashed."""
-    box = None
-    if crops:
-        side = min(image.size)
-        left, top = ((whole - side) / 2 for whole in image.size)
-        box = (left, top, left + side, top + side)
-    return np.asarray(image.resize((size, size), Image.Resampling.BICUBIC, box))
 
 
 def _jpeg(image: UInt8[np.ndarray, "y x 3"]) -> bytes:

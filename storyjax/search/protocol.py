@@ -7,6 +7,7 @@ frozen, so one index of images serves both.
 import hashlib
 import re
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -28,14 +29,16 @@ class ConceptEncoder(Protocol):
         kind: "person", "thing" or "text".
         width: of the text tower's token embeddings.
         dim: of the common space of images and texts.
-        image_size: side in pixels of the square images that `embed_images` takes. They are squashed to it, or, where an
-            encoder has `crops = True`, the largest square in the middle is taken, as published towers are used.
+        image_size: side in pixels of the square images that `embed_images` takes.
+        keep_aspect: whether those are the central squares of images, as of the published networks, or whole images
+            without their aspect ratio (`storyjax.data.images.square_area`).
     """
 
     kind: str
     width: int
     dim: int
     image_size: int
+    keep_aspect: bool
 
     @property
     def vision_fingerprint(self) -> str:
@@ -56,6 +59,7 @@ class ConceptEncoder(Protocol):
         photos: Sequence[UInt8[np.ndarray, "y x 3"]],
         category: str | None = None,
         progress: Callable[[int, int], None] | None = None,
+        notes: "Notes | None" = None,
     ) -> Float32[np.ndarray, "c w"]:
         """Returns the c >= 1 token embeddings of the person or thing in the photos.
 
@@ -63,9 +67,11 @@ class ConceptEncoder(Protocol):
             photos: RGB, of any size.
             category: of a thing, "dog"; None for a person.
             progress: called with (done, of how many).
+            notes: called with what there is to say of single photos. A photo that cannot be used is then left out;
+                without it, it is an error.
 
         Raises:
-            PhotoError: a photo cannot be used.
+            PhotoError: a photo cannot be used; with `notes`, none of them can, and the error is the first one's.
             StoryjaxError: the model cannot use the category.
         """
         ...
@@ -85,6 +91,24 @@ class PhotoError(StoryjaxError):
     def __init__(self, index: int, reason: str):
         super().__init__(f"photo {index + 1} {reason}")
         self.index, self.reason = index, reason
+
+
+@dataclass(frozen=True)
+class PhotoNote:
+    """What there is to say of a photo.
+
+    Attributes:
+        index: of the photo, from 0.
+        text: begins with a verb: "shows 2 faces: the largest is taken".
+        left_out: whether the photo cannot be used.
+    """
+
+    index: int
+    text: str
+    left_out: bool = False
+
+
+Notes = Callable[[PhotoNote], None]
 
 
 def names_in(prompt: str) -> list[str]:

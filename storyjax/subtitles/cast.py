@@ -19,6 +19,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from storyjax.core.errors import StoryjaxError, nearest
+from storyjax.core.notes import tell
 from storyjax.data.audio import load_audio
 from storyjax.data.images import SUFFIXES, ImageError, read_image
 
@@ -185,15 +186,24 @@ def _episodes(path: Path, given: Any, names: Sequence[str]) -> dict[str, tuple[s
     return {episode: tuple(there) for episode, there in given.items()}
 
 
-def read_photos(member: Member) -> list[UInt8[np.ndarray, "_ _ 3"]]:
-    """Returns somebody's photos, decoded. Raises StoryjaxError naming one that cannot be read."""
-    photos = []
+def read_photos(member: Member) -> tuple[list[Path], list[UInt8[np.ndarray, "_ _ 3"]]]:
+    """Returns somebody's photos that can be read, and their images; those that cannot are named as notes.
+
+    Raises:
+        StoryjaxError: there are photos, and none of them can be read; the message names the first.
+    """
+    paths, images, errors = [], [], []
     for photo in member.photos:
         try:
-            photos.append(read_image(photo))
+            images.append(read_image(photo))
+            paths.append(photo)
         except ImageError as error:
-            raise StoryjaxError(f"{photo}, a photo of '{member.name}', cannot be used: {error}") from error
-    return photos
+            errors.append(f"{photo}, a photo of '{member.name}', cannot be used: {error}")
+    if errors and not paths:
+        raise StoryjaxError(errors[0])
+    for line in errors:
+        tell(line)
+    return paths, images
 
 
 def read_voices(member: Member) -> list[np.ndarray]:

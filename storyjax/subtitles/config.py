@@ -25,6 +25,8 @@ class SubtitleConfig:
     Attributes:
         speaker_encoder, laughter, lwtnet: the networks for voices, laughter and synchronisation.
         clip_pad: a trained CLIP-PAD, which recognises faces.
+        face_detector, pick: what finds the faces in the cast's photos, and which of several is meant, as of
+            `clip_pad.predict.PersonFinder.from_pretrained`.
         recognition: the speech recogniser.
         sentence_language: of Punkt's sentence model.
         laughter_threshold: probability above which it is laughter.
@@ -47,6 +49,8 @@ class SubtitleConfig:
     laughter: Pretrained = field(default_factory=lambda: Pretrained("shipped:storyworld_laughter"))
     lwtnet: Pretrained = field(default_factory=lambda: Pretrained("shipped:storyworld_sync"))
     clip_pad: Pretrained = field(default_factory=lambda: Pretrained("shipped:clip_pad_storyworld"))
+    face_detector: str | None = None
+    pick: str | None = None
     recognition: RecognitionConfig = field(default_factory=RecognitionConfig)
     sentence_language: str = "english"
     laughter_threshold: float = 0.8

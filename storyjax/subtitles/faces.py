@@ -7,7 +7,7 @@ There are two modes of matching, neither of which needs a face detector:
             Clothes and surroundings count for nothing in it, but the size of faces must be known (`crop_scales`).
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal
@@ -17,8 +17,10 @@ from jaxtyping import Float32, UInt8
 
 from storyjax.core.arrays import unit_norm
 from storyjax.core.errors import StoryjaxError
+from storyjax.core.notes import tell
+from storyjax.data.images import Square
 from storyjax.data.video import VideoError
-from storyjax.search.protocol import PhotoError
+from storyjax.search.protocol import PhotoError, PhotoNote
 from storyjax.subtitles.cast import Cast, Member, read_photos
 from storyjax.subtitles.records import EpisodeRecords, Face, FaceMatcher
 from storyjax.subtitles.stages import file_state
@@ -126,6 +128,9 @@ class Faces:
     ) -> UInt8[np.ndarray, "t y x 3"]:
         """Images of a segment around a place (fractions of height and width), as CLIP takes them: squares."""
         size, images = matcher.image_size, []
+        if matcher.keep_aspect:
+            fit = Square(size, keep_aspect=True)
+            return np.stack([fit(square) for square in self._squares_around(timeline, segment, place)])
         for scale in self.crop_scales:
             images.append(around(self._frames(timeline, segment, round(size / scale)), place, size))
         return np.concatenate(images)
@@ -133,12 +138,16 @@ class Faces:
     def _portraits(
         self, timeline: Timeline, segment: Segment, place: tuple[float, float], matcher: FaceMatcher
     ) -> UInt8[np.ndarray, "t y x 3"]:
-        """Squares of the images around a place, with their aspect ratio kept, at the face encoder's size."""
-        frames, images = self._frames(timeline, segment, None), []
+        """Squares of the images around a place at the face encoder's size."""
+        return np.stack([matcher.as_face(square) for square in self._squares_around(timeline, segment, place)])
+
+    def _squares_around(
+        self, timeline: Timeline, segment: Segment, place: tuple[float, float]
+    ) -> Iterator[UInt8[np.ndarray, "s s 3"]]:
+        """Squares of the images around a place, in every scale, with their aspect ratio kept."""
+        frames = self._frames(timeline, segment, None)
         for scale in self.crop_scales:
-            squares = around(frames, place, max(1, round(scale * min(frames.shape[1:3]))))
-            images += [matcher.as_face(square) for square in squares]
-        return np.stack(images)
+            yield from around(frames, place, max(1, round(scale * min(frames.shape[1:3]))))
 
     def _frames(self, timeline: Timeline, segment: Segment, size: int | None) -> UInt8[np.ndarray, "t y x 3"]:
         end = min(segment.end, timeline.video_end)
@@ -212,9 +221,15 @@ def portrait_embedding(matcher: FaceMatcher, member: Member) -> Float32[np.ndarr
     return _of_photos(matcher.describe_photos, member)
 
 
-def _of_photos(make: Callable[[list[np.ndarray]], np.ndarray], member: Member) -> np.ndarray:
-    """The result of `make` on somebody's photos; a photo that cannot serve is named."""
+def _of_photos(make: Callable[..., np.ndarray], member: Member) -> np.ndarray:
+    """The result of `make` on somebody's photos; those that cannot serve are named, and left out if any other can."""
+    paths, images = read_photos(member)
+    noted: list[PhotoNote] = []
     try:
-        return make(read_photos(member))
+        made = make(images, notes=noted.append)
     except PhotoError as error:
-        raise StoryjaxError(f"{member.photos[error.index]}, a photo of '{member.name}', {error.reason}") from error
+        others = " (nor can the others be used)" if len(member.photos) > 1 else ""
+        raise StoryjaxError(f"{paths[error.index]}, a photo of '{member.name}', {error.reason}{others}") from error
+    for note in noted:
+        tell(f"{'skipped ' * note.left_out}{paths[note.index]}, a photo of '{member.name}', {note.text}")
+    return made

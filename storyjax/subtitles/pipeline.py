@@ -97,7 +97,7 @@ def load_networks(config: SubtitleConfig) -> Networks:
     def face_matcher() -> FaceMatcher:
         from storyjax.clip_pad.predict import PersonFinder
 
-        return PersonFinder.from_pretrained(config.clip_pad.weights)
+        return PersonFinder.from_pretrained(config.clip_pad.weights, detector=config.face_detector, pick=config.pick)
 
     once = functools.cache
     return Networks(
@@ -170,7 +170,7 @@ def make_stages(
 
     Voices come before images, so that another threshold of faces does not redo them.
     """
-    embeddings, faces = networks.cast_embeddings, network_source(config.clip_pad.weights)
+    embeddings, faces = networks.cast_embeddings, _face_source(config)
     sync = f"{network_source(config.lwtnet.weights)} peak {config.peak_threshold} of {config.max_peaks}"
     stages: list[Stage] = [
         Recognition(networks.recogniser, asdict(config.recognition), transcript, encoding),
@@ -193,6 +193,15 @@ def make_stages(
     if raw_face_labels:
         stages.append(RawFaceLabels(networks.face_matcher, faces, cast, episode, cast_embeddings=embeddings))
     return stages
+
+
+def _face_source(config: SubtitleConfig) -> str:
+    """What recognises faces, with what finds them in photos."""
+    from storyjax.clip_pad.predict import DETECTOR_VARIABLE
+
+    flags = {"detector": config.face_detector or os.environ.get(DETECTOR_VARIABLE), "pick": config.pick}
+    given = [f"{name} {value}" for name, value in flags.items() if value is not None]
+    return " ".join([network_source(config.clip_pad.weights), *given])
 
 
 def run_stages(

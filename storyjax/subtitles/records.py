@@ -7,6 +7,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import Float32, UInt8
 
+from storyjax.search.protocol import Notes
 from storyjax.subtitles.exemplars import Assignment
 from storyjax.subtitles.timeline import Segment, Timeline, Word
 
@@ -186,13 +187,15 @@ class SpeakerModel(Protocol):
 class FaceMatcher(Protocol):
     """The interface of `clip_pad.predict.PersonFinder`, as far as the stages need it.
 
-    `image_size` is the side, in pixels, of the squares that `embed_images` takes.
+    `image_size` is the side, in pixels, of the squares that `embed_images` takes, and `keep_aspect` whether they are
+    parts of images, or whole images without their aspect ratio.
     """
 
     image_size: int
+    keep_aspect: bool
 
-    def enrol(self, photos: Sequence[np.ndarray]) -> np.ndarray:
-        """Returns the token of a person, from 1 to 10 photos."""
+    def enrol(self, photos: Sequence[np.ndarray], *, notes: Notes | None = None) -> np.ndarray:
+        """Returns the token of a person, from 1 to 10 photos; `notes` as of `ConceptEncoder.enrol`."""
         ...
 
     def embed_query(self, prompt: str, tokens: Mapping[str, np.ndarray]) -> np.ndarray:
@@ -203,8 +206,8 @@ class FaceMatcher(Protocol):
         """Returns the embeddings of images, (n, d)."""
         ...
 
-    def describe_photos(self, photos: Sequence[np.ndarray]) -> np.ndarray:
-        """Returns the mean face embedding of a person's photos, (e,)."""
+    def describe_photos(self, photos: Sequence[np.ndarray], *, notes: Notes | None = None) -> np.ndarray:
+        """Returns the mean face embedding of a person's photos, (e,); `notes` as of `enrol`."""
         ...
 
     def as_face(self, crop: UInt8[np.ndarray, "y x 3"]) -> np.ndarray:

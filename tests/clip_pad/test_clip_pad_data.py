@@ -5,22 +5,24 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import small
+from PIL import Image
 
-from storyjax.clip_pad.config import DataConfig, Roots
+from storyjax.clip_pad.config import DataConfig, Roots, make_sizes
 from storyjax.clip_pad.data import (
     FACE,
     WORD,
     CachedFeatures,
     ClipLoader,
     PhotoLoader,
+    Sizes,
     draw_mode,
     read_clip,
     read_photo,
-    resize,
 )
 from storyjax.clip_pad.experiment import Sources
 from storyjax.clip_pad.feature_cache import FeatureCache
 from storyjax.clip_pad.losses import PersonContrast
+from storyjax.clip_pad.predict import PersonFinder
 from storyjax.core.errors import StoryjaxError
 
 MIX = (0.6, 0.2, 0.2)
@@ -56,7 +58,7 @@ def test_a_query_is_another_photo_of_the_same_person(sources):
         has_face = (example["slots"] >= 0).any()
         assert has_name or has_face
         seen.add((bool(has_name), bool(has_face)))
-        own = resize(people.read(record), small.SIZES.face)
+        own = small.SIZES.face_square(people.read(record))
         assert all(np.abs(face.astype(int) - own).max() > 0 for face in example["faces"])
     assert seen == {(True, False), (False, True), (True, True)}
 
@@ -106,7 +108,9 @@ def test_a_clips_query_matches_the_clip(sources):
 def test_cached_features_give_the_same_loss(sources):
     people, params = sources.people(), small.random_params()
     cache = FeatureCache(small.MODEL, lambda: params, small.SIZES)
-    clips_of_photos = cache.clips("photos", people.train, lambda record: resize(people.read(record), 16)[None])
+    clips_of_photos = cache.clips(
+        "photos", people.train, lambda record: small.SIZES.clip_square(people.read(record))[None]
+    )
     cached = CachedFeatures(clips_of_photos, cache.faces("faces", people.train, people.read))
     losses = []
     for given in (None, cached):
@@ -116,7 +120,7 @@ def test_cached_features_give_the_same_loss(sources):
         losses.append(PersonContrast(small.MODEL)(params, batch, jax.random.key(0))[0])
     np.testing.assert_allclose(losses[0], losses[1], rtol=1e-4)
     index = sources.clips("train")
-    clips = cache.clips("clips", index.usable[:3], lambda r: read_clip(index.source[r], 2, 16, None))
+    clips = cache.clips("clips", index.usable[:3], lambda r: read_clip(index.source[r], small.SIZES, None))
     assert clips[index.usable[0]].shape == (8,)
 
 
@@ -130,7 +134,8 @@ def test_a_broken_record_stays_broken_in_the_cache():
         return image
 
     cached = CachedFeatures(
-        cache.clips("photos", [0, 1], lambda r: resize(read(r), 16)[None]), cache.faces("faces", [0, 1], read)
+        cache.clips("photos", [0, 1], lambda r: small.SIZES.clip_square(read(r))[None]),
+        cache.faces("faces", [0, 1], read),
     )
     assert cached(0, [0], 2)["face_valid"].tolist() == [True, False]
     for record, photos in ((1, [0]), (0, [1])):
@@ -139,12 +144,27 @@ def test_a_broken_record_stays_broken_in_the_cache():
 
 
 def test_photos_are_cropped_to_their_loose_crop(tmp_path):
-    from PIL import Image
-
     image = np.arange(100, dtype=np.uint8).reshape(10, 10)
     Image.fromarray(np.stack([image] * 3, -1)).save(tmp_path / "a.png")
     record = {"media": (tmp_path / "a.png").read_bytes(), "path": "a.png", "crop": "2.0 -3.0 6.0 4.0"}
     np.testing.assert_array_equal(read_photo(record)[..., 0], image[0:4, 2:6])
     assert read_photo({**record, "crop": "50 50 60 60"}).shape == (10, 10, 3)
-    middle = resize(read_photo({**record, "crop": ""}), 4, crop=0.4)
-    np.testing.assert_allclose(middle[..., 0], image[3:7, 3:7], atol=1)
+    for aspect in (True, False):
+        middle = Sizes(clip=4, face=4, face_crop=0.4, face_aspect=aspect).face_square(
+            read_photo({**record, "crop": ""})
+        )
+        np.testing.assert_allclose(middle[..., 0], image[3:7, 3:7], atol=1)
+
+
+def test_squares_keep_the_aspect_ratio_but_for_storyworlds_networks():
+    wide = np.zeros((20, 60, 3), np.uint8)
+    wide[:, 20:40] = 255
+    assert Sizes(clip=8, face=8).clip_square(wide).min() == 255
+    assert Sizes(clip=8, face=8, clip_aspect=False).clip_square(wide).min() == 0
+    # VGGFace2's networks: the central 224 pixels of a shorter side of 256.
+    face = Sizes(clip=224, face=224, face_crop=0.875).face_square(wide)
+    expected = Image.fromarray(wide).resize((768, 256), Image.Resampling.BICUBIC).crop((272, 16, 496, 240))
+    np.testing.assert_array_equal(face, np.asarray(expected))
+    assert make_sizes(small.MODEL, {}).face_aspect
+    shipped = PersonFinder.from_pretrained()
+    assert (shipped.keep_aspect, shipped.sizes.clip_aspect, shipped.sizes.face_aspect) == (False, False, False)

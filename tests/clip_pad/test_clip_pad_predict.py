@@ -6,10 +6,9 @@ import numpy as np
 import pytest
 import small
 
-from storyjax.clip_pad.detect import FrontalFaces
 from storyjax.clip_pad.predict import PersonFinder
 from storyjax.core.errors import StoryjaxError
-from storyjax.search.protocol import PhotoError
+from storyjax.search.protocol import PhotoError, PhotoNote
 
 RNG = np.random.default_rng(0)
 
@@ -85,32 +84,41 @@ def test_errors_are_one_line(finder, act, line):
 def test_a_detector_crops_photos_to_the_face(finder):
     big = photo(80)
     boxes = [(20.0, 20.0, 40.0, 40.0)]
-    with_detector = PersonFinder(
-        finder.model, finder.params, finder.tokenizer, finder.sizes, detector=lambda image: boxes
-    )
-    token = with_detector.enrol([big])
-    np.testing.assert_allclose(token, finder.enrol([big[10:50, 10:50]]), atol=1e-6)
+
+    def made(pick: str = "largest") -> PersonFinder:
+        detector = lambda image: boxes  # noqa: E731
+        return PersonFinder(finder.model, finder.params, finder.tokenizer, finder.sizes, detector, pick=pick)
+
+    token = made().enrol([big])
+    np.testing.assert_allclose(token, finder.enrol([big[17:43, 17:43]]), atol=1e-6)
     boxes.append((50.0, 20.0, 60.0, 30.0))
-    with pytest.raises(PhotoError, match="photo 1 shows 2 faces"):
-        with_detector.enrol([big])
+    noted = []
+    np.testing.assert_allclose(made().enrol([big], notes=noted.append), token, atol=1e-6)
+    assert noted == [PhotoNote(0, "shows 2 faces: the largest is taken (--pick chooses)")]
+    np.testing.assert_allclose(made().enrol([big]), token, atol=1e-6)
+    other = finder.enrol([big[18:32, 48:62]])
+    for pick in ("right", "2"):
+        np.testing.assert_allclose(made(pick).enrol([big]), other, atol=1e-6)
+    with pytest.raises(PhotoError, match="photo 1 shows 2 faces, so there is no face 3"):
+        made("3").enrol([big])
     boxes.clear()
     with pytest.raises(PhotoError, match="photo 1 shows no face"):
-        with_detector.enrol([big])
+        made().enrol([big])
     boxes.append((0.0, 0.0, 2.0, 2.0))
     with pytest.raises(PhotoError, match="too small to recognise"):
-        with_detector.enrol([big])
+        made().enrol([big])
+    with pytest.raises(StoryjaxError, match="--pick is 'top': give largest, left"):
+        made("top")
 
 
-def test_faces_are_found_in_a_photograph():
-    data = pytest.importorskip("skimage.data")
-    astronaut = data.astronaut()
-    ((left, top, right, bottom),) = FrontalFaces()(astronaut)
-    assert left < 224 < right
-    assert top < 110 < bottom
-    assert right - left < 200
-    assert FrontalFaces()(data.coffee()) == []
-    assert len(FrontalFaces()(np.concatenate([astronaut, astronaut], axis=1))) == 2
-    assert FrontalFaces()(np.zeros((4, 500, 3), np.uint8)) == []
+def test_photos_that_cannot_serve_are_left_out_and_named(finder):
+    good, dot = photo(), np.zeros((1, 1, 3), np.uint8)
+    noted = []
+    token = finder.enrol([dot, good, dot], notes=noted.append)
+    np.testing.assert_allclose(token, finder.enrol([good]), atol=1e-6)
+    assert [(note.index, note.left_out) for note in noted] == [(0, True), (2, True)]
+    with pytest.raises(PhotoError, match="photo 1 has 1 × 1 pixels"):
+        finder.enrol([dot, dot], notes=noted.append)
 
 
 def test_other_folders_are_refused(tmp_path, finder):

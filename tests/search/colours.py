@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from storyjax.core.errors import StoryjaxError
-from storyjax.search.protocol import PhotoError, names_in
+from storyjax.search.protocol import PhotoError, PhotoNote, names_in
 
 RED, GREEN, BLUE, WHITE = (220, 20, 20), (20, 200, 20), (20, 20, 220), (240, 240, 240)
 WIDTH, DIM, SIZE = 8, 32, 8
@@ -20,7 +20,7 @@ WIDTH, DIM, SIZE = 8, 32, 8
 class Colours:
     """A ConceptEncoder for which a person is a colour. A black photo shows no face, a half black one two."""
 
-    width, dim, image_size = WIDTH, DIM, SIZE
+    width, dim, image_size, keep_aspect = WIDTH, DIM, SIZE, False
 
     def __init__(self, kind: str = "person", vision: str = "eye", weights: str = "colours", wait_s: float = 0.0):
         self.kind, self.vision_fingerprint, self.fingerprint = kind, vision, f"{weights}-{kind}"
@@ -43,16 +43,22 @@ class Colours:
         out = features @ self._basis.T
         return (out / np.linalg.norm(out, axis=-1, keepdims=True)).astype(np.float32)
 
-    def enrol(self, photos: Sequence[np.ndarray], category: str | None = None, progress=None) -> np.ndarray:
+    def enrol(self, photos: Sequence[np.ndarray], category: str | None = None, progress=None, notes=None) -> np.ndarray:
+        kept, errors = [], []
         for index, photo in enumerate(photos):
             dark = (photo.max(-1) < 10).mean()
             if dark > 0.9:
-                raise PhotoError(index, "shows no face")
+                errors.append(PhotoError(index, "shows no face"))
+                notes(PhotoNote(index, "shows no face", left_out=True))
+                continue
             if dark > 0.4:
-                raise PhotoError(index, "shows 2 faces")
+                notes(PhotoNote(index, "shows 2 faces: the largest is taken"))
+            kept.append(photo)
             if progress:
                 progress(index + 1, len(photos))
-        return np.stack([self._features(photo[None])[0] for photo in photos]).mean(0, keepdims=True).astype(np.float32)
+        if not kept:
+            raise errors[0]
+        return np.stack([self._features(photo[None])[0] for photo in kept]).mean(0, keepdims=True).astype(np.float32)
 
     def embed_query(self, prompt: str, tokens: dict[str, np.ndarray]) -> np.ndarray:
         if len(prompt.split()) > 20:

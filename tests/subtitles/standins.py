@@ -5,6 +5,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from PIL import Image
 
+from storyjax.search.protocol import Notes
+
 RATE, FPS = 16_000, 25
 
 
@@ -74,9 +76,10 @@ def peaks(heat: np.ndarray, threshold: float = 0.45, at_most: int = 4) -> list[t
 class ColourMatcher:
     """Knows people by the colours of their photos."""
 
-    image_size = 32
+    image_size, keep_aspect = 32, False
 
-    def enrol(self, photos: Sequence[np.ndarray]) -> np.ndarray:
+    def enrol(self, photos: Sequence[np.ndarray], *, notes: Notes | None = None) -> np.ndarray:
+        del notes
         return np.mean([self._colours(np.asarray(photo)) for photo in photos], axis=0)[None]
 
     def embed_query(self, prompt: str, tokens: Mapping[str, np.ndarray]) -> np.ndarray:
@@ -86,8 +89,8 @@ class ColourMatcher:
     def embed_images(self, images: np.ndarray) -> np.ndarray:
         return np.stack([self._colours(image) for image in images])
 
-    def describe_photos(self, photos: Sequence[np.ndarray]) -> np.ndarray:
-        return self.enrol(photos)[0]
+    def describe_photos(self, photos: Sequence[np.ndarray], *, notes: Notes | None = None) -> np.ndarray:
+        return self.enrol(photos, notes=notes)[0]
 
     def as_face(self, crop: np.ndarray) -> np.ndarray:
         return np.asarray(Image.fromarray(crop).resize((16, 16)))

@@ -1,6 +1,7 @@
 """Cast lists: what is in them, and every way in which they are wrong."""
 
 import json
+import logging
 from pathlib import Path
 
 import numpy as np
@@ -36,7 +37,7 @@ def test_photos_voices_actors_and_episodes(tmp_path: Path, photo: str) -> None:
     cast = read_cast(write(tmp_path, entries, episodes={"s1": ["בן"]}))
     assert cast.names == ("Ana Maria", "בן", "Dr. <b>X</b>: the 2nd")
     assert [m.actor for m in cast.members] == ["Ana M.", "בן", "Dr. <b>X</b>: the 2nd"]
-    assert len(read_photos(cast.members[0])) == 3
+    assert len(read_photos(cast.members[0])[1]) == 3
     assert len(read_voices(cast.members[1])[0]) == 16000
     assert [m.name for m in cast.of("s1")] == ["בן"]
     assert cast.of("s2") == cast.members
@@ -75,12 +76,18 @@ def test_wrong_files_and_episodes(tmp_path: Path) -> None:
         read_cast(write(tmp_path, [{"name": "Ana"}], episodes={"s1": ["Bob"]}))
 
 
-def test_a_broken_photo_and_a_silent_voice_are_named(tmp_path: Path) -> None:
+def test_a_broken_photo_and_a_silent_voice_are_named(tmp_path: Path, caplog) -> None:
     (tmp_path / "bad.jpg").write_bytes(b"no image")
     write_wav(tmp_path / "mute.wav", np.zeros(16000))
     cast = read_cast(write(tmp_path, [{"name": "Ana", "photos": ["bad.jpg"], "voices": ["mute.wav"]}]))
     with pytest.raises(StoryjaxError, match=r"bad\.jpg, a photo of 'Ana'"):
         read_photos(cast.members[0])
+    Image.new("RGB", (20, 20)).save(tmp_path / "good.png")
+    both = read_cast(write(tmp_path, [{"name": "Ana", "photos": ["bad.jpg", "good.png"]}]))
+    with caplog.at_level(logging.WARNING, "storyjax.notes"):
+        paths, images = read_photos(both.members[0])
+    assert ([path.name for path in paths], len(images)) == (["good.png"], 1)
+    assert "bad.jpg, a photo of 'Ana', cannot be used" in caplog.text
     with pytest.raises(StoryjaxError, match=r"mute\.wav, a sample of the voice of 'Ana', is silent"):
         read_voices(cast.members[0])
 

@@ -189,9 +189,9 @@ def test_people_are_enrolled_once_for_all_episodes(video: Timeline, records: Epi
     enrolled = []
 
     class Counting(ColourMatcher):
-        def enrol(self, photos):
+        def enrol(self, photos, *, notes=None):
             enrolled.append(len(photos))
-            return super().enrol(photos)
+            return super().enrol(photos, notes=notes)
 
     cast = Cast((member(tmp_path, "Rhea", RED), member(tmp_path, "Bluma", BLUE)), {"first": ("Rhea",)})
     records.peaks = [Peaks(0, ((0.5, 0.5, 0.9),))]
@@ -204,7 +204,7 @@ def test_people_are_enrolled_once_for_all_episodes(video: Timeline, records: Epi
 
 def test_a_photo_without_a_face_is_named(video: Timeline, records: EpisodeRecords, tmp_path: Path) -> None:
     class Strict(ColourMatcher):
-        def enrol(self, photos):
+        def enrol(self, photos, *, notes=None):
             raise PhotoError(0, "shows no face that can be found: choose another, or crop it to the face")
 
     cast = Cast((member(tmp_path, "Rhea", RED),))
