@@ -77,7 +77,9 @@ def _ask(arguments: argparse.Namespace) -> int:
     probe(arguments.video, track=arguments.video_track)
     from storyjax.tcr import figure
     from storyjax.tcr.predict import Predictor
+    from storyjax.weights.roles import tell_shipped
 
+    tell_shipped("ask", arguments.checkpoint)
     if arguments.figure:
         figure.check_path(arguments.figure)
         check_outputs([("--figure", arguments.figure)], files_of(arguments.video, arguments.checkpoint))

@@ -97,6 +97,9 @@ def model_loader(checkpoint: str | None) -> "Load":
     """Returns a function that loads the model of a kind ("person", "thing"); search itself imports no chapter."""
 
     def load(kind: str) -> "ConceptEncoder":
+        from storyjax.weights.roles import tell_shipped
+
+        tell_shipped("find", checkpoint)
         if kind == "person":
             from storyjax.clip_pad.predict import PersonFinder
 

@@ -103,7 +103,9 @@ def _track(given: argparse.Namespace) -> int:
 def load_tracker(checkpoint: str | None, protocol: str) -> Any:
     """Returns the tracker of a checkpoint (None: the default); imports JAX, once all other input is checked."""
     from storyjax.mqt.predict import Tracker
+    from storyjax.weights.roles import tell_shipped
 
+    tell_shipped("track", checkpoint)
     return Tracker.from_pretrained(checkpoint, protocol=protocol)
 
 

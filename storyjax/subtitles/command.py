@@ -9,6 +9,7 @@ from typing import Any
 
 from storyjax.core.errors import StoryjaxError
 from storyjax.core.files import check_outputs
+from storyjax.core.notes import tell
 from storyjax.subtitles.cast import UNKNOWN, Cast, read_cast
 from storyjax.subtitles.config import SubtitleConfig
 from storyjax.subtitles.languages import check_language, language_code, sentence_language
@@ -17,6 +18,8 @@ from storyjax.subtitles.predict import Subtitler
 from storyjax.subtitles.records import Subtitles
 from storyjax.subtitles.transcripts import parse_transcript
 from storyjax.subtitles.writers import FORMATS, known_format, why, write_subtitles
+from storyjax.weights.pretrained import Pretrained
+from storyjax.weights.roles import model_for, roles_of, used_line
 
 
 @dataclass(frozen=True)
@@ -147,6 +150,27 @@ def summary(written: Sequence[tuple[Path, Subtitles]]) -> str:
             " voices were given"
         )
     return "\n".join(rows)
+
+
+def with_models(config: SubtitleConfig, models_dir: str | None) -> SubtitleConfig:
+    """Returns the config with the networks of the models folder, and tells a person which those are.
+
+    Args:
+        config: its own networks stay where the folder has none.
+        models_dir: the models folder; None: see `storyjax.weights.roles.models_folder`.
+
+    Raises:
+        StoryjaxError: what is in the folder cannot be used.
+    """
+    choices = {role.name: model_for(role.name, models_dir) for role in roles_of(["subtitle"])}
+    networks = {"voices": "speaker_encoder", "sync": "lwtnet", "laughter": "laughter"}
+    found = {name: choice for name, choice in choices.items() if choice.origin in ("imported", "own")}
+    changes: dict[str, Any] = {key: Pretrained(found[name].place) for name, key in networks.items() if name in found}
+    if "speech" in found:
+        changes["recognition"] = replace(config.recognition, model=found["speech"].place)
+    if line := used_line("subtitle", list(choices.values())):
+        tell(line)
+    return replace(config, **changes)
 
 
 def with_recognition(
