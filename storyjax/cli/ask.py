@@ -79,7 +79,6 @@ def _ask(arguments: argparse.Namespace) -> int:
     from storyjax.tcr.predict import Predictor
     from storyjax.weights.roles import tell_shipped
 
-    tell_shipped("ask", arguments.checkpoint)
     if arguments.figure:
         figure.check_path(arguments.figure)
         check_outputs([("--figure", arguments.figure)], files_of(arguments.video, arguments.checkpoint))
@@ -88,8 +87,10 @@ def _ask(arguments: argparse.Namespace) -> int:
 
         answer = count(arguments.checkpoint, arguments.video, arguments.count, arguments.video_track)
         source = str(arguments.checkpoint or SHIPPED_COUNTER)
+        tell_shipped("ask", arguments.checkpoint)
     else:
         predictor = Predictor.from_pretrained(_checkpoint(arguments))
+        tell_shipped("ask", arguments.checkpoint)
         answer, source = _answer(predictor, arguments), predictor.source
     if is_still(arguments.video):
         print(f"storyjax: note: {arguments.video} is an image: taken as a video of one frame", file=sys.stderr)

@@ -97,16 +97,13 @@ def model_loader(checkpoint: str | None) -> "Load":
     """Returns a function that loads the model of a kind ("person", "thing"); search itself imports no chapter."""
 
     def load(kind: str) -> "ConceptEncoder":
+        from storyjax.clip_pad.predict import PersonFinder
+        from storyjax.pi_map.predict import ThingFinder
         from storyjax.weights.roles import tell_shipped
 
+        encoder = (PersonFinder if kind == "person" else ThingFinder).from_pretrained(checkpoint)
         tell_shipped("find", checkpoint)
-        if kind == "person":
-            from storyjax.clip_pad.predict import PersonFinder
-
-            return PersonFinder.from_pretrained(checkpoint)
-        from storyjax.pi_map.predict import ThingFinder
-
-        return ThingFinder.from_pretrained(checkpoint)
+        return encoder
 
     return load
 

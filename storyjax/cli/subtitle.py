@@ -101,7 +101,8 @@ def _subtitle(given: argparse.Namespace) -> int:
     from storyjax.subtitles import command
     from storyjax.subtitles.config import BY_PHOTOS, SubtitleConfig
 
-    config = command.with_models(SubtitleConfig(), given.models)
+    without = ("speech",) if given.model or given.transcript else ()
+    config, uses = command.with_models(SubtitleConfig(), given.models, without)
     config = command.with_recognition(config, given.engine, given.model, given.language)
     if given.match == "photos":
         config = dataclasses.replace(config, **BY_PHOTOS)
@@ -114,6 +115,7 @@ def _subtitle(given: argparse.Namespace) -> int:
         encoding=given.encoding,
         video_track=given.video_track,
         audio_track=given.audio_track,
+        uses=uses,
     )
     print(command.summary(command.run(request, config)))
     return 0

@@ -105,8 +105,9 @@ def load_tracker(checkpoint: str | None, protocol: str) -> Any:
     from storyjax.mqt.predict import Tracker
     from storyjax.weights.roles import tell_shipped
 
+    tracker = Tracker.from_pretrained(checkpoint, protocol=protocol)
     tell_shipped("track", checkpoint)
-    return Tracker.from_pretrained(checkpoint, protocol=protocol)
+    return tracker
 
 
 class _Notes:

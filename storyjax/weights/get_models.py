@@ -285,9 +285,14 @@ def _entry(role: Role, models_dir: str | None, check: bool, progress: bool) -> d
     try:
         there = in_folder(role, models_dir)
         record = read_record(Path(there.place)) if there else None
-        used = model_for(role.name, models_dir)
     except StoryjaxError as error:
-        problem, used = str(error), Choice(role, "", "none")
+        problem = str(error)
+    if not role.ready:
+        used = Choice(role, role.ships, "ships")
+    elif problem:
+        used = Choice(role, "", "none")  # the commands refuse it as well
+    else:
+        used = model_for(role.name, models_dir)
     if there is not None and record is not None and check:
         problem = _difference(Path(there.place), record["files"], progress)
     return {

@@ -289,8 +289,8 @@ def model_for(role: str, models_dir: str | os.PathLike[str] | None = None) -> Ch
         StoryjaxError: an unknown role, or a folder of the role that cannot be used.
     """
     asked = ROLES[role] if role in ROLES else roles_of([role])[0]
-    there = in_folder(asked, models_dir)
-    if asked.ready and there is not None:
+    there = in_folder(asked, models_dir) if asked.ready else None
+    if there is not None:
         return there
     return Choice(asked, asked.ships, "ships" if asked.ships else "none")
 

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import tiny_tcr
 import torch
+from PIL import Image
 from safetensors.torch import save_file
 
 from storyjax.cli.main import run
@@ -149,6 +150,7 @@ def test_a_clip_as_the_hub_has_it(how: str, tiny_clip, save: Callable[..., Path]
     assert np.isfinite(ours).all()
     assert run(["models", "list", "--check"]) == 0
     assert "there is clip" in capsys.readouterr().out
+    (here / "models/find/config.json").unlink()
     assert model_for("find").place == "shipped:clip_pad_storyworld", "no command can use it yet"
 
 
@@ -157,14 +159,10 @@ def test_subtitle_uses_what_a_folder_of_downloads_had(here: Path, capsys) -> Non
     assert run(["models", "get", "laughter", "--from", "downloads"]) == 0
     choice = model_for("laughter")
     assert (choice.origin, choice.model, choice.place) == ("imported", "laughter", str(here / "models/laughter"))
-    capsys.readouterr()
-    video = ["subtitle", "none.mp4", "--cast", "none.json"]
-    assert run(video) == 2
-    noted = capsys.readouterr().err.splitlines()[0]
+    config, noted = with_models(SubtitleConfig(), None)
     assert f"subtitle: uses laughter from {here}/models/laughter (laughter); uses the weights that ship" in noted
     assert "for faces, voices and sync, which know StoryWorld's synthetic world only" in noted
     assert "`storyjax models get voices sync` brings published ones" in noted
-    config = with_models(SubtitleConfig(), None)
     assert config.laughter == Pretrained(choice.place)
     assert config.lwtnet == SubtitleConfig().lwtnet
     detector = LaughterDetector.from_pretrained(config.laughter.weights)
@@ -173,9 +171,9 @@ def test_subtitle_uses_what_a_folder_of_downloads_had(here: Path, capsys) -> Non
     assert sorted(float(np.asarray(leaf).sum()) for leaf in ours.values()) == pytest.approx(
         sorted(float(tensor.sum()) for key, tensor in state.items() if "num_batches" not in key), abs=1e-3
     )
-    assert with_models(SubtitleConfig(), "off") == SubtitleConfig()
-    assert run([*video, "--models", "off"]) == 2
-    assert "from" not in capsys.readouterr().err.splitlines()[0]
+    config, noted = with_models(SubtitleConfig(), "off")
+    assert config == SubtitleConfig()
+    assert "from" not in noted
 
 
 def test_what_changed_since_is_found(here: Path, capsys) -> None:
@@ -379,10 +377,15 @@ def test_a_real_whisper_is_kept_as_it_is_published(here: Path, capsys) -> None:
     get = ["models", "get", "speech", "--from"]
     assert run([*get, str(place)]) == 0
     assert model_for("speech").model == "whisper"
-    config = with_recognition(with_models(SubtitleConfig(), None), None, None, None)
+    config, noted = with_models(SubtitleConfig(), None)
+    assert "speech from" in noted
+    config = with_recognition(config, None, None, None)
     assert config.recognition.model == str(here / "models/speech")
     assert load_recogniser(config.recognition) is not None
     assert with_recognition(config, None, "small", None).recognition.model == "small", "--model comes first"
+    config, noted = with_models(SubtitleConfig(), None, without=("speech",))
+    assert "speech from" not in noted
+    assert config == SubtitleConfig()
     cut = here / "cut"
     cut.mkdir()
     for file in place.iterdir():
@@ -409,28 +412,27 @@ def test_the_models_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> N
     assert [role.name for role in roles_of(["subtitle", "voices"])] == ["faces", "speech", "voices", "sync", "laughter"]
 
 
-STOPPED = StoryjaxError("stopped here")
+def stop(*_: object, **__: object) -> None:
+    raise StoryjaxError("stopped here")
 
 
 @pytest.mark.parametrize(
-    ("words", "loads"),
+    ("words", "loads", "uses"),
     [
-        (["ask", "film.mp4", "who ?"], "storyjax.tcr.predict.Predictor.from_pretrained"),
-        (["track", "film.mp4"], "storyjax.mqt.predict.Tracker.from_pretrained"),
-        (["find", "index", ".", "--out", "index"], "storyjax.clip_pad.predict.PersonFinder.from_pretrained"),
-        (["find", "enrol", "a", "photo.png", "--thing", "mug"], "storyjax.pi_map.predict.ThingFinder.from_pretrained"),
+        (["ask", "film.mp4", "who ?"], "tcr.predict.Predictor", "cli.ask._answer"),
+        (["track", "film.mp4"], "mqt.predict.Tracker", "mqt.track_files.track_to_files"),
+        (["find", "index", ".", "--out", "index"], "clip_pad.predict.PersonFinder", "search.command.build_index"),
+        (["find", "enrol", "a", "photo.png", "--thing", "mug"], "pi_map.predict.ThingFinder", "search.command._token"),
     ],
     ids=["ask", "track", "find index", "find enrol"],
 )
-def test_commands_say_that_what_ships_knows_storyworld_only(words, loads: str, here: Path, monkeypatch, capsys) -> None:
-    from PIL import Image
-
-    def stop(*_: object, **__: object) -> None:
-        raise STOPPED
-
+def test_commands_say_that_what_ships_knows_storyworld_only(
+    words: list[str], loads: str, uses: str, here: Path, monkeypatch, capsys
+) -> None:
     tiny_tcr.write_film(here / "film.mp4")
     Image.new("RGB", (64, 64)).save(here / "photo.png")
-    monkeypatch.setattr(loads, stop)
+    monkeypatch.setattr(f"storyjax.{loads}.from_pretrained", lambda *_, **__: object())
+    monkeypatch.setattr(f"storyjax.{uses}", stop)
     line = f"storyjax: note: {words[0]}: uses the weights that ship, which know StoryWorld's synthetic world only; "
     assert run(words) == 2
     assert line in capsys.readouterr().err
@@ -438,3 +440,17 @@ def test_commands_say_that_what_ships_knows_storyworld_only(words, loads: str, h
     assert line in capsys.readouterr().err
     assert run([*words, "--checkpoint", "runs/mine"]) == 2
     assert capsys.readouterr().err == "storyjax: error: stopped here\n"
+
+
+def test_subtitle_says_what_it_uses_once_its_input_is_in_order(here: Path, monkeypatch, capsys) -> None:
+    Path("cast.json").write_text(json.dumps({"cast": [{"name": "Ana", "photos": ["photo.png"]}]}))
+    tiny_tcr.write_film(here / "film.mp4")
+    words = ["subtitle", "film.mp4", "--cast", "cast.json"]
+    fails(words, "photo.png", capsys)
+    Image.new("RGB", (64, 64)).save(here / "photo.png")
+    monkeypatch.setattr("storyjax.subtitles.predict.Subtitler.subtitle", stop)
+    assert run(words) == 2
+    told = capsys.readouterr().err
+    assert told.startswith(
+        "storyjax: note: subtitle: uses the weights that ship for faces, voices, sync and laughter, which"
+    )
