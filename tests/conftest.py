@@ -5,6 +5,7 @@ import os
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("STORYJAX_CACHE", "off")  # no test writes into the cache of whoever runs it
+os.environ.setdefault("STORYJAX_MODELS", "off")  # nor takes weights from their models folder
 
 import jax
 from absl import flags

@@ -77,6 +77,7 @@ def _ask(arguments: argparse.Namespace) -> int:
     probe(arguments.video, track=arguments.video_track)
     from storyjax.tcr import figure
     from storyjax.tcr.predict import Predictor
+    from storyjax.weights.roles import tell_shipped
 
     if arguments.figure:
         figure.check_path(arguments.figure)
@@ -86,8 +87,10 @@ def _ask(arguments: argparse.Namespace) -> int:
 
         answer = count(arguments.checkpoint, arguments.video, arguments.count, arguments.video_track)
         source = str(arguments.checkpoint or SHIPPED_COUNTER)
+        tell_shipped("ask", arguments.checkpoint)
     else:
         predictor = Predictor.from_pretrained(_checkpoint(arguments))
+        tell_shipped("ask", arguments.checkpoint)
         answer, source = _answer(predictor, arguments), predictor.source
     if is_still(arguments.video):
         print(f"storyjax: note: {arguments.video} is an image: taken as a video of one frame", file=sys.stderr)

@@ -127,13 +127,17 @@ def model_loader(
             from storyjax.search.clip_encoder import ClipEncoder
 
             return ClipEncoder.from_pretrained(clip)
-        if kind in ("person", "text"):  # CLIP-PAD's text tower reads plain words, too
-            from storyjax.clip_pad.predict import PersonFinder
-
-            return PersonFinder.from_pretrained(checkpoint, detector=face_detector, pick=pick)
+        from storyjax.clip_pad.predict import PersonFinder
         from storyjax.pi_map.predict import ThingFinder
+        from storyjax.weights.roles import tell_shipped
 
-        return ThingFinder.from_pretrained(checkpoint)
+        encoder: ConceptEncoder
+        if kind == "thing":
+            encoder = ThingFinder.from_pretrained(checkpoint)
+        else:  # CLIP-PAD's text tower reads plain words, too
+            encoder = PersonFinder.from_pretrained(checkpoint, detector=face_detector, pick=pick)
+        tell_shipped("find", checkpoint)
+        return encoder
 
     return load
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 
 import storyjax
-from storyjax.cli import ask, data, find, plan, reproduce, subtitle, track, train, weights
+from storyjax.cli import ask, data, find, models, plan, reproduce, subtitle, track, train, weights
 from storyjax.core.errors import StoryjaxError, nearest
 from storyjax.core.notes import printed
 from storyjax.core.runtime import prepare_runtime
@@ -32,6 +32,7 @@ name the speaker. Trains and measures the systems that do so.
   storyjax reproduce TABLE               measures a table of the thesis on StoryWorld, and whether its claims hold
 
   storyjax data storyworld --out DIR     writes a world of small videos with questions, to train and test on
+  storyjax models                        published models for each command: which, how large, from where, and gets them
   storyjax import MODEL --from PLACE     imports published weights (BLIP-2, T5, CLIP, SigLIP ...)
   storyjax export RUN --to FORMAT        exports a trained model for other programs
 
@@ -81,7 +82,7 @@ def _parser() -> tuple[_Parser, dict[str, _Parser]]:
     commands = parser.add_subparsers(dest="command", prog="storyjax", metavar="COMMAND", help=argparse.SUPPRESS)
     made: dict[str, _Parser] = {}
 
-    for module in (ask, track, find, subtitle, train, plan, reproduce, data, weights):
+    for module in (ask, track, find, subtitle, train, plan, reproduce, data, models, weights):
         module.add(commands, made)
     return parser, made
 
@@ -114,7 +115,8 @@ def _run(argv: list[str]) -> int:
         arguments.overrides = [argument for argument in extra if re.match(r"--config\.[\w.]+=", argument)]
         extra = [argument for argument in extra if argument not in arguments.overrides]
     if extra:
-        name = " ".join(filter(None, [arguments.command, getattr(arguments, "world", None)]))
+        words = [arguments.command, *(getattr(arguments, name, None) for name in ("world", "action"))]
+        name = " ".join(filter(None, words))
         made.get(name, parser).refuse(extra)
     if arguments.command is None:
         parser.print_help()

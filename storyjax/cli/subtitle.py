@@ -3,6 +3,7 @@
 import argparse
 
 from storyjax.cli.faces import add_face_flags
+from storyjax.cli.models import add_models_flag
 from storyjax.cli.tracks import add_track_flags
 
 SUBTITLE = """\
@@ -19,6 +20,9 @@ who matches nobody in the cast list is called Unknown.
 cast.json: {"cast": [{"name": "Ana", "photos": ["ana/1.jpg"], "voices": ["ana.wav"]}]}. Optional keys: "actor", the name
 of the person in the photos, if it is not the character's; and "episodes": {"s01e01": ["Ana"]}, who is in which episode.
 With samples of voices (in the cast list, or with --voices) sound without video is enough.
+
+Networks come from the models folder (`storyjax models list` shows which, `storyjax models get subtitle` gets them), and
+where it has none from what ships with storyjax, which knows StoryWorld's synthetic world only. A line says which.
 
 A run that was stopped continues where it was. `storyjax data series --out DIR` writes a synthetic series to try it on;
 use --match photos with it.
@@ -61,7 +65,9 @@ def add(commands: argparse._SubParsersAction, made: dict[str, argparse.ArgumentP
         "--why", metavar="FILE", help="also write the evidence for every name (face, voice distances), as JSON"
     )
     parser.add_argument("--engine", metavar="NAME", help="speech recogniser: faster-whisper (default) or whisperx")
-    parser.add_argument("--model", metavar="NAME", help="speech model, a name or a folder (default: tiny.en)")
+    parser.add_argument(
+        "--model", metavar="NAME", help="speech model, a name or a folder (default: the models folder's, else tiny.en)"
+    )
     parser.add_argument(
         "--language", metavar="CODE", help="language of the speech: en (default), de, German ...; auto detects it"
     )
@@ -85,6 +91,7 @@ def add(commands: argparse._SubParsersAction, made: dict[str, argparse.ArgumentP
         metavar="DIR",
         help="folder for the results of each stage, from which a stopped run continues (default: runs/subtitles)",
     )
+    add_models_flag(parser)
     parser.set_defaults(act=_subtitle)
 
 
@@ -96,7 +103,9 @@ def _subtitle(given: argparse.Namespace) -> int:
     from storyjax.subtitles import command
     from storyjax.subtitles.config import BY_PHOTOS, SubtitleConfig
 
-    config = command.with_recognition(SubtitleConfig(), given.engine, given.model, given.language)
+    without = ("speech",) if given.model or given.transcript else ()
+    config, uses = command.with_models(SubtitleConfig(), given.models, without)
+    config = command.with_recognition(config, given.engine, given.model, given.language)
     config = dataclasses.replace(config, face_detector=given.face_detector, pick=given.pick)
     if given.match == "photos":
         config = dataclasses.replace(config, **BY_PHOTOS)
@@ -109,6 +118,7 @@ def _subtitle(given: argparse.Namespace) -> int:
         encoding=given.encoding,
         video_track=given.video_track,
         audio_track=given.audio_track,
+        uses=uses,
     )
     print(command.summary(command.run(request, config)))
     return 0

@@ -154,8 +154,11 @@ def load_detector(given: argparse.Namespace) -> Any:
 def load_tracker(checkpoint: str | None, protocol: str) -> Any:
     """Returns the tracker of a checkpoint (None: the default); imports JAX, once all other input is checked."""
     from storyjax.mqt.predict import Tracker
+    from storyjax.weights.roles import tell_shipped
 
-    return Tracker.from_pretrained(checkpoint, protocol=protocol)
+    tracker = Tracker.from_pretrained(checkpoint, protocol=protocol)
+    tell_shipped("track", checkpoint)
+    return tracker
 
 
 class _Notes:

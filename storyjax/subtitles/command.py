@@ -2,13 +2,14 @@
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from storyjax.core.errors import StoryjaxError
 from storyjax.core.files import check_outputs
+from storyjax.core.notes import tell
 from storyjax.subtitles.cast import UNKNOWN, Cast, read_cast
 from storyjax.subtitles.config import SubtitleConfig
 from storyjax.subtitles.languages import check_language, language_code, sentence_language
@@ -17,6 +18,8 @@ from storyjax.subtitles.predict import Subtitler
 from storyjax.subtitles.records import Subtitles
 from storyjax.subtitles.transcripts import parse_transcript
 from storyjax.subtitles.writers import FORMATS, known_format, why, write_subtitles
+from storyjax.weights.pretrained import Pretrained
+from storyjax.weights.roles import model_for, roles_of, used_line
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,7 @@ class Request:
         cache_dir: where the stages keep their results.
         encoding: of the transcripts; None: UTF-8, or what they say themselves.
         video_track, audio_track: of every video, from 1; None: the file's own default.
+        uses: a line about the networks, which is told once everything that was given is in order.
     """
 
     videos: Sequence[str]
@@ -47,6 +51,7 @@ class Request:
     encoding: str | None = None
     video_track: int | None = None
     audio_track: int | None = None
+    uses: str = ""
 
 
 def run(request: Request, config: SubtitleConfig, networks: Networks | None = None) -> list[tuple[Path, Subtitles]]:
@@ -82,6 +87,8 @@ def run(request: Request, config: SubtitleConfig, networks: Networks | None = No
     for path in transcripts.values():
         for note in parse_transcript(path, request.encoding).notes():
             print(f"storyjax: note: {note}", file=sys.stderr)
+    if request.uses:
+        tell(request.uses)
     made = Subtitler(config, networks).subtitle(
         videos,
         cast,
@@ -147,6 +154,29 @@ def summary(written: Sequence[tuple[Path, Subtitles]]) -> str:
             " voices were given"
         )
     return "\n".join(rows)
+
+
+def with_models(
+    config: SubtitleConfig, models_dir: str | None, without: Collection[str] = ()
+) -> tuple[SubtitleConfig, str]:
+    """Returns the config with the networks of the models folder, and a line that says which those are.
+
+    Args:
+        config: its own networks stay where the folder has none.
+        models_dir: the models folder; None: see `storyjax.weights.roles.models_folder`.
+        without: roles that are not needed, or come from elsewhere.
+
+    Raises:
+        StoryjaxError: what is in the folder cannot be used.
+    """
+    names = [role.name for role in roles_of(["subtitle"]) if role.name not in without]
+    choices = {name: model_for(name, models_dir) for name in names}
+    networks = {"voices": "speaker_encoder", "sync": "lwtnet", "laughter": "laughter"}
+    found = {name: choice for name, choice in choices.items() if choice.origin in ("imported", "own")}
+    changes: dict[str, Any] = {key: Pretrained(found[name].place) for name, key in networks.items() if name in found}
+    if "speech" in found:
+        changes["recognition"] = replace(config.recognition, model=found["speech"].place)
+    return replace(config, **changes), used_line("subtitle", list(choices.values()))
 
 
 def with_recognition(

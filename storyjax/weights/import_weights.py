@@ -21,6 +21,7 @@ from tqdm import tqdm
 from storyjax.core.config import choose
 from storyjax.core.errors import StoryjaxError
 from storyjax.weights.conversion import Conversion, match_layout, plan_conversion
+from storyjax.weights.model_family import Published
 from storyjax.weights.pretrained import LABELS
 from storyjax.weights.registry import PUBLISHED
 from storyjax.weights.source_files import TOKENIZER_FILES, Checkpoint, hub_config, locate, open_checkpoint
@@ -55,6 +56,54 @@ class Imported:
         return f"{self.parameters:,} parameters ({self.nbytes / 1e9:.2f} GB, {self.layout} layout) in {self.folder}"
 
 
+@dataclass(frozen=True)
+class Import:
+    """A published checkpoint that was compared with the model it is to be: what was read of it is its headers.
+
+    Attributes:
+        name: of PUBLISHED.
+        published: the model of that name.
+        config: its architecture.
+        layout: that the checkpoint is in.
+        checkpoints: its parts, unread.
+        conversion: how its tensors become parameters.
+        labels: names of a classifier's classes in order, where its config.json has any.
+    """
+
+    name: str
+    published: Published
+    config: Any
+    layout: str
+    checkpoints: Sequence[Checkpoint]
+    conversion: Conversion
+    labels: tuple[str, ...] = ()
+
+    def files(self) -> list[Path]:
+        """Returns the files that the import reads: weights, config.json and the tokenizer's."""
+        beside = [one.folder / name for one in self.checkpoints for name in ("config.json", *TOKENIZER_FILES)]
+        weights = [file for one in self.checkpoints for file in one.files]
+        used = beside if self.published.family.model_types else []
+        return list(dict.fromkeys([*weights, *(path for path in used if path.is_file())]))
+
+
+def plan_import(name: str, places: Sequence[str]) -> Import:
+    """Returns how the checkpoint in these places becomes the model `name`; nothing but headers is read.
+
+    Raises:
+        StoryjaxError: an unknown name, or a checkpoint that is not whole or of another model.
+    """
+    published = PUBLISHED[choose(name, PUBLISHED, "model")]
+    checkpoints = [open_checkpoint(locate(place)) for place in places]
+    where = " and ".join(places)
+    layout, tensors = match_layout(published.family, checkpoints, where)
+    folders = [checkpoint.folder for checkpoint in checkpoints]
+    # What `transformers` does not know, no config.json of its kind describes.
+    hub = hub_config(folders, published.family.model_types) if published.family.model_types else None
+    config = published.resolve(name, None if hub is None else published.family.from_hub(hub), where)
+    conversion = plan_conversion(published.family, config, layout, tensors, where)
+    return Import(name, published, config, layout.name, checkpoints, conversion, _class_names(hub))
+
+
 def import_model(
     name: str, places: Sequence[str], out: str | Path, dtype: str | None = None, progress: bool = True
 ) -> Imported:
@@ -71,41 +120,41 @@ def import_model(
         StoryjaxError: an unknown name, a checkpoint that is not whole or of another model, a folder that cannot be
             written. Nothing is written then.
     """
-    published = PUBLISHED[choose(name, PUBLISHED, "model")]
+    choose(name, PUBLISHED, "model")
     check_new(out)
+    return write_import(plan_import(name, places), out, dtype, progress)
+
+
+def write_import(planned: Import, out: str | Path, dtype: str | None = None, progress: bool = True) -> Imported:
+    """Writes what was planned; arguments, result and errors as of `import_model`."""
     stored_as = None if dtype is None else DTYPES[choose(dtype, DTYPES, "--dtype")]
-    checkpoints = [open_checkpoint(locate(place)) for place in places]
-    where = " and ".join(places)
-    layout, tensors = match_layout(published.family, checkpoints, where)
-    folders = [checkpoint.folder for checkpoint in checkpoints]
-    # What `transformers` does not know, no config.json of its kind describes.
-    hub = hub_config(folders, published.family.model_types) if published.family.model_types else None
-    config = published.resolve(name, None if hub is None else published.family.from_hub(hub), where)
-    conversion = plan_conversion(published.family, config, layout, tensors, where)
+    conversion = planned.conversion
     laid_out = {path: (conversion.shapes[path], stored_as or kind) for path, kind in conversion.dtypes().items()}
-    metadata = {"model": name, "layout": layout.name, "made_by": "storyjax import"}
+    metadata = {"model": planned.name, "layout": planned.layout, "made_by": "storyjax import"}
     with new_folder(out) as folder:
         with tqdm(
-            total=sum(_nbytes(tensors[step.source]) for step in conversion.steps),
+            total=sum(_nbytes(conversion.tensors[step.source]) for step in conversion.steps),
             unit="B",
             unit_scale=True,
-            desc=f"importing {name}",
+            desc=f"importing {planned.name}",
             disable=None if progress else True,
         ) as bar:
             write_tensors(folder / "model.safetensors", laid_out, _arrays(conversion, laid_out, bar), metadata)
-        (folder / "config.json").write_text(json.dumps(dataclasses.asdict(config), indent=2) + "\n")
-        if names := _class_names(hub):
-            (folder / LABELS).write_text(json.dumps(names, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-        notes = _copy_tokenizer(checkpoints, folder, published.family.needs_tokenizer)
+        (folder / "config.json").write_text(json.dumps(dataclasses.asdict(planned.config), indent=2) + "\n")
+        if planned.labels:
+            text = json.dumps(planned.labels, indent=2, ensure_ascii=False) + "\n"
+            (folder / LABELS).write_text(text, encoding="utf-8")
+        notes = _copy_tokenizer(planned.checkpoints, folder, planned.published.family.needs_tokenizer)
     nbytes = sum(int(np.prod(shape, dtype=np.int64)) * kind.itemsize for shape, kind in laid_out.values())
     parameters = sum(int(np.prod(shape, dtype=np.int64)) for shape, _ in laid_out.values())
-    return Imported(Path(out), parameters, nbytes, layout.name, notes)
+    return Imported(Path(out), parameters, nbytes, planned.layout, notes)
 
 
-def _class_names(hub: Any) -> list[str]:
+def _class_names(hub: Any) -> tuple[str, ...]:
     """The names of a classifier's classes in order, none where its config.json has only numbers for them."""
-    names = [str(name) for _, name in sorted(getattr(hub, "id2label", {}).items(), key=lambda pair: int(pair[0]))]
-    return [] if all(re.fullmatch(r"LABEL_\d+", name) for name in names) else names
+    pairs = sorted(getattr(hub, "id2label", {}).items(), key=lambda pair: int(pair[0]))
+    names = tuple(str(name) for _, name in pairs)
+    return () if all(re.fullmatch(r"LABEL_\d+", name) for name in names) else names
 
 
 def _nbytes(tensor: Tensor) -> int:

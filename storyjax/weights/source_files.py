@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from storyjax.core.errors import StoryjaxError
+from storyjax.weights.hub_files import fetch
 from storyjax.weights.tensor_files import Tensor, stored_tensors
 
 TORCH_SUFFIXES = (".bin", ".pth", ".pt", ".ckpt", ".tar")
@@ -31,6 +32,7 @@ TOKENIZER_FILES = (
     "merges.txt",
     "vocab.txt",
 )
+_LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 # Keys under which training programs save the state dict.
 _WRAPPERS = ("model", "state_dict", "module")
 # What DistributedDataParallel and torch.compile put before the names of what they wrap, also of a part of a model.
@@ -48,18 +50,11 @@ def locate(place: str) -> Path:
         return path
     if not re.fullmatch(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", place):
         raise StoryjaxError(f"no checkpoint at {place}: give a folder, a file, or a Hugging Face id (OWNER/NAME)")
-    # Only here is the network needed.
-    from huggingface_hub import snapshot_download
-
-    wanted = ["config.json", "model*.safetensors", "model.safetensors.index.json", *TOKENIZER_FILES]
-    try:
-        return Path(snapshot_download(place, allow_patterns=wanted))
-    except Exception as error:  # its many kinds of errors have no common root
-        line = " ".join(str(error).split())[:160]
-        raise StoryjaxError(
-            f"there is no folder {place} here, and it cannot be downloaded from the Hugging Face hub ({line}): check"
-            " the name and the network, or give the folder of a downloaded checkpoint"
-        ) from error
+    beside = ["config.json", *TOKENIZER_FILES]
+    folder = fetch(place, [*beside, "model*.safetensors", "model.safetensors.index.json"])
+    if not has_weights(folder):  # published before there was safetensors
+        folder = fetch(place, [*beside, "pytorch_model*.bin", "pytorch_model.bin.index.json"])
+    return folder
 
 
 @dataclass(frozen=True)
@@ -69,10 +64,12 @@ class Checkpoint:
     Attributes:
         tensors: by name, unread.
         folder: where config.json and the tokenizer are, if they are.
+        files: that hold the tensors.
     """
 
     tensors: Mapping[str, Tensor]
     folder: Path
+    files: tuple[Path, ...] = ()
 
 
 def open_checkpoint(path: Path) -> Checkpoint:
@@ -89,7 +86,7 @@ def open_checkpoint(path: Path) -> Checkpoint:
             if name in tensors:
                 raise StoryjaxError(f"{path}: two files hold '{name}'; keep the files of one model only")
             tensors[name] = tensor
-    return Checkpoint(_unwrapped(tensors, path), folder)
+    return Checkpoint(_unwrapped(tensors, path), folder, tuple(files))
 
 
 def _unwrapped(tensors: Mapping[str, Tensor], path: Path) -> dict[str, Tensor]:
@@ -106,6 +103,8 @@ def _unwrapped(tensors: Mapping[str, Tensor], path: Path) -> dict[str, Tensor]:
 
 
 def _tensors(file: Path) -> Mapping[str, Tensor]:
+    if is_lfs_pointer(file):
+        raise StoryjaxError(f"{file} is Git LFS's pointer to the weights, not the weights: 'git lfs pull' fetches them")
     if file.suffix == ".safetensors":
         return stored_tensors(file)
     if file.suffix in TORCH_SUFFIXES:
@@ -134,6 +133,15 @@ def _files(folder: Path) -> list[Path]:
                 f" model ({found[0].name}, {found[1].name}): name the file, or fetch the index"
             )
     raise StoryjaxError(f"no weights in {folder}: there is no .safetensors file, nor one of PyTorch's")
+
+
+def is_lfs_pointer(file: Path) -> bool:
+    """Returns whether a file is what git without LFS leaves in place of a large one."""
+    try:
+        with open(file, "rb") as stream:
+            return stream.read(len(_LFS_POINTER)) == _LFS_POINTER
+    except OSError:
+        return False
 
 
 def has_weights(folder: Path) -> bool:
@@ -198,8 +206,11 @@ def torch_tensors(path: Path) -> dict[str, Tensor]:
     except UnpicklingError as error:
         raise refused from error
     except (RuntimeError, ValueError, EOFError, KeyError, OSError) as error:
-        if "TorchScript" in str(error):  # a program, not weights; OpenAI's own files are such
-            raise refused from error
+        if "TorchScript" in str(error):  # OpenAI's own files are such
+            raise StoryjaxError(
+                f"{path} is refused: it is a TorchScript program, not a state dict; take the model from the Hugging"
+                " Face hub, or save its state_dict()"
+            ) from error
         line = " ".join(str(error).split())[:120]
         raise StoryjaxError(
             f"cannot read {path} ({line}): it is cut short or no PyTorch file; fetch it again"
