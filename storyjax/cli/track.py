@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from storyjax.cli.models import add_models_flag
 from storyjax.cli.tracks import add_track_flags
 
 TRACK = """\
@@ -30,10 +31,11 @@ its pixels are not square, stretched. The rendered video has the times of the so
 appear when tracking is done, or not at all. A video may be of any length: memory and speed do not depend on it.
 
 The model that comes with storyjax is small and was trained on StoryWorld alone (`storyjax data tracks --help` writes
-examples): its tracks in other videos are not reliable. For those there is --detector, which needs no training: a
-published Deformable DETR (its folder as downloaded, or as `storyjax import deformable-detr-r50-refine` makes it) finds
-objects of its classes, COCO's 80, and overlap and the decoder's states link them. It is no MQT: what the detector
-misses in a frame is missed. The eighth column of the tracks is then the class, and the rendered video names it.
+examples): its tracks in other videos are not reliable. For those there is --detector, which needs no training: the
+folder of a published Deformable DETR, as downloaded or as `storyjax import` makes it (that of `storyjax models get
+track` is taken without asking), which finds objects of its classes, COCO's 80; overlap and the decoder's states link
+them. It is no MQT: what the detector misses in a frame is missed. The eighth column of the tracks is then the class,
+and the rendered video names it.
 """
 _MAX_NOTES = 20  # faults of frames that are reported; further ones are only counted
 
@@ -60,6 +62,7 @@ def add(commands: argparse._SubParsersAction, made: dict[str, argparse.ArgumentP
         help="with --detector: shorter side of its images (default: 800); \
 smaller is faster",
     )
+    add_models_flag(track)
     add_track_flags(track, audio=True)
     track.add_argument("--out", metavar="TXT", help="file of the tracks (default: NAME.tracks.txt, here)")
     track.add_argument("--render", metavar="MP4", help="file of a video with the tracks drawn into it")
@@ -80,6 +83,7 @@ def _track(given: argparse.Namespace) -> int:
 
     if given.init and (given.detections or given.detect):
         raise StoryjaxError("--init tracks the given boxes and nothing else: leave --detections and --detect out.")
+    _choose_detector(given)
     if given.min_score is not None and not (given.detections or given.detector):
         raise StoryjaxError("--min-score is for the boxes of --detections or --detector, which are not given.")
     _check_detector(given)
@@ -117,6 +121,17 @@ def _track(given: argparse.Namespace) -> int:
         print("classes (column 8): " + ", ".join(f"{number} {name}" for number, name in done.classes.items()))
     print(f"{done.tracks} tracks, {done.boxes} boxes in {done.frames} frames ({rate:.1f} a second): {out}{also}")
     return 0
+
+
+def _choose_detector(given: argparse.Namespace) -> None:
+    """Sets --detector to that of the models folder, unless another model is named, or what an MQT alone takes."""
+    from storyjax.weights.roles import model_for
+
+    if given.detector or given.checkpoint or given.init or given.detections:
+        return
+    choice = model_for("track", given.models)
+    if choice.origin in ("imported", "own"):
+        given.detector = choice.place
 
 
 def _check_detector(given: argparse.Namespace) -> None:

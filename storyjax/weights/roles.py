@@ -107,6 +107,7 @@ ROLES = {
             ),
             ("deformable-detr",),
             "shipped:mqt_storyworld",
+            ready=True,
         ),
         Role(
             "find",

@@ -143,6 +143,23 @@ def test_the_command_tracks_by_a_downloaded_and_by_an_imported_folder(
     assert (read_rows(tmp_path / "a.txt").xywh_px[:, 2:] > 0).all()
 
 
+def test_the_models_folder_has_the_detector_that_is_taken(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    frames(tmp_path / "video")
+    assert run(["models", "get", "track", "--from", str(folder), "--models", "models"]) == 0
+    capsys.readouterr()
+    common = ["track", "video", "--min-score", "0.05", "--shorter", "64", "--models", "models"]
+    assert run([*common, "--classes", "dog", "--out", "a.txt"]) == 0
+    said = capsys.readouterr()
+    assert "models/track" in said.err
+    assert "classes (column 8): 2 dog" in said.out
+    # What only an MQT takes, or another model, goes on without it.
+    assert run([*common, "--checkpoint", "shipped:mqt_storyworld"]) == 2
+    assert "--min-score is for the boxes of --detections or --detector" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
