@@ -9,13 +9,18 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import jax
+import jax.numpy as jnp
 import pytest
 from jax.sharding import AbstractMesh
 from ml_collections import ConfigDict
 from tiny_tcr import write_checkpoint
 
 from storyjax.cli.main import run
+from storyjax.core.config import load_config
 from storyjax.core.errors import StoryjaxError
+from storyjax.models.deformable_detr import Decoder
+from storyjax.mqt.config import make_model
+from storyjax.nn.deformable_layers import Pyramid
 from storyjax.plan import full_size
 from storyjax.plan.compile import Plan, Planner, Report, _overrun, counted, most_frames, parse_mesh
 from storyjax.plan.full_size import full_size_variants
@@ -306,3 +311,32 @@ def test_slips_with_the_whole_table_are_told_in_one_line(arguments, said, capsys
     assert captured.out == ""
     assert re.search(said, captured.err), captured.err
     assert len(captured.err.splitlines()) == 1
+
+
+@needs_compiler
+def test_the_decoder_of_the_full_size_mqt_compiles_for_a_tpu():
+    """Forward and backward, for frames of 800 x 1440: six layers as one loop take the room of a few."""
+    config = load_config("mqt_mot17")
+    model, _ = make_model(config.model, config.precision)
+    decoder = Decoder(model.config.detr, model.dtype)
+    height, width = config.data.size
+    shapes = tuple((math.ceil(height / stride), math.ceil(width / stride)) for stride in (8, 16, 32, 64))
+    tokens, queries, dim = sum(y * x for y, x in shapes), 250, model.config.detr.width
+
+    def array(*shape, dtype=jnp.float32):
+        return jax.ShapeDtypeStruct(shape, dtype)
+
+    memory = array(1, tokens, dim, dtype=model.dtype)
+    pyramid = Pyramid(memory, memory, array(1, tokens, dtype=bool), array(1, 4, 2), shapes)
+    asked = [array(1, queries, dim), array(1, queries, dim), array(1, queries, 4), array(1, queries, dtype=bool)]
+
+    def loss(params, *inputs):
+        outputs = decoder.apply({"params": params}, *inputs)
+        return (outputs.states.astype(jnp.float32) ** 2).sum() + (outputs.box_logits**2).sum()
+
+    params = jax.eval_shape(decoder.init, jax.random.key(0), *asked, memory, pyramid)["params"]
+    device = jax.sharding.SingleDeviceSharding(find_slice("v5e:1x1").devices[0])
+    lowered = jax.jit(jax.grad(loss), in_shardings=device, out_shardings=device).lower(params, *asked, memory, pyramid)
+    compiled = lowered.compile()
+    assert compiled.memory_analysis().temp_size_in_bytes < 2**30
+    assert counted(compiled)[0] > 0
