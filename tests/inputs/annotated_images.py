@@ -10,9 +10,9 @@ from annotation_kind import (
     images_and_boxes,
     in_json,
     items,
+    jpeg,
     lines,
     listed,
-    picture,
     table,
     tar,
     truth,
@@ -36,7 +36,7 @@ def _coco() -> Kind:
         "categories": [{"id": n, "name": f"thing {n}"} for n in range(2)],
     }
     path = "annotations/instances_train2017.json"
-    files = {path: content, **{f"train2017/{n}.jpg": picture() for n in range(4)}}
+    files = {path: content, **{f"train2017/{n}.jpg": jpeg() for n in range(4)}}
     count = in_json(lambda found: listed(found["images"]) + listed(found["annotations"]))
     return Kind(Coco, path, files, None, count, images_and_boxes)
 
@@ -44,7 +44,7 @@ def _coco() -> Kind:
 def _crowdhuman() -> Kind:
     boxes = [{"tag": "person", "fbox": [1, 2, 3, 4], "extra": {"ignore": n % 2}} for n in range(3)]
     files = {"annotation_train.odgt": "".join(json.dumps({"ID": f"a{n}", "gtboxes": boxes}) + "\n" for n in range(4))}
-    files |= {f"Images/a{n}.jpg": picture() for n in range(4)}
+    files |= {f"Images/a{n}.jpg": jpeg() for n in range(4)}
 
     def count(data: bytes) -> int | None:
         try:
@@ -73,14 +73,14 @@ def _tao() -> Kind:
         ],
         "categories": [{"id": 1, "name": "cat", "merged": [{"id": 3}]}, {"id": 2, "name": "person"}],
     }
-    files = {"annotations/train.json": content, **{f"frames/{name.format(n)}": picture() for n in range(4)}}
+    files = {"annotations/train.json": content, **{f"frames/{name.format(n)}": jpeg() for n in range(4)}}
     return Kind(Tao, "annotations/train.json", files, None, in_json(lambda f: listed(f["annotations"])), truth)
 
 
 def _gmot() -> Kind:
     rows = [f"{n // 2},{n % 2},1,2,9,9,1,-1,-1,-1" for n in range(8)]
     files = {"track_label/car-0.txt": "\n".join(rows) + "\n"}
-    files |= {f"GenericMOT_JPEG_Sequence/car-0/img1/{n:06d}.jpg": picture() for n in range(4)}
+    files |= {f"GenericMOT_JPEG_Sequence/car-0/img1/{n:06d}.jpg": jpeg() for n in range(4)}
     return Kind(Gmot40, "track_label/car-0.txt", files, None, _rows_of_text, truth)
 
 
@@ -98,7 +98,7 @@ def _mot(name: str, count: Callable[[bytes], int | None], used: Callable[[Any], 
         f"{folder}/gt/gt.txt": "\n".join(rows),
         f"{folder}/det/det.txt": "\n".join(found),
     }
-    files |= {f"{folder}/img1/{n:06d}.jpg": picture() for n in range(1, 5)}
+    files |= {f"{folder}/img1/{n:06d}.jpg": jpeg() for n in range(1, 5)}
     return Kind(Mot17, f"{folder}/{name}", files, None, count, used)
 
 
@@ -121,7 +121,7 @@ def _deepfashion2(name: str) -> Kind:
         f"{folder}/shortened_deepfashion2_captions.csv": captions,
         f"{folder}/train_coarse_grained_names.csv": table("unique_pair_ids,pair_id_categories", ["0,skirt", "1,top"]),
     }
-    files |= {f"train/image/{n}.jpg": picture() for n in range(8)}
+    files |= {f"train/image/{n}.jpg": jpeg() for n in range(8)}
     box = {"item1": {"category_name": "skirt", "bounding_box": [1, 2, 20, 30], "pair_id": 0}}
     files |= {f"train/annos/{n}.json": box for n in range(8)}
     return Kind(DeepFashion2, f"{folder}/{name}" if "/" not in name else name, files)
@@ -129,7 +129,7 @@ def _deepfashion2(name: str) -> Kind:
 
 def _vggface() -> Kind:
     rows = [f"{n:08d} http://x/{n}.jpg 1.0 2.0 30.0 20.0 3.0 1.5 1" for n in range(6)]
-    files = {"files/Ana_Bo.txt": "\n".join(rows) + "\n", **{f"images/Ana_Bo/{n:08d}.jpg": picture() for n in range(6)}}
+    files = {"files/Ana_Bo.txt": "\n".join(rows) + "\n", **{f"images/Ana_Bo/{n:08d}.jpg": jpeg() for n in range(6)}}
     return Kind(VGGFace, "files/Ana_Bo.txt", files, "train", _rows_of_text, items)
 
 
@@ -142,7 +142,7 @@ def _vggface2(name: str) -> Kind:
             "NAME_ID,X,Y,W,H", [f'"n{p}/{n}",1,2,3,4' for p in (1, 2) for n in range(2)]
         ),
     }
-    files |= {f"train/n{p}/{n}.jpg": picture() for p in (1, 2) for n in range(2)}
+    files |= {f"train/n{p}/{n}.jpg": jpeg() for p in (1, 2) for n in range(2)}
     return Kind(VGGFace2, name, files, "train", lambda data: 4, items)
 
 
@@ -150,15 +150,15 @@ def _places() -> Kind:
     rows = [f"{n}.jpg,Ana_Bo,beach,{n % 2}" for n in range(4)] + ["4.jpg,,,"]
     files = {
         "annotations.csv": table("image,celebrity,place,seen", rows),
-        **{f"images/{n}.jpg": picture() for n in range(5)},
+        **{f"images/{n}.jpg": jpeg() for n in range(5)},
     }
     return Kind(CelebritiesInPlaces, "annotations.csv", files, "test", lines(), items)
 
 
 def _imagenet(name: str) -> Kind:
     first, second = class_names()[:2]
-    inner = {label: tar({f"{label}_{n}.JPEG": picture() for n in range(2)}) for label in (first, second)}
-    valid = {f"ILSVRC2012_val_{n:08d}.JPEG": picture() for n in range(1, 4)}
+    inner = {label: tar({f"{label}_{n}.JPEG": jpeg() for n in range(2)}) for label in (first, second)}
+    valid = {f"ILSVRC2012_val_{n:08d}.JPEG": jpeg() for n in range(1, 4)}
     files = {TRAIN: tar({f"{label}.tar": content for label, content in inner.items()}), VAL: tar(valid)}
     return Kind(Imagenet2012, name, files)
 

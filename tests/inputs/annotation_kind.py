@@ -133,7 +133,7 @@ def listed(value: Any) -> int:
     return len(value)
 
 
-def picture(width: int = 40, height: int = 30) -> bytes:
+def jpeg(width: int = 40, height: int = 30) -> bytes:
     """Returns an image file."""
     place = io.BytesIO()
     Image.new("RGB", (width, height), (90, 120, 60)).save(place, "JPEG")

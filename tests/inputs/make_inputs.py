@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from make_media import FPS, Pictures, Sound, copy, overwritten, resampled, write
+from make_media import FPS, SoundTrack, VideoTrack, copy, overwritten, resampled, write
 from PIL import Image
 
 from storyjax.storyworld.draw.faces import photograph
@@ -36,17 +36,17 @@ class Base:
     speech: np.ndarray
     portrait: Image.Image
 
-    def pictures(self, count: int = LENGTH, first: int = 0, **values: Any) -> Pictures:
+    def video(self, count: int = LENGTH, first: int = 0, **values: Any) -> VideoTrack:
         """Returns a video track of some of the frames."""
-        return Pictures(self.frames[first : first + count], **values)
+        return VideoTrack(self.frames[first : first + count], **values)
 
-    def sound(self, **values: Any) -> Sound:
+    def sound(self, **values: Any) -> SoundTrack:
         """Returns a sound track of the speech."""
-        return Sound(self.speech[None], **values)
+        return SoundTrack(self.speech[None], **values)
 
-    def silence(self, **values: Any) -> Sound:
+    def silence(self, **values: Any) -> SoundTrack:
         """Returns a sound track that is as long and silent."""
-        return Sound(np.zeros_like(self.speech)[None], **values)
+        return SoundTrack(np.zeros_like(self.speech)[None], **values)
 
 
 @functools.cache
@@ -90,14 +90,14 @@ def _turned(k: int, turn: str, mirrored: bool = False) -> Callable[[Path, Base],
 
     def make(path: Path, b: Base) -> None:
         stored = [np.rot90(image[:, ::-1] if mirrored else image, k) for image in b.frames]
-        write(path, Pictures(stored), turn=turn)
+        write(path, VideoTrack(stored), turn=turn)
 
     return make
 
 
 def _of(mux: dict[str, str] | None = None, form: str | None = None, **values: Any) -> Callable[[Path, Base], Any]:
     """A video of the base's frames in some coding."""
-    return lambda path, b: write(path, b.pictures(**values), mux=mux, form=form)
+    return lambda path, b: write(path, b.video(**values), mux=mux, form=form)
 
 
 def _bytes(change: Callable[[bytes], bytes], source: Callable[[Path, Base], Any]) -> Callable[[Path, Base], Any]:
@@ -114,7 +114,7 @@ def _copied(**values: Any) -> Callable[[Path, Base], Any]:
     """The packets of the base in another container."""
 
     def make(path: Path, b: Base) -> None:
-        source = write(path.with_name(f".{path.name}.mp4"), b.pictures(options={"g": "20", "bf": "0"}))
+        source = write(path.with_name(f".{path.name}.mp4"), b.video(options={"g": "20", "bf": "0"}))
         copy(source, path, **values)
         source.unlink()
 
@@ -126,13 +126,13 @@ def _small(b: Base, image: np.ndarray) -> np.ndarray:
 
 
 def _preview(path: Path, b: Base) -> None:
-    write(path, Pictures([_small(b, b.frames[0])], default=False), b.pictures())
+    write(path, VideoTrack([_small(b, b.frames[0])], default=False), b.video())
 
 
 def _sizes(path: Path, b: Base) -> None:
-    small = Pictures([_small(b, image) for image in b.frames[30:]], start=3.0)
+    small = VideoTrack([_small(b, image) for image in b.frames[30:]], start=3.0)
     first, second = path.with_name(".1.ts"), path.with_name(".2.ts")
-    write(first, b.pictures(30))
+    write(first, b.video(30))
     write(second, small)
     path.write_bytes(first.read_bytes() + second.read_bytes())
     first.unlink()
@@ -144,14 +144,14 @@ def _resized(width: int, height: int, count: int = LENGTH, **values: Any) -> Cal
 
     def make(path: Path, b: Base) -> None:
         images = [np.asarray(Image.fromarray(image).resize((width, height))) for image in b.frames[:count]]
-        write(path, Pictures(images, **values))
+        write(path, VideoTrack(images, **values))
 
     return make
 
 
 def _two_sounds(path: Path, b: Base, good_first: bool = False, flags: bool = True) -> None:
     first, second = (b.sound, b.silence) if good_first else (b.silence, b.sound)
-    write(path, b.pictures(), first(default=not flags), second(default=flags))
+    write(path, b.video(), first(default=not flags), second(default=flags))
 
 
 def _unknown_sound(which: int, good_first: bool) -> Callable[[Path, Base], Any]:
@@ -169,13 +169,13 @@ def _rate(count: int) -> list[float]:
 
 
 def _variable(path: Path, b: Base) -> None:
-    write(path, Pictures([*b.frames[:30], *b.frames[30::4]], starts=_rate(38)))
+    write(path, VideoTrack([*b.frames[:30], *b.frames[30::4]], starts=_rate(38)))
 
 
 def _mpeg2(path: Path, b: Base) -> None:
     frames = [b.frames[min(LENGTH - 1, k * 10 // 25)] for k in range(150)]
     options = {"flags": "+ildct+ilme", "top": "1", "b": "1000000"}
-    write(path, Pictures(frames, codec="mpeg2video", rate=25, options=options), mux={"muxrate": "2000000"})
+    write(path, VideoTrack(frames, codec="mpeg2video", rate=25, options=options), mux={"muxrate": "2000000"})
 
 
 def _without_index(data: bytes) -> bytes:
@@ -194,9 +194,9 @@ VIDEOS = (
     Video("transposed.mp4", _turned(1, "transpose", mirrored=True)),
     Video("vfr.mp4", _variable, 38, 6.2, same=0),
     Video("editlist.mp4", _copied(shift=-1.25), (47, 60), 4.75, same=0),
-    Video("good_sound.mp4", lambda p, b: write(p, b.pictures(), b.sound()), sound=0.0),
-    Video("video_late.mp4", lambda p, b: write(p, b.pictures(start=2.0), b.sound()), seconds=8.0, same=0, sound=0.0),
-    Video("audio_late.mp4", lambda p, b: write(p, b.pictures(), b.sound(start=2.0)), sound=2.0),
+    Video("good_sound.mp4", lambda p, b: write(p, b.video(), b.sound()), sound=0.0),
+    Video("video_late.mp4", lambda p, b: write(p, b.video(start=2.0), b.sound()), seconds=8.0, same=0, sound=0.0),
+    Video("audio_late.mp4", lambda p, b: write(p, b.video(), b.sound(start=2.0)), sound=2.0),
     Video("preview_first.mkv", _preview),
     Video("twosound.mkv", _two_sounds, sound=0.0),
     Video("twosound_first.mp4", lambda p, b: _two_sounds(p, b, good_first=True, flags=False), sound=0.0),
@@ -262,7 +262,7 @@ def _lying(path: Path, b: Base) -> None:
 
 
 def _of_wave(change: Callable[[Base], np.ndarray], rate: int, layout: str = "mono", codec: str = "pcm_s16le") -> Any:
-    return lambda path, b: write(path, Sound(change(b), codec, rate, layout))
+    return lambda path, b: write(path, SoundTrack(change(b), codec, rate, layout))
 
 
 def _center(b: Base) -> np.ndarray:

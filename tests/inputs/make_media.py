@@ -5,7 +5,7 @@ What this build of FFmpeg has no encoder for raises av.codec.codec.UnknownCodecE
 
 import struct
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,7 @@ MATRICES = {
 
 
 @dataclass(frozen=True)
-class Pictures:
+class VideoTrack:
     """A video track.
 
     Attributes:
@@ -56,7 +56,7 @@ class Pictures:
 
 
 @dataclass(frozen=True)
-class Sound:
+class SoundTrack:
     """A sound track: `wave` at `rate`, one row for each channel of `layout`, from `start` (seconds) on."""
 
     wave: Float32[np.ndarray, "c n"]
@@ -69,7 +69,11 @@ class Sound:
 
 
 def write(
-    path: Path, *tracks: Pictures | Sound, form: str | None = None, mux: Mapping[str, str] | None = None, turn: str = ""
+    path: Path,
+    *tracks: VideoTrack | SoundTrack,
+    form: str | None = None,
+    mux: Mapping[str, str] | None = None,
+    turn: str = "",
 ) -> Path:
     """Writes a file with these tracks, in their order.
 
@@ -85,7 +89,7 @@ def write(
         streams = [_add(container, track) for track in tracks]
         container.start_encoding()
         for track, stream in zip(tracks, streams, strict=True):
-            encode = _encode_pictures if isinstance(track, Pictures) else _encode_sound
+            encode = _encode_video if isinstance(track, VideoTrack) else _encode_sound
             packets += encode(track, stream)
         packets.sort(key=lambda packet: (packet.dts if packet.dts is not None else -1) * packet.time_base)
         for packet in packets:
@@ -95,8 +99,8 @@ def write(
     return path
 
 
-def _add(container: av.container.OutputContainer, track: Pictures | Sound) -> Any:
-    if isinstance(track, Sound):
+def _add(container: av.container.OutputContainer, track: VideoTrack | SoundTrack) -> Any:
+    if isinstance(track, SoundTrack):
         stream = container.add_stream(track.codec, rate=track.rate, layout=track.layout, options=dict(track.options))
     else:
         stream = container.add_stream(track.codec, rate=track.rate, options=dict(track.options))
@@ -112,7 +116,7 @@ def _add(container: av.container.OutputContainer, track: Pictures | Sound) -> An
     return stream
 
 
-def _encode_pictures(track: Pictures, stream: Any) -> list[av.Packet]:
+def _encode_video(track: VideoTrack, stream: Any) -> list[av.Packet]:
     packets: list[av.Packet] = []
     time_base = stream.codec_context.time_base
     for number, image in enumerate(track.frames):
@@ -125,7 +129,7 @@ def _encode_pictures(track: Pictures, stream: Any) -> list[av.Packet]:
     return [*packets, *stream.encode(None)] if len(track.frames) else []
 
 
-def _encode_sound(track: Sound, stream: Any) -> list[av.Packet]:
+def _encode_sound(track: SoundTrack, stream: Any) -> list[av.Packet]:
     packets: list[av.Packet] = []
     frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(track.wave, np.float32), "fltp", track.layout)
     frame.sample_rate, frame.pts, frame.time_base = track.rate, round(track.start * track.rate), Fraction(1, track.rate)
@@ -172,8 +176,3 @@ def resampled(wave: Float32[np.ndarray, " n"], rate: int) -> Float32[np.ndarray,
     frame.sample_rate = RATE
     resampler = av.AudioResampler("fltp", "mono", rate)
     return np.concatenate([p.to_ndarray() for p in (*resampler.resample(frame), *resampler.resample(None))], 1)
-
-
-def changed(track: Pictures, **values: Any) -> Pictures:
-    """Returns the track with other values."""
-    return replace(track, **values)

@@ -22,14 +22,14 @@ class Photo:
     Attributes:
         name: of the file.
         make: writes it.
-        same: whether it shows the portrait.
+        same: whether it shows the portrait: in "colour", in "grey", or not ("").
         error: part of the reason why it cannot be used.
         enrols: whether a person can be enrolled from it; "" or part of the reason why not.
     """
 
     name: str
     make: Callable[[Path, Base], Any]
-    same: bool = True
+    same: str = "colour"
     error: str = ""
     enrols: str = ""
 
@@ -71,7 +71,7 @@ def _animated(path: Path, b: Base) -> None:
 
 
 def _motion(path: Path, b: Base) -> None:
-    video = write(path.with_suffix(".mp4"), b.pictures(1))
+    video = write(path.with_suffix(".mp4"), b.video(1))
     _jpeg(lambda data: data + video.read_bytes())(path, b)
     video.unlink()
 
@@ -82,16 +82,16 @@ PHOTOS = (
     Photo("exif6.jpg", _saved(turn=_TURN.ROTATE_90, tag=6)),
     Photo("exif5.jpg", _saved(turn=_TURN.TRANSPOSE, tag=5)),
     Photo("cmyk.jpg", _saved("CMYK")),
-    Photo("gray16.png", _array(lambda grey: grey.astype(np.uint16) * 257), same=False),
-    Photo("float01.tif", _array(lambda grey: (grey / 255).astype(np.float32)), same=False),
+    Photo("gray16.png", _array(lambda grey: grey.astype(np.uint16) * 257), same="grey"),
+    Photo("float01.tif", _array(lambda grey: (grey / 255).astype(np.float32)), same="grey"),
     Photo("lossy.webp", _saved()),
     Photo("lzw.tif", _saved(compression="tiff_lzw")),
     Photo("animated.gif", _animated),
     Photo("animated.webp", _animated),
     Photo("pal.png", _saved("P", transparency=0)),
-    Photo("bit1.tif", _saved("1"), same=False),
-    Photo("mp200.jpg", _plain((16320, 12240)), same=False),
-    Photo("scan176.png", _plain((16000, 11000), 128, "L"), same=False),
+    Photo("bit1.tif", _saved("1"), same="grey"),
+    Photo("mp200.jpg", _plain((16320, 12240)), same=""),
+    Photo("scan176.png", _plain((16000, 11000), 128, "L"), same=""),
     Photo("cut.jpg", _jpeg(lambda data: data[: len(data) // 2]), error="cut short"),
     Photo("empty.jpg", _jpeg(lambda data: b""), error="is empty"),
     Photo("page.jpg", _jpeg(lambda data: b"<html>404</html>"), error="not an image"),
@@ -99,8 +99,8 @@ PHOTOS = (
     Photo("reallypng.jpg", _saved(format="PNG")),
     Photo("jp2.jp2", _saved()),
     Photo("MVIMG.jpg", _motion),
-    Photo("one.png", _plain((1, 1)), same=False, enrols="too few"),
-    Photo("line.png", _plain((1, 4000)), same=False, enrols="too few"),
+    Photo("one.png", _plain((1, 1)), same="", enrols="too few"),
+    Photo("line.png", _plain((1, 4000)), same="", enrols="too few"),
 )
 
 

@@ -24,6 +24,7 @@ from typing import Any, ClassVar
 
 from storyjax.core.errors import StoryjaxError
 from storyjax.data.builders.segments import (
+    MOST_S,
     AnnotatedVideo,
     Media,
     SegmentBuilder,
@@ -76,7 +77,7 @@ def _span(clip: dict[str, Any], first: str, last: str) -> tuple[float, float, st
     """From where to where (-1: to the end) a clip goes by these keys, and why that is not a time span."""
     given = clip.get(first) or 0.0, clip.get(last) or -1.0
     start, end = map(finite, given)
-    if start is None or end is None or start < 0 or (end != -1.0 and end <= start):
+    if start is None or end is None or not 0 <= start < MOST_S or (end != -1.0 and not start < end < MOST_S):
         return 0.0, -1.0, f"{first} {given[0]!r:.40} to {last} {given[1]!r:.40} is not a time span"
     return start, end, ""
 

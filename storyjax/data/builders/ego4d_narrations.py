@@ -24,7 +24,15 @@ from typing import Any, ClassVar, NamedTuple
 
 from storyjax.core.errors import StoryjaxError
 from storyjax.data.builders.ego4d import check_version
-from storyjax.data.builders.segments import Media, SegmentBuilder, SegmentListing, find_video, read_json, segment
+from storyjax.data.builders.segments import (
+    MOST_S,
+    Media,
+    SegmentBuilder,
+    SegmentListing,
+    find_video,
+    read_json,
+    segment,
+)
 from storyjax.data.builders.tables import finite
 
 WINDOW_S = 180.0
@@ -105,6 +113,9 @@ def _add(found: SegmentListing, uid: str, media: Media, number: int, one: Narrat
     if one.start is None or one.end is None:
         found.leave_out(f"video {uid} narration {number}: its time is no finite number")
         return
+    if one.start > MOST_S:
+        found.leave_out(f"video {uid} narration {number}: its time is beyond the end of any video")
+        return
     window = max(0, int(one.start // WINDOW_S))
     first = window * WINDOW_S
     start, end, why = segment(one.start - first, min(one.end, first + WINDOW_S) - first, WINDOW_S)
@@ -127,8 +138,10 @@ def _narrations(found: SegmentListing, uid: str, passes: Any) -> Iterator[Narrat
         found.refuse(f"video {uid}: its narrations are {passes!r:.40}, not an object")
         return
     for name, part in passes.items():
-        if name not in _PASSES and isinstance(part, dict) and {"narrations", "summaries"} & set(part):
-            found.refuse(f"video {uid}: {name!r:.40} is none of {', '.join(_PASSES)}")
+        lists = [part.get(key) for key in ("narrations", "summaries")] if isinstance(part, dict) else []
+        if name not in _PASSES and (lost := sum(len(rows) for rows in lists if isinstance(rows, list))):
+            found.rows += lost
+            found.leave_out(f"video {uid}: {name!r:.40} is none of {', '.join(_PASSES)}", lost)
     for name in _PASSES:
         part, where = passes.get(name) or {}, f"video {uid} {name}"
         if not isinstance(part, dict):

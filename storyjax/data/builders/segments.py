@@ -29,6 +29,7 @@ from storyjax.data.builders.tars import TAR_FAULTS, check_tar_end
 
 _LOG = logging.getLogger(__name__)
 LONGEST_S = 1024.0
+MOST_S = 1e6  # no video is as long (11 days)
 _SLACK_S = 0.5  # one time bin: annotations are rounded, and videos end between frames
 VIDEO_SUFFIXES = (".mp4", ".mkv", ".webm", ".avi", ".mov")
 
