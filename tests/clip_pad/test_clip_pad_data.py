@@ -159,12 +159,12 @@ def test_photos_are_cropped_to_their_loose_crop(tmp_path):
 def test_squares_keep_the_aspect_ratio_but_for_storyworlds_networks():
     wide = np.zeros((20, 60, 3), np.uint8)
     wide[:, 20:40] = 255
-    assert Sizes(clip=8, face=8).clip_square(wide).min() == 255
+    assert Sizes(clip=8, face=8).clip_square(wide).min() > 200
     assert Sizes(clip=8, face=8, clip_aspect=False).clip_square(wide).min() == 0
     # VGGFace2's networks: the central 224 pixels of a shorter side of 256.
     face = Sizes(clip=224, face=224, face_crop=0.875).face_square(wide)
     expected = Image.fromarray(wide).resize((768, 256), Image.Resampling.BICUBIC).crop((272, 16, 496, 240))
-    np.testing.assert_array_equal(face, np.asarray(expected))
+    np.testing.assert_allclose(face.astype(int), np.asarray(expected).astype(int), atol=1)
     assert make_sizes(small.MODEL, {}).face_aspect
     shipped = PersonFinder.from_pretrained()
     assert (shipped.keep_aspect, shipped.sizes.clip_aspect, shipped.sizes.face_aspect) == (False, False, False)
