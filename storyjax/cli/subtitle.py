@@ -54,7 +54,8 @@ def add(commands: argparse._SubParsersAction, made: dict[str, argparse.ArgumentP
         "--out",
         metavar="PATH",
         help="where to write: a file ending in .srt, .vtt, .ass, .rttm or .json; for several videos a folder, or a file"
-        " name with {} in place of the video's name (default: beside each video, as .srt)",
+        " name with {} in place of the video's name (default: beside each video, as .srt, or .named.srt"
+        " where there is one already)",
     )
     parser.add_argument(
         "--sdh",

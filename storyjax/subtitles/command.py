@@ -29,7 +29,8 @@ class Request:
     Attributes:
         videos: videos or sound files.
         cast: the file of the cast list.
-        out: a file, a pattern or a folder, as `--help` says; None: beside each video, as .srt.
+        out: a file, a pattern or a folder, as `--help` says; None: beside each video, as .srt, or .named.srt where that
+            is there already.
         voices: a folder of samples of voices.
         transcripts: one for each video, or none.
         sdh: whether subtitles are for the deaf and hard of hearing.
@@ -118,13 +119,13 @@ def _check_episodes(cast: Cast, videos: Sequence[Path]) -> None:
 def _targets(videos: Sequence[Path], out: str | None) -> list[Path]:
     """Where each video's subtitles go: beside it, into a folder, or to the one file that was named."""
     if out is None:
-        return [video.with_suffix(".srt") for video in videos]
+        return [_beside(video, ".srt") for video in videos]
     path = Path(out)
     suffix = path.suffix.lower()
     if out.endswith(os.sep) or path.is_dir() or not suffix:
         return [path / f"{video.stem}.srt" for video in videos]
     if suffix == out.lower() or path.name.lower() in FORMATS:  # --out .vtt
-        return [video.with_suffix(known_format(f"x{path.name}")) for video in videos]
+        return [_beside(video, known_format(f"x{path.name}")) for video in videos]
     known_format(path)
     if "{}" in path.name:
         return [path.with_name(path.name.replace("{}", video.stem)) for video in videos]
@@ -133,6 +134,16 @@ def _targets(videos: Sequence[Path], out: str | None) -> list[Path]:
             f"--out {out} is one file for {len(videos)} videos: give a folder, or a name with {{}} for the video's"
         )
     return [path]
+
+
+def _beside(video: Path, suffix: str) -> Path:
+    """The file of subtitles beside a video: what lies there already, and was not asked for by name, stays."""
+    plain = video.with_suffix(suffix)
+    if not plain.exists():
+        return plain
+    other = video.with_suffix(f".named{suffix}")
+    tell(f"{plain} is there already and stays: the subtitles go to {other.name}")
+    return other
 
 
 def summary(written: Sequence[tuple[Path, Subtitles]]) -> str:

@@ -155,16 +155,16 @@ def test_files_go_where_they_were_asked_to(ask, videos, transcripts, tmp_path: P
     assert len(list((tmp_path / "folder").glob("*.srt"))) == 2
 
 
-def test_nothing_that_was_read_is_written_over(series, ask, videos, transcripts, tmp_path: Path) -> None:
+def test_nothing_that_was_read_is_written_over(series, ask, videos, tmp_path: Path) -> None:
     film, cues, cast, photo = (tmp_path / name for name in ("film.mp4", "film.srt", "cast.json", "ana.png"))
     shutil.copy(videos[0], film)
-    shutil.copy(transcripts[videos[0].stem], cues)
+    cues.write_text("1\n00:00:00,500 --> 00:00:02,500\nHello there.\n")
     shutil.copy(series / json.loads((series / "cast.json").read_text())["cast"][0]["photos"][0], photo)
     cast.write_text(json.dumps({"cast": [{"name": "Ana", "photos": ["ana.png"]}]}))
     (tmp_path / "link.json").symlink_to(cast)
     before = [path.read_bytes() for path in (film, cues, cast, photo)]
     for given in (
-        {"transcripts": [str(cues)]},  # the default would be film.srt
+        {"transcripts": [str(cues)], "out": str(cues)},
         {"out": str(cast)},
         {"out": str(tmp_path / "link.json")},
         {"why": str(cast), "out": str(tmp_path / "other.srt")},
@@ -173,6 +173,11 @@ def test_nothing_that_was_read_is_written_over(series, ask, videos, transcripts,
             ask(film, cast=str(cast), **given)
     with pytest.raises(StoryjaxError, match="are the same file"):
         ask(film, cast=str(cast), out=str(tmp_path / "a.json"), why=str(tmp_path / "a.json"))
+    assert [path.read_bytes() for path in (film, cues, cast, photo)] == before
+    # Beside the video there are subtitles already, read or not: they stay.
+    ((written, _),) = ask(film, cast=str(cast), transcripts=[str(cues)])
+    assert written.name == "film.named.srt"
+    assert written.read_text()
     assert [path.read_bytes() for path in (film, cues, cast, photo)] == before
 
 
