@@ -17,8 +17,8 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from storyjax.core.params_io import save_tree
+from storyjax.data.images import Square
 from storyjax.pi_map.config import frozen_embed, frozen_parameters, make_model
-from storyjax.pi_map.data import resize
 from storyjax.pi_map.enrolment import NegativeBank
 from storyjax.pi_map.localise import draw_ellipse
 from storyjax.storyworld.draw.personal_objects import COLOURS, MARKINGS, draw_personal_objects, draw_scene, render_scene
@@ -34,15 +34,16 @@ ENROLMENT = {"prompt": PROMPT, "steps": 200, "learning_rate": 1e-3, "warmup_step
 def make_bank(model: dict) -> NegativeBank:
     """Photographs of things, embedded as they are and with an ellipse around the thing."""
     built, section = make_model(model)
-    embed, size = frozen_embed(built, frozen_parameters(section.clip)), built.config.vision.image_size
+    embed = frozen_embed(built, frozen_parameters(section.clip))
+    square = Square(built.config.vision.image_size, built.config.keep_aspect)
     rng = np.random.default_rng(SEED)
     things = draw_personal_objects(THINGS, SEED)
     plain, marked = [], []
     for thing in things:
         for _ in range(PHOTOGRAPHS):
             frames, boxes = render_scene(draw_scene(thing, rng), [float(rng.uniform(0, 3))])
-            plain.append(resize(frames[0], size))
-            marked.append(resize(draw_ellipse(frames[0], boxes[0]), size))
+            plain.append(square(frames[0]))
+            marked.append(square(draw_ellipse(frames[0], boxes[0])))
     captions = tuple(
         (describe_fully(thing), PROMPT.replace("*", thing.title), PROMPT.replace("*", f"a {thing.kind}"))
         for thing in things

@@ -5,8 +5,8 @@ import time
 import numpy as np
 import pytest
 
+from storyjax.data.images import Square
 from storyjax.metrics.retrieval import mean_average_precision
-from storyjax.pi_map.data import resize
 from storyjax.pi_map.predict import ThingFinder
 from storyjax.storyworld.draw.personal_objects import PersonalObject, draw_scene, render_scene
 
@@ -31,7 +31,8 @@ def photograph(thing: PersonalObject, places: tuple[str, ...], count: int, seed:
 
 def test_things_are_found_better_by_their_tokens_than_by_words(finder: ThingFinder) -> None:
     shown = [photo for i, thing in enumerate(THINGS) for photo in photograph(thing, SEARCHED, 10, i)]
-    pool = finder.embed_images(np.stack([resize(photo, finder.image_size) for photo in shown]))
+    square = Square(finder.image_size, finder.keep_aspect)
+    pool = finder.embed_images(np.stack([square(photo) for photo in shown]))
     relevant = np.arange(len(THINGS))[:, None] == np.repeat(np.arange(len(THINGS)), 10)[None]
     begun = time.process_time()
     tokens = {t.name: finder.enrol(photograph(t, LEARNT, 5, 100 + i), "dog") for i, t in enumerate(THINGS)}
