@@ -127,14 +127,16 @@ def model_loader(
             from storyjax.search.clip_encoder import ClipEncoder
 
             return ClipEncoder.from_pretrained(clip)
-        from storyjax.clip_pad.predict import PersonFinder
-        from storyjax.pi_map.predict import ThingFinder
         from storyjax.weights.roles import tell_shipped
 
         encoder: ConceptEncoder
         if kind == "thing":
+            from storyjax.pi_map.predict import ThingFinder
+
             encoder = ThingFinder.from_pretrained(checkpoint)
         else:  # CLIP-PAD's text tower reads plain words, too
+            from storyjax.clip_pad.predict import PersonFinder
+
             encoder = PersonFinder.from_pretrained(checkpoint, detector=face_detector, pick=pick)
         tell_shipped("find", checkpoint)
         return encoder

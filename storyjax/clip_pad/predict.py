@@ -23,13 +23,12 @@ from storyjax.core.arrays import unit_norm
 from storyjax.core.errors import StoryjaxError
 from storyjax.core.params_io import flatten
 from storyjax.data.text import Tokenizer
-from storyjax.search.protocol import PERSON, Notes, PhotoError, PhotoNote, fingerprint, replace_names
+from storyjax.search.protocol import PERSON, Notes, PhotoError, PhotoNote, embed_in_batches, fingerprint, replace_names
 from storyjax.train.experiment import Params
 from storyjax.train.restore import open_trained
 
 DEFAULT = "shipped:clip_pad_storyworld"
 DETECTOR_VARIABLE = VARIABLE  # of the environment, as of `detect.find_detector`
-_BATCH = 32  # images embedded at a time; the last batch is padded, so that one program serves all
 _SMALLEST = 8  # pixels: smaller faces cannot be distinguished
 
 
@@ -125,21 +124,12 @@ class PersonFinder:
 
     def embed_images(self, images: UInt8[np.ndarray, "n y x 3"]) -> Float32[np.ndarray, "n d"]:
         """Returns the embeddings, of unit length, of square RGB images of `image_size` pixels."""
-        return self._batched(lambda part: self._embed_images(self.params, part), np.asarray(images), self.dim)
+        return embed_in_batches(lambda part: self._embed_images(self.params, part), np.asarray(images), self.dim)
 
     def describe_faces(self, faces: UInt8[np.ndarray, "n y x 3"]) -> Float32[np.ndarray, "n e"]:
         """Returns the descriptions, of unit length, of loose crops at the face encoder's size."""
         width = self.model.config.face.embedding_dim
-        return self._batched(lambda part: self._describe(self.params, part), np.asarray(faces), width)
-
-    @staticmethod
-    def _batched(embed: Callable[[np.ndarray], jax.Array], images: np.ndarray, width: int) -> np.ndarray:
-        out = np.zeros((len(images), width), np.float32)
-        for first in range(0, len(images), _BATCH):
-            part = images[first : first + _BATCH]
-            filled = np.pad(part, [(0, _BATCH - len(part)), (0, 0), (0, 0), (0, 0)])
-            out[first : first + len(part)] = np.asarray(embed(filled))[: len(part)]
-        return out
+        return embed_in_batches(lambda part: self._describe(self.params, part), np.asarray(faces), width)
 
     def enrol(
         self,

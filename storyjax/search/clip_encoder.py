@@ -15,10 +15,9 @@ from storyjax.core.params_io import flatten, weights_folder
 from storyjax.data.text import Tokenizer, encode_spliced
 from storyjax.models.clip import Clip, ClipConfig
 from storyjax.nn.image_normalisation import normalise
-from storyjax.search.protocol import TEXT, Notes, fingerprint, names_in
+from storyjax.search.protocol import TEXT, Notes, embed_in_batches, fingerprint, names_in
 from storyjax.weights.pretrained import Pretrained
 
-_BATCH = 32  # images embedded at a time; the last batch is padded, so that one program serves all
 _MARKER = "\0"  # in no prompt
 
 
@@ -78,12 +77,7 @@ class ClipEncoder:
 
     def embed_images(self, images: UInt8[np.ndarray, "n y x 3"]) -> Float32[np.ndarray, "n d"]:
         """Returns the embeddings, of unit length, of square RGB images of `image_size` pixels."""
-        out = np.zeros((len(images), self.dim), np.float32)
-        for first in range(0, len(images), _BATCH):
-            part = images[first : first + _BATCH]
-            filled = np.pad(part, [(0, _BATCH - len(part)), (0, 0), (0, 0), (0, 0)])
-            out[first : first + len(part)] = np.asarray(self._embed_images(self._params, filled))[: len(part)]
-        return out
+        return embed_in_batches(lambda part: self._embed_images(self._params, part), images, self.dim)
 
     def enrol(
         self,

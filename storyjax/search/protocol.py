@@ -8,7 +8,7 @@ import hashlib
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float32, UInt8
@@ -109,6 +109,27 @@ class PhotoNote:
 
 
 Notes = Callable[[PhotoNote], None]
+
+
+_BATCH = 32
+
+
+def embed_in_batches(
+    embed: Callable[[np.ndarray], Any], images: UInt8[np.ndarray, "n y x 3"], width: int
+) -> Float32[np.ndarray, "n d"]:
+    """Returns `embed` of all images, a batch at a time; the last is padded, so that one program serves all.
+
+    Args:
+        embed: of a batch of images, (b, width).
+        images: any number of them, of one size.
+        width: of the embeddings.
+    """
+    out = np.zeros((len(images), width), np.float32)
+    for first in range(0, len(images), _BATCH):
+        part = images[first : first + _BATCH]
+        filled = np.pad(part, [(0, _BATCH - len(part)), (0, 0), (0, 0), (0, 0)])
+        out[first : first + len(part)] = np.asarray(embed(filled))[: len(part)]
+    return out
 
 
 def names_in(prompt: str) -> list[str]:
