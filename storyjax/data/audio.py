@@ -102,7 +102,7 @@ def stream_channels(
 
     Raises NoAudioError and AudioError as `load_audio` does.
     """
-    return _on_clock(Path(path), track, rate, lambda stream: [layout], lambda mixes: mixes[0])
+    return _on_clock(Path(path), track, rate, lambda frame: [layout], lambda mixes: mixes[0])
 
 
 def spool_audio(path: str | os.PathLike[str], out: str | os.PathLike[str], track: int | None = None) -> None:
@@ -162,9 +162,8 @@ def _mono(path: Path, track: int | None) -> Iterator[np.ndarray]:
     """All channels as one. A mix is silent where channels are in antiphase: there the loudest stands for all."""
     powers = np.zeros(2)  # of the mix, of the loudest channel; the last second or so
 
-    def layouts(stream: av.AudioStream) -> list[str]:
-        layout = stream.codec_context.layout
-        return ["mono"] if layout.nb_channels < 2 else ["mono", layout.name]
+    def layouts(frame: av.AudioFrame) -> list[str]:
+        return ["mono"] if frame.layout.nb_channels < 2 else ["mono", frame.layout.name]
 
     def mixed(mixes: Sequence[np.ndarray]) -> np.ndarray:
         mono = mixes[0][0]
@@ -187,12 +186,12 @@ def _on_clock(
     path: Path,
     track: int | None,
     rate: int,
-    layouts: Callable[[av.AudioStream], list[str]],
+    layouts: Callable[[av.AudioFrame], list[str]],
     mix: Callable[[Sequence[np.ndarray]], np.ndarray],
 ) -> Iterator[np.ndarray]:
     """Decoded sound, piece by piece, with silence where the clock runs on without it.
 
-    `mix` makes a piece (… n) of the same samples in each of the layouts (c n).
+    `layouts` names those that the first frame is mixed to; `mix` makes a piece (… n) of the same samples in each (c n).
     """
     with _opened(path) as container:
         stream = _chosen(container, track, str(path))
@@ -204,25 +203,26 @@ def _on_clock(
             raise AudioError(f"{path}: its sound is coded in an unknown way; export it again, with AAC")
         origin = float(containers.seconds_of_start(container))
         faults = _Faults(path, stream, container)
-        resamplers: list[av.AudioResampler] = []
-        written = 0
+        mixer, written = _Mixer(layouts, rate), 0
         for frame in _frames(container, stream, faults):
-            if not resamplers:  # only now is the layout known
-                resamplers = [av.AudioResampler("fltp", layout, rate) for layout in layouts(stream)]
             behind = faults.checked(frame.time, origin, written / rate)
+            frame.pts = None  # the resampler would fill holes in its own way
+            try:
+                pieces = mixer.push(frame)
+            except av.FFmpegError as error:  # damage: channels or rates that no sound has
+                faults.unusable(error)
+                continue
             gap, skip = _step(behind, written, rate)
             while gap > 0:
                 silent = min(gap, 30 * rate)
-                yield mix([np.zeros((av.AudioLayout(r.layout).nb_channels, silent), np.float32) for r in resamplers])
+                yield mix(mixer.silence(silent))
                 written, gap = written + silent, gap - silent
-            frame.pts = None  # the resampler would fill holes in its own way
-            for parts in zip(*(resampler.resample(frame) for resampler in resamplers), strict=True):
-                samples = mix([_samples(part)[:, skip:] for part in parts])
-                skip = max(0, skip - parts[0].samples)
+            for piece in pieces:
+                samples = mix([part[:, skip:] for part in piece])
+                skip = max(0, skip - piece[0].shape[1])
                 written += samples.shape[-1]
                 yield samples
-        for parts in zip(*(resampler.resample(None) for resampler in resamplers), strict=True):
-            yield mix([_samples(part) for part in parts])
+        yield from map(mix, mixer.rest())
         faults.finish(written / rate, origin)
 
 
@@ -256,6 +256,11 @@ class _Faults:
             # Damage makes one packet of several, and their times are counted: the bytes say how many they were.
             several = round(packet.size * self.frames / self.good_bytes)
             self.late += max(0, several - 1) * float(packet.duration * packet.time_base)
+
+    def unusable(self, error: av.FFmpegError) -> None:
+        """Counts a frame that was decoded into no sound."""
+        self.frames -= 1
+        self.met(None, error)
 
     def checked(self, time: float | None, origin: float, seconds: float) -> float:
         """Returns how many seconds after the sound that is written (so many `seconds`) a frame begins.
@@ -298,12 +303,12 @@ def _frames(container: av.container.InputContainer, stream: av.AudioStream, faul
     row = 0
     while row < _MOST_FAULTS:
         try:
-            for packet in container.demux(stream):
+            for packet in containers.demux(container, stream):
                 row = 0
                 if not packet.size and packet.dts is not None:
                     continue  # empty, but not the end
                 try:
-                    made = packet.decode()
+                    made = cast("list[av.AudioFrame]", packet.decode())
                 except av.FFmpegError as error:
                     faults.met(packet, error)
                     continue
@@ -316,9 +321,48 @@ def _frames(container: av.container.InputContainer, stream: av.AudioStream, faul
             faults.met(None, error)
 
 
-def _samples(part: av.AudioFrame) -> np.ndarray:
-    """Channels (c n); those that are mixed down can add up to more than full scale."""
-    return np.clip(np.nan_to_num(part.to_ndarray()), -1, 1).astype(np.float32)
+class _Mixer:
+    """Resamples frames to a rate and mixes them to several layouts, also where a track's coding changes midway."""
+
+    def __init__(self, layouts: Callable[[av.AudioFrame], list[str]], rate: int):
+        """Args: layouts: names those that a track is mixed to, by its first frame; rate: samples per second."""
+        self.layouts, self.rate = layouts, rate
+        self.targets: list[av.AudioLayout] = []
+        self._coding: tuple[str, str, int] | None = None
+        self._resamplers: list[av.AudioResampler] = []
+
+    def push(self, frame: av.AudioFrame) -> list[list[np.ndarray]]:
+        """Returns pieces in each of the layouts (c n). Raises av.FFmpegError where a frame cannot be resampled."""
+        before: list[list[np.ndarray]] = []
+        coding = frame.format.name, frame.layout.name, frame.sample_rate
+        targets = self.targets or [av.AudioLayout(name) for name in self.layouts(frame)]
+        if coding != self._coding:
+            before = self.rest()
+            # Packed samples: of planar ones PyAV reads past the end where there are more than eight channels.
+            self._resamplers = [av.AudioResampler("flt", layout, self.rate) for layout in targets]
+            self._coding = None
+        pieces = [resampler.resample(frame) for resampler in self._resamplers]
+        self.targets, self._coding = targets, coding
+        return before + self._read(pieces)
+
+    def rest(self) -> list[list[np.ndarray]]:
+        """Returns what the resamplers still hold."""
+        return self._read([resampler.resample(None) for resampler in self._resamplers]) if self._coding else []
+
+    def silence(self, samples: int) -> list[np.ndarray]:
+        """Returns zeros in each of the layouts."""
+        return [np.zeros((layout.nb_channels, samples), np.float32) for layout in self.targets]
+
+    def _read(self, parts: Sequence[Sequence[av.AudioFrame]]) -> list[list[np.ndarray]]:
+        """Those that are mixed down can add up to more than full scale."""
+        pieces = zip(*parts, strict=True)
+        return [
+            [
+                np.clip(np.nan_to_num(part.to_ndarray().reshape(-1, layout.nb_channels).T), -1, 1)
+                for part, layout in zip(piece, self.targets, strict=True)
+            ]
+            for piece in pieces
+        ]
 
 
 def _step(behind: float, written: int, rate: int) -> tuple[int, int]:

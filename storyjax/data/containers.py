@@ -3,9 +3,10 @@
 0:00 is the earliest start of the file's images and sounds: what players show first.
 """
 
+import contextlib
 import io
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -42,6 +43,16 @@ def open_container(source: Source) -> av.container.InputContainer:
     file: Any = io.BytesIO(source) if isinstance(source, bytes) else f"file:{Path(source)}"
     # Metadata in old encodings must not stop a good video; a playlist must not make us open other places.
     return av.open(file, "r", metadata_errors="replace", options={"protocol_whitelist": "file"})
+
+
+def demux(container: av.container.InputContainer, stream: av.stream.Stream) -> Iterator[av.Packet]:
+    """Yields a track's packets, then the empty one that ends it. Raises av.FFmpegError where reading fails.
+
+    A track that only begins somewhere within the file, as in transport streams, was not there when it was opened, and
+    PyAV 18 fails at the end of all tracks with an IndexError for it.
+    """
+    with contextlib.suppress(IndexError):
+        yield from container.demux(stream)
 
 
 def seconds_of_start(container: av.container.InputContainer) -> Fraction:
@@ -112,7 +123,15 @@ def choose_track(
 
 def _decodable(track: av.stream.Stream) -> bool:
     context = track.codec_context
-    return context is not None and track.time_base is not None and str(context.codec_tag) not in _UNKNOWN
+    return context is not None and track.time_base is not None and _tag(track) not in _UNKNOWN
+
+
+def _tag(track: av.stream.Stream) -> str:
+    """The four letters by which a container names the coding; empty where they are none."""
+    try:
+        return str(track.codec_context.codec_tag)
+    except UnicodeDecodeError:  # damage
+        return ""
 
 
 def _length(track: av.stream.Stream) -> float:
@@ -147,4 +166,4 @@ def is_encrypted(stream: av.stream.Stream, packet: av.Packet | None = None) -> b
     """Returns whether a track, or a packet of it, is encrypted."""
     if packet is not None and packet.size and packet.has_sidedata("encryption_info"):
         return True
-    return stream.codec_context is not None and str(stream.codec_context.codec_tag).lower() in _ENCRYPTED
+    return stream.codec_context is not None and _tag(stream).lower() in _ENCRYPTED

@@ -197,7 +197,7 @@ class VideoTrack:
         faults = 0
         while faults < _MOST_FAULTS:
             try:
-                for packet in self.container.demux(self.stream):
+                for packet in containers.demux(self.container, self.stream):
                     yield packet
                     faults = 0
                 return

@@ -1,5 +1,6 @@
 """Sound of every kind of file comes out as the same sound, at its time."""
 
+import wave
 from pathlib import Path
 
 import av
@@ -136,3 +137,29 @@ def test_a_file_without_sound_is_one_line(tmp_path: Path, name: str, content: by
     assert "\n" not in str(error.value)
     with pytest.raises(AudioError):
         load_audio(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [((16000, "mono"), (48000, "stereo")), ((48000, "stereo"), (16000, "mono")), ((44100, "stereo"), (48000, "5.1"))],
+)
+def test_a_track_may_change_its_coding_midway(tmp_path: Path, before: tuple[int, str], after: tuple[int, str]) -> None:
+    joined = b""
+    for pitch, (rate, layout) in ((440.0, before), (880.0, after)):
+        codec = "ac3" if "5.1" in (before[1], after[1]) else "mp2"
+        joined += write_sound(tmp_path / f"part.{codec}", tone(2, rate, pitch), rate, layout, codec).read_bytes()
+    path = tmp_path / f"joined.{codec}"
+    path.write_bytes(joined)
+    heard = load_audio(path)
+    assert len(heard) == pytest.approx(4 * RATE, abs=0.2 * RATE)
+    assert pitch_of(heard[: round(1.8 * RATE)]) == pytest.approx(440, abs=2)
+    assert pitch_of(heard[round(2.4 * RATE) : round(3.8 * RATE)]) == pytest.approx(880, abs=2)
+
+
+def test_more_channels_than_eight_are_mixed(tmp_path: Path) -> None:
+    with wave.open(str(tmp_path / "stage.wav"), "wb") as file:
+        file.setparams((12, 2, 48000, 0, "NONE", ""))
+        file.writeframes(np.repeat(tone(1, 48000)[:, None] * 32767, 12, 1).astype("<i2").tobytes())
+    heard = load_audio(tmp_path / "stage.wav")
+    assert len(heard) == pytest.approx(RATE, abs=200)
+    assert pitch_of(heard) == pytest.approx(440, abs=2)
