@@ -11,16 +11,13 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Float32, Int32, UInt8
-from PIL import Image
 
 from storyjax.core.errors import StoryjaxError
 from storyjax.data.builders.frames import FrameSource
 from storyjax.data.images import decode_image
 from storyjax.data.pipeline import RandomAccess
-from storyjax.mqt.images import Fit, extent_of, padded
+from storyjax.mqt.images import WHOLE, Fit, Window, crop, extent_of, padded
 
-Window = tuple[float, float, float, float]
-WHOLE: Window = (0.0, 0.0, 1.0, 1.0)
 _TRIES = 20  # windows to draw before a simulated view shows the whole image
 # Standard deviation of a perturbed box, in fractions of its width and height (§2.6.1).
 BOX_NOISE = 0.1
@@ -181,17 +178,6 @@ class _Loader:
             "present1": present1,
             "kind": np.pad(kinds, (0, self.view.max_objects - len(kinds)), constant_values=-1),
         }
-
-
-def crop(pixels: UInt8[np.ndarray, "y x 3"], window: Window, size: tuple[int, int]) -> UInt8[np.ndarray, "v u 3"]:
-    """Returns a window of an image (left, top, right, bottom as fractions of it), resized to `size` (height, width)."""
-    height, width = pixels.shape[:2]
-    if window == WHOLE and (height, width) == size:
-        return pixels
-    left, top, right, bottom = window
-    box = (left * width, top * height, right * width, bottom * height)
-    resized = Image.fromarray(pixels).resize(size[::-1], Image.Resampling.BILINEAR, box=box)
-    return np.asarray(resized)
 
 
 def _numbers(

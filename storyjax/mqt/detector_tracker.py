@@ -20,9 +20,9 @@ from storyjax.core.errors import StoryjaxError, nearest
 from storyjax.metrics.tracking import box_iou
 from storyjax.models.deformable_detr import DeformableDetr
 from storyjax.models.resnet import standardise
-from storyjax.mqt.data import WHOLE, crop
-from storyjax.mqt.images import STEP, Fit, PaddedImages, extent_of, padded
+from storyjax.mqt.images import Fit, PaddedImages, fitted, stepped
 from storyjax.mqt.linking import Found, Linker, LinkOptions
+from storyjax.mqt.memory import unsuppressed
 from storyjax.weights.pretrained import LABELS, Pretrained
 
 # As Deformable DETR was published (Zhu et al. 2021).
@@ -153,10 +153,8 @@ class DetectorTracker:
     def _found(self, image: UInt8[np.ndarray, "y x 3"], least: float) -> Found:
         """Returns the detections of an image that are probable enough, the most probable first."""
         height, width = image.shape[:2]
-        most = (self.fit.longer, self.fit.longer)
-        resized = np.asarray(crop(image, WHOLE, self.fit.size(height, width, most)))
-        size = tuple(-(-side // STEP) * STEP for side in resized.shape[:2])
-        outputs = self._find(self._params, PaddedImages(padded(resized, size)[None], extent_of(resized)[None]))
+        most = stepped(self.fit.longer)
+        outputs = self._find(self._params, fitted(image, self.fit, (most, most)))
         boxes, scores, labels, states = (np.asarray(array[0]) for array in outputs)
         low = np.clip(boxes[:, :2] - boxes[:, 2:] / 2, 0, 1)
         high = np.clip(boxes[:, :2] + boxes[:, 2:] / 2, 0, 1)
@@ -164,12 +162,7 @@ class DetectorTracker:
         order = np.argsort(-scores, kind="stable")
         order = order[(scores[order] >= least) & (pixels[order, 2:] > 0).all(axis=1)]
         found = Found(pixels[order], scores[order].astype(np.float32), labels[order], states[order].astype(np.float32))
-        overlap = box_iou(found.xywh_px, found.xywh_px)
-        kept: list[int] = []
-        for row in range(len(found)):
-            if not kept or overlap[row, kept].max() <= _NMS_IOU:
-                kept.append(row)
-        return found[np.array(kept, int)]
+        return found[unsuppressed(box_iou(found.xywh_px, found.xywh_px), found.scores, _NMS_IOU)]
 
 
 def _floats(box: Float32[np.ndarray, " 4"]) -> tuple[float, float, float, float]:

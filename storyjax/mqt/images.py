@@ -12,9 +12,13 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 from jaxtyping import Array, Bool, Int32, UInt8
+from PIL import Image
 
 # Sides of padded frames of a sequence are multiples of this: the coarsest level of the pyramid has a pixel of so many.
 STEP = 64
+
+Window = tuple[float, float, float, float]
+WHOLE: Window = (0.0, 0.0, 1.0, 1.0)
 
 
 @struct.dataclass
@@ -55,6 +59,30 @@ class Fit:
         sides = sorted((height, width))
         scale = min(self.shorter / sides[0], self.longer / sides[1], most[0] / height, most[1] / width)
         return min(max(1, round(height * scale)), most[0]), min(max(1, round(width * scale)), most[1])
+
+
+def crop(pixels: UInt8[np.ndarray, "y x 3"], window: Window, size: tuple[int, int]) -> UInt8[np.ndarray, "v u 3"]:
+    """Returns a window of an image (left, top, right, bottom as fractions of it), resized to `size` (height, width)."""
+    height, width = pixels.shape[:2]
+    if window == WHOLE and (height, width) == size:
+        return pixels
+    left, top, right, bottom = window
+    box = (left * width, top * height, right * width, bottom * height)
+    resized = Image.fromarray(pixels).resize(size[::-1], Image.Resampling.BILINEAR, box=box)
+    return np.asarray(resized)
+
+
+def fitted(image: UInt8[np.ndarray, "y x 3"], fit: Fit, most: tuple[int, int]) -> PaddedImages:
+    """Returns an image resized to fit, as a batch of one, padded to the next multiples of STEP, at most to `most`
+    (height, width): one shape for the frames of a sequence."""
+    picture = np.asarray(crop(image, WHOLE, fit.size(image.shape[0], image.shape[1], most)))
+    height, width = (min(stepped(side), limit) for side, limit in zip(picture.shape, most, strict=False))
+    return PaddedImages(padded(picture, (height, width))[None], extent_of(picture)[None])
+
+
+def stepped(side: int) -> int:
+    """Returns the next multiple of STEP."""
+    return -(-side // STEP) * STEP
 
 
 def padded(picture: UInt8[np.ndarray, "v u 3"], size: tuple[int, int]) -> UInt8[np.ndarray, "y x 3"]:

@@ -138,10 +138,15 @@ def pairwise_iou(a: Float[np.ndarray, "n 4"], b: Float[np.ndarray, "m 4"]) -> Fl
 
 def nms(candidates: Candidates, threshold: float) -> Candidates:
     """Returns the candidates after non-maximum suppression at an IoU of `threshold`, by falling objectness."""
-    order = np.argsort(-candidates.objectness, kind="stable")
     iou = pairwise_iou(candidates.boxes, candidates.boxes)
+    return candidates[unsuppressed(iou, candidates.objectness, threshold)]
+
+
+def unsuppressed(iou: Float[np.ndarray, "m m"], scores: Float[np.ndarray, " m"], threshold: float) -> np.ndarray:
+    """Returns the rows that non-maximum suppression leaves, by falling score: those that overlap none of a higher score
+    by more than `threshold`."""
     kept: list[int] = []
-    for index in order:
-        if not kept or iou[index, kept].max() <= threshold:
-            kept.append(int(index))
-    return candidates[np.array(kept, int)]
+    for row in np.argsort(-scores, kind="stable"):
+        if not kept or iou[row, kept].max() <= threshold:
+            kept.append(int(row))
+    return np.array(kept, int)

@@ -21,8 +21,7 @@ from storyjax.core.arrays import unit_norm
 from storyjax.core.errors import StoryjaxError
 from storyjax.mqt.association import Association, TrackerConfig
 from storyjax.mqt.config import MqtData, init_parameters, make_model, tracker_config, trainable
-from storyjax.mqt.data import WHOLE, crop
-from storyjax.mqt.images import STEP, Fit, PaddedImages, extent_of, padded
+from storyjax.mqt.images import WHOLE, Fit, PaddedImages, crop, fitted
 from storyjax.mqt.memory import Candidates, joined, nms
 from storyjax.mqt.model import DecoderOutput, Mqt, Tracks
 from storyjax.mqt.published_weights import published_parameters
@@ -187,11 +186,9 @@ class Tracker:
         """Returns an image as the network takes it: one shape for a sequence, with no more padding than need be."""
         if self.fit is None:
             return np.asarray(crop(image, WHOLE, self.size))[None]
-        picture = np.asarray(crop(image, WHOLE, self.fit.size(image.shape[0], image.shape[1], self.size)))
-        size = (_stepped(picture.shape[0], self.size[0]), _stepped(picture.shape[1], self.size[1]))
-        if picture.shape[:2] == size:
-            return picture[None]
-        return PaddedImages(padded(picture, size)[None], extent_of(picture)[None])
+        images = fitted(image, self.fit, self.size)
+        full = (images.extent[0] == images.pixels.shape[1:3]).all()
+        return images.pixels if full else images
 
     def _given(self, detections: Float32[np.ndarray, "m 4"] | None) -> Float32[np.ndarray, "r 4"]:
         """Returns given boxes normalised and clipped to the image, up to the limit; those of no area are left out."""
@@ -352,11 +349,6 @@ def _class_probability(model: Mqt, found: DecoderOutput) -> jax.Array:
 
 def _candidates(outputs: dict[str, np.ndarray]) -> Candidates:
     return Candidates(*(np.asarray(outputs[name]) for name in ("boxes", "appearance", "state", "objectness")))
-
-
-def _stepped(side: int, most: int) -> int:
-    """The next multiple of STEP, `most` at most."""
-    return min(-(-side // STEP) * STEP, most)
 
 
 def _padded(rows: list[np.ndarray], count: int, width: int) -> Float32[np.ndarray, "1 n d"]:

@@ -15,9 +15,8 @@ from PIL import Image
 from storyjax.cli.main import run
 from storyjax.data.mot_text import read_rows
 from storyjax.models.resnet import IMAGENET_DEVIATION, IMAGENET_MEAN
-from storyjax.mqt.data import WHOLE, crop
 from storyjax.mqt.detector_tracker import DetectorTracker, class_names
-from storyjax.mqt.images import Fit
+from storyjax.mqt.images import WHOLE, Fit, crop
 from storyjax.mqt.linking import LinkOptions
 
 NAMES = {0: "N/A", 1: "person", 2: "dog", 3: "cup"}

@@ -14,7 +14,6 @@ from storyjax.data.pipeline import train_stream
 from storyjax.data.streams import StreamSpec
 from storyjax.mqt.config import MqtData
 from storyjax.mqt.data import (
-    WHOLE,
     DetectionLoader,
     FramePair,
     Objects,
@@ -22,12 +21,11 @@ from storyjax.mqt.data import (
     PairSource,
     SimulatedPairLoader,
     View,
-    crop,
     perturbed,
 )
 from storyjax.mqt.datasets import Sources
 from storyjax.mqt.experiment import batch_shapes
-from storyjax.mqt.images import Fit
+from storyjax.mqt.images import WHOLE, Fit, crop
 from storyjax.storyworld.export.tracks_mot import encode_jpeg
 
 VIEW = View(size=(48, 80), max_objects=5, jitter=0.0)
