@@ -129,6 +129,8 @@ def plan_conversion(
     """
     shapes = {path: tuple(leaf.shape) for path, leaf in family.shapes(config).items()}
     table = layout.table(config)
+    held = {name: tensors[other] for name, other in table.omitted.items() if other in tensors}
+    tensors = {**held, **tensors}
     return Conversion(table, tensors, plan(table, tensors, shapes, where), shapes, where)
 
 

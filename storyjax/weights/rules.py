@@ -79,12 +79,14 @@ class RuleTable:
       aliases: second names under which the source may repeat an array; it must be the same array.
       ignored: names that published files may hold though the model does not need them; "*" stands for anything.
       zeros: our paths that the source leaves out because they are zero there.
+      omitted: names that the source may leave out, because they are the array of another name.
     """
 
     rules: tuple[Rule, ...]
     aliases: Mapping[str, str] = dataclasses.field(default_factory=dict)
     ignored: tuple[str, ...] = ()
     zeros: tuple[str, ...] = ()
+    omitted: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     def placed(self, source_prefix: str, target_prefix: str) -> "RuleTable":
         """Returns the same table for a model that is part of a larger one on either side."""
@@ -96,13 +98,17 @@ class RuleTable:
             )
             for rule in self.rules
         )
-        aliases = {source_prefix + alias: source_prefix + name for alias, name in self.aliases.items()}
+        aliases, omitted = (
+            {source_prefix + name: source_prefix + other for name, other in names.items()}
+            for names in (self.aliases, self.omitted)
+        )
         ignored = tuple(source_prefix + name for name in self.ignored)
-        return RuleTable(rules, aliases, ignored, tuple(target_prefix + path for path in self.zeros))
+        return RuleTable(rules, aliases, ignored, tuple(target_prefix + path for path in self.zeros), omitted)
 
     def __add__(self, other: "RuleTable") -> "RuleTable":
-        aliases = {**self.aliases, **other.aliases}
-        return RuleTable(self.rules + other.rules, aliases, self.ignored + other.ignored, self.zeros + other.zeros)
+        aliases, omitted = {**self.aliases, **other.aliases}, {**self.omitted, **other.omitted}
+        ignored, zeros = self.ignored + other.ignored, self.zeros + other.zeros
+        return RuleTable(self.rules + other.rules, aliases, ignored, zeros, omitted)
 
     def ignores(self, name: str) -> bool:
         """Returns whether the source may hold `name` though nothing uses it."""

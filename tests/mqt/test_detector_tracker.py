@@ -105,6 +105,17 @@ def test_it_finds_what_transformers_finds(
         np.testing.assert_allclose(box, expected, atol=1e-2)
 
 
+def test_a_file_of_transformers_5_has_one_class_head_for_all_layers(
+    model: transformers.PreTrainedModel, folder: Path, image: np.ndarray, tmp_path: Path
+) -> None:
+    model.save_pretrained(tmp_path)
+    with safetensors.safe_open(tmp_path / "model.safetensors", "np") as file:
+        assert "class_embed.1.weight" not in file.keys()  # noqa: SIM118
+    one, other = (tracker_of(path)._found(image, 0.0) for path in (folder, tmp_path))
+    np.testing.assert_array_equal(one.scores, other.scores)
+    np.testing.assert_array_equal(one.xywh_px, other.xywh_px)
+
+
 def test_only_the_named_classes_are_found(folder: Path, image: np.ndarray) -> None:
     every = tracker_of(folder)._found(image, 0.0)
     dogs = tracker_of(folder, "dog")._found(image, 0.0)

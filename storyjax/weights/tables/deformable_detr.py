@@ -114,8 +114,12 @@ def hub_rules(config: DeformableDetrConfig) -> RuleTable:
         rules += dense(f"{source}.mlp.fc1", f"{target}/mlp/up") + dense(f"{source}.mlp.fc2", f"{target}/mlp/down")
         rules += norm(f"{source}.final_layer_norm", f"{target}/mlp/norm")
     aliases |= _repeated(heads, config, "model.decoder.")
+    omitted = {}
+    if config.box_refine and not config.two_stage:  # transformers 5 ties these class heads, and saves the first alone
+        for rule in [rule for rule in heads if rule.source.startswith("class_embed.")]:
+            omitted[rule.source] = f"class_embed.0.{rule.source.rpartition('.')[2]}"
     backbone = resnet_rules(config.backbone).placed(HUB_BACKBONE, "pyramid/backbone/")
-    return backbone + RuleTable(tuple(rules), aliases)
+    return backbone + RuleTable(tuple(rules), aliases, omitted=omitted)
 
 
 def _own(part: str) -> str:
