@@ -24,7 +24,7 @@ WORLDS: dict[str, Callable[[Path], Path]] = {
     "MOT17": functools.partial(tracks_mot.export_mot17, counts=_MOT),
     "MOT20": functools.partial(tracks_mot.export_mot20, counts=_MOT),
     "GMOT40": functools.partial(tracks_mot.export_gmot, counts={"test": 1}),
-    "TAO": functools.partial(tracks_pictures.export_tao, counts={"train": 2, "validation": 1}),
+    "TAO": functools.partial(tracks_pictures.export_tao, counts={"train": 5, "validation": 1}),
 }
 
 
