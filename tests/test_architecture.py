@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "storyjax"
 SHARED = ("core", "train", "plan", "models", "nn", "data", "search", "metrics", "weights", "storyworld")
-ENTRY_POINTS = ("main", "cli", "reproduce")
+ENTRY_POINTS = ("main", "cli", "reproduce", "scenic")
 CHAPTERS = ("mqt", "tcr", "clip_pad", "pi_map", "subtitles")
 # What is made of StoryWorld. data/registry.py names its exporters as text, and imports them when a config asks.
 SYNTHETIC = ("storyworld", "embedded")
@@ -71,7 +71,7 @@ def test_arrows(path: Path) -> None:
         if module.startswith("storyjax."):
             assert allowed(here, module), f"{path} imports {module}"
     for module in imports(path, top_level=True):
-        assert module.split(".")[0] not in ("torch", "tensorflow"), f"{path} imports {module}"
+        assert module.split(".")[0] not in ("torch", "tensorflow", "scenic", "clu"), f"{path} imports {module}"
         assert module.split(".")[0] not in WITHOUT.get(here, ()), f"{path} imports {module} at the top"
 
 

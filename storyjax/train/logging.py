@@ -4,7 +4,7 @@ import json
 import pathlib
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -12,6 +12,9 @@ from tqdm import tqdm
 
 from storyjax.core.files import write_atomically
 from storyjax.train.workdir import as_json
+
+# Takes (step, "train" or "eval", metrics by name): another place where metrics go.
+Sink = Callable[[int, str, Mapping[str, float]], None]
 
 
 class RunLog:
@@ -25,6 +28,7 @@ class RunLog:
         units: what an example is, for the rate.
         tensorboard: whether to write event files.
         progress: whether to show the bar, on standard error.
+        sinks: are given what metrics.jsonl is given.
     """
 
     def __init__(
@@ -35,9 +39,10 @@ class RunLog:
         units: str = "examples",
         tensorboard: bool = True,
         progress: bool = True,
+        sinks: Sequence[Sink] = (),
     ) -> None:
         first = jax.process_index() == 0
-        self._units = units
+        self._units, self._sinks = units, sinks if first else ()
         self._file, self._events = None, None
         path = workdir / "metrics.jsonl"
         kept = [line for line in read_metrics(path) if line["step"] <= start_step]
@@ -93,6 +98,8 @@ class RunLog:
             self._file.write(json.dumps({"step": step, "kind": kind, **as_json(metrics)}) + "\n")
         if self._events is not None:
             self._events.write(step, kind, metrics)
+        for sink in self._sinks:
+            sink(step, kind, metrics)
 
     def advance(self, step: int, loss: float) -> None:
         """Moves the bar to `step`."""

@@ -9,7 +9,7 @@ alone.
 import contextlib
 import math
 import pathlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,7 +27,7 @@ from storyjax.train.distributed import check_shared, peers, start_distributed
 from storyjax.train.evaluation import Evaluation
 from storyjax.train.experiment import BatchPrediction, Evaluator, Experiment, Params, build_experiment
 from storyjax.train.initial_state import InitialState, restore_or_init
-from storyjax.train.logging import RunLog, progress_bar
+from storyjax.train.logging import RunLog, Sink, progress_bar
 from storyjax.train.optim import make_optimizer, make_schedule
 from storyjax.train.prediction import FOLDER, Predictions, fingerprint
 from storyjax.train.settings import Settings, complete, read_settings
@@ -54,6 +54,7 @@ def run(
     experiment: Experiment | None = None,
     progress: bool = True,
     resume_from: int | None = None,
+    sinks: Sequence[Sink] = (),
 ) -> dict[str, float]:
     """Trains (mode "train") and evaluates, only evaluates (mode "eval"), or writes predictions (mode "predict").
 
@@ -67,6 +68,7 @@ def run(
         experiment: what to run, instead of what `config.experiment` names.
         progress: whether to show a progress bar on standard error.
         resume_from: the step of the checkpoint to go on from, instead of the latest; later ones are set aside.
+        sinks: are given what metrics.jsonl is given.
 
     Returns:
         {"dataset/metric": number}, sorted by name, which is also written to results.json; of "predict" the number of
@@ -98,7 +100,7 @@ def run(
         experiment = experiment or build_experiment(config)
         mesh = mesh_lib.make_mesh(settings.mesh)
         with jax.set_mesh(mesh), _memory_errors():
-            one = _Run(config, settings, experiment, workdir, mesh, termination, progress)
+            one = _Run(config, settings, experiment, workdir, mesh, termination, progress, tuple(sinks))
             results = {"train": one.train, "eval": one.evaluate, "predict": one.predict}[mode]()
         if jax.process_index() == 0 and mode != "predict":
             write_results(workdir, results)
@@ -142,10 +144,11 @@ class _Run:
         mesh: Mesh,
         termination: Termination,
         progress: bool,
+        sinks: tuple[Sink, ...],
     ) -> None:
         self.config, self.settings, self.experiment = config, settings, experiment
         self.workdir, self.mesh, self.termination = workdir, mesh, termination
-        self.progress = progress and jax.process_index() == 0
+        self.progress, self.sinks = progress and jax.process_index() == 0, sinks
         self.batch_sizes = [task.batch_size or settings.train.batch_size for task in experiment.tasks]
         for task, size in zip(experiment.tasks, self.batch_sizes, strict=True):
             mesh_lib.check_batch_size(mesh, size, settings.train.accumulate, f"the batch size of task '{task.name}'")
@@ -213,7 +216,8 @@ class _Run:
                     f"the run in {self.workdir} is at step {done} already, past config.train.steps ({total})."
                 )
             start = restore_or_init(settings, experiment, self.workdir, self.mesh)
-            log = RunLog(self.workdir, done, total, experiment.units, settings.log.tensorboard, self.progress)
+            shown = settings.log.tensorboard, self.progress, self.sinks
+            log = RunLog(self.workdir, done, total, experiment.units, *shown)
             stack.enter_context(contextlib.closing(log))
             if note:
                 log.say(note)

@@ -127,6 +127,8 @@ def make_step(
         metrics: StepMetrics = {"loss": jnp.zeros(())}
         healthy = state.healthy
         for index, (task, batch) in enumerate(zip(tasks, batches, strict=True)):
+            if index:  # one task after the other: side by side their activations would need memory for all
+                total, batch = jax.lax.optimization_barrier((total, batch))
             loss, scalars, gradients = task_gradients(
                 task, state.trainable, frozen, batch, jax.random.fold_in(key, index), accumulate, mesh
             )
