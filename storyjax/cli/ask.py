@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from storyjax.cli.models import add_models_flag
 from storyjax.cli.tracks import add_track_flags
 from storyjax.core.errors import StoryjaxError
 from storyjax.core.files import check_outputs, files_of, json_text, write_atomically
@@ -23,6 +24,11 @@ moments that it looked at. An image is taken as a video of one frame.
   storyjax ask story.mp4 --when "ana danced"               when something happens
   storyjax ask video.mp4 --anticipate "take cup@0, wash cup@1.5"      what comes next (@: the second it began at)
   storyjax ask clip.mp4 --count "kicking the ball"         how many times
+
+Without training: `storyjax models get ask` (15.8 GB) brings BLIP-2, which then answers questions about any video,
+freely or from --options. It is no TCR: its Q-Former looks at 8 frames, the same for every question; with --options, of
+--frames 16 and more each clip of 8 answers by itself, and the mean counts. A TCR that you trained is named by
+--checkpoint.
 
 The model that comes with storyjax is small and has seen nothing but StoryWorld (`storyjax data storyworld --help`): it
 knows that world's words only, and what it says of other videos is a guess.
@@ -57,9 +63,10 @@ def add(commands: argparse._SubParsersAction, made: dict[str, argparse.ArgumentP
     ask.add_argument(
         "--checkpoint",
         metavar="DIR",
-        help="a run's workdir, a folder with model.safetensors and config.json, or shipped:NAME (default: the small"
-        " model that comes with storyjax)",
+        help="a run's workdir, a folder with model.safetensors and config.json, a BLIP-2, or shipped:NAME (default: the"
+        " models folder's BLIP-2 where there is one, else the small model that comes with storyjax)",
     )
+    add_models_flag(ask)
     ask.add_argument("--frames", type=int, metavar="N", help="frames to look at (default: as many as in training)")
     add_track_flags(ask)
     ask.add_argument("--figure", metavar="PNG", help="where to draw the frames with the attention they got")
@@ -76,7 +83,6 @@ def _ask(arguments: argparse.Namespace) -> int:
     # A slip in its name need not wait for the model, nor one in the name of the figure.
     probe(arguments.video, track=arguments.video_track)
     from storyjax.tcr import figure
-    from storyjax.tcr.predict import Predictor
     from storyjax.weights.roles import tell_shipped
 
     if arguments.figure:
@@ -89,8 +95,7 @@ def _ask(arguments: argparse.Namespace) -> int:
         source = str(arguments.checkpoint or SHIPPED_COUNTER)
         tell_shipped("ask", arguments.checkpoint)
     else:
-        predictor = Predictor.from_pretrained(_checkpoint(arguments))
-        tell_shipped("ask", arguments.checkpoint)
+        predictor = _predictor(arguments)
         answer, source = _answer(predictor, arguments), predictor.source
     if is_still(arguments.video):
         print(f"storyjax: note: {arguments.video} is an image: taken as a video of one frame", file=sys.stderr)
@@ -135,6 +140,26 @@ def _checkpoint(arguments: argparse.Namespace) -> str | None:
 
     known = arguments.checkpoint is not None or arguments.anticipate is None
     return arguments.checkpoint if known else SHIPPED_AHEAD
+
+
+def _predictor(arguments: argparse.Namespace) -> "Predictor":
+    """What answers: the checkpoint that was asked for; for a question the models folder's BLIP-2; else what ships."""
+    from storyjax.tcr.blip2 import is_blip2, load_blip2
+    from storyjax.tcr.predict import Predictor
+    from storyjax.weights.roles import model_for, tell_shipped
+
+    place = arguments.checkpoint
+    if place is None and arguments.question is not None:
+        choice = model_for("ask", arguments.models)
+        place = choice.place if choice.origin in ("imported", "own") else None
+    if place is None or not is_blip2(place):
+        tell_shipped("ask", place)
+        return Predictor.from_pretrained(_checkpoint(arguments) if place is None else place)
+    if arguments.question is None:
+        raise StoryjaxError(f"{place} is a BLIP-2, which answers questions alone: ask one, or name a TCR's checkpoint")
+    predictor = load_blip2(place)
+    print(f"storyjax: note: ask: {place} answers ({predictor.method})", file=sys.stderr)
+    return predictor
 
 
 def _answer(predictor: "Predictor", arguments: argparse.Namespace) -> "Answer":

@@ -61,6 +61,7 @@ class Answer:
         duration_s: of the video.
         warnings: what a reader of the answer should know.
         video_track: the video track that was asked for, from 1; None: none was.
+        method: what answered, for people.
     """
 
     video: str
@@ -75,6 +76,7 @@ class Answer:
     duration_s: float
     warnings: tuple[str, ...] = ()
     video_track: int | None = None
+    method: str = "TCR"
 
     @property
     def probability(self) -> float:
@@ -157,7 +159,11 @@ class Predictor:
         source: where its weights are from, for people.
         frames: frames it looks at, unless `ask` says otherwise.
         condition_length: tokens of the question that the resampler reads.
+        method: what answers, for people.
+        reads_question: whether where it looks depends on the question.
     """
+
+    method, reads_question = "TCR", True
 
     def __init__(
         self,
@@ -265,6 +271,7 @@ class Predictor:
             duration_s=duration,
             warnings=warnings,
             video_track=video_track,
+            method=self.method,
         )
 
     def _batch(
@@ -272,7 +279,7 @@ class Predictor:
     ) -> tuple[Batch, tuple[str, ...]]:
         """One video with one question, as `QuestionAnswering` takes it, and warnings."""
         condition = self.tokenizer.encode(question)
-        prompt = self.tokenizer.encode(
+        prompt = self.prompt_ids(
             question_prompt(question, options) if options else self._free_prompt(question, duration)
         )
         length = -(-len(prompt) // PROMPT_STEP) * PROMPT_STEP
@@ -290,10 +297,14 @@ class Predictor:
         unknown = self._unknown_words(" ".join([question, *options]))
         if unknown:
             warnings.append(f"the model does not know: {', '.join(unknown)}")
-        if len(condition) > self.condition_length:
+        if self.reads_question and len(condition) > self.condition_length:
             read = self.tokenizer.decode(condition[: self.condition_length])
             warnings.append(f"the question is long: where to look is decided by its beginning alone, '{read}'")
         return {name: value[None] for name, value in batch.items()}, tuple(warnings)
+
+    def prompt_ids(self, prompt: str) -> list[int]:
+        """Returns the token ids of what the language model is asked."""
+        return self.tokenizer.encode(prompt)
 
     def _free_prompt(self, question: str, duration: float) -> str:
         """What the language model is asked when there is nothing to choose from.

@@ -88,13 +88,14 @@ ROLES = {
         Role(
             "ask",
             ("ask",),
-            "sees images and answers questions about them (BLIP-2)",
+            "sees videos and answers questions about them (BLIP-2)",
             (
                 Model("blip2-flan-t5-xl", 15.8, "MIT", "Salesforce/blip2-flan-t5-xl"),
                 Model("blip2-flan-t5-xxl", 48.9, "MIT", "Salesforce/blip2-flan-t5-xxl"),
             ),
             ("blip2",),
             "shipped:tcr_nextqa_storyworld",
+            ready=True,
         ),
         Role(
             "track",

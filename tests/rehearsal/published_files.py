@@ -23,11 +23,11 @@ def write(folder: Path, texts: Iterable[str]) -> None:
     """Writes FOLDER/hub and, imported from it, FOLDER/weights; `texts` are what the tokenizer learns its words of."""
     hub = folder / "hub"
     torch.manual_seed(0)
-    for name, model in (("blip2", _blip2()), ("resnet", _resnet()), ("detr", _detr())):
-        _scatter(model).config.save_pretrained(hub / name)
+    for name, model in (("blip2", small_blip2()), ("resnet", _resnet()), ("detr", _detr())):
+        scatter(model).config.save_pretrained(hub / name)
         state = {key: tensor.clone() for key, tensor in model.state_dict().items()}
         safetensors.torch.save_file(state, hub / name / "model.safetensors", {"format": "pt"})
-    _tokenizer(texts).save_pretrained(hub / "blip2")
+    tokenizer(texts).save_pretrained(hub / "blip2")
     for kind, source, out in (
         ("blip2", "blip2", "blip2-flan-t5-xl"),
         ("resnet", "resnet", "resnet-50"),
@@ -36,7 +36,7 @@ def write(folder: Path, texts: Iterable[str]) -> None:
         assert run(["import", kind, "--from", str(hub / source), "--out", str(folder / "weights" / out)]) == 0
 
 
-def _blip2() -> transformers.Blip2ForConditionalGeneration:
+def small_blip2() -> transformers.Blip2ForConditionalGeneration:
     """Returns a BLIP-2 with a tower of one block and a Flan-T5 of one and one."""
     t5 = transformers.T5Config(
         vocab_size=VOCABULARY,
@@ -94,7 +94,7 @@ def _detr() -> transformers.DeformableDetrForObjectDetection:
     return transformers.DeformableDetrForObjectDetection(config)
 
 
-def _scatter(model: transformers.PreTrainedModel) -> transformers.PreTrainedModel:
+def scatter(model: transformers.PreTrainedModel) -> transformers.PreTrainedModel:
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
         for parameter in model.parameters():
@@ -102,7 +102,7 @@ def _scatter(model: transformers.PreTrainedModel) -> transformers.PreTrainedMode
     return model.eval()
 
 
-def _tokenizer(texts: Iterable[str]) -> transformers.PreTrainedTokenizerFast:
+def tokenizer(texts: Iterable[str]) -> transformers.PreTrainedTokenizerFast:
     """Returns a tokenizer that can spell everything, with T5's special tokens; answers are two tokens, as T5's are."""
     backend = tokenizers.Tokenizer(tokenizers.models.BPE())
     backend.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
