@@ -183,12 +183,18 @@ class ThingFinder:
         )
         return candidates[int((texts @ unit(whole.mean(axis=0))).argmax())]
 
-    def embed_query(self, prompt: str, tokens: Mapping[str, Float32[np.ndarray, "c w"]]) -> Float32[np.ndarray, " d"]:
+    def embed_query(
+        self,
+        prompt: str,
+        tokens: Mapping[str, Float32[np.ndarray, "c w"]],
+        categories: Mapping[str, str] | None = None,
+    ) -> Float32[np.ndarray, " d"]:
         """Returns the embedding, of unit length, of a prompt in which every `<name>` is a key of `tokens`.
 
         Raises:
             StoryjaxError: an unknown name, or a prompt longer than the text tower's context.
         """
+        del categories  # the tokens say more
         unknown = [name for name in names_in(prompt) if name not in tokens]
         if unknown:
             raise StoryjaxError(f"no token for <{unknown[0]}>: enrol it first")
