@@ -39,13 +39,19 @@ class ConceptEncoder(Protocol):
     width: int
 
     @property
-    def dim(self) -> int: ...
+    def dim(self) -> int:
+        """Width of the common space of images and texts."""
+        ...
 
     @property
-    def image_size(self) -> int: ...
+    def image_size(self) -> int:
+        """Side in pixels of the square images that `embed_images` takes."""
+        ...
 
     @property
-    def keep_aspect(self) -> bool: ...
+    def keep_aspect(self) -> bool:
+        """Whether those are central squares of images; see above."""
+        ...
 
     @property
     def vision_fingerprint(self) -> str:
