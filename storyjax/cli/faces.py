@@ -3,8 +3,8 @@
 import argparse
 
 
-def add_face_flags(parser: argparse.ArgumentParser) -> None:
-    """Adds --face-detector and --pick to a parser."""
+def add_detector_flag(parser: argparse.ArgumentParser) -> None:
+    """Adds --face-detector to a parser."""
     parser.add_argument(
         "--face-detector",
         metavar="NAME|FILE",
@@ -12,6 +12,11 @@ def add_face_flags(parser: argparse.ArgumentParser) -> None:
         " frontal_faces (pip install 'storyjax[faces]'), or none, which takes photos as loose crops (default: as the"
         " model's config says; where it wants one, STORYJAX_FACE_DETECTOR, or the best that is installed)",
     )
+
+
+def add_face_flags(parser: argparse.ArgumentParser) -> None:
+    """Adds --face-detector and --pick to a parser."""
+    add_detector_flag(parser)
     parser.add_argument(
         "--pick",
         type=_pick,

@@ -3,16 +3,12 @@
 import argparse
 import sys
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
-from storyjax.cli.faces import add_face_flags
+from storyjax.cli.faces import add_detector_flag, add_face_flags
+from storyjax.cli.find_models import model_loader
+from storyjax.cli.models import add_models_flag
 from storyjax.cli.tracks import add_track_flags
-from storyjax.core.errors import StoryjaxError
 from storyjax.core.files import json_text
-
-if TYPE_CHECKING:
-    from storyjax.search.command import Load
-    from storyjax.search.protocol import ConceptEncoder
 
 FIND = """\
 Finds particular people, and particular things, in your videos and images: enrol them from a few photos, index a folder
@@ -25,19 +21,21 @@ once, and name them between < and > in the query.
   storyjax find index videos --out runs/index            indexes a folder, or updates its index
   storyjax find "An image of <ana> entering the room" --index runs/index --html found.html
   storyjax find "An image of <x> in the park" --index runs/index --face stranger.jpg
-  storyjax find "two children on a beach" --index runs/clip --clip weights/clip-vit-l-14    plain words, by CLIP alone
+  storyjax find "two children on a beach" --index runs/index
 
 A prompt can name several people, or several things, or nobody. The models that come with storyjax are small and trained
-on StoryWorld alone (`storyjax data storyworld --help`); with --clip, here and in `find index`, a published CLIP (its
-folder as downloaded, or as `storyjax import clip-vit-l-14` makes it) searches real videos by plain words, without
-names.
+on StoryWorld alone (`storyjax data storyworld --help`). For real videos, `storyjax models get find` brings a published
+CLIP, and `storyjax models get faces --from senet50_128.pth` a face encoder; they are used where they are there, and no
+--checkpoint is given (--clip names another CLIP). Then people are found in two stages, by their faces and by the rest
+of the sentence, and things by the mean of their pictures and the sentence.
 `storyjax find enrol --help` and so on say more.
 """
 ENROL = """\
 Enrols a person from photos of the face, or with --thing a particular thing from photos of it, so that prompts can name
-it. No model is retrained. Photos that are damaged or show no face are named and left out. The small models of
-StoryWorld take each photo as the loose crop of one face; others find the face in it (--face-detector) and, of several,
-take the largest (--pick).
+it. No large network is retrained; with published networks (`storyjax models`) none is: the description of a face is
+kept, or the mean of a thing's pictures. Photos that are damaged or show no face are named and left out. The small
+models of StoryWorld take each photo as the loose crop of one face; others find the face in it (--face-detector) and, of
+several, take the largest (--pick).
 
   storyjax find enrol ana photos/ana
   storyjax find enrol "Michael Richards" one.jpg two.jpg
@@ -59,6 +57,9 @@ Indexes the images and videos of a folder and of the folders in it: videos as cl
 Run again, it adds new and changed files, drops removed ones, and continues where it was stopped. Linked folders are
 indexed too. What is left out is named with its reason; what a folder held that cannot be read now, or whose disk is not
 mounted, stays in the index. HEIC photos need pillow-heif: pip install 'storyjax[heif]'.
+
+With a published CLIP and a face encoder (`storyjax models`), the faces in every image and in a frame a second are found
+(--face-detector) and stored as well; --face-detector none leaves them out.
 
   storyjax find index videos --out runs/index
   storyjax find index seinfeld --out runs/index --every 30    two clips a minute, as in the thesis (§4.7.2)
@@ -96,58 +97,24 @@ def add(commands: argparse._SubParsersAction, made: dict[str, argparse.ArgumentP
     add_track_flags(index)
     for parser in (find, enrol, forget, listing):
         parser.add_argument("--gallery", default="runs/gallery", metavar="DIR", help="(default: runs/gallery)")
-    for parser in (find, index):
-        parser.add_argument("--clip", metavar="DIR", help="a published CLIP alone, for plain words (no names)")
+    for parser in (find, enrol, index):
+        parser.add_argument(
+            "--clip", metavar="DIR", help="a published CLIP, as downloaded or imported (default: see 'storyjax models')"
+        )
+        add_models_flag(parser)
     for parser in (find, enrol):
         add_face_flags(parser)
+    add_detector_flag(index)
     for parser in (find, enrol, index):
         parser.add_argument(
             "--checkpoint", metavar="DIR", help="a run's workdir, or shipped:NAME (default: what comes with storyjax)"
         )
 
 
-def model_loader(
-    checkpoint: str | None, clip: str | None = None, face_detector: str | None = None, pick: str | None = None
-) -> "Load":
-    """Returns a function that loads the model of a kind ("person", "thing", "text"); search itself imports no chapter.
-
-    Args:
-        checkpoint: a trained model; None: what comes with storyjax.
-        clip: the folder of a CLIP that takes the place of either.
-        face_detector, pick: of photos of people, as of `storyjax.clip_pad.predict.PersonFinder.from_pretrained`.
-
-    Raises:
-        StoryjaxError: a trained model and a CLIP are given.
-    """
-    if checkpoint is not None and clip is not None:
-        raise StoryjaxError("--clip is a model by itself: leave --checkpoint out")
-
-    def load(kind: str) -> "ConceptEncoder":
-        if clip is not None:
-            from storyjax.search.clip_encoder import ClipEncoder
-
-            return ClipEncoder.from_pretrained(clip)
-        from storyjax.weights.roles import tell_shipped
-
-        encoder: ConceptEncoder
-        if kind == "thing":
-            from storyjax.pi_map.predict import ThingFinder
-
-            encoder = ThingFinder.from_pretrained(checkpoint)
-        else:  # CLIP-PAD's text tower reads plain words, too
-            from storyjax.clip_pad.predict import PersonFinder
-
-            encoder = PersonFinder.from_pretrained(checkpoint, detector=face_detector, pick=pick)
-        tell_shipped("find", checkpoint)
-        return encoder
-
-    return load
-
-
 def _enrol(given: argparse.Namespace) -> int:
     from storyjax.search import command
 
-    load = model_loader(given.checkpoint, None, given.face_detector, given.pick)
+    load = model_loader(given.checkpoint, given.clip, given.face_detector, given.pick, given.models)
     print(command.enrol(given.gallery, given.name, given.photos, given.thing, load))
     return 0
 
@@ -169,24 +136,18 @@ def _list(given: argparse.Namespace) -> int:
 def _index(given: argparse.Namespace) -> int:
     from storyjax.search import command
 
-    print(
-        command.index(
-            given.folder, given.out, given.every, model_loader(given.checkpoint, given.clip), given.video_track
-        )
-    )
+    load = model_loader(given.checkpoint, given.clip, given.face_detector, models=given.models)
+    print(command.index(given.folder, given.out, given.every, load, given.video_track))
     return 0
 
 
 def _find(given: argparse.Namespace) -> int:
     from storyjax.search import command
-    from storyjax.search.protocol import names_in
 
-    if given.clip and (names := names_in(given.prompt)):
-        raise StoryjaxError(
-            f"--clip knows no names: describe <{names[0]}> in words, or search an index of the model that enrolled it"
-        )
     request = command.Request(given.prompt, given.index, given.gallery, given.face, given.top, given.html)
-    load = model_loader(given.checkpoint, given.clip, given.face_detector, given.pick)
+    load = model_loader(
+        given.checkpoint, given.clip, given.face_detector, given.pick, given.models, searched=given.index
+    )
     result = command.find(request, load)
     if result.unfinished:
         print("storyjax: note: the index is unfinished: 'storyjax find index' continues it", file=sys.stderr)

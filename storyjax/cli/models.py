@@ -128,7 +128,7 @@ def _get(given: argparse.Namespace) -> int:
     wanted: list[roles.Role] = []
     for name in given.roles:
         needed = roles.roles_of([name])
-        wanted += needed if name in roles.ROLES else [role for role in needed if role.ready] or needed
+        wanted += needed if name in roles.ROLES else [role for role in needed if role.serves(name)] or needed
     wanted = list(dict.fromkeys(wanted))
     if given.model and len(wanted) > 1:
         raise StoryjaxError(f"--model is for one role, not for {', '.join(role.name for role in wanted)}")

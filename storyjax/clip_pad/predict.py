@@ -17,19 +17,18 @@ from jaxtyping import Float32, UInt8
 
 from storyjax.clip_pad.config import frozen_parameters, make_model, make_sizes, make_tokenizer
 from storyjax.clip_pad.data import MARKER, Sizes, encode
-from storyjax.clip_pad.detect import VARIABLE, Detector, check_pick, find_detector, loose_crop, pick_face
+from storyjax.clip_pad.detect import VARIABLE, Detector, check_pick, find_detector
+from storyjax.clip_pad.face_photos import mean_description
 from storyjax.clip_pad.model import TRAINABLE, ClipPad
-from storyjax.core.arrays import unit_norm
 from storyjax.core.errors import StoryjaxError
 from storyjax.core.params_io import flatten
 from storyjax.data.text import Tokenizer
-from storyjax.search.protocol import PERSON, Notes, PhotoError, PhotoNote, embed_in_batches, fingerprint, replace_names
+from storyjax.search.protocol import PERSON, Notes, embed_in_batches, fingerprint, replace_names
 from storyjax.train.experiment import Params
 from storyjax.train.restore import open_trained
 
 DEFAULT = "shipped:clip_pad_storyworld"
 DETECTOR_VARIABLE = VARIABLE  # of the environment, as of `detect.find_detector`
-_SMALLEST = 8  # pixels: smaller faces cannot be distinguished
 
 
 class PersonFinder:
@@ -162,55 +161,24 @@ class PersonFinder:
         notes: Notes | None = None,
     ) -> Float32[np.ndarray, " e"]:
         """Returns the mean description, of unit length, of a person's photos; arguments and errors as of `enrol`."""
-        if not len(photos):
-            raise StoryjaxError("give at least one photo of the person's face")
-        faces, unusable = [], []
-        for index, photo in enumerate(photos):
-            try:
-                faces.append(self.as_face(self._crop(index, np.asarray(photo), notes)))
-            except PhotoError as error:
-                if notes is None:
-                    raise
-                unusable.append(error)
-                notes(PhotoNote(index, error.reason, left_out=True))
-            if progress is not None:
-                progress(index + 1, len(photos))
-        if not faces:
-            raise unusable[0]
-        mean = self.describe_faces(np.stack(faces)).mean(axis=0)
-        return unit_norm(mean, axis=None)
+        return mean_description(photos, self.as_face, self.describe_faces, self.detector, self.pick, progress, notes)
 
     def as_face(self, crop: UInt8[np.ndarray, "y x 3"]) -> UInt8[np.ndarray, "s s 3"]:
         """Returns a loose crop at the face encoder's size."""
         return self.sizes.face_square(crop)
 
-    def _crop(self, index: int, photo: np.ndarray, notes: Notes | None) -> np.ndarray:
-        """The loose crop of the face in a photo."""
-        height, width = photo.shape[:2]
-        if min(height, width) < _SMALLEST:
-            raise PhotoError(index, f"has {width} × {height} pixels: too small to show a face")
-        if self.detector is None:
-            return photo
-        boxes = list(self.detector(photo))
-        if not boxes:
-            raise PhotoError(index, "shows no face that can be found: choose another, or crop it to the face")
-        try:
-            box, which = pick_face(boxes, self.pick)
-        except StoryjaxError as error:
-            raise PhotoError(index, str(error)) from error
-        crop = loose_crop(photo, box)
-        if min(crop.shape[:2]) < _SMALLEST:
-            raise PhotoError(index, "shows a face too small to recognise: choose a closer one")
-        if len(boxes) > 1 and notes is not None:
-            notes(PhotoNote(index, f"shows {len(boxes)} faces: {which} is taken (--pick chooses)"))
-        return crop
-
-    def embed_query(self, prompt: str, tokens: Mapping[str, Float32[np.ndarray, "c w"]]) -> Float32[np.ndarray, " d"]:
+    def embed_query(
+        self,
+        prompt: str,
+        tokens: Mapping[str, Float32[np.ndarray, "c w"]],
+        categories: Mapping[str, str] | None = None,
+    ) -> Float32[np.ndarray, " d"]:
         """Returns the embedding, of unit length, of a prompt in which every `<name>` is a key of `tokens`.
 
         Raises:
             StoryjaxError: a name has no token, or the prompt is longer than the text tower takes.
         """
+        del categories  # the tokens say more
         rows: list[np.ndarray] = []
 
         def place(name: str) -> str:

@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -29,6 +30,7 @@ from storyjax.pi_map.config import (
     make_model,
 )
 from storyjax.pi_map.data import Collection, CollectionConfig, Embed, embed_collection, embed_pool
+from storyjax.pi_map.enrolment import NegativeBank
 from storyjax.pi_map.evaluate import Queries, accumulate, embed_queries, score
 from storyjax.pi_map.losses import personalisation_loss
 from storyjax.pi_map.model import PersonalClip, conditioning_start
@@ -103,6 +105,14 @@ class _Experiment:
         templates = self.collection.templates
         return train_stream(templates, self.personalisation.loader(self.collection, data_captioner(self.data)), spec)
 
+    def save_bank(self, path: Path) -> None:
+        """Writes the templates as the negatives of later enrolments (enrolment.py); errors as of the captioner."""
+        captioner, templates = data_captioner(self.data), self.collection.templates
+        captions = tuple(
+            captions_of(each.name, each.category, captioner, self.data.prompt) for each in self.collection.objects
+        )
+        NegativeBank(templates.whole, templates.local, templates.objects, captions).save(path)
+
     def _vectors(self) -> dict[str, tuple[tuple[int, ...], Any]]:
         width = self.model.config.projection_dim
         return {"whole": ((width,), np.float32), "local": ((width,), np.float32), "object": ((), np.int32)}
@@ -165,6 +175,7 @@ def build(config: ConfigDict) -> Experiment:
         tasks=(Task("personalise", parts.train_data, parts.personalisation.loss, batch_spec=parts.batch_spec()),),
         evaluators=tuple(parts.evaluator(pool) for pool in pools),
         units="templates",
+        files={NegativeBank.FILE: parts.save_bank},
         steps_per_epoch=lambda: max(1, len(parts.collection.templates) // config.train.batch_size),
     )
 

@@ -61,7 +61,7 @@ class ThingFinder:
         """
         Args:
             model, prompts, params: the architecture, the encoder of its prompts, and all parameters.
-            bank: other things as negatives; without it the only negative is the thing's category.
+            bank: other things as negatives; without it nothing can be enrolled.
             attributes: words that may describe a thing ("red", "striped blue and white"): the one closest to its photos
                 makes its dense caption y*, if none is given.
             detector: finds the thing in its photos (§5.3.1); without it the whole photo is used.
@@ -145,12 +145,17 @@ class ThingFinder:
             caption: a dense description of it, y*; without one it is made of the closest attribute.
 
         Raises:
-            StoryjaxError: no photos or no category, or a caption that is too long for the text tower.
+            StoryjaxError: no photos, category or bank of negatives, or a caption that is too long for the text tower.
         """
         if not photos:
             raise StoryjaxError("no photos to enrol a thing from; give three to five")
         if category is None or not category.strip():
             raise StoryjaxError("a thing needs the general word for it, for instance 'dog'")
+        if self._enrolment.bank is None:
+            raise StoryjaxError(
+                f"this π-map has no bank of other things ({NegativeBank.FILE}), without which a token learns nothing:"
+                " give a run of configs/pi_map_thisismy.py or its like, which writes one as it starts or is resumed"
+            )
         whole, local = self._embed_photos(photos, category)
         caption = caption or self._describe(whole, category)
         plain = with_category(self._enrolment.config.prompt, category)
@@ -183,12 +188,18 @@ class ThingFinder:
         )
         return candidates[int((texts @ unit(whole.mean(axis=0))).argmax())]
 
-    def embed_query(self, prompt: str, tokens: Mapping[str, Float32[np.ndarray, "c w"]]) -> Float32[np.ndarray, " d"]:
+    def embed_query(
+        self,
+        prompt: str,
+        tokens: Mapping[str, Float32[np.ndarray, "c w"]],
+        categories: Mapping[str, str] | None = None,
+    ) -> Float32[np.ndarray, " d"]:
         """Returns the embedding, of unit length, of a prompt in which every `<name>` is a key of `tokens`.
 
         Raises:
             StoryjaxError: an unknown name, or a prompt longer than the text tower's context.
         """
+        del categories  # the tokens say more
         unknown = [name for name in names_in(prompt) if name not in tokens]
         if unknown:
             raise StoryjaxError(f"no token for <{unknown[0]}>: enrol it first")

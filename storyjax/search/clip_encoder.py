@@ -1,4 +1,7 @@
-"""CLIP alone, any published one, for `storyjax find --clip`: plain sentences, no names, nothing to train."""
+"""CLIP alone, any published one, for `storyjax find`: plain sentences, no names, nothing to train.
+
+Names of people and things are what `storyjax/clip_pad/two_stage.py` and `storyjax/pi_map/clip_baseline.py` add.
+"""
 
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -92,15 +95,20 @@ class ClipEncoder:
             "CLIP alone learns no names: enrol with the model that comes with storyjax, or --checkpoint"
         )
 
-    def embed_query(self, prompt: str, tokens: Mapping[str, Float32[np.ndarray, "c w"]]) -> Float32[np.ndarray, " d"]:
+    def embed_query(
+        self,
+        prompt: str,
+        tokens: Mapping[str, Float32[np.ndarray, "c w"]],
+        categories: Mapping[str, str] | None = None,
+    ) -> Float32[np.ndarray, " d"]:
         """Returns the embedding, of unit length, of a sentence without names.
 
         Raises:
             StoryjaxError: the prompt names somebody, or is longer than the text tower takes.
         """
         if names := names_in(prompt):
-            raise StoryjaxError(f"--clip knows no names: describe <{names[0]}> in words")
-        del tokens
+            raise StoryjaxError(f"CLIP alone knows no names: describe <{names[0]}> in words")
+        del tokens, categories
         ids, _ = encode_spliced(self._tokenizer, prompt, self._config.text.max_length, _MARKER)
         embedded: Any = self._embed_texts(self._params, jnp.asarray(ids)[None])
         return np.asarray(embedded)[0]

@@ -26,19 +26,21 @@ from storyjax.search.indexing import Summary, build_index, check_request
 from storyjax.search.media_files import HIDDEN
 from storyjax.search.names import name_key
 from storyjax.search.protocol import (
+    IMAGES,
     PERSON,
     TEXT,
     THING,
     ConceptEncoder,
     PhotoError,
     PhotoNote,
+    faces_of,
     names_in,
     replace_names,
 )
 from storyjax.search.query import Searcher, SearchResult
 from storyjax.search.store import Store
 
-# Loads the model for a kind ("person", "thing").
+# Loads the model for a kind ("person", "thing", "text", or "images" for an index).
 Load = Callable[[str], ConceptEncoder]
 MAX_HITS = 1000
 # Smaller photos do not show even a face that fills them.
@@ -92,7 +94,7 @@ def index(folder: str, out: str, every_s: float | None, load: Load, video_track:
         StoryjaxError: as of `build_index`.
     """
     check_request(folder, every_s)  # before the model is loaded
-    model = load(PERSON)
+    model = load(IMAGES)
     done = build_index(folder, out, model, every_s, sys.stderr.isatty(), video_track)
     for line in _notes(done):
         _say(line)
@@ -160,7 +162,12 @@ def find(request: Request, load: Load) -> SearchResult:
     with Searcher(request.index, model) as searcher:
         # A prompt may have <Ana> for 'ana'; the model gets names as they were enrolled.
         prompt = replace_names(request.prompt, lambda n: f"<{n if n == pictured else entries[n].name}>")
-        result = searcher.search(model.embed_query(prompt, tokens), request.top)
+        categories = {entry.name: entry.category for entry in entries.values() if entry.category}
+        query = model.embed_query(prompt, tokens, categories)
+        if faces_of(model) is not None and tokens:
+            result = searcher.search_two_stage(query, [token[0] for token in tokens.values()], request.top)
+        else:
+            result = searcher.search(query, request.top)
     if request.html:
         write_html_report(request.html, request.prompt, result)
     return result

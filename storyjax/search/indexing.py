@@ -2,41 +2,48 @@
 
 Videos become clips of 2 s, 16 frames at 8 per second, whose embeddings are averaged (§4.7.2): back to back or, as in
 the thesis for a season of Seinfeld, one every 15 or 30 s. The frames at every full second of a clip are also indexed,
-because things are searched for in frames (§5.4). Videos stream: an hour needs the memory of half a minute.
+because things are searched for in frames (§5.4), and with a face encoder the faces in them (§4.7.6). Videos stream: an
+hour needs the memory of half a minute.
 """
 
-import io
 import math
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import av
 import numpy as np
 import PIL
-from jaxtyping import Float32, UInt8
+from jaxtyping import Float32
 from PIL import Image
 from tqdm import tqdm
 
-from storyjax.core.arrays import unit_norm
 from storyjax.core.errors import StoryjaxError, is_of_surroundings
 from storyjax.core.files import exclusive_lock
+from storyjax.core.notes import tell
 from storyjax.data.images import SUFFIXES as IMAGE_SUFFIXES
 from storyjax.data.images import ImageError, Square, read_image, reads_heif
-from storyjax.data.stills import stream_stills
 from storyjax.data.video import probe
 from storyjax.data.video_files import VIDEO_SUFFIXES, VideoError
+from storyjax.search.clips import (
+    CLIP_FPS,
+    CLIP_S,
+    STILL_PIXELS,
+    Clip,
+    batches,
+    clip_starts,
+    clips_of,
+    jpeg,
+    mean_pooled,
+)
 from storyjax.search.media_files import MediaFile, Scan, scan
-from storyjax.search.protocol import ConceptEncoder
-from storyjax.search.store import BROKEN, CLIP, DONE, FILE, FRAME, IMAGE, KnownFile, Row, Store
+from storyjax.search.protocol import TEXT, ConceptEncoder, FaceEncoder, faces_of
+from storyjax.search.store import BROKEN, CLIP, DONE, FACE, FILE, FRAME, IMAGE, KnownFile, Row, Store
 from storyjax.search.vectors import Vectors
 
-CLIP_S, CLIP_FPS, CLIP_FRAMES = 2.0, 8, 16
 # A video with a longer duration is most likely damaged.
 MAX_S = 100 * 3600.0
-# The longer side of thumbnails, in pixels.
-STILL_PIXELS = 320
 # Clips, or images, that are embedded and stored together: the most that a killed run loses.
 _BATCH = 16
 
@@ -76,7 +83,7 @@ def build_index(
     Args:
         folder: is searched with all folders inside.
         out: a new folder, or an index of `folder`, which is updated.
-        encoder: embeds images.
+        encoder: embeds images, and describes the faces in them if it searches in two stages.
         every_s: seconds between the starts of clips; None for the index's own (of a new one: 2, back to back).
         show_progress: whether to show progress bars.
         video_track: of every video, from 1; None: the index's own (of a new one: as `containers.choose_track` says).
@@ -95,6 +102,7 @@ def build_index(
             f"{folder} holds no images or videos: give a folder with {', '.join(IMAGE_SUFFIXES[:3])},"
             f" {', '.join(VIDEO_SUFFIXES[:4])} and the like"
         )
+    faces = faces_of(encoder)
     meta = {
         "root": os.fsencode(root.resolve()).hex(),
         "vision_fingerprint": encoder.vision_fingerprint,
@@ -103,6 +111,9 @@ def build_index(
         "keep_aspect": str(int(encoder.keep_aspect)),
         "every_s": repr(float(every_s or CLIP_S)),
         "video_track": str(video_track or 0),
+        "face_fingerprint": faces.fingerprint if faces else "",
+        "face_dim": str(faces.dim if faces else 0),
+        "published": str(int(faces is not None or encoder.kind == TEXT)),
     }
     store = Store.create(out, meta)
     try:
@@ -149,19 +160,46 @@ def _check_same(
     check_model(store, meta["vision_fingerprint"])
     if known.get("keep_aspect", "0") != meta["keep_aspect"]:  # version 0.1 kept no aspect ratio, and did not say so
         raise StoryjaxError(f"{store.folder} was made of images without their aspect ratio: {other}")
+    if not known.get("face_fingerprint") and meta["face_fingerprint"]:
+        tell(f"{store.folder} was made without faces and stays so: another --out makes an index that finds people")
+    elif known.get("face_fingerprint", "") != meta["face_fingerprint"]:
+        raise StoryjaxError(f"{store.folder} was made {_with_faces(known)}, not {_with_faces(meta)}: {other}")
     if every_s is not None and known["every_s"] != meta["every_s"]:
         raise StoryjaxError(f"{store.folder} has a clip every {float(known['every_s']):g} s, not {every_s:g}: {other}")
     if video_track is not None and known.get("video_track", "0") != meta["video_track"]:
         raise StoryjaxError(f"{store.folder} was not made of the video tracks {video_track}: {other}")
 
 
-def check_model(store: Store, vision_fingerprint: str) -> None:
-    """Raises StoryjaxError unless the image tower of that fingerprint made the index."""
-    if store.meta()["vision_fingerprint"] != vision_fingerprint:
+def _with_faces(meta: dict[str, str]) -> str:
+    fingerprint = meta.get("face_fingerprint", "")
+    return f"with the faces of the encoder {fingerprint}" if fingerprint else "without faces"
+
+
+def check_model(store: Store, vision_fingerprint: str, faces: FaceEncoder | None = None) -> None:
+    """Raises StoryjaxError unless the image tower of that fingerprint, and the face encoder if any, made the index."""
+    known, again = store.meta(), "index again with 'storyjax find index FOLDER --out' another folder"
+    if known["vision_fingerprint"] != vision_fingerprint:
         raise StoryjaxError(
-            f"the index in {store.folder} was made by another model: index again with 'storyjax find index FOLDER"
-            " --out' another folder, or give the model that made it with --checkpoint"
+            f"the index in {store.folder} was made by another model: {again}, or give the model that made it with"
+            " --checkpoint or --clip"
         )
+    if faces is not None and known.get("face_fingerprint", "") != faces.fingerprint:
+        raise StoryjaxError(
+            f"the index in {store.folder} was made {_with_faces(known)}, so nobody can be found in it by this face"
+            f" encoder: {again}"
+        )
+
+
+def made_by_published(folder: str | os.PathLike[str]) -> bool:
+    """Returns whether a published CLIP made an index; False where there is none that can be opened."""
+    try:
+        store = Store.open(folder)
+    except StoryjaxError:
+        return False
+    try:
+        return store.meta().get("published") == "1"
+    finally:
+        store.close()
 
 
 class _Builder:
@@ -179,6 +217,7 @@ class _Builder:
         self.store, self.root, self.encoder, self.every_s = store, root, encoder, float(meta["every_s"])
         self.square = Square(encoder.image_size, encoder.keep_aspect)
         self.track = int(meta.get("video_track", "0")) or None
+        self.faces = faces_of(encoder) if meta.get("face_fingerprint") else None
         self.summary = done
         self.show_progress = show_progress
 
@@ -223,7 +262,7 @@ class _Builder:
 
     def _images(self, files: Sequence[MediaFile]) -> None:
         for start in range(0, len(files), _BATCH):
-            kept, squares = [], []
+            kept, squares, crops = [], [], []
             for file in files[start : start + _BATCH]:
                 try:
                     image = read_image(self.root / os.fsdecode(file.path))
@@ -231,15 +270,18 @@ class _Builder:
                     self._broken(file, None, error)
                     continue
                 squares.append(self.square(image))
+                crops.append(self.faces.crops_in(image) if self.faces else None)
                 thumbnail = Image.fromarray(image)
                 thumbnail.thumbnail((STILL_PIXELS, STILL_PIXELS))
-                kept.append((file, _jpeg(np.asarray(thumbnail))))
+                kept.append((file, jpeg(np.asarray(thumbnail))))
             if not kept:
                 continue
             embedded = self.encoder.embed_images(np.stack(squares))
-            for (file, still), vector in zip(kept, embedded, strict=True):
+            described = self._described(crops)
+            for (file, still), vector, faces in zip(kept, embedded, described, strict=True):
                 begun = self.store.begin_file(file.path, file.size, file.mtime_ns)
-                self.store.add(begun, [Row(IMAGE, 0, None, None, vector, still)], 0, done=True)
+                rows = [Row(IMAGE, 0, None, None, vector, still), *(Row(FACE, 0, None, None, f, still) for f in faces)]
+                self.store.add(begun, rows, 0, done=True)
                 self.summary.images += 1
                 self.bar.update()
 
@@ -255,7 +297,8 @@ class _Builder:
             begun = begun or self.store.begin_file(file.path, file.size, file.mtime_ns)
             starts = clip_starts(duration, self.every_s)
             clip = begun.clips
-            for clips in _batches(_clips(path, starts[clip:], duration, self.square, self.track), _BATCH):
+            crop = self.faces.crops_in if self.faces else None
+            for clips in batches(clips_of(path, starts[clip:], duration, self.square, self.track, crop), _BATCH):
                 rows = self._rows(clips, clip)
                 clip += len(clips)
                 self.store.add(begun, rows, len(clips), done=clip == len(starts))
@@ -268,9 +311,10 @@ class _Builder:
             self.bar.update(-counted)
             self._broken(file, begun, error)
 
-    def _rows(self, clips: Sequence["_Clip"], first: int) -> list[Row]:
+    def _rows(self, clips: Sequence["Clip"], first: int) -> list[Row]:
         """The rows of consecutive clips; `first` is the number of the first."""
         embedded = self.encoder.embed_images(np.concatenate([clip.frames for clip in clips]))
+        described = iter(self._described([crops for clip in clips for crops in clip.faces.values()]))
         rows, at = [], 0
         for number, clip in enumerate(clips, first):
             frames = embedded[at : at + len(clip.frames)]
@@ -281,7 +325,15 @@ class _Builder:
                 if index % CLIP_FPS == 0:
                     time = clip.start_s + index / CLIP_FPS
                     rows.append(Row(FRAME, number, time, time, frames[index], still))
+                    rows += [Row(FACE, number, time, time, face, still) for face in next(described)]
         return rows
+
+    def _described(self, crops: Sequence[np.ndarray | None]) -> list[Float32[np.ndarray, "k e"]]:
+        """The descriptions of the faces of each image; none where faces are not looked for."""
+        found = [each for each in crops if each is not None]
+        if self.faces is None or not sum(map(len, found)):
+            return [np.zeros((0, 0), np.float32) for _ in crops]
+        return np.split(self.faces.describe(np.concatenate(found)), np.cumsum([len(each) for each in found])[:-1])
 
     def _broken(self, file: MediaFile, begun: KnownFile | None, error: Exception) -> None:
         """Names a file that cannot be read. It is read again when it has changed; at once where its surroundings (a
@@ -300,78 +352,13 @@ def _readers() -> str:
     return f"2, av {av.__version__}, pillow {PIL.__version__}, heif {reads_heif()}"
 
 
-def clip_starts(duration_s: float, every_s: float) -> list[float]:
-    """Returns the starts of a video's clips in seconds: one every `every_s`, the last before the video's end.
-
-    >>> clip_starts(5.0, 2.0)
-    [0.0, 2.0, 4.0]
-    """
-    count = max(1, math.ceil(round(duration_s / every_s, 6)))
-    return [index * every_s for index in range(count)]
-
-
-def mean_pooled(frames: Float32[np.ndarray, "t d"]) -> Float32[np.ndarray, " d"]:
-    """Returns the embedding of a clip: the mean of its frames' (§4.7.2), of unit length."""
-    return unit_norm(frames.mean(axis=0), axis=None).astype(np.float32)
-
-
-@dataclass
-class _Clip:
-    """The frames of a clip, and thumbnails (JPEG) of its centre frame and of those at full seconds, by frame."""
-
-    start_s: float
-    frames: UInt8[np.ndarray, "t y x 3"]
-    stills: dict[int, bytes]
-
-    @property
-    def centre(self) -> int:
-        return len(self.frames) // 2
-
-
-def _clips(
-    path: Path, starts: Sequence[float], duration_s: float, square: Square, track: int | None
-) -> Iterator[_Clip]:
-    """The clips of a video one after another; the last one may be shorter."""
-    counts = []
-    for start in starts:
-        remaining = math.ceil(round((duration_s - start) * CLIP_FPS, 6))
-        counts.append(max(1, min(CLIP_FRAMES, remaining)))
-    times = [start + i / CLIP_FPS for start, count in zip(starts, counts, strict=True) for i in range(count)]
-    stills = stream_stills(path, times, track=track)
-    for start, count in zip(starts, counts, strict=True):
-        frames, thumbnails = [], {}
-        for index in range(count):
-            still = next(stills)
-            frames.append(still.square(square.size, square.keep_aspect))
-            if index % CLIP_FPS == 0 or index == count // 2:
-                thumbnails[index] = _jpeg(still.within(STILL_PIXELS))
-        yield _Clip(start, np.stack(frames), thumbnails)
-
-
-def _batches(clips: Iterator[_Clip], count: int) -> Iterator[list[_Clip]]:
-    batch: list[_Clip] = []
-    for clip in clips:
-        batch.append(clip)
-        if len(batch) == count:
-            yield batch
-            batch = []
-    if batch:
-        yield batch
-
-
-def _jpeg(image: UInt8[np.ndarray, "y x 3"]) -> bytes:
-    buffer = io.BytesIO()
-    Image.fromarray(np.ascontiguousarray(image)).save(buffer, "JPEG", quality=80)
-    return buffer.getvalue()
-
-
 def _shown(path: bytes) -> str:
     return path.decode(errors="replace")
 
 
 def _refresh_vectors(store: Store, show_progress: bool) -> None:
     """Updates the FAISS files from the rows."""
-    for kind in (IMAGE, CLIP, FRAME):
+    for kind in (IMAGE, CLIP, FRAME, *([FACE] if store.meta().get("face_fingerprint") else [])):
         with tqdm(desc="vectors", unit=" vectors", leave=False, delay=0.5, disable=not show_progress) as bar:
 
             def report(done: int, of: int, bar: tqdm = bar) -> None:

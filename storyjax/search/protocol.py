@@ -1,7 +1,8 @@
 """The protocol of models that enrol people or things from photos and embed queries that name them.
 
-CLIP-PAD (`storyjax/clip_pad`, people) and π-map (`storyjax/pi_map`, things) implement it. Both leave CLIP's image tower
-frozen, so one index of images serves both.
+CLIP-PAD (`storyjax/clip_pad`, people) and π-map (`storyjax/pi_map`, things) implement it, and so do the thesis's
+baselines of both, for which published networks need no training. All leave CLIP's image tower frozen, so one index of
+images serves both chapters.
 """
 
 import hashlib
@@ -15,8 +16,8 @@ from jaxtyping import Float32, UInt8
 
 from storyjax.core.errors import StoryjaxError
 
-# Kinds of model; the last knows words only (clip_encoder.py).
-PERSON, THING, TEXT = "person", "thing", "text"
+# Kinds of model; TEXT knows words only (clip_encoder.py), IMAGES is whatever fills an index.
+PERSON, THING, TEXT, IMAGES = "person", "thing", "text", "images"
 # A name in a prompt stands between angle brackets: "An image of <ana> entering the room".
 _NAMED = re.compile(r"<([^<>]*)>")
 
@@ -36,9 +37,21 @@ class ConceptEncoder(Protocol):
 
     kind: str
     width: int
-    dim: int
-    image_size: int
-    keep_aspect: bool
+
+    @property
+    def dim(self) -> int:
+        """Width of the common space of images and texts."""
+        ...
+
+    @property
+    def image_size(self) -> int:
+        """Side in pixels of the square images that `embed_images` takes."""
+        ...
+
+    @property
+    def keep_aspect(self) -> bool:
+        """Whether those are central squares of images; see above."""
+        ...
 
     @property
     def vision_fingerprint(self) -> str:
@@ -76,13 +89,55 @@ class ConceptEncoder(Protocol):
         """
         ...
 
-    def embed_query(self, prompt: str, tokens: Mapping[str, Float32[np.ndarray, "c w"]]) -> Float32[np.ndarray, " d"]:
+    def embed_query(
+        self,
+        prompt: str,
+        tokens: Mapping[str, Float32[np.ndarray, "c w"]],
+        categories: Mapping[str, str] | None = None,
+    ) -> Float32[np.ndarray, " d"]:
         """Returns the embedding, of unit length, of a prompt in which every `<name>` is a key of `tokens`.
+
+        Args:
+            prompt: with names between < and >.
+            tokens: what `enrol` returned, by name.
+            categories: of things, by name ("dog"): the word that a text tower reads which knows no tokens.
 
         Raises:
             StoryjaxError: the prompt is longer than the text tower's context.
         """
         ...
+
+
+@runtime_checkable
+class FaceEncoder(Protocol):
+    """Finds the faces in images and describes them.
+
+    Attributes:
+        dim: of a description.
+    """
+
+    dim: int
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of all weights."""
+        ...
+
+    def crops_in(self, image: UInt8[np.ndarray, "y x 3"]) -> UInt8[np.ndarray, "k s s 3"]:
+        """Returns the faces in an RGB image of any size, as the encoder takes them."""
+        ...
+
+    def describe(self, faces: UInt8[np.ndarray, "n s s 3"]) -> Float32[np.ndarray, "n e"]:
+        """Returns the descriptions, of unit length, of such faces; batched inside."""
+        ...
+
+
+def faces_of(encoder: ConceptEncoder) -> FaceEncoder | None:
+    """Returns the face encoder of a model that searches for people in two stages (§4.7.6); None of another model.
+
+    The tokens of such a model are descriptions of faces, and an index that it makes has those of all faces.
+    """
+    return getattr(encoder, "faces", None)
 
 
 class PhotoError(StoryjaxError):

@@ -1,6 +1,7 @@
 """Searching an index: from the embedding of a query to ranked clips with their times and images."""
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,10 +9,12 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float32
 
-from storyjax.search.indexing import CLIP_S, check_model
-from storyjax.search.protocol import THING, ConceptEncoder
-from storyjax.search.store import CLIP, DONE, FRAME, IMAGE, PARTIAL, Store
+from storyjax.search.clips import CLIP_S
+from storyjax.search.indexing import check_model
+from storyjax.search.protocol import THING, ConceptEncoder, faces_of
+from storyjax.search.store import CLIP, DONE, FACE, FRAME, IMAGE, PARTIAL, Store
 from storyjax.search.vectors import Vectors
+from storyjax.search.walk import walk
 
 # A clip has two frames at full seconds, and the better one is its score.
 _FRAMES_PER_CLIP = 2
@@ -23,11 +26,13 @@ class Hit:
 
     Attributes:
         rank: from 1.
-        score: cosine similarity with the query.
+        score: cosine similarity with the query; in two stages, with the sentence.
         path: of the file, relative to the indexed folder; bytes that are no text are replaced.
         file: its absolute path.
         start_s, end_s: of the clip, in seconds; None for an image.
         still: JPEG bytes of the clip's centre frame, of the frame that matched, or of the image.
+        face: in two stages, the cosine similarity of the person with the most similar face, of several people the
+            least; else None.
     """
 
     rank: int
@@ -37,6 +42,7 @@ class Hit:
     start_s: float | None
     end_s: float | None
     still: bytes
+    face: float | None = None
 
     def times(self) -> str:
         """Returns the clip's times as text, "0:02–0:04", or "image"."""
@@ -47,6 +53,7 @@ class Hit:
         return {
             "rank": self.rank,
             "score": round(self.score, 6),
+            **({} if self.face is None else {"face": round(self.face, 6)}),
             "file": self.file,
             "start_s": self.start_s,
             "end_s": self.end_s,
@@ -82,6 +89,23 @@ def clock(seconds: float) -> str:
     return f"{hours}:{minutes:02d}:{text}" if hours else f"{minutes}:{text}"
 
 
+# A clip or an image: the file's path, and the clip's number.
+_Key = tuple[bytes, int]
+
+
+@dataclass(frozen=True)
+class _Candidate:
+    """A clip or an image by the best of its vectors; fields as of `Store.describe`."""
+
+    score: float
+    path: bytes
+    kind: str
+    clip: int
+    start_s: float | None
+    end_s: float | None
+    still: int
+
+
 class Searcher:
     """An index opened for searching.
 
@@ -91,10 +115,12 @@ class Searcher:
 
     def __init__(self, folder: str | os.PathLike[str], encoder: ConceptEncoder):
         self.store = Store.open(folder)
-        check_model(self.store, encoder.vision_fingerprint)
+        self._faces = faces_of(encoder)
+        check_model(self.store, encoder.vision_fingerprint, self._faces)
         # People are searched for in clips, doing something; things in frames: the best one is a clip's score.
         self.kinds = (IMAGE, FRAME) if encoder.kind == THING else (IMAGE, CLIP)
-        self._vectors = {kind: Vectors.open(self.store, kind) for kind in self.kinds}
+        kinds = (*self.kinds, *([FACE] if self._faces else []))
+        self._vectors = {kind: Vectors.open(self.store, kind) for kind in kinds}
         meta = self.store.meta()
         self.root, self.every_s = Path(os.fsdecode(bytes.fromhex(meta["root"]))), float(meta["every_s"])
 
@@ -106,28 +132,67 @@ class Searcher:
 
     def search(self, query: Float32[np.ndarray, " d"], top: int) -> SearchResult:
         """Returns the `top` clips and images most similar to a query of unit length, best first."""
-        candidates: list[tuple[float, int]] = []
-        for kind, vectors in self._vectors.items():
-            wanted = top * _FRAMES_PER_CLIP if kind == FRAME else top
+        ranked, _ = self._ranked(self.kinds, query, top)
+        return self._result([(each, None) for each in list(ranked.values())[:top]])
+
+    def search_two_stage(
+        self, query: Float32[np.ndarray, " d"], people: Sequence[Float32[np.ndarray, " e"]], top: int
+    ) -> SearchResult:
+        """Returns the `top` clips and images that show all of some people and are similar to a query (§4.7.6).
+
+        The clips are ranked by the query and, for each of the people, by the most similar face in them; these lists are
+        walked down together (`walk.py`).
+
+        Args:
+            query: of unit length, of the sentence.
+            people: the descriptions of their faces, of unit length.
+            top: how many.
+        """
+        shown: list[dict[_Key, _Candidate]] = []
+
+        def ranked(count: int) -> list[tuple[list[_Key], bool]]:
+            found = [self._ranked(self.kinds, query, count), *(self._ranked((FACE,), face, count) for face in people)]
+            shown[:] = [candidates for candidates, _ in found]
+            # Beyond `count` a list of several kinds may lack some of them; one of faces is of one kind.
+            (sentence, complete), *faces = found
+            first = (list(sentence) if complete else list(sentence)[:count], complete)
+            return [first, *((list(candidates), whole) for candidates, whole in faces)]
+
+        keys = walk(ranked, top)
+        return self._result([(shown[0][key], min(by_face[key].score for by_face in shown[1:])) for key in keys])
+
+    def _ranked(
+        self, kinds: Sequence[str], query: Float32[np.ndarray, " d"], count: int
+    ) -> tuple[dict["_Key", "_Candidate"], bool]:
+        """Clips and images by the best vectors of each of some kinds, best first, and whether those are all; at least
+        `count` of a kind with at most `_FRAMES_PER_CLIP` vectors of a clip."""
+        found: list[tuple[float, int]] = []
+        whole = True
+        for kind in kinds:
+            vectors = self._vectors[kind]
+            wanted = count if kind in (IMAGE, CLIP) else count * _FRAMES_PER_CLIP
             ids, scores = vectors.nearest(self.store, query, wanted)
-            candidates += zip(scores.tolist(), ids.tolist(), strict=True)
-        candidates.sort(key=lambda pair: (-pair[0], pair[1]))
-        rows = self.store.describe([identity for _, identity in candidates])
+            whole &= wanted >= len(vectors)
+            found += zip(scores.tolist(), ids.tolist(), strict=True)
+        found.sort(key=lambda pair: (-pair[0], pair[1]))
+        rows = self.store.describe([identity for _, identity in found])
+        best: dict[_Key, _Candidate] = {}
+        for score, identity in found:
+            if identity in rows:  # else its file was removed during the search
+                path, kind, clip, start, end, still = rows[identity]
+                best.setdefault((path, clip), _Candidate(score, path, kind, clip, start, end, still))
+        return best, whole
+
+    def _result(self, chosen: Sequence[tuple["_Candidate", float | None]]) -> SearchResult:
+        """The result of candidates with the similarities of their faces, best first."""
         hits: list[Hit] = []
-        seen: set[tuple[bytes, int]] = set()
-        for score, identity in candidates:
-            if len(hits) == top:
-                break
-            if identity not in rows:  # its file was removed during the search
-                continue
-            path, kind, clip, start, end, still = rows[identity]
-            if (path, clip) in seen:
-                continue
-            seen.add((path, clip))
-            if kind == FRAME:
-                start, end = clip * self.every_s, clip * self.every_s + CLIP_S
-            shown, file = path.decode(errors="replace"), str(self.root / os.fsdecode(path))
-            hits.append(Hit(len(hits) + 1, score, shown, file, start, end, self.store.still(still)))
+        for each, face in chosen:
+            start, end = each.start_s, each.end_s
+            if each.kind == FRAME:
+                start, end = each.clip * self.every_s, each.clip * self.every_s + CLIP_S
+            shown, file = each.path.decode(errors="replace"), str(self.root / os.fsdecode(each.path))
+            still = self.store.still(each.still)
+            hits.append(Hit(len(hits) + 1, each.score, shown, file, start, end, still, face))
         files = self.store.files().values()
         return SearchResult(
             hits,

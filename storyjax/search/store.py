@@ -19,8 +19,9 @@ from storyjax.core.errors import StoryjaxError
 
 FILE = "index.sqlite"
 FORMAT = "1"
-# Kinds of vectors. People are searched for in clips, things in frames (§4.7.2, §5.4), both in images.
-IMAGE, CLIP, FRAME = "image", "clip", "frame"
+# Kinds of vectors. People are searched for in clips, things in frames (§4.7.2, §5.4), both in images; faces, which
+# another encoder describes, are those of the images and frames (§4.7.6).
+IMAGE, CLIP, FRAME, FACE = "image", "clip", "frame", "face"
 DONE, PARTIAL, BROKEN = "done", "partial", "broken"
 _SCHEMA = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL);
@@ -44,7 +45,7 @@ class Row:
     """One embedding.
 
     Attributes:
-        kind: IMAGE, CLIP or FRAME.
+        kind: IMAGE, CLIP, FRAME or FACE.
         clip: the clip's number in its file, from 0.
         start_s, end_s: in seconds; None for an image.
         vector: of unit length.
@@ -258,8 +259,7 @@ class Store:
                 found.update(db.execute(f"SELECT id, vector FROM vectors WHERE id IN ({marks})", some))
         kept = [int(i) for i in ids if int(i) in found]
         rows = [np.frombuffer(found[i], "<f4") for i in kept]
-        dim = int(self.meta()["dim"])
-        return np.array(kept, np.int64), np.stack(rows) if rows else np.zeros((0, dim), np.float32)
+        return np.array(kept, np.int64), np.stack(rows) if rows else np.zeros((0, 0), np.float32)
 
     def describe(self, ids: Sequence[int]) -> dict[int, tuple[bytes, str, int, float | None, float | None, int]]:
         """Returns, for each existing id, path, kind, clip, start and end (seconds), and the id of its thumbnail."""
@@ -274,6 +274,10 @@ class Store:
                 )
                 found.update((row[0], row[1:]) for row in rows)
         return found
+
+    def dim(self, kind: str) -> int:
+        """Returns the width of the vectors of a kind."""
+        return int(self.meta()["face_dim" if kind == FACE else "dim"])
 
     def still(self, still: int) -> bytes:
         """Returns the JPEG bytes of a thumbnail."""

@@ -101,7 +101,7 @@ class Vectors:
         Raises:
             StoryjaxError: FAISS is not installed, or the index is damaged.
         """
-        count, dim, generation = store.count(kind), int(store.meta()["dim"]), store.generation()
+        count, dim, generation = store.count(kind), store.dim(kind), store.generation()
         vectors, made_at = cls._read(store, kind, dim, count)
         if (
             vectors is not None and made_at == generation and len(vectors) == count
@@ -200,6 +200,8 @@ class Vectors:
         else:
             found = search_lists(self._index, query, min(len(self), 2 * count + 50))
         ids, rows = store.vectors(found[found >= 0])
+        if not len(ids):  # their files were removed during the search
+            return ids, np.zeros(0, np.float32)
         scores = rows @ query
         order = np.lexsort((ids, -scores))[:count]
         return ids[order], scores[order]

@@ -181,7 +181,7 @@ def with_models(
         StoryjaxError: what is in the folder cannot be used.
     """
     names = [role.name for role in roles_of(["subtitle"]) if role.name not in without]
-    choices = {name: model_for(name, models_dir) for name in names}
+    choices = {name: model_for(name, models_dir, "subtitle") for name in names}
     networks = {"voices": "speaker_encoder", "sync": "lwtnet", "laughter": "laughter"}
     found = {name: choice for name, choice in choices.items() if choice.origin in ("imported", "own")}
     changes: dict[str, Any] = {key: Pretrained(found[name].place) for name, key in networks.items() if name in found}

@@ -9,6 +9,7 @@ import importlib.util
 import pkgutil
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -230,6 +231,8 @@ class Experiment:
         steps_per_epoch: called when config.train.epochs sets the length of the run.
         exports: functions of the model for other programs, by name.
         predictions: the files of challenges that `--mode=predict` writes.
+        files: what writes further files of a run, by their names: called with the path, once, before the first step.
+            Exports as safetensors have them too.
     """
 
     name: str
@@ -244,6 +247,7 @@ class Experiment:
     steps_per_epoch: Callable[[], int] | None = None
     exports: Mapping[str, Export] = field(default_factory=dict)
     predictions: tuple[BatchPrediction | HostPrediction, ...] = ()
+    files: Mapping[str, Callable[[Path], None]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.tasks and self.trainable is None:

@@ -225,6 +225,9 @@ class _Run:
                 log.say(f"going on from step {done} of the run in {self.workdir}")
             if jax.process_index() == 0:
                 write_config(self.workdir, self.config)
+                for name, write in experiment.files.items():
+                    if not (self.workdir / name).exists():
+                        write(self.workdir / name)
             before = checkpoints.meta(done)["streams"] if start.step is not None else None
             feed = TaskBatches(experiment.tasks, self.batch_sizes, settings.seed, done, total, self.mesh, before)
             stack.enter_context(contextlib.closing(feed))

@@ -123,6 +123,9 @@ def _save(path: Path, arrays: Mapping[str, Any], run: _Run) -> None:
 def _to_safetensors(run: _Run, folder: Path) -> str:
     arrays = run.own()
     _save(folder / "model.safetensors", arrays, run)
+    for name in run.experiment.files:
+        if (run.folder / name).exists():  # runs of earlier versions have none
+            shutil.copyfile(run.folder / name, folder / name)
     _readme(
         folder,
         f"A trained {run.experiment.name}",

@@ -66,6 +66,7 @@ class Role:
         families: names that stand for any size, for weights that are given with --from.
         ships: the place of the weights that come with storyjax, which know StoryWorld alone; "" if none do.
         ready: whether the commands can use published weights; otherwise training alone does.
+        waiting: those of `commands` that cannot use published weights, although the role is ready.
         as_published: whether the files are kept as they are, because another program reads them.
     """
 
@@ -76,7 +77,12 @@ class Role:
     families: tuple[str, ...] = ()
     ships: str = ""
     ready: bool = False
+    waiting: tuple[str, ...] = ()
     as_published: bool = False
+
+    def serves(self, command: str | None) -> bool:
+        """Returns whether a command (None: any) can use published weights of this role."""
+        return self.ready and command not in self.waiting
 
 
 _CLIP, _DETR, _WHISPER = "openai/clip-vit-", "SenseTime/deformable-detr", "Systran/faster-whisper-"
@@ -113,16 +119,16 @@ ROLES = {
         Role(
             "find",
             ("find",),
-            "embeds images and sentences (CLIP, SigLIP)",
+            "embeds images and sentences (CLIP)",
             (
                 Model("clip-vit-b-16", 0.599, "MIT", f"{_CLIP}base-patch16"),
                 Model("clip-vit-b-32", 0.605, "MIT", f"{_CLIP}base-patch32"),
                 Model("clip-vit-l-14", 1.71, "MIT", f"{_CLIP}large-patch14"),
                 Model("clip-vit-h-14", 3.94, "MIT", "laion/CLIP-ViT-H-14-laion2B-s32B-b79K"),
-                Model("siglip-so400m-14", 3.51, "Apache-2.0", "google/siglip-so400m-patch14-384"),
             ),
-            ("clip", "siglip"),
+            ("clip",),
             "shipped:clip_pad_storyworld",
+            ready=True,
         ),
         Role(
             "faces",
@@ -137,6 +143,8 @@ ROLES = {
                 ),
             ),
             ships="shipped:clip_pad_storyworld",
+            ready=True,
+            waiting=("subtitle",),  # it recognises faces by a trained CLIP-PAD
         ),
         Role(
             "speech",
@@ -278,7 +286,7 @@ class Choice:
     model: str = ""
 
 
-def model_for(role: str, models_dir: str | os.PathLike[str] | None = None) -> Choice:
+def model_for(role: str, models_dir: str | os.PathLike[str] | None = None, command: str | None = None) -> Choice:
     """Returns the weights that a command uses for a role: those in the models folder, else what ships.
 
     A role whose commands cannot use published weights gets what ships, whatever is in the folder.
@@ -286,12 +294,13 @@ def model_for(role: str, models_dir: str | os.PathLike[str] | None = None) -> Ch
     Args:
         role: its name.
         models_dir: the models folder; None: see `models_folder`.
+        command: that uses them; None: any that can.
 
     Raises:
         StoryjaxError: an unknown role, or a folder of the role that cannot be used.
     """
     asked = ROLES[role] if role in ROLES else roles_of([role])[0]
-    there = in_folder(asked, models_dir) if asked.ready else None
+    there = in_folder(asked, models_dir) if asked.serves(command) else None
     if there is not None:
         return there
     return Choice(asked, asked.ships, "ships" if asked.ships else "none")
@@ -348,7 +357,7 @@ def used_line(command: str, choices: Sequence[Choice]) -> str:
     if shipped := [choice.role for choice in choices if choice.origin == "ships"]:
         names = "" if len(shipped) == 1 and shipped[0].name == command else f" for {_listed(shipped)}"
         said.append(f"uses the weights that ship{names}, which know StoryWorld's synthetic world only")
-        if ready := [role.name for role in shipped if role.ready]:
+        if ready := [role.name for role in shipped if role.serves(command)]:
             said.append(f"`storyjax models get {' '.join(ready)}` brings published ones")
     return f"{command}: {'; '.join(said)}" if said else ""
 

@@ -8,10 +8,12 @@ import pytest
 from ml_collections import ConfigDict
 
 from storyjax.core.errors import StoryjaxError
+from storyjax.pi_map.enrolment import NegativeBank
 from storyjax.pi_map.evaluate import METHODS
 from storyjax.pi_map.predict import ThingFinder
 from storyjax.pi_map.tokens import find_token, learned_tokens, load_tokens, main, save_tokens
 from storyjax.train import loop
+from storyjax.weights.export_run import export_run
 
 
 @pytest.fixture
@@ -42,6 +44,19 @@ def test_a_run_gives_results_tokens_and_a_finder(run: tuple[Path, dict[str, floa
     query = finder.embed_query("a photo of <it> in the park", {"it": find_token(tokens, name, "the run")})
     assert query.shape == (finder.dim,)
     assert np.linalg.norm(query) == pytest.approx(1, abs=1e-5)
+
+    # The run has left its things as negatives, so that others can be enrolled; without them enrolling is refused.
+    bank = NegativeBank.load(folder / NegativeBank.FILE)
+    assert len(bank.captions) == 5
+    assert sorted(set(bank.objects.tolist())) == list(range(5))
+    np.testing.assert_allclose(np.linalg.norm(bank.whole, axis=1), 1, atol=1e-2)
+    photos = [np.full((40, 40, 3), 90, np.uint8)]
+    assert np.isfinite(finder.enrol(photos, "dog")).all()
+    export_run(folder, "safetensors", tmp_path / "exported")
+    assert (tmp_path / "exported" / NegativeBank.FILE).read_bytes() == (folder / NegativeBank.FILE).read_bytes()
+    (folder / NegativeBank.FILE).unlink()
+    with pytest.raises(StoryjaxError, match="no bank of other things"):
+        ThingFinder.from_pretrained(folder).enrol(photos, "dog")
 
 
 def test_tokens_of_other_weights_are_refused(tmp_path: Path) -> None:

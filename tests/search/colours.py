@@ -60,7 +60,8 @@ class Colours:
             raise errors[0]
         return np.stack([self._features(photo[None])[0] for photo in kept]).mean(0, keepdims=True).astype(np.float32)
 
-    def embed_query(self, prompt: str, tokens: dict[str, np.ndarray]) -> np.ndarray:
+    def embed_query(self, prompt: str, tokens: dict[str, np.ndarray], categories=None) -> np.ndarray:
+        del categories
         if len(prompt.split()) > 20:
             raise StoryjaxError(f"the prompt has {len(prompt.split())} words, and the model reads 20: shorten it")
         if not names_in(prompt):  # words: those of colours

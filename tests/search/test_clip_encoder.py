@@ -5,54 +5,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import tokenizers
 import torch
 import transformers
 from colours import BLUE, GREEN, RED, video
+from hub_clip import PROMPTS, SIDE
 from PIL import Image
 
 from storyjax.cli.main import run
 from storyjax.search.clip_encoder import ClipEncoder
-
-PROMPTS = ("a red room", "two children on a beach", "blue")
-SIDE = 16
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A small random CLIP with its tokenizer, as the hub has it."""
-    path = tmp_path_factory.mktemp("hub") / "clip"
-    backend = tokenizers.Tokenizer(tokenizers.models.BPE(unk_token="<|endoftext|>"))
-    backend.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
-    trainer = tokenizers.trainers.BpeTrainer(
-        vocab_size=300,
-        special_tokens=["<|startoftext|>", "<|endoftext|>"],
-        initial_alphabet=tokenizers.pre_tokenizers.ByteLevel.alphabet(),
-        show_progress=False,
-    )
-    backend.train_from_iterator(PROMPTS, trainer)
-    tokenizer = transformers.PreTrainedTokenizerFast(
-        tokenizer_object=backend,
-        bos_token="<|startoftext|>",
-        eos_token="<|endoftext|>",
-        pad_token="<|endoftext|>",
-        unk_token="<|endoftext|>",
-    )
-    tower = {"hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 2, "num_attention_heads": 2}
-    text = {"vocab_size": len(tokenizer), "max_position_embeddings": 20, "eos_token_id": tokenizer.eos_token_id}
-    config = transformers.CLIPConfig(
-        text_config={**tower, **text, "bos_token_id": tokenizer.bos_token_id},
-        vision_config={**tower, "image_size": SIDE, "patch_size": 8},
-        projection_dim=12,
-    )
-    torch.manual_seed(0)
-    model = transformers.CLIPModel(config)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.add_(0.1 * torch.randn(parameter.shape))
-    model.save_pretrained(path)
-    tokenizer.save_pretrained(path)
-    return path
 
 
 def unit(tensor: torch.Tensor | transformers.modeling_outputs.BaseModelOutputWithPooling) -> np.ndarray:
@@ -60,14 +20,14 @@ def unit(tensor: torch.Tensor | transformers.modeling_outputs.BaseModelOutputWit
     return array / np.linalg.norm(array, axis=-1, keepdims=True)
 
 
-def test_images_and_sentences_are_embedded_as_transformers_does(folder: Path) -> None:
-    encoder = ClipEncoder.from_pretrained(folder)
-    model = transformers.CLIPModel.from_pretrained(folder).eval()
+def test_images_and_sentences_are_embedded_as_transformers_does(hub_clip: Path) -> None:
+    encoder = ClipEncoder.from_pretrained(hub_clip)
+    model = transformers.CLIPModel.from_pretrained(hub_clip).eval()
     images = np.random.default_rng(0).integers(0, 255, (3, SIDE, SIDE, 3), np.uint8)
     processor = transformers.CLIPImageProcessor(size={"shortest_edge": SIDE}, crop_size=SIDE)
     pixels = processor(list(images), return_tensors="pt")["pixel_values"]
     np.testing.assert_allclose(encoder.embed_images(images), unit(model.get_image_features(pixels)), atol=1e-4)
-    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(hub_clip)
     for prompt in PROMPTS:
         ids = torch.tensor([[tokenizer.bos_token_id, *tokenizer(prompt)["input_ids"], tokenizer.eos_token_id]])
         expected = unit(model.get_text_features(ids))[0]
@@ -75,7 +35,7 @@ def test_images_and_sentences_are_embedded_as_transformers_does(folder: Path) ->
 
 
 def test_the_command_indexes_and_finds_by_plain_words(
-    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    hub_clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "media").mkdir()
@@ -84,14 +44,14 @@ def test_the_command_indexes_and_finds_by_plain_words(
     broad[:, :40] = BLUE  # outside the square in the middle
     Image.fromarray(broad).save(tmp_path / "media" / "broad.png")
     Image.fromarray(broad[:, 40:80]).save(tmp_path / "media" / "middle.png")
-    clip = ["--clip", str(folder)]
+    clip = ["--clip", str(hub_clip)]
     assert run(["find", "index", "media", "--out", "index", *clip]) == 0
     capsys.readouterr()
     assert run(["find", PROMPTS[0], "--index", "index", "--json", *clip]) == 0
     hits = json.loads(capsys.readouterr().out)["hits"]
     assert len(hits) == 5
     scores = {Path(hit["file"]).name: hit["score"] for hit in hits}
-    encoder = ClipEncoder.from_pretrained(folder)
+    encoder = ClipEncoder.from_pretrained(hub_clip)
     squashed = np.asarray(Image.fromarray(broad).resize((SIDE, SIDE), Image.Resampling.BICUBIC))
     of_squashed = float(encoder.embed_images(squashed[None])[0] @ encoder.embed_query(PROMPTS[0], {}))
     # The filter looks a little over the edge of the square.
@@ -105,7 +65,8 @@ def test_the_command_indexes_and_finds_by_plain_words(
     # Another model's index, names, both models, no folder.
     for arguments, said in (
         ([PROMPTS[0], "--index", "index"], "made by another model"),
-        (["a <dog>", "--index", "index", *clip], "--clip knows no names: describe <dog> in words"),
+        (["a <dog>", "--index", "index", *clip], "nobody is enrolled in runs/gallery, so 'dog' is unknown"),
+        (["a <dog>", "--index", "index", "--face", "media/broad.png", *clip], "'storyjax models get faces --from"),
         (["x", "--index", "index", "--checkpoint", "runs/a", *clip], "leave --checkpoint out"),
         (["x", "--index", "index", "--clip", "media"], "has no config.json"),
         (["so " * 30, "--index", "index", *clip], "shorten it"),

@@ -41,7 +41,12 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def model_loader(
-    checkpoint: str | None, clip: str | None = None, face_detector: str | None = None, pick: str | None = None
+    checkpoint: str | None,
+    clip: str | None = None,
+    face_detector: str | None = None,
+    pick: str | None = None,
+    models: str | None = None,
+    searched: str | None = None,
 ):
     """`--checkpoint NAME` is a model whose image tower and weights have that name."""
     return lambda kind: Colours(kind, *([checkpoint] * 2 if checkpoint else []))

@@ -1,0 +1,131 @@
+"""Which models `storyjax find` uses: a checkpoint that one trained, published networks, or what ships."""
+
+from typing import TYPE_CHECKING
+
+from storyjax.core.errors import StoryjaxError
+
+if TYPE_CHECKING:
+    from storyjax.search.command import Load
+    from storyjax.search.protocol import ConceptEncoder
+    from storyjax.weights.roles import Choice
+
+
+def model_loader(
+    checkpoint: str | None,
+    clip: str | None = None,
+    face_detector: str | None = None,
+    pick: str | None = None,
+    models: str | None = None,
+    searched: str | None = None,
+) -> "Load":
+    """Returns a function that loads the model of a kind ("person", "thing", "text", "images"); search imports no
+    chapter.
+
+    Without a trained model and a CLIP, the one of the role `find` in the models folder is used, if any; to search, only
+    where a published one made the index; to enrol people, only beside the face encoder of the role `faces`.
+
+    Args:
+        checkpoint: a trained model; None: what the models folder has, else what comes with storyjax.
+        clip: the folder of a published CLIP.
+        face_detector, pick: of photos of people, as of `storyjax.clip_pad.predict.PersonFinder.from_pretrained`.
+        models: the models folder; None: see `storyjax.weights.roles.models_folder`.
+        searched: the index that is searched; None where none is.
+
+    Raises:
+        StoryjaxError: a trained model and a CLIP are given.
+    """
+    if checkpoint is not None and clip is not None:
+        raise StoryjaxError("--clip is a model by itself: leave --checkpoint out")
+
+    def load(kind: str) -> "ConceptEncoder":
+        if checkpoint is None:
+            published = _published(kind, clip, face_detector, pick, models, searched)
+            if published is not None:
+                return published
+        return _trained(kind, checkpoint, face_detector, pick)
+
+    return load
+
+
+def _trained(kind: str, checkpoint: str | None, face_detector: str | None, pick: str | None) -> "ConceptEncoder":
+    """The model of a checkpoint, or what ships."""
+    from storyjax.weights.roles import tell_shipped
+
+    encoder: ConceptEncoder
+    if kind == "thing":
+        from storyjax.pi_map.predict import ThingFinder
+
+        encoder = ThingFinder.from_pretrained(checkpoint)
+    else:  # CLIP-PAD's text tower reads plain words, too
+        from storyjax.clip_pad.predict import PersonFinder
+
+        encoder = PersonFinder.from_pretrained(checkpoint, detector=face_detector, pick=pick)
+    tell_shipped("find", checkpoint)
+    return encoder
+
+
+def _published(
+    kind: str,
+    clip: str | None,
+    face_detector: str | None,
+    pick: str | None,
+    models: str | None,
+    searched: str | None,
+) -> "ConceptEncoder | None":
+    """The model of published networks; None where what ships is to be used."""
+    from storyjax.weights.roles import model_for
+
+    used: list[Choice] = []
+    if clip is None:
+        choice = model_for("find", models)
+        if choice.origin == "ships" or (searched is not None and not _made_by_published(searched)):
+            return None
+        clip, used = choice.place, [choice]
+    wanted = kind == "person" or (kind == "images" and face_detector != "none")
+    faces = model_for("faces", models) if wanted else None
+    if faces is not None and faces.origin == "ships":
+        if kind == "person" and (used == [] or searched is not None):
+            raise StoryjaxError(
+                "beside a published CLIP people are found by their faces: 'storyjax models get faces --from"
+                " senet50_128.pth' imports the face encoder ('storyjax models' says where it is)"
+            )
+        if kind == "person":
+            return None
+        faces = None
+    encoder = _assembled(kind, clip, faces.place if faces else None, face_detector, pick)
+    _tell_used([*used, *([faces] if faces else [])])
+    return encoder
+
+
+def _assembled(
+    kind: str, clip: str, faces: str | None, face_detector: str | None, pick: str | None
+) -> "ConceptEncoder":
+    """The model of a kind made of the CLIP and the face encoder in these folders."""
+    from storyjax.search.clip_encoder import ClipEncoder
+
+    if faces is not None:
+        from storyjax.clip_pad.two_stage import FaceEncoder, TwoStageFinder
+
+        encoder = FaceEncoder.from_pretrained(faces, face_detector, pick)
+        if kind == "images":
+            _ = encoder.detector  # an error now, rather than after a CLIP was loaded
+        return TwoStageFinder(lambda: ClipEncoder.from_pretrained(clip), encoder)
+    if kind == "thing":
+        from storyjax.pi_map.clip_baseline import ClipThings
+
+        return ClipThings(ClipEncoder.from_pretrained(clip))
+    return ClipEncoder.from_pretrained(clip)
+
+
+def _made_by_published(index: str) -> bool:
+    from storyjax.search.indexing import made_by_published
+
+    return made_by_published(index)
+
+
+def _tell_used(choices: "list[Choice]") -> None:
+    from storyjax.core.notes import tell
+    from storyjax.weights.roles import used_line
+
+    if choices:
+        tell(used_line("find", choices))
