@@ -282,7 +282,8 @@ def embed_pool(
         number: a record -> the number of the object that it shows, -1 for none that is learned.
     """
     images: list[np.ndarray] = []
-    counts, objects = [], []
+    counts: list[int] = []
+    objects: list[int] = []
     contexts: dict[Any, Context] = {}
     for record in (records[i] for i in range(len(records))):
         frames, _ = record_frames(record, None)
@@ -295,7 +296,7 @@ def embed_pool(
             contexts[position] = Context(objects[-1], record["caption"], (position,))
         for key in dict.fromkeys(record.get("contexts", ())):
             earlier = contexts[key].records if key in contexts else ()
-            contexts[key] = Context(*key, (*earlier, position))
+            contexts[key] = Context(key[0], key[1], (*earlier, position))
     embedded = embed(np.stack(images))
     longest = max(counts)
     padded = np.zeros((len(counts), longest, embedded.shape[1]), np.float32)
