@@ -58,7 +58,8 @@ class DataConfig:
         root: a folder for each data set that is read.
         cache_dir: where the prepared records go.
         train_split: of `dataset`, and of Celebrities in Action where `tasks` has "clips".
-        eval_splits: any of "val" (the photos of `dataset` that `val_photos` holds out of training), "cip:test"
+        eval_splits: any of "val" (the photos of `dataset` that `val_photos` holds out of training), "vggface2:test"
+            (VGGFace2's people who are not trained on, by photos; its results are named "identities"), "cip:test"
             (Celebrities in Places), "cia:test" (Celebrities in Action) and "season:episodes" (a season of a show).
         synthetic: the exporter's arguments by data set; a data set that is not named is read from its folder.
         tasks: "photos" (person recognition), "clips" (Celebrities in Action), or both at once.
@@ -115,12 +116,13 @@ class DataConfig:
             choose(dataset, [each.name for each in fields(Roots)], "config.data.synthetic")
 
     def evaluations(self) -> list[str]:
-        """Returns the names of `eval_splits`' evaluations ("faces", "cip", "cia", "season"), which results start with.
+        """Returns the names of `eval_splits`' evaluations ("faces", "identities", "cip" ...), which results start with.
 
         Raises:
             StoryjaxError: there is no evaluation on one of the splits.
         """
-        known = {f"{self.dataset}:val": "faces", "cip:test": "cip", "cia:test": "cia", "season:episodes": "season"}
+        known = {f"{self.dataset}:val": "faces", "vggface2:test": "identities"}
+        known |= {"cip:test": "cip", "cia:test": "cia", "season:episodes": "season"}
         splits = [f"{dataset}:{split}" for dataset, split in split_names(self.eval_splits, self.dataset)]
         return [known[choose(split, known, "config.data.eval_splits")] for split in splits]
 

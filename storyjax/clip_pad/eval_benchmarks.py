@@ -53,12 +53,13 @@ def _rows(queries: QueryList, people: Sequence[tuple[str, dict[str, str]]], form
 
 
 def faces_evaluator(
-    model: ClipPad, people: People, sizes: Sizes, tokenizer: LazyTokenizer, classes: int
+    model: ClipPad, people: People, sizes: Sizes, tokenizer: LazyTokenizer, classes: int, evaluation: str = "faces"
 ) -> RetrievalEvaluator:
-    """Returns the evaluator of who is in a photo, among the people of training.
+    """Returns the evaluator of who is in a photo, among `people`: those of training ("faces"), or others.
 
-    Its metrics are "faces/MODE/acc" for each way to ask, and "faces/acc", the mean of those of the trained model. At
-    most `classes` people are distinguished, the first: all of VGGFace2's would be 8,631 queries for each mode.
+    Its metrics are "EVALUATION/MODE/acc" for each way to ask, and "EVALUATION/acc", the mean of those of the trained
+    model. At most `classes` people are distinguished, the first: all of VGGFace2's would be 8,631 queries for each
+    mode.
     """
     queries = QueryList()
     names = people.names[:classes]
@@ -74,12 +75,12 @@ def faces_evaluator(
         found = answers & embeddings.found[None]
         accuracy = {mode: classification_accuracy(scores(embeddings, group, mode), found) for mode in _ALL}
         mean = float(np.mean([accuracy[mode] for mode in MODES]))
-        return {**{f"faces/{mode}/acc": value for mode, value in accuracy.items()}, "faces/acc": mean}
+        return {**{f"{evaluation}/{mode}/acc": value for mode, value in accuracy.items()}, f"{evaluation}/acc": mean}
 
     def load(record: int) -> np.ndarray:
         return sizes.clip_square(people.read(record))[None]
 
-    return RetrievalEvaluator("faces", model, sizes, tokenizer, records, load, queries.queries, photos_of, compute)
+    return RetrievalEvaluator(evaluation, model, sizes, tokenizer, records, load, queries.queries, photos_of, compute)
 
 
 def _photo_reader(photos: PhotoIndex, sizes: Sizes) -> Callable[[str], list[np.ndarray]]:
@@ -134,7 +135,11 @@ def cip_evaluator(
 
 
 class _CiaQueries:
-    """The queries of Celebrities in Action by kind, and which clips match them."""
+    """The queries of Celebrities in Action by kind, which clips match them, and which clips each kind ranks (§4.7.4).
+
+    A clip without an action is not among those that a query for an action ranks, nor one without a scene among those
+    of a query for a place; a query for both ranks the clips that have both.
+    """
 
     def __init__(self, index: ClipIndex, known: frozenset[str]):
         self.index, self.queries = index, QueryList()
@@ -146,6 +151,9 @@ class _CiaQueries:
             "place": self._group(PLACE, self._combinations(with_action=False, with_place=True)),
             "action_place": self._group(ACTION_PLACE, self._combinations(with_action=True, with_place=True)),
         }
+        has_action = np.array([any(action >= 0 for _, action in pairs) for pairs in self.pairs], bool)
+        has_place = self.place >= 0
+        self.ranked = {"action": has_action, "place": has_place, "action_place": has_action & has_place}
         names: list[tuple[str, dict[str, str]]] = [(name, {}) for name in index.actors]
         answers = np.array([[any(a == actor for a, _ in pairs) for pairs in self.pairs] for actor in range(len(names))])
         self.actors = QueryGroup(_rows(self.queries, names, PERSON), answers)
@@ -191,11 +199,13 @@ class _CiaQueries:
         results: dict[str, float] = {}
         found = embeddings.found[None]
         for kind, group in self.groups.items():
-            answers = group.answers & found
+            ranked = self.ranked[kind]
+            answers = (group.answers & found)[:, ranked]
             for mode in _ALL:
-                results |= recalls(f"cia/{kind}/{mode}", scores(embeddings, group, mode), answers)
+                results |= recalls(f"cia/{kind}/{mode}", scores(embeddings, group, mode)[:, ranked], answers)
             # One list is ranked by the face alone, the other by the sentence with the name.
-            merged = two_stage(scores(embeddings, group, "text"), self._face_scores(embeddings, group))
+            by_face = self._face_scores(embeddings, group)[:, ranked]
+            merged = two_stage(scores(embeddings, group, "text")[:, ranked], by_face)
             results |= recalls(f"cia/{kind}/two_stage", merged, answers)
         return results | self._classification(embeddings, found)
 

@@ -59,6 +59,11 @@ class Sources:
         return People(self.source(self.data.dataset, self.data.train_split), self.data.val_photos)
 
     @functools.cache  # noqa: B019
+    def held_out_people(self) -> People:
+        """Returns VGGFace2's people who are not trained on: the first photos of each are asked with."""
+        return People(self.source("vggface2", "test"), self.data.val_photos)
+
+    @functools.cache  # noqa: B019
     def query_photos(self, dataset: str) -> PhotoIndex:
         """Returns the photos of a data set that queries are made of."""
         return PhotoIndex(self.source(dataset, "faces"))
@@ -143,10 +148,12 @@ class _Experiment:
         )
 
     def evaluator(self, name: str) -> RetrievalEvaluator:
-        """Returns the evaluator "faces", "cip", "cia" or "season"; its data are prepared."""
+        """Returns the evaluator "faces", "identities", "cip", "cia" or "season"; its data are prepared."""
         model, sources, data, sizes = self.model, self.sources, self.data, self.sizes
         if name == "faces":
             return faces_evaluator(model, sources.people(), sizes, self.tokenizer, data.classes)
+        if name == "identities":
+            return faces_evaluator(model, sources.held_out_people(), sizes, self.tokenizer, data.classes, name)
         photos = sources.query_photos(name)
         if name == "cip":
             source = sources.source("cip", "test")

@@ -1,10 +1,13 @@
 """Celebrities in Action as a collection of particular "objects", the actors (thesis §5.4.2): learned from their
 training clips, searched for in the test clips.
 
-A test clip has one query, of the first actor in it who is learned: actor, action and place. Clips without such an actor
-are only searched. Actors have no boxes: a detector of people can give them.
+A clip stands for the first actor in it who is learned. What is searched are the test clips with an action and a scene
+(§4.7.4), whether anybody in them is learned or not. There is one query for each (actor, action, place) of a learned
+actor in them, and every clip that shows all three answers it (§5.4.2). Actors have no boxes: a detector of people can
+give them.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +20,7 @@ CATEGORY = "person"
 
 
 class ActorClips:
-    """A split by record, as `storyjax.pi_map.data` reads it.
+    """Clips of a split by record, as `storyjax.pi_map.data` reads them.
 
     Args:
         source: the split.
@@ -27,16 +30,21 @@ class ActorClips:
     def __init__(self, source: MediaSource, numbers: dict[str, int]):
         self.source, self.numbers = source, numbers
         self.places = [self._place(labels) for labels in source.labels]
+        self.kept = [index for index, labels in enumerate(source.labels) if self._is_kept(index, labels)]
+
+    def _is_kept(self, index: int, labels: dict[str, Any]) -> bool:
+        """Whether a clip is of this collection: here all are."""
+        return True
 
     def _place(self, labels: dict[str, Any]) -> int:
         """The position of the first learned actor of a clip; -1 for none."""
         return next((i for i, actor in enumerate(labels["actors"]) if actor in self.numbers), -1)
 
     def __len__(self) -> int:
-        return len(self.source)
+        return len(self.kept)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        return self.record(range(len(self))[index])
+        return self.record(self.kept[index])
 
     def record(self, index: int) -> dict[str, Any]:
         """Returns the clip with this number in the prepared split."""
@@ -49,23 +57,33 @@ class ActorClips:
             "instance": self.numbers.get(actor, -1),
             "name": actor,
             "category": CATEGORY,
-            "caption": f"* {record['actions'][place]} in the {record['scene']}" if known else "",
+            "contexts": self._contexts(record),
+            "caption": "",
             "boxes": np.zeros((0, 4), np.float32),
         }
+
+    def _contexts(self, record: Mapping[str, Any]) -> list[tuple[int, str]]:
+        """(number of a learned actor, caption) of all that is done in a clip, where action and scene are known."""
+        done = zip(record["actors"], record["actions"], strict=True)
+        return [
+            (self.numbers[actor], f"* {action} in the {record['scene']}")
+            for actor, action in done
+            if actor in self.numbers and action and record["scene"]
+        ]
 
 
 class KnownActorClips(ActorClips):
     """The clips of a split that show a learned actor."""
 
-    def __init__(self, source: MediaSource, numbers: dict[str, int]):
-        super().__init__(source, numbers)
-        self.kept = [index for index, place in enumerate(self.places) if place >= 0]
+    def _is_kept(self, index: int, labels: dict[str, Any]) -> bool:
+        return self.places[index] >= 0
 
-    def __len__(self) -> int:
-        return len(self.kept)
 
-    def __getitem__(self, index: int) -> dict[str, Any]:
-        return self.record(self.kept[index])
+class LabelledClips(ActorClips):
+    """The clips of a split with an action and a scene."""
+
+    def _is_kept(self, index: int, labels: dict[str, Any]) -> bool:
+        return any(labels["actions"]) and bool(labels["scene"])
 
 
 def actor_splits(
@@ -79,4 +97,4 @@ def actor_splits(
     # The first actor is the one that a clip is about.
     first = {split: {row["actors"][0] for row in source.labels if row["actors"]} for split, source in sources.items()}
     numbers = {actor: number for number, actor in enumerate(sorted(first["train"] & first["test"]))}
-    return {"train": KnownActorClips(sources["train"], numbers), "test": ActorClips(sources["test"], numbers)}
+    return {"train": KnownActorClips(sources["train"], numbers), "test": LabelledClips(sources["test"], numbers)}

@@ -62,7 +62,7 @@ class DataConfig(CollectionConfig):
         max_broken_fraction: of the records of a split that may be unusable.
 
     Raises:
-        StoryjaxError: `also_eval` for a data set without an evaluation split.
+        StoryjaxError: `also_eval` for a data set without an evaluation split, or with that split to be searched too.
     """
 
     dataset: Literal["thisismy", "deepfashion2", "cia"] = "thisismy"
@@ -78,6 +78,11 @@ class DataConfig(CollectionConfig):
     def __post_init__(self) -> None:
         if self.also_eval and self.dataset != "thisismy":
             raise StoryjaxError(f"config.data.also_eval: {self.dataset} has no evaluation split; set it to False")
+        if self.also_eval and "eval" in self.eval_splits:
+            raise StoryjaxError(
+                "config.data.also_eval learns from the split 'eval': take it out of config.data.eval_splits, where it"
+                " would be searched"
+            )
 
 
 def data_captioner(data: DataConfig) -> Captioner | None:

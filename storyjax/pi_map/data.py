@@ -81,19 +81,28 @@ class Templates:
 
 
 @dataclass(frozen=True)
+class Context:
+    """A context query: the number of the object, a caption with "*" for it, and the positions of the right records."""
+
+    object: int
+    caption: str
+    records: tuple[int, ...]
+
+
+@dataclass(frozen=True)
 class Pool:
     """What is searched.
 
     Attributes:
         frames, mask: of every record, one frame per second, padded.
         objects: the number of the object that each record shows; -1 for others.
-        captions: of the records; "" for none.
+        contexts: the context queries.
     """
 
     frames: Float[np.ndarray, "n t d"]
     mask: Bool[np.ndarray, "n t"]
     objects: np.ndarray
-    captions: tuple[str, ...]
+    contexts: tuple[Context, ...]
 
     def scores(self, queries: Float[np.ndarray, "q d"]) -> Scores:
         """Returns the maximum over each record's frames of the cosine with each query, (q, n) (§5.4.1)."""
@@ -273,16 +282,24 @@ def embed_pool(
         number: a record -> the number of the object that it shows, -1 for none that is learned.
     """
     images: list[np.ndarray] = []
-    counts, objects, captions = [], [], []
+    counts: list[int] = []
+    objects: list[int] = []
+    contexts: dict[Any, Context] = {}
     for record in (records[i] for i in range(len(records))):
         frames, _ = record_frames(record, None)
         images.extend(square(frame) for frame in frames)
+        position = len(counts)
         counts.append(len(frames))
         objects.append(number(record))
-        captions.append(record["caption"])
+        # A caption is of its record alone; contexts are of all records that have the same.
+        if record["caption"] and objects[-1] >= 0:
+            contexts[position] = Context(objects[-1], record["caption"], (position,))
+        for key in dict.fromkeys(record.get("contexts", ())):
+            earlier = contexts[key].records if key in contexts else ()
+            contexts[key] = Context(key[0], key[1], (*earlier, position))
     embedded = embed(np.stack(images))
     longest = max(counts)
     padded = np.zeros((len(counts), longest, embedded.shape[1]), np.float32)
     mask = np.arange(longest)[None] < np.array(counts)[:, None]
     padded[mask] = embedded
-    return Pool(padded, mask, np.array(objects), tuple(captions))
+    return Pool(padded, mask, np.array(objects), tuple(contexts.values()))

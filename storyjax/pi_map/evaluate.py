@@ -1,7 +1,8 @@
 """Retrieval of objects: queries by name, by image, by both and by learned tokens, and their metrics (§5.4.1).
 
-Context queries name an object and a context ("a photo of * in the car park") and have one relevant record; for generic
-ones ("an image of *") every record of the object is relevant.
+Context queries name an object and a context ("a photo of * in the car park") and have one relevant record, or, where
+contexts recur, as those of Celebrities in Action, all that show the same (§5.4.2); for generic ones ("an image of *")
+every record of the object is relevant.
 """
 
 from collections.abc import Sequence
@@ -26,14 +27,13 @@ KINDS = ("context", "generic")
 
 
 class Queries:
-    """A random-access source: every captioned record of the pool as a context query, every object as a generic one."""
+    """A random-access source: every context of the pool as a query, and every object as a generic one."""
 
     def __init__(self, collection: Collection, pool: Pool, prompts: PromptEncoder, config: CollectionConfig):
         self.collection, self.pool, self.prompts, self.config = collection, pool, prompts, config
         known = range(len(collection.objects))
-        answers = [i for i, caption in enumerate(pool.captions) if caption and pool.objects[i] in known]
         shown = [number for number in known if number in pool.objects]
-        self.items = [(CONTEXT, int(pool.objects[i]), i) for i in answers]
+        self.items = [(CONTEXT, each.object, i) for i, each in enumerate(pool.contexts) if each.object in known]
         self.items += [(GENERIC, number, -1) for number in shown]
         self.most = int(np.bincount(collection.templates.objects).max())
 
@@ -47,7 +47,7 @@ class Queries:
         """Returns the query with "*" for the object."""
         if kind == GENERIC:
             return self.config.generic
-        return self.config.context.format(caption=self.pool.captions[answer])
+        return self.config.context.format(caption=self.pool.contexts[answer].caption)
 
     def load(self, item: tuple[int, int, int], rng: np.random.Generator) -> Batch:
         """Returns the query in every form that a method needs."""
@@ -121,7 +121,9 @@ def score(
         if not chosen.any():
             continue
         if kind == CONTEXT:
-            relevant = queries["answer"][chosen][:, None] == np.arange(len(pool.objects))[None]
+            relevant = np.zeros((int(chosen.sum()), len(pool.objects)), bool)
+            for row, answer in enumerate(queries["answer"][chosen]):
+                relevant[row, list(pool.contexts[int(answer)].records)] = True
         else:
             relevant = queries["object"][chosen][:, None] == pool.objects[None]
         for method in methods:

@@ -6,9 +6,10 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from storyjax.clip_pad.config import DataConfig as PadData
 from storyjax.core.config import config_folder, from_config
 from storyjax.core.errors import StoryjaxError
-from storyjax.data.registry import DATASETS, resolve
+from storyjax.data.registry import DATASETS, resolve, split_names
 from storyjax.mqt.config import MqtData
 from storyjax.tcr.heads.clips import ClipHead
 from storyjax.tcr.heads.experiment import HEADS
@@ -48,8 +49,11 @@ def missing(config: ConfigDict, made: Collection[str] = ()) -> list[str]:
         config: of a run, whole.
         made: workdirs of runs that will be there by then.
     """
-    places = _tracking_data(config) if config.experiment == "mqt" else _data_sets(config.data)
+    own = {"mqt": _tracking_data, "clip_pad": _people_data}
+    places = own.get(config.experiment, _data_sets)(config.data)
     phrases = [_data_set(*place) for place in places if not _is_there(place[1])]
+    if config.experiment == "pi_map":
+        phrases += _files(config.data)
     detections = config.data.get("detections_dir")
     if detections is not None and not _is_there(detections):
         phrases.append(f"another detector's boxes in {detections} (storyjax/mqt/external_detections.py says how)")
@@ -82,11 +86,32 @@ def _data_sets(data: ConfigDict) -> Iterator[tuple[str, str]]:
             yield _one_data_set(data), data.root
 
 
-def _tracking_data(config: ConfigDict) -> Iterator[tuple[str, str]]:
+def _tracking_data(section: ConfigDict) -> Iterator[tuple[str, str]]:
     """(data set, folder) of all that a config of MQT reads and that is no StoryWorld; it need not name the folders."""
-    data = from_config(MqtData, config.data, "config.data")
+    data = from_config(MqtData, section, "config.data")
     if data.synthetic is None:
         yield from ((name, data.folder(name)) for name in dict.fromkeys((data.dataset, *data.evaluated())))
+
+
+def _people_data(section: ConfigDict) -> Iterator[tuple[str, str]]:
+    """The same of a config of CLIP-PAD."""
+    data = from_config(PadData, section, "config.data")
+    trained = {"photos": data.dataset, "clips": "cia"}
+    searched = [dataset for dataset, _ in split_names(data.eval_splits, data.dataset)]
+    for name in dict.fromkeys((*(trained[task] for task in data.tasks), *searched)):
+        if name not in (data.synthetic or {}):
+            yield name, getattr(data.root, name)
+
+
+def _files(data: ConfigDict) -> list[str]:
+    """Phrases for the boxes and captions that a config of π-map names and that are not there."""
+    boxes, captions = data.get("localise", "none"), data.get("captions", "none")
+    phrases = []
+    if boxes not in ("none", "data") and not Path(boxes).exists():
+        phrases.append(f"a GroundingDINO, or boxes, in {boxes} (config.data.localise)")
+    if captions.endswith(".json") and not Path(captions).exists():
+        phrases.append(f"captions in {captions} (config.data.captions)")
+    return phrases
 
 
 def _one_data_set(data: ConfigDict) -> str:

@@ -49,6 +49,8 @@ def markdown(report: Report) -> str:
             digits = 2 if table.scale == 1.0 and max(values) <= 1.0 else 1
             theirs = "" if row.thesis is None else f"{row.thesis:.{digits}f}{beside}"
             cells.append((row.label, _spread(values, digits), theirs))
+        digits = 2 if table.scale == 1.0 else 1
+        cells += [(f"{label}, not made here", "–", f"{value:.{digits}f}") for label, value in panel.cited]
         lines += [*_aligned(cells), ""]
         for claim in panel.claims if not report.quick else ():
             holds, in_seeds = judge(report, panel, claim)

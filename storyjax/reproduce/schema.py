@@ -87,13 +87,17 @@ class Claim:
 
 @dataclass(frozen=True)
 class Panel:
-    """A part of a table. `head` is what its rows vary."""
+    """A part of a table. `head` is what its rows vary.
+
+    `cited` are the thesis's rows that no run makes (other people's methods), with their numbers.
+    """
 
     key: str
     title: str
     head: str
     rows: tuple[Row, ...]
     claims: tuple[Claim, ...] = ()
+    cited: tuple[tuple[str, float], ...] = ()
 
 
 @dataclass(frozen=True)

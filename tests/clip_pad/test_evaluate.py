@@ -1,5 +1,7 @@
 """The evaluators on embeddings made by hand: perfect ones score one, and each mode is scored by its own."""
 
+import copy
+
 import numpy as np
 import pytest
 import small
@@ -118,3 +120,41 @@ def test_perfect_embeddings_find_celebrities_in_action(sources):
     embedded.clips[~embedded.found] = 0
     assert evaluator.compute(embedded)["cia/action/text/r1"] == 1.0
     assert first_ranks(np.array([[1.0, 2.0]]), np.array([[True, False]]))[0] == 2
+
+
+def test_each_kind_of_query_ranks_the_clips_that_have_its_labels(sources):
+    """A clip without a scene that looks just like the query is no wrong answer to a query for a place (§4.7.4)."""
+    index = copy.copy(sources.clips("test"))
+    index.place, index.pairs = list(index.place), [list(pairs) for pairs in index.pairs]
+    bare, record = index.usable[0], index.usable[1]
+    # The second clip's person and action are in the first too, which has no scene there.
+    index.place[bare], index.pairs[bare] = -1, list(index.pairs[record])
+    photos, known = sources.query_photos("cia"), sources.known_people()
+    evaluator = cia_evaluator(small.MODEL, index, photos, known, small.SIZES, lambda: small.TOKENIZER)
+    words = [*index.actors, *index.actions, *index.places]
+    column = {word: number for number, word in enumerate(words)}
+    embedded = one_hot(evaluator, column, len(words))
+    for row, each in enumerate(index.usable):
+        for actor, action in index.pairs[each]:
+            embedded.clips[row, [actor, len(index.actors) + action]] += 1
+        if index.place[each] >= 0:
+            embedded.clips[row, column[index.places[index.place[each]]]] = 1
+    # It is nearer to every query than any other clip.
+    embedded.clips[0] = 9
+    results = evaluator.compute(embedded)
+    assert results["cia/place/text/r5"] == results["cia/action_place/text/r5"] == 1.0
+    assert results["cia/action_place/text/r1"] > results["cia/action/text/r1"]
+
+
+def test_people_who_are_not_trained_on_are_told_apart_by_their_photos(sources):
+    people = sources.held_out_people()
+    assert people.names
+    assert not set(people.names) & set(sources.people().names)
+    args = small.MODEL, people, small.SIZES, lambda: small.TOKENIZER, 100
+    evaluator = faces_evaluator(*args, "identities")
+    known = {name: number for number, name in enumerate(people.names)}
+    embedded = one_hot(evaluator, known, len(known))
+    for row, record in enumerate(evaluator.records):
+        embedded.clips[row, people.person[record]] = 1
+    assert evaluator.compute(embedded)["identities/face/acc"] == 1
+    assert DataConfig(eval_splits=("vggface2:test", "cip:test")).evaluations() == ["identities", "cip"]

@@ -2,10 +2,14 @@
 
 from typing import Any
 
+import numpy as np
 import pytest
 
 from storyjax.data.builders.media import MediaSource
-from storyjax.pi_map.celebrities import ActorClips, KnownActorClips
+from storyjax.data.images import Square
+from storyjax.pi_map import data
+from storyjax.pi_map.celebrities import ActorClips, KnownActorClips, LabelledClips
+from storyjax.pi_map.evaluate import CONTEXT, score
 
 
 class Clips(MediaSource):
@@ -37,9 +41,9 @@ def clips() -> Clips:
 def test_a_clip_stands_for_its_first_learned_actor(clips: Clips) -> None:
     found = ActorClips(clips, {"ana": 0, "ben": 1})
     assert [found[i]["instance"] for i in range(len(found))] == [1, 0, -1]
-    assert found[1]["caption"] == "* waving in the garden"
+    assert found[1]["contexts"] == [(0, "* waving in the garden")]
     assert found[1]["name"] == "ana"
-    assert found[2]["caption"] == ""
+    assert found[2]["contexts"] == []
 
 
 def test_only_clips_of_such_actors_are_learned_from(clips: Clips) -> None:
@@ -48,3 +52,20 @@ def test_only_clips_of_such_actors_are_learned_from(clips: Clips) -> None:
     assert known[0]["segment_id"] == "clip1"
     with pytest.raises(IndexError):
         known[1]
+
+
+def test_a_query_is_unique_and_any_right_clip_answers_it(clips: Clips, monkeypatch: pytest.MonkeyPatch) -> None:
+    """§5.4.2: clips 0 and 3 show the same; clip 4 has no scene, clip 5 no action: neither is searched."""
+    same = {"actors": ["ben"], "actions": ["dancing"], "scene": "park"}
+    clips.labels.extend([same, {**same, "scene": ""}, {**same, "actions": [""]}])
+    found = LabelledClips(clips, {"ana": 0, "ben": 1})
+    assert [found[i]["segment_id"] for i in range(len(found))] == ["clip0", "clip1", "clip2", "clip3"]
+    monkeypatch.setattr(data, "record_frames", lambda record, count: ([np.zeros((2, 2, 3), np.uint8)], np.zeros(1)))
+    pool = data.embed_pool(found, lambda images: np.eye(len(images), dtype=np.float32), Square(2, True))
+    assert [(each.object, each.records) for each in pool.contexts] == [(1, (0, 3)), (0, (1,))]
+    queries = {"kind": np.full(2, CONTEXT), "object": np.array([1, 0]), "answer": np.array([0, 1])}
+    # The first query's best clip is the later of its two; the second's is a wrong one, the right one second.
+    queries["text"] = np.array([[0.1, 0.0, 0.0, 0.9], [0.0, 0.5, 0.9, 0.0]], np.float32)
+    results = score(queries, pool, "cia", ("text",))
+    assert results["cia/context/text/r1"] == 0.5
+    assert results["cia/context/text/r5"] == 1.0

@@ -54,5 +54,7 @@ def test_a_pretraining_of_version_0_1_loads() -> None:
 
 def test_only_this_is_my_has_an_evaluation_split() -> None:
     assert DataConfig(also_eval=True).also_eval
+    with pytest.raises(StoryjaxError, match=r"take it out of config\.data\.eval_splits"):
+        DataConfig(also_eval=True, eval_splits=("test", "eval"))
     with pytest.raises(StoryjaxError, match="also_eval: deepfashion2 has no evaluation split"):
         DataConfig(dataset="deepfashion2", also_eval=True)
