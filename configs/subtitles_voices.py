@@ -40,6 +40,7 @@ def get_config(variant: str = "paper") -> ConfigDict:
                 "embedding_dim": 48,
                 "norm": "group",
                 "channels_in_group": 12,
+                "distance": 0.23,
             }
         )
         config.data = ConfigDict({"voices_per_base": 10, "seconds": 1.2})

@@ -7,7 +7,15 @@ from storyjax.cli.models import add_models_flag
 from storyjax.cli.tracks import add_track_flags
 
 SUBTITLE = """\
-Writes subtitles that name the speaker of every line, from a video and a cast list with 1 to 10 photos of each person.
+Writes subtitles that name the speaker of every line. Without a cast list speakers are told apart by their voices and
+called Speaker 1, Speaker 2 ...; `subtitle name` gives them names and remembers their voices for other episodes:
+
+  storyjax subtitle episode1.mp4 --out episode1.srt                         # --speakers 3 where there are three
+  storyjax subtitle name episode1.srt "Speaker 2"=Ana --voices voices.json  # or "Speaker 2"=Ana "Speaker 3"=Ben
+  storyjax subtitle episode2.mp4 --voices voices.json --out episode2.srt
+
+Their voices are in episode1.speakers.json beside the subtitles; without that file names change and no voice is
+remembered. With a cast list (1 to 10 photos of each person, or samples of voices) everybody has a name at once.
 Speech is recognised, faces are matched with the photos where one person is seen speaking, and the voices heard there
 then name all other lines, also those spoken off-screen. Episodes that are given together share these voices. A speaker
 who matches nobody in the cast list is called Unknown.
@@ -19,7 +27,8 @@ who matches nobody in the cast list is called Unknown.
 
 cast.json: {"cast": [{"name": "Ana", "photos": ["ana/1.jpg"], "voices": ["ana.wav"]}]}. Optional keys: "actor", the name
 of the person in the photos, if it is not the character's; and "episodes": {"s01e01": ["Ana"]}, who is in which episode.
-With samples of voices (in the cast list, or with --voices) sound without video is enough.
+With samples of voices (in the cast list, or with --voices) sound without video is enough; where everybody has some,
+and nobody photos, images are not looked at.
 
 Networks come from the models folder (`storyjax models list` shows which, `storyjax models get subtitle` gets them), and
 where it has none from what ships with storyjax, which knows StoryWorld's synthetic world only. A line says which.
@@ -32,12 +41,21 @@ use --match photos with it.
 def add(commands: argparse._SubParsersAction, made: dict[str, argparse.ArgumentParser]) -> None:
     """Adds the parser to `commands`, and to `made` by name."""
     parser = made["subtitle"] = commands.add_parser("subtitle", description=SUBTITLE)
-    parser.add_argument("videos", nargs="+", metavar="VIDEO", help="video files, or sound files where voices are given")
-    parser.add_argument("--cast", required=True, metavar="FILE", help="the cast list, a JSON file as described above")
+    parser.add_argument(
+        "videos",
+        nargs="+",
+        metavar="VIDEO",
+        help="video files, or sound files unless people are known by photos alone; or name FILE OLD=NEW ...",
+    )
+    parser.add_argument("--cast", metavar="FILE", help="the cast list, a JSON file as described above")
     parser.add_argument(
         "--voices",
         metavar="DIR",
-        help="samples of the cast's voices: DIR/NAME/*.wav or DIR/NAME.wav, other formats too",
+        help="samples of voices: DIR/NAME/*.wav or DIR/NAME.wav, other formats too; without --cast also a voices file"
+        " (FILE.json) that `subtitle name` writes, and which it takes as well (default there: voices.json beside FILE)",
+    )
+    parser.add_argument(
+        "--speakers", type=int, metavar="N", help="how many speakers there are (without --cast; default: by --distance)"
     )
     parser.add_argument(
         "--transcript",
@@ -84,7 +102,8 @@ def add(commands: argparse._SubParsersAction, made: dict[str, argparse.ArgumentP
         "--distance",
         type=float,
         metavar="D",
-        help="cosine distance (0 to 2) beyond which a voice is Unknown (default: 0.23); lower: more lines are Unknown",
+        help="cosine distance (0 to 2) beyond which a voice is Unknown or another speaker's (default: the voice"
+        " encoder's own); lower: more lines are Unknown, or more speakers",
     )
     parser.add_argument(
         "--work",
@@ -99,13 +118,29 @@ def add(commands: argparse._SubParsersAction, made: dict[str, argparse.ArgumentP
 def _subtitle(given: argparse.Namespace) -> int:
     import dataclasses
     import math
+    import os
 
     from storyjax.core.errors import StoryjaxError
     from storyjax.subtitles import command
     from storyjax.subtitles.config import BY_PHOTOS, SubtitleConfig
 
-    without = ("speech",) if given.model or given.transcript else ()
-    config, uses = command.with_models(SubtitleConfig(), given.models, without)
+    if given.videos[0] == "name" and not os.path.isfile("name"):
+        from storyjax.subtitles.rename import name_speakers
+
+        if len(given.videos) < 2:
+            raise StoryjaxError('name what? write storyjax subtitle name FILE "Speaker 2"=Ana')
+        print(name_speakers(given.videos[1], given.videos[2:], given.voices, given.out))
+        return 0
+    if given.speakers is not None and given.speakers < 1:
+        raise StoryjaxError(f"--speakers is {given.speakers}: give 1 or more, or leave it out")
+    request = command.Request(
+        *(given.videos, given.cast, given.out, given.voices, given.transcript, given.sdh, given.why, given.work),
+        encoding=given.encoding,
+        video_track=given.video_track,
+        audio_track=given.audio_track,
+        speakers=given.speakers,
+    )
+    config, uses = command.with_models(SubtitleConfig(), given.models, command.unneeded_roles(request, given.model))
     config = command.with_recognition(config, given.engine, given.model, given.language)
     config = dataclasses.replace(config, face_detector=given.face_detector, pick=given.pick)
     if given.match == "photos":
@@ -114,12 +149,5 @@ def _subtitle(given: argparse.Namespace) -> int:
         if not (math.isfinite(given.distance) and 0 <= given.distance <= 2):
             raise StoryjaxError(f"--distance is {given.distance:g}: cosine distances are from 0 to 2")
         config = dataclasses.replace(config, distance=given.distance)
-    request = command.Request(
-        *(given.videos, given.cast, given.out, given.voices, given.transcript, given.sdh, given.why, given.work),
-        encoding=given.encoding,
-        video_track=given.video_track,
-        audio_track=given.audio_track,
-        uses=uses,
-    )
-    print(command.summary(command.run(request, config)))
+    print(command.summary(command.run(dataclasses.replace(request, uses=uses), config)))
     return 0

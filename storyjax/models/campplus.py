@@ -33,6 +33,7 @@ class CamPlusConfig:
       growth: channels that each layer adds; `bottleneck` times as many are read by its kernel.
       segment: frames of the local context.
       embedding_dim: width of the embedding.
+      distance: cosine distance within which two recordings are of one voice; None: as published, or not known.
     """
 
     architecture: Literal["campplus"] = "campplus"
@@ -46,6 +47,7 @@ class CamPlusConfig:
     segment: int = 100
     embedding_dim: int = 192
     eps: float = 1e-5
+    distance: float | None = None
 
 
 # 3D-Speaker's iic/speech_campplus_sv_zh_en_16k-common_advanced.

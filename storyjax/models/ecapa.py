@@ -33,6 +33,7 @@ class EcapaConfig:
       squeeze_width, attention_width: of the two bottlenecks.
       embedding_dim: width of the embedding.
       norm: "batch", constants as published, or "group", trainable: over frames and `channels_in_group` channels.
+      distance: cosine distance within which two recordings are of one voice; None: as published, or not known.
     """
 
     architecture: Literal["ecapa"] = "ecapa"
@@ -47,6 +48,7 @@ class EcapaConfig:
     norm: Literal["batch", "group"] = "batch"
     channels_in_group: int = 16
     eps: float = 1e-5
+    distance: float | None = None
 
 
 # SpeechBrain's spkrec-ecapa-voxceleb.

@@ -122,6 +122,22 @@ def read_cast(path: str | os.PathLike[str]) -> Cast:
     return Cast(members, _episodes(path, episodes, [m.name for m in members]), str(path))
 
 
+def cast_of_voices(folder: Path) -> Cast:
+    """Returns a cast list of those whose samples are in a folder: folder/NAME/*.wav or folder/NAME.wav, any format.
+
+    Raises:
+        StoryjaxError: no such folder, or no sample in it.
+    """
+    if not folder.is_dir():
+        raise StoryjaxError(f"{folder} is not there: --voices takes a voices file, or a folder with samples of voices")
+    inside = [p for p in sorted(folder.iterdir()) if p.name[0] != "." and (p.is_dir() or p.suffix.lower() in _SOUNDS)]
+    names = dict.fromkeys(clean_name(p.name if p.is_dir() else p.stem, str(p)) for p in inside)
+    if not names:
+        raise StoryjaxError(f"{folder} holds neither samples of voices (NAME/*.wav, NAME.wav) nor a voices.json")
+    cast = Cast(tuple(Member(name, name) for name in names), source=str(folder)).with_voices(folder)
+    return replace(cast, members=tuple(member for member in cast.members if member.voices))
+
+
 def _member(path: Path, number: int, entry: Any) -> Member:
     where = f"{path}: entry {number}"
     if not isinstance(entry, dict) or not isinstance(entry.get("name"), str):

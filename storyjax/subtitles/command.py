@@ -10,14 +10,16 @@ from typing import Any
 from storyjax.core.errors import StoryjaxError
 from storyjax.core.files import check_outputs
 from storyjax.core.notes import tell
-from storyjax.subtitles.cast import UNKNOWN, Cast, read_cast
+from storyjax.subtitles.cast import UNKNOWN, Cast, cast_of_voices, read_cast
 from storyjax.subtitles.config import SubtitleConfig
 from storyjax.subtitles.languages import check_language, language_code, sentence_language
-from storyjax.subtitles.pipeline import Networks, write_json
+from storyjax.subtitles.networks import Networks
+from storyjax.subtitles.pipeline import needs_faces, write_json
 from storyjax.subtitles.predict import Subtitler
 from storyjax.subtitles.records import Subtitles
 from storyjax.subtitles.transcripts import parse_transcript
-from storyjax.subtitles.writers import FORMATS, known_format, why, write_subtitles
+from storyjax.subtitles.voices import VOICES_FILE, Encoder, Voices, read_voices_file, speakers_file
+from storyjax.subtitles.writers import FORMATS, known_format, why, write_subtitles, write_text
 from storyjax.weights.pretrained import Pretrained
 from storyjax.weights.roles import model_for, roles_of, used_line
 
@@ -28,10 +30,10 @@ class Request:
 
     Attributes:
         videos: videos or sound files.
-        cast: the file of the cast list.
+        cast: the file of the cast list; None: speakers are clustered, and called "Speaker 1", "Speaker 2" ...
         out: a file, a pattern or a folder, as `--help` says; None: beside each video, as .srt, or .named.srt where that
             is there already.
-        voices: a folder of samples of voices.
+        voices: a folder of samples of voices; without a cast list also a voices file.
         transcripts: one for each video, or none.
         sdh: whether subtitles are for the deaf and hard of hearing.
         why: a file for the evidence.
@@ -39,10 +41,11 @@ class Request:
         encoding: of the transcripts; None: UTF-8, or what they say themselves.
         video_track, audio_track: of every video, from 1; None: the file's own default.
         uses: a line about the networks, which is told once everything that was given is in order.
+        speakers: how many there are, where there is no cast list and that is known.
     """
 
     videos: Sequence[str]
-    cast: str
+    cast: str | None = None
     out: str | None = None
     voices: str | None = None
     transcripts: Sequence[str] = ()
@@ -53,6 +56,36 @@ class Request:
     video_track: int | None = None
     audio_track: int | None = None
     uses: str = ""
+    speakers: int | None = None
+
+    def read_cast(self) -> Cast | None:
+        """Returns the cast list, with the samples of voices that were given; None where speakers are clustered.
+
+        Raises:
+            StoryjaxError: what a person can fix, in one line.
+        """
+        folder = None if self.voices is None else Path(self.voices)
+        if self.cast is not None:
+            if self.speakers is not None:
+                raise StoryjaxError("--speakers counts speakers without a cast list: leave it or --cast out")
+            cast = read_cast(self.cast)
+            return cast if folder is None else cast.with_voices(folder)
+        if folder is None or folder.is_file() or self.voices_file is not None:
+            return None
+        return cast_of_voices(folder)
+
+    @property
+    def voices_file(self) -> Path | None:
+        """The voices file, where one was given instead of a cast list or of samples."""
+        if self.cast is not None or self.voices is None:
+            return None
+        path = Path(self.voices)
+        path = path / VOICES_FILE if (path / VOICES_FILE).is_file() else path
+        return path if path.suffix.lower() == ".json" or path.is_file() else None
+
+    def wants_laughter(self) -> bool:
+        """Returns whether anything that is written shows laughter."""
+        return self.sdh or (self.out or "").lower().endswith(".json")
 
 
 def run(request: Request, config: SubtitleConfig, networks: Networks | None = None) -> list[tuple[Path, Subtitles]]:
@@ -69,10 +102,9 @@ def run(request: Request, config: SubtitleConfig, networks: Networks | None = No
     targets = _targets(videos, request.out)
     if request.why is not None and Path(request.why).suffix.lower() != ".json":
         raise StoryjaxError(f"--why writes JSON: give a file ending in .json, not {request.why}")
-    cast = read_cast(request.cast)
-    _check_episodes(cast, videos)
-    if request.voices is not None:
-        cast = cast.with_voices(Path(request.voices))
+    cast = request.read_cast()
+    if cast is not None:
+        _check_episodes(cast, videos)
     if request.transcripts and len(request.transcripts) != len(videos):
         raise StoryjaxError(
             f"{len(videos)} videos and {len(request.transcripts)} transcripts: give one for each video, in their order"
@@ -81,9 +113,16 @@ def run(request: Request, config: SubtitleConfig, networks: Networks | None = No
     for path in transcripts.values():
         if not path.is_file():
             raise StoryjaxError(f"the transcript {path} is not there: check the path")
-    read: list[str | os.PathLike[str]] = [*videos, request.cast, *transcripts.values()]
-    read += [path for member in cast.members for path in (*member.photos, *member.voices)]
+    known = None if request.voices_file is None else read_voices_file(request.voices_file)
+    encoder = Encoder.at(config.speaker_encoder.weights)
+    if known is not None and request.voices_file is not None:
+        known.check_encoder(encoder, request.voices_file)
+    read: list[str | os.PathLike[str]] = [*videos, *transcripts.values()]
+    read += [file for file in (request.cast, request.voices_file) if file is not None]
+    read += [path for member in (cast.members if cast else ()) for path in (*member.photos, *member.voices)]
     outputs = [("--out" if request.out else "the subtitles", target) for target in targets]
+    if cast is None:
+        outputs += [("the speakers", speakers_file(target)) for target in targets]
     check_outputs([*outputs, ("--why", request.why)], read, make_folders=True)
     for path in transcripts.values():
         for note in parse_transcript(path, request.encoding).notes():
@@ -98,9 +137,14 @@ def run(request: Request, config: SubtitleConfig, networks: Networks | None = No
         encoding=request.encoding,
         video_track=request.video_track,
         audio_track=request.audio_track,
+        laughter=request.wants_laughter(),
+        speakers=request.speakers,
+        known=known,
     )
     for target, subtitles in zip(targets, made, strict=True):
         write_subtitles(subtitles, target, request.sdh)
+        if cast is None:
+            write_text(speakers_file(target), Voices(encoder, subtitles.speakers).text())
     if request.why is not None:
         write_json(Path(request.why), why(made))
     return list(zip(targets, made, strict=True))
@@ -159,12 +203,29 @@ def summary(written: Sequence[tuple[Path, Subtitles]]) -> str:
     counts = written[0][1].exemplars if written else {}
     if counts:
         rows.append("exemplars: " + ", ".join(f"{name} {count}" for name, count in counts.items()))
-    elif any(subtitles.lines for _, subtitles in written):
+    elif not any(subtitles.speakers for _, subtitles in written) and any(s.lines for _, s in written):
         rows.append(
             "no line could be named: nobody of the cast was found speaking alone on screen, and no samples of"
-            " voices were given"
+            " voices were given; without --cast speakers are called Speaker 1, Speaker 2 ..."
         )
     return "\n".join(rows)
+
+
+def unneeded_roles(request: Request, model: str | None = None) -> list[str]:
+    """Returns the roles whose networks a request does without.
+
+    Args:
+        request: what was asked for.
+        model: the speech model that was named.
+    """
+    roles = ["speech"] if model or request.transcripts else []
+    try:
+        cast = request.read_cast()
+    except StoryjaxError:
+        return roles  # `run` says what is wrong, after what comes before it
+    if cast is None or not needs_faces(cast):
+        roles += ["sync", "faces"] if request.wants_laughter() else ["sync", "faces", "laughter"]
+    return roles
 
 
 def with_models(

@@ -41,7 +41,8 @@ class SubtitleConfig:
         exemplar_filter: which labelled voices become exemplars: those whose nearest "neighbours" carry the same name,
             as in the thesis, or those nearest to the "mean" of the others with their name, for characters with few.
         neighbours: of a voice that must carry the same name.
-        distance: cosine distance from every centroid beyond which nobody is named (the thesis's d).
+        distance: cosine distance from every centroid beyond which nobody is named (the thesis's d); None: that of the
+            voice encoder (`voices.encoder_distance`).
         frame_size: of the images for synchronisation, in pixels; None: what the network was made for.
     """
 
@@ -62,7 +63,7 @@ class SubtitleConfig:
     face_match_mode: FaceMatchMode = "query"
     exemplar_filter: Literal["neighbours", "mean"] = "neighbours"
     neighbours: int = 5
-    distance: float = 0.23
+    distance: float | None = None
     frame_size: int | None = None
 
 

@@ -19,7 +19,8 @@ from storyjax.subtitles.annotations import AnnotatedEpisode, read_annotations
 from storyjax.subtitles.cast import read_cast
 from storyjax.subtitles.config import SubtitleConfig, SubtitlesData
 from storyjax.subtitles.evaluate import best_distance, draw_curves, evaluate, judge
-from storyjax.subtitles.pipeline import Networks, subtitle
+from storyjax.subtitles.networks import Networks
+from storyjax.subtitles.pipeline import distance_of, subtitle
 from storyjax.subtitles.records import Subtitles
 from storyjax.train.experiment import Experiment, HostEvaluator, Params
 
@@ -111,7 +112,7 @@ class Show:
         """
         split = self.data.train_split
         if split is None:
-            return self.config.distance
+            return distance_of(self.config)
         made = self.subtitles(split, after_season=after_season)
         judged = [j for subtitles, episode in made for j in judge(subtitles, episode)]
         if all(j.truth is None for j in judged):

@@ -5,12 +5,11 @@ the hash of the stage's settings, of the file and of the keys before it. A run d
 key: one that was killed goes on where it was, and a changed threshold redoes what depends on it.
 """
 
-import functools
 import hashlib
 import json
 import os
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,18 +23,9 @@ from storyjax.data.audio import RATE
 from storyjax.subtitles.cast import Cast, read_voices
 from storyjax.subtitles.config import SubtitleConfig
 from storyjax.subtitles.exemplars import Centroids, assign, keep_nearest, keep_pure, make_centroids
-from storyjax.subtitles.faces import CastEmbeddings, Faces, RawFaceLabels
-from storyjax.subtitles.recognition import Recogniser, load_recogniser
-from storyjax.subtitles.records import (
-    EpisodeRecords,
-    FaceMatcher,
-    LaughterModel,
-    Line,
-    SpeakerModel,
-    Stage,
-    Subtitles,
-    SyncModel,
-)
+from storyjax.subtitles.faces import Faces, RawFaceLabels
+from storyjax.subtitles.networks import Networks, load_networks
+from storyjax.subtitles.records import EpisodeRecords, Line, Stage, Subtitles
 from storyjax.subtitles.stages import (
     Laughter,
     Recognition,
@@ -47,67 +37,10 @@ from storyjax.subtitles.stages import (
     network_source,
 )
 from storyjax.subtitles.timeline import Timeline
+from storyjax.subtitles.voices import encoder_distance
 
 _FORMAT = 2  # of the files of records; another number makes all anew
 _SAMPLE_S = 10.0  # a sample of a voice is embedded in pieces of this length
-
-
-@dataclass(frozen=True)
-class Networks:
-    """How to load each network; each is loaded when it is first needed, and once.
-
-    Attributes:
-        recogniser, laughter, sync, speaker_encoder, face_matcher: make the networks.
-        find_peaks: heat map -> (row, column, score) of its peaks.
-        cast_embeddings: what people are compared by, which is computed once, too.
-    """
-
-    recogniser: Callable[[], Recogniser]
-    laughter: Callable[[], LaughterModel]
-    sync: Callable[[], SyncModel]
-    find_peaks: Callable[[np.ndarray], Sequence[tuple[float, float, float]]]
-    speaker_encoder: Callable[[], SpeakerModel]
-    face_matcher: Callable[[], FaceMatcher]
-    cast_embeddings: CastEmbeddings = field(default_factory=dict)
-
-
-def load_networks(config: SubtitleConfig) -> Networks:
-    """Returns the networks of a config; nothing is read until one is needed."""
-
-    def laughter() -> LaughterModel:
-        from storyjax.subtitles.laughter_detector import LaughterDetector
-
-        return LaughterDetector.from_pretrained(config.laughter.weights)
-
-    def sync() -> SyncModel:
-        from storyjax.subtitles.av_sync import SyncDetector
-
-        return SyncDetector.from_pretrained(config.lwtnet.weights)
-
-    def find_peaks(heat: np.ndarray) -> Sequence[tuple[float, float, float]]:
-        from storyjax.subtitles.av_sync import peaks
-
-        return peaks(heat, config.peak_threshold, config.max_peaks)
-
-    def speaker_encoder() -> SpeakerModel:
-        from storyjax.subtitles.speaker_encoder import SpeakerEncoder
-
-        return SpeakerEncoder.from_pretrained(config.speaker_encoder.weights)
-
-    def face_matcher() -> FaceMatcher:
-        from storyjax.clip_pad.predict import PersonFinder
-
-        return PersonFinder.from_pretrained(config.clip_pad.weights, detector=config.face_detector, pick=config.pick)
-
-    once = functools.cache
-    return Networks(
-        once(lambda: load_recogniser(config.recognition)),
-        once(laughter),
-        once(sync),
-        find_peaks,
-        once(speaker_encoder),
-        once(face_matcher),
-    )
 
 
 def subtitle(
@@ -122,6 +55,7 @@ def subtitle(
     encoding: str | None = None,
     video_track: int | None = None,
     audio_track: int | None = None,
+    laughter: bool = True,
 ) -> list[Subtitles]:
     """Returns the named lines of one or more episodes of a series; exemplars are shared by all of them.
 
@@ -137,24 +71,48 @@ def subtitle(
             needs it.
         encoding: of the transcripts; None: UTF-8, or what they say themselves.
         video_track, audio_track: of every video, from 1; None: see `storyjax.data.containers.choose_track`.
+        laughter: whether laughter is wanted where samples of voices do without it.
 
     Raises:
         StoryjaxError: what a person can fix, in one line.
     """
-    names = [video.stem for video in videos]
-    if len(set(names)) < len(names):
-        twice = next(name for name in names if names.count(name) > 1)
-        raise StoryjaxError(f"two of the videos are called '{twice}': rename one, for its subtitles are named after it")
+    names = unique_names(videos)
     networks = networks or load_networks(config)
-    found = []
+    faces, found = raw_face_labels or needs_faces(cast), []
     for video in videos:
         stages = make_stages(
             cast, video.stem, config, networks, (transcripts or {}).get(video.stem), raw_face_labels, encoding
         )
+        stages = needed_stages(stages, faces, laughter)
         needs_video = not any(member.voices for member in cast.members)
         found.append(run_stages(video, stages, cache_dir, progress, needs_video, video_track, audio_track))
     samples, sample_names = _voice_samples(cast, config, networks, cache_dir)
     return _name_lines(names, found, cast, config, samples, sample_names, cache_dir)
+
+
+def unique_names(videos: Sequence[Path]) -> list[str]:
+    """Returns the videos' names without their endings. Raises StoryjaxError: two are the same."""
+    names = [video.stem for video in videos]
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise StoryjaxError(f"two of the videos are called '{twice}': rename one, for its subtitles are named after it")
+    return names
+
+
+def distance_of(config: SubtitleConfig) -> float:
+    """Returns the config's distance, or its voice encoder's. Raises StoryjaxError: the encoder's is no distance."""
+    return encoder_distance(config.speaker_encoder.weights) if config.distance is None else config.distance
+
+
+def needs_faces(cast: Cast) -> bool:
+    """Returns whether anybody is to be found by face: all are, unless everybody has samples of voices and no photos."""
+    return any(member.photos or not member.voices for member in cast.members)
+
+
+def needed_stages(stages: Sequence[Stage], faces: bool, laughter: bool) -> list[Stage]:
+    """Returns the stages that are needed: without faces, none of images, and laughter only where it is wanted."""
+    without = set() if faces else {"peaks", "faces", "raw_face_labels"} | (set() if laughter else {"laughs"})
+    return [stage for stage in stages if stage.name not in without]
 
 
 def make_stages(
@@ -334,7 +292,7 @@ def _lines(
     counts: Mapping[str, int],
 ) -> Subtitles:
     present = [member.name for member in cast.of(episode)]
-    given = assign(vectors, centroids, config.distance, present) if len(vectors) else []
+    given = assign(vectors, centroids, distance_of(config), present) if len(vectors) else []
     peaks = {p.segment: p.peaks for p in records.peaks}
     faces = {f.segment: f for f in records.faces}
     raw_labels = {f.segment: f.best for f in records.raw_face_labels}

@@ -10,8 +10,11 @@ from storyjax.core.config import from_config
 from storyjax.core.errors import StoryjaxError
 from storyjax.subtitles.cast import Cast, read_cast
 from storyjax.subtitles.config import SubtitleConfig
-from storyjax.subtitles.pipeline import Networks, subtitle
+from storyjax.subtitles.diarise import label_speakers
+from storyjax.subtitles.networks import Networks
+from storyjax.subtitles.pipeline import subtitle
 from storyjax.subtitles.records import Subtitles
+from storyjax.subtitles.voices import Voices
 from storyjax.train.restore import open_trained
 
 PathLike = str | os.PathLike[str]
@@ -55,7 +58,7 @@ class Subtitler:
     def subtitle(
         self,
         videos: PathLike | Sequence[PathLike],
-        cast: PathLike | Cast,
+        cast: PathLike | Cast | None = None,
         *,
         transcripts: Mapping[str, Path] | None = None,
         cache_dir: PathLike = "runs/subtitles",
@@ -63,34 +66,34 @@ class Subtitler:
         encoding: str | None = None,
         video_track: int | None = None,
         audio_track: int | None = None,
+        laughter: bool = True,
+        speakers: int | None = None,
+        known: Voices | None = None,
     ) -> list[Subtitles]:
         """Returns the named lines of each video, in their order; what is learnt of the voices is shared by all.
 
         Args:
             videos: episodes of a series, or one video; sound files will do where the cast has samples of voices.
-            cast: a cast list, or the file that holds it.
+            cast: a cast list, or the file that holds it; None: speakers are clustered, and called "Speaker 1" ...
             transcripts: by the video's name without its ending: SRT, VTT or JSON to be used instead of recognition.
             cache_dir: where the stages keep their results, from which a run that was stopped goes on.
             progress: whether to show a progress bar on standard error.
             encoding: of the transcripts; None: UTF-8, or what they say themselves.
             video_track, audio_track: of every video, from 1; None: see `storyjax.data.containers.choose_track`.
+            laughter: whether laughter is wanted where no faces are looked for, which does without it.
+            speakers, known: without a cast list, as of `diarise.label_speakers`.
 
         Raises:
             StoryjaxError: what a person can fix, in one line.
         """
-        paths = [videos] if isinstance(videos, str | os.PathLike) else list(videos)
-        return subtitle(
-            [Path(path) for path in paths],
-            cast if isinstance(cast, Cast) else read_cast(cast),
-            self.config,
-            Path(cache_dir),
-            self._networks,
-            transcripts,
-            progress,
-            encoding=encoding,
-            video_track=video_track,
-            audio_track=audio_track,
-        )
+        given = [videos] if isinstance(videos, str | os.PathLike) else list(videos)
+        paths = [Path(path) for path in given]
+        options: dict[str, Any] = {"transcripts": transcripts, "progress": progress, "encoding": encoding}
+        options |= {"video_track": video_track, "audio_track": audio_track, "laughter": laughter}
+        where = (self.config, Path(cache_dir), self._networks)
+        if cast is None:
+            return label_speakers(paths, *where, speakers=speakers, known=known, **options)
+        return subtitle(paths, cast if isinstance(cast, Cast) else read_cast(cast), *where, **options)
 
 
 def _chosen_distance(folder: Path) -> dict[str, float]:

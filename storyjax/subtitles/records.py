@@ -10,6 +10,7 @@ from jaxtyping import Float32, UInt8
 from storyjax.search.protocol import Notes
 from storyjax.subtitles.exemplars import Assignment
 from storyjax.subtitles.timeline import Segment, Timeline, Word
+from storyjax.subtitles.voices import Voice
 
 _LAUGHED_AT_S = 0.15  # so much laughter in a segment counts: its end is not heard to the tenth of a second
 STEPS = ("speech", "laughter", "synchronisation", "face", "exemplar")
@@ -131,6 +132,7 @@ class Subtitles:
         laughs: when the audience laughs.
         vectors: the voice embedding of each line.
         exemplars: how many exemplars each character has, over all episodes.
+        speakers: without a cast list, the mean voice of each speaker of the episode, over all episodes.
     """
 
     episode: str
@@ -138,6 +140,7 @@ class Subtitles:
     laughs: tuple[Laugh, ...]
     vectors: Float32[np.ndarray, "n d"]
     exemplars: Mapping[str, int]
+    speakers: Mapping[str, Voice] = field(default_factory=dict)
 
 
 @runtime_checkable

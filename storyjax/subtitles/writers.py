@@ -56,8 +56,8 @@ def _flat(text: str) -> str:
     return " ".join(_CONTROLS.sub(" ", text).split())
 
 
-def _isolated(name: str) -> str:
-    """A name that does not change the direction of its neighbours: isolated where it has right-to-left letters."""
+def isolated(name: str) -> str:
+    """Returns a name that does not change the direction of its neighbours: isolated if it has right-to-left letters."""
     name = _flat(name)
     if any(unicodedata.bidirectional(c) in ("R", "AL", "AN") for c in name):
         return f"{_FSI}{name}{_PDI}"
@@ -65,19 +65,20 @@ def _isolated(name: str) -> str:
 
 
 def _said(cue: Cue, quote: Callable[[str], str]) -> str:
-    return quote(cue.text) if cue.name is None else f"{quote(_isolated(cue.name))}: {quote(cue.text)}"
+    return quote(cue.text) if cue.name is None else f"{quote(isolated(cue.name))}: {quote(cue.text)}"
 
 
 def to_srt(subtitles: Subtitles, sdh: bool = False) -> str:
     """Returns SubRip. Players read tags in it, so brackets and braces of names and words become their look-alikes."""
     blocks = [
-        f"{number}\n{_stamp(cue.start, ',')} --> {_stamp(cue.end, ',')}\n{_said(cue, _srt_text)}\n"
+        f"{number}\n{_stamp(cue.start, ',')} --> {_stamp(cue.end, ',')}\n{_said(cue, srt_text)}\n"
         for number, cue in enumerate(cues(subtitles, sdh), 1)
     ]
     return "\n".join(blocks)
 
 
-def _srt_text(text: str) -> str:
+def srt_text(text: str) -> str:
+    """Returns text without what players of SubRip read as tags."""
     return text.translate(_SRT_LOOK_ALIKES).replace("-->", "→")
 
 
@@ -87,15 +88,16 @@ def to_vtt(subtitles: Subtitles, sdh: bool = False) -> str:
     for cue in cues(subtitles, sdh):
         stamps = f"{_stamp(cue.start, '.')} --> {_stamp(cue.end, '.')}"
         if cue.name is None:
-            text = _vtt_text(cue.text)
+            text = vtt_text(cue.text)
         else:
-            shown = f"{_vtt_text(_isolated(cue.name))}: " if sdh else ""
-            text = f"<v {_vtt_text(_flat(cue.name))}>{shown}{_vtt_text(cue.text)}</v>"
+            shown = f"{vtt_text(isolated(cue.name))}: " if sdh else ""
+            text = f"<v {vtt_text(_flat(cue.name))}>{shown}{vtt_text(cue.text)}</v>"
         blocks.append(f"{stamps}\n{text}\n")
     return "\n".join(blocks)
 
 
-def _vtt_text(text: str) -> str:
+def vtt_text(text: str) -> str:
+    """Returns text with the characters of WebVTT's markup escaped."""
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
@@ -122,31 +124,31 @@ def to_ass(subtitles: Subtitles, sdh: bool = False) -> str:
     rows = []
     for cue in cues(subtitles, sdh):
         # The field ends at a comma.
-        actor = "" if cue.name is None else _ass_text(_flat(cue.name)).replace(",", "‚")
+        actor = "" if cue.name is None else ass_text(_flat(cue.name)).replace(",", "‚")
         rows.append(
-            f"Dialogue: 0,{_ass_stamp(cue.start)},{_ass_stamp(cue.end)},Default,{actor},0,0,0,,"
-            f"{_said(cue, _ass_text)}\n"
+            f"Dialogue: 0,{_ass_stamp(cue.start)},{_ass_stamp(cue.end)},Default,{actor},0,0,0,,{_said(cue, ass_text)}\n"
         )
     return _ASS_HEAD + "".join(rows)
 
 
-def _ass_text(text: str) -> str:
-    """Braces open overrides and a backslash a command: both are broken up."""
+def ass_text(text: str) -> str:
+    """Returns text for ASS: braces open overrides and a backslash a command, so both are broken up."""
     return text.replace("\\", f"\\{_JOINER}").replace("{", "(").replace("}", ")")
 
 
 def to_rttm(subtitles: Subtitles, sdh: bool = False) -> str:
     """Returns who speaks when, as diarisation is measured: a name is one word there, so spaces become underscores."""
     del sdh
-    episode = _one_word(subtitles.episode)
+    episode = one_word(subtitles.episode)
     return "".join(
         f"SPEAKER {episode} 1 {line.start:.3f} {max(line.end - line.start, 0.001):.3f} <NA> <NA>"
-        f" {_one_word(line.name or UNKNOWN)} <NA> <NA>\n"
+        f" {one_word(line.name or UNKNOWN)} <NA> <NA>\n"
         for line in subtitles.lines
     )
 
 
-def _one_word(name: str) -> str:
+def one_word(name: str) -> str:
+    """Returns a name as RTTM has it, one word."""
     return "_".join(_flat(name).split()) or "_"
 
 

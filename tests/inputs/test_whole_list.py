@@ -99,7 +99,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     """All videos and images, indexed; networks are loaded and compiled once."""
     from storyjax.clip_pad.predict import PersonFinder
     from storyjax.mqt.predict import Tracker
-    from storyjax.subtitles import pipeline
+    from storyjax.subtitles import networks
     from storyjax.subtitles.av_sync import SyncDetector
     from storyjax.subtitles.laughter_detector import LaughterDetector
     from storyjax.subtitles.speaker_encoder import SpeakerEncoder
@@ -109,7 +109,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     with pytest.MonkeyPatch.context() as patch:
         for network in (PersonFinder, Tracker, SyncDetector, LaughterDetector, SpeakerEncoder, Predictor):
             patch.setattr(network, "from_pretrained", functools.cache(network.from_pretrained))
-        patch.setattr(pipeline, "load_recogniser", functools.cache(pipeline.load_recogniser))
+        patch.setattr(networks, "load_recogniser", functools.cache(networks.load_recogniser))
         patch.setenv("SVT_LOG", "0")  # the encoder of AV1 is talkative
         patch.chdir(found.root)
         for row in (*VIDEOS, *PHOTOS):

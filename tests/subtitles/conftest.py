@@ -12,7 +12,7 @@ from standins import ColourMatcher, CorrelatingSync, NoLaughter, SpectralVoices,
 
 from storyjax.storyworld.export.series import export_series
 from storyjax.subtitles.config import SubtitleConfig
-from storyjax.subtitles.pipeline import Networks
+from storyjax.subtitles.networks import Networks
 from storyjax.weights.pretrained import Pretrained
 
 

@@ -20,7 +20,8 @@ from storyjax.subtitles.annotations import read_annotations
 from storyjax.subtitles.cast import read_cast
 from storyjax.subtitles.config import SubtitleConfig
 from storyjax.subtitles.evaluate import evaluate, exemplar_steps, judge
-from storyjax.subtitles.pipeline import Networks, make_stages, run_stages, subtitle
+from storyjax.subtitles.networks import Networks
+from storyjax.subtitles.pipeline import make_stages, run_stages, subtitle
 from storyjax.subtitles.writers import why
 
 STAGES = ("words", "segments", "laughs", "voices", "peaks", "faces")

@@ -14,7 +14,7 @@ from storyjax.subtitles import experiment as subtitles_experiment
 from storyjax.subtitles.config import SubtitleConfig, SubtitlesData
 from storyjax.subtitles.evaluate import best_distance, judge
 from storyjax.subtitles.experiment import Show
-from storyjax.subtitles.pipeline import Networks
+from storyjax.subtitles.networks import Networks
 from storyjax.subtitles.predict import Subtitler
 from storyjax.train.loop import run
 from storyjax.weights.pretrained import Pretrained
