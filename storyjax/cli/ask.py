@@ -153,8 +153,9 @@ def _predictor(arguments: argparse.Namespace) -> "Predictor":
         choice = model_for("ask", arguments.models)
         place = choice.place if choice.origin in ("imported", "own") else None
     if place is None or not is_blip2(place):
+        loaded = Predictor.from_pretrained(_checkpoint(arguments) if place is None else place)
         tell_shipped("ask", place)
-        return Predictor.from_pretrained(_checkpoint(arguments) if place is None else place)
+        return loaded
     if arguments.question is None:
         raise StoryjaxError(f"{place} is a BLIP-2, which answers questions alone: ask one, or name a TCR's checkpoint")
     predictor = load_blip2(place)

@@ -261,7 +261,9 @@ def test_sound_that_ends_before_the_images_and_after_them(ask, series, tmp_path:
         (["video.mp4", "--cast", "cast.json"], "video.mp4 is empty"),
         (["mute.mp4", "--cast", "cast.json"], "mute.mp4 has no sound track"),
         (["video.mp4", "--cast", "other.json"], "but not in video"),
-        (["video.mp4"], "--cast"),
+        (["video.mp4"], "video.mp4 is empty"),
+        (["video.mp4", "--speakers", "0"], "--speakers"),
+        (["video.mp4", "--cast", "cast.json", "--speakers", "2"], "--speakers"),
     ],
 )
 def test_bad_input_is_one_line(
