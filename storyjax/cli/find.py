@@ -27,13 +27,13 @@ A prompt can name several people, or several things, or nobody. The models that 
 on StoryWorld alone (`storyjax data storyworld --help`). For real videos, `storyjax models get find` brings a published
 CLIP, and `storyjax models get faces --from senet50_128.pth` a face encoder; they are used where they are there, and no
 --checkpoint is given (--clip names another CLIP). Then people are found in two stages, by their faces and by the rest
-of the sentence, and things by the mean of their pictures and the sentence.
+of the sentence, and things by the mean of their photos and the sentence.
 `storyjax find enrol --help` and so on say more.
 """
 ENROL = """\
 Enrols a person from photos of the face, or with --thing a particular thing from photos of it, so that prompts can name
 it. No large network is retrained; with published networks (`storyjax models`) none is: the description of a face is
-kept, or the mean of a thing's pictures. Photos that are damaged or show no face are named and left out. The small
+kept, or the mean of a thing's photos. Photos that are damaged or show no face are named and left out. The small
 models of StoryWorld take each photo as the loose crop of one face; others find the face in it (--face-detector) and, of
 several, take the largest (--pick).
 

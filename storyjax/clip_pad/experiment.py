@@ -58,7 +58,7 @@ class Sources:
         """Returns the photos that people are learned from."""
         return People(self.source(self.data.dataset, self.data.train_split), self.data.val_photos)
 
-    @functools.cache  # noqa: B019
+    @functools.cache  # noqa: B019 (as above)
     def held_out_people(self) -> People:
         """Returns VGGFace2's people who are not trained on: the first photos of each are asked with."""
         return People(self.source("vggface2", "test"), self.data.val_photos)

@@ -21,7 +21,7 @@ from storyjax.core.arrays import unit_norm
 from storyjax.core.errors import StoryjaxError
 from storyjax.core.params_io import flatten
 from storyjax.models.seresnet import SEResNet, SEResNetConfig, centre
-from storyjax.search.clip_encoder import ClipEncoder
+from storyjax.search.clip_encoder import ClipEncoder, OverClip
 from storyjax.search.protocol import PERSON, Notes, embed_in_batches, fingerprint, names_in, replace_names
 from storyjax.train.experiment import Params
 from storyjax.weights.pretrained import Pretrained
@@ -102,7 +102,7 @@ class FaceEncoder:
         return mean.astype(np.float32)
 
 
-class TwoStageFinder:
+class TwoStageFinder(OverClip):
     """A `storyjax.search.protocol.ConceptEncoder` for people, whose tokens are descriptions of faces.
 
     Args:
@@ -116,38 +116,14 @@ class TwoStageFinder:
         self._load, self.faces, self.width = clip, faces, faces.dim
 
     @cached_property
-    def clip(self) -> ClipEncoder:
+    def clip(self) -> ClipEncoder:  # type: ignore[override]
         """The CLIP; errors as of `ClipEncoder.from_pretrained`."""
         return self._load()
-
-    @property
-    def dim(self) -> int:
-        """Of CLIP's common space."""
-        return self.clip.dim
-
-    @property
-    def image_size(self) -> int:
-        """Of CLIP."""
-        return self.clip.image_size
-
-    @property
-    def keep_aspect(self) -> bool:
-        """As of CLIP."""
-        return self.clip.keep_aspect
-
-    @property
-    def vision_fingerprint(self) -> str:
-        """The hash of CLIP's image tower and its projection."""
-        return self.clip.vision_fingerprint
 
     @property
     def fingerprint(self) -> str:
         """The hash of the face encoder: any CLIP goes with an enrolled face."""
         return f"face-{self.faces.fingerprint}"
-
-    def embed_images(self, images: UInt8[np.ndarray, "n y x 3"]) -> Float32[np.ndarray, "n d"]:
-        """Returns CLIP's embeddings of images."""
-        return self.clip.embed_images(images)
 
     def enrol(
         self,

@@ -13,13 +13,13 @@ from storyjax.core.errors import StoryjaxError
 from storyjax.data.images import Square
 from storyjax.pi_map.data import unit
 from storyjax.pi_map.prompts import MARKER, with_category
-from storyjax.search.clip_encoder import ClipEncoder
+from storyjax.search.clip_encoder import ClipEncoder, OverClip
 from storyjax.search.protocol import THING, Notes, names_in
 
 _THING = "thing"  # for a name without a category
 
 
-class ClipThings:
+class ClipThings(OverClip):
     """A `storyjax.search.protocol.ConceptEncoder` for things, by any published CLIP alone.
 
     Args:
@@ -29,20 +29,12 @@ class ClipThings:
     kind = THING
 
     def __init__(self, clip: ClipEncoder):
-        self.clip = clip
-        self.width = self.dim = clip.dim
-        self.image_size, self.keep_aspect = clip.image_size, clip.keep_aspect
-        self.embed_images = clip.embed_images
-
-    @property
-    def vision_fingerprint(self) -> str:
-        """The hash of CLIP's image tower and its projection."""
-        return self.clip.vision_fingerprint
+        self.clip, self.width = clip, clip.dim
 
     @property
     def fingerprint(self) -> str:
         """The same: what is kept of a thing is in the space of images, and no text tower changes it."""
-        return f"image-{self.clip.vision_fingerprint}"
+        return f"image-{self.vision_fingerprint}"
 
     def enrol(
         self,

@@ -24,6 +24,36 @@ from storyjax.weights.pretrained import Pretrained
 _MARKER = "\0"  # in no prompt
 
 
+class OverClip:
+    """The part of a `storyjax.search.protocol.ConceptEncoder` that leaves images to a published CLIP, `self.clip`."""
+
+    clip: "ClipEncoder"
+
+    @property
+    def dim(self) -> int:
+        """Width of CLIP's common space."""
+        return self.clip.dim
+
+    @property
+    def image_size(self) -> int:
+        """Side of CLIP's images, in pixels."""
+        return self.clip.image_size
+
+    @property
+    def keep_aspect(self) -> bool:
+        """Whether CLIP sees central squares."""
+        return self.clip.keep_aspect
+
+    @property
+    def vision_fingerprint(self) -> str:
+        """The hash of CLIP's image tower and its projection."""
+        return self.clip.vision_fingerprint
+
+    def embed_images(self, images: UInt8[np.ndarray, "n y x 3"]) -> Float32[np.ndarray, "n d"]:
+        """Returns CLIP's embeddings of images."""
+        return self.clip.embed_images(images)
+
+
 class ClipEncoder:
     """A `storyjax.search.protocol.ConceptEncoder` that knows words only, and enrols nobody.
 

@@ -114,8 +114,8 @@ def run(request: Request, config: SubtitleConfig, networks: Networks | None = No
         if not path.is_file():
             raise StoryjaxError(f"the transcript {path} is not there: check the path")
     known = None if request.voices_file is None else read_voices_file(request.voices_file)
-    encoder = Encoder.at(config.speaker_encoder.weights)
-    if known is not None and request.voices_file is not None:
+    encoder = None if cast is not None else Encoder.at(config.speaker_encoder.weights)
+    if known is not None and encoder is not None and request.voices_file is not None:
         known.check_encoder(encoder, request.voices_file)
     read: list[str | os.PathLike[str]] = [*videos, *transcripts.values()]
     read += [file for file in (request.cast, request.voices_file) if file is not None]
@@ -143,7 +143,7 @@ def run(request: Request, config: SubtitleConfig, networks: Networks | None = No
     )
     for target, subtitles in zip(targets, made, strict=True):
         write_subtitles(subtitles, target, request.sdh)
-        if cast is None:
+        if encoder is not None:
             write_text(speakers_file(target), Voices(encoder, subtitles.speakers).text())
     if request.why is not None:
         write_json(Path(request.why), why(made))

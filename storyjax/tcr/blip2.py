@@ -6,16 +6,15 @@ choice between options, each clip of 8 answers by itself and the mean of their p
 """
 
 import json
+import math
 import os
 from collections.abc import Sequence
 from typing import Any
 
 import jax
-import jax.numpy as jnp
-import numpy as np
 
 from storyjax.core.errors import StoryjaxError
-from storyjax.core.params_io import flatten, unflatten, weights_folder
+from storyjax.core.params_io import weights_folder
 from storyjax.models.qformer import QFormer
 from storyjax.models.t5 import T5
 from storyjax.models.vit import ViT
@@ -24,8 +23,8 @@ from storyjax.tcr.model import VideoLanguageModel
 from storyjax.tcr.predict import Answer, Predictor
 from storyjax.tcr.qformer_baseline import CLIP, QFormerResampler
 from storyjax.tcr.resampler import TcrConfig
-from storyjax.train.params import validate_params
 from storyjax.train.precision import get_policy
+from storyjax.train.restore import in_memory
 from storyjax.weights.pretrained import Pretrained
 
 PARTS = ("vision", "qformer", "llm")
@@ -91,32 +90,20 @@ def load_blip2(place: str | os.PathLike[str], precision: str | None = None) -> B
     """
     source = Pretrained(os.fspath(place))
     vision, qformer, llm = (source.architecture(part) for part in PARTS)
-    sizes = TcrConfig(vocab_size=llm.vocab_size, llm_width=llm.d_model)  # of prompts; no TCR is made of it
-    shapes = _shapes(_model(vision, qformer, llm, sizes, "float32"))
-    if precision is None:
-        precision = "bfloat16" if sum(leaf.size for leaf in shapes.values()) >= LARGE else "float32"
     given: dict[str, Any] = {}
     for part in PARTS:
         given |= {f"{part}/{path}": tensor for path, tensor in source.parameters(part).items()}
-    validate_params(given, shapes, set(shapes), os.fspath(place))
+    if precision is None:
+        count = sum(math.prod(tensor.shape) for tensor in given.values())
+        precision = "bfloat16" if count >= LARGE else "float32"
     policy = get_policy(precision)
-    params = unflatten(
-        {
-            path: jnp.asarray(np.asarray(given[path]), policy.parameter_dtype(leaf.dtype, trains=False, path=path))
-            for path, leaf in shapes.items()
-        }
+    dtype = policy.compute_dtype
+    sizes = TcrConfig(vocab_size=llm.vocab_size, llm_width=llm.d_model)  # of prompts; no TCR is made of it
+    model = VideoLanguageModel(
+        ViT(vision, dtype=dtype("vision")),
+        QFormerResampler(QFormer(qformer, dtype("qformer")), sizes),
+        T5(llm, dtype=dtype("llm")),
+        Streaming(vision_chunk_frames=1),  # activations of a ViT-g are large
     )
-    model = _model(vision, qformer, llm, sizes, precision)
+    params = in_memory(given, jax.eval_shape(model.init, jax.random.key(0)), (), policy, os.fspath(place))
     return Blip2Predictor(model, params, source.tokenizer("llm"), source=os.fspath(place), frames=CLIP)
-
-
-def _model(vision: Any, qformer: Any, llm: Any, sizes: TcrConfig, precision: str) -> VideoLanguageModel:
-    dtype = get_policy(precision).compute_dtype
-    resampler = QFormerResampler(QFormer(qformer, dtype("qformer")), sizes)
-    # A frame at a time: activations of a ViT-g are large.
-    streaming = Streaming(vision_chunk_frames=1)
-    return VideoLanguageModel(ViT(vision, dtype=dtype("vision")), resampler, T5(llm, False, dtype("llm")), streaming)
-
-
-def _shapes(model: VideoLanguageModel) -> dict[str, jax.ShapeDtypeStruct]:
-    return flatten(jax.eval_shape(model.init, jax.random.key(0)))

@@ -53,17 +53,33 @@ class TrainedModel:
             StoryjaxError: parameters are missing, unknown or of another shape; the message lists them.
         """
         tree = jax.eval_shape(init, jax.random.key(0))
-        abstract, trains = flatten(tree), flatten(partition(tree, trainable)[0])
-        given = dict(pretrained) | load_saved(self.folder)
-        validate_params(given, abstract, set(abstract), self.source)
-        return unflatten(
-            {
-                path: jnp.asarray(
-                    np.asarray(given[path]), self.policy.parameter_dtype(leaf.dtype, trains=path in trains, path=path)
-                )
-                for path, leaf in abstract.items()
-            }
-        )
+        trains = flatten(partition(tree, trainable)[0])
+        return in_memory(dict(pretrained) | load_saved(self.folder), tree, trains, self.policy, self.source)
+
+
+def in_memory(given: Mapping[str, Any], tree: Params, trains: Collection[str], policy: Policy, source: str) -> Params:
+    """Returns the whole parameter tree, on the default device, each parameter read when it is placed.
+
+    Args:
+        given: all parameters by path; those in files are read where NumPy asks for them.
+        tree: of shapes.
+        trains: the paths of those that are trained, which are float32 under every policy.
+        policy: the types of the others.
+        source: of the parameters, for messages.
+
+    Raises:
+        StoryjaxError: parameters are missing, unknown or of another shape; the message lists them.
+    """
+    abstract = flatten(tree)
+    validate_params(given, abstract, set(abstract), source)
+    return unflatten(
+        {
+            path: jnp.asarray(
+                np.asarray(given[path]), policy.parameter_dtype(leaf.dtype, trains=path in trains, path=path)
+            )
+            for path, leaf in abstract.items()
+        }
+    )
 
 
 def open_trained(

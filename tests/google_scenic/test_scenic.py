@@ -23,7 +23,7 @@ from storyjax.train.settings import read_settings
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "tests" / "train"))
 
-import toy  # noqa: E402
+import toy  # noqa: E402 (of another folder of tests)
 
 CHECKOUT = os.environ.get("STORYJAX_SCENIC", "")
 TOY = str(ROOT / "tests" / "train" / "toy.py")

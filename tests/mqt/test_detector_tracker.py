@@ -110,7 +110,7 @@ def test_a_file_of_transformers_5_has_one_class_head_for_all_layers(
 ) -> None:
     model.save_pretrained(tmp_path)
     with safetensors.safe_open(tmp_path / "model.safetensors", "np") as file:
-        assert "class_embed.1.weight" not in file.keys()  # noqa: SIM118
+        assert "class_embed.1.weight" not in file.keys()  # noqa: SIM118 (the file is no mapping)
     one, other = (tracker_of(path)._found(image, 0.0) for path in (folder, tmp_path))
     np.testing.assert_array_equal(one.scores, other.scores)
     np.testing.assert_array_equal(one.xywh_px, other.xywh_px)
