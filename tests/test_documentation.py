@@ -86,6 +86,13 @@ def test_links_are_replaced_and_code_is_not() -> None:
     assert replaced == "[a](X.MD) `[b](y.md)` [`c`](Z.MD#D)\n\n```\n[e](f.md)\n```\n![g](H.SVG)\n"
 
 
+def test_every_readme_is_a_page_of_the_site() -> None:
+    pages = docs_site.page_paths()
+    readmes = {path.relative_to(ROOT).as_posix() for path in (ROOT / "storyjax").rglob("README.md")}
+    assert readmes
+    assert not readmes - pages.keys()
+
+
 def test_every_page_of_docs_is_in_the_navigation() -> None:
     class Loader(yaml.SafeLoader):
         """Reads mkdocs.yml without what its tags name."""

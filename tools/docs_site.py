@@ -21,7 +21,6 @@ from mkdocs.structure.pages import Page
 ROOT = Path(__file__).resolve().parents[1]
 LOG = logging.getLogger("mkdocs.plugins.docs_site")
 CONFIGS_PAGE = "configs.md"
-SYSTEMS = ("mqt", "tcr", "clip_pad", "pi_map", "subtitles", "search", "weights")
 
 # An inline link or image: the text in brackets, then the target, with or without a title.
 _LINK = re.compile(r'(\[(?:[^\[\]`]|`[^`]*`|\[[^\]]*\])*\])\(\s*<?([^\s()<>]+)>?(\s+"[^"]*")?\s*\)')
@@ -31,7 +30,8 @@ _CODE = re.compile(r"(`+)(?!`).*?(?<!`)\1(?!`)", re.DOTALL)
 def page_paths() -> dict[str, str]:
     """Returns the path in the site of every page that is a file of the repository, by its path in the repository."""
     paths = {"README.md": "index.md", "CHANGELOG.md": "changelog.md", "CONTRIBUTING.md": "contributing.md"}
-    paths |= {f"storyjax/{name}/README.md": f"systems/{name}.md" for name in SYSTEMS}
+    for readme in sorted((ROOT / "storyjax").glob("*/README.md")):
+        paths[readme.relative_to(ROOT).as_posix()] = f"systems/{readme.parent.name}.md"
     for readme in sorted((ROOT / "storyjax/weights/shipped").glob("*/README.md")):
         paths[readme.relative_to(ROOT).as_posix()] = f"shipped/{readme.parent.name}.md"
     paths["storyjax/storyworld/voice_bank/README.md"] = "shipped/voice_bank.md"
