@@ -129,7 +129,7 @@ def _trackeval() -> Any:
 def _prepare(truth: Rows, found: Rows, benchmark: str) -> dict[str, Any]:
     """TrackEval's data of a sequence: numbers from 0 and similarities, frame by frame, without what does not count."""
     there, seen = by_frame(truth), by_frame(found)
-    frames = range(1, max(0, *there, *seen) + 1)
+    frames = range(1, max({0, *there, *seen}) + 1)
     nothing = no_rows()
     kept = [_counted(there.get(frame, nothing), seen.get(frame, nothing), frame, benchmark) for frame in frames]
     gt_numbers = {n: i for i, n in enumerate(sorted({int(n) for gt, _, _ in kept for n in gt.id}))}

@@ -95,6 +95,14 @@ def test_nothing_found_is_nothing_reached() -> None:
     assert track_map([truth], [no_rows()]) == 0
 
 
+def test_a_sequence_in_which_nobody_is_and_nobody_was_found_changes_nothing() -> None:
+    truth = a_sequence(0)
+    alone = tracking_scores([truth], [truth[truth.id > 1]])
+    assert tracking_scores([truth, no_rows()], [truth[truth.id > 1], no_rows()]) == alone
+    nothing = tracking_scores([no_rows()], [no_rows()])
+    assert (nothing["mota"], nothing["idf1"], nothing["hota"], nothing["misses"]) == (0, 0, 0, 0)
+
+
 def test_track_map_averages_over_kinds() -> None:
     truth = a_sequence(0, tracks=2)
     kinds = np.where(truth.id == 1, 3, 5).astype(np.int32)
