@@ -105,7 +105,7 @@ def compute_features(
     for split in splits:
         tower, records = _tower_and_records(text, split)
         kept = draws if split == "train" else 1
-        spec = tower.spec(records.video_ids, data.frames, kept, dtype, shard_videos)
+        spec = tower.spec(tuple(records.video_ids), data.frames, kept, dtype, shard_videos)
         folder = Path(out).absolute() / split
         start_folder(folder, spec)
         todo = missing_shards(folder, spec)

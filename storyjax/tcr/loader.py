@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 import jax
 import numpy as np
+from jaxtyping import Int
 
 from storyjax.core.errors import StoryjaxError
 from storyjax.data.builders.segments import LONGEST_S
@@ -64,31 +65,36 @@ class ExampleGroups:
     """A random-access source of videos with `size` of their examples each; all groups together have every example.
 
     With a `seed` (training) examples are grouped at random and the last group of a video is filled up from its others;
-    without, they are grouped in order and the last group may be shorter.
+    without, they are grouped in order and the last group may be shorter. Which examples a group has is worked out when
+    it is asked for.
 
     Args:
         records: a prepared split.
         counts: examples of each record.
+        size: of a group.
+        seed: of the grouping.
     """
 
-    def __init__(self, records: RandomAccess, counts: Sequence[int], size: int, seed: int | None):
-        self.records = records
-        self.groups: list[tuple[int, tuple[int, ...]]] = []
-        for index, count in enumerate(counts):
-            order = list(range(count))
-            if seed is not None:
-                order = np.random.default_rng([seed, index]).permutation(count).tolist()
-            for start in range(0, count, size):
-                rows = order[start : start + size]
-                if seed is not None:
-                    rows = (rows + order * size)[:size]
-                self.groups.append((index, tuple(rows)))
+    def __init__(self, records: RandomAccess, counts: Int[np.ndarray, " n"], size: int, seed: int | None):
+        self.records, self._counts, self._size, self._seed = records, counts, size, seed
+        self._ends = np.cumsum(-(-counts // size))
 
     def __len__(self) -> int:
-        return len(self.groups)
+        return int(self._ends[-1]) if len(self._ends) else 0
+
+    def group(self, index: int) -> tuple[int, tuple[int, ...]]:
+        """Returns which record a group is of, and the group's examples of it."""
+        index = range(len(self))[int(index)]
+        record = int(np.searchsorted(self._ends, index, side="right"))
+        count, size = int(self._counts[record]), self._size
+        first = size * (index - (int(self._ends[record - 1]) if record else 0))
+        if self._seed is None:
+            return record, tuple(range(first, min(first + size, count)))
+        order = np.random.default_rng([self._seed, record]).permutation(count).tolist()
+        return record, tuple((order[first : first + size] + order * size)[:size])
 
     def __getitem__(self, index: int) -> VideoExamples:
-        record, rows = self.groups[int(index)]
+        record, rows = self.group(index)
         return VideoExamples(self.records[record], rows)
 
 

@@ -68,7 +68,7 @@ class MomentRecords:
         return [self.columns] * len(self.records)
 
     @property
-    def video_ids(self) -> tuple[str, ...]:
+    def video_ids(self) -> Sequence[str]:
         """The name of each record's video."""
         return self.records.video_ids
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from jaxtyping import Int
 from ml_collections import ConfigDict
 
 from storyjax.core.config import choose
@@ -34,6 +35,7 @@ from storyjax.tcr.evaluators import (
     moments,
     questions,
 )
+from storyjax.tcr.example_counts import example_counts
 from storyjax.tcr.loader import FRAME_ARRAYS, Ablation, Example, ExampleGroups, ExampleLoader, Lengths, segment_of
 from storyjax.tcr.model import VideoLanguageModel
 from storyjax.tcr.objective import QuestionAnswering
@@ -48,6 +50,7 @@ _LOG = logging.getLogger(__name__)
 # Entropy beside the run's seed, so that what is drawn for worked examples is not what anything else draws.
 _SHOWN_VIDEOS, _SHOWN_ROWS = 0x53, 0x54
 _AS_IT_IS = Ablation()
+_MANY = np.iinfo(np.int64).max
 _CACHED_DRAWS = 1  # frames of each segment that are encoded and kept: those that evaluation takes
 
 
@@ -150,12 +153,17 @@ class TaskSource:
             return FeatureStore(Path(d.features) / split, self.tower().fingerprint, d.frames)
         folder = Path(d.cache_dir) / "features" / records.folder.name
         return cached_features(
-            folder, records.video_ids, lambda index: records[index]["video"], d.frames, _CACHED_DRAWS, self.tower()
+            folder,
+            tuple(records.video_ids),
+            lambda index: records[index]["video"],
+            d.frames,
+            _CACHED_DRAWS,
+            self.tower(),
         )
 
-    def counts(self, split: str) -> list[int]:
+    def counts(self, split: str) -> Int[np.ndarray, " n"]:
         """Returns how many examples each record of a split has."""
-        return [self.spec.count(columns, self.data.options) for columns in self.records(split).annotations]
+        return example_counts(self.records(split), self.data.task, self.spec.count, self.data.options)
 
     def shown(self, shots: int | None = None) -> tuple[str, list[int]]:
         """Returns the split that worked examples are taken from, and its videos, drawn with the run's seed: so many, or
@@ -172,7 +180,9 @@ class TaskSource:
     def worked_examples(self, shots: int | None = None) -> str:
         """Returns worked examples, one of each video that is shown."""
         split, videos = self.shown(shots)
-        counts = self.counts(split) if videos else []
+        if not videos:
+            return ""
+        counts = self.counts(split)
         rng = np.random.default_rng([self.seed, _SHOWN_ROWS])
         worked = []
         for index in videos:
@@ -191,11 +201,10 @@ class TaskSource:
         """Returns the split's videos with their examples; with a seed for training, without it less those that are
         shown."""
         once = self.spec.once and seed is None
-        counts = [min(1, n) if once else n for n in self.counts(split)]
+        counts = np.minimum(self.counts(split), 1 if once else _MANY)
         shown_of, shown = self.shown(shots)
         if seed is None and shown_of == split:
-            for video in shown:
-                counts[video] = 0
+            counts[shown] = 0
         size = self.data.eval_examples if seed is None else self.data.examples_per_video
         return ExampleGroups(self.records(split), counts, size, seed)
 
@@ -278,7 +287,7 @@ class TaskSource:
             return eval_stream(groups(), self.loader(False, ablation, split), spec, **self.stream_options())
 
         def asked(index: int) -> tuple[dict[str, list], tuple[int, ...]]:
-            video, rows = groups().groups[index]
+            video, rows = groups().group(index)
             return self.records(split).annotations[video], rows
 
         @functools.cache
@@ -317,13 +326,13 @@ class TaskSource:
             if d.task != "mq":
                 return self.groups(split, None)
             records = MomentRecords(self.records(split), tuple(labels()))
-            return ExampleGroups(records, [len(labels())] * len(records), d.eval_examples, None)
+            return ExampleGroups(records, np.full(len(records), len(labels())), d.eval_examples, None)
 
         def data(spec: StreamSpec) -> Stream:
             return eval_stream(groups(), self.loader(False, Ablation(), split), spec, **self.stream_options())
 
         def asked(index: int) -> tuple[str, dict[str, list], tuple[int, ...]]:
-            video, rows = groups().groups[index]
+            video, rows = groups().group(index)
             records: Any = groups().records
             return records.video_ids[video], records.annotations[video], rows
 

@@ -346,7 +346,7 @@ def test_a_distribution_on_the_moments_finds_them(root: Path, model, name: str) 
     films = source.records("val").annotations
 
     def right(batch, place: int) -> np.ndarray:
-        index, rows = source.groups("val", None).groups[int(batch["index"][place])]
+        index, rows = source.groups("val", None).group(int(batch["index"][place]))
         film, row = films[index], rows[0]
         wanted = list(dict.fromkeys(film["label"]))[row] if name == "mq" else None
         pick = [i for i in range(len(film["start"])) if (film["label"][i] == wanted if wanted else i == row)]
@@ -505,7 +505,7 @@ def test_a_data_set_without_training_gives_examples_that_are_not_asked(root: Pat
     assert len(groups) == every - 1
     split, (shown,) = source.shown()
     assert split == "subset"
-    assert shown not in {film for film, _ in groups.groups}
+    assert shown not in {film for film, _ in map(groups.group, range(len(groups)))}
     said = source.records("subset")[shown]
     assert said["question"][0].strip(" ?") in source.worked_examples()
 

@@ -154,10 +154,8 @@ class OfficialBuilder(tfds.core.GeneratorBasedBuilder):
             cache,
             cls._fingerprint(items, listing, root),
             part=split or "",
-            beside={
-                "summary.json": {"broken": listing.broken, **cls.summary(listing)},
-                **{f"labels-{name}.json": cls.labels(found) for name, found in items.items()},
-            },
+            beside={"summary.json": {"broken": listing.broken, **cls.summary(listing)}},
+            labels={name: cls.labels(found) for name, found in items.items()},
         )
         folders = dict.fromkeys(items, folder.name)
         broken = listing.broken[:SHOWN], len(listing.broken)
@@ -242,7 +240,7 @@ class OfficialBuilder(tfds.core.GeneratorBasedBuilder):
         return {}
 
     @classmethod
-    def labels(cls, items: Sequence[Any]) -> list[Any]:
+    def labels(cls, items: Sequence[Any]) -> Iterable[Any]:
         """Returns what is known of each record of a split without its media, as JSON holds it; [] for nothing."""
         del items
         return []

@@ -1,7 +1,7 @@
 """Data sets of media with labels: one record an image or clip, its bytes as they are, and its labels."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
@@ -105,6 +105,6 @@ class MediaBuilder(OfficialBuilder):
         return json.dumps(item.labels, sort_keys=True).encode()
 
     @classmethod
-    def labels(cls, items: Sequence[MediaItem]) -> list[Mapping[str, Any]]:
+    def labels(cls, items: Sequence[MediaItem]) -> Iterable[Mapping[str, Any]]:
         """Returns what is known of each record without its media."""
-        return [item.labels for item in items]
+        return (item.labels for item in items)

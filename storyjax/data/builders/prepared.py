@@ -11,7 +11,7 @@ import json
 import logging
 import shutil
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
@@ -19,6 +19,7 @@ from typing import Any, ClassVar
 import tensorflow_datasets as tfds
 
 from storyjax.core.errors import StoryjaxError
+from storyjax.data.builders.labels import Labels, write_labels
 
 _LOG = logging.getLogger(__name__)
 MOST_BYTES = 2**31 - 2**20  # a record must stay under protobuf's 2 GiB
@@ -55,6 +56,7 @@ def prepare_once(
     fingerprint: str,
     part: str = "",
     beside: Mapping[str, Any] | None = None,
+    labels: Mapping[str, Iterable[Any]] | None = None,
 ) -> Path:
     """Returns the folder of the prepared data set: made now by `make_builder(data_dir)`, or found.
 
@@ -68,6 +70,7 @@ def prepare_once(
         fingerprint: changes with the official files.
         part: the split, where each is prepared by itself.
         beside: what is written as JSON, by file name, beside the records.
+        labels: of the records of each split, beside them too (labels.py).
 
     Raises:
         StoryjaxError: `cache` cannot be written.
@@ -84,7 +87,7 @@ def prepare_once(
                 _LOG.info("preparing %s from %s", folder, root)
                 for older in sorted(cache.glob(f"{part}-*" if part else "[!.]*")):
                     _LOG.info("%s was prepared from other files; delete it if they are gone", older)
-                _prepare(make_builder, root, unfinished, beside or {})
+                _prepare(make_builder, root, unfinished, beside or {}, labels or {})
                 unfinished.rename(folder)
     except OSError as error:
         raise StoryjaxError(
@@ -98,6 +101,7 @@ def _prepare(
     root: Path,
     unfinished: Path,
     beside: Mapping[str, Any],
+    labels: Mapping[str, Iterable[Any]],
 ) -> None:
     shutil.rmtree(unfinished, ignore_errors=True)  # of a preparation that was killed: we hold the lock
     if not sys.stderr.isatty():
@@ -107,6 +111,8 @@ def _prepare(
     for name, content in beside.items():
         text = json.dumps(content, indent=1 if isinstance(content, dict) else None)
         (unfinished / name).write_text(text, "utf-8")
+    for split, found in labels.items():
+        write_labels(unfinished, split, found)
 
 
 @contextlib.contextmanager
@@ -164,9 +170,10 @@ class PreparedSource:
         return tuple(self.summary["broken"])
 
     @cached_property
-    def labels(self) -> list[Any]:
-        """What is known of each record without its media; [] where a kind of data set keeps nothing."""
-        return self._beside(f"labels-{self.split}.json")
+    def labels(self) -> Sequence[Any]:
+        """What is known of each record without its media; empty where a kind of data set keeps nothing."""
+        older = f"labels-{self.split}.json"  # as versions to 0.2 wrote them
+        return self._beside(older) if (self.folder / older).exists() else Labels(self.folder, self.split)
 
     def __getstate__(self) -> dict[str, Any]:
         dropped = {"summary": None, "labels": None}  # read again where they are needed

@@ -14,7 +14,6 @@ import tarfile
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -23,6 +22,7 @@ import tensorflow_datasets as tfds
 
 from storyjax.core.errors import StoryjaxError, first_line
 from storyjax.data.builders.base import Listing, OfficialBuilder
+from storyjax.data.builders.labels import Part
 from storyjax.data.builders.prepared import MOST_BYTES, PreparedSource, file_size, unusable_file
 from storyjax.data.builders.tables import finite
 from storyjax.data.builders.tars import TAR_FAULTS, check_tar_end
@@ -223,25 +223,15 @@ class SegmentSource(PreparedSource):
         super().__init__(folder, builder, split)
         self._columns, self._width = dict(builder.COLUMNS), dict(builder.WIDTH)
 
-    @cached_property
-    def video_ids(self) -> tuple[str, ...]:
-        """The name of each record's video."""
-        return tuple(video_id for video_id, _ in self.labels)
+    @property
+    def video_ids(self) -> Sequence[str]:
+        """The name of each record's video, read when it is asked for."""
+        return Part(self.labels, 0)
 
-    @cached_property
-    def annotations(self) -> tuple[dict[str, list[Any]], ...]:
-        """The annotations' columns of each record, without the videos."""
-        return tuple(columns for _, columns in self.labels)
-
-    @cached_property
-    def counts(self) -> tuple[int, ...]:
-        """How many annotations each record has."""
-        first = next(iter(self._columns))
-        return tuple(len(columns[first]) // self._width.get(first, 1) for columns in self.annotations)
-
-    def __getstate__(self) -> dict[str, Any]:
-        dropped = ("video_ids", "annotations", "counts")
-        return {key: value for key, value in super().__getstate__().items() if key not in dropped}
+    @property
+    def annotations(self) -> Sequence[dict[str, list[Any]]]:
+        """The annotations' columns of each record, without the videos, read when they are asked for."""
+        return Part(self.labels, 1)
 
     def convert(self, record: dict[str, Any], index: int) -> dict[str, Any]:
         """Returns item `index` from the prepared record."""
@@ -329,9 +319,9 @@ class SegmentBuilder(OfficialBuilder):
         return {"set_aside": dict(listing.aside)} if listing.aside else {}
 
     @classmethod
-    def labels(cls, items: Sequence[AnnotatedVideo]) -> list[tuple[str, dict[str, list[Any]]]]:
+    def labels(cls, items: Sequence[AnnotatedVideo]) -> Iterable[tuple[str, dict[str, list[Any]]]]:
         """Returns what is known of each record without its media."""
-        return [(video.video_id, video.columns) for video in items]
+        return ((video.video_id, video.columns) for video in items)
 
     @classmethod
     def _checked(

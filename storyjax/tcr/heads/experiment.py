@@ -126,7 +126,7 @@ def _span_experiment(config: ConfigDict, head: SpanHead) -> Experiment:
         return train_stream(source.groups(data.train_split, spec.seed), load(True), spec, **source.stream_options())
 
     def asked(index: int) -> tuple[dict[str, list], tuple[int, ...]]:
-        video, rows = groups().groups[index]
+        video, rows = groups().group(index)
         return source.records(data.eval_split).annotations[video], rows
 
     def eval_data(spec: StreamSpec) -> Stream:

@@ -1,0 +1,62 @@
+"""The labels beside prepared records, which are read one by one."""
+
+import pickle
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from storyjax.core.errors import StoryjaxError
+from storyjax.data.builders.labels import Labels, Part, write_labels
+
+WRITTEN = [["a", {"text": ["eins\n", "zwei"]}], ["b\u2028", {"text": []}], ["ü", {"text": ["три"]}]]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    write_labels(tmp_path, "train", iter(WRITTEN))
+    return tmp_path
+
+
+def test_each_is_what_was_written(folder: Path) -> None:
+    labels = Labels(folder, "train")
+    assert list(labels) == [labels[i] for i in range(3)] == WRITTEN
+    assert (labels[-1], labels[1:]) == (WRITTEN[-1], WRITTEN[1:])
+    assert list(Part(labels, 0)) == ["a", "b\u2028", "ü"]
+    assert Part(labels, 1)[:1] == [{"text": ["eins\n", "zwei"]}]
+    with pytest.raises(IndexError):
+        labels[3]
+
+
+def test_many_threads_read_at_once(tmp_path: Path) -> None:
+    write_labels(tmp_path, "train", (["x" * (i % 97), i] for i in range(2000)))
+    labels = Labels(tmp_path, "train")
+    with ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(lambda i: labels[i][1], range(2000))) == list(range(2000))
+
+
+def test_none_at_all_are_none(tmp_path: Path) -> None:
+    write_labels(tmp_path, "val", [])
+    assert list(Labels(tmp_path, "val")) == []
+
+
+@pytest.mark.parametrize("harm", ["missing", "cut", "of another"])
+def test_damage_is_one_line(folder: Path, harm: str) -> None:
+    text, places = folder / "labels-train.jsonl", folder / "labels-train.npy"
+    if harm == "missing":
+        text.unlink()
+    elif harm == "cut":
+        text.write_bytes(text.read_bytes()[:-4])
+    else:
+        np.save(places, np.array([0, 5], np.int64))
+    with pytest.raises(StoryjaxError, match=r"is no prepared data set \(.*\): prepare it again"):
+        Labels(folder, "train")
+
+
+def test_starting_does_not_read_them(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    labels = Labels(folder, "train")
+    monkeypatch.setattr("storyjax.data.builders.labels.json.loads", lambda _: pytest.fail("a label was read"))
+    assert len(labels) == len(Part(labels, 0)) == 3
+    with pytest.raises(TypeError):
+        pickle.dumps(labels)  # a source drops them, and the other process maps them anew
