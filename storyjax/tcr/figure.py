@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from storyjax.core.errors import StoryjaxError
 from storyjax.data.prompts import LETTERS
-from storyjax.tcr.predict import Answer, clock
+from storyjax.tcr.answer import Answer, clock
 
 # All lengths in pixels.
 WIDTH, MARGIN, GAP = 1600, 56, 8

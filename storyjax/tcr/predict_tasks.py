@@ -17,14 +17,16 @@ from storyjax.data.prompts import anticipation_prompt, caption_prompt, moments_p
 from storyjax.data.text import WordTokenizer, pad
 from storyjax.data.video import decode_frames, probe, sample_times
 from storyjax.metrics.anticipation import ACTIONS_AHEAD
+from storyjax.tcr.answer import Answer, clock, find_moments
 from storyjax.tcr.config import frozen_towers, make_model, make_tokenizer
 from storyjax.tcr.evaluators import Timestamps, detections, first_numbers
 from storyjax.tcr.heads.clips import CountingHead
 from storyjax.tcr.heads.config import CountingData
+from storyjax.tcr.loaded_video import LoadedVideo, check_segment
 from storyjax.tcr.loader import last_that_fit
-from storyjax.tcr.predict import PROMPT_STEP, Answer, Predictor, clock, find_moments
+from storyjax.tcr.predict import Predictor
 from storyjax.tcr.qformer_baseline import answering
-from storyjax.tcr.resampler import TASK_TOKENS, time_tokens
+from storyjax.tcr.resampler import time_tokens
 from storyjax.train.experiment import Batch
 from storyjax.train.restore import open_trained
 
@@ -42,58 +44,9 @@ def parse_segment(text: str) -> tuple[float, float]:
     return float(found[1]), float(found[2])
 
 
-class _LoadedVideo:
-    """A video decoded for a predictor, and the batches that ask it."""
-
-    def __init__(
-        self, predictor: Predictor, video: str | os.PathLike[str], frames: int | None, track: int | None = None
-    ):
-        count = predictor.frames if frames is None else frames
-        if count < 1:
-            raise StoryjaxError(f"{count} frames asked for: at least one must be looked at")
-        self.predictor, self.video = predictor, str(video)
-        self.duration, self.track = probe(self.video, track=track).duration_s, track
-        size = predictor.model.vision.config.image_size
-        self.images, self.seconds = decode_frames(self.video, sample_times(self.duration, count), size, track=track)
-
-    def batch(self, task: str, condition: list[int], prompt: str) -> Batch:
-        """Returns the video with one prompt, as `QuestionAnswering` takes it."""
-        own = self.predictor
-        words = own.tokenizer.encode(prompt)
-        length, room = -(-len(words) // PROMPT_STEP) * PROMPT_STEP, own.condition_length
-        batch = {
-            "frames": self.images,
-            "seconds": self.seconds,
-            "frame_mask": np.ones(len(self.images), bool),
-            "task": np.array([TASK_TOKENS.index(task)], np.int32),
-            "condition": pad(condition, room)[None],
-            "condition_mask": np.arange(room)[None] < len(condition),
-            "prompt": pad(words, length)[None],
-            "prompt_mask": np.arange(length)[None] < len(words),
-        }
-        return {name: value[None] for name, value in batch.items()}
-
-    def answer(self, asked: str, text: str, probability: float, attention: np.ndarray) -> Answer:
-        """Returns an answer about this video."""
-        fractions = tuple(map(float, attention))
-        return Answer(
-            video=self.video,
-            question=asked,
-            options=(),
-            text=text,
-            option=None,
-            probabilities=(probability,),
-            moments=find_moments(fractions, self.duration),
-            attention=fractions,
-            seconds=tuple(map(float, self.seconds)),
-            duration_s=self.duration,
-            video_track=self.track,
-        )
-
-    def say(self, asked: str, batch: Batch) -> Answer:
-        """Returns what the language model says to a prompt."""
-        ids, probability, attention = self.predictor.say(batch)
-        return self.answer(asked, self.predictor.spell(ids), probability, attention)
+def _batch(predictor: Predictor, loaded: LoadedVideo, task: str, condition: list[int], prompt: str) -> Batch:
+    """The video with one prompt, as `QuestionAnswering` takes it."""
+    return loaded.batch(task, condition, predictor.condition_length, predictor.tokenizer.encode(prompt))
 
 
 def caption(
@@ -109,14 +62,13 @@ def caption(
     Raises:
         StoryjaxError: the video is shorter, or cannot be read.
     """
-    loaded = _LoadedVideo(predictor, video, frames, video_track)
-    if end > loaded.duration + 0.5:
-        last = clock(loaded.duration, loaded.duration)
-        raise StoryjaxError(f"{video} ends at {last}: the segment {start:g} to {end:g} s is past its end")
+    loaded = predictor.load(video, frames, video_track)
+    check_segment(loaded.video, start, end, loaded.duration)
     condition = time_tokens([start, end], predictor.model.resampler.sizes)
-    return loaded.say(
-        f"what happens from {start:g} to {end:g} s", loaded.batch("CPN", condition, caption_prompt(start, end))
-    )
+    batch = _batch(predictor, loaded, "CPN", condition, caption_prompt(start, end))
+    ids, probability, attention = predictor.say([batch])[0]
+    asked = f"what happens from {start:g} to {end:g} s"
+    return loaded.answer(asked, predictor.spell(ids), [probability], attention)
 
 
 def when(
@@ -134,21 +86,22 @@ def when(
     """
     if not sentence.strip():
         raise StoryjaxError("--when is empty: say what to look for, for instance 'ana danced'")
-    loaded, own = _LoadedVideo(predictor, video, frames, video_track), predictor
+    loaded, own = predictor.load(video, frames, video_track), predictor
     if isinstance(own.tokenizer, WordTokenizer):
-        batch = loaded.batch("CPN", own.tokenizer.encode(sentence), caption_prompt(0.0, loaded.duration))
-        _, _, attention = own.say(batch)
+        asked = own.tokenizer.encode(sentence)
+        batch = _batch(own, loaded, "CPN", asked, caption_prompt(0.0, loaded.duration))
+        _, _, attention = own.say([batch])[0]
         moment = find_moments(tuple(map(float, attention)), loaded.duration)[0]
         return loaded.answer(
-            f"when {sentence}", _span(moment.start_s, moment.end_s, loaded.duration), moment.share, attention
+            f"when {sentence}", _span(moment.start_s, moment.end_s, loaded.duration), [moment.share], attention
         )
-    batch = loaded.batch("TRG", own.tokenizer.encode(sentence), moments_prompt(sentence, BINS))
+    batch = _batch(own, loaded, "TRG", own.tokenizer.encode(sentence), moments_prompt(sentence, BINS))
     stamps = Timestamps.of(own.tokenizer, BINS)
     qa = answering(own.model, len(loaded.images), lambda: stamps.words, choices=False)
     likely, attention = jax.jit(functools.partial(first_numbers, qa, stamps))(own.params, batch)
     best = detections(np.asarray(likely, np.float64)[0, 0], loaded.duration)[0]
     return loaded.answer(
-        f"when {sentence}", _span(best.start, best.end, loaded.duration), best.score, np.asarray(attention)[0, 0]
+        f"when {sentence}", _span(best.start, best.end, loaded.duration), [best.score], np.asarray(attention)[0, 0]
     )
 
 
@@ -184,16 +137,16 @@ def anticipate(
     The TCR is prompted with the times and as many of the last actions as its prompt has room for.
     """
     observed = parse_actions_so_far(actions)
-    loaded, own = _LoadedVideo(predictor, video, frames, video_track), predictor
+    loaded, own = predictor.load(video, frames, video_track), predictor
     times = ([] if second is None else time_tokens([second], own.model.resampler.sizes) for _, second in observed)
     parts = [[*time, *own.tokenizer.encode(action)] for time, (action, _) in zip(times, observed, strict=True)]
     condition = [token for part in last_that_fit(parts, own.condition_length) for token in part]
     prompt = anticipation_prompt([action for action, _ in observed], len(observed) + ACTIONS_AHEAD)
-    ids, probability, attention = own.say(loaded.batch("LTA", condition, prompt))
+    ids, probability, attention = own.say([_batch(own, loaded, "LTA", condition, prompt)])[0]
     text = own.spell(ids)
     if own.tokenizer.eos_id not in ids:
         text = whole_actions(text)
-    answer = loaded.answer("what comes next", text, probability, attention)
+    answer = loaded.answer("what comes next", text, [probability], attention)
     return (
         answer if observed else replace(answer, warnings=("no action so far was given to go on from: this is a guess",))
     )

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from einops import rearrange, repeat
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from storyjax.core.errors import StoryjaxError
 from storyjax.models.qformer import QFormer
@@ -27,10 +27,7 @@ from storyjax.tcr.resampler import TcrConfig
 from storyjax.train.experiment import Batch, Params
 
 CLIP = 8
-CHOICES_ALONE = (
-    f"config.model.qformer: only choices from a list are averaged over clips of {CLIP} frames; give other tasks"
-    f" frames={CLIP}"
-)
+CONFIG = "config.model.qformer"
 
 
 @dataclass(frozen=True)
@@ -67,6 +64,13 @@ class QFormerResampler:
         """Returns random parameters."""
         return self.module.init(key, jnp.zeros((1, 2, vision_width)))["params"]
 
+    def queries(
+        self, params: dict[str, Any], visual: Float[Array, "b s e"], mask: Bool[Array, "b s"] | None = None
+    ) -> Float[Array, "b q w"]:
+        """Returns the queries of visual tokens, those of several frames one after another; `mask` is False for
+        padding."""
+        return cast(Array, self.module.apply({"params": params}, visual.astype(self.module.dtype), mask))
+
     def resample(
         self, params: dict[str, Any], video: Video | VideoStream, prompt: Prompt, key: Array | None, attention: bool
     ) -> Resampled:
@@ -74,8 +78,7 @@ class QFormerResampler:
         if isinstance(video, VideoStream) or video.tokens is None:
             raise ValueError("the Q-Former reads the tokens of all frames at once")
         mask = repeat(video.mask, "b t -> b (t n)", n=video.tokens.shape[2])
-        visual = rearrange(video.tokens, "b t n e -> b (t n) e")
-        queries = cast(Array, self.module.apply({"params": params}, visual.astype(self.module.dtype), mask))
+        queries = self.queries(params, rearrange(video.tokens, "b t n e -> b (t n) e"), mask)
         queries = repeat(queries, "b q w -> b k q w", k=prompt.task.shape[1])
         even = jnp.full((*prompt.task.shape, video.tokens.shape[1]), 1 / video.tokens.shape[1])
         return Resampled(queries, even if attention else None, even if attention else None)
@@ -98,7 +101,7 @@ class ClipAverage(QuestionAnswering):
             StoryjaxError: there are more frames, of which an evaluator would have all seen at once.
         """
         if batch["seconds"].shape[1] > self.clip:
-            raise StoryjaxError(CHOICES_ALONE)
+            raise _choices_alone(CONFIG)
         return super().encode_video(params, batch, key, attention)
 
     def loss(self, params: Params, batch: Batch, key: Array) -> tuple[Float[Array, ""], dict[str, Array]]:
@@ -156,14 +159,34 @@ def answering(
                 " be averaged"
             )
         return ClipAverage(model, answers, frames // passes)
-    if frames <= CLIP:
-        return QuestionAnswering(model, answers)
+    check_frames(model, frames, choices, CONFIG)
+    return QuestionAnswering(model, answers) if frames <= CLIP else ClipAverage(model, answers)
+
+
+def check_frames(model: VideoLanguageModel, frames: int, choices: bool, where: str) -> None:
+    """Refuses frames that a Q-Former cannot answer from; a TCR takes any number.
+
+    Args:
+        choices: whether every answer is one of a few.
+        where: the setting that says how many frames, for messages.
+
+    Raises:
+        StoryjaxError: there are more than a clip's, and they cannot be cut into clips, or not be averaged.
+    """
+    if not isinstance(model.resampler, QFormerResampler) or frames <= CLIP:
+        return
     if not choices:
-        raise StoryjaxError(CHOICES_ALONE)
-    below = frames - frames % CLIP
-    if below < frames:
+        raise _choices_alone(where)
+    if frames % CLIP:
+        below = frames - frames % CLIP
         raise StoryjaxError(
-            f"config.model.qformer: {frames} frames cannot be cut into clips of {CLIP}; give a multiple of it, such as"
+            f"{where}: {frames} frames cannot be cut into clips of {CLIP}; give a multiple of it, such as"
             f" frames={below} or {below + CLIP}"
         )
-    return ClipAverage(model, answers)
+
+
+def _choices_alone(where: str) -> StoryjaxError:
+    return StoryjaxError(
+        f"{where}: only choices from a list of options are averaged over clips of {CLIP} frames; whatever else is"
+        f" answered, from frames={CLIP} at most"
+    )

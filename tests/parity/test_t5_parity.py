@@ -10,7 +10,7 @@ import torch
 import transformers
 
 from storyjax.models import t5
-from storyjax.models.t5_decoding import generate
+from storyjax.models.t5_decoding import Decoding, generate
 from storyjax.weights.rules import import_weights, t5_rules
 
 BLOCK, MODEL = 1e-5, 1e-4
@@ -167,3 +167,39 @@ def test_greedy_decoding(randomised, arrays):
     encoded = apply(ours, params, embeds, mask, method=t5.T5.encode)
     decoded = jax.jit(lambda params, encoded, mask: generate(ours, params, encoded, mask, 10))
     np.testing.assert_array_equal(decoded(params, encoded, jnp.asarray(mask)), theirs)
+
+
+@pytest.mark.parametrize(("beams", "eos", "length"), [(2, 13, 9), (4, 19, 7)])
+def test_beam_search(randomised, arrays, beams, eos, length):
+    """Token for token: texts that end early, late or at the limit; the cache follows the beams."""
+    config = dataclasses.replace(GATED, vocab_size=40, eos_id=eos, num_layers=1, num_decoder_layers=2)
+    model = randomised(reference(config, eos_token_id=eos), seed=3)
+    params = load(config, model, arrays)
+    ids, mask = texts(config.vocab_size, (24, 5, 17, 9, 12, 7))
+    with torch.no_grad():
+        encoded = model.encoder(torch.tensor(ids), torch.tensor(mask)).last_hidden_state.numpy()
+    ours = t5.T5(config)
+    decoded = jax.jit(
+        lambda params, encoded, mask, penalty: generate(ours, params, encoded, mask, length, Decoding(beams, penalty))
+    )
+    answers = []
+    for penalty in (-1.0, 0.0, 1.0, 2.5):
+        theirs = model.generate(
+            input_ids=torch.tensor(ids),
+            attention_mask=torch.tensor(mask),
+            do_sample=False,
+            use_cache=False,
+            num_beams=beams,
+            length_penalty=penalty,
+            max_new_tokens=length,
+        )[:, 1:].numpy()
+        # (transformers fills up with the end token where padding is token 0.)
+        theirs = np.pad(theirs, ((0, 0), (0, length - theirs.shape[1])), constant_values=eos)
+        theirs[(np.cumsum(theirs == eos, axis=1) - (theirs == eos)) > 0] = config.pad_id
+        found = np.asarray(decoded(params, encoded, jnp.asarray(mask), penalty))
+        np.testing.assert_array_equal(found, theirs)
+        answers.append(found)
+    lengths = {int(count) for found in answers for count in (found != config.pad_id).sum(axis=1)}
+    assert length in lengths
+    assert min(lengths) < length - 2
+    assert (answers[0] != answers[-1]).any()  # the penalty counts

@@ -13,9 +13,10 @@ import tiny_tcr
 
 from storyjax.core.errors import StoryjaxError
 from storyjax.core.params_io import load_flat, save_tree, unflatten
+from storyjax.tcr.answer import Answer, clock, find_moments
 from storyjax.tcr.figure import draw, in_columns
 from storyjax.tcr.loader import ExampleLoader, Lengths, VideoExamples, answer_ids
-from storyjax.tcr.predict import Answer, Predictor, clock, find_moments
+from storyjax.tcr.predict import Predictor
 from storyjax.tcr.tasks import TASKS, Options
 from storyjax.train.checkpoint import Checkpoints
 from storyjax.train.mesh import make_mesh
