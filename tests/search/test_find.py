@@ -12,6 +12,7 @@ from colours import BLUE, GREEN, RED, Colours, photo, video
 from PIL import Image
 
 from storyjax.cli import main
+from storyjax.cli.find_things import ThingOptions
 
 
 @pytest.fixture(scope="module")
@@ -47,6 +48,7 @@ def model_loader(
     pick: str | None = None,
     models: str | None = None,
     searched: str | None = None,
+    things: ThingOptions | None = None,
 ):
     """`--checkpoint NAME` is a model whose image tower and weights have that name."""
     return lambda kind: Colours(kind, *([checkpoint] * 2 if checkpoint else []))

@@ -12,6 +12,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from hub_detr import small_detr, write_detr
 from PIL import Image
 
 from storyjax.cli.main import run
@@ -19,8 +20,10 @@ from storyjax.clip_pad.detect import LOOSE
 from storyjax.clip_pad.evaluate import two_stage
 from storyjax.clip_pad.two_stage import FaceEncoder
 from storyjax.core.arrays import unit_norm
-from storyjax.core.params_io import weights_folder
+from storyjax.core.params_io import load_flat, weights_folder
 from storyjax.data.images import Square
+from storyjax.mqt.detector_tracker import DetectorTracker
+from storyjax.pi_map.localise import crop_to
 from storyjax.search.clip_encoder import ClipEncoder
 from storyjax.search.walk import walk
 from storyjax.storyworld.draw.faces import PHOTO_SIZE, photograph
@@ -183,6 +186,88 @@ def test_things_are_found_by_their_mean_picture_and_the_sentence(
             image = np.asarray(Image.open(here / "media" / hit["file"]))
             assert hit["score"] == pytest.approx(float(clip.embed_images(square(image)[None])[0] @ query), abs=1e-4)
     assert hits[0]["file"] == "mug.png"
+
+
+class Boxes(DetectorTracker):
+    """A detector that finds the same boxes in every image."""
+
+    def __init__(self, boxes: Sequence[tuple[float, float, float, float]]) -> None:
+        self.boxes = np.array(boxes, np.float32).reshape(-1, 4)
+
+    def detect(self, image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return self.boxes, np.linspace(0.9, 0.8, len(self.boxes), dtype=np.float32)
+
+
+def enrolled(name: str) -> np.ndarray:
+    (entry,) = Path("runs/gallery").glob(f"{name}-*")
+    return load_flat(entry / "token.safetensors")["token"]
+
+
+def test_things_are_cropped_to_the_box_of_a_published_detector(
+    here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    image = np.random.default_rng(0).integers(0, 255, (60, 80, 3), np.uint8)
+    Image.fromarray(image).save(here / "rex.png")
+    enrol = ("find", "enrol", "rex", "rex.png", "--thing")
+    capsys.readouterr()
+    assert run([*enrol, "dog", "--detector", "track"]) == 2
+    assert "the models folder has no detector: 'storyjax models get track'" in capsys.readouterr().err
+    write_detr(small_detr(), here / "models" / "track")
+    asked: list[Sequence[str]] = []
+
+    def load(folder: str, classes: Sequence[str], *_: object) -> Boxes:
+        assert folder == str(here / "models" / "track")
+        asked.append(classes)
+        return Boxes([] if classes == ["person"] else [(20, 10, 30, 30), (0, 0, 9, 9)])
+
+    monkeypatch.setattr("storyjax.mqt.class_detector.DetectorTracker.from_pretrained", load)
+    clip = ClipEncoder.from_pretrained(here / "models/find")
+    square = Square(clip.image_size, True)
+    whole, part = (clip.embed_images(square(x)[None]) for x in (image, crop_to(image, (0.25, 1 / 6, 0.625, 2 / 3))))
+    assert np.abs(part - whole).max() > 1e-3
+    for category, flags, said, expected in (
+        ("dog", ["--detector", "track"], "", part),
+        ("poodle", ["--detector", str(here / "models/track"), "--class", "cup"], "", part),
+        ("poodle", ["--detector", "track"], "no class 'poodle', so the most certain box of any class is taken", part),
+        ("person", ["--detector", "track"], "rex.png shows no person that --detector finds: the whole", whole),
+    ):
+        assert run([*enrol, category, *flags]) == 0
+        err = capsys.readouterr().err
+        assert said in err
+        assert said or "rex" not in err
+        np.testing.assert_allclose(enrolled("rex"), expected, atol=1e-4)
+        assert run(["find", "forget", "rex"]) == 0
+    assert asked == [["dog"], ["cup"], [], ["person"]]
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (["--detector", "track"], "--detector is for things: give --thing CATEGORY"),
+        (["--thing", "mug", "--class", "cup"], "--class is what --detector looks for, which is not given"),
+        (
+            ["--thing", "mug", "--detector", "media"],
+            "--detector: media has no config.json: give 'track', or the folder",
+        ),
+        (
+            ["--thing", "mug", "--detector", "models/find"],
+            "describes a model of the type 'clip', not 'deformable_detr'",
+        ),
+        (["--thing", "mug", "--detector", "detr", "--class", "cpu"], "no class 'cpu'. Did you mean 'cup'? It has cup,"),
+        (["--thing", "mug", "--caption", "a mug"], "--caption teaches a π-map, which --checkpoint names"),
+        (["--thing", "mug", "--caption", " "], "--caption is empty"),
+        (["--thing", "mug", "--caption", "no.json"], "no.json cannot be read as captions"),
+    ],
+)
+def test_what_a_thing_cannot_be_enrolled_with_is_one_line(
+    flags: list[str], said: str, here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if not (here / "detr").exists():
+        write_detr(small_detr(), here / "detr")
+    capsys.readouterr()
+    assert run(["find", "enrol", "pip", "mug", *flags]) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert said in lines[-1], lines
 
 
 @pytest.mark.parametrize("seed", range(3))
