@@ -4,8 +4,10 @@ The faces are StoryWorld's, with the face encoder that ships for them; boxes com
 detector finds drawn faces.
 """
 
+import contextlib
 import json
 import shutil
+import sqlite3
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -170,6 +172,32 @@ def test_what_does_not_go_together_is_one_line(here: Path, capsys: pytest.Captur
     (here / "models" / "away").rename(here / "models" / "faces")
     shipped = ("--checkpoint", "shipped:clip_pad_storyworld")
     assert "was enrolled with another model" in fails(capsys, PROMPT, "--index", "index", *shipped)
+
+
+def test_indexes_of_earlier_versions_are_known_as_those_of_a_published_clip(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["find", "index", "mug", "--out", "old", "--face-detector", "none"]) == 0
+
+    def hits() -> list[dict]:
+        assert run(["find", "a red room", "--index", "old", "--json"]) == 0
+        return json.loads(capsys.readouterr().out)["hits"]
+
+    capsys.readouterr()
+    before = hits()
+    for change in (
+        "DELETE FROM meta WHERE key IN ('published', 'face_fingerprint', 'face_dim')",
+        "DELETE FROM meta WHERE key = 'keep_aspect'",
+        "UPDATE meta SET value = value || '-crop' WHERE key = 'vision_fingerprint'",
+    ):
+        with contextlib.closing(sqlite3.connect(here / "old" / "index.sqlite")) as db:
+            db.execute(change)
+            db.commit()
+        if "keep_aspect" not in change:  # both were changed at once
+            assert hits() == before
+    assert run(["find", "index", "mug", "--out", "old", "--face-detector", "none"]) == 0
+    assert "2 unchanged" in capsys.readouterr().out
+    assert "was made without faces, so nobody can be found in it" in fails(capsys, PROMPT, "--index", "old")
 
 
 def test_things_are_found_by_their_mean_picture_and_the_sentence(
