@@ -250,7 +250,7 @@ def _check_sentence(request: Request, gallery: Gallery) -> None:
 
 
 def _token(
-    model: ConceptEncoder, images: Sequence[UInt8[np.ndarray, "y x 3"]], paths: Sequence[Path], category: str | None
+    model: ConceptEncoder, images: Sequence[UInt8[np.ndarray, "_ _ 3"]], paths: Sequence[Path], category: str | None
 ) -> tuple[Float32[np.ndarray, "c w"], set[int]]:
     """The tokens, and the numbers of the photos that could not be used, which are named as notes."""
     noted: list[PhotoNote] = []
@@ -271,7 +271,7 @@ def _token(
     return token, {note.index for note in noted if note.left_out}
 
 
-def _readable(paths: Sequence[Path]) -> tuple[list[Path], list[UInt8[np.ndarray, "y x 3"]]]:
+def _readable(paths: Sequence[Path]) -> tuple[list[Path], list[UInt8[np.ndarray, "_ _ 3"]]]:
     """The photos that can be read, and their images; the others are named as notes."""
     kept, images, errors = [], [], []
     for path in paths:

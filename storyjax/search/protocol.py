@@ -69,7 +69,7 @@ class ConceptEncoder(Protocol):
 
     def enrol(
         self,
-        photos: Sequence[UInt8[np.ndarray, "y x 3"]],
+        photos: Sequence[UInt8[np.ndarray, "_ _ 3"]],
         category: str | None = None,
         progress: Callable[[int, int], None] | None = None,
         notes: "Notes | None" = None,

@@ -11,9 +11,9 @@ import sqlite3
 from collections.abc import Sequence
 from pathlib import Path
 
-import av
 import numpy as np
 import pytest
+from colours import film
 from hub_detr import small_detr, write_detr
 from PIL import Image
 
@@ -58,16 +58,6 @@ def boxes(image: np.ndarray) -> list[tuple[float, float, float, float]]:
             corners = (place + rim, 16 + rim, place + rim + INNER, 16 + rim + INNER)
             found.append(tuple(scale * side for side in corners))
     return found
-
-
-def film(path: Path, image: np.ndarray) -> None:
-    """A video of two seconds that shows one image."""
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("mpeg4", rate=8)
-        stream.width, stream.height, stream.pix_fmt, stream.bit_rate = *image.shape[1::-1], "yuv420p", 2_000_000
-        for _ in range(16):
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
-        container.mux(stream.encode())
 
 
 @pytest.fixture(scope="module")
