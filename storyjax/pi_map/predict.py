@@ -159,6 +159,7 @@ class ThingFinder:
             raise StoryjaxError(
                 f"this π-map has no bank of other things ({NegativeBank.FILE}), without which a token learns nothing:"
                 " give a run of configs/pi_map_thisismy.py or its like, which writes one as it starts or is resumed"
+                " (one of configs/pi_map_imagenet.py, whose images have no captions, is what it starts from)"
             )
         whole, local = self._embed_photos(photos, category, notes)
         dense = caption or self.caption
