@@ -104,7 +104,9 @@ def add(commands: argparse._SubParsersAction, made: dict[str, argparse.ArgumentP
         parser.add_argument("--gallery", default="runs/gallery", metavar="DIR", help="(default: runs/gallery)")
     for parser in (find, enrol, index):
         parser.add_argument(
-            "--clip", metavar="DIR", help="a published CLIP, as downloaded or imported (default: see 'storyjax models')"
+            "--clip",
+            metavar="DIR",
+            help="a published CLIP or SigLIP, as downloaded or imported (default: see 'storyjax models')",
         )
         add_models_flag(parser)
     for parser in (find, enrol):
