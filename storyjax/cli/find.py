@@ -24,7 +24,8 @@ once, and name them between < and > in the query.
   storyjax find "An image of <x> in the park" --index runs/index --face stranger.jpg
   storyjax find "two children on a beach" --index runs/index
 
-A prompt can name several people, or several things, or nobody. The models that come with storyjax are small and trained
+A prompt can name several people, or several things, or nobody. A model that was trained for people (CLIP-PAD) is asked
+by name and face, which finds best: "<ana>" is "ana <ana>". The models that come with storyjax are small and trained
 on StoryWorld alone (`storyjax data storyworld --help`). For real videos, `storyjax models get find` brings a published
 CLIP, and `storyjax models get faces --from senet50_128.pth` a face encoder; they are used where they are there, and no
 --checkpoint is given (--clip names another CLIP). Then people are found in two stages, by their faces and by the rest

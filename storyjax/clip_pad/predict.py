@@ -47,6 +47,7 @@ class PersonFinder:
     """
 
     kind = PERSON
+    spoken_names = True  # `storyjax find` asks by name and face, as `storyjax.search.protocol.spoken` says
 
     def __init__(
         self,

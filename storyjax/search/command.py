@@ -36,6 +36,8 @@ from storyjax.search.protocol import (
     faces_of,
     names_in,
     replace_names,
+    speak,
+    spoken,
 )
 from storyjax.search.query import Searcher, SearchResult
 from storyjax.search.store import Store
@@ -162,6 +164,9 @@ def find(request: Request, load: Load) -> SearchResult:
     with Searcher(request.index, model) as searcher:
         # A prompt may have <Ana> for 'ana'; the model gets names as they were enrolled.
         prompt = replace_names(request.prompt, lambda n: f"<{n if n == pictured else entries[n].name}>")
+        if spoken(model):
+            for entry in entries.values():
+                prompt = speak(prompt, entry.name)
         categories = {entry.name: entry.category for entry in entries.values() if entry.category}
         query = model.embed_query(prompt, tokens, categories)
         if faces_of(model) is not None and tokens:

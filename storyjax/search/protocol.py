@@ -140,6 +140,23 @@ def faces_of(encoder: ConceptEncoder) -> FaceEncoder | None:
     return getattr(encoder, "faces", None)
 
 
+def spoken(encoder: ConceptEncoder) -> bool:
+    """Returns whether a prompt is to have people's names in words beside their tokens, "ana <ana>": the best way to ask
+    CLIP-PAD (§4.4, Table 4.4). Models that do not say so are asked by the token alone."""
+    return bool(getattr(encoder, "spoken_names", False))
+
+
+def speak(prompt: str, name: str) -> str:
+    """Returns the prompt with a name in words before each of its `<name>`, where it does not stand there already.
+
+    >>> speak("<ana> and Ana <ana>", "ana")
+    'ana <ana> and ana <ana>'
+    """
+    return re.sub(
+        rf"(?:(?<!\w){re.escape(name)}\s+)?<{re.escape(name)}>", f"{name} <{name}>", prompt, flags=re.IGNORECASE
+    )
+
+
 class PhotoError(StoryjaxError):
     """A photo that cannot be used: too small, no face or several. `index` counts the given photos from 0."""
 
