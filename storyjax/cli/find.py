@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from storyjax.cli.faces import add_detector_flag, add_face_flags
 from storyjax.cli.find_models import model_loader
+from storyjax.cli.find_things import add_thing_flags, thing_options
 from storyjax.cli.models import add_models_flag
 from storyjax.cli.tracks import add_track_flags
 from storyjax.core.files import json_text
@@ -23,7 +24,8 @@ once, and name them between < and > in the query.
   storyjax find "An image of <x> in the park" --index runs/index --face stranger.jpg
   storyjax find "two children on a beach" --index runs/index
 
-A prompt can name several people, or several things, or nobody. The models that come with storyjax are small and trained
+A prompt can name several people, or several things, or nobody. A model that was trained for people (CLIP-PAD) is asked
+by name and face, which finds best: "<ana>" is "ana <ana>". The models that come with storyjax are small and trained
 on StoryWorld alone (`storyjax data storyworld --help`). For real videos, `storyjax models get find` brings a published
 CLIP, and `storyjax models get faces --from senet50_128.pth` a face encoder; they are used where they are there, and no
 --checkpoint is given (--clip names another CLIP). Then people are found in two stages, by their faces and by the rest
@@ -35,11 +37,14 @@ Enrols a person from photos of the face, or with --thing a particular thing from
 it. No large network is retrained; with published networks (`storyjax models`) none is: the description of a face is
 kept, or the mean of a thing's photos. Photos that are damaged or show no face are named and left out. The small
 models of StoryWorld take each photo as the loose crop of one face; others find the face in it (--face-detector) and, of
-several, take the largest (--pick).
+several, take the largest (--pick). Of a thing, whole photos are used, or with --detector what is in its box; a π-map
+also learns from a sentence that describes it (--caption).
 
   storyjax find enrol ana photos/ana
   storyjax find enrol "Michael Richards" one.jpg two.jpg
   storyjax find enrol chia photos/chia --thing dog
+  storyjax find enrol chia photos/chia --thing dog --detector track
+  storyjax find enrol chia photos/chia --thing dog --caption "a small brown dog with a white paw"
   storyjax find enrol ben wedding.jpg --pick left
 """
 FORGET = """\
@@ -85,6 +90,7 @@ def add(commands: argparse._SubParsersAction, made: dict[str, argparse.ArgumentP
     enrol.add_argument("name", metavar="NAME", help="the name in prompts")
     enrol.add_argument("photos", nargs="+", metavar="PHOTOS", help="image files, or folders of them")
     enrol.add_argument("--thing", metavar="CATEGORY", help="enrols a thing of this category: dog, mug")
+    add_thing_flags(enrol)
     forget = command("find forget", FORGET, _forget)
     forget.add_argument("name", metavar="NAME")
     listing = command("find list", LIST, _list)
@@ -99,7 +105,9 @@ def add(commands: argparse._SubParsersAction, made: dict[str, argparse.ArgumentP
         parser.add_argument("--gallery", default="runs/gallery", metavar="DIR", help="(default: runs/gallery)")
     for parser in (find, enrol, index):
         parser.add_argument(
-            "--clip", metavar="DIR", help="a published CLIP, as downloaded or imported (default: see 'storyjax models')"
+            "--clip",
+            metavar="DIR",
+            help="a published CLIP or SigLIP, as downloaded or imported (default: see 'storyjax models')",
         )
         add_models_flag(parser)
     for parser in (find, enrol):
@@ -114,7 +122,8 @@ def add(commands: argparse._SubParsersAction, made: dict[str, argparse.ArgumentP
 def _enrol(given: argparse.Namespace) -> int:
     from storyjax.search import command
 
-    load = model_loader(given.checkpoint, given.clip, given.face_detector, given.pick, given.models)
+    things = thing_options(given)
+    load = model_loader(given.checkpoint, given.clip, given.face_detector, given.pick, given.models, things=things)
     print(command.enrol(given.gallery, given.name, given.photos, given.thing, load))
     return 0
 

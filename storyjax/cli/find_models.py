@@ -1,7 +1,9 @@
 """Which models `storyjax find` uses: a checkpoint that one trained, published networks, or what ships."""
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from storyjax.cli.find_things import ThingOptions
 from storyjax.core.errors import StoryjaxError
 
 if TYPE_CHECKING:
@@ -17,6 +19,7 @@ def model_loader(
     pick: str | None = None,
     models: str | None = None,
     searched: str | None = None,
+    things: ThingOptions | None = None,
 ) -> "Load":
     """Returns a function that loads the model of a kind ("person", "thing", "text", "images"); search imports no
     chapter.
@@ -30,24 +33,36 @@ def model_loader(
         face_detector, pick: of photos of people, as of `storyjax.clip_pad.predict.PersonFinder.from_pretrained`.
         models: the models folder; None: see `storyjax.weights.roles.models_folder`.
         searched: the index that is searched; None where none is.
+        things: how a thing is enrolled; None: by whole photos, without a caption.
 
     Raises:
         StoryjaxError: a trained model and a CLIP are given.
     """
     if checkpoint is not None and clip is not None:
         raise StoryjaxError("--clip is a model by itself: leave --checkpoint out")
+    wanted = _Wanted(checkpoint, clip, face_detector, pick, models, searched, things or ThingOptions())
 
     def load(kind: str) -> "ConceptEncoder":
-        if checkpoint is None:
-            published = _published(kind, clip, face_detector, pick, models, searched)
-            if published is not None:
-                return published
-        return _trained(kind, checkpoint, face_detector, pick)
+        published = _published(kind, wanted) if checkpoint is None else None
+        return published if published is not None else _trained(kind, wanted)
 
     return load
 
 
-def _trained(kind: str, checkpoint: str | None, face_detector: str | None, pick: str | None) -> "ConceptEncoder":
+@dataclass(frozen=True)
+class _Wanted:
+    """The arguments of `model_loader`."""
+
+    checkpoint: str | None
+    clip: str | None
+    face_detector: str | None
+    pick: str | None
+    models: str | None
+    searched: str | None
+    things: ThingOptions
+
+
+def _trained(kind: str, wanted: _Wanted) -> "ConceptEncoder":
     """The model of a checkpoint, or what ships."""
     from storyjax.weights.roles import tell_shipped
 
@@ -55,34 +70,29 @@ def _trained(kind: str, checkpoint: str | None, face_detector: str | None, pick:
     if kind == "thing":
         from storyjax.pi_map.predict import ThingFinder
 
-        encoder = ThingFinder.from_pretrained(checkpoint)
+        things = wanted.things
+        encoder = ThingFinder.from_pretrained(wanted.checkpoint, detector=things.detector, caption=things.caption)
     else:  # CLIP-PAD's text tower reads plain words, too
         from storyjax.clip_pad.predict import PersonFinder
 
-        encoder = PersonFinder.from_pretrained(checkpoint, detector=face_detector, pick=pick)
-    tell_shipped("find", checkpoint)
+        encoder = PersonFinder.from_pretrained(wanted.checkpoint, detector=wanted.face_detector, pick=wanted.pick)
+    tell_shipped("find", wanted.checkpoint)
     return encoder
 
 
-def _published(
-    kind: str,
-    clip: str | None,
-    face_detector: str | None,
-    pick: str | None,
-    models: str | None,
-    searched: str | None,
-) -> "ConceptEncoder | None":
+def _published(kind: str, wanted: _Wanted) -> "ConceptEncoder | None":
     """The model of published networks; None where what ships is to be used."""
     from storyjax.weights.roles import model_for
 
+    clip, searched = wanted.clip, wanted.searched
     used: list[Choice] = []
     if clip is None:
-        choice = model_for("find", models)
+        choice = model_for("find", wanted.models)
         if choice.origin == "ships" or (searched is not None and not _made_by_published(searched)):
             return None
         clip, used = choice.place, [choice]
-    wanted = kind == "person" or (kind == "images" and face_detector != "none")
-    faces = model_for("faces", models) if wanted else None
+    described = kind == "person" or (kind == "images" and wanted.face_detector != "none")
+    faces = model_for("faces", wanted.models) if described else None
     if faces is not None and faces.origin == "ships":
         if kind == "person" and (used == [] or searched is not None):
             raise StoryjaxError(
@@ -92,28 +102,31 @@ def _published(
         if kind == "person":
             return None
         faces = None
-    encoder = _assembled(kind, clip, faces.place if faces else None, face_detector, pick)
+    encoder = _assembled(kind, clip, faces.place if faces else None, wanted)
     _tell_used([*used, *([faces] if faces else [])])
     return encoder
 
 
-def _assembled(
-    kind: str, clip: str, faces: str | None, face_detector: str | None, pick: str | None
-) -> "ConceptEncoder":
+def _assembled(kind: str, clip: str, faces: str | None, wanted: _Wanted) -> "ConceptEncoder":
     """The model of a kind made of the CLIP and the face encoder in these folders."""
     from storyjax.search.clip_encoder import ClipEncoder
 
     if faces is not None:
         from storyjax.clip_pad.two_stage import FaceEncoder, TwoStageFinder
 
-        encoder = FaceEncoder.from_pretrained(faces, face_detector, pick)
+        encoder = FaceEncoder.from_pretrained(faces, wanted.face_detector, wanted.pick)
         if kind == "images":
             _ = encoder.detector  # an error now, rather than after a CLIP was loaded
         return TwoStageFinder(lambda: ClipEncoder.from_pretrained(clip), encoder)
     if kind == "thing":
         from storyjax.pi_map.clip_baseline import ClipThings
 
-        return ClipThings(ClipEncoder.from_pretrained(clip))
+        if wanted.things.caption is not None:
+            raise StoryjaxError(
+                "--caption teaches a π-map, which --checkpoint names: by a published CLIP a thing is the mean of its"
+                " photos, with its category in the sentence, which may say more: --thing 'small brown dog'"
+            )
+        return ClipThings(ClipEncoder.from_pretrained(clip), wanted.things.detector)
     return ClipEncoder.from_pretrained(clip)
 
 

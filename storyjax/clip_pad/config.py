@@ -70,7 +70,7 @@ class DataConfig:
         classes: people that validation distinguishes, at most.
         frames: of a clip.
         text_length: tokens of a query.
-        face_crop, query_photos, ending: see storyjax.clip_pad.data.Sizes.
+        face_crop, face_loose, query_photos, ending: see storyjax.clip_pad.data.Sizes.
         embed_once: whether all training data pass the frozen networks once, before training (feature_cache.py).
         clip_weight: weight of the loss on clips where both tasks train.
         season_person, season_action: the query of the season (§4.7.2).
@@ -98,6 +98,7 @@ class DataConfig:
     frames: int = 4
     text_length: int = 77
     face_crop: float = 0.875
+    face_loose: float | None = None
     query_photos: int = 1
     ending: str = ""
     embed_once: bool = False
@@ -143,7 +144,7 @@ def make_tokenizer(config: ConfigDict | Mapping[str, Any]) -> Tokenizer:
     return from_config(ModelConfig, config, "config.model").clip.tokenizer("clip")
 
 
-_SIZE_KEYS = ("frames", "text_length", "face_crop", "query_photos", "ending")
+_SIZE_KEYS = ("frames", "text_length", "face_crop", "face_loose", "query_photos", "ending")
 
 
 def make_sizes(model: ClipPad, data: ConfigDict | Mapping[str, Any], where: str = "config.data") -> Sizes:

@@ -8,9 +8,10 @@ import numpy as np
 from jaxtyping import Int32, UInt8
 from PIL import Image
 
+from storyjax.clip_pad.photos import read_face, read_photo
 from storyjax.core.errors import StoryjaxError
 from storyjax.data.builders.media import MediaSource
-from storyjax.data.images import Square, decode_image
+from storyjax.data.images import Square
 from storyjax.data.text import Tokenizer, encode_spliced
 from storyjax.data.video import decode_frames, probe, sample_times
 from storyjax.train.experiment import Batch
@@ -39,6 +40,8 @@ class Sizes:
         text_length: tokens of a query.
         face_crop: the central fraction of a loose crop that the face encoder gets; VGGFace2's networks were published
             for the central 224 of 256 pixels.
+        face_loose: how much the box of a face is enlarged to make its crop (detect.loose_crop), where a data set has
+            boxes or a detector finds them; None: a data set's photos are loose crops as they are, as StoryWorld's.
         query_photos: photos of a person that make one query.
         ending: the end of every query, the same as of the sentences that CLIP was trained on.
         clip_aspect, face_aspect: whether the networks take central squares of images, as the published ones do, or
@@ -50,6 +53,7 @@ class Sizes:
     frames: int = 4
     text_length: int = 77
     face_crop: float = 1.0
+    face_loose: float | None = None
     query_photos: int = 1
     ending: str = ""
     clip_aspect: bool = True
@@ -105,22 +109,6 @@ def draw_unknown_name(mode: str, fraction: float, rng: np.random.Generator) -> b
     return mode == "text_face" and fraction > 0 and bool(rng.random() < fraction)
 
 
-def read_photo(record: Mapping[str, Any]) -> UInt8[np.ndarray, "y x 3"]:
-    """Returns the photo of a record, cropped to its loose crop where the data set has not done so already.
-
-    Raises:
-        StoryjaxError: the image cannot be decoded.
-    """
-    image = decode_image(record["media"], record["path"])
-    if not record.get("crop"):
-        return image
-    left, top, right, bottom = (round(float(number)) for number in record["crop"].split())
-    height, width = image.shape[:2]
-    left, right = (int(np.clip(v, 0, width)) for v in (left, right))
-    top, bottom = (int(np.clip(v, 0, height)) for v in (top, bottom))
-    return image[top:bottom, left:right] if right - left > 1 and bottom - top > 1 else image
-
-
 def read_clip(record: Mapping[str, Any], sizes: Sizes, rng: np.random.Generator | None) -> np.ndarray:
     """Returns evenly spaced frames (t, y, x, 3) of a record's clip, with jittered times if there is a generator.
 
@@ -162,6 +150,10 @@ class People:
     def read(self, record: int) -> UInt8[np.ndarray, "y x 3"]:
         """Returns a photo, as `read_photo`."""
         return read_photo(self.source[record])
+
+    def read_face(self, record: int, loose: float | None) -> UInt8[np.ndarray, "y x 3"]:
+        """Returns the face of a photo, as `photos.read_face`."""
+        return read_face(self.source[record], loose)
 
     def photos_of(self, person: int, count: int, rng: np.random.Generator | None, but: int = -1) -> list[int]:
         """Returns up to `count` record numbers of a person's training photos, other than `but` if there are others."""
@@ -276,7 +268,7 @@ class PhotoLoader:
             # A photo is a clip of one frame.
             inputs = {
                 "frames": self.sizes.clip_square(self.people.read(record))[None],
-                **self.faces([self.people.read(photo) for photo in photos]),
+                **self.faces([self.people.read_face(photo, self.sizes.face_loose) for photo in photos]),
             }
         else:
             inputs = self.cached(record, photos, self.sizes.query_photos)

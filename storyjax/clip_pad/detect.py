@@ -35,7 +35,7 @@ class Detector(Protocol):
 
 
 # VGGFace2's networks see MTCNN's box extended by 0.3, "to include the whole head", except beyond the image (vgg_face2's
-# README, "Pre-processing"); the photos of its data set are looser, 1.0.
+# README, "Pre-processing"); the photos of its data set are looser, 1.0, and `config.data.face_loose` cuts them so.
 LOOSE = 0.3
 
 
@@ -166,8 +166,9 @@ def loose_crop(photo: UInt8[np.ndarray, "y x 3"], box: Box, loose: float = LOOSE
     height, width = photo.shape[:2]
     left, top, right, bottom = box
     grow_x, grow_y = loose * (right - left) / 2, loose * (bottom - top) / 2
-    columns = slice(max(0, round(left - grow_x)), min(width, round(right + grow_x)))
-    rows = slice(max(0, round(top - grow_y)), min(height, round(bottom + grow_y)))
+    # Boxes of data sets may lie outside: the end of a slice must not be negative.
+    columns = slice(max(0, round(left - grow_x)), max(0, min(width, round(right + grow_x))))
+    rows = slice(max(0, round(top - grow_y)), max(0, min(height, round(bottom + grow_y))))
     return photo[rows, columns]
 
 

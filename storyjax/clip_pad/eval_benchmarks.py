@@ -69,7 +69,8 @@ def faces_evaluator(
     group = QueryGroup(_rows(queries, [(name, {}) for name in names], PERSON), answers)
 
     def photos_of(name: str) -> list[np.ndarray]:
-        return [people.read(r) for r in people.photos_of(number[name], sizes.query_photos, None)]
+        photos = people.photos_of(number[name], sizes.query_photos, None)
+        return [people.read_face(photo, sizes.face_loose) for photo in photos]
 
     def compute(embeddings: Embeddings) -> dict[str, float]:
         found = answers & embeddings.found[None]

@@ -93,7 +93,8 @@ class _Experiment:
     def _photo_features(self) -> CachedFeatures:
         people, sizes = self.sources.people(), self.sizes
         images = self.cache.clips("photos", people.train, lambda record: sizes.clip_square(people.read(record))[None])
-        return CachedFeatures(images, self.cache.faces("faces", people.train, people.read))
+        faces = self.cache.faces("faces", people.train, lambda record: people.read_face(record, sizes.face_loose))
+        return CachedFeatures(images, faces)
 
     @functools.cached_property
     def _clip_features(self) -> CachedFeatures:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from jaxtyping import Float32, UInt8
 
-from storyjax.clip_pad.detect import Detector, loose_crop, pick_face
+from storyjax.clip_pad.detect import LOOSE, Detector, loose_crop, pick_face
 from storyjax.core.arrays import unit_norm
 from storyjax.core.errors import StoryjaxError
 from storyjax.search.protocol import Notes, PhotoError, PhotoNote
@@ -21,6 +21,7 @@ def mean_description(
     pick: str,
     progress: Callable[[int, int], None] | None = None,
     notes: Notes | None = None,
+    loose: float = LOOSE,
 ) -> Float32[np.ndarray, " e"]:
     """Returns the mean description, of unit length, of a person's photos (§4.3.1).
 
@@ -32,6 +33,7 @@ def mean_description(
         pick: which face of a photo with several is meant, as of `detect.pick_face`.
         progress: called with (photos done, of how many).
         notes: called with what there is to say of single photos; those that cannot be used are then left out.
+        loose: how much the boxes of faces are enlarged.
 
     Raises:
         PhotoError: a photo, or with `notes` every photo, cannot be used: too small, or without a face.
@@ -42,7 +44,7 @@ def mean_description(
     faces, unusable = [], []
     for index, photo in enumerate(photos):
         try:
-            faces.append(as_face(_crop(index, np.asarray(photo), detector, pick, notes)))
+            faces.append(as_face(_crop(index, np.asarray(photo), detector, pick, notes, loose)))
         except PhotoError as error:
             if notes is None:
                 raise
@@ -55,7 +57,9 @@ def mean_description(
     return unit_norm(describe(np.stack(faces)).mean(axis=0), axis=None)
 
 
-def _crop(index: int, photo: np.ndarray, detector: Detector | None, pick: str, notes: Notes | None) -> np.ndarray:
+def _crop(
+    index: int, photo: np.ndarray, detector: Detector | None, pick: str, notes: Notes | None, loose: float
+) -> np.ndarray:
     """The loose crop of the face in a photo."""
     height, width = photo.shape[:2]
     if min(height, width) < SMALLEST:
@@ -69,7 +73,7 @@ def _crop(index: int, photo: np.ndarray, detector: Detector | None, pick: str, n
         box, which = pick_face(boxes, pick)
     except StoryjaxError as error:
         raise PhotoError(index, str(error)) from error
-    crop = loose_crop(photo, box)
+    crop = loose_crop(photo, box, loose)
     if min(crop.shape[:2]) < SMALLEST:
         raise PhotoError(index, "shows a face too small to recognise: choose a closer one")
     if len(boxes) > 1 and notes is not None:

@@ -17,7 +17,7 @@ from jaxtyping import Float32, UInt8
 
 from storyjax.clip_pad.config import frozen_parameters, make_model, make_sizes, make_tokenizer
 from storyjax.clip_pad.data import MARKER, Sizes, encode
-from storyjax.clip_pad.detect import VARIABLE, Detector, check_pick, find_detector
+from storyjax.clip_pad.detect import LOOSE, VARIABLE, Detector, check_pick, find_detector
 from storyjax.clip_pad.face_photos import mean_description
 from storyjax.clip_pad.model import TRAINABLE, ClipPad
 from storyjax.core.errors import StoryjaxError
@@ -47,6 +47,7 @@ class PersonFinder:
     """
 
     kind = PERSON
+    spoken_names = True  # `storyjax find` asks by name and face, as `storyjax.search.protocol.spoken` says
 
     def __init__(
         self,
@@ -161,7 +162,9 @@ class PersonFinder:
         notes: Notes | None = None,
     ) -> Float32[np.ndarray, " e"]:
         """Returns the mean description, of unit length, of a person's photos; arguments and errors as of `enrol`."""
-        return mean_description(photos, self.as_face, self.describe_faces, self.detector, self.pick, progress, notes)
+        loose = LOOSE if self.sizes.face_loose is None else self.sizes.face_loose
+        describe, detector = self.describe_faces, self.detector
+        return mean_description(photos, self.as_face, describe, detector, self.pick, progress, notes, loose)
 
     def as_face(self, crop: UInt8[np.ndarray, "y x 3"]) -> UInt8[np.ndarray, "s s 3"]:
         """Returns a loose crop at the face encoder's size."""

@@ -115,6 +115,10 @@ class HubTokenizer:
 
         try:
             return AutoTokenizer.from_pretrained(self.folder, local_files_only=True)
+        except ImportError as error:  # SigLIP's has no other implementation
+            raise StoryjaxError(
+                f"the tokenizer in {self.folder} needs sentencepiece: pip install 'storyjax[siglip]'"
+            ) from error
         except (OSError, ValueError) as error:
             line = str(error).splitlines()[0]
             raise StoryjaxError(

@@ -12,6 +12,8 @@ from jaxtyping import Float32, UInt8
 from storyjax.core.errors import StoryjaxError
 from storyjax.data.images import Square
 from storyjax.pi_map.data import unit
+from storyjax.pi_map.enrolment import localised
+from storyjax.pi_map.localise import Detector
 from storyjax.pi_map.prompts import MARKER, with_category
 from storyjax.search.clip_encoder import ClipEncoder, OverClip
 from storyjax.search.protocol import THING, Notes, names_in
@@ -24,12 +26,13 @@ class ClipThings(OverClip):
 
     Args:
         clip: embeds images and sentences.
+        detector: finds the thing in its photos, which are cropped to it; without it whole photos are used.
     """
 
     kind = THING
 
-    def __init__(self, clip: ClipEncoder):
-        self.clip, self.width = clip, clip.dim
+    def __init__(self, clip: ClipEncoder, detector: Detector | None = None):
+        self.clip, self.width, self.detector = clip, clip.dim, detector
 
     @property
     def fingerprint(self) -> str:
@@ -49,16 +52,17 @@ class ClipThings(OverClip):
             photos: RGB, of any size.
             category: "dog".
             progress: called once, with (photos, photos).
-            notes: not called, for any photo serves.
+            notes: called with photos in which the detector finds nothing; they serve as they are.
 
         Raises:
             StoryjaxError: no photos or no category.
         """
-        del notes
         if not photos:
             raise StoryjaxError("no photos to enrol a thing from; give three to five")
         if category is None or not category.strip():
             raise StoryjaxError("a thing needs the general word for it, for instance 'dog'")
+        if self.detector is not None:
+            photos = localised(photos, category, self.detector, "crop", notes)
         square = Square(self.image_size, self.keep_aspect)
         mean = self.embed_images(np.stack([square(photo) for photo in photos])).mean(axis=0, keepdims=True)
         if progress is not None:

@@ -6,7 +6,7 @@ needs no data set.
 
 import functools
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -15,13 +15,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, UInt8
 
 from storyjax.core.errors import StoryjaxError
 from storyjax.core.params_io import load_flat, load_metadata, save_tree
+from storyjax.pi_map.localise import Detector, Pointing, mark
 from storyjax.pi_map.losses import LossConfig, personalisation_loss
 from storyjax.pi_map.model import PersonalClip
 from storyjax.pi_map.prompts import PromptEncoder
+from storyjax.search.protocol import Notes, PhotoNote
 from storyjax.train.experiment import Params
 
 CHUNK = 10  # steps between two reports of progress
@@ -81,6 +83,26 @@ class NegativeBank:
             raise StoryjaxError(
                 f"{path} is no bank of other objects ({error}); download the model's files again"
             ) from error
+
+
+def localised(
+    photos: Sequence[UInt8[np.ndarray, "_ _ 3"]],
+    category: str,
+    detector: Detector,
+    way: Pointing,
+    notes: Notes | None = None,
+) -> list[UInt8[np.ndarray, "_ _ 3"]]:
+    """Returns x_loc of each photo of a thing: marked, or cropped, where a detector finds the category (§5.3.1).
+
+    A photo in which it finds nothing stays as it is, and `notes` is called with that.
+    """
+    found = []
+    for index, photo in enumerate(photos):
+        box = detector.detect(photo, category)
+        if box is None and notes is not None:
+            notes(PhotoNote(index, f"shows no {category} that --detector finds: the whole photo is used"))
+        found.append(mark(photo, box, way))
+    return found
 
 
 class Enrolment:

@@ -140,13 +140,14 @@ class GroundingDino:
     Args:
         folder: the published weights ("IDEA-Research/grounding-dino-base").
         threshold: minimum confidence of a box.
+        text: what it looks for in place of the categories; None: the categories.
 
     Raises:
         StoryjaxError: the folder holds no weights.
     """
 
-    def __init__(self, folder: str | Path, threshold: float = 0.3):
-        self.folder, self.threshold = Path(folder), threshold
+    def __init__(self, folder: str | Path, threshold: float = 0.3, text: str | None = None):
+        self.folder, self.threshold, self.text = Path(folder), threshold, text
         if not (self.folder / "config.json").is_file():
             raise StoryjaxError(
                 f"no detector in {folder}: fetch 'IDEA-Research/grounding-dino-base' from the Hugging Face hub into"
@@ -181,7 +182,8 @@ class GroundingDino:
         torch, processor, model = self._parts
         height, width = image.shape[:2]
         # GroundingDINO expects lower case, and a full stop after each phrase.
-        inputs = processor(images=Image.fromarray(image), text=f"{category.lower().strip(' .')}.", return_tensors="pt")
+        text = f"{(self.text or category).lower().strip(' .')}."
+        inputs = processor(images=Image.fromarray(image), text=text, return_tensors="pt")
         with torch.no_grad():
             outputs = model(**inputs)
         found = processor.post_process_grounded_object_detection(

@@ -19,8 +19,8 @@ from storyjax.core.errors import StoryjaxError
 from storyjax.core.params_io import flatten
 from storyjax.pi_map.config import TRAINABLE, clip_square, frozen_parameters, make_model
 from storyjax.pi_map.data import unit
-from storyjax.pi_map.enrolment import Enrolment, EnrolmentConfig, NegativeBank
-from storyjax.pi_map.localise import Detector, Pointing, mark
+from storyjax.pi_map.enrolment import Enrolment, EnrolmentConfig, NegativeBank, localised
+from storyjax.pi_map.localise import Detector, Pointing
 from storyjax.pi_map.model import PersonalClip, embed_in_batches
 from storyjax.pi_map.prompts import PromptEncoder, with_category
 from storyjax.search.protocol import THING, Notes, fingerprint, names_in, replace_names
@@ -57,6 +57,7 @@ class ThingFinder:
         enrolment: EnrolmentConfig | None = None,
         ending: str = "",
         point: Pointing = "ellipse",
+        caption: str | None = None,
     ):
         """
         Args:
@@ -68,6 +69,7 @@ class ThingFinder:
             enrolment: how a token is learned.
             ending: the end of every sentence that the text tower was trained on; added to queries.
             point: how the detector's box is marked.
+            caption: y* of what is enrolled, where `enrol` gets none.
         """
         self.model, self.prompts = model, prompts
         self.params = jax.tree.map(np.asarray, params)
@@ -77,7 +79,7 @@ class ThingFinder:
         self.vision_fingerprint = clip_fingerprint(weights, "vision")
         self.fingerprint = fingerprint(weights)
         self.attributes, self.detector, self.ending = tuple(attributes), detector, ending
-        self.point = point
+        self.point, self.caption = point, caption
         self.length = model.config.text.max_length
         self._images = jax.jit(model.embed_images)
         self._texts = jax.jit(model.embed_texts)
@@ -90,6 +92,7 @@ class ThingFinder:
         *,
         precision: str | None = None,
         detector: Detector | None = None,
+        caption: str | None = None,
     ) -> "ThingFinder":
         """Returns the finder of a trained model.
 
@@ -97,7 +100,7 @@ class ThingFinder:
             place: the workdir of a run of `configs/pi_map_*.py`, a folder with config.json and model.safetensors,
                 "shipped:NAME", or None for the small model of StoryWorld that comes with storyjax.
             precision: the name of a policy instead of the model's own.
-            detector: see the class.
+            detector, caption: see the class.
 
         Raises:
             StoryjaxError: there is no model at `place`, it is of another kind, or its frozen CLIP is not there.
@@ -116,6 +119,7 @@ class ThingFinder:
         bank = NegativeBank.load(folder / NegativeBank.FILE) if (folder / NegativeBank.FILE).exists() else None
         enrolment = from_config(EnrolmentConfig, config.get("enrolment", {}), f"{trained.source}/config.json enrolment")
         options: dict[str, Any] = {key: config[key] for key in ("attributes", "ending") if key in config}
+        options["caption"] = caption
         if "point" in config.data:
             options["point"] = config.data.point
         prompts = PromptEncoder(section.clip)
@@ -129,7 +133,7 @@ class ThingFinder:
 
     def enrol(
         self,
-        photos: Sequence[UInt8[np.ndarray, "y x 3"]],
+        photos: Sequence[UInt8[np.ndarray, "_ _ 3"]],
         category: str | None = None,
         progress: Callable[[int, int], None] | None = None,
         notes: Notes | None = None,
@@ -141,8 +145,8 @@ class ThingFinder:
             photos: RGB, of any size; three to five are enough (Table 5.2).
             category: "dog".
             progress: called with (steps done, of how many).
-            notes: not called, for any photo serves.
-            caption: a dense description of it, y*; without one it is made of the closest attribute.
+            notes: called with photos in which the detector finds nothing; they serve as they are.
+            caption: a dense description of it, y*; None: the class's, or without one the closest attribute.
 
         Raises:
             StoryjaxError: no photos, category or bank of negatives, or a caption that is too long for the text tower.
@@ -155,26 +159,28 @@ class ThingFinder:
             raise StoryjaxError(
                 f"this π-map has no bank of other things ({NegativeBank.FILE}), without which a token learns nothing:"
                 " give a run of configs/pi_map_thisismy.py or its like, which writes one as it starts or is resumed"
+                " (one of configs/pi_map_imagenet.py, whose images have no captions, is what it starts from)"
             )
-        whole, local = self._embed_photos(photos, category)
-        caption = caption or self._describe(whole, category)
+        whole, local = self._embed_photos(photos, category, notes)
+        dense = caption or self.caption
+        dense = dense.rstrip(" .") + self.ending if dense else self._describe(whole, category)
         plain = with_category(self._enrolment.config.prompt, category)
-        return self._enrolment.learn(whole, local, (caption, plain, plain), progress).astype(np.float32)
+        return self._enrolment.learn(whole, local, (dense, plain, plain), progress).astype(np.float32)
 
-    def token_of(self, photos: Sequence[UInt8[np.ndarray, "y x 3"]], category: str) -> Float32[np.ndarray, "1 w"]:
+    def token_of(self, photos: Sequence[UInt8[np.ndarray, "_ _ 3"]], category: str) -> Float32[np.ndarray, "1 w"]:
         """Returns π of the averaged embeddings of the photos: an image as a query, without training (§5.3.3)."""
         _, local = self._embed_photos(photos, category)
         return np.asarray(self.model.tokens(self.params, jnp.asarray(unit(local.mean(axis=0, keepdims=True)))))
 
     def _embed_photos(
-        self, photos: Sequence[UInt8[np.ndarray, "y x 3"]], category: str
+        self, photos: Sequence[UInt8[np.ndarray, "_ _ 3"]], category: str, notes: Notes | None = None
     ) -> tuple[Float[np.ndarray, "n d"], Float[np.ndarray, "n d"]]:
         """f_v(x) and f_v(x_loc) of each photo."""
         square = clip_square(self.model.config)
         whole = self.embed_images(np.stack([square(photo) for photo in photos]))
         if self.detector is None:
             return whole, whole
-        marked = [mark(photo, self.detector.detect(photo, category), self.point) for photo in photos]
+        marked = localised(photos, category, self.detector, self.point, notes)
         return whole, self.embed_images(np.stack([square(photo) for photo in marked]))
 
     def _describe(self, whole: Float[np.ndarray, "n d"], category: str) -> str:

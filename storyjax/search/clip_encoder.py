@@ -1,11 +1,13 @@
-"""CLIP alone, any published one, for `storyjax find`: plain sentences, no names, nothing to train.
+"""CLIP alone, any published one, for `storyjax find`: plain sentences, no names, nothing to train. SigLIP serves too.
 
 Names of people and things are what `storyjax/clip_pad/two_stage.py` and `storyjax/pi_map/clip_baseline.py` add.
 """
 
+import json
 import os
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -17,7 +19,8 @@ from storyjax.core.errors import StoryjaxError
 from storyjax.core.params_io import flatten, weights_folder
 from storyjax.data.text import Tokenizer, encode_spliced
 from storyjax.models.clip import Clip, ClipConfig
-from storyjax.nn.image_normalisation import normalise
+from storyjax.models.siglip import Siglip, SiglipConfig
+from storyjax.nn.image_normalisation import CLIP_MEAN, CLIP_STD, SIGLIP_MEAN, SIGLIP_STD, normalise
 from storyjax.search.protocol import TEXT, Notes, embed_in_batches, fingerprint, names_in
 from storyjax.weights.pretrained import Pretrained
 
@@ -58,23 +61,31 @@ class ClipEncoder:
     """A `storyjax.search.protocol.ConceptEncoder` that knows words only, and enrols nobody.
 
     Args:
-        config, params: a CLIP and its parameters.
-        tokenizer: CLIP's.
+        config, params: a CLIP or a SigLIP and its parameters.
+        tokenizer: its own.
         source: where they came from.
     """
 
     kind = TEXT
-    keep_aspect = True
 
-    def __init__(self, config: ClipConfig, params: Any, tokenizer: Tokenizer, source: str = ""):
-        self._model, self._params = Clip(config), jax.tree.map(jnp.asarray, params)
+    def __init__(self, config: ClipConfig | SiglipConfig, params: Any, tokenizer: Tokenizer, source: str = ""):
+        model: Clip | Siglip
+        if isinstance(config, ClipConfig):
+            model, self.dim, pixels = Clip(config), config.projection_dim, (CLIP_MEAN, CLIP_STD)
+        else:
+            model, self.dim, pixels = Siglip(config), config.vision.width, (SIGLIP_MEAN, SIGLIP_STD)
+        self.keep_aspect = isinstance(config, ClipConfig)  # SigLIP was trained on whole images, squashed
+        self._params = jax.tree.map(jnp.asarray, params)
         self._config, self._tokenizer, self._source = config, tokenizer, source
-        self.width, self.dim, self.image_size = config.text.width, config.projection_dim, config.vision.image_size
-        self._embed_images = jax.jit(
-            lambda params, images: self._model.apply({"params": params}, normalise(images), method=Clip.embed_images)
-        )
+        self.width, self.image_size = config.text.width, config.vision.image_size
+
+        def embed_images(params: Any, images: UInt8[jax.Array, "b y x 3"]) -> Any:
+            scaled = normalise(images, jnp.float32, *pixels)
+            return model.apply({"params": params}, scaled, method=type(model).embed_images)
+
+        self._embed_images = jax.jit(embed_images)
         self._embed_texts = jax.jit(
-            lambda params, ids: self._model.apply({"params": params}, ids, method=Clip.embed_texts)
+            lambda params, ids: model.apply({"params": params}, ids, method=type(model).embed_texts)
         )
 
     @classmethod
@@ -82,7 +93,7 @@ class ClipEncoder:
         """Returns the encoder of a folder of published weights: as downloaded, or as `storyjax import` writes it.
 
         Raises:
-            StoryjaxError: no CLIP is there, or not all of it.
+            StoryjaxError: neither a CLIP nor a SigLIP is there, or not all of it.
         """
         place = str(folder)
         if not (weights_folder(place) / "config.json").is_file():
@@ -90,9 +101,9 @@ class ClipEncoder:
                 f"--clip: {place} has no config.json; make the folder with 'storyjax import clip-vit-l-14 --from"
                 f" openai/clip-vit-large-patch14 --out {place}', or name one that was downloaded"
             )
-        pretrained = Pretrained(place)
-        config, params = pretrained.network("clip")
-        return cls(config, params, pretrained.tokenizer("clip"), place)
+        pretrained, kind = Pretrained(place), _kind(weights_folder(place) / "config.json")
+        config, params = pretrained.network(kind)
+        return cls(config, params, pretrained.tokenizer(kind), place)
 
     @cached_property
     def vision_fingerprint(self) -> str:
@@ -142,3 +153,13 @@ class ClipEncoder:
         ids, _ = encode_spliced(self._tokenizer, prompt, self._config.text.max_length, _MARKER)
         embedded: Any = self._embed_texts(self._params, jnp.asarray(ids)[None])
         return np.asarray(embedded)[0]
+
+
+def _kind(path: Path) -> str:
+    """The kind of network that a config.json describes: "siglip", or "clip", whose errors are told by its loader."""
+    try:
+        stored = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError):
+        return "clip"
+    is_siglip = isinstance(stored, dict) and (stored.get("model_type") == "siglip" or "logit_bias_init" in stored)
+    return "siglip" if is_siglip else "clip"

@@ -36,6 +36,8 @@ from storyjax.search.protocol import (
     faces_of,
     names_in,
     replace_names,
+    speak,
+    spoken,
 )
 from storyjax.search.query import Searcher, SearchResult
 from storyjax.search.store import Store
@@ -162,6 +164,9 @@ def find(request: Request, load: Load) -> SearchResult:
     with Searcher(request.index, model) as searcher:
         # A prompt may have <Ana> for 'ana'; the model gets names as they were enrolled.
         prompt = replace_names(request.prompt, lambda n: f"<{n if n == pictured else entries[n].name}>")
+        if spoken(model):
+            for entry in entries.values():
+                prompt = speak(prompt, entry.name)
         categories = {entry.name: entry.category for entry in entries.values() if entry.category}
         query = model.embed_query(prompt, tokens, categories)
         if faces_of(model) is not None and tokens:
@@ -250,7 +255,7 @@ def _check_sentence(request: Request, gallery: Gallery) -> None:
 
 
 def _token(
-    model: ConceptEncoder, images: Sequence[UInt8[np.ndarray, "y x 3"]], paths: Sequence[Path], category: str | None
+    model: ConceptEncoder, images: Sequence[UInt8[np.ndarray, "_ _ 3"]], paths: Sequence[Path], category: str | None
 ) -> tuple[Float32[np.ndarray, "c w"], set[int]]:
     """The tokens, and the numbers of the photos that could not be used, which are named as notes."""
     noted: list[PhotoNote] = []
@@ -271,7 +276,7 @@ def _token(
     return token, {note.index for note in noted if note.left_out}
 
 
-def _readable(paths: Sequence[Path]) -> tuple[list[Path], list[UInt8[np.ndarray, "y x 3"]]]:
+def _readable(paths: Sequence[Path]) -> tuple[list[Path], list[UInt8[np.ndarray, "_ _ 3"]]]:
     """The photos that can be read, and their images; the others are named as notes."""
     kept, images, errors = [], [], []
     for path in paths:

@@ -143,7 +143,7 @@ class Gallery:
         encoder: ConceptEncoder,
         category: str | None,
         token: Float32[np.ndarray, "c w"],
-        photos: Sequence[UInt8[np.ndarray, "y x 3"]],
+        photos: Sequence[UInt8[np.ndarray, "_ _ 3"]],
     ) -> Entry:
         """Adds a token under a new name and returns its entry.
 

@@ -119,7 +119,7 @@ def build_index(
     try:
         busy = f"another process is indexing into {store.folder}: wait until it has ended"
         with exclusive_lock(store.folder / ".lock", busy):
-            known = store.meta()
+            known = index_meta(store)
             _check_same(store, known, meta, every_s, video_track)
             summary = Summary(ignored=dict(seen.ignored))
             _Builder(store, root, encoder, known, show_progress, summary).run(seen)
@@ -158,15 +158,15 @@ def _check_same(
     if known["root"] != meta["root"]:
         raise StoryjaxError(f"{store.folder} is the index of {os.fsdecode(bytes.fromhex(known['root']))}: {other}")
     check_model(store, meta["vision_fingerprint"])
-    if known.get("keep_aspect", "0") != meta["keep_aspect"]:  # version 0.1 kept no aspect ratio, and did not say so
+    if known["keep_aspect"] != meta["keep_aspect"]:
         raise StoryjaxError(f"{store.folder} was made of images without their aspect ratio: {other}")
-    if not known.get("face_fingerprint") and meta["face_fingerprint"]:
+    if not known["face_fingerprint"] and meta["face_fingerprint"]:
         tell(f"{store.folder} was made without faces and stays so: another --out makes an index that finds people")
-    elif known.get("face_fingerprint", "") != meta["face_fingerprint"]:
+    elif known["face_fingerprint"] != meta["face_fingerprint"]:
         raise StoryjaxError(f"{store.folder} was made {_with_faces(known)}, not {_with_faces(meta)}: {other}")
     if every_s is not None and known["every_s"] != meta["every_s"]:
         raise StoryjaxError(f"{store.folder} has a clip every {float(known['every_s']):g} s, not {every_s:g}: {other}")
-    if video_track is not None and known.get("video_track", "0") != meta["video_track"]:
+    if video_track is not None and known["video_track"] != meta["video_track"]:
         raise StoryjaxError(f"{store.folder} was not made of the video tracks {video_track}: {other}")
 
 
@@ -177,17 +177,39 @@ def _with_faces(meta: dict[str, str]) -> str:
 
 def check_model(store: Store, vision_fingerprint: str, faces: FaceEncoder | None = None) -> None:
     """Raises StoryjaxError unless the image tower of that fingerprint, and the face encoder if any, made the index."""
-    known, again = store.meta(), "index again with 'storyjax find index FOLDER --out' another folder"
+    known, again = index_meta(store), "index again with 'storyjax find index FOLDER --out' another folder"
     if known["vision_fingerprint"] != vision_fingerprint:
         raise StoryjaxError(
             f"the index in {store.folder} was made by another model: {again}, or give the model that made it with"
             " --checkpoint or --clip"
         )
-    if faces is not None and known.get("face_fingerprint", "") != faces.fingerprint:
+    if faces is not None and known["face_fingerprint"] != faces.fingerprint:
         raise StoryjaxError(
             f"the index in {store.folder} was made {_with_faces(known)}, so nobody can be found in it by this face"
             f" encoder: {again}"
         )
+
+
+# What the first indexes by a published CLIP have after its fingerprint.
+_CROPPED = "-crop"
+
+
+def index_meta(store: Store) -> dict[str, str]:
+    """Returns `Store.meta` of an index with what earlier versions did not store, or stored differently.
+
+    Version 0.1 squashed images, but for those of a published CLIP, behind whose fingerprint it said so. An index that
+    kept the aspect ratio and does not say whose it is was made by a published model: those that ship squash images.
+    """
+    meta = store.meta()
+    fingerprint = meta["vision_fingerprint"]
+    cropped = fingerprint.endswith(_CROPPED)
+    keep_aspect = meta.get("keep_aspect", str(int(cropped)))
+    return {
+        **{"published": keep_aspect, "face_fingerprint": "", "video_track": "0"},
+        **meta,
+        "vision_fingerprint": fingerprint.removesuffix(_CROPPED),
+        "keep_aspect": keep_aspect,
+    }
 
 
 def made_by_published(folder: str | os.PathLike[str]) -> bool:
@@ -197,7 +219,7 @@ def made_by_published(folder: str | os.PathLike[str]) -> bool:
     except StoryjaxError:
         return False
     try:
-        return store.meta().get("published") == "1"
+        return index_meta(store)["published"] == "1"
     finally:
         store.close()
 

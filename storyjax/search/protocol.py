@@ -69,7 +69,7 @@ class ConceptEncoder(Protocol):
 
     def enrol(
         self,
-        photos: Sequence[UInt8[np.ndarray, "y x 3"]],
+        photos: Sequence[UInt8[np.ndarray, "_ _ 3"]],
         category: str | None = None,
         progress: Callable[[int, int], None] | None = None,
         notes: "Notes | None" = None,
@@ -138,6 +138,23 @@ def faces_of(encoder: ConceptEncoder) -> FaceEncoder | None:
     The tokens of such a model are descriptions of faces, and an index that it makes has those of all faces.
     """
     return getattr(encoder, "faces", None)
+
+
+def spoken(encoder: ConceptEncoder) -> bool:
+    """Returns whether a prompt is to have people's names in words beside their tokens, "ana <ana>": the best way to ask
+    CLIP-PAD (§4.4, Table 4.4). Models that do not say so are asked by the token alone."""
+    return bool(getattr(encoder, "spoken_names", False))
+
+
+def speak(prompt: str, name: str) -> str:
+    """Returns the prompt with a name in words before each of its `<name>`, where it does not stand there already.
+
+    >>> speak("<ana> and Ana <ana>", "ana")
+    'ana <ana> and ana <ana>'
+    """
+    return re.sub(
+        rf"(?:(?<!\w){re.escape(name)}\s+)?<{re.escape(name)}>", f"{name} <{name}>", prompt, flags=re.IGNORECASE
+    )
 
 
 class PhotoError(StoryjaxError):

@@ -30,6 +30,7 @@ from storyjax.models.laughter import RESNET_BASE, RESNET_WITH_AUGMENTATION, Laug
 from storyjax.models.lwtnet import LWTNET, LwtConfig
 from storyjax.models.qformer import QFormerConfig
 from storyjax.models.seresnet import SE_RESNET_50_128D, SEResNetConfig
+from storyjax.models.siglip import SiglipConfig
 from storyjax.models.t5 import FLAN_T5_XL, T5Config
 from storyjax.models.vit import VIT_G14_BLIP2, ViTConfig
 from storyjax.weights.conversion import match_layout, matches, plan_conversion
@@ -119,6 +120,12 @@ KINDS: dict[str, Kind] = {
         (Source(CLIP_FAMILY, _itself),),
         {"clip_vit_b16": CLIP_VIT_B16, "clip_vit_b32": CLIP_VIT_B32, "clip_vit_l14": CLIP_VIT_L14},
         _CLIP,
+    ),
+    "siglip": Kind(
+        SiglipConfig,
+        (Source(SIGLIP_FAMILY, _itself),),
+        {},
+        "'storyjax import siglip-so400m-14 --from google/siglip-so400m-patch14-384 --out {folder}'",
     ),
     "detector": Kind(
         DeformableDetrConfig,

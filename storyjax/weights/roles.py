@@ -119,14 +119,15 @@ ROLES = {
         Role(
             "find",
             ("find",),
-            "embeds images and sentences (CLIP)",
+            "embeds images and sentences (CLIP, SigLIP)",
             (
                 Model("clip-vit-b-16", 0.599, "MIT", f"{_CLIP}base-patch16"),
                 Model("clip-vit-b-32", 0.605, "MIT", f"{_CLIP}base-patch32"),
                 Model("clip-vit-l-14", 1.71, "MIT", f"{_CLIP}large-patch14"),
                 Model("clip-vit-h-14", 3.94, "MIT", "laion/CLIP-ViT-H-14-laion2B-s32B-b79K"),
+                Model("siglip-so400m-14", 3.51, "Apache-2.0", "google/siglip-so400m-patch14-384"),
             ),
-            ("clip",),
+            ("clip", "siglip"),
             "shipped:clip_pad_storyworld",
             ready=True,
         ),

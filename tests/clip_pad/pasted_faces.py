@@ -99,20 +99,20 @@ def paste(onto: Image.Image, head: Head, height: float, centre: tuple[float, flo
 
 
 def photos(
-    heights: tuple[float, ...], angles: tuple[float, ...], size: tuple[int, int], seed: int = 0
+    heights: tuple[float, ...], angles: tuple[float, ...], size: tuple[int, int], seed: int = 0, grid: int = 2
 ) -> Iterator[tuple[np.ndarray, list[tuple[float, float, float]]]]:
-    """Yields photographs with four pasted faces each: every head in every height and angle once.
+    """Yields photographs with `grid` times `grid` pasted faces each: every head in every height and angle once.
 
     The second of each pair has the faces' centres x, y and heights, in pixels.
     """
     rng = np.random.default_rng(seed)
     jobs = [(head, height, angle) for head in heads() for height in heights for angle in angles]
     jobs = [jobs[i] for i in rng.permutation(len(jobs))]
-    for start in range(0, len(jobs), 4):
-        background = empty(PHOTOGRAPHS[start // 4 % len(PHOTOGRAPHS)]).resize(size, Image.Resampling.BICUBIC)
+    for start in range(0, len(jobs), grid**2):
+        background = empty(PHOTOGRAPHS[start // grid**2 % len(PHOTOGRAPHS)]).resize(size, Image.Resampling.BICUBIC)
         truth = []
-        for place, (head, height, angle) in enumerate(jobs[start : start + 4]):
-            centre = (size[0] * (0.25 + 0.5 * (place % 2)), size[1] * (0.25 + 0.5 * (place // 2)))
+        for place, (head, height, angle) in enumerate(jobs[start : start + grid**2]):
+            centre = (size[0] * (0.5 + place % grid) / grid, size[1] * (0.5 + place // grid) / grid)
             paste(background, head, height, centre, angle)
             truth.append((*centre, height))
         yield np.asarray(background), truth

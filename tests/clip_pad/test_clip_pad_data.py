@@ -1,5 +1,7 @@
 """Training examples, from pixels or from cached features."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -17,11 +19,12 @@ from storyjax.clip_pad.data import (
     Sizes,
     draw_mode,
     read_clip,
-    read_photo,
 )
 from storyjax.clip_pad.experiment import Sources
+from storyjax.clip_pad.face_photos import mean_description
 from storyjax.clip_pad.feature_cache import FeatureCache
 from storyjax.clip_pad.losses import PersonContrast
+from storyjax.clip_pad.photos import read_face, read_photo
 from storyjax.clip_pad.predict import PersonFinder
 from storyjax.core.errors import StoryjaxError
 
@@ -154,6 +157,33 @@ def test_photos_are_cropped_to_their_loose_crop(tmp_path):
             read_photo({**record, "crop": ""})
         )
         np.testing.assert_allclose(middle[..., 0], image[3:7, 3:7], atol=1)
+
+
+def test_training_and_enrolment_cut_faces_in_the_same_way(sources):
+    people, sizes = sources.people(), dataclasses.replace(small.SIZES, face_loose=0.3)
+    load = PhotoLoader(people, sizes, small.TOKENIZER, MIX)
+    record = people.train[0]
+    others = [photo for photo in people.photos[people.person[record]] if photo != record]
+    seen: list[np.ndarray] = []
+
+    def describe(faces: np.ndarray) -> np.ndarray:
+        seen.extend(faces)
+        return np.ones((len(faces), 6), np.float32)
+
+    for other in others:
+        box = tuple(float(number) for number in people.source.labels[other]["box"].split())
+        mean_description([people.read(other)], sizes.face_square, describe, lambda photo, box=box: [box], "largest")
+    example = load(record, np.random.default_rng(0))
+    assert example["face_valid"].sum() == 2
+    for face in example["faces"]:
+        assert any(np.array_equal(face, cut) for cut in seen)
+        assert not any(np.array_equal(face, sizes.face_square(people.read(other))) for other in others)
+    # The world without boxes, and a box outside of the photo.
+    item = people.source[others[0]]
+    whole = read_photo(item)
+    np.testing.assert_array_equal(read_face(item, None), whole)
+    np.testing.assert_array_equal(read_face({**item, "box": ""}, 0.3), whole)
+    np.testing.assert_array_equal(read_face({**item, "box": "-90 -90 -50 -50"}, 0.3), whole)
 
 
 def test_squares_keep_the_aspect_ratio_but_for_storyworlds_networks():

@@ -67,26 +67,36 @@ def test_there_are_hardly_any_false_faces(faces):
 
 
 LARGE = """
-import resource, sys, time
+import sys, time
 import numpy as np
 from storyjax.clip_pad.detect import AnyFaces
+
+def peak():  # getrusage's is that of whoever started this program, where it was larger
+    with open("/proc/self/status") as status:
+        return next(int(line.split()[1]) for line in status if line.startswith("VmHWM")) / 1024
+
 faces, photo = AnyFaces(), np.load(sys.argv[1])
-before, begun = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.process_time()
-boxes = faces(photo)
-np.save(sys.argv[2], np.array(boxes))
-print(time.process_time() - begun, (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
+before, begun = peak(), time.process_time()
+np.save(sys.argv[2], np.array(faces(photo)))
+print(time.process_time() - begun, peak() - before)
 """
 
 
 @pytest.mark.long
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="measures memory as Linux tells it")
 def test_small_faces_in_a_photo_of_12_megapixels(tmp_path: Path):
-    photo, truths = next(pasted_faces.photos((22, 30), (0,), (4000, 3000)))
+    photo, truths = next(pasted_faces.photos((20, 24, 30), (0,), (4000, 3000), grid=6))
     np.save(tmp_path / "photo.npy", photo)
     command = [sys.executable, "-c", LARGE, str(tmp_path / "photo.npy"), str(tmp_path / "boxes.npy")]
     seconds, mebibytes = map(float, subprocess.run(command, check=True, capture_output=True, text=True).stdout.split())
     print(f"{seconds:.1f} s of processor time, {mebibytes:.0f} MiB")
     boxes = np.load(tmp_path / "boxes.npy").tolist()
-    assert all(pasted_faces.is_found(truth, boxes) for truth in truths)
+    found = {height: [] for height in (20, 24, 30)}
+    for truth in truths:
+        found[truth[2]].append(pasted_faces.is_found(truth, boxes))
+    print({height: f"{sum(each)} of {len(each)}" for height, each in found.items()}, f"{len(boxes)} boxes")
+    assert np.mean(found[20]) >= 0.8
+    assert np.mean(found[24] + found[30]) >= 0.9
     assert mebibytes < 800
 
 

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import safetensors.torch
+import safetensors
 import torch
 import transformers
 from following import square
+from hub_detr import NAMES, small_detr, write_detr
 from PIL import Image
 
 from storyjax.cli.main import run
@@ -19,50 +20,17 @@ from storyjax.mqt.detector_tracker import DetectorTracker, class_names
 from storyjax.mqt.images import WHOLE, Fit, crop
 from storyjax.mqt.linking import LinkOptions
 
-NAMES = {0: "N/A", 1: "person", 2: "dog", 3: "cup"}
 SIZE = (48, 80)  # of frames
 
 
 @pytest.fixture(scope="module")
 def model() -> transformers.DeformableDetrForObjectDetection:
-    backbone = transformers.ResNetConfig(
-        embedding_size=8,
-        hidden_sizes=[16, 16, 32, 32],
-        depths=[1, 1, 1, 1],
-        out_features=["stage2", "stage3", "stage4"],
-    )
-    config = transformers.DeformableDetrConfig(
-        use_timm_backbone=False,
-        backbone_config=backbone,
-        num_queries=12,
-        d_model=32,
-        encoder_layers=1,
-        decoder_layers=2,
-        encoder_ffn_dim=32,
-        decoder_ffn_dim=32,
-        encoder_attention_heads=4,
-        decoder_attention_heads=4,
-        with_box_refine=True,
-        disable_custom_kernels=True,
-        id2label=NAMES,
-        label2id={name: number for number, name in NAMES.items()},
-    )
-    made = transformers.DeformableDetrForObjectDetection(config)
-    generator = torch.Generator().manual_seed(0)
-    with torch.no_grad():
-        for parameter in made.parameters():
-            parameter.add_(0.2 * torch.randn(parameter.shape, generator=generator))
-    return made.eval()
+    return small_detr()
 
 
 @pytest.fixture(scope="module")
 def folder(model: transformers.PreTrainedModel, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The model as the hub has it: the class heads of all layers, of which transformers 5 saves one alone."""
-    path = tmp_path_factory.mktemp("published")
-    model.config.save_pretrained(path)
-    state = {key: tensor.clone() for key, tensor in model.state_dict().items()}
-    safetensors.torch.save_file(state, path / "model.safetensors", {"format": "pt"})
-    return path
+    return write_detr(model, tmp_path_factory.mktemp("published"))
 
 
 @pytest.fixture(scope="module")

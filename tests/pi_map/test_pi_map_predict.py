@@ -58,6 +58,9 @@ def test_enrolling_brings_the_token_to_the_description(checkpoint: Path, photos:
     prompt = "a photo of <it>"
     before, after = (described @ finder.embed_query(prompt, {"it": one}) for one in (untrained, token))
     assert after > before
+    # A caption may come with the model, and its full stop is as in training.
+    finder.caption = "a blue dog."
+    np.testing.assert_allclose(finder.enrol(photos, "dog"), token, atol=1e-6)
     # A copy of π was trained: the next enrolment starts from the same place.
     np.testing.assert_allclose(finder.enrol(photos, "dog", caption="a blue dog ."), token, atol=1e-6)
 

@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
+from storyjax.core.errors import StoryjaxError
 from storyjax.pi_map import pretrain
+from storyjax.pi_map.predict import ThingFinder
 from storyjax.storyworld.export.imagenet import export_imagenet
 from storyjax.train import loop
 from storyjax.train.settings import complete
@@ -39,6 +41,10 @@ def test_pretraining_learns(config: ConfigDict, tmp_path: Path) -> None:
     assert losses[0] == pytest.approx(np.log(20), abs=0.1)
     assert losses[-1] < losses[0] - 0.08
     assert 0 <= results["imagenet/r1_in_batch"] <= 1
+    # Its images have no captions, which negatives of an enrolment need.
+    finder = ThingFinder.from_pretrained(tmp_path / "run")
+    with pytest.raises(StoryjaxError, match=r"no bank of other things .*_imagenet\.py, whose images have no"):
+        finder.enrol([np.zeros((32, 32, 3), np.uint8)], "dog")
 
 
 def test_the_conditioning_vectors_start_as_the_thesis_says(config: ConfigDict) -> None:

@@ -92,6 +92,16 @@ def video(path: Path, colours: Sequence[tuple[int, int, int]], seconds_each: flo
     return path
 
 
+def film(path: Path, image: np.ndarray) -> None:
+    """A video of two seconds that shows one image."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mpeg4", rate=8)
+        stream.width, stream.height, stream.pix_fmt, stream.bit_rate = *image.shape[1::-1], "yuv420p", 2_000_000
+        for _ in range(16):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+        container.mux(stream.encode())
+
+
 def contents(store) -> list[tuple]:
     """Everything in an index, sorted and without ids, for comparing two of them."""
     with store.reading() as db:

@@ -7,11 +7,13 @@ import shutil
 from html.parser import HTMLParser
 from pathlib import Path
 
+import numpy as np
 import pytest
 from colours import BLUE, GREEN, RED, Colours, photo, video
 from PIL import Image
 
 from storyjax.cli import main
+from storyjax.cli.find_things import ThingOptions
 
 
 @pytest.fixture(scope="module")
@@ -47,6 +49,7 @@ def model_loader(
     pick: str | None = None,
     models: str | None = None,
     searched: str | None = None,
+    things: ThingOptions | None = None,
 ):
     """`--checkpoint NAME` is a model whose image tower and weights have that name."""
     return lambda kind: Colours(kind, *([checkpoint] * 2 if checkpoint else []))
@@ -74,6 +77,26 @@ def test_enrols_lists_and_forgets(tmp_path: Path, capsys) -> None:
     assert "'ana' is forgotten" in capsys.readouterr().out
     assert main.run(["find", "An image of <ana>", "--index", "index", *gallery]) == 2
     assert "'ana' is not enrolled" in capsys.readouterr().err
+
+
+def test_a_model_that_reads_names_gets_them_beside_the_tokens(monkeypatch, capsys) -> None:
+    prompts: list[str] = []
+    embed = Colours.embed_query
+
+    def recorded(self: Colours, prompt: str, *others) -> np.ndarray:
+        prompts.append(prompt)
+        return embed(self, prompt, *others)
+
+    monkeypatch.setattr(Colours, "embed_query", recorded)
+    search(capsys, "<Ana> beside ben <ben>")
+    monkeypatch.setattr(Colours, "spoken_names", True, raising=False)
+    search(capsys, "<Ana> beside Ben <ben>")
+    search(capsys, "<x> beside <ana>, not anana <ana>", "--face", "photos/green.jpg")
+    assert prompts == [
+        "<ana> beside ben <ben>",
+        "ana <ana> beside ben <ben>",
+        "<x> beside ana <ana>, not anana ana <ana>",
+    ]
 
 
 def test_finds_people_and_things(capsys) -> None:

@@ -4,14 +4,17 @@ The faces are StoryWorld's, with the face encoder that ships for them; boxes com
 detector finds drawn faces.
 """
 
+import contextlib
 import json
 import shutil
+import sqlite3
 from collections.abc import Sequence
 from pathlib import Path
 
-import av
 import numpy as np
 import pytest
+from colours import film
+from hub_detr import small_detr, write_detr
 from PIL import Image
 
 from storyjax.cli.main import run
@@ -19,8 +22,10 @@ from storyjax.clip_pad.detect import LOOSE
 from storyjax.clip_pad.evaluate import two_stage
 from storyjax.clip_pad.two_stage import FaceEncoder
 from storyjax.core.arrays import unit_norm
-from storyjax.core.params_io import weights_folder
+from storyjax.core.params_io import load_flat, weights_folder
 from storyjax.data.images import Square
+from storyjax.mqt.detector_tracker import DetectorTracker
+from storyjax.pi_map.localise import crop_to
 from storyjax.search.clip_encoder import ClipEncoder
 from storyjax.search.walk import walk
 from storyjax.storyworld.draw.faces import PHOTO_SIZE, photograph
@@ -53,16 +58,6 @@ def boxes(image: np.ndarray) -> list[tuple[float, float, float, float]]:
             corners = (place + rim, 16 + rim, place + rim + INNER, 16 + rim + INNER)
             found.append(tuple(scale * side for side in corners))
     return found
-
-
-def film(path: Path, image: np.ndarray) -> None:
-    """A video of two seconds that shows one image."""
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("mpeg4", rate=8)
-        stream.width, stream.height, stream.pix_fmt, stream.bit_rate = *image.shape[1::-1], "yuv420p", 2_000_000
-        for _ in range(16):
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
-        container.mux(stream.encode())
 
 
 @pytest.fixture(scope="module")
@@ -169,6 +164,32 @@ def test_what_does_not_go_together_is_one_line(here: Path, capsys: pytest.Captur
     assert "was enrolled with another model" in fails(capsys, PROMPT, "--index", "index", *shipped)
 
 
+def test_indexes_of_earlier_versions_are_known_as_those_of_a_published_clip(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["find", "index", "mug", "--out", "old", "--face-detector", "none"]) == 0
+
+    def hits() -> list[dict]:
+        assert run(["find", "a red room", "--index", "old", "--json"]) == 0
+        return json.loads(capsys.readouterr().out)["hits"]
+
+    capsys.readouterr()
+    before = hits()
+    for change in (
+        "DELETE FROM meta WHERE key IN ('published', 'face_fingerprint', 'face_dim')",
+        "DELETE FROM meta WHERE key = 'keep_aspect'",
+        "UPDATE meta SET value = value || '-crop' WHERE key = 'vision_fingerprint'",
+    ):
+        with contextlib.closing(sqlite3.connect(here / "old" / "index.sqlite")) as db:
+            db.execute(change)
+            db.commit()
+        if "keep_aspect" not in change:  # both were changed at once
+            assert hits() == before
+    assert run(["find", "index", "mug", "--out", "old", "--face-detector", "none"]) == 0
+    assert "2 unchanged" in capsys.readouterr().out
+    assert "was made without faces, so nobody can be found in it" in fails(capsys, PROMPT, "--index", "old")
+
+
 def test_things_are_found_by_their_mean_picture_and_the_sentence(
     here: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -183,6 +204,88 @@ def test_things_are_found_by_their_mean_picture_and_the_sentence(
             image = np.asarray(Image.open(here / "media" / hit["file"]))
             assert hit["score"] == pytest.approx(float(clip.embed_images(square(image)[None])[0] @ query), abs=1e-4)
     assert hits[0]["file"] == "mug.png"
+
+
+class Boxes(DetectorTracker):
+    """A detector that finds the same boxes in every image."""
+
+    def __init__(self, boxes: Sequence[tuple[float, float, float, float]]) -> None:
+        self.boxes = np.array(boxes, np.float32).reshape(-1, 4)
+
+    def detect(self, image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return self.boxes, np.linspace(0.9, 0.8, len(self.boxes), dtype=np.float32)
+
+
+def enrolled(name: str) -> np.ndarray:
+    (entry,) = Path("runs/gallery").glob(f"{name}-*")
+    return load_flat(entry / "token.safetensors")["token"]
+
+
+def test_things_are_cropped_to_the_box_of_a_published_detector(
+    here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    image = np.random.default_rng(0).integers(0, 255, (60, 80, 3), np.uint8)
+    Image.fromarray(image).save(here / "rex.png")
+    enrol = ("find", "enrol", "rex", "rex.png", "--thing")
+    capsys.readouterr()
+    assert run([*enrol, "dog", "--detector", "track"]) == 2
+    assert "the models folder has no detector: 'storyjax models get track'" in capsys.readouterr().err
+    write_detr(small_detr(), here / "models" / "track")
+    asked: list[Sequence[str]] = []
+
+    def load(folder: str, classes: Sequence[str], *_: object) -> Boxes:
+        assert folder == str(here / "models" / "track")
+        asked.append(classes)
+        return Boxes([] if classes == ["person"] else [(20, 10, 30, 30), (0, 0, 9, 9)])
+
+    monkeypatch.setattr("storyjax.mqt.class_detector.DetectorTracker.from_pretrained", load)
+    clip = ClipEncoder.from_pretrained(here / "models/find")
+    square = Square(clip.image_size, True)
+    whole, part = (clip.embed_images(square(x)[None]) for x in (image, crop_to(image, (0.25, 1 / 6, 0.625, 2 / 3))))
+    assert np.abs(part - whole).max() > 1e-3
+    for category, flags, said, expected in (
+        ("dog", ["--detector", "track"], "", part),
+        ("poodle", ["--detector", str(here / "models/track"), "--class", "cup"], "", part),
+        ("poodle", ["--detector", "track"], "no class 'poodle', so the most certain box of any class is taken", part),
+        ("person", ["--detector", "track"], "rex.png shows no person that --detector finds: the whole", whole),
+    ):
+        assert run([*enrol, category, *flags]) == 0
+        err = capsys.readouterr().err
+        assert said in err
+        assert said or "rex" not in err
+        np.testing.assert_allclose(enrolled("rex"), expected, atol=1e-4)
+        assert run(["find", "forget", "rex"]) == 0
+    assert asked == [["dog"], ["cup"], [], ["person"]]
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (["--detector", "track"], "--detector is for things: give --thing CATEGORY"),
+        (["--thing", "mug", "--class", "cup"], "--class is what --detector looks for, which is not given"),
+        (
+            ["--thing", "mug", "--detector", "media"],
+            "--detector: media has no config.json: give 'track', or the folder",
+        ),
+        (
+            ["--thing", "mug", "--detector", "models/find"],
+            "describes a model of the type 'clip', not 'deformable_detr'",
+        ),
+        (["--thing", "mug", "--detector", "detr", "--class", "cpu"], "no class 'cpu'. Did you mean 'cup'? It has cup,"),
+        (["--thing", "mug", "--caption", "a mug"], "--caption teaches a π-map, which --checkpoint names"),
+        (["--thing", "mug", "--caption", " "], "--caption is empty"),
+        (["--thing", "mug", "--caption", "no.json"], "no.json cannot be read as captions"),
+    ],
+)
+def test_what_a_thing_cannot_be_enrolled_with_is_one_line(
+    flags: list[str], said: str, here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if not (here / "detr").exists():
+        write_detr(small_detr(), here / "detr")
+    capsys.readouterr()
+    assert run(["find", "enrol", "pip", "mug", *flags]) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert said in lines[-1], lines
 
 
 @pytest.mark.parametrize("seed", range(3))
