@@ -76,7 +76,7 @@ class ThingFinder:
         weights = flatten(self.params)
         self.width, self.dim = model.config.text.width, model.config.projection_dim
         self.image_size, self.keep_aspect = model.config.vision.image_size, model.config.keep_aspect
-        self.vision_fingerprint = clip_fingerprint(weights, "vision")
+        self.vision_fingerprint, self.clip_fingerprint = clip_fingerprint(weights, "vision"), clip_fingerprint(weights)
         self.fingerprint = fingerprint(weights)
         self.attributes, self.detector, self.ending = tuple(attributes), detector, ending
         self.point, self.caption = point, caption

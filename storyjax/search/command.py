@@ -68,6 +68,33 @@ def enrol(gallery: str, name: str, photos: Sequence[str], category: str | None, 
     return f'{_describe(entry)} enrolled in {gallery}: storyjax find "An image of <{entry.name}> ..." --index DIR'
 
 
+def enrol_token(
+    gallery: str,
+    name: str,
+    category: str,
+    read: Callable[[ConceptEncoder, str], Float32[np.ndarray, "c w"]],
+    load: Load,
+) -> str:
+    """Enrols a thing by a token that was learned before, and returns a message.
+
+    Args:
+        gallery, name, category, load: as of `enrol`.
+        read: (the model for things, the name) -> its token.
+
+    Raises:
+        StoryjaxError: the name cannot be used, or has no such token.
+    """
+    enrolled = Gallery(gallery)
+    name = enrolled.check_new(name)
+    if not category.strip():
+        raise StoryjaxError("--thing is empty: give the category, for instance --thing dog")
+    model = load(THING)
+    entry = enrolled.add(name, model, category, read(model, name), [])
+    return (
+        f"{category} '{entry.name}' enrolled in {gallery}: storyjax find \"An image of <{entry.name}> ...\" --index DIR"
+    )
+
+
 def forget(gallery: str, name: str) -> str:
     """Removes a name, and returns a message.
 
