@@ -7,6 +7,7 @@ query = finder.embed_query("an image of <chia> in the park", {"chia": token})
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 import jax
@@ -76,7 +77,7 @@ class ThingFinder:
         weights = flatten(self.params)
         self.width, self.dim = model.config.text.width, model.config.projection_dim
         self.image_size, self.keep_aspect = model.config.vision.image_size, model.config.keep_aspect
-        self.vision_fingerprint, self.clip_fingerprint = clip_fingerprint(weights, "vision"), clip_fingerprint(weights)
+        self.vision_fingerprint = clip_fingerprint(weights, "vision")
         self.fingerprint = fingerprint(weights)
         self.attributes, self.detector, self.ending = tuple(attributes), detector, ending
         self.point, self.caption = point, caption
@@ -84,6 +85,11 @@ class ThingFinder:
         self._images = jax.jit(model.embed_images)
         self._texts = jax.jit(model.embed_texts)
         self._enrolment = Enrolment(model, prompts, self.params, bank, enrolment or EnrolmentConfig())
+
+    @cached_property
+    def clip_fingerprint(self) -> str:
+        """The hash of CLIP's weights, which learned tokens belong to (tokens.py)."""
+        return clip_fingerprint(flatten(self.params))
 
     @classmethod
     def from_pretrained(

@@ -48,18 +48,9 @@ def test_a_run_gives_results_tokens_and_a_finder(run: tuple[Path, dict[str, floa
     assert np.linalg.norm(query) == pytest.approx(1, abs=1e-5)
 
     # The command enrols what the run has learned, without photos.
-    enrol = [
-        "find",
-        "enrol",
-        name,
-        "--thing",
-        "dog",
-        "--gallery",
-        str(tmp_path / "gallery"),
-        "--checkpoint",
-        str(folder),
-    ]
-    assert command([*enrol, "--tokens", str(tmp_path / "tokens.safetensors")]) == 0
+    places = ["--gallery", str(tmp_path / "gallery"), "--checkpoint", str(folder)]
+    learned = ["--tokens", str(tmp_path / "tokens.safetensors")]
+    assert command(["find", "enrol", name, "--thing", "dog", *learned, *places]) == 0
     (entry,) = (tmp_path / "gallery").glob("*/token.safetensors")
     np.testing.assert_allclose(load_flat(entry)["token"], tokens[name], atol=1e-6)
 
