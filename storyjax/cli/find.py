@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from storyjax.cli.faces import add_detector_flag, add_face_flags
 from storyjax.cli.find_models import model_loader
-from storyjax.cli.find_things import add_thing_flags, thing_options
+from storyjax.cli.find_things import add_thing_flags, thing_options, token_reader
 from storyjax.cli.models import add_models_flag
 from storyjax.cli.tracks import add_track_flags
 from storyjax.core.files import json_text
@@ -38,13 +38,14 @@ it. No large network is retrained; with published networks (`storyjax models`) n
 kept, or the mean of a thing's photos. Photos that are damaged or show no face are named and left out. The small
 models of StoryWorld take each photo as the loose crop of one face; others find the face in it (--face-detector) and, of
 several, take the largest (--pick). Of a thing, whole photos are used, or with --detector what is in its box; a π-map
-also learns from a sentence that describes it (--caption).
+also learns from a sentence that describes it (--caption). What a run of π-map has learned needs no photos (--tokens).
 
   storyjax find enrol ana photos/ana
   storyjax find enrol "Michael Richards" one.jpg two.jpg
   storyjax find enrol chia photos/chia --thing dog
   storyjax find enrol chia photos/chia --thing dog --detector track
   storyjax find enrol chia photos/chia --thing dog --caption "a small brown dog with a white paw"
+  storyjax find enrol "my dog chia" --thing dog --tokens tokens.safetensors --checkpoint runs/pi_map_thisismy
   storyjax find enrol ben wedding.jpg --pick left
 """
 FORGET = """\
@@ -88,7 +89,7 @@ def add(commands: argparse._SubParsersAction, made: dict[str, argparse.ArgumentP
     find.add_argument("--json", action="store_true", help="prints the result as one JSON object")
     enrol = command("find enrol", ENROL, _enrol)
     enrol.add_argument("name", metavar="NAME", help="the name in prompts")
-    enrol.add_argument("photos", nargs="+", metavar="PHOTOS", help="image files, or folders of them")
+    enrol.add_argument("photos", nargs="*", metavar="PHOTOS", help="image files, or folders of them")
     enrol.add_argument("--thing", metavar="CATEGORY", help="enrols a thing of this category: dog, mug")
     add_thing_flags(enrol)
     forget = command("find forget", FORGET, _forget)
@@ -124,7 +125,10 @@ def _enrol(given: argparse.Namespace) -> int:
 
     things = thing_options(given)
     load = model_loader(given.checkpoint, given.clip, given.face_detector, given.pick, given.models, things=things)
-    print(command.enrol(given.gallery, given.name, given.photos, given.thing, load))
+    if given.tokens is not None:
+        print(command.enrol_token(given.gallery, given.name, given.thing, token_reader(given.tokens), load))
+    else:
+        print(command.enrol(given.gallery, given.name, given.photos, given.thing, load))
     return 0
 
 

@@ -2,9 +2,10 @@
 
 import argparse
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from storyjax.core.errors import StoryjaxError
 
@@ -48,16 +49,45 @@ def add_thing_flags(parser: argparse.ArgumentParser) -> None:
         " a language model that writes one (default: the attribute nearest to the photos)",
     )
 
+    parser.add_argument(
+        "--tokens",
+        metavar="FILE",
+        help="with --thing, in place of photos: the token of that name in what 'python -m storyjax.pi_map.tokens' wrote"
+        " of the run that --checkpoint names",
+    )
+
+
+def token_reader(path: str) -> Callable[[Any, str], Any]:
+    """Returns the function of a π-map and a name that reads its token from a file, and raises StoryjaxError where the
+    model is none, or another than the tokens were learned with, or the name is not there."""
+
+    def read(model: Any, name: str) -> Any:
+        from storyjax.pi_map.predict import ThingFinder
+        from storyjax.pi_map.tokens import find_token, load_tokens
+
+        if not isinstance(model, ThingFinder):
+            raise StoryjaxError("--tokens are of a π-map: name its run with --checkpoint")
+        return find_token(load_tokens(path, model.clip_fingerprint), name, path)
+
+    return read
+
 
 def thing_options(given: argparse.Namespace) -> ThingOptions:
     """Returns what the flags say; only the heads of the detector's files are read.
 
     Raises:
-        StoryjaxError: a flag without the one that it belongs to, no detector, none with such a class, or no caption.
+        StoryjaxError: a flag without the one that it belongs to, no photos, no detector, none with such a class, or no
+            caption.
     """
-    flags = {"--detector": given.detector, "--class": given.class_name, "--caption": given.caption}
+    learning = {"--detector": given.detector, "--class": given.class_name, "--caption": given.caption}
+    flags = {**learning, "--tokens": given.tokens}
     if not given.thing and (wrong := [flag for flag, value in flags.items() if value is not None]):
         raise StoryjaxError(f"{', '.join(wrong)} is for things: give --thing CATEGORY, or leave it out")
+    if given.tokens is not None:
+        if given.photos or any(value is not None for value in learning.values()):
+            raise StoryjaxError("--tokens takes the place of photos, and of all that is for learning from them")
+    elif not given.photos:
+        raise StoryjaxError("give photos of what is to be enrolled, or a folder of them")
     if given.class_name is not None and given.detector is None:
         raise StoryjaxError("--class is what --detector looks for, which is not given")
     detector = make_detector(given.detector, given.class_name, given.models) if given.detector is not None else None

@@ -7,6 +7,7 @@ query = finder.embed_query("an image of <chia> in the park", {"chia": token})
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 import jax
@@ -84,6 +85,11 @@ class ThingFinder:
         self._images = jax.jit(model.embed_images)
         self._texts = jax.jit(model.embed_texts)
         self._enrolment = Enrolment(model, prompts, self.params, bank, enrolment or EnrolmentConfig())
+
+    @cached_property
+    def clip_fingerprint(self) -> str:
+        """The hash of CLIP's weights, which learned tokens belong to (tokens.py)."""
+        return clip_fingerprint(flatten(self.params))
 
     @classmethod
     def from_pretrained(

@@ -44,6 +44,8 @@ from storyjax.search.store import Store
 
 # Loads the model for a kind ("person", "thing", "text", or "images" for an index).
 Load = Callable[[str], ConceptEncoder]
+# (The model for things, a name) -> the token that was learned for it.
+ReadToken = Callable[[ConceptEncoder, str], Float32[np.ndarray, "c w"]]
 MAX_HITS = 1000
 # Smaller photos do not show even a face that fills them.
 MIN_PIXELS = 16
@@ -66,6 +68,27 @@ def enrol(gallery: str, name: str, photos: Sequence[str], category: str | None, 
     token, unused = _token(model, images, paths, category)
     entry = enrolled.add(name, model, category, token, [image for i, image in enumerate(images) if i not in unused])
     return f'{_describe(entry)} enrolled in {gallery}: storyjax find "An image of <{entry.name}> ..." --index DIR'
+
+
+def enrol_token(gallery: str, name: str, category: str, read: ReadToken, load: Load) -> str:
+    """Enrols a thing by a token that was learned before, and returns a message.
+
+    Args:
+        gallery, name, category, load: as of `enrol`.
+        read: returns the token.
+
+    Raises:
+        StoryjaxError: the name cannot be used, or has no such token.
+    """
+    enrolled = Gallery(gallery)
+    name = enrolled.check_new(name)
+    if not category.strip():
+        raise StoryjaxError("--thing is empty: give the category, for instance --thing dog")
+    model = load(THING)
+    entry = enrolled.add(name, model, category, read(model, name), [])
+    return (
+        f"{category} '{entry.name}' enrolled in {gallery}: storyjax find \"An image of <{entry.name}> ...\" --index DIR"
+    )
 
 
 def forget(gallery: str, name: str) -> str:

@@ -152,9 +152,9 @@ def speak(prompt: str, name: str) -> str:
     >>> speak("<ana> and Ana <ana>", "ana")
     'ana <ana> and ana <ana>'
     """
-    return re.sub(
-        rf"(?:(?<!\w){re.escape(name)}\s+)?<{re.escape(name)}>", f"{name} <{name}>", prompt, flags=re.IGNORECASE
-    )
+    plain = re.escape(name)
+    named = re.compile(rf"(?:(?<!\w){plain}\s+)?<{plain}>", re.IGNORECASE)
+    return named.sub(lambda _: f"{name} <{name}>", prompt)
 
 
 class PhotoError(StoryjaxError):

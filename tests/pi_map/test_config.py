@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
+from storyjax.cli.main import run as command
 from storyjax.core.errors import StoryjaxError
+from storyjax.core.params_io import load_flat
 from storyjax.pi_map.enrolment import NegativeBank
 from storyjax.pi_map.evaluate import METHODS
 from storyjax.pi_map.predict import ThingFinder
@@ -44,6 +46,13 @@ def test_a_run_gives_results_tokens_and_a_finder(run: tuple[Path, dict[str, floa
     query = finder.embed_query("a photo of <it> in the park", {"it": find_token(tokens, name, "the run")})
     assert query.shape == (finder.dim,)
     assert np.linalg.norm(query) == pytest.approx(1, abs=1e-5)
+
+    # The command enrols what the run has learned, without photos.
+    places = ["--gallery", str(tmp_path / "gallery"), "--checkpoint", str(folder)]
+    learned = ["--tokens", str(tmp_path / "tokens.safetensors")]
+    assert command(["find", "enrol", name, "--thing", "dog", *learned, *places]) == 0
+    (entry,) = (tmp_path / "gallery").glob("*/token.safetensors")
+    np.testing.assert_allclose(load_flat(entry)["token"], tokens[name], atol=1e-6)
 
     # The run has left its things as negatives, so that others can be enrolled; without them enrolling is refused.
     bank = NegativeBank.load(folder / NegativeBank.FILE)

@@ -273,6 +273,7 @@ def test_things_are_cropped_to_the_box_of_a_published_detector(
         ),
         (["--thing", "mug", "--detector", "detr", "--class", "cpu"], "no class 'cpu'. Did you mean 'cup'? It has cup,"),
         (["--thing", "mug", "--caption", "a mug"], "--caption teaches a π-map, which --checkpoint names"),
+        (["--thing", "mug", "--tokens", "no.safetensors"], "--tokens takes the place of photos"),
         (["--thing", "mug", "--caption", " "], "--caption is empty"),
         (["--thing", "mug", "--caption", "no.json"], "no.json cannot be read as captions"),
     ],
