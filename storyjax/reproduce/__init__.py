@@ -15,6 +15,7 @@ from storyjax.reproduce.tables import (
     mqt_benchmarks,
     mqt_supplement,
     pi_map,
+    pi_map_supplement,
     subtitles,
     tcr,
     tcr_multitask,
@@ -25,7 +26,8 @@ from storyjax.reproduce.tables import (
 _MQT = mqt_benchmarks.TABLES + mqt.TABLES + mqt_supplement.TABLES
 _CHAPTER_2 = sorted(_MQT, key=lambda table: int(table.number.partition(".")[2]))
 _CHAPTER_3 = tcr.TABLES + tcr_tasks.TABLES + tcr_multitask.TABLES + tcr_standalone.TABLES
-TABLES = tuple(_CHAPTER_2) + _CHAPTER_3 + clip_pad.TABLES + pi_map.TABLES + subtitles.TABLES
+_CHAPTER_5 = pi_map.TABLES + pi_map_supplement.TABLES
+TABLES = tuple(_CHAPTER_2) + _CHAPTER_3 + clip_pad.TABLES + _CHAPTER_5 + subtitles.TABLES
 
 
 def find(name: str, tables: Sequence[Table] = TABLES) -> Table:

@@ -89,7 +89,8 @@ class Claim:
 class Panel:
     """A part of a table. `head` is what its rows vary.
 
-    `cited` are the thesis's rows that no run makes (other people's methods), with their numbers.
+    `cited` are the thesis's rows that no run makes (other people's methods), with their numbers. `real_rows` are made
+    on the real data alone, in the place of the cited rows of the same names; their variants say `real`.
     """
 
     key: str
@@ -98,6 +99,7 @@ class Panel:
     rows: tuple[Row, ...]
     claims: tuple[Claim, ...] = ()
     cited: tuple[tuple[str, float], ...] = ()
+    real_rows: tuple[Row, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -149,15 +151,18 @@ def on_real_data(table: Table) -> Table:
     panels = []
     for panel in table.panels:
         rows = tuple(
-            replace(row, variant=_full_size(row.variant)) for row in panel.rows if row.variant.real is not None
+            replace(row, variant=_full_size(row.variant))
+            for row in (*panel.rows, *panel.real_rows)
+            if row.variant.real is not None
         )
         labels = {row.label for row in rows}
+        cited = tuple((label, value) for label, value in panel.cited if label not in labels)
         sides = {claim: {side for need in claim.needs for side in (need.high, need.low)} for claim in panel.claims}
         claims = tuple(
             claim for claim in panel.claims if {side for side in sides[claim] if isinstance(side, str)} <= labels
         )
         if rows:
-            panels.append(replace(panel, rows=rows, claims=claims))
+            panels.append(replace(panel, rows=rows, claims=claims, cited=cited, real_rows=()))
     if not panels:
         raise StoryjaxError(f"table {table.number} has no rows on real data; it is made on StoryWorld alone")
     return replace(table, panels=tuple(panels), ours=table.real or table.theirs, world="real data")
