@@ -150,6 +150,20 @@ def test_other_clips_and_other_films_are_rows_of_the_real_data_alone() -> None:
     )
 
 
+def test_three_shows_and_two_recognisers_are_rows_of_the_real_data() -> None:
+    shows = {row.label: make_config(row.variant, 0) for row in on_real_data(find("6.4")).panels[0].rows}
+    assert (shows["DER"].data.show, shows["Scrubs: DER"].data.show) == ("Seinfeld", "Scrubs")
+    assert len({config.data.cache_dir for config in shows.values()}) == 3
+    words = on_real_data(find("6.5")).panels[0]
+    assert [label for label, _ in words.cited] == [f"Wav2Vec 2.0, {show}" for show in ("Seinfeld", "Frasier", "Scrubs")]
+    engines = {row.label: make_config(row.variant, 0).model.recognition.get("engine") for row in words.rows}
+    assert engines["WhisperX medium.en, Frasier"] == "whisperx"
+    assert engines["Whisper medium.en, Frasier"] is None
+    counted = on_real_data(find("6.1")).panels[0]
+    assert len(counted.rows) == 21
+    assert not counted.cited
+
+
 def test_the_thesis_s_other_rows_stand_beside_and_no_run_makes_them() -> None:
     report = Report(find("4.7"), 1, {("a", row.label): [50.0] for row in find("4.7").panels[0].rows})
     (line,) = [line for line in markdown(report).splitlines() if line.startswith("| R@1: CE*,")]

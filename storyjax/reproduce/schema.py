@@ -130,10 +130,11 @@ class Table:
     real: str | None = None
 
     def variants(self) -> list[Variant]:
-        """Every variant of the table once; a name stands for one variant of a config."""
+        """Every variant once; a name stands for one variant of a config, with a row on real data or not."""
         found: dict[tuple[str, str], Variant] = {}
         for row in (row for panel in self.panels for row in panel.rows):
-            if found.setdefault((row.variant.config, row.variant.name), row.variant) != row.variant:
+            first = found.setdefault((row.variant.config, row.variant.name), row.variant)
+            if replace(first, real=None) != replace(row.variant, real=None):
                 raise ValueError(f"two variants of {row.variant.config} are called {row.variant.name}")
         return list(found.values())
 

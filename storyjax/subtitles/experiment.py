@@ -15,6 +15,7 @@ from ml_collections import ConfigDict
 from storyjax.core.config import from_config
 from storyjax.core.errors import StoryjaxError
 from storyjax.data.registry import write_synthetic
+from storyjax.data.video import probe
 from storyjax.subtitles.annotations import AnnotatedEpisode, read_annotations
 from storyjax.subtitles.cast import read_cast
 from storyjax.subtitles.config import SubtitleConfig, SubtitlesData
@@ -23,6 +24,7 @@ from storyjax.subtitles.grid_search import SEARCHED, grid_search
 from storyjax.subtitles.networks import Networks, load_networks
 from storyjax.subtitles.pipeline import distance_of, subtitle
 from storyjax.subtitles.records import Subtitles
+from storyjax.subtitles.statistics import exemplars_by_character, show_statistics
 from storyjax.train.experiment import Experiment, HostEvaluator, Params
 
 
@@ -143,10 +145,19 @@ class Show:
             self._networks = load_networks(self.config)
         return grid_search(self.config, grid, judge_validation)[0].config
 
+    def statistics(self) -> dict[str, float]:
+        """Returns Table 6.1's numbers of all annotated episodes that the run looks at; errors as of `seasons`."""
+        splits = dict.fromkeys(
+            (*([] if self.data.train_split is None else [self.data.train_split]), *self.data.eval_splits)
+        )
+        episodes = [episode for split in splits for season in self.seasons(split) for episode in season]
+        return show_statistics(episodes, [probe(episode.video).duration_s for episode in episodes if episode.video])
+
     def measure(self, after_season: Callable[[], None] = _nothing) -> dict[str, float]:
         """Returns all numbers of §6.3 as "PREFIX/metric", with the distance that they were made with.
 
-        And, where a grid was searched, "PREFIX/chosen/THRESHOLD".
+        And "PREFIX/data/...", what is annotated, "PREFIX/exemplars/...", by character, and, where a grid was searched,
+        "PREFIX/chosen/THRESHOLD".
 
         Writes `curves.svg` (Fig. 6.3) into the cache.
         """
@@ -158,6 +169,9 @@ class Show:
         ]
         numbers, curves = evaluate(made, prefix)
         draw_curves({self.data.show: curves}, self.cache_dir / "curves.svg")
+        numbers |= {f"{prefix}/data/{key}": value for key, value in self.statistics().items()}
+        judged = [j for subtitles, episode in made for j in judge(subtitles, episode)]
+        numbers |= {f"{prefix}/exemplars/{key}": value for key, value in exemplars_by_character(judged).items()}
         thresholds = {name: float(getattr(chosen, name)) for name in SEARCHED if name in (self.data.grid or {})}
         numbers |= {f"{prefix}/chosen/{name}": value for name, value in thresholds.items()}
         return numbers | {f"{prefix}/distance": distance_of(chosen)}
