@@ -132,7 +132,8 @@ def cip_evaluator(
         return sizes.clip_square(decode_image(item["media"], item["path"]))[None]
 
     read = _photo_reader(photos, sizes)
-    return RetrievalEvaluator("cip", model, sizes, tokenizer, range(len(source)), load, queries.queries, read, compute)
+    records = range(len(source))
+    return RetrievalEvaluator("cip", model, sizes, tokenizer, records, load, queries.queries, read, compute, groups)
 
 
 class _CiaQueries:
@@ -284,4 +285,6 @@ def cia_evaluator(
         return benchmark.compute(embeddings) | statistics()
 
     queries, read = benchmark.queries.queries, _photo_reader(photos, sizes)
-    return RetrievalEvaluator("cia", model, sizes, tokenizer, benchmark.records, load, queries, read, compute)
+    return RetrievalEvaluator(
+        "cia", model, sizes, tokenizer, benchmark.records, load, queries, read, compute, benchmark.groups
+    )

@@ -195,6 +195,11 @@ class _Experiment:
         return len(self.sources.clips(self.data.train_split).usable)
 
 
+def open_evaluation(config: ConfigDict, name: str) -> RetrievalEvaluator:
+    """Returns the evaluator "faces", "identities", "cip", "cia" or "season" of a config; its data are prepared."""
+    return _Experiment(config).evaluator(name)
+
+
 def build(config: ConfigDict) -> Experiment:
     """Returns the experiment of configs/clip_pad_vggface2.py, clip_pad_cia.py and clip_pad_cip.py.
 

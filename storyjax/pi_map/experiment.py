@@ -194,7 +194,7 @@ def open_collection(data: DataConfig, embed: Embed, square: Square, seed: int) -
         StoryjaxError: the data set is not there or is broken, or an object has too few records.
     """
     learned = (data.train_split, *(["eval"] if data.also_eval else []))
-    splits = _splits(data, data.root, data.synthetic, (*learned, *data.eval_splits))
+    splits = open_splits(data, data.root, data.synthetic, (*learned, *data.eval_splits))
     localise = make_detector(data.localise)
     collection = embed_collection(splits, learned, data.eval_splits, data, embed, square, localise, seed)
     if data.unseen_root is None:
@@ -207,15 +207,18 @@ def open_collection(data: DataConfig, embed: Embed, square: Square, seed: int) -
         broken = data.max_broken_fraction
         unseen = unseen_clips(data.unseen_root, data.cache_dir, numbers, max_broken_fraction=broken)
     else:
-        unseen = _splits(data, data.unseen_root, None, ("test",))["test"]
+        unseen = open_splits(data, data.unseen_root, None, ("test",))["test"]
     pool = embed_pool(unseen, embed, square, lambda record: numbers.get(record["name"], -1))
     return dataclasses.replace(collection, pools={**collection.pools, UNSEEN: pool})
 
 
-def _splits(
+def open_splits(
     data: DataConfig, root: str, synthetic: Mapping[str, Any] | None, names: tuple[str, ...]
 ) -> Mapping[str, RandomAccess]:
-    """The named splits of the collection in `root`; a StoryWorld is written there first if the config asks for one."""
+    """Returns the named splits of the collection in `root`; errors as of `open_collection`.
+
+    A StoryWorld is written there first if the config asks for one.
+    """
     if synthetic is not None:
         write_synthetic(data.dataset, root, synthetic)
     broken = data.max_broken_fraction

@@ -17,6 +17,7 @@ from storyjax.reproduce.tables import (
     mqt_supplement,
     pi_map,
     pi_map_supplement,
+    qualitative,
     subtitles,
     tcr,
     tcr_multitask,
@@ -29,7 +30,7 @@ _CHAPTER_2 = sorted(_MQT, key=lambda table: int(table.number.partition(".")[2]))
 _CHAPTER_3 = tcr.TABLES + tcr_tasks.TABLES + tcr_multitask.TABLES + tcr_standalone.TABLES
 _CHAPTER_4 = sorted(clip_pad.TABLES + clip_pad_supplement.TABLES, key=lambda table: table.number)
 _CHAPTER_5 = pi_map.TABLES + pi_map_supplement.TABLES
-TABLES = tuple(_CHAPTER_2) + _CHAPTER_3 + tuple(_CHAPTER_4) + _CHAPTER_5 + subtitles.TABLES
+TABLES = tuple(_CHAPTER_2) + _CHAPTER_3 + tuple(_CHAPTER_4) + _CHAPTER_5 + subtitles.TABLES + qualitative.TABLES
 
 
 def find(name: str, tables: Sequence[Table] = TABLES) -> Table:

@@ -103,6 +103,21 @@ class Panel:
 
 
 @dataclass(frozen=True)
+class Page:
+    """A page of single results, right and wrong marked, of a variant's run with seed 0.
+
+    Attributes:
+        variant: one of the table's.
+        function: "module:function" that returns `storyjax.search.ranked_page.RankedQuery`s of (run's folder, argument).
+        argument: which queries are shown, in the function's words.
+    """
+
+    variant: Variant
+    function: str
+    argument: str
+
+
+@dataclass(frozen=True)
 class Table:
     """A table of the thesis.
 
@@ -116,6 +131,7 @@ class Table:
         world: what the runs' data is, for the head of the table.
         plot: whether the panels are also drawn, as curves over their rows' labels, which are numbers then, or "CURVE,
             NUMBER" of further curves.
+        page: single results, which go to NUMBER.html; or None.
     """
 
     number: str
@@ -128,6 +144,7 @@ class Table:
     plot: bool = False
     world: str = "StoryWorld"
     real: str | None = None
+    page: Page | None = None
 
     def variants(self) -> list[Variant]:
         """Every variant once; a name stands for one variant of a config, with a row on real data or not."""
@@ -166,7 +183,8 @@ def on_real_data(table: Table) -> Table:
             panels.append(replace(panel, rows=rows, claims=claims, cited=cited, real_rows=()))
     if not panels:
         raise StoryjaxError(f"table {table.number} has no rows on real data; it is made on StoryWorld alone")
-    return replace(table, panels=tuple(panels), ours=table.real or table.theirs, world="real data")
+    page = table.page and replace(table.page, variant=_full_size(table.page.variant))
+    return replace(table, panels=tuple(panels), ours=table.real or table.theirs, world="real data", page=page)
 
 
 def _full_size(variant: Variant) -> Variant:

@@ -1,6 +1,7 @@
 """The evaluators on embeddings made by hand: perfect ones score one, and each mode is scored by its own."""
 
 import copy
+import json
 
 import numpy as np
 import pytest
@@ -10,7 +11,9 @@ from storyjax.clip_pad.config import DataConfig, Roots
 from storyjax.clip_pad.eval_benchmarks import cia_evaluator, cip_evaluator, faces_evaluator
 from storyjax.clip_pad.evaluate import Embeddings, classification_accuracy, two_stage
 from storyjax.clip_pad.experiment import Sources
+from storyjax.clip_pad.qualitative import ranked_queries
 from storyjax.clip_pad.statistics import clip_statistics
+from storyjax.core.errors import StoryjaxError
 from storyjax.metrics.retrieval import first_ranks
 
 
@@ -151,6 +154,26 @@ def test_the_data_set_is_counted_split_by_split(sources):
         ).items()
     }
     assert sources.clip_statistics()["cia/data/test/clips"] == 28
+
+
+def test_single_results_are_marked_as_the_metrics_count_them(world, tmp_path):
+    folder = small.checkpoint(tmp_path)
+    config = json.loads((folder / "config.json").read_text())
+    roots = {name: str(world / name) for name in ("vggface2", "cip", "cia")}
+    more = {"root": roots, "cache_dir": str(tmp_path / "prepared"), "eval_splits": ["cip:test"], "query_photos": 1}
+    config |= {"experiment": "clip_pad", "precision": "float32", "data": {**config["data"], **more}}
+    (folder / "config.json").write_text(json.dumps(config))
+    asked = ranked_queries(folder, "cip:places,compound", queries=100, first=1000)
+    source = Sources(DataConfig(root=Roots(**roots), cache_dir=more["cache_dir"])).source("cip", "test")
+    for query in asked:
+        assert [each.rank for each in query.results] == list(range(1, len(source) + 1))
+    first = asked[0]
+    place = first.query.removeprefix("an image of the ").rstrip(" .")
+    right = sum(each.mark == "right" for each in first.results)
+    assert right == sum(row["place"] == place for row in source.labels) > 0
+    assert asked[-1].query.count("[face]") == 1
+    with pytest.raises(StoryjaxError, match="kind of queries of cip: unknown 'place'"):
+        ranked_queries(folder, "cip:place")
 
 
 def test_each_kind_of_query_ranks_the_clips_that_have_its_labels(sources):
