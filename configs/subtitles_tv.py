@@ -11,6 +11,8 @@ results of all stages are kept in config.data.cache_dir.
 Nothing is trained. The distance beyond which a voice is unknown is searched for on the validation episodes (§6.1.4):
 the sixth episode of a published show, or seasons of StoryWorld that are never tested (config.data.validation_seeds).
 `--config.data.train_split=None` takes config.model.distance instead, without looking at them.
+`embedded_grid`: other thresholds are searched for there too, in a grid (config.data.grid), each with its best distance;
+results then are tv/chosen/THRESHOLD too. A grid of its own is set in the same way for a published show.
 
 Results are tv/accuracy, tv/der, tv/der_overlap, tv/exemplar_precision, tv/exemplar_yield, tv/wer, tv/extra_unknown,
 tv/distance, tv/steps/STEP/{count,yield,precision}, tv/curve_*; curves.svg in config.data.cache_dir (of StoryWorld in
@@ -23,7 +25,7 @@ from ml_collections import ConfigDict
 
 from storyjax.subtitles.config import BY_PHOTOS
 
-VARIANTS = ("paper", "embedded")
+VARIANTS = ("paper", "embedded", "embedded_grid")
 TOPOLOGIES = {"paper": "v5e:1x1"}
 
 
@@ -49,7 +51,7 @@ def get_config(variant: str = "paper") -> ConfigDict:
             },
         }
     )
-    if variant == "embedded":
+    if variant != "paper":
         # Two people in a shot are half of it apart, faces distinguish people better than clothes, and a character has a
         # handful of exemplars, not dozens (docs/results/subtitles.md).
         config.model = ConfigDict({"recognition": {"model": "tiny.en"}, **BY_PHOTOS})
@@ -66,4 +68,6 @@ def get_config(variant: str = "paper") -> ConfigDict:
                 "validation_seeds": (1000, 1001),
             }
         )
+    if variant == "embedded_grid":
+        config.data.grid = {"peak_threshold": (0.6, 0.7, 0.8), "min_cosine": (0.55, 0.65, 0.75)}
     return config

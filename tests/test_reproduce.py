@@ -106,8 +106,7 @@ def test_chapter_three_can_be_made_on_real_data(number: str) -> None:
         on_real_data(TABLE)
 
 
-# 5.6 and 5.7 need other CLIPs and other videos than StoryWorld's rows name.
-_LATER = [t.number for t in TABLES if t.number[0] in "456" and t.number not in ("5.6", "5.7")]
+_LATER = [t.number for t in TABLES if t.number[0] in "456"]
 
 
 @pytest.mark.parametrize("number", [*_LATER, "fig6.3"])
@@ -124,6 +123,45 @@ def test_chapters_four_to_six_say_in_one_line_what_real_data_lack(
     assert "\n" not in line
     wanted = {"4": "Celebrities in", "5": " in data/", "6": "look-listen-recognise", "f": "look-listen-recognise"}
     assert wanted["4" if number == "4.6" else number[0]] in line or (number == "4.6" and "data/season" in line)
+
+
+def test_other_clips_and_other_films_are_rows_of_the_real_data_alone() -> None:
+    assert find("5.6a").panels[0].cited[0][0] == "ViT-L/14, MRR"
+    real = on_real_data(find("5.6"))
+    assert [row.label for row in real.panels[0].rows[::2]] == [
+        f"{vit}, MRR" for vit in ("ViT-B/16", "ViT-B/32", "ViT-L/14", "ViT-H/14", "SigLIP ViT-SO400M/14")
+    ]
+    assert all(panel.cited == () for panel in real.panels)
+    runs = {panel.key + row.label: row.variant for panel in real.panels for row in panel.rows}
+    siglip = make_config(runs["aSigLIP ViT-SO400M/14, MRR"], 0)
+    assert (siglip.model.clip.family, siglip.model.pi.width, siglip.data.text_length) == ("siglip", 1152, 64)
+    assert siglip.data.also_eval
+    (large,) = {row.variant.start.config for row in real.panels[1].rows if row.label.startswith("ViT-L")}
+    assert large == "configs/pi_map_imagenet.py:paper"
+    assert (
+        "weights in weights/clip-vit-h-14 ('storyjax import clip-vit-h-14 --from laion/CLIP-ViT-H-14-laion2B-s32B-b79K"
+        " --out weights/clip-vit-h-14')"
+    ) in missing(make_config(runs["bViT-H/14, R@1"], 0))
+    films = on_real_data(find("5.7"))
+    assert {row.metric.partition("/")[0] for row in films.panels[0].rows} == {"cia_unseen"}
+    assert len(films.panels[0].claims) == 2
+    assert any(
+        "another collection in data/condensed_movies" in one for one in missing(make_config(films.variants()[0], 0))
+    )
+
+
+def test_three_shows_and_two_recognisers_are_rows_of_the_real_data() -> None:
+    shows = {row.label: make_config(row.variant, 0) for row in on_real_data(find("6.4")).panels[0].rows}
+    assert (shows["DER"].data.show, shows["Scrubs: DER"].data.show) == ("Seinfeld", "Scrubs")
+    assert len({config.data.cache_dir for config in shows.values()}) == 3
+    words = on_real_data(find("6.5")).panels[0]
+    assert [label for label, _ in words.cited] == [f"Wav2Vec 2.0, {show}" for show in ("Seinfeld", "Frasier", "Scrubs")]
+    engines = {row.label: make_config(row.variant, 0).model.recognition.get("engine") for row in words.rows}
+    assert engines["WhisperX medium.en, Frasier"] == "whisperx"
+    assert engines["Whisper medium.en, Frasier"] is None
+    counted = on_real_data(find("6.1")).panels[0]
+    assert len(counted.rows) == 21
+    assert not counted.cited
 
 
 def test_the_thesis_s_other_rows_stand_beside_and_no_run_makes_them() -> None:

@@ -16,7 +16,8 @@ the same command can be given at any time.
   storyjax reproduce 3.6 --quick       a few steps of each run: numbers that mean nothing, to see that all runs
   storyjax reproduce 3.4 --data real   the full-size configs on the data set itself; what is missing is named
 
-The table also goes to WORKDIR/3.6.md and WORKDIR/3.6.json.
+The table also goes to WORKDIR/3.6.md and WORKDIR/3.6.json; single results of fig4.3, right and wrong marked, to
+WORKDIR/fig4.3.html.
 """
 
 

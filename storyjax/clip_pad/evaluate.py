@@ -85,6 +85,7 @@ class RetrievalEvaluator:
         queries: all queries.
         photos_of: a person's name -> photos (y, x, 3) to make a query of.
         compute: the embeddings -> metrics.
+        groups: the queries with their answers, by kind, for those who look at single results.
     """
 
     def __init__(
@@ -98,10 +99,11 @@ class RetrievalEvaluator:
         queries: Sequence[Query],
         photos_of: Callable[[str], Sequence[np.ndarray]],
         compute: Callable[[Embeddings], dict[str, float]],
+        groups: "Mapping[str, QueryGroup] | None" = None,
     ):
         self.name, self.model, self.sizes, self.records, self.load = name, model, sizes, list(records), load
         self.queries, self.photos_of, self.compute = list(queries), photos_of, compute
-        self.tokenizer, self.faces = tokenizer, FaceLoader(sizes)
+        self.tokenizer, self.faces, self.groups = tokenizer, FaceLoader(sizes), dict(groups or {})
 
     def evaluator(self) -> Evaluator:
         """Returns the evaluator that the training loop runs."""

@@ -1,5 +1,6 @@
 """CLIP-PAD's experiment: the data, losses and evaluators of configs/clip_pad_*.py (thesis §4.3.1)."""
 
+import contextlib
 import dataclasses
 import functools
 from collections.abc import Callable, Mapping
@@ -26,7 +27,9 @@ from storyjax.clip_pad.feature_cache import FeatureCache
 from storyjax.clip_pad.losses import PersonContrast
 from storyjax.clip_pad.model import TRAINABLE
 from storyjax.clip_pad.season import season_evaluator
+from storyjax.clip_pad.statistics import SPLITS, clip_statistics
 from storyjax.core.config import choose, from_config
+from storyjax.core.errors import StoryjaxError
 from storyjax.core.params_io import unflatten
 from storyjax.data.builders.media import MediaSource
 from storyjax.data.pipeline import Stream, train_stream
@@ -72,6 +75,17 @@ class Sources:
     def clips(self, split: str) -> ClipIndex:
         """Returns a split of Celebrities in Action."""
         return ClipIndex(self.source("cia", split), self.query_photos("cia"))
+
+    def clip_statistics(self) -> dict[str, float]:
+        """Returns Table 4.1 as "cia/data/SPLIT/...", of the splits that are there."""
+        found: dict[str, float] = {}
+        trained = frozenset(self.people().names)
+        for split in SPLITS:
+            # A split that is not there leaves its line empty; it is no reason to lose an evaluation.
+            with contextlib.suppress(StoryjaxError):
+                numbers = clip_statistics(self.source("cia", split).labels, trained)
+                found |= {f"cia/data/{split}/{name}": value for name, value in numbers.items()}
+        return found
 
     def known_people(self) -> frozenset[str]:
         """Returns the lower-case names of all people in the training data."""
@@ -161,7 +175,8 @@ class _Experiment:
             return cip_evaluator(model, source, photos, data.root.cip, sizes, self.tokenizer)
         if name == "cia":
             known = sources.known_people()
-            return cia_evaluator(model, sources.clips("test"), photos, known, sizes, self.tokenizer)
+            clips, statistics = sources.clips("test"), sources.clip_statistics
+            return cia_evaluator(model, clips, photos, known, sizes, self.tokenizer, statistics)
         source = sources.source("season", "episodes")
         query = (data.season_person, data.season_action, data.season_minute)
         return season_evaluator(model, source, photos, *query, sizes, self.tokenizer)
@@ -179,6 +194,11 @@ class _Experiment:
         if "photos" in self.data.tasks:
             return len(self.sources.people().train)
         return len(self.sources.clips(self.data.train_split).usable)
+
+
+def open_evaluation(config: ConfigDict, name: str) -> RetrievalEvaluator:
+    """Returns the evaluator "faces", "identities", "cip", "cia" or "season" of a config; its data are prepared."""
+    return _Experiment(config).evaluator(name)
 
 
 def build(config: ConfigDict) -> Experiment:

@@ -142,5 +142,14 @@ def season_evaluator(
         return results
 
     return RetrievalEvaluator(
-        "season", model, sizes, tokenizer, range(len(windows)), load, queries.queries, photos_of, compute
+        "season",
+        model,
+        sizes,
+        tokenizer,
+        range(len(windows)),
+        load,
+        queries.queries,
+        photos_of,
+        compute,
+        {"season": group},
     )

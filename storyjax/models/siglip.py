@@ -1,9 +1,8 @@
 """SigLIP: an image and a text encoder trained with a sigmoid for each pair (Zhai et al. 2023).
 
 It differs from CLIP in three ways: the image encoder has no class token (a learnt probe attends to all patches
-    instead),
-the text encoder is not causal (and is read at its last token, padding included), and similarities have a bias, because
-each is the logit of a binary decision.
+instead), the text encoder is not causal (and is read at its last token, padding included), and similarities have a
+bias, because each is the logit of a binary decision.
 """
 
 import dataclasses
@@ -16,6 +15,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int
 
 from storyjax.core.arrays import unit_norm
+from storyjax.models.clip import splice
 from storyjax.models.vit import VIT_SO400M14_SIGLIP, ViT, ViTConfig
 from storyjax.nn.attention import MultiHeadAttention
 from storyjax.nn.transformer import Encoder, Mlp, layer_norm
@@ -39,12 +39,21 @@ class SiglipTextConfig:
 
 @dataclasses.dataclass(frozen=True)
 class SiglipConfig:
-    """Both encoders, whose common space is as wide as the image encoder, and the logits' initial scale and bias."""
+    """Both encoders, whose common space is as wide as the image encoder, and the logits' initial scale and bias.
+
+    `keep_aspect` as of a CLIP (`ClipConfig`); published SigLIPs take images without their aspect ratio.
+    """
 
     vision: ViTConfig = VIT_SO400M14_SIGLIP
     text: SiglipTextConfig = SiglipTextConfig()
     logit_scale_init: float = 2.3026  # the logarithm of 10
     logit_bias_init: float = -10.0
+    keep_aspect: bool = False
+
+    @property
+    def projection_dim(self) -> int:
+        """The width of the common space."""
+        return self.vision.width
 
 
 SIGLIP_SO400M14 = SiglipConfig()
@@ -79,10 +88,16 @@ class SiglipText(nn.Module):
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
-    def __call__(self, ids: Int[Array, "b l"]) -> tuple[Float[Array, "b d"], Float[Array, "b l d"]]:
+    def __call__(
+        self,
+        ids: Int[Array, "b l"],
+        continuous: Float[Array, "b c w"] | None = None,
+        slots: Int[Array, "b l"] | None = None,
+    ) -> tuple[Float[Array, "b d"], Float[Array, "b l d"]]:
         """Returns the state of the last token, and the states of all tokens, both after the last norm.
 
-        Published encoders expect texts that are padded to `config.max_length`. Raises ValueError for longer ones.
+        Published encoders expect texts that are padded to `config.max_length`; `continuous` and `slots` are as in
+        `clip.ClipText`. Raises ValueError for longer texts, or one of `continuous` and `slots` without the other.
         """
         cfg = self.config
         length = ids.shape[1]
@@ -90,6 +105,10 @@ class SiglipText(nn.Module):
             raise ValueError(f"{length} tokens are more than this text encoder's {cfg.max_length}")
         init = nn.initializers.truncated_normal(cfg.init_std)
         x = nn.Embed(cfg.vocab_size, cfg.width, embedding_init=init, dtype=self.dtype, name="token")(ids)
+        if continuous is not None and slots is not None:
+            x = splice(x, continuous, slots)
+        elif continuous is not None or slots is not None:
+            raise ValueError("continuous and slots belong together: give both or neither")
         x = x + self.param("position", init, (1, cfg.max_length, cfg.width))[:, :length].astype(self.dtype)
         x = Encoder(
             depth=cfg.depth,
@@ -138,9 +157,14 @@ class Siglip(nn.Module):
         """Returns image embeddings of unit length, float32."""
         return unit_norm(self.vision_head(self.vision(images)))
 
-    def embed_texts(self, ids: Int[Array, "b l"]) -> Float[Array, "b d"]:
-        """Returns text embeddings of unit length, float32."""
-        return unit_norm(self.text_head(self.text(ids)[0]))
+    def embed_texts(
+        self,
+        ids: Int[Array, "b l"],
+        continuous: Float[Array, "b c w"] | None = None,
+        slots: Int[Array, "b l"] | None = None,
+    ) -> Float[Array, "b d"]:
+        """Returns text embeddings of unit length, float32; `continuous` and `slots` as in `clip.ClipText`."""
+        return unit_norm(self.text_head(self.text(ids, continuous, slots)[0]))
 
     def __call__(self, images: Float[Array, "i y x 3"], ids: Int[Array, "t l"]) -> Float[Array, "i t"]:
         """Returns the logit that a text belongs to an image, for every pair, float32; the sigmoid is a probability."""

@@ -5,6 +5,10 @@ A clip stands for the first actor in it who is learned. What is searched are the
 (§4.7.4), whether anybody in them is learned or not. There is one query for each (actor, action, place) of a learned
 actor in them, and every clip that shows all three answers it (§5.4.2). Actors have no boxes: a detector of people can
 give them.
+
+Actors may also be learned from the photos in faces/ instead of clips, and searched for in another collection in the
+same layout (§5.7.3, Table 5.7: Condensed Movies): clips of its split "test" in annotations.csv, whose `action` is what
+a caption says after "ACTOR is", with or without a `scene`. A caption looks for its clip alone.
 """
 
 from collections.abc import Mapping
@@ -13,6 +17,8 @@ from typing import Any
 
 import numpy as np
 
+from storyjax.core.config import choose
+from storyjax.core.errors import StoryjaxError
 from storyjax.data.builders.media import MediaSource
 from storyjax.data.registry import prepare_split
 
@@ -86,15 +92,88 @@ class LabelledClips(ActorClips):
         return any(labels["actions"]) and bool(labels["scene"])
 
 
+class UnseenClips(ActorClips):
+    """All clips of another collection; each has the caption of its actor as its query, if it has any."""
+
+    def record(self, index: int) -> dict[str, Any]:
+        """Returns the clip with this number in the prepared split."""
+        record = super().record(index)
+        own = [caption for number, caption in record["contexts"] if number == record["instance"]]
+        return {**record, "contexts": [], "caption": own[0] if own else ""}
+
+    def _contexts(self, record: Mapping[str, Any]) -> list[tuple[int, str]]:
+        """(number of a learned actor, caption) of all that is done in a clip, wherever it is."""
+        where = f" in the {record['scene']}" if record["scene"] else ""
+        done = zip(record["actors"], record["actions"], strict=True)
+        return [
+            (self.numbers[actor], f"* {action}{where}") for actor, action in done if actor in self.numbers and action
+        ]
+
+
+class ActorPhotos:
+    """The photos of the learned actors, as `storyjax.pi_map.data` reads them; arguments as of `ActorClips`."""
+
+    def __init__(self, source: MediaSource, numbers: dict[str, int]):
+        self.source, self.numbers = source, numbers
+        self.kept = [i for i, labels in enumerate(source.labels) if labels["celebrity"] in numbers]
+
+    def __len__(self) -> int:
+        return len(self.kept)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        record = self.source[self.kept[index]]
+        return {
+            "image_name": record["path"],
+            "image": record["media"],
+            "instance": self.numbers[record["celebrity"]],
+            "name": record["celebrity"],
+            "category": CATEGORY,
+            "caption": "",
+            "boxes": np.zeros((0, 4), np.float32),
+        }
+
+
 def actor_splits(
-    root: str | Path, cache_dir: str | Path, *, max_broken_fraction: float = 0.05
-) -> dict[str, ActorClips]:
-    """Returns the splits "train" and "test"; the learned actors are those in both. Errors as of `prepare_split`."""
+    root: str | Path,
+    cache_dir: str | Path,
+    learned: str = "train",
+    *,
+    max_broken_fraction: float = 0.05,
+) -> dict[str, ActorClips | ActorPhotos]:
+    """Returns the split that is learned from, and "test"; the learned actors are those in both.
+
+    Args:
+        root, cache_dir, max_broken_fraction: as of `prepare_split`, whose errors are raised.
+        learned: "train", the clips, or "faces", the photos.
+
+    Raises:
+        StoryjaxError: another split to learn from, or nobody is in both.
+    """
+    choose(learned, ("train", "faces"), "config.data.train_split")
     sources = {
         split: prepare_split("cia", root, cache_dir, split, max_broken_fraction=max_broken_fraction)
-        for split in ("train", "test")
+        for split in (learned, "test")
     }
     # The first actor is the one that a clip is about.
-    first = {split: {row["actors"][0] for row in source.labels if row["actors"]} for split, source in sources.items()}
-    numbers = {actor: number for number, actor in enumerate(sorted(first["train"] & first["test"]))}
-    return {"train": KnownActorClips(sources["train"], numbers), "test": LabelledClips(sources["test"], numbers)}
+    first = {
+        split: {row["actors"][0] if row["actors"] else row["celebrity"] for row in source.labels}
+        for split, source in sources.items()
+    }
+    numbers = {actor: number for number, actor in enumerate(sorted((first[learned] & first["test"]) - {""}))}
+    if not numbers:
+        raise StoryjaxError(f"nobody of the split '{learned}' in {root} is the first actor of a test clip")
+    known = (ActorPhotos if learned == "faces" else KnownActorClips)(sources[learned], numbers)
+    return {learned: known, "test": LabelledClips(sources["test"], numbers)}
+
+
+def unseen_clips(
+    root: str | Path, cache_dir: str | Path, numbers: Mapping[str, int], *, max_broken_fraction: float = 0.05
+) -> UnseenClips:
+    """Returns the clips of another collection of the same layout.
+
+    Args:
+        root, cache_dir, max_broken_fraction: as of `prepare_split`, whose errors are raised.
+        numbers: of the actors that were learned, by name.
+    """
+    source = prepare_split("cia", root, cache_dir, "test", max_broken_fraction=max_broken_fraction)
+    return UnseenClips(source, dict(numbers))

@@ -1,6 +1,6 @@
 """`config.model` and `config.data` of π-map, and the model that they describe (thesis §5.3.2, §5.4).
 
-    model.clip          storyjax.weights.pretrained.Pretrained: the frozen CLIP
+    model.clip          FrozenClip here: the frozen CLIP or SigLIP
     model.pi            storyjax.pi_map.model.PiConfig
     model.loss          storyjax.pi_map.losses.LossConfig
     model.init_scheme   whether conditioning vectors start as §5.3.5 says, where π starts from scratch
@@ -22,6 +22,7 @@ from storyjax.core.errors import StoryjaxError
 from storyjax.core.params_io import unflatten
 from storyjax.data.images import Square
 from storyjax.models.clip import ClipConfig
+from storyjax.models.siglip import SiglipConfig, SiglipTextConfig
 from storyjax.pi_map.captions import Captioner, make_captioner
 from storyjax.pi_map.data import CollectionConfig, Embed
 from storyjax.pi_map.localise import BoxFile, Detector, GroundingDino
@@ -35,10 +36,17 @@ TRAINABLE = "pi/.*"
 
 
 @dataclass(frozen=True)
+class FrozenClip(Pretrained):
+    """The frozen CLIP, by reference; `family` says whether it is one, or a SigLIP (Table 5.6)."""
+
+    family: Literal["clip", "siglip"] = "clip"
+
+
+@dataclass(frozen=True)
 class ModelConfig:
     """`config.model`; see the top of this file."""
 
-    clip: Pretrained
+    clip: FrozenClip
     pi: PiConfig = field(default_factory=PiConfig)
     loss: LossConfig = field(default_factory=LossConfig)
     init_scheme: bool = True
@@ -52,17 +60,19 @@ class DataConfig(CollectionConfig):
         dataset: the data set whose objects are learned.
         root: the folder of its official files.
         cache_dir: where the prepared records go.
-        train_split: the split whose records are learned from.
+        train_split: the split whose records are learned from; of Celebrities in Action "train" or "faces", its photos.
         eval_splits: the splits that are searched; the results of "test" are named after the data set, those of another
             split "dataset_split".
         synthetic: the exporter's arguments; None for the real data set.
+        query_captions: DeepFashion2's captions that make the context queries, "short" or "detailed" (§5.4.3).
         unseen_root: another collection in the same layout, whose "test" is searched for the objects with the same names
             (Table 5.7), or None; its results are named "dataset_unseen".
         unseen_synthetic: the exporter's arguments for it.
         max_broken_fraction: of the records of a split that may be unusable.
 
     Raises:
-        StoryjaxError: `also_eval` for a data set without an evaluation split, or with that split to be searched too.
+        StoryjaxError: `also_eval` for a data set without an evaluation split, or with that split to be searched too;
+            detailed captions of a data set that has one kind.
     """
 
     dataset: Literal["thisismy", "deepfashion2", "cia"] = "thisismy"
@@ -71,11 +81,16 @@ class DataConfig(CollectionConfig):
     train_split: str = "train"
     eval_splits: tuple[str, ...] = ("test",)
     synthetic: dict[str, Any] | None = None
+    query_captions: Literal["short", "detailed"] = "short"
     unseen_root: str | None = None
     unseen_synthetic: dict[str, Any] | None = None
     max_broken_fraction: float = 0.05
 
     def __post_init__(self) -> None:
+        if self.query_captions != "short" and self.dataset != "deepfashion2":
+            raise StoryjaxError(
+                f"config.data.query_captions: {self.dataset} has one kind of captions; leave it 'short'"
+            )
         if self.also_eval and self.dataset != "thisismy":
             raise StoryjaxError(f"config.data.also_eval: {self.dataset} has no evaluation split; set it to False")
         if self.also_eval and "eval" in self.eval_splits:
@@ -108,21 +123,36 @@ def make_model(config: Any, precision: str = "float32") -> tuple[PersonalClip, M
         StoryjaxError: an unknown key, no config.json of the CLIP, or one whose widths differ.
     """
     section = from_config(ModelConfig, config, "config.model")
-    return PersonalClip(section.clip.architecture("clip"), section.pi, get_policy(precision).compute), section
+    dtype = get_policy(precision).compute
+    return PersonalClip(section.clip.architecture(section.clip.family), section.pi, dtype), section
 
 
-def clip_square(config: ClipConfig) -> Square:
+def check_text_length(model: PersonalClip, length: int) -> None:
+    """Checks that a text tower takes prompts of `config.data.text_length` tokens.
+
+    Raises:
+        StoryjaxError: they are too long or, for a SigLIP, whose texts are read at their last place, too short.
+    """
+    text = model.config.text
+    if length > text.max_length or (length < text.max_length and isinstance(text, SiglipTextConfig)):
+        most = "" if isinstance(text, SiglipTextConfig) else " or less"
+        raise StoryjaxError(
+            f"config.data.text_length is {length}: the text tower takes {text.max_length}{most}; set it to that"
+        )
+
+
+def clip_square(config: ClipConfig | SiglipConfig) -> Square:
     """Returns what makes the squares that a CLIP takes."""
     return Square(config.vision.image_size, config.keep_aspect)
 
 
-def frozen_parameters(clip: Pretrained) -> dict[str, np.ndarray]:
+def frozen_parameters(clip: FrozenClip) -> dict[str, np.ndarray]:
     """Returns the frozen CLIP's parameters, float32, by path ("clip/...").
 
     Raises:
         StoryjaxError: the weights are not there.
     """
-    return {f"clip/{path}": np.asarray(array, np.float32) for path, array in clip.parameters("clip").items()}
+    return {f"clip/{path}": np.asarray(array, np.float32) for path, array in clip.parameters(clip.family).items()}
 
 
 def frozen_embed(model: PersonalClip, weights: Mapping[str, np.ndarray]) -> Embed:

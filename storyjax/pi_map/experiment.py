@@ -17,11 +17,12 @@ from storyjax.data.pipeline import RandomAccess, Stream, eval_stream, train_stre
 from storyjax.data.registry import prepare_splits, write_synthetic
 from storyjax.data.streams import StreamSpec
 from storyjax.pi_map.captions import Captioner
-from storyjax.pi_map.celebrities import actor_splits
+from storyjax.pi_map.celebrities import actor_splits, unseen_clips
 from storyjax.pi_map.config import (
     TRAINABLE,
     DataConfig,
     ModelConfig,
+    check_text_length,
     clip_square,
     data_captioner,
     frozen_embed,
@@ -47,7 +48,8 @@ class Personalisation:
 
     def __init__(self, model: PersonalClip, section: ModelConfig, data: CollectionConfig):
         self.model, self.loss_config, self.data = model, section.loss, data
-        self.prompts = PromptEncoder(section.clip)
+        check_text_length(model, data.text_length)
+        self.prompts = PromptEncoder(section.clip, section.clip.family)
 
     def captions(self, collection: Collection, captioner: Captioner | None) -> dict[str, np.ndarray]:
         """Returns the ids (objects, l) of each of CAPTIONS; errors as of the captioner."""
@@ -192,25 +194,37 @@ def open_collection(data: DataConfig, embed: Embed, square: Square, seed: int) -
         StoryjaxError: the data set is not there or is broken, or an object has too few records.
     """
     learned = (data.train_split, *(["eval"] if data.also_eval else []))
-    splits = _splits(data, data.root, data.synthetic, (*learned, *data.eval_splits))
+    splits = open_splits(data, data.root, data.synthetic, (*learned, *data.eval_splits))
     localise = make_detector(data.localise)
     collection = embed_collection(splits, learned, data.eval_splits, data, embed, square, localise, seed)
     if data.unseen_root is None:
         return collection
-    unseen = _splits(data, data.unseen_root, data.unseen_synthetic, ("test",))["test"]
     numbers = {each.name: number for number, each in enumerate(collection.objects)}
+    if data.unseen_synthetic is not None:
+        write_synthetic(data.dataset, data.unseen_root, data.unseen_synthetic)
+    unseen: RandomAccess
+    if data.dataset == "cia":
+        broken = data.max_broken_fraction
+        unseen = unseen_clips(data.unseen_root, data.cache_dir, numbers, max_broken_fraction=broken)
+    else:
+        unseen = open_splits(data, data.unseen_root, None, ("test",))["test"]
     pool = embed_pool(unseen, embed, square, lambda record: numbers.get(record["name"], -1))
     return dataclasses.replace(collection, pools={**collection.pools, UNSEEN: pool})
 
 
-def _splits(
+def open_splits(
     data: DataConfig, root: str, synthetic: Mapping[str, Any] | None, names: tuple[str, ...]
 ) -> Mapping[str, RandomAccess]:
-    """The named splits of the collection in `root`; a StoryWorld is written there first if the config asks for one."""
+    """Returns the named splits of the collection in `root`; errors as of `open_collection`.
+
+    A StoryWorld is written there first if the config asks for one.
+    """
     if synthetic is not None:
         write_synthetic(data.dataset, root, synthetic)
     broken = data.max_broken_fraction
     if data.dataset == "cia":
-        splits = actor_splits(root, data.cache_dir, max_broken_fraction=broken)
+        splits = actor_splits(root, data.cache_dir, data.train_split, max_broken_fraction=broken)
         return {name: splits[choose(name, splits, "config.data.eval_splits")] for name in names}
-    return prepare_splits(data.dataset, root, data.cache_dir, tuple(dict.fromkeys(names)), max_broken_fraction=broken)
+    options: dict[str, Any] = {"captions": data.query_captions} if data.dataset == "deepfashion2" else {}
+    wanted = tuple(dict.fromkeys(names))
+    return prepare_splits(data.dataset, root, data.cache_dir, wanted, max_broken_fraction=broken, **options)

@@ -12,8 +12,9 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int, UInt8
 
 from storyjax.core.errors import StoryjaxError
-from storyjax.models.clip import Clip, ClipConfig
-from storyjax.nn.image_normalisation import normalise
+from storyjax.models.clip import Clip, ClipConfig, ClipTextConfig
+from storyjax.models.siglip import Siglip, SiglipConfig
+from storyjax.nn.image_normalisation import CLIP_MEAN, CLIP_STD, SIGLIP_MEAN, SIGLIP_STD, normalise
 from storyjax.nn.transformer import activation
 from storyjax.train.experiment import Params
 
@@ -80,25 +81,31 @@ def conditioning_start(
 
 
 class PersonalClip:
-    """A frozen CLIP ("clip" in the parameters) and π ("pi"), as pure functions of the parameters.
+    """A frozen CLIP or SigLIP ("clip" in the parameters) and π ("pi"), as pure functions of the parameters.
 
     Raises:
         StoryjaxError: CLIP's widths and π's are not equal.
     """
 
-    def __init__(self, clip: ClipConfig, pi: PiConfig, dtype: DTypeLike = jnp.float32):
+    def __init__(self, clip: ClipConfig | SiglipConfig, pi: PiConfig, dtype: DTypeLike = jnp.float32):
         if not clip.projection_dim == clip.text.width == pi.width:
             raise StoryjaxError(
                 f"this CLIP's common space has {clip.projection_dim} dimensions, its token embeddings {clip.text.width}"
                 f" and config.model.pi.width is {pi.width}: π-map needs them equal (L_i, §5.3.2); choose another CLIP"
             )
         self.config, self.pi_config = clip, pi
-        self.clip, self.pi = Clip(clip, dtype=dtype), PiMap(pi, dtype)
+        self.clip: Clip | Siglip
+        if isinstance(clip, SiglipConfig):
+            self.clip, self._pixels = Siglip(clip, dtype=dtype), (SIGLIP_MEAN, SIGLIP_STD)
+        else:
+            self.clip, self._pixels = Clip(clip, dtype=dtype), (CLIP_MEAN, CLIP_STD)
+        self.pi = PiMap(pi, dtype)
 
     def init(self, key: jax.Array) -> Params:
         """Returns random parameters."""
-        size = self.config.vision.image_size
-        images, ids = jnp.zeros((1, size, size, 3)), jnp.full((1, 2), self.config.text.eos_id, jnp.int32)
+        size, text = self.config.vision.image_size, self.config.text
+        end = text.eos_id if isinstance(text, ClipTextConfig) else text.pad_id
+        images, ids = jnp.zeros((1, size, size, 3)), jnp.full((1, 2), end, jnp.int32)
         clip_key, pi_key = jax.random.split(key)
         return {
             "clip": self.clip.init(clip_key, images, ids)["params"],
@@ -107,7 +114,8 @@ class PersonalClip:
 
     def embed_images(self, params: Params, pixels: UInt8[Array, "b y x 3"]) -> Float[Array, "b d"]:
         """Returns f_v, embeddings of unit length, of RGB images of CLIP's size; without gradient."""
-        embedded = self.clip.apply({"params": params["clip"]}, normalise(pixels), method="embed_images")
+        scaled = normalise(pixels, mean=self._pixels[0], std=self._pixels[1])
+        embedded = self.clip.apply({"params": params["clip"]}, scaled, method="embed_images")
         return jax.lax.stop_gradient(cast(Array, embedded))
 
     def embed_texts(

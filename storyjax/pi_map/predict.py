@@ -128,7 +128,7 @@ class ThingFinder:
         options["caption"] = caption
         if "point" in config.data:
             options["point"] = config.data.point
-        prompts = PromptEncoder(section.clip)
+        prompts = PromptEncoder(section.clip, section.clip.family)
         return cls(model, prompts, params, bank=bank, detector=detector, enrolment=enrolment, **options)
 
     def embed_images(self, images: UInt8[np.ndarray, "n y x 3"]) -> Float32[np.ndarray, "n d"]:

@@ -16,7 +16,7 @@ from storyjax.data.images import Square, decode_image
 from storyjax.data.pipeline import RandomAccess, Stream, eval_stream, train_stream
 from storyjax.data.registry import prepare_split
 from storyjax.data.streams import StreamSpec
-from storyjax.pi_map.config import TRAINABLE, clip_square, frozen_parameters, make_model
+from storyjax.pi_map.config import TRAINABLE, check_text_length, clip_square, frozen_parameters, make_model
 from storyjax.pi_map.losses import symmetric_cross_entropy
 from storyjax.pi_map.model import conditioning_start, embed_in_batches
 from storyjax.pi_map.prompts import PromptEncoder
@@ -65,7 +65,8 @@ class _Pretraining:
     def __init__(self, config: ConfigDict):
         self.data = from_config(PretrainData, config.data, "config.data")
         self.model, self.section = make_model(config.model, config.precision)
-        self.prompts = PromptEncoder(self.section.clip)
+        check_text_length(self.model, self.data.text_length)
+        self.prompts = PromptEncoder(self.section.clip, self.section.clip.family)
         self.load = functools.partial(_load, square=clip_square(self.model.config))
         self.from_scratch = config.init.checkpoint is None
 

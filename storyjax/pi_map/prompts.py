@@ -18,14 +18,18 @@ _WITH_ARTICLE = re.compile(r"\b((?:an?|the|another|this|that)\s+(?:\w+(?:ing|ed)
 
 @dataclass(frozen=True)
 class PromptEncoder:
-    """Encodes prompts with the tokenizer of a CLIP, which is read at the first use."""
+    """Encodes prompts with the tokenizer of a CLIP, which is read at the first use.
+
+    `kind` is that of the network, for messages (`storyjax.weights.pretrained.KINDS`).
+    """
 
     clip: Pretrained
+    kind: str = "clip"
 
     @cached_property
     def tokenizer(self) -> Tokenizer:
         """CLIP's tokenizer; errors as of `Pretrained.tokenizer`."""
-        return self.clip.tokenizer("clip")
+        return self.clip.tokenizer(self.kind)
 
     def encode(self, text: str, length: int) -> tuple[np.ndarray, np.ndarray]:
         """Returns ids and slots (length,) of a prompt in which each "*" stands for a token; see `encode_spliced`.

@@ -11,10 +11,13 @@ from storyjax.core.config import choose
 from storyjax.reproduce.schema import Table
 from storyjax.reproduce.tables import (
     clip_pad,
+    clip_pad_supplement,
     mqt,
     mqt_benchmarks,
     mqt_supplement,
     pi_map,
+    pi_map_supplement,
+    qualitative,
     subtitles,
     tcr,
     tcr_multitask,
@@ -25,7 +28,9 @@ from storyjax.reproduce.tables import (
 _MQT = mqt_benchmarks.TABLES + mqt.TABLES + mqt_supplement.TABLES
 _CHAPTER_2 = sorted(_MQT, key=lambda table: int(table.number.partition(".")[2]))
 _CHAPTER_3 = tcr.TABLES + tcr_tasks.TABLES + tcr_multitask.TABLES + tcr_standalone.TABLES
-TABLES = tuple(_CHAPTER_2) + _CHAPTER_3 + clip_pad.TABLES + pi_map.TABLES + subtitles.TABLES
+_CHAPTER_4 = sorted(clip_pad.TABLES + clip_pad_supplement.TABLES, key=lambda table: table.number)
+_CHAPTER_5 = pi_map.TABLES + pi_map_supplement.TABLES
+TABLES = tuple(_CHAPTER_2) + _CHAPTER_3 + tuple(_CHAPTER_4) + _CHAPTER_5 + subtitles.TABLES + qualitative.TABLES
 
 
 def find(name: str, tables: Sequence[Table] = TABLES) -> Table:

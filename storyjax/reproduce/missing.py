@@ -104,13 +104,19 @@ def _people_data(section: ConfigDict) -> Iterator[tuple[str, str]]:
 
 
 def _files(data: ConfigDict) -> list[str]:
-    """Phrases for the boxes and captions that a config of π-map names and that are not there."""
+    """Phrases for the boxes, captions and second collection that a config of π-map names and that are not there."""
     boxes, captions = data.get("localise", "none"), data.get("captions", "none")
     phrases = []
     if boxes not in ("none", "data") and not Path(boxes).exists():
         phrases.append(f"a GroundingDINO, or boxes, in {boxes} (config.data.localise)")
     if captions.endswith(".json") and not Path(captions).exists():
         phrases.append(f"captions in {captions} (config.data.captions)")
+    unseen = data.get("unseen_root")
+    if unseen is not None and data.get("unseen_synthetic") is None and not _is_there(unseen):
+        layout = (
+            "storyjax/pi_map/celebrities.py says how" if data.dataset == "cia" else f"in the layout of {data.dataset}"
+        )
+        phrases.append(f"another collection in {unseen} ({layout})")
     return phrases
 
 

@@ -14,10 +14,12 @@ from ml_collections import ConfigDict
 from storyjax.core.config import load_config
 from storyjax.core.errors import StoryjaxError
 from storyjax.core.files import write_atomically
+from storyjax.data.registry import resolve
 from storyjax.reproduce.missing import refuse_missing
 from storyjax.reproduce.plot import svg
 from storyjax.reproduce.report import REAL, Report, markdown, to_json
 from storyjax.reproduce.schema import Overrides, Table, Variant
+from storyjax.search.ranked_page import write_ranked_page
 from storyjax.train import loop
 from storyjax.train.settings import complete
 from storyjax.train.workdir import check_same_run, plain
@@ -36,6 +38,8 @@ class _Job:
 
 def reproduce(table: Table, workdir: str | Path, seeds: int = 3, quick: bool = False, progress: bool = True) -> Report:
     """Makes the table's runs under `workdir`, less those that are there already, and writes NUMBER.md and NUMBER.json.
+
+    And, where the table has them, NUMBER.svg, its curves, and NUMBER.html, single results.
 
     Args:
         seeds: runs of each variant, with seeds 0, 1 ...
@@ -73,6 +77,9 @@ def reproduce(table: Table, workdir: str | Path, seeds: int = 3, quick: bool = F
     write_atomically(workdir / f"{number}.json", text, durable=True)
     if table.plot:
         write_atomically(workdir / f"{number}.svg", svg(report), durable=True)
+    if table.page is not None:
+        queries = resolve(table.page.function)(_folder(workdir, table.page.variant, 0), table.page.argument)
+        write_ranked_page(workdir / f"{number}.html", f"{table.number}: {table.title}, {table.ours}", queries)
     return report
 
 

@@ -89,7 +89,8 @@ class Claim:
 class Panel:
     """A part of a table. `head` is what its rows vary.
 
-    `cited` are the thesis's rows that no run makes (other people's methods), with their numbers.
+    `cited` are the thesis's rows that no run makes (other people's methods), with their numbers. `real_rows` are made
+    on the real data alone, in the place of the cited rows of the same names; their variants say `real`.
     """
 
     key: str
@@ -98,6 +99,22 @@ class Panel:
     rows: tuple[Row, ...]
     claims: tuple[Claim, ...] = ()
     cited: tuple[tuple[str, float], ...] = ()
+    real_rows: tuple[Row, ...] = ()
+
+
+@dataclass(frozen=True)
+class Page:
+    """A page of single results, right and wrong marked, of a variant's run with seed 0.
+
+    Attributes:
+        variant: one of the table's.
+        function: "module:function" that returns `storyjax.search.ranked_page.RankedQuery`s of (run's folder, argument).
+        argument: which queries are shown, in the function's words.
+    """
+
+    variant: Variant
+    function: str
+    argument: str
 
 
 @dataclass(frozen=True)
@@ -114,6 +131,7 @@ class Table:
         world: what the runs' data is, for the head of the table.
         plot: whether the panels are also drawn, as curves over their rows' labels, which are numbers then, or "CURVE,
             NUMBER" of further curves.
+        page: single results, which go to NUMBER.html; or None.
     """
 
     number: str
@@ -126,12 +144,14 @@ class Table:
     plot: bool = False
     world: str = "StoryWorld"
     real: str | None = None
+    page: Page | None = None
 
     def variants(self) -> list[Variant]:
-        """Every variant of the table once; a name stands for one variant of a config."""
+        """Every variant once; a name stands for one variant of a config, with a row on real data or not."""
         found: dict[tuple[str, str], Variant] = {}
         for row in (row for panel in self.panels for row in panel.rows):
-            if found.setdefault((row.variant.config, row.variant.name), row.variant) != row.variant:
+            first = found.setdefault((row.variant.config, row.variant.name), row.variant)
+            if replace(first, real=None) != replace(row.variant, real=None):
                 raise ValueError(f"two variants of {row.variant.config} are called {row.variant.name}")
         return list(found.values())
 
@@ -149,18 +169,22 @@ def on_real_data(table: Table) -> Table:
     panels = []
     for panel in table.panels:
         rows = tuple(
-            replace(row, variant=_full_size(row.variant)) for row in panel.rows if row.variant.real is not None
+            replace(row, variant=_full_size(row.variant))
+            for row in (*panel.rows, *panel.real_rows)
+            if row.variant.real is not None
         )
         labels = {row.label for row in rows}
+        cited = tuple((label, value) for label, value in panel.cited if label not in labels)
         sides = {claim: {side for need in claim.needs for side in (need.high, need.low)} for claim in panel.claims}
         claims = tuple(
             claim for claim in panel.claims if {side for side in sides[claim] if isinstance(side, str)} <= labels
         )
         if rows:
-            panels.append(replace(panel, rows=rows, claims=claims))
+            panels.append(replace(panel, rows=rows, claims=claims, cited=cited, real_rows=()))
     if not panels:
         raise StoryjaxError(f"table {table.number} has no rows on real data; it is made on StoryWorld alone")
-    return replace(table, panels=tuple(panels), ours=table.real or table.theirs, world="real data")
+    page = table.page and replace(table.page, variant=_full_size(table.page.variant))
+    return replace(table, panels=tuple(panels), ours=table.real or table.theirs, world="real data", page=page)
 
 
 def _full_size(variant: Variant) -> Variant:

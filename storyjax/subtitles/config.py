@@ -77,7 +77,9 @@ class SubtitlesData:
         dataset: its name in the data registry, which knows who writes a synthetic one.
         cast: the cast list with photos, relative to `root`.
         cache_dir: where the results of the stages are kept; it can be thrown away.
-        train_split: the episodes on which the distance is chosen (§6.1.4); None takes config.model.distance.
+        train_split: the episodes on which thresholds are chosen (§6.1.4); None takes those of config.model.
+        grid: the values to try of each threshold that is chosen there beside the distance (`grid_search.py`); None
+            chooses the distance alone.
         eval_splits: the episodes that are measured, all together.
         synthetic: arguments of the exporter that writes seasons of StoryWorld into `root`/SEED; None for real data.
         validation_seeds: of synthetic data, the seeds of the seasons that make the split "val"; none of them is ever
@@ -92,6 +94,7 @@ class SubtitlesData:
     cache_dir: str = "runs/subtitles_tv"
     train_split: str | None = "val"
     eval_splits: tuple[str, ...] = ("test",)
+    grid: dict[str, Any] | None = None
     synthetic: dict[str, Any] | None = None
     validation_seeds: tuple[int, ...] = (1000, 1001)
     metric_prefix: str = "tv"

@@ -1,8 +1,8 @@
 """The experiment on TV series: the pipeline end to end against the annotations of a show (§6.3).
 
-The networks are given, and nothing is trained. One number is chosen, the distance beyond which a voice is unknown:
-§6.1.4 searches for it on validation episodes, the sixth of a season, or, in StoryWorld, seasons of the same show that
-are never tested.
+The networks are given, and nothing is trained. What is chosen, on validation episodes (§6.1.4: the sixth of a season,
+or, in StoryWorld, seasons of the same show that are never tested), is the distance beyond which a voice is unknown and,
+where config.data.grid says so, other thresholds.
 """
 
 import functools
@@ -15,18 +15,26 @@ from ml_collections import ConfigDict
 from storyjax.core.config import from_config
 from storyjax.core.errors import StoryjaxError
 from storyjax.data.registry import write_synthetic
+from storyjax.data.video import probe
 from storyjax.subtitles.annotations import AnnotatedEpisode, read_annotations
 from storyjax.subtitles.cast import read_cast
 from storyjax.subtitles.config import SubtitleConfig, SubtitlesData
-from storyjax.subtitles.evaluate import best_distance, draw_curves, evaluate, judge
-from storyjax.subtitles.networks import Networks
+from storyjax.subtitles.evaluate import Judged, best_distance, draw_curves, evaluate, judge
+from storyjax.subtitles.grid_search import SEARCHED, grid_search
+from storyjax.subtitles.networks import Networks, load_networks
 from storyjax.subtitles.pipeline import distance_of, subtitle
 from storyjax.subtitles.records import Subtitles
+from storyjax.subtitles.statistics import exemplars_by_character, show_statistics
 from storyjax.train.experiment import Experiment, HostEvaluator, Params
 
 
 def _nothing() -> None:
     """What is called after a season where nobody wants to know."""
+
+
+def _peaks(config: SubtitleConfig) -> tuple[float, int]:
+    """What decides which peaks of a heat map are found."""
+    return config.peak_threshold, config.max_peaks
 
 
 class Show:
@@ -80,26 +88,26 @@ class Show:
     def subtitles(
         self,
         split: str,
-        distance: float | None = None,
         raw_face_labels: bool = False,
         after_season: Callable[[], None] = _nothing,
+        config: SubtitleConfig | None = None,
     ) -> list[tuple[Subtitles, AnnotatedEpisode]]:
         """Returns the pipeline's result on all episodes of a split; those of a season share exemplars.
 
         Args:
-            distance: instead of the config's.
             raw_face_labels: whether whole frames are labelled too, as `pipeline.subtitle` says.
             after_season: called after each season.
+            config: other thresholds; None: the show's.
         """
-        config = self.config
+        networks, config = self._networks, config or self.config
+        if networks is not None and _peaks(config) != _peaks(self.config):
+            networks = replace(networks, find_peaks=load_networks(config).find_peaks)
         made: list[tuple[Subtitles, AnnotatedEpisode]] = []
-        if distance is not None:
-            config = replace(config, distance=distance)
         for (_, folder), episodes in zip(self._seasons(split), self.seasons(split), strict=True):
             cast = read_cast(Path(self.data.root) / folder / self.data.cast)
             videos = [episode.video for episode in episodes if episode.video is not None]
             cache_dir = Path(self.data.cache_dir) / folder
-            found = subtitle(videos, cast, config, cache_dir, self._networks, raw_face_labels=raw_face_labels)
+            found = subtitle(videos, cast, config, cache_dir, networks, raw_face_labels=raw_face_labels)
             made += zip(found, episodes, strict=True)
             after_season()
         return made
@@ -119,20 +127,54 @@ class Show:
             raise StoryjaxError("nothing of the validation episodes was recognised, so no distance can be chosen there")
         return best_distance(judged)
 
+    def choose(self, after_season: Callable[[], None] = _nothing) -> SubtitleConfig:
+        """Returns the config with the distance and, where there is a grid, the thresholds that the validation chose.
+
+        Raises:
+            StoryjaxError: nobody speaks there, or the grid cannot be searched.
+        """
+        split, grid = self.data.train_split, self.data.grid
+        if split is None or not grid:
+            return replace(self.config, distance=self.choose_distance(after_season))
+
+        def judge_validation(config: SubtitleConfig) -> list[Judged]:
+            made = self.subtitles(split, after_season=after_season, config=config)
+            return [j for subtitles, episode in made for j in judge(subtitles, episode)]
+
+        if self._networks is None:  # loaded once for all combinations
+            self._networks = load_networks(self.config)
+        return grid_search(self.config, grid, judge_validation)[0].config
+
+    def statistics(self) -> dict[str, float]:
+        """Returns Table 6.1's numbers of all annotated episodes that the run looks at; errors as of `seasons`."""
+        splits = dict.fromkeys(
+            (*([] if self.data.train_split is None else [self.data.train_split]), *self.data.eval_splits)
+        )
+        episodes = [episode for split in splits for season in self.seasons(split) for episode in season]
+        return show_statistics(episodes, [probe(episode.video).duration_s for episode in episodes if episode.video])
+
     def measure(self, after_season: Callable[[], None] = _nothing) -> dict[str, float]:
         """Returns all numbers of §6.3 as "PREFIX/metric", with the distance that they were made with.
 
+        And "PREFIX/data/...", what is annotated, "PREFIX/exemplars/...", by character, and, where a grid was searched,
+        "PREFIX/chosen/THRESHOLD".
+
         Writes `curves.svg` (Fig. 6.3) into the cache.
         """
-        distance, prefix = self.choose_distance(after_season), self.data.metric_prefix
+        chosen, prefix = self.choose(after_season), self.data.metric_prefix
         made = [
             pair
             for split in self.data.eval_splits
-            for pair in self.subtitles(split, distance, raw_face_labels=True, after_season=after_season)
+            for pair in self.subtitles(split, raw_face_labels=True, after_season=after_season, config=chosen)
         ]
         numbers, curves = evaluate(made, prefix)
         draw_curves({self.data.show: curves}, self.cache_dir / "curves.svg")
-        return numbers | {f"{prefix}/distance": distance}
+        numbers |= {f"{prefix}/data/{key}": value for key, value in self.statistics().items()}
+        judged = [j for subtitles, episode in made for j in judge(subtitles, episode)]
+        numbers |= {f"{prefix}/exemplars/{key}": value for key, value in exemplars_by_character(judged).items()}
+        thresholds = {name: float(getattr(chosen, name)) for name in SEARCHED if name in (self.data.grid or {})}
+        numbers |= {f"{prefix}/chosen/{name}": value for name, value in thresholds.items()}
+        return numbers | {f"{prefix}/distance": distance_of(chosen)}
 
 
 def build(config: ConfigDict, networks: Networks | None = None) -> Experiment:

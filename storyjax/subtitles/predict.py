@@ -11,6 +11,7 @@ from storyjax.core.errors import StoryjaxError
 from storyjax.subtitles.cast import Cast, read_cast
 from storyjax.subtitles.config import SubtitleConfig
 from storyjax.subtitles.diarise import label_speakers
+from storyjax.subtitles.grid_search import SEARCHED
 from storyjax.subtitles.networks import Networks
 from storyjax.subtitles.pipeline import subtitle
 from storyjax.subtitles.records import Subtitles
@@ -40,7 +41,7 @@ class Subtitler:
 
         Args:
             place: the workdir of a run of the experiment `subtitles`: its networks, thresholds and, once it is done,
-                the distance that it chose; None: the defaults of SubtitleConfig.
+                the distance and the thresholds that it chose; None: the defaults of SubtitleConfig.
             precision: None or "float32", in which all its networks compute.
             options: fields of SubtitleConfig to be set, such as distance=0.25, or `**BY_PHOTOS`.
 
@@ -52,7 +53,7 @@ class Subtitler:
         settings: dict[str, Any] = {}
         if place is not None:
             run = open_trained(place, default="None", chapter="subtitler", experiments=("subtitles",), parts=())
-            settings = run.config.model.to_dict() | _chosen_distance(run.folder)
+            settings = run.config.model.to_dict() | _chosen_thresholds(run.folder)
         return cls(from_config(SubtitleConfig, settings | options, "config.model"))
 
     def subtitle(
@@ -96,11 +97,15 @@ class Subtitler:
         return subtitle(paths, cast if isinstance(cast, Cast) else read_cast(cast), *where, **options)
 
 
-def _chosen_distance(folder: Path) -> dict[str, float]:
-    """The distance among a run's results, if there are any."""
+def _chosen_thresholds(folder: Path) -> dict[str, float]:
+    """The distance and, of a grid search, the other thresholds among a run's results, if there are any."""
     try:
         results = json.loads((folder / "results.json").read_text("utf-8"))
     except (OSError, ValueError):
         return {}
-    chosen = [value for key, value in results.items() if key.endswith("/distance")]
-    return {"distance": chosen[0]} if chosen else {}
+    found = {key.rpartition("/")[2]: value for key, value in results.items() if key.endswith("/distance")}
+    for key, value in results.items():
+        name = key.rpartition("/chosen/")[2]
+        if name in SEARCHED and key.endswith(f"/chosen/{name}"):
+            found[name] = type(getattr(SubtitleConfig(), name))(value)  # results are floats, some thresholds counts
+    return found

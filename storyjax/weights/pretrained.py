@@ -23,14 +23,14 @@ from storyjax.core.errors import StoryjaxError
 from storyjax.core.params_io import fit, unflatten, weights_folder
 from storyjax.data.text import HubTokenizer, Tokenizer, WordTokenizer
 from storyjax.models.campplus import CAMPPLUS, CamPlusConfig
-from storyjax.models.clip import CLIP_VIT_B16, CLIP_VIT_B32, CLIP_VIT_L14, ClipConfig
+from storyjax.models.clip import CLIP_VIT_B16, CLIP_VIT_B32, CLIP_VIT_H14, CLIP_VIT_L14, ClipConfig
 from storyjax.models.deformable_detr import DeformableDetrConfig
 from storyjax.models.ecapa import ECAPA, EcapaConfig
 from storyjax.models.laughter import RESNET_BASE, RESNET_WITH_AUGMENTATION, LaughterConfig
 from storyjax.models.lwtnet import LWTNET, LwtConfig
 from storyjax.models.qformer import QFormerConfig
 from storyjax.models.seresnet import SE_RESNET_50_128D, SEResNetConfig
-from storyjax.models.siglip import SiglipConfig
+from storyjax.models.siglip import SIGLIP_SO400M14, SiglipConfig
 from storyjax.models.t5 import FLAN_T5_XL, T5Config
 from storyjax.models.vit import VIT_G14_BLIP2, ViTConfig
 from storyjax.weights.conversion import match_layout, matches, plan_conversion
@@ -81,12 +81,14 @@ class Kind:
         sources: the families it is published in.
         presets: published architectures by the name that configs have for them.
         example: how to get one, for the messages.
+        key: below config.model, for the messages; None: the name of the kind.
     """
 
     config: type | Mapping[str, type]
     sources: tuple[Source, ...]
     presets: Mapping[str, Any] = field(default_factory=dict)
     example: str = ""
+    key: str | None = None
 
 
 def _itself(config: Any) -> Any:
@@ -118,14 +120,21 @@ KINDS: dict[str, Kind] = {
     "clip": Kind(
         ClipConfig,
         (Source(CLIP_FAMILY, _itself),),
-        {"clip_vit_b16": CLIP_VIT_B16, "clip_vit_b32": CLIP_VIT_B32, "clip_vit_l14": CLIP_VIT_L14},
+        {
+            "clip_vit_b16": CLIP_VIT_B16,
+            "clip_vit_b32": CLIP_VIT_B32,
+            "clip_vit_l14": CLIP_VIT_L14,
+            "clip_vit_h14": CLIP_VIT_H14,
+        },
         _CLIP,
     ),
+    # In the place of a CLIP (storyjax/pi_map/config.py).
     "siglip": Kind(
         SiglipConfig,
         (Source(SIGLIP_FAMILY, _itself),),
-        {},
+        {"siglip_so400m14": SIGLIP_SO400M14},
         "'storyjax import siglip-so400m-14 --from google/siglip-so400m-patch14-384 --out {folder}'",
+        key="clip",
     ),
     "detector": Kind(
         DeformableDetrConfig,
@@ -201,7 +210,8 @@ class Pretrained:
         if not path.exists():
             how = KINDS[kind].example.format(folder=self.folder)
             raise StoryjaxError(
-                f"config.model.{kind}.weights: {path} is not there; get the weights of {self.preset or kind} by {how},"
+                f"config.model.{KINDS[kind].key or kind}.weights: {path} is not there; get the weights of"
+                f" {self.preset or kind} by {how},"
                 " or use the config's ':embedded' variant"
             )
         return path
@@ -220,7 +230,7 @@ class Pretrained:
         if self.preset is None:
             self.file("config.json", kind)
         else:
-            choose(self.preset, known.presets, f"config.model.{kind}.preset")
+            choose(self.preset, known.presets, f"config.model.{known.key or kind}.preset")
         described = self._describe(kind)
         if self.preset is None:
             assert described is not None
@@ -228,7 +238,8 @@ class Pretrained:
         preset = known.presets[self.preset]
         if described is not None and (differing := differences(described.architecture, preset, self.preset)):
             raise StoryjaxError(
-                f"config.model.{kind}.preset: {self.folder}/config.json is not that of {self.preset}: {differing};"
+                f"config.model.{known.key or kind}.preset: {self.folder}/config.json is not that of {self.preset}:"
+                f" {differing};"
                 " leave the preset out, or name the folder that it belongs to"
             )
         return preset if described is None else described.architecture

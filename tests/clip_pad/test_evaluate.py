@@ -1,6 +1,7 @@
 """The evaluators on embeddings made by hand: perfect ones score one, and each mode is scored by its own."""
 
 import copy
+import json
 
 import numpy as np
 import pytest
@@ -10,6 +11,9 @@ from storyjax.clip_pad.config import DataConfig, Roots
 from storyjax.clip_pad.eval_benchmarks import cia_evaluator, cip_evaluator, faces_evaluator
 from storyjax.clip_pad.evaluate import Embeddings, classification_accuracy, two_stage
 from storyjax.clip_pad.experiment import Sources
+from storyjax.clip_pad.qualitative import ranked_queries
+from storyjax.clip_pad.statistics import clip_statistics
+from storyjax.core.errors import StoryjaxError
 from storyjax.metrics.retrieval import first_ranks
 
 
@@ -111,6 +115,13 @@ def test_perfect_embeddings_find_celebrities_in_action(sources):
     assert results["cia/actor/zero_shot/acc"] < 0.5
     assert results["cia/actor_unseen/chance"] > results["cia/actor/chance"]
     assert len(alone) < len(index.usable)
+    # Each action's clips, High-Five's apart, are classified like all (Table 4.8).
+    each = {
+        tuple(key.split("/")[2:]): value for key, value in results.items() if key.startswith("cia/action_class/text/h")
+    }
+    assert set(each.values()) == {1.0}
+    assert {collection for _, collection, _ in each} == {"high_five", "hollywood2"}
+    assert min(results[f"cia/action_class/zero_shot/{c}/{action}"] for _, c, action in each) < 0.5
     # Nobody of the group kept unseen is known, everybody else in the clips is.
     unseen = [name for name in index.actors if name not in known_people]
     assert len(unseen) == round(1 / results["cia/actor_unseen/chance"]) > 0
@@ -120,6 +131,49 @@ def test_perfect_embeddings_find_celebrities_in_action(sources):
     embedded.clips[~embedded.found] = 0
     assert evaluator.compute(embedded)["cia/action/text/r1"] == 1.0
     assert first_ranks(np.array([[1.0, 2.0]]), np.array([[True, False]]))[0] == 2
+
+
+def test_the_data_set_is_counted_split_by_split(sources):
+    rows = [
+        {"actors": ["Ana", "Ben"], "actions": ["dancing", ""], "scene": "park"},
+        {"actors": ["ana", "ana"], "actions": ["dancing", "singing"], "scene": ""},
+        {"actors": ["ana"], "actions": ["dancing"], "scene": "forest"},
+    ]
+    assert clip_statistics(rows, {"ana"}) == {
+        "clips": 3.0,
+        "trained": 0.5,
+        "people": pytest.approx(4 / 3),
+        "actions": 1.0,  # ana 2, ben none
+        "scenes": 1.5,
+    }
+    assert sources.clip_statistics() == {
+        f"cia/data/{split}/{name}": value
+        for split in ("train", "val", "test")
+        for name, value in clip_statistics(
+            sources.source("cia", split).labels, frozenset(sources.people().names)
+        ).items()
+    }
+    assert sources.clip_statistics()["cia/data/test/clips"] == 28
+
+
+def test_single_results_are_marked_as_the_metrics_count_them(world, tmp_path):
+    folder = small.checkpoint(tmp_path)
+    config = json.loads((folder / "config.json").read_text())
+    roots = {name: str(world / name) for name in ("vggface2", "cip", "cia")}
+    more = {"root": roots, "cache_dir": str(tmp_path / "prepared"), "eval_splits": ["cip:test"], "query_photos": 1}
+    config |= {"experiment": "clip_pad", "precision": "float32", "data": {**config["data"], **more}}
+    (folder / "config.json").write_text(json.dumps(config))
+    asked = ranked_queries(folder, "cip:places,compound", queries=100, first=1000)
+    source = Sources(DataConfig(root=Roots(**roots), cache_dir=more["cache_dir"])).source("cip", "test")
+    for query in asked:
+        assert [each.rank for each in query.results] == list(range(1, len(source) + 1))
+    first = asked[0]
+    place = first.query.removeprefix("an image of the ").rstrip(" .")
+    right = sum(each.mark == "right" for each in first.results)
+    assert right == sum(row["place"] == place for row in source.labels) > 0
+    assert asked[-1].query.count("[face]") == 1
+    with pytest.raises(StoryjaxError, match="kind of queries of cip: unknown 'place'"):
+        ranked_queries(folder, "cip:place")
 
 
 def test_each_kind_of_query_ranks_the_clips_that_have_its_labels(sources):

@@ -13,6 +13,7 @@ from storyjax.core.params_io import load_flat
 from storyjax.pi_map.enrolment import NegativeBank
 from storyjax.pi_map.evaluate import METHODS
 from storyjax.pi_map.predict import ThingFinder
+from storyjax.pi_map.qualitative import ranked_queries
 from storyjax.pi_map.tokens import find_token, learned_tokens, load_tokens, main, save_tokens
 from storyjax.train import loop
 from storyjax.weights.export_run import export_run
@@ -40,6 +41,17 @@ def test_a_run_gives_results_tokens_and_a_finder(run: tuple[Path, dict[str, floa
     for name, token in tokens.items():
         assert token.shape == (1, 32)
         np.testing.assert_allclose(loaded[name], token, atol=1e-6)
+
+    # The single results are those of the metrics (Fig. 5.5).
+    asked = ranked_queries(folder, "context", queries=100)
+    marks = [[each.mark for each in query.results] for query in asked]
+    assert np.mean([row[0] == "right" for row in marks]) == pytest.approx(results["thisismy/context/text/r1"])
+    assert np.mean(["right" in row for row in marks]) == pytest.approx(results["thisismy/context/text/r5"])
+    assert {mark for row in marks for mark in row} == {"right", "elsewhere", "wrong"}
+    assert all(each.image.ndim == 3 for each in asked[0].results)
+    assert f"<{next(iter(tokens))}>" in " ".join(each.query for each in asked)
+    with pytest.raises(StoryjaxError, match="kind of queries: unknown 'contexts'"):
+        ranked_queries(folder, "contexts")
 
     finder = ThingFinder.from_pretrained(folder)
     name = next(iter(tokens))

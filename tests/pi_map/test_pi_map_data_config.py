@@ -1,12 +1,18 @@
 """Configs of version 0.1 load with today's names, and what `config.data` may hold."""
 
+from pathlib import Path
+
+import numpy as np
 import pytest
 
 from storyjax.core.config import from_config
 from storyjax.core.errors import StoryjaxError
 from storyjax.core.renames import modernise
+from storyjax.data.images import Square
 from storyjax.pi_map.config import DataConfig
+from storyjax.pi_map.experiment import open_collection
 from storyjax.pi_map.pretrain import PretrainData
+from storyjax.storyworld.export.deepfashion2 import export_deepfashion2
 
 
 def test_a_personalisation_of_version_0_1_loads() -> None:
@@ -50,6 +56,23 @@ def test_a_pretraining_of_version_0_1_loads() -> None:
         {"counts": {"train": 2000, "val": 100}},
     )
     assert modernise({"experiment": "pi_map.pretrain", "data": {"storyworld": None}})["data"] == {"synthetic": None}
+
+
+def test_the_context_queries_of_garments_are_their_short_or_their_detailed_captions(tmp_path: Path) -> None:
+    counts = {"garments": 5, "train": 2, "eval": 1}
+    root = export_deepfashion2(tmp_path / "garments", counts)
+
+    def captions(kind: str) -> list[str]:
+        options = {"root": str(root), "cache_dir": str(tmp_path / "prepared"), "localise": "none"}
+        data = DataConfig(dataset="deepfashion2", query_captions=kind, **options)
+        collection = open_collection(data, lambda x: np.ones((len(x), 2), np.float32), Square(2, True), seed=0)
+        return [context.caption for context in collection.pools["test"].contexts]
+
+    short, detailed = captions("short"), captions("detailed")
+    assert len(short) == len(detailed) == 5
+    assert all("*" in one and len(one) < len(other) for one, other in zip(short, detailed, strict=True))
+    with pytest.raises(StoryjaxError, match="query_captions: thisismy has one kind of captions"):
+        DataConfig(query_captions="detailed")
 
 
 def test_only_this_is_my_has_an_evaluation_split() -> None:

@@ -19,6 +19,7 @@ from storyjax.subtitles.evaluate import (
 )
 from storyjax.subtitles.exemplars import Assignment
 from storyjax.subtitles.records import Line, Subtitles
+from storyjax.subtitles.statistics import exemplars_by_character, show_statistics
 
 
 def judged(truth: str | None, nearest: str, distance: float, name: str | None = "", **given: object) -> Judged:
@@ -32,6 +33,37 @@ def test_a_stranger_is_rightly_unknown() -> None:
     assert not judged("Ana", "Ana", 0.9, None).right
     assert judged("Waiter", "Ana", 0.9, None).right
     assert not judged("Waiter", "Ana", 0.9).right
+
+
+def test_a_show_is_counted_and_speech_that_overlaps_counts_once() -> None:
+    first = (
+        TrueLine(0, 10, "Ana", ""),
+        TrueLine(5, 15, "Ben", ""),
+        TrueLine(6, 7, "Ana", ""),
+        TrueLine(20, 25, "Ben", ""),
+    )
+    second = (TrueLine(1, 2, "Ana", ""), TrueLine(3, 4, "Mia", ""), TrueLine(4, 5, "Waiter", ""))
+    episodes = [AnnotatedEpisode(name, lines, (), None) for name, lines in (("a", first), ("b", second))]
+    assert show_statistics(episodes, [30.0, 30.0]) == {
+        "episodes": 2.0,
+        "minutes": 1.0,
+        "characters": 4.0,
+        "speech": pytest.approx(23 / 60),
+        "speakers_min": 2.0,
+        "speakers_mean": 2.5,
+        "speakers_max": 3.0,
+    }
+
+
+def test_exemplars_are_counted_for_the_characters_who_have_most() -> None:
+    labels = ["a", "a", "a", "b", "b", "c", "c", "d", "d", "e", "f"]
+    exemplars = [judged("a", "a", 0.1, step="exemplar", label=label) for label in labels]
+    others = [judged("a", "a", 0.1, step="face", label="a"), judged("a", "a", 0.1)]
+    found = exemplars_by_character([*exemplars, *others])
+    assert [found[f"rank_{i}/count"] for i in range(1, 5)] == [3, 2, 2, 2]
+    assert (found["rank_1/precision"], found["rank_2/precision"]) == (1.0, 0.0)
+    assert (found["others/count"], found["others/precision"]) == (2.0, 0.0)
+    assert exemplars_by_character(others) == {}
 
 
 def test_a_segment_belongs_to_who_speaks_most_of_it() -> None:

@@ -2,8 +2,10 @@
 
 import importlib.util
 import json
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
@@ -12,8 +14,9 @@ from storyjax.core.errors import StoryjaxError
 from storyjax.core.renames import modernise
 from storyjax.subtitles import experiment as subtitles_experiment
 from storyjax.subtitles.config import SubtitleConfig, SubtitlesData
-from storyjax.subtitles.evaluate import best_distance, judge
+from storyjax.subtitles.evaluate import Judged, best_distance, judge
 from storyjax.subtitles.experiment import Show
+from storyjax.subtitles.grid_search import accuracy_at, combinations, grid_search
 from storyjax.subtitles.networks import Networks
 from storyjax.subtitles.predict import Subtitler
 from storyjax.train.loop import run
@@ -188,3 +191,63 @@ def test_a_subtitler_names_lines(series: Path, videos, transcripts, networks, co
     (made,) = subtitler.subtitle(videos[0], cast, transcripts=transcripts, cache_dir=tmp_path, progress=False)
     assert made.episode == videos[0].stem
     assert any(line.name is not None for line in made.lines)
+
+
+def test_a_grid_search_takes_the_thresholds_by_which_most_of_the_validation_is_right(
+    config: ConfigDict, with_transcripts: Networks, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    config.data.update({"train_split": "val", "grid": {"neighbours": (5, 3), "peak_threshold": (0.6, 0.4)}})
+    show, tried, used = make_show(config, with_transcripts), [], []
+    subtitles, by_pipeline = show.subtitles, subtitles_experiment.subtitle
+    spoken = Judged("ana", True, None, "ben", 0.1, 1.0, None, "speech", None)
+
+    def recorded(split, raw_face_labels=False, after_season=None, config=None):
+        tried.append((split, config.peak_threshold, config.neighbours))
+        return subtitles(split, raw_face_labels, config=config) if split == "test" else [(config, None)]
+
+    def judged(config, episode):
+        right = (config.peak_threshold, config.neighbours) == (0.4, 5)
+        return [replace(spoken, nearest="ana") if right or i == 0 else spoken for i in range(3)]
+
+    def noted(videos, cast, config, cache_dir, networks, **more):
+        used.append((config, networks.find_peaks))
+        return by_pipeline(videos, cast, config, cache_dir, networks, **more)
+
+    monkeypatch.setattr(show, "subtitles", recorded)
+    monkeypatch.setattr(subtitles_experiment, "judge", judged)
+    monkeypatch.setattr(subtitles_experiment, "subtitle", noted)
+    results = show.measure()
+    assert tried[:4] == [("val", 0.6, 5), ("val", 0.6, 3), ("val", 0.4, 5), ("val", 0.4, 3)]
+    assert tried[4:] == [("test", 0.4, 5)]
+    ((settings, find_peaks),) = used
+    assert (settings.peak_threshold, settings.distance) == (0.4, pytest.approx(0.1))
+    heat = np.zeros((20, 20), np.float32)
+    heat[3, 4] = 0.5
+    assert len(find_peaks(heat)) == 1  # it would not be one at the config's own threshold of 0.7
+    assert (results["tv/chosen/peak_threshold"], results["tv/chosen/neighbours"]) == (0.4, 5.0)
+    (tmp_path / "config.json").write_text(json.dumps(OLD))
+    (tmp_path / "results.json").write_text(json.dumps(results))
+    settings = Subtitler.from_pretrained(tmp_path).config
+    assert (settings.peak_threshold, settings.neighbours, settings.distance) == (0.4, 5, pytest.approx(0.1))
+
+
+def test_a_grid_is_of_thresholds_and_of_values() -> None:
+    assert len(combinations(SubtitleConfig(), {"face_threshold": (0.8, 0.9), "max_peaks": (1, 2, 4)})) == 6
+    assert combinations(SubtitleConfig(), {"min_cosine": (0.1, 0.2)})[1].min_cosine == 0.2
+    for grid, message in (
+        ({"face_treshold": (0.8,)}, "Did you mean 'face_threshold'"),
+        ({"distance": (0.8,)}, "unknown key of config.data.grid 'distance'|'distance'"),
+        ({"min_cosine": ()}, "give the values to try"),
+        ({"min_cosine": "0.1"}, "give the values to try"),
+        ({"max_peaks": ("two",)}, r"config\.data\.grid"),
+    ):
+        with pytest.raises(StoryjaxError, match=message):
+            combinations(SubtitleConfig(), grid)
+    # Every third segment is of somebody who is not listed, far away: unknown is right for them.
+    segments = [
+        Judged("ana", i % 3 > 0, None, "ana", 0.9 if i % 3 == 0 else 0.2, 1.0, None, "speech", None) for i in range(9)
+    ]
+    assert accuracy_at(segments, 0.5) == 1.0
+    assert accuracy_at(segments, 1.0) == pytest.approx(6 / 9)
+    with pytest.raises(StoryjaxError, match="no thresholds can be chosen"):
+        grid_search(SubtitleConfig(), {"min_cosine": (0.1,)}, lambda config: [])

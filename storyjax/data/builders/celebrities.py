@@ -32,7 +32,8 @@ from storyjax.data.builders.vggface import readable
 
 PLACES_COLUMNS = ("image", "celebrity", "place", "seen")
 ACTION_COLUMNS = ("clip", "split", "actor", "action", "scene")
-_CLIP_FOLDERS = ("Hollywood2/AVIClips", "Hollywood2/AVIClipsScenes", "tv_human_interactions_videos")
+HIGH_FIVE_FOLDER = "tv_human_interactions_videos"
+_CLIP_FOLDERS = ("Hollywood2/AVIClips", "Hollywood2/AVIClipsScenes", HIGH_FIVE_FOLDER)
 _SUFFIXES = (".avi", ".mp4", ".mkv")
 
 # How a class of Hollywood2, High-Five or Places reads in a sentence; others read as they are written.

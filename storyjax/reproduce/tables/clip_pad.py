@@ -4,7 +4,7 @@ from storyjax.reproduce.schema import Above, Claim, Panel, Row, Table, Variant
 
 _CIP_CONFIG, _CIA_CONFIG = "configs/clip_pad_cip.py:embedded", "configs/clip_pad_cia.py:embedded"
 _PEOPLE_CONFIG = "configs/clip_pad_vggface2.py:embedded"
-_CIP, _CIA = Variant("as_it_is", _CIP_CONFIG, real=()), Variant("as_it_is", _CIA_CONFIG, real=())
+_CIP, CIA = Variant("as_it_is", _CIP_CONFIG, real=()), Variant("as_it_is", _CIA_CONFIG, real=())
 _SMALL = {
     "vggface": {"photos": 6},
     "vggface2": {"photos": 6, "test_people": 2},
@@ -20,17 +20,17 @@ _QUICK = tuple(
         "synthetic": _SMALL,
     }.items()
 )
-_QUICK_RUN = {
+QUICK_RUN = {
     _CIP_CONFIG: (*_QUICK, ("train.steps", 2), ("eval.every", 2)),
     _CIA_CONFIG: (*_QUICK, ("train.steps", 2)),
 }
-_OURS = "StoryWorld (its held-out people, images and clips)"
-_CIP_THEIRS, _CIA_THEIRS = "Celebrities in Places", "Celebrities in Action"
+OURS = "StoryWorld (its held-out people, images and clips)"
+_CIP_THEIRS, CIA_THEIRS = "Celebrities in Places", "Celebrities in Action"
 # The table's names of the ways to name a person in a query, and those of our metrics.
 _MODES = {"CLIP": "zero_shot", "text": "text", "img": "face", "text+img": "text_face"}
 
 
-def _rows(head: str, variant: Variant, metric: str, thesis: dict[str, float | None]) -> tuple[Row, ...]:
+def rows_by_mode(head: str, variant: Variant, metric: str, thesis: dict[str, float | None]) -> tuple[Row, ...]:
     """A row for each way of asking; `metric` has {} where the way stands."""
     prefix = f"{head}: " if head else ""
     return tuple(Row(f"{prefix}{mode}", variant, metric.format(_MODES[mode]), value) for mode, value in thesis.items())
@@ -39,28 +39,28 @@ def _rows(head: str, variant: Variant, metric: str, thesis: dict[str, float | No
 TABLE_4_2 = Table(
     number="4.2",
     title="Celebrities in Places: somebody, somewhere, somebody somewhere (§4.5.1)",
-    ours=_OURS,
+    ours=OURS,
     theirs=_CIP_THEIRS,
-    quick=_QUICK_RUN,
+    quick=QUICK_RUN,
     panels=(
         Panel(
             "a",
             "queries for a face or a place alone, mAP",
             "query",
             (
-                *_rows(
+                *rows_by_mode(
                     "unseen face",
                     _CIP,
                     "cip/face_unseen/{}/map",
                     {"CLIP": 60.1, "text": 82.1, "img": 84.0, "text+img": 86.7},
                 ),
-                *_rows(
+                *rows_by_mode(
                     "seen face",
                     _CIP,
                     "cip/face_seen/{}/map",
                     {"CLIP": 59.1, "text": 82.0, "img": 83.7, "text+img": 86.6},
                 ),
-                *_rows("place", _CIP, "cip/places/{}/map", {"CLIP": 83.1, "text": 81.5}),
+                *rows_by_mode("place", _CIP, "cip/places/{}/map", {"CLIP": 83.1, "text": 81.5}),
             ),
             cited=(
                 ("unseen face: Zhong et al.", 74.1),
@@ -83,8 +83,12 @@ TABLE_4_2 = Table(
             "queries for somebody somewhere",
             "query",
             (
-                *_rows("mAP", _CIP, "cip/compound/{}/map", {"CLIP": 60.6, "text": 79.5, "img": 77.7, "text+img": 79.5}),
-                *_rows("R@5", _CIP, "cip/compound/{}/r5", {"CLIP": 79.5, "text": 94.5, "img": 93.0, "text+img": 94.5}),
+                *rows_by_mode(
+                    "mAP", _CIP, "cip/compound/{}/map", {"CLIP": 60.6, "text": 79.5, "img": 77.7, "text+img": 79.5}
+                ),
+                *rows_by_mode(
+                    "R@5", _CIP, "cip/compound/{}/r5", {"CLIP": 79.5, "text": 94.5, "img": 93.0, "text+img": 94.5}
+                ),
             ),
             cited=(("mAP: Zhong et al.", 63.4), ("R@5: Zhong et al.", 82.2)),
             claims=(
@@ -104,17 +108,17 @@ TABLE_4_2 = Table(
 TABLE_4_3 = Table(
     number="4.3",
     title="classification of actor, action and scene (§4.5.2)",
-    ours=_OURS,
-    theirs=_CIA_THEIRS,
-    quick=_QUICK_RUN,
+    ours=OURS,
+    theirs=CIA_THEIRS,
+    quick=QUICK_RUN,
     panels=(
         Panel(
             "a",
             "actor",
             "query",
             (
-                Row("chance", _CIA, "cia/actor/chance", 0.7),
-                *_rows("", _CIA, "cia/actor/{}/acc", {"CLIP": 9.1, "text": 26.5, "img": 32.7, "text+img": 33.8}),
+                Row("chance", CIA, "cia/actor/chance", 0.7),
+                *rows_by_mode("", CIA, "cia/actor/{}/acc", {"CLIP": 9.1, "text": 26.5, "img": 32.7, "text+img": 33.8}),
             ),
             (
                 Claim(
@@ -132,10 +136,10 @@ TABLE_4_3 = Table(
             "action and scene",
             "query",
             (
-                Row("action: chance", _CIA, "cia/action_class/chance", 8.3),
-                *_rows("action", _CIA, "cia/action_class/{}/acc", {"CLIP": 73.1, "text": 75.7}),
-                Row("scene: chance", _CIA, "cia/scene_class/chance", 10.0),
-                *_rows("scene", _CIA, "cia/scene_class/{}/acc", {"CLIP": 91.6, "text": 91.6}),
+                Row("action: chance", CIA, "cia/action_class/chance", 8.3),
+                *rows_by_mode("action", CIA, "cia/action_class/{}/acc", {"CLIP": 73.1, "text": 75.7}),
+                Row("scene: chance", CIA, "cia/scene_class/chance", 10.0),
+                *rows_by_mode("scene", CIA, "cia/scene_class/{}/acc", {"CLIP": 91.6, "text": 91.6}),
             ),
             (
                 Claim("actions do not suffer", (Above("action: text", "action: CLIP", by=-0.5),)),
@@ -154,8 +158,8 @@ def _retrieval(
         f"retrieval of somebody, {name}",
         "query",
         (
-            *_rows("R@1", _CIA, f"cia/{kind}/{{}}/r1", dict(zip(_MODES, r1, strict=True))),
-            *_rows("R@5", _CIA, f"cia/{kind}/{{}}/r5", dict(zip(_MODES, r5, strict=True))),
+            *rows_by_mode("R@1", CIA, f"cia/{kind}/{{}}/r1", dict(zip(_MODES, r1, strict=True))),
+            *rows_by_mode("R@5", CIA, f"cia/{kind}/{{}}/r5", dict(zip(_MODES, r5, strict=True))),
         ),
         (
             Claim(
@@ -175,9 +179,9 @@ def _retrieval(
 TABLE_4_4 = Table(
     number="4.4",
     title="retrieval on Celebrities in Action (§4.5.2)",
-    ours=_OURS,
-    theirs=_CIA_THEIRS,
-    quick=_QUICK_RUN,
+    ours=OURS,
+    theirs=CIA_THEIRS,
+    quick=QUICK_RUN,
     panels=(
         _retrieval("a", "doing something", "action", (42.4, 62.1, 64.5, 65.0), (73.5, 81.3, 83.7, 85.4), (35.3, 65.1)),
         _retrieval("b", "somewhere", "place", (58.2, 67.8, 68.2, 71.5), (78.1, 87.0, 87.3, 88.6), (36.7, 65.3)),
@@ -195,21 +199,21 @@ TABLE_4_4 = Table(
 TABLE_4_5 = Table(
     number="4.5",
     title="who is in a clip, of people seen and not seen in training (§4.7.1)",
-    ours=_OURS,
-    theirs=_CIA_THEIRS,
-    quick=_QUICK_RUN,
+    ours=OURS,
+    theirs=CIA_THEIRS,
+    quick=QUICK_RUN,
     panels=(
         Panel(
             "a",
             "classification among the people of each kind",
             "query",
             (
-                Row("seen: chance", _CIA, "cia/actor_seen/chance", 0.9),
-                *_rows("seen", _CIA, "cia/actor_seen/{}/acc", {"text": 31.3, "img": 35.8, "text+img": 36.7}),
-                Row("unseen: chance", _CIA, "cia/actor_unseen/chance", 3.1),
-                *_rows("unseen", _CIA, "cia/actor_unseen/{}/acc", {"text": 11.1, "img": 22.7, "text+img": 24.4}),
-                Row("seen: what the face adds", _CIA, "cia/actor_seen/gain", 5.4),
-                Row("unseen: what the face adds", _CIA, "cia/actor_unseen/gain", 13.3),
+                Row("seen: chance", CIA, "cia/actor_seen/chance", 0.9),
+                *rows_by_mode("seen", CIA, "cia/actor_seen/{}/acc", {"text": 31.3, "img": 35.8, "text+img": 36.7}),
+                Row("unseen: chance", CIA, "cia/actor_unseen/chance", 3.1),
+                *rows_by_mode("unseen", CIA, "cia/actor_unseen/{}/acc", {"text": 11.1, "img": 22.7, "text+img": 24.4}),
+                Row("seen: what the face adds", CIA, "cia/actor_seen/gain", 5.4),
+                Row("unseen: what the face adds", CIA, "cia/actor_unseen/gain", 13.3),
             ),
             (
                 Claim(
@@ -224,21 +228,21 @@ TABLE_4_5 = Table(
 TABLE_4_7 = Table(
     number="4.7",
     title="one compound query against two ranked lists, for somebody doing something somewhere (§4.7.6)",
-    ours=_OURS,
-    theirs=_CIA_THEIRS,
-    quick=_QUICK_RUN,
+    ours=OURS,
+    theirs=CIA_THEIRS,
+    quick=QUICK_RUN,
     panels=(
         Panel(
             "a",
             "CLIP-PAD* walks down the list of the sentence and that of the face",
             "method",
             (
-                Row("R@1: CLIP (0-shot)", _CIA, "cia/action_place/zero_shot/r1", 39.9),
-                Row("R@1: CLIP-PAD*", _CIA, "cia/action_place/two_stage/r1", 57.8),
-                Row("R@1: CLIP-PAD", _CIA, "cia/action_place/text_face/r1", 66.3),
-                Row("R@5: CLIP (0-shot)", _CIA, "cia/action_place/zero_shot/r5", 72.0),
-                Row("R@5: CLIP-PAD*", _CIA, "cia/action_place/two_stage/r5", 78.1),
-                Row("R@5: CLIP-PAD", _CIA, "cia/action_place/text_face/r5", 82.7),
+                Row("R@1: CLIP (0-shot)", CIA, "cia/action_place/zero_shot/r1", 39.9),
+                Row("R@1: CLIP-PAD*", CIA, "cia/action_place/two_stage/r1", 57.8),
+                Row("R@1: CLIP-PAD", CIA, "cia/action_place/text_face/r1", 66.3),
+                Row("R@5: CLIP (0-shot)", CIA, "cia/action_place/zero_shot/r5", 72.0),
+                Row("R@5: CLIP-PAD*", CIA, "cia/action_place/two_stage/r5", 78.1),
+                Row("R@5: CLIP-PAD", CIA, "cia/action_place/text_face/r5", 82.7),
             ),
             (
                 Claim("one compound query beats two lists", (Above("R@1: CLIP-PAD", "R@1: CLIP-PAD*"),)),
@@ -258,7 +262,7 @@ _BEFORE = Variant(
     "season",
     _CIA_CONFIG,
     (*_SEASON, ("train.steps", 0), ("data.embed_once", False)),
-    start=_CIA,
+    start=CIA,
     real=(*_SEASON, ("train.steps", 0)),
 )
 # §4.7.2: on photos of the cast alone, which the season brings along, with a fixed rate, for 3 epochs; the rate is that
@@ -275,7 +279,7 @@ _TUNED = Variant(
         ("optim.schedule", "constant"),
         ("optim.learning_rate", 2e-4),
     ),
-    start=_CIA,
+    start=CIA,
     real=(
         *_SEASON,
         ("data.root", {"vggface2": "data/season/cast"}),
@@ -329,4 +333,4 @@ TABLE_4_6 = Table(
     ),
 )
 
-TABLES = (TABLE_4_2, TABLE_4_3, TABLE_4_4, TABLE_4_5, TABLE_4_6, TABLE_4_7)
+TABLES = (TABLE_4_2, TABLE_4_3, TABLE_4_4, TABLE_4_5, TABLE_4_6, TABLE_4_7)  # 4.1 and 4.8: clip_pad_supplement.py
