@@ -10,6 +10,7 @@ from typing import Any
 import jax
 from ml_collections import ConfigDict
 
+from storyjax.plan.utilisation import least_seconds
 from storyjax.train.loop import run
 
 # The first part of the names of metrics, as Scenic's trainers write them: "train_loss", "valid_nextqa/acc".
@@ -46,6 +47,6 @@ def train(
         writer.write_scalars(step, {f"{PREFIXES[kind]}{name}": value for name, value in metrics.items()})
 
     try:
-        return run(config.storyjax, workdir, sinks=(write,))
+        return run(config.storyjax, workdir, sinks=(write,), least_seconds=least_seconds)
     finally:
         writer.flush()
