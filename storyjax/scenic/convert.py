@@ -12,7 +12,7 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import jax
 import numpy as np
@@ -85,13 +85,28 @@ def _own(params: dict[str, np.ndarray], experiment: Experiment) -> dict[str, np.
     return {path: array for path, array in params.items() if path in trained or path not in given}
 
 
+class _Parser(argparse.ArgumentParser):
+    """Errors are one line."""
+
+    def error(self, message: str) -> NoReturn:
+        raise StoryjaxError(f"{message}; '{self.prog} --help' shows how.")
+
+
 def main(argv: Sequence[str]) -> int:
-    """Runs the command line and returns the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m storyjax.scenic.convert", description=__doc__.splitlines()[0])
+    """Runs the command line and returns the exit code.
+
+    Raises:
+        StoryjaxError: as `convert`, and for a flag that there is not.
+    """
+    about = "Makes safetensors of a checkpoint of Scenic's trainer, for config.init.checkpoint."
+    parser = _Parser(prog="python -m storyjax.scenic.convert", description=about, allow_abbrev=False)
     parser.add_argument("--run", required=True, help="the workdir of a run of Scenic's trainer")
     parser.add_argument("--out", required=True, help="the safetensors file to write")
     parser.add_argument("--step", type=int, help="of the checkpoint (default: the latest)")
-    arguments = parser.parse_args(argv)
+    try:
+        arguments = parser.parse_args(argv)
+    except SystemExit as done:  # --help
+        return int(done.code or 0)
     step, count = convert(arguments.run, arguments.out, arguments.step)
     print(f"{count} arrays of step {step} are in {arguments.out}")
     return 0

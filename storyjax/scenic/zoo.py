@@ -138,8 +138,16 @@ def trainer_config(config: ConfigDict, fitted: Fitted, workdir: str | Path) -> C
                 "freeze_params_reg_exp": rf"^(?!(?:{fitted.experiment.trainable})\Z)",
             }
         )
-        made.dataset_configs = ConfigDict({"fitted": fitted, "workdir": str(workdir)}, convert_dict=False)
+        made.dataset_configs = ConfigDict(
+            {"fitted": fitted, "workdir": str(workdir), "resume": bool(config.checkpoint)}
+        )
     return made
+
+
+def steps_done(workdir: str | Path) -> int:
+    """Returns the step of the latest checkpoint that Scenic's trainer has written in a workdir; 0 without one."""
+    latest = latest_checkpoint(workdir)
+    return latest[0] if latest else 0
 
 
 def build_dataset(
@@ -166,8 +174,7 @@ def build_dataset(
     del dtype_str, shuffle_seed, rng, dataset_service_address
     fitted: Fitted = dataset_configs.fitted
     workdir, count, seed = dataset_configs.workdir, jax.process_count(), fitted.settings.seed
-    done = latest_checkpoint(workdir)
-    start = done[0] if done else 0
+    start = steps_done(workdir) if dataset_configs.resume else 0
     share = {"process_index": jax.process_index(), "process_count": count}
     trained = StreamSpec(batch_size * count, seed, start, steps=fitted.steps, **share)
     assert fitted.evaluator.size is not None
@@ -254,11 +261,18 @@ def train(*, rng: Any, config: ConfigDict, workdir: str, writer: Any) -> tuple[A
         What the trainer does: (its last state, the last metrics of training, those of evaluation).
 
     Raises:
-        StoryjaxError: an experiment that does not fit, or another one's workdir.
+        StoryjaxError: an experiment that does not fit, a run that has taken all its steps, or another one's workdir.
     """
+    fitted = Fitted.of(config)
+    if (Path(workdir) / "checkpoints").exists():
+        raise StoryjaxError(f"{workdir} holds a run of storyjax's own loop: choose another --workdir.")
+    if config.checkpoint and steps_done(workdir) >= fitted.steps:
+        raise StoryjaxError(
+            f"the run in {workdir} has taken its {fitted.steps} steps: python -m storyjax.scenic.convert makes"
+            " safetensors of it, and a higher --config.num_training_steps goes on."
+        )
     from scenic.train_lib import classification_trainer, train_utils
 
-    fitted = Fitted.of(config)
     make_workdir(Path(workdir))
     with training_lock(Path(workdir)):
         check_same_run(Path(workdir), config.storyjax)

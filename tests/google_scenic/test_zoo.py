@@ -252,6 +252,36 @@ def test_what_cannot_be_converted_is_one_line(params, tmp_path: Path, monkeypatc
     assert not (tmp_path / "out.safetensors").exists()
 
 
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        ([], "the following arguments are required: --run, --out"),
+        (["--run=x", "--out=y", "--stpe=3"], "unrecognized arguments: --stpe=3"),
+        (["--run=x", "--out=y", "--step=last"], "invalid int value: 'last'"),
+    ],
+)
+def test_a_slip_is_one_line(capsys, argv, message: str) -> None:
+    assert report_errors(lambda: convert.main(argv), "") == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+    assert convert.main(["--help"]) == 0
+    assert "--step" in capsys.readouterr().out
+
+
+def test_neither_trainer_goes_on_with_the_others_run_nor_with_a_finished_one(fitted, params, tmp_path: Path) -> None:
+    config = get_config(f"{one_task.TOY}:embedded")
+    checkpoint(tmp_path / "theirs", params, 6)
+    (tmp_path / "ours" / "checkpoints").mkdir(parents=True)
+    both = {"config": config, "writer": None}
+    with pytest.raises(StoryjaxError, match="holds a run of Scenic's trainer"):
+        train_module.train(workdir=str(tmp_path / "theirs"), **both)
+    with pytest.raises(StoryjaxError, match="holds a run of storyjax's own loop"):
+        zoo.train(rng=None, workdir=str(tmp_path / "ours"), **both)
+    with pytest.raises(StoryjaxError, match="has taken its 6 steps"):
+        zoo.train(rng=None, workdir=str(tmp_path / "theirs"), **both)
+
+
 def test_a_checkpoint_is_not_written_over(params, tmp_path: Path, monkeypatch, capsys) -> None:
     monkeypatch.setattr(convert, "build_experiment", lambda config: one_task.experiment())
     checkpoint(tmp_path / "run", params, 9)
