@@ -33,11 +33,18 @@ Trains an experiment, evaluates it and writes the results to DIR/results.json.
   --config.KEY=VALUE         sets a value of the config: --config.train.steps=100 --config.optim.learning_rate=3e-4
   --resume-from=STEP         goes on from the checkpoint of that step, not the latest: where a later one is damaged, or
                              was a mistake. Later ones are moved to DIR/set_aside
+  --profile=FIRST:LAST       traces these steps of the training, counted from 1, to DIR/profile: where the time goes, on
+                             the devices and in loading data. --profile=20:24 leaves out the first steps, which compile.
+                             pip install tensorboard xprof; tensorboard --logdir=DIR shows it under "Profile"
   --progress=false           shows no progress bar
   --help                     shows this; with --config, also every key of that config and its value
 
 A run that is stopped, in whatever way, resumes when the same command is given again; the parameters at the end are bit
 for bit those of a run that was never stopped. SIGTERM saves the state first.
+
+Among the metrics of training are the rate (units_per_second, steps_per_second), the fraction of the time that was spent
+in waiting for data (wait_share), the most memory used so far (host_memory_gib and, where devices count it,
+device_memory_gib) and, on TPUs, the FLOPs a second that the step does as a fraction of the devices' peak (mfu).
 
 A run starts from its own latest checkpoint; else from config.init.checkpoint (another run's workdir, or safetensors);
 else from the weights that its config imports; else from scratch.
@@ -49,7 +56,7 @@ A submission to EgoSchema's server, from a finished run:
   {program} --config=tcr_egoschema --workdir=DIR --mode=predict \\
     "--config.data.tasks.egoschema.eval_splits=('full',)"
 """
-FLAGS = ("config", "workdir", "mode", "progress", "resume-from")
+FLAGS = ("config", "workdir", "mode", "progress", "resume-from", "profile")
 
 
 def main(argv: Sequence[str] | None = None, program: str = PROGRAM) -> int:
@@ -139,6 +146,7 @@ def _main(argv: list[str], program: str) -> int:
     for name in ("config", "workdir"):
         if name not in flags and not wants_help:
             raise StoryjaxError(f"--{name} is missing; see --help.")
+    _steps(flags.get("profile"))
 
     prepare_runtime()
     # From here on the imports take a second or two, which neither --help nor a wrong argument should wait for.
@@ -159,6 +167,7 @@ def _run(config: object, flags: dict[str, str]) -> int:
     import jax
     from absl import flags as absl_flags
 
+    from storyjax.plan.utilisation import least_seconds
     from storyjax.train.loop import run
     from storyjax.train.termination import Stopped
 
@@ -174,7 +183,13 @@ def _run(config: object, flags: dict[str, str]) -> int:
     step = None if resume_from is None else int(resume_from)
     try:
         results = run(
-            config, flags["workdir"], flags.get("mode", "train"), progress=progress == "true", resume_from=step
+            config,
+            flags["workdir"],
+            flags.get("mode", "train"),
+            progress=progress == "true",
+            resume_from=step,
+            profile=_steps(flags.get("profile")),
+            least_seconds=least_seconds,
         )
     except Stopped as stopped:
         print(f"storyjax: {stopped.message}", file=sys.stderr)
@@ -182,6 +197,21 @@ def _run(config: object, flags: dict[str, str]) -> int:
     if jax.process_index() == 0:
         print("".join(f"{name} {value:.6g}\n" for name, value in results.items()), end="")
     return 0
+
+
+def _steps(text: str | None) -> tuple[int, int] | None:
+    """(first, last) of "FIRST:LAST".
+
+    Raises:
+        StoryjaxError: these are not two steps in order.
+    """
+    if text is None:
+        return None
+    first, colon, last = text.partition(":")
+    fine = colon and all(part.isascii() and part.isdecimal() for part in (first, last))
+    if not fine or not 1 <= int(first) <= int(last):
+        raise StoryjaxError(f"--profile must be FIRST:LAST, two steps counted from 1, such as 20:24, not '{text}'.")
+    return int(first), int(last)
 
 
 def _parse(argv: list[str]) -> tuple[dict[str, str], list[tuple[str, str]], bool]:

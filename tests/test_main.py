@@ -27,7 +27,16 @@ def toy(monkeypatch):
 def test_help_teaches_and_shows_a_configs_keys(capsys):
     assert main(["--help"]) == 0
     text = capsys.readouterr().out
-    for part in ("--config=", "--workdir=", "--mode=eval", "--config.train.steps=", "results.json", "SIGTERM"):
+    for part in (
+        "--config=",
+        "--workdir=",
+        "--mode=eval",
+        "--config.train.steps=",
+        "results.json",
+        "SIGTERM",
+        "--profile=",
+        "mfu",
+    ):
         assert part in text
     assert main([CONFIG, "--help"]) == 0
     text = capsys.readouterr().out
@@ -53,6 +62,12 @@ def test_help_teaches_and_shows_a_configs_keys(capsys):
         ([CONFIG, "--workdir=x", "--config.optim.schedule=cosin"], "Did you mean 'cosine'?"),
         ([CONFIG, "--workdir=x", "--config.mesh.data=3"], "does not lay out 1 device(s)"),
         ([CONFIG[:-1], "--workdir=x"], "unknown 'embedde'. Did you mean 'embedded'?"),
+        ([CONFIG, "--workdir=x", "--profile=4"], "--profile must be FIRST:LAST"),
+        ([CONFIG, "--workdir=x", "--profile=4:3"], "--profile must be FIRST:LAST"),
+        ([CONFIG, "--workdir=x", "--profile=0:3"], "--profile must be FIRST:LAST"),
+        ([CONFIG, "--workdir=x", "--profile=a:b"], "--profile must be FIRST:LAST"),
+        ([CONFIG, "--workdir=x", "--profile=5:7"], "--profile=5:7: this run takes steps 1 to 6; choose among those."),
+        ([CONFIG, "--workdir=x", "--profile=1:2", "--mode=eval"], "--mode=eval takes none"),
         (["--config=configs/tcr_nxtqa.py", "--workdir=x"], "there is no file configs/tcr_nxtqa.py"),
     ],
 )

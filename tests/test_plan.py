@@ -27,6 +27,7 @@ from storyjax.plan.full_size import full_size_variants
 from storyjax.plan.programs import Lowered
 from storyjax.plan.report import table, to_json
 from storyjax.plan.tpu import CHIPS, Slice, find_slice
+from storyjax.plan.utilisation import peak_flops
 
 needs_compiler = pytest.mark.skipif(importlib.util.find_spec("libtpu") is None, reason="libtpu is not installed")
 SLICE = Slice("v5e:2x2", CHIPS["v5e"], [None] * 4, 4, "0.0")
@@ -145,6 +146,8 @@ def test_every_slice_that_is_listed_is_one(capfd):
     for name in ("v4:2x2x1", "v5e:1x1", "v5e:2x4", "v5p:2x2x2", "v6e:4x4", "tpu7x:2x2x1"):
         found = find_slice(name)
         assert len(found.devices) == found.chips * (2 if name.startswith("tpu7x") else 1)
+        peak = peak_flops(found.devices[0].device_kind)  # the name that a real device has, too
+        assert peak == found.chip.peak_flops / found.devices_per_chip
 
 
 @needs_compiler

@@ -21,15 +21,27 @@ LINKS = {
     "log_summary_steps": "log.every",
     "log_eval_steps": "eval.every",
     "checkpoint_steps": "checkpoint.every",
-    "max_checkpoints_to_keep": "checkpoint.keep",
+    "max_checkpoint_keep": "checkpoint.keep",
     "optimizer_configs.weight_decay": "optim.weight_decay",
     "optimizer_configs.b1": "optim.b1",
     "optimizer_configs.b2": "optim.b2",
     "optimizer_configs.eps": "optim.eps",
-    "optimizer_configs.max_grad_norm": "optim.clip_norm",
+    "max_grad_norm": "optim.clip_norm",
     "lr_configs.base_learning_rate": "optim.learning_rate",
     "lr_configs.warmup_steps": "optim.warmup_steps",
     "lr_configs.total_steps": "train.steps",
+}
+# What Scenic's programs read besides.
+_CONSTANTS = {
+    "checkpoint": True,
+    "model_name": "storyjax",
+    "dataset_name": "storyjax",
+    "trainer_name": "storyjax",  # or "classification_trainer" (zoo.py)
+    "data_dtype_str": "float32",
+    "count_flops": False,  # from a single array of pixels, which our models do not take; storyjax plan counts them
+    "debug_train": False,
+    "debug_eval": False,
+    "xprof": False,
 }
 # Keys that a config may leave open, and what they take.
 _OPEN = {"eval.batch_size": int, "train.steps": int, "train.epochs": float, "optim.clip_norm": float}
@@ -45,7 +57,7 @@ def get_config(spec: str) -> ConfigDict:
         StoryjaxError: there is no such config.
     """
     ours = complete(load_config(spec))
-    config = ConfigDict({"experiment_name": spec, "storyjax": ours, "checkpoint": True})
+    config = ConfigDict({"experiment_name": spec, "storyjax": ours, **_CONSTANTS})
     config.lr_configs, config.optimizer_configs = ConfigDict(), ConfigDict({"optimizer": "adamw"})
     for theirs, path in LINKS.items():
         section, key = _place(config.storyjax, path)

@@ -2,6 +2,7 @@
 
     python -m storyjax.scenic.main --config=storyjax/scenic/config.py:tcr_nextqa:embedded --workdir=DIR
 
+With --config.trainer_name=classification_trainer Scenic's own trainer trains, where the experiment fits it (zoo.py).
 Flags, random key, working directory and writer are those of `scenic.app`; `--config.KEY=VALUE` sets Scenic's keys, and
 `--config.storyjax.KEY=VALUE` ours.
 """
@@ -11,12 +12,20 @@ from typing import Any
 from storyjax.core.runtime import prepare_runtime
 from storyjax.main import leave, report_errors
 
+TRAINERS = ("storyjax", "classification_trainer")
+
 
 def main(rng: Any, config: Any, workdir: str, writer: Any) -> None:
     """Trains what the config says, as Scenic's launcher calls it."""
+    from storyjax.core.config import choose
+    from storyjax.scenic import zoo
     from storyjax.scenic.train import train
     from storyjax.train.termination import Stopped
 
+    choose(config.trainer_name, TRAINERS, "config.trainer_name")
+    if config.trainer_name == zoo.TRAINER:
+        zoo.train(rng=rng, config=config, workdir=workdir, writer=writer)
+        return
     try:
         train(rng=rng, config=config, workdir=workdir, writer=writer)
     except Stopped as stopped:

@@ -10,6 +10,9 @@ from typing import Any
 import jax
 from ml_collections import ConfigDict
 
+from storyjax.core.errors import StoryjaxError
+from storyjax.plan.utilisation import least_seconds
+from storyjax.scenic.feeds import latest_checkpoint
 from storyjax.train.loop import run
 
 # The first part of the names of metrics, as Scenic's trainers write them: "train_loss", "valid_nextqa/acc".
@@ -38,14 +41,20 @@ def train(
         {"dataset/metric": number}.
 
     Raises:
+        StoryjaxError: Scenic's own trainer has trained in `workdir`.
         StoryjaxError, Stopped: as `storyjax.train.loop.run`.
     """
     del rng, model_cls, dataset
+    if latest_checkpoint(workdir):
+        raise StoryjaxError(
+            f"{workdir} holds a run of Scenic's trainer: choose another --workdir, or go on with"
+            " --config.trainer_name=classification_trainer."
+        )
 
     def write(step: int, kind: str, metrics: Mapping[str, float]) -> None:
         writer.write_scalars(step, {f"{PREFIXES[kind]}{name}": value for name, value in metrics.items()})
 
     try:
-        return run(config.storyjax, workdir, sinks=(write,))
+        return run(config.storyjax, workdir, sinks=(write,), least_seconds=least_seconds)
     finally:
         writer.flush()

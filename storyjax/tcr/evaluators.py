@@ -49,28 +49,28 @@ VARIATIONS = ("text_only", "iterative")
 ORDER = ("TN", "TP")
 
 
-def accuracies(sums: dict[str, Any], prefix: str = "nextqa") -> dict[str, float]:
-    """Returns "nextqa/acc", "nextqa/acc_causal" ... "nextqa/acc_TN", and "nextqa/acc_order" of questions for what came
-    before or after.
+def accuracy_ratios(sums: dict[str, Any], prefix: str = "nextqa") -> dict[str, tuple[Any, Any]]:
+    """Returns (right, asked) of "nextqa/acc", "nextqa/acc_causal" ... "nextqa/acc_TN", and "nextqa/acc_order" of
+    questions for what came before or after.
 
     The overall accuracy is over questions, not over types (Table 3.2, caption).
 
     Args:
-        sums: of `QuestionAnswering.eval_step`.
+        sums: of `QuestionAnswering.eval_step`, of NumPy or traced.
         prefix: in the place of "nextqa".
     """
-    asked = dict(zip(TYPES, sums["asked"], strict=True))
-    right = dict(zip(TYPES, sums["right"], strict=True))
     groups = {**GROUPS, "order": ORDER}
     cells = {"": TYPES, **{f"_{group}": types for group, types in groups.items()}, **{f"_{t}": (t,) for t in TYPES}}
-    results = {}
-    for suffix, types in cells.items():
-        count = sum(asked[t] for t in types)
-        if count:
-            results[f"{prefix}/acc{suffix}"] = float(sum(right[t] for t in types) / count)
+    places = {f"{prefix}/acc{suffix}": np.isin(TYPES, types) for suffix, types in cells.items()}
+    return {name: (sums["right"][place].sum(), sums["asked"][place].sum()) for name, place in places.items()}
+
+
+def accuracies(sums: dict[str, Any], prefix: str = "nextqa") -> dict[str, float]:
+    """Returns the ratios of `accuracy_ratios`, less those of types that were not asked for."""
+    ratios = accuracy_ratios(sums, prefix)
     # A model that has collapsed to one letter shows here: 1 / options is even, 1 is a collapse.
-    results[f"{prefix}/most_chosen"] = float(sums["chosen"].max() / max(sums["chosen"].sum(), 1))
-    return results
+    most = {f"{prefix}/most_chosen": float(sums["chosen"].max() / max(sums["chosen"].sum(), 1))}
+    return {name: float(right / asked) for name, (right, asked) in ratios.items() if asked} | most
 
 
 Data = Callable[[StreamSpec], Iterable[Batch]]
@@ -114,14 +114,8 @@ class Timestamps:
 
 def questions(name: str, data: Data, qa: QuestionAnswering, batch_spec: BatchSpec | None) -> Evaluator:
     """Returns the evaluator of multiple choice by types of questions (Table 3.2); `qa` knows the answers."""
-    return summing_evaluator(
-        name,
-        data,
-        qa.eval_step,
-        lambda sums: accuracies(sums, name),
-        sequences=FRAME_ARRAYS,
-        batch_spec=batch_spec,
-    )
+    further = {"sequences": FRAME_ARRAYS, "batch_spec": batch_spec, "ratios": lambda sums: accuracy_ratios(sums, name)}
+    return summing_evaluator(name, data, qa.eval_step, lambda sums: accuracies(sums, name), **further)
 
 
 def choice(name: str, data: Data, qa: QuestionAnswering) -> Evaluator:
@@ -137,7 +131,8 @@ def choice(name: str, data: Data, qa: QuestionAnswering) -> Evaluator:
             f"{name}/most_chosen": float(sums["chosen"].max() / max(sums["chosen"].sum(), 1)),
         }
 
-    return summing_evaluator(name, data, eval_step, compute, sequences=FRAME_ARRAYS)
+    ratios = {"ratios": lambda sums: {f"{name}/acc": (sums["right"], sums["asked"])}}
+    return summing_evaluator(name, data, eval_step, compute, sequences=FRAME_ARRAYS, **ratios)
 
 
 def _rows(batch: Batch, asked: Asked) -> Iterable[tuple[int, int, dict[str, list], int]]:

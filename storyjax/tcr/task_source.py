@@ -297,9 +297,9 @@ class TaskSource:
 
         qa, spec = self.answering(ablation.passes), self.batch_spec(False, ablation)
         if self.spec.scored == "questions":
-            return questions(name, data, qa, spec)
+            return dataclasses.replace(questions(name, data, qa, spec), size=lambda: len(groups()))
         if self.spec.scored == "choice":
-            return dataclasses.replace(choice(name, data, qa), batch_spec=spec)
+            return dataclasses.replace(choice(name, data, qa), batch_spec=spec, size=lambda: len(groups()))
         if self.spec.scored == "times":
             return dataclasses.replace(moments(name, data, qa, stamps, asked, d.task), batch_spec=spec)
         if self.spec.scored == "caption":

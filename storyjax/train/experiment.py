@@ -77,6 +77,9 @@ class Evaluator:
         compute: acc -> {"dataset/metric": number}.
         sequences, batch_spec: as those of a Task; of an evaluator whose batches are of several kinds, one for each.
         reads_batch: whether `accumulate` looks at the batch; if not, many processes need not send it to each other.
+        size: returns how many examples `data` gives in all, without the filling of the last batch. None: not counted.
+        ratios: of an evaluator whose metrics are ratios of sums: the sum of eval_step's results over all batches ->
+            {"dataset/metric": (numerator, denominator)}, linear in it, and traceable. None: its metrics are not.
     """
 
     name: str
@@ -87,6 +90,8 @@ class Evaluator:
     sequences: tuple[str, ...] = ()
     batch_spec: "BatchSpec | Mapping[str, BatchSpec] | None" = None
     reads_batch: bool = True
+    size: Callable[[], int] | None = None
+    ratios: Callable[[Any], Mapping[str, tuple[Any, Any]]] | None = None
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+import resource
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -59,6 +60,7 @@ class RunLog:
         )
         self.restart_clock(start_step, waited=0.0)
         self._speed: dict[str, float] = {}
+        self.least_seconds: float | None = None  # of a step, at the devices' peak
 
     def evaluated(self, step: int) -> bool:
         """Whether an earlier attempt has logged the evaluation after `step`."""
@@ -69,7 +71,7 @@ class RunLog:
         self._mark = (time.perf_counter(), step, waited)
 
     def measure_speed(self, step: int, examples: int, waited: float) -> None:
-        """Measures the rate since the last call.
+        """Measures the rate since the last call, and how much memory was used at most since the process began.
 
         Args:
             step: steps done.
@@ -79,10 +81,15 @@ class RunLog:
         then, last_step, last_waited = self._mark
         self.restart_clock(step, waited)
         seconds = max(self._mark[0] - then, 1e-9)
+        rate = (step - last_step) / seconds
         self._speed = {
-            "units_per_second": examples * (step - last_step) / seconds,
+            "units_per_second": examples * rate,
+            "steps_per_second": rate,
             "wait_share": min((waited - last_waited) / seconds, 1.0),
+            **most_memory(),
         }
+        if self.least_seconds is not None:
+            self._speed["mfu"] = self.least_seconds * rate
 
     def train(self, step: int, metrics: Mapping[str, float]) -> None:
         """One line of training metrics."""
@@ -128,6 +135,16 @@ def progress_bar(shown: bool, **settings: Any) -> tqdm:
     """A tqdm bar on standard error: redrawn in place on a terminal, now and then in what may be somebody's log file."""
     every = 0.2 if sys.stderr.isatty() else 10.0
     return tqdm(disable=not shown, file=sys.stderr, mininterval=every, dynamic_ncols=True, **settings)
+
+
+def most_memory() -> dict[str, float]:
+    """Returns "host_memory_gib", the most that this process has had in memory, and, where devices count theirs,
+    "device_memory_gib", of the fullest of them."""
+    kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # bytes on macOS
+    host = kib / 2**30 if sys.platform == "darwin" else kib / 2**20
+    used = [(device.memory_stats() or {}).get("peak_bytes_in_use") for device in jax.local_devices()]
+    counted = [size for size in used if size is not None]
+    return {"host_memory_gib": host} | ({"device_memory_gib": max(counted) / 2**30} if counted else {})
 
 
 def read_metrics(path: pathlib.Path) -> list[dict[str, Any]]:

@@ -30,6 +30,7 @@ from storyjax.train.initial_state import InitialState, restore_or_init
 from storyjax.train.logging import RunLog, Sink, progress_bar
 from storyjax.train.optim import make_optimizer, make_schedule
 from storyjax.train.prediction import FOLDER, Predictions, fingerprint
+from storyjax.train.profile import LeastSeconds, Profiler, counted
 from storyjax.train.settings import Settings, complete, read_settings
 from storyjax.train.step import StepMetrics, TrainState, make_step, new_state
 from storyjax.train.termination import Stopped, Termination
@@ -55,6 +56,8 @@ def run(
     progress: bool = True,
     resume_from: int | None = None,
     sinks: Sequence[Sink] = (),
+    profile: tuple[int, int] | None = None,
+    least_seconds: LeastSeconds | None = None,
 ) -> dict[str, float]:
     """Trains (mode "train") and evaluates, only evaluates (mode "eval"), or writes predictions (mode "predict").
 
@@ -69,6 +72,8 @@ def run(
         progress: whether to show a progress bar on standard error.
         resume_from: the step of the checkpoint to go on from, instead of the latest; later ones are set aside.
         sinks: are given what metrics.jsonl is given.
+        profile: the first and the last step that are traced (profile.py).
+        least_seconds: for the metric "mfu" (plan/utilisation.py).
 
     Returns:
         {"dataset/metric": number}, sorted by name, which is also written to results.json; of "predict" the number of
@@ -87,6 +92,8 @@ def run(
     start_distributed(settings.distributed)
     if resume_from is not None and mode != "train":
         raise StoryjaxError("--resume-from says where to go on training from; --mode=eval takes the latest checkpoint.")
+    if profile is not None and mode != "train":
+        raise StoryjaxError(f"--profile traces steps of training, and --mode={mode} takes none.")
     with contextlib.ExitStack() as stack:
         stack.enter_context(peers())
         stack.enter_context(storage_errors(workdir))
@@ -99,8 +106,9 @@ def run(
         check_shared(workdir)
         experiment = experiment or build_experiment(config)
         mesh = mesh_lib.make_mesh(settings.mesh)
-        with jax.set_mesh(mesh), _memory_errors():
-            one = _Run(config, settings, experiment, workdir, mesh, termination, progress, tuple(sinks))
+        with jax.set_mesh(mesh), mesh_lib.memory_errors():
+            shown = progress, tuple(sinks), profile, least_seconds
+            one = _Run(config, settings, experiment, workdir, mesh, termination, *shown)
             results = {"train": one.train, "eval": one.evaluate, "predict": one.predict}[mode]()
         if jax.process_index() == 0 and mode != "predict":
             write_results(workdir, results)
@@ -118,20 +126,6 @@ def total_steps(settings: Settings, experiment: Experiment) -> int:
     return math.ceil(settings.train.epochs * experiment.steps_per_epoch())
 
 
-@contextlib.contextmanager
-def _memory_errors() -> Iterator[None]:
-    """A model that does not fit its devices is for the person to make smaller."""
-    try:
-        yield
-    except jax.errors.JaxRuntimeError as error:
-        if "RESOURCE_EXHAUSTED" not in str(error):
-            raise
-        raise StoryjaxError(
-            f"the devices have too little memory: {str(error).splitlines()[0]} Raise config.train.accumulate or "
-            "config.mesh.fsdp, or lower config.train.batch_size."
-        ) from error
-
-
 class _Run:
     """One call of `run`, once its surroundings are known."""
 
@@ -145,10 +139,13 @@ class _Run:
         termination: Termination,
         progress: bool,
         sinks: tuple[Sink, ...],
+        profile: tuple[int, int] | None,
+        least_seconds: LeastSeconds | None,
     ) -> None:
         self.config, self.settings, self.experiment = config, settings, experiment
         self.workdir, self.mesh, self.termination = workdir, mesh, termination
         self.progress, self.sinks = progress and jax.process_index() == 0, sinks
+        self.profile, self.least_seconds = profile, least_seconds
         self.batch_sizes = [task.batch_size or settings.train.batch_size for task in experiment.tasks]
         for task, size in zip(experiment.tasks, self.batch_sizes, strict=True):
             mesh_lib.check_batch_size(mesh, size, settings.train.accumulate, f"the batch size of task '{task.name}'")
@@ -201,6 +198,8 @@ class _Run:
         """The rest of the run's steps, then the results."""
         settings, experiment = self.settings, self.experiment
         if not experiment.tasks:
+            if self.profile is not None:
+                raise StoryjaxError(f"--profile: {experiment.name} trains nothing, so there are no steps to trace.")
             if jax.process_index() == 0:
                 write_config(self.workdir, self.config)
             return self.evaluate()
@@ -215,6 +214,7 @@ class _Run:
                 raise StoryjaxError(
                     f"the run in {self.workdir} is at step {done} already, past config.train.steps ({total})."
                 )
+            profiler = stack.enter_context(contextlib.closing(Profiler(self.profile, self.workdir, done, total)))
             start = restore_or_init(settings, experiment, self.workdir, self.mesh)
             shown = settings.log.tensorboard, self.progress, self.sinks
             log = RunLog(self.workdir, done, total, experiment.units, *shown)
@@ -231,7 +231,7 @@ class _Run:
             before = checkpoints.meta(done)["streams"] if start.step is not None else None
             feed = TaskBatches(experiment.tasks, self.batch_sizes, settings.seed, done, total, self.mesh, before)
             stack.enter_context(contextlib.closing(feed))
-            return _Training(self, checkpoints, log, feed, start, total).results()
+            return _Training(self, checkpoints, log, feed, start, total, profiler).results()
 
 
 @dataclass(frozen=True)
@@ -248,9 +248,16 @@ class _Training:
     """The steps of a run, from where it starts to its end."""
 
     def __init__(
-        self, parent: _Run, checkpoints: Checkpoints, log: RunLog, feed: TaskBatches, start: InitialState, total: int
+        self,
+        parent: _Run,
+        checkpoints: Checkpoints,
+        log: RunLog,
+        feed: TaskBatches,
+        start: InitialState,
+        total: int,
+        profiler: Profiler,
     ) -> None:
-        self.run, self.checkpoints, self.log, self.feed = parent, checkpoints, log, feed
+        self.run, self.checkpoints, self.log, self.feed, self.profiler = parent, checkpoints, log, feed, profiler
         self.settings, self.total, self.start = parent.settings, total, start
         tasks, mesh = parent.experiment.tasks, parent.mesh
         optimizer = make_optimizer(self.settings.optim, total)
@@ -272,17 +279,27 @@ class _Training:
                 return results
         pending = None
         for step in range(done + 1, self.total + 1):
-            batches, indices = self.feed.next()
-            self.state, metrics = self.step_fn(self.state, self.start.frozen, batches, self.key)
+            with self.profiler.step(step):
+                batches, indices = self.feed.next()
+                arguments = self.state, self.start.frozen, batches, self.key
+                if step == done + 1 and self.run.least_seconds is not None:
+                    self.step_fn, self.log.least_seconds = counted(
+                        self.step_fn, arguments, self.run.least_seconds, self.log.say
+                    )
+                self.state, metrics = self.step_fn(*arguments)
             # The step before is read only now, so that the devices have the next one to go on with meanwhile.
             self._settle(pending)
             pending = _Pending(step, metrics, indices, self.feed.reports())
             last, stop = step == self.total, self.run.termination.agreed(step)
             save = last or stop or self._due(step, self.settings.checkpoint.every)
             evaluate = self._due(step, self.settings.eval.every) and not last and not stop
-            if save or evaluate or step == done + 1:
+            traced = self.profiler.is_last(step)
+            if save or evaluate or traced or step == done + 1:
                 self._settle(pending)
                 pending = None
+            if traced:
+                self.profiler.close()
+                self.log.say(f"the profile is in {self.profiler.folder}: tensorboard --logdir {self.run.workdir}")
             if step == done + 1:
                 self.log.restart_clock(step, self.feed.waited)
             if save:

@@ -3,8 +3,9 @@
 Axes: `data` (examples), `fsdp` (examples too, and parameters are cut along it), `seq` (for chapters that cut one).
 """
 
+import contextlib
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import jax
@@ -125,3 +126,17 @@ def put_batch(
         )
         for name, array in arrays.items()
     }
+
+
+@contextlib.contextmanager
+def memory_errors() -> Iterator[None]:
+    """A model that does not fit its devices is for the person to make smaller."""
+    try:
+        yield
+    except jax.errors.JaxRuntimeError as error:
+        if "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        raise StoryjaxError(
+            f"the devices have too little memory: {str(error).splitlines()[0]} Raise config.train.accumulate or "
+            "config.mesh.fsdp, or lower config.train.batch_size."
+        ) from error

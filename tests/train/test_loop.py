@@ -66,8 +66,12 @@ def test_a_run_learns_and_tells(tmp_path, capsys):
         "left/loss",
         "left/broken",
         "units_per_second",
+        "steps_per_second",
         "wait_share",
+        "host_memory_gib",
     }
+    assert lines[0]["units_per_second"] == pytest.approx(16 * lines[0]["steps_per_second"])
+    assert 0.01 < lines[0]["host_memory_gib"] < 1000
     assert results == {"toy/mse": lines[4]["toy/mse"]} == json.loads((tmp_path / "results.json").read_text())
     assert json.loads((tmp_path / "config.json").read_text())["optim"]["learning_rate"] == 0.05
     assert ("train/loss", 60, lines[3]["loss"]) in events(tmp_path)

@@ -37,7 +37,7 @@ def unbroken(tmp_path_factory) -> tuple[dict[str, np.ndarray], list[dict[str, An
     return load_trainable(workdir), read_metrics(workdir / "metrics.jsonl")
 
 
-TIMES = ("units_per_second", "wait_share")
+TIMES = ("units_per_second", "steps_per_second", "wait_share", "host_memory_gib")
 
 
 def check_same(workdir: pathlib.Path, unbroken: Any, atol: float) -> None:
