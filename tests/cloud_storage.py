@@ -1,5 +1,6 @@
 """A Cloud Storage on this machine: PyPI's emulator, slow or refusing where asked for, with Google's preconditions."""
 
+import io
 import logging
 import re
 import threading
@@ -60,30 +61,31 @@ def _handler(cloud: CloudStorage, lock: threading.RLock) -> type:
                 time.sleep(cloud.delay_s)
             refusal = cloud.refusal(method, line)
             with lock:
-                if refusal is None and not self._holds():
-                    refusal = (412, "a precondition does not hold")
+                if refusal is None and (status := self._holds()) is not None:
+                    refusal = (status, "of its generation")
                 if refusal is None:
                     getattr(super(), f"do_{method}")()
                     return
             status, reason = refusal
             self.rfile.read(int(self.headers.get("Content-Length") or 0))
-            body = f'{{"error": {{"code": {status}, "message": "{reason}"}}}}'.encode()
+            self.generation = None
+            body = f'{{"error": {{"code": {int(status)}, "message": "{reason}"}}}}'.encode()
             self.send_response(status, HTTPStatus(status).phrase)
             self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(body)))
+            self.send_header("Content-Length", "0" if status == HTTPStatus.NOT_MODIFIED else str(len(body)))
             self.end_headers()
-            self.wfile.write(body)
+            if status != HTTPStatus.NOT_MODIFIED:
+                self.wfile.write(body)
 
-        def _holds(self) -> bool:
-            """Whether ifGenerationMatch, which the emulator does not know, holds."""
+        def _holds(self) -> HTTPStatus | None:
+            """Looks at the conditions on generations, which the emulator does not know: the answer where they fail."""
             url = urlparse(self.path)
             query = parse_qs(url.query)
-            if "ifGenerationMatch" not in query:
-                return True
+            self.generation = None
+            if "alt" not in query and not query.keys() & {"ifGenerationMatch", "ifGenerationNotMatch"}:
+                return None
             name = query["name"][0] if "name" in query else None
             if name is None and self.command == "POST":  # it is in the body, which must be there for the emulator too
-                import io
-
                 body = self.rfile.read(int(self.headers["Content-Length"]))
                 self.rfile = io.BytesIO(body)
                 name = re.search(rb'"name": "([^"]*)"', body)[1].decode()
@@ -93,7 +95,17 @@ def _handler(cloud: CloudStorage, lock: threading.RLock) -> type:
                 there = self.storage.get_file_obj(bucket, name)["generation"]
             except NotFound:
                 there = "0"
-            return there == query["ifGenerationMatch"][0]
+            if query.get("ifGenerationMatch", [there])[0] != there:
+                return HTTPStatus.PRECONDITION_FAILED
+            if query.get("ifGenerationNotMatch", [""])[0] == there:
+                return HTTPStatus.NOT_MODIFIED if there != "0" else HTTPStatus.NOT_FOUND
+            self.generation = there
+            return None
+
+        def end_headers(self) -> None:
+            if self.command == "GET" and getattr(self, "generation", None) is not None:
+                self.send_header("x-goog-generation", self.generation)
+            super().end_headers()
 
         def do_GET(self) -> None:
             self._serve("GET")

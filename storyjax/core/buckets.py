@@ -96,6 +96,13 @@ class BucketPath(pathlib.PosixPath):
 
     def info(self) -> dict[str, Any]:
         """What the store says of the object: "size" in bytes, "mtime", and "generation" where it has them."""
+        for folder, (found, folders) in list(_LISTED.items()):
+            if self.is_relative_to(folder):
+                if self.key in folders:
+                    return {"type": "directory", "size": 0}
+                if self.key not in found:
+                    raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(self))
+                return found[self.key]
         return self.ask(lambda store, key: store.info(key))
 
     def stat(self, *, follow_symlinks: bool = True) -> os.stat_result:
@@ -173,7 +180,10 @@ class BucketPath(pathlib.PosixPath):
 
     def walk_objects(self) -> dict[str, dict[str, Any]]:
         """Returns what `info` says of every object below the folder, by its path relative to it, in order."""
-        found = self.ask(lambda store, key: store.find(key, detail=True))
+        if self in _LISTED:
+            found = _LISTED[self][0]
+        else:
+            found = self.ask(lambda store, key: store.find(key, detail=True))
         return {name[len(self.key) + 1 :]: found[name] for name in sorted(found) if name != self.key}
 
     def open(
@@ -261,6 +271,32 @@ class BucketPath(pathlib.PosixPath):
                 self.ask(lambda store, key, name=name: store.rm_file(_join(key, name)))  # type: ignore[misc]
 
 
+# What `listed` knows: by folder, what `info` says by the objects' keys, and the keys of all folders.
+_LISTED: dict[BucketPath, tuple[dict[str, dict[str, Any]], set[str]]] = {}
+
+
+@contextlib.contextmanager
+def listed(folder: pathlib.Path) -> Iterator[None]:
+    """While entered, whether a file below `folder` is there, its size and its date are those of a listing of it now:
+    the store is not asked of each by itself. Of a local folder the files themselves are asked."""
+    if not isinstance(folder, BucketPath) or folder in _LISTED:
+        yield
+        return
+    objects = {f"{folder.key}/{name}": info for name, info in folder.walk_objects().items()}
+    folders = {parent for key in objects for parent in _above(key)}
+    _LISTED[folder] = (objects, folders)
+    try:
+        yield
+    finally:
+        del _LISTED[folder]
+
+
+def _above(key: str) -> Iterator[str]:
+    while "/" in key:
+        key = key.rpartition("/")[0]
+        yield key
+
+
 def _join(key: str, name: str) -> str:
     return f"{key}/{name}" if name else key
 
@@ -290,6 +326,17 @@ def remove_tree(folder: pathlib.Path) -> None:
             folder.remove_tree()
     else:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def one_line() -> Iterator[None]:
+    """Turns what goes wrong with a store into a StoryjaxError; errors of local files stay what they are."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None or not is_bucket(str(error.filename)):
+            raise
+        raise StoryjaxError(f"{error.filename} cannot be used: {error.strerror}") from error
 
 
 def file_system(scheme: str) -> Any:
