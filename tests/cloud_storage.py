@@ -92,9 +92,12 @@ def _handler(cloud: CloudStorage, lock: threading.RLock) -> type:
             name = name or unquote(url.path.split("/o/")[1])
             bucket = url.path.split("/b/")[1].split("/")[0]
             try:
-                there = self.storage.get_file_obj(bucket, name)["generation"]
+                about = self.storage.get_file_obj(bucket, name)
             except NotFound:
-                there = "0"
+                about = {"generation": "0", "size": 0}
+            there = about["generation"]
+            if last := re.fullmatch(r"bytes=-(\d+)", self.headers.get("range", "")):  # nor ranges from the end
+                self.headers.replace_header("range", f"bytes={max(int(about['size']) - int(last[1]), 0)}-")
             if query.get("ifGenerationMatch", [there])[0] != there:
                 return HTTPStatus.PRECONDITION_FAILED
             if query.get("ifGenerationNotMatch", [""])[0] == there:

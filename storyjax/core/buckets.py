@@ -180,10 +180,7 @@ class BucketPath(pathlib.PosixPath):
 
     def walk_objects(self) -> dict[str, dict[str, Any]]:
         """Returns what `info` says of every object below the folder, by its path relative to it, in order."""
-        if self in _LISTED:
-            found = _LISTED[self][0]
-        else:
-            found = self.ask(lambda store, key: store.find(key, detail=True))
+        found = _LISTED[self][0] if self in _LISTED else self.ask(lambda store, key: store.find(key, detail=True))
         return {name[len(self.key) + 1 :]: found[name] for name in sorted(found) if name != self.key}
 
     def open(
@@ -377,7 +374,8 @@ def _is_busy(error: BaseException) -> bool:
 
 def store_error(error: BaseException) -> tuple[int, str] | None:
     """Returns (errno, what to say) of an exception of fsspec, gcsfs or TensorStore; None: it is of something else."""
-    if isinstance(error, OSError) and error.errno is not None and error.strerror:
+    module = type(error).__module__.partition(".")[0]
+    if isinstance(error, OSError) and error.errno is not None and error.strerror and module != "aiohttp":
         return error.errno, error.strerror
     if isinstance(error, FileNotFoundError):
         return errno.ENOENT, "there is no such bucket or object"
@@ -388,7 +386,6 @@ def store_error(error: BaseException) -> tuple[int, str] | None:
     for pattern, number, reason in _TEXTS:
         if pattern.search(text):
             return number, f"{reason} ({first_line(RuntimeError(text), _SHOWN)})"
-    module = type(error).__module__.partition(".")[0]
     code = str(getattr(error, "code", "") or "")
     if code.isdecimal():
         number = errno.EACCES if int(code) in (401, 403) else errno.EIO
