@@ -23,8 +23,9 @@ Trains an experiment, evaluates it and writes the results to DIR/results.json.
   --config=CONFIG[:VARIANT]  the name of a config ("tcr_nextqa") or the path of a file; variants are "paper" (the
                              default: the thesis's recipe at full size), "embedded" (the same code, small, on
                              StoryWorld), and others that its docstring names
-  --workdir=DIR              the run's folder, made if need be: config.json, checkpoints/, metrics.jsonl (one line per
-                             logged step), TensorBoard event files, results.json
+  --workdir=DIR              the run's folder, on a disk or in a bucket (gs://BUCKET/FOLDER), made if need be:
+                             config.json, checkpoints/, metrics.jsonl (one line per logged step), TensorBoard event
+                             files, results.json
   --mode=train               trains, then evaluates (the default)
   --mode=eval                evaluates DIR's latest checkpoint; without one, the weights that a run starts from
   --mode=predict             writes what these predict of the evaluated splits to DIR/predictions, in the files that the

@@ -1,7 +1,7 @@
 """Files that appear whole or not at all, and never in place of something else: the guard of every writer.
 
-They are written beside their place and then renamed into it. A link stays a link, and what it points to is replaced; a
-device, a pipe or a socket is refused, as is what was read (`check_outputs`).
+They are written beside their place and then renamed into it; in a bucket, uploaded whole. A link stays a link, and what
+it points to is replaced; a device, a pipe or a socket is refused, as is what was read (`check_outputs`).
 """
 
 import contextlib
@@ -18,6 +18,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from storyjax.core.bucket_lock import bucket_lock
+from storyjax.core.buckets import BucketPath, place
 from storyjax.core.errors import StoryjaxError
 
 # What a process that was killed may leave behind, for whoever cleans a folder up.
@@ -56,6 +58,12 @@ def atomic_path(path: str | os.PathLike[str], *, durable: bool = False) -> Itera
         OutputError: there is a folder, a device, a pipe or a socket at `path`.
     """
     path, old = _destination(path)
+    if isinstance(path, BucketPath):
+        with tempfile.TemporaryDirectory(prefix="storyjax-") as scratch:
+            local = Path(scratch, path.name)
+            yield local
+            path.upload(local)
+        return
     # In the same folder, for a rename is atomic only within one file system; cut, for names have a longest length.
     unfinished = path.with_name(f".{path.name[:40]}.{uuid.uuid4().hex}.partial")
     try:
@@ -89,6 +97,10 @@ def write_atomically(
         OSError: the file cannot be written; what was there before is then untouched.
         OutputError: as of `atomic_path`.
     """
+    path = place(path)
+    if isinstance(path, BucketPath) and not callable(content):
+        path.write_bytes(content.encode("utf-8") if isinstance(content, str) else content)
+        return
     with atomic_path(path, durable=durable) as unfinished:
         if callable(content):
             content(unfinished)
@@ -98,7 +110,9 @@ def write_atomically(
 
 def _destination(path: str | os.PathLike[str]) -> tuple[Path, os.stat_result | None]:
     """Where a file is really written, links followed, and what is there."""
-    path = Path(path)
+    path = place(path)
+    if isinstance(path, BucketPath):
+        return path, None
     try:
         there = path.stat()
     except FileNotFoundError:
@@ -148,7 +162,9 @@ def check_outputs(
         if key is not None and sources and key in sources:
             same = f"{os.fspath(sources[key])}, " if os.fspath(sources[key]) != os.fspath(output) else ""
             raise OutputError(f"{where} is {same}a file that is read, which would be lost: give another name")
-        for one in (key, os.path.realpath(path)):
+        if isinstance(path, BucketPath) and any(os.fspath(source) == str(path) for source in read):
+            raise OutputError(f"{where} is a file that is read, which would be lost: give another name")
+        for one in (key, str(path) if isinstance(path, BucketPath) else os.path.realpath(path)):
             if one is not None and places.setdefault(one, where) != where:
                 raise OutputError(f"{where} and {places[one]} are the same file: give each a name of its own")
         _try_to_write(path, where, there)
@@ -166,6 +182,13 @@ def _identity(path: str | os.PathLike[str]) -> tuple[int, int] | None:
 def _try_to_write(path: Path, where: str, there: os.stat_result | None) -> None:
     """Writes a little beside the place, for permissions say less than a try."""
     folder = path.parent
+    if isinstance(path, BucketPath):
+        try:
+            path.with_name(f".{path.name[:40]}{UNFINISHED[2:]}").write_bytes(b"")
+            path.with_name(f".{path.name[:40]}{UNFINISHED[2:]}").unlink(missing_ok=True)
+        except OSError as error:
+            raise OutputError(f"{where} cannot be written ({error.strerror}): choose another place") from error
+        return
     if there is not None and not os.access(path, os.W_OK):
         raise OutputError(f"{where} is protected against writing: make it writable, or give another name")
     try:
@@ -184,11 +207,11 @@ def files_of(*places: str | os.PathLike[str] | None) -> list[Path]:
     """Returns the files that places stand for: a file itself, the files directly in a folder; of None, of what is not
     there and of what cannot be looked into, none."""
     found: list[Path] = []
-    for place in places:
-        if place is None:
+    for named in places:
+        if named is None:
             continue
         with contextlib.suppress(OSError, ValueError):
-            path = Path(place)
+            path = place(named)
             found += [p for p in path.iterdir() if p.is_file()] if path.is_dir() else [path] * path.exists()
     return found
 
@@ -203,7 +226,8 @@ def json_text(value: Any, indent: int | None = None) -> str:
 def exclusive_lock(path: str | os.PathLike[str], refusal: str) -> Iterator[None]:
     """Holds a lock on the file `path`, made if need be, which the system releases when the process ends in any way.
 
-    Disks that know no locks, as some network's do not, are used without.
+    Disks that know no locks, as some network's do not, are used without. In a bucket the lock is an object
+    (bucket_lock.py).
 
     Args:
         path: of the lock; its folder must be there.
@@ -213,6 +237,11 @@ def exclusive_lock(path: str | os.PathLike[str], refusal: str) -> Iterator[None]
         StoryjaxError: another process holds the lock.
         OSError: the file cannot be made.
     """
+    path = place(path)
+    if isinstance(path, BucketPath):
+        with bucket_lock(path, refusal):
+            yield
+        return
     with open(path, "a") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -16,11 +16,15 @@ from jax.typing import DTypeLike
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
+from storyjax.core.bucket_copies import fetched, fetched_folder
+from storyjax.core.buckets import BucketPath, place
 from storyjax.core.errors import StoryjaxError
 from storyjax.core.files import write_atomically
 
 # How many keys an error lists before it says how many more there are.
 LISTED_KEYS = 8
+# What checkpoints of the Orbax library lie in: of a run, and of what `storyjax export --to orbax` writes.
+_ORBAX_FOLDERS = ("checkpoints", "params")
 SHIPPED = "shipped:"  # before the name of weights that come with the package
 
 
@@ -51,7 +55,7 @@ def save_tree(
     Raises:
         StoryjaxError: the file cannot be written; what was there before is then untouched.
     """
-    path = Path(path)
+    path = place(path)
     tensors = {}
     for key, leaf in flatten(tree).items():
         array = np.asarray(leaf)
@@ -76,7 +80,7 @@ def load_flat(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
             the same name.
     """
     flat: dict[str, np.ndarray] = {}
-    for file in _safetensors_files(Path(path)):
+    for file in _safetensors_files(place(path)):
         try:
             with safe_open(file, framework="np") as tensors:
                 for name in tensors.keys():  # noqa: SIM118 (a safe_open is not a mapping)
@@ -96,7 +100,7 @@ def _widen(array: np.ndarray) -> np.ndarray:
 def load_metadata(path: str | os.PathLike[str]) -> dict[str, str]:
     """Returns the text metadata of a safetensors file. Raises StoryjaxError as `load_flat` does."""
     try:
-        with safe_open(path, framework="np") as tensors:
+        with safe_open(fetched(path), framework="np") as tensors:
             return dict(tensors.metadata() or {})
     except (OSError, SafetensorError) as error:
         raise StoryjaxError(f"cannot read weights from {path}: {error}; fetch or export the file again") from error
@@ -107,10 +111,10 @@ def _safetensors_files(path: Path) -> Sequence[Path]:
         files = sorted(path.glob("*.safetensors"))
         if not files:
             raise StoryjaxError(f"no .safetensors file in {path}: give the folder of the model's weights")
-        return files
+        return [fetched(file) for file in files]
     if not path.exists():
         raise StoryjaxError(f"no weights at {path}: give a .safetensors file, or a folder of them")
-    return [path]
+    return [fetched(path)]
 
 
 def fit(abstract_tree: Mapping[str, Any], flat: Mapping[str, np.ndarray | jax.Array], where: str) -> dict[str, Any]:
@@ -166,10 +170,21 @@ def shipped(name: str) -> Path:
     return root / name
 
 
-def weights_folder(place: str) -> Path:
-    """Returns the folder that a place names: "shipped:NAME", weights that ship with the package, or a folder.
+def weights_folder(source: str) -> Path:
+    """Returns the folder (or safetensors file) that a source names: "shipped:NAME", weights that ship with the package,
+    or a folder. Weights in a bucket are fetched (bucket_copies.py); of a run there, the place is returned.
 
     Raises:
-        StoryjaxError: no weights of that name ship with the package.
+        StoryjaxError: no weights of that name ship with the package, or they cannot be fetched.
     """
-    return shipped(place.removeprefix(SHIPPED)) if place.startswith(SHIPPED) else Path(place)
+    if source.startswith(SHIPPED):
+        return shipped(source.removeprefix(SHIPPED))
+    path = place(source)
+    if not isinstance(path, BucketPath):
+        return path
+    if path.suffix == ".safetensors":  # with what lies beside it, but other weights
+        others = (".safetensors", ".bin", ".pt", ".pth", ".ckpt")
+        return fetched_folder(path.parent, lambda name: name == path.name or not name.endswith(others)) / path.name
+    if any((path / inside).is_dir() for inside in _ORBAX_FOLDERS):
+        return path
+    return fetched_folder(path)

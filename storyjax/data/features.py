@@ -32,6 +32,8 @@ import numpy as np
 from array_record.python.array_record_module import ArrayRecordReader, ArrayRecordWriter
 from jaxtyping import Array, Float, Float32, Float64, Num
 
+from storyjax.core.bucket_copies import fetched
+from storyjax.core.buckets import place
 from storyjax.core.errors import StoryjaxError
 from storyjax.core.files import atomic_path, write_atomically
 from storyjax.data.video import sample_times
@@ -177,7 +179,7 @@ def shard_fault(path: Path, spec: FeatureSpec, shard: int) -> str:
     if not path.exists():
         return "is not there"
     try:
-        reader = ArrayRecordReader(str(path))
+        reader = ArrayRecordReader(str(fetched(path)))
         try:
             count = reader.num_records()
             if count != expected:
@@ -252,7 +254,8 @@ def write_missing(folder: Path, spec: FeatureSpec, look: Look) -> Iterator[int]:
 
 
 class FeatureStore:
-    """Stored features, by video. Safe to read from many threads, and picklable.
+    """Stored features, by video. Safe to read from many threads, and picklable. Shards in a bucket are copied to this
+    machine when they are first read, since frames are read one by one.
 
     Args:
         folder: as `write_missing`, or `storyjax data features`, made it.
@@ -264,7 +267,7 @@ class FeatureStore:
     """
 
     def __init__(self, folder: str | Path, tower: str, frames: int):
-        self.folder = Path(folder)
+        self.folder = place(folder)
         self.spec = read_spec(self.folder)
         _refuse_other(self.folder, self.spec, dataclasses.replace(self.spec, tower=tower, frames=frames))
         there = sum(self.spec.path(self.folder, shard).exists() for shard in range(self.spec.shards))
@@ -292,7 +295,7 @@ class FeatureStore:
     def _reader(self, shard: int) -> ArrayRecordReader:
         with self._lock:
             if shard not in self._readers:
-                self._readers[shard] = ArrayRecordReader(str(self.spec.path(self.folder, shard)))
+                self._readers[shard] = ArrayRecordReader(str(fetched(self.spec.path(self.folder, shard))))
             return self._readers[shard]
 
     def number(self, name: str) -> int:

@@ -19,6 +19,7 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image, UnidentifiedImageError
 
+from storyjax.core.buckets import BucketPath, place
 from storyjax.core.errors import StoryjaxError
 
 # What a folder of photos may hold; other files in it are no photos.
@@ -57,7 +58,13 @@ def read_image(path: str | os.PathLike[str]) -> UInt8[np.ndarray, "y x 3"]:
 
     Raises ImageError, in one line that names the file.
     """
-    return _checked(Path(path), str(path))
+    path = place(path)
+    if isinstance(path, BucketPath):
+        try:
+            return decode_image(path.read_bytes(), str(path))
+        except OSError as error:
+            raise ImageError(f"{path} cannot be read ({error.strerror}): check the path") from error
+    return _checked(path, str(path))
 
 
 def decode_image(data: bytes, name: str) -> UInt8[np.ndarray, "y x 3"]:

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float32, Int32
 
+from storyjax.core.buckets import place
 from storyjax.core.errors import StoryjaxError
 from storyjax.core.files import write_atomically
 from storyjax.data.encodings import decode_text
@@ -145,7 +146,7 @@ def read_rows(path: str | Path, truth: bool = False, broken: list[str] | None = 
     Raises:
         StoryjaxError: the file cannot be read, or a line of it is unusable.
     """
-    path = Path(path)
+    path = place(path)
     try:
         text = decode_text(path.read_bytes(), guess=False)[0]
     except (OSError, UnicodeDecodeError) as error:
@@ -232,7 +233,7 @@ def format_line(frame: int, number: int, xywh_px: Sequence[float], score: float,
 
 def write_rows(path: str | Path, found: Rows) -> None:
     """Writes a file of tracks or detections, whole or not at all. Raises StoryjaxError where it cannot be written."""
-    path = Path(path)
+    path = place(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, "".join(format_rows(found)))

@@ -20,6 +20,7 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
+from storyjax.core.buckets import place
 from storyjax.core.config import choose
 from storyjax.core.errors import StoryjaxError
 from storyjax.data.builders.frames import FrameSource, SequenceInfo
@@ -140,7 +141,7 @@ def _all_frames(info: SequenceInfo, root: str | Path | None) -> list[Path] | Non
     """Returns the files of all frames of a sequence whose records are annotated frames alone, in order; else None."""
     if info.origin is None or root is None:
         return None
-    folder = Path(root) / info.origin.folder
+    folder = place(root) / info.origin.folder
     there = {p.name for p in folder.glob("*") if p.suffix.lower() in SUFFIXES} if folder.is_dir() else set()
     if there <= set(info.origin.names):
         _LOG.warning(
@@ -153,11 +154,11 @@ def _all_frames(info: SequenceInfo, root: str | Path | None) -> list[Path] | Non
     numbers = {name: _NUMBER.search(Path(name).stem) for name in names}
     counted = all(numbers.values())
 
-    def place(name: str) -> tuple[int, str]:
+    def position(name: str) -> tuple[int, str]:
         match = numbers[name]
         return (int(match[1]) if counted and match is not None else 0, name)
 
-    return [folder / name for name in sorted(names, key=place)]
+    return [folder / name for name in sorted(names, key=position)]
 
 
 def _prepared(source: FrameSource, info: SequenceInfo, files: list[Path] | None) -> VideoSequence:

@@ -1,11 +1,14 @@
 """Dense captions y* of particular objects: from a file or a language model (thesis §5.3.1, Fig. 5.3b)."""
 
 import json
+import os
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
+from storyjax.core.buckets import place
 from storyjax.core.errors import StoryjaxError
+from storyjax.core.params_io import weights_folder
 
 
 @runtime_checkable
@@ -25,7 +28,7 @@ class CaptionFile:
     """Captions in a file: JSON, {name: caption}."""
 
     def __init__(self, path: str | Path):
-        self.path = Path(path)
+        self.path = place(path)
 
     @cached_property
     def captions(self) -> dict[str, str]:
@@ -66,7 +69,7 @@ class LanguageModel:
     )
 
     def __init__(self, folder: str | Path, max_tokens: int = 48):
-        self.folder, self.max_tokens = Path(folder), max_tokens
+        self.folder, self.max_tokens = weights_folder(os.fspath(folder)), max_tokens
         if not (self.folder / "config.json").is_file():
             raise StoryjaxError(
                 f"no language model in {folder}: put a published text generation model into that folder"

@@ -17,6 +17,7 @@ from typing import Any, Literal
 import jax
 import numpy as np
 
+from storyjax.core.buckets import place
 from storyjax.core.config import from_config
 from storyjax.core.errors import StoryjaxError
 from storyjax.core.params_io import unflatten
@@ -102,7 +103,7 @@ class DataConfig(CollectionConfig):
 
 def data_captioner(data: DataConfig) -> Captioner | None:
     """Returns the captioner that `config.data.captions` names; "data" is the data set's own captions.json."""
-    return make_captioner(str(Path(data.root) / "captions.json") if data.captions == "data" else data.captions)
+    return make_captioner(str(place(data.root) / "captions.json") if data.captions == "data" else data.captions)
 
 
 def make_detector(source: str) -> Detector | Literal["data"] | None:

@@ -6,6 +6,7 @@ Boxes are (left, top, right, bottom) as fractions of the image's width and heigh
 """
 
 import json
+import os
 from collections.abc import Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -15,7 +16,9 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image, ImageDraw
 
+from storyjax.core.buckets import place
 from storyjax.core.errors import StoryjaxError
+from storyjax.core.params_io import weights_folder
 
 Box = tuple[float, float, float, float]
 Pointing = Literal["ellipse", "crop"]
@@ -88,7 +91,7 @@ class BoxFile:
     """Boxes in a file: JSON, {key: [[left, top, right, bottom], ...]}, evenly spaced over a video."""
 
     def __init__(self, path: str | Path):
-        self.path = Path(path)
+        self.path = place(path)
 
     @cached_property
     def boxes(self) -> dict[str, list[Box]]:
@@ -147,7 +150,7 @@ class GroundingDino:
     """
 
     def __init__(self, folder: str | Path, threshold: float = 0.3, text: str | None = None):
-        self.folder, self.threshold, self.text = Path(folder), threshold, text
+        self.folder, self.threshold, self.text = weights_folder(os.fspath(folder)), threshold, text
         if not (self.folder / "config.json").is_file():
             raise StoryjaxError(
                 f"no detector in {folder}: fetch 'IDEA-Research/grounding-dino-base' from the Hugging Face hub into"

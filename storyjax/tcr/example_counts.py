@@ -13,6 +13,8 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import Int
 
+from storyjax.core.bucket_copies import fetched
+from storyjax.core.errors import StoryjaxError
 from storyjax.core.files import write_atomically
 from storyjax.tcr.tasks import Options
 
@@ -43,8 +45,8 @@ def example_counts(
     """
     key = hashlib.sha256(f"{task} {options!r} {_code()}".encode()).hexdigest()[:16]
     path = records.folder / f"examples-{records.split}-{key}.npy"
-    with contextlib.suppress(OSError, ValueError):
-        kept = np.load(path, mmap_mode="r")
+    with contextlib.suppress(OSError, ValueError, StoryjaxError):
+        kept = np.load(fetched(path), mmap_mode="r")
         if kept.shape == (len(records),):
             return kept
     counts = np.fromiter((count(columns, options) for columns in records.annotations), np.int64, len(records))

@@ -13,6 +13,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from storyjax.core.buckets import place
 from storyjax.core.config import from_config
 from storyjax.core.errors import StoryjaxError
 from storyjax.data.features import (
@@ -46,9 +47,9 @@ class ShardWork:
         tower, records = _tower_and_records(self.config, self.split)
         encode = functools.partial(_encode_record, tower, records, self.spec)
         if tower.fingerprint != self.spec.tower:
-            start_folder(Path(self.folder), dataclasses.replace(self.spec, tower=tower.fingerprint))
-        write_shard(Path(self.folder), self.spec, shard, encode)
-        return str(self.spec.path(Path(self.folder), shard))
+            start_folder(place(self.folder), dataclasses.replace(self.spec, tower=tower.fingerprint))
+        write_shard(place(self.folder), self.spec, shard, encode)
+        return str(self.spec.path(place(self.folder), shard))
 
 
 def _encode_record(tower: Tower, records: Any, spec: FeatureSpec, index: int) -> Any:
@@ -106,7 +107,7 @@ def compute_features(
         tower, records = _tower_and_records(text, split)
         kept = draws if split == "train" else 1
         spec = tower.spec(tuple(records.video_ids), data.frames, kept, dtype, shard_videos)
-        folder = Path(out).absolute() / split
+        folder = place(out).absolute() / split
         start_folder(folder, spec)
         todo = missing_shards(folder, spec)
         if todo:

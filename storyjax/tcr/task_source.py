@@ -5,7 +5,6 @@ import functools
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -13,6 +12,7 @@ import numpy as np
 from jaxtyping import Int
 from ml_collections import ConfigDict
 
+from storyjax.core.buckets import place
 from storyjax.core.config import choose
 from storyjax.core.errors import StoryjaxError
 from storyjax.data.builders.ego4d import moment_classes, taxonomy
@@ -150,8 +150,8 @@ class TaskSource:
         """
         d, records = self.data, self.records(split)
         if d.features is not None:
-            return FeatureStore(Path(d.features) / split, self.tower().fingerprint, d.frames)
-        folder = Path(d.cache_dir) / "features" / records.folder.name
+            return FeatureStore(place(d.features) / split, self.tower().fingerprint, d.frames)
+        folder = place(d.cache_dir) / "features" / records.folder.name
         return cached_features(
             folder,
             tuple(records.video_ids),
@@ -352,7 +352,7 @@ class TaskSource:
         changed = {} if variation is None else {variation: True}
         if not self.has_words():
             return planned_actions(self.data.candidates, self.data.temperature, **changed)
-        verbs, nouns = taxonomy(Path(self.data.root))
+        verbs, nouns = taxonomy(place(self.data.root))
         return Actions(tuple(verbs), tuple(nouns), self.data.candidates, self.data.temperature, **changed)
 
 

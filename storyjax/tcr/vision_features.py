@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Float32, Num, UInt8
 from tqdm import tqdm
 
+from storyjax.core.buckets import place
 from storyjax.core.params_io import unflatten
 from storyjax.data.features import (
     Dtype,
@@ -113,7 +114,7 @@ def cached_features(
         tower: computes them.
     """
     spec = tower.spec(names, frames, draws, "float16", shard_videos=8)
-    folder = Path(root) / fingerprint({}, dataclasses.asdict(spec))
+    folder = place(root) / fingerprint({}, dataclasses.asdict(spec))
     if missing := len(missing_shards(folder, spec)):
         with ThreadPoolExecutor(max_workers=1) as pool:
             encode = _decoding_ahead(pool, len(names), read, tower, spec)

@@ -19,7 +19,9 @@ from typing import Any
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
+from etils import epath
 
+from storyjax.core.buckets import COMMITTED, BucketPath, place
 from storyjax.core.errors import StoryjaxError, first_line
 from storyjax.core.params_io import SHIPPED, flatten, load_flat, weights_folder
 from storyjax.train.experiment import Params
@@ -81,7 +83,9 @@ class Checkpoints:
             options = ocp.CheckpointManagerOptions(
                 max_to_keep=None if read_only else keep, read_only=read_only, cleanup_tmp_directories=not read_only
             )
-            self._open = ocp.CheckpointManager(self._folder, options=options, handler_registry=handlers)
+            self._open = ocp.CheckpointManager(
+                epath.Path(str(self._folder)), options=options, handler_registry=handlers
+            )
 
     @property
     def _manager(self) -> ocp.CheckpointManager:
@@ -174,7 +178,7 @@ def load_trainable(source: str | pathlib.Path) -> dict[str, np.ndarray]:
     """
     if str(source).startswith(SHIPPED):
         return load_flat(weights_folder(str(source)))
-    source = pathlib.Path(source)
+    source = place(source)
     if (source / EXPORTED).is_dir():
         return _read_arrays(source / EXPORTED)
     if not (source / FOLDER).is_dir():
@@ -224,7 +228,12 @@ def _damaged(folder: pathlib.Path, step: int, damage: str) -> StoryjaxError:
 
 
 def _steps(folder: pathlib.Path) -> list[int]:
-    return sorted(int(path.name) for path in folder.iterdir() if path.name.isdecimal()) if folder.is_dir() else []
+    if not folder.is_dir():
+        return []
+    steps = [path for path in folder.iterdir() if path.name.isdecimal()]
+    if isinstance(folder, BucketPath):  # where they are written in place, and the mark of a whole one comes last
+        steps = [path for path in steps if (path / COMMITTED).exists()]
+    return sorted(int(path.name) for path in steps)
 
 
 def saved_config(workdir: pathlib.Path) -> dict[str, Any] | None:
@@ -266,12 +275,12 @@ def load_saved(source: str | pathlib.Path) -> dict[str, np.ndarray]:
         StoryjaxError: as `load_trainable`.
     """
     loaded = load_trainable(source)
-    if str(source).startswith(SHIPPED) or not (pathlib.Path(source) / FOLDER).is_dir():
+    if str(source).startswith(SHIPPED) or not (place(source) / FOLDER).is_dir():
         return loaded
-    checkpoints = Checkpoints(pathlib.Path(source), read_only=True)
+    checkpoints = Checkpoints(place(source), read_only=True)
     step = checkpoints.latest()
     checkpoints.close()
-    return _read_drawn(pathlib.Path(source) / FOLDER / str(step)) | loaded
+    return _read_drawn(place(source) / FOLDER / str(step)) | loaded
 
 
 def _read_drawn(folder: pathlib.Path) -> dict[str, np.ndarray]:
@@ -285,7 +294,7 @@ def _read_arrays(folder: pathlib.Path) -> dict[str, np.ndarray]:
 def _read_tree(folder: pathlib.Path) -> Any:
     # As numpy, because the devices it was saved from need not exist here.
     reader = ocp.Checkpointer(ocp.PyTreeCheckpointHandler())
-    folder = folder.absolute()
+    folder = epath.Path(str(folder.absolute()))
     tree = reader.metadata(folder).item_metadata.tree
     as_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), tree)
     return reader.restore(folder, args=ocp.args.PyTreeRestore(restore_args=as_numpy))

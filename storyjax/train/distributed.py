@@ -175,5 +175,5 @@ def check_shared(workdir: pathlib.Path) -> None:
     if not seen:
         raise StoryjaxError(
             f"process {jax.process_index()} does not see in {workdir} what process 0 writes there; --workdir must be "
-            "on a disk that all processes share."
+            "on a disk that all processes share, or in a bucket (gs://...)."
         )

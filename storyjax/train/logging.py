@@ -1,16 +1,19 @@
 """The log of a run: metrics.jsonl for programs, TensorBoard's event files, and a progress bar for people."""
 
+import contextlib
 import json
 import pathlib
 import resource
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, TextIO
 
 import jax
 from tqdm import tqdm
 
+from storyjax.core.buckets import BucketPath
 from storyjax.core.files import write_atomically
 from storyjax.train.workdir import as_json
 
@@ -44,13 +47,13 @@ class RunLog:
     ) -> None:
         first = jax.process_index() == 0
         self._units, self._sinks = units, sinks if first else ()
-        self._file, self._events = None, None
+        self._events: _EventFile | None = None
+        self._lines: _Lines | None = None
         path = workdir / "metrics.jsonl"
         kept = [line for line in read_metrics(path) if line["step"] <= start_step]
         self._evaluated = {line["step"] for line in kept if line["kind"] == "eval"}
         if first:
-            write_atomically(path, "".join(json.dumps(line) + "\n" for line in kept), durable=True)
-            self._file = open(path, "a", encoding="utf-8", buffering=1)  # noqa: SIM115 (closed in close)
+            self._lines = _Lines(path, "".join(json.dumps(line) + "\n" for line in kept))
             self._events = _EventFile(workdir, start_step) if tensorboard else None
         self._bar = progress_bar(
             first and progress,
@@ -98,11 +101,12 @@ class RunLog:
     def evaluation(self, step: int, results: Mapping[str, float]) -> None:
         """One line of an evaluation's results."""
         self._write(step, "eval", results)
+        self.publish()
         self.say(f"step {step}: " + "  ".join(f"{name} {value:.4g}" for name, value in results.items()))
 
     def _write(self, step: int, kind: str, metrics: Mapping[str, float]) -> None:
-        if self._file is not None:
-            self._file.write(json.dumps({"step": step, "kind": kind, **as_json(metrics)}) + "\n")
+        if self._lines is not None:
+            self._lines.write(json.dumps({"step": step, "kind": kind, **as_json(metrics)}) + "\n")
         if self._events is not None:
             self._events.write(step, kind, metrics)
         for sink in self._sinks:
@@ -122,13 +126,20 @@ class RunLog:
         if not self._bar.disable:
             self._bar.write(text, file=sys.stderr)
 
+    def publish(self) -> None:
+        """Uploads the log of a run in a bucket, whole, as nothing can be appended to objects; on a disk it is there."""
+        for part in (self._lines, self._events):
+            if part is not None:
+                part.publish()
+
     def close(self) -> None:
         """Closes the bar and the files."""
         self._bar.close()
-        if self._file is not None:
-            self._file.close()
-        if self._events is not None:
-            self._events.close()
+        with contextlib.suppress(OSError):  # the run may have ended because of the store
+            self.publish()
+        for part in (self._lines, self._events):
+            if part is not None:
+                part.close()
 
 
 def progress_bar(shown: bool, **settings: Any) -> tqdm:
@@ -158,6 +169,32 @@ def read_metrics(path: pathlib.Path) -> list[dict[str, Any]]:
     return lines
 
 
+class _Lines:
+    """The lines of a file: appended to it, or, in a bucket, kept and uploaded with all before them."""
+
+    def __init__(self, path: pathlib.Path, text: str) -> None:
+        write_atomically(path, text, durable=True)
+        self._path, self._text, self._published = path, text, len(text)
+        self._file: TextIO | None = None
+        if not isinstance(path, BucketPath):
+            self._file = open(path, "a", encoding="utf-8", buffering=1)  # noqa: SIM115 (closed in close)
+
+    def write(self, line: str) -> None:
+        if self._file is not None:
+            self._file.write(line)
+        else:
+            self._text += line
+
+    def publish(self) -> None:
+        if self._file is None and len(self._text) > self._published:
+            write_atomically(self._path, self._text)
+            self._published = len(self._text)
+
+    def close(self) -> None:
+        if self._file is not None:
+            self._file.close()
+
+
 class _EventFile:
     """TensorBoard scalars, written in this thread: tensorboardX's own writer has a thread, and a full disk there is a
     traceback nobody catches and, ten events later, a run that hangs.
@@ -170,8 +207,13 @@ class _EventFile:
         from tensorboardX.summary import scalar
 
         self._event, self._scalar = event_pb2.Event, scalar
+        self._folder, self._scratch = workdir / "events", None
+        local = self._folder
+        if isinstance(workdir, BucketPath):
+            self._scratch = tempfile.TemporaryDirectory(prefix="storyjax-events-")
+            local = pathlib.Path(self._scratch.name) / "events"
         # The suffix keeps apart two attempts that begin within one second.
-        self._writer = EventsWriter(str(workdir / "events"), filename_suffix=f".{start_step}")
+        self._writer = EventsWriter(str(local), filename_suffix=f".{start_step}")
         # Tells TensorBoard to forget what an earlier attempt wrote beyond this step.
         start = event_pb2.SessionLog(status=event_pb2.SessionLog.START)
         self._writer.write_event(self._event(wall_time=time.time(), step=start_step + 1, session_log=start))
@@ -182,5 +224,12 @@ class _EventFile:
             self._writer.write_event(self._event(wall_time=time.time(), step=step, summary=summary))
         self._writer.flush()
 
+    def publish(self) -> None:
+        if self._scratch is not None:
+            for file in pathlib.Path(self._scratch.name).iterdir():
+                write_atomically(self._folder.with_name(file.name), file.read_bytes())
+
     def close(self) -> None:
         self._writer.close()
+        if self._scratch is not None:
+            self._scratch.cleanup()

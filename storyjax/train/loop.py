@@ -18,6 +18,7 @@ import numpy as np
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
+from storyjax.core.buckets import place
 from storyjax.core.config import choose
 from storyjax.core.errors import StoryjaxError
 from storyjax.train import mesh as mesh_lib
@@ -88,7 +89,7 @@ def run(
     config = complete(config)
     settings = read_settings(config)
     choose(mode, MODES, "mode")
-    workdir = pathlib.Path(workdir).absolute()
+    workdir = place(workdir).absolute()
     start_distributed(settings.distributed)
     if resume_from is not None and mode != "train":
         raise StoryjaxError("--resume-from says where to go on training from; --mode=eval takes the latest checkpoint.")
@@ -360,6 +361,7 @@ class _Training:
         )
 
     def _save(self) -> None:
+        self.log.publish()  # what is logged until a checkpoint must be there when a run goes on from it
         meta: dict[str, Any] = {
             "seed": self.settings.seed,
             "init_gave_frozen": self.start.init_gave_frozen,

@@ -10,7 +10,6 @@ fingerprint, and are predicted with anew.
 import hashlib
 import json
 import logging
-import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ import jax
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
+from storyjax.core.buckets import remove_tree
 from storyjax.core.errors import StoryjaxError
 from storyjax.core.files import write_atomically
 from storyjax.data.streams import StreamSpec
@@ -57,7 +57,7 @@ class _Parts:
             for older in folder.glob(f".{name}-{'[0-9a-f]' * len(mark)}"):
                 if older != self.place:
                     _LOG.warning("%s is of other weights or another config, and is removed", older)
-                    shutil.rmtree(older, ignore_errors=True)
+                    remove_tree(older)
             self.place.mkdir(parents=True, exist_ok=True)
 
     def path(self, index: int) -> Path:
@@ -202,5 +202,5 @@ class Predictions:
         entry = {"fingerprint": self._mark, "files": sorted(files), "rows": len(rows)}
         text = json.dumps({**self._about(), prediction.name: entry}, indent=1)
         write_atomically(self._folder / _ABOUT, text + "\n", durable=True)
-        shutil.rmtree(parts.place, ignore_errors=True)
+        remove_tree(parts.place)
         return entry

@@ -7,12 +7,14 @@ import math
 import os
 import pathlib
 import re
+import secrets
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 import jax
 from ml_collections import ConfigDict
 
+from storyjax.core.buckets import BucketPath, store_error
 from storyjax.core.errors import StoryjaxError
 from storyjax.core.files import exclusive_lock, write_atomically
 from storyjax.core.renames import modernise
@@ -38,9 +40,10 @@ def storage_errors(workdir: pathlib.Path) -> Iterator[None]:
         reason = _storage_reason(error, workdir)
         if reason is None:
             raise
+        what = "bucket" if isinstance(workdir, BucketPath) else "disk or its permissions"
         raise StoryjaxError(
-            f"cannot write the run in {workdir}: {reason}. Checkpoints written before are intact: fix the disk or its "
-            "permissions and give the same command again, or choose another --workdir."
+            f"cannot write the run in {workdir}: {reason}. Checkpoints written before are intact: fix the {what} "
+            "and give the same command again, or choose another --workdir."
         ) from error
 
 
@@ -52,12 +55,17 @@ def _storage_reason(error: BaseException, workdir: pathlib.Path) -> str | None:
         seen.append(cause)
         cause = cause.__cause__ or cause.__context__
     for cause in seen:
-        if isinstance(cause, OSError) and cause.errno in _STORAGE_ERRORS:
+        if isinstance(workdir, BucketPath) and (found := store_error(cause)) is not None:
+            # Local files have names of their own, and what is in the store a name with its scheme, or none.
+            name = getattr(cause, "filename", None)
+            if name is None or str(name).startswith(str(workdir)):
+                return found[1]
+        elif isinstance(cause, OSError) and cause.errno in _STORAGE_ERRORS:
             # Without a file name it is a write to an open file, and those are the workdir's.
             if cause.filename is None or str(cause.filename).startswith(str(workdir)):
                 return cause.strerror
-        elif str(workdir) in str(cause) and (found := _STORAGE_TEXT.search(str(cause))):
-            return found.group()
+        elif str(workdir) in str(cause) and (text := _STORAGE_TEXT.search(str(cause))):
+            return text.group()
     return None
 
 
@@ -75,7 +83,11 @@ def make_workdir(workdir: pathlib.Path) -> None:
                 raise StoryjaxError(
                     f"{workdir} holds a config.json that is not of a run, and would be lost: choose another --workdir"
                 )
-    if not os.access(workdir, os.W_OK):
+    if isinstance(workdir, BucketPath):
+        probe = workdir / f".writable-{secrets.token_hex(8)}"  # of every process its own
+        probe.write_bytes(b"")
+        probe.unlink()
+    elif not os.access(workdir, os.W_OK):
         raise PermissionError(errno.EACCES, "it is not writable", str(workdir))
 
 

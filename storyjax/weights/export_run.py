@@ -17,6 +17,7 @@ import numpy as np
 from jax import export as stablehlo
 from ml_collections import ConfigDict
 
+from storyjax.core.buckets import place
 from storyjax.core.config import choose
 from storyjax.core.errors import StoryjaxError
 from storyjax.core.params_io import flatten, unflatten
@@ -99,7 +100,7 @@ def export_run(run: str | Path, to: str, out: str | Path) -> str:
     """
     write = FORMATS[choose(to, FORMATS, "--to")]
     check_new(out)
-    opened = _open_run(Path(run))
+    opened = _open_run(place(run))
     with new_folder(out) as folder:
         written = write(opened, folder)
         (folder / "config.json").write_text((opened.folder / "config.json").read_text())
@@ -125,7 +126,7 @@ def _to_safetensors(run: _Run, folder: Path) -> str:
     _save(folder / "model.safetensors", arrays, run)
     for name in run.experiment.files:
         if (run.folder / name).exists():  # runs of earlier versions have none
-            shutil.copyfile(run.folder / name, folder / name)
+            (folder / name).write_bytes((run.folder / name).read_bytes())
     _readme(
         folder,
         f"A trained {run.experiment.name}",

@@ -11,6 +11,7 @@ import json
 import math
 import os
 import shutil
+import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,8 @@ from typing import Any, Protocol, runtime_checkable
 import ml_dtypes
 import numpy as np
 
+from storyjax.core.bucket_copies import fetched, upload_folder
+from storyjax.core.buckets import BucketPath, place
 from storyjax.core.errors import StoryjaxError
 
 # The format's names of types.
@@ -107,7 +110,7 @@ def stored_tensors(path: str | os.PathLike[str], prefix: str = "") -> dict[str, 
     Raises StoryjaxError, in one line that names the file, where it is not there, is no safetensors file, or is shorter
     than its header says.
     """
-    path = Path(path)
+    path = fetched(path)
     header, data_start, size = _read_header(path)
     header.pop("__metadata__", None)
     tensors, end = {}, data_start
@@ -236,8 +239,16 @@ def new_folder(out: str | os.PathLike[str]) -> Iterator[Path]:
     Raises:
         StoryjaxError: `out` is there already and holds something, or cannot be written.
     """
-    out = Path(out).absolute()
+    out = place(out).absolute()
     check_new(out)
+    if isinstance(out, BucketPath):
+        with tempfile.TemporaryDirectory(prefix="storyjax-") as scratch:
+            yield Path(scratch)
+            try:
+                upload_folder(Path(scratch), out)
+            except OSError as error:
+                raise StoryjaxError(f"cannot write {out}: {error.strerror or error}") from error
+        return
     unfinished = out.with_name(f".{out.name}.{os.getpid()}.partial")
     try:
         unfinished.mkdir(parents=True)
@@ -252,6 +263,6 @@ def new_folder(out: str | os.PathLike[str]) -> Iterator[Path]:
 
 def check_new(out: str | os.PathLike[str]) -> None:
     """Raises StoryjaxError if a place to write to holds something already."""
-    out = Path(out)
+    out = place(out)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise StoryjaxError(f"--out {out} is there already: name a new folder, or remove that one")

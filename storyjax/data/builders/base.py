@@ -12,6 +12,7 @@ and one policy for what cannot be used (`broken.py`).
 import abc
 import hashlib
 import json
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +20,7 @@ from typing import Any, ClassVar
 
 import tensorflow_datasets as tfds
 
+from storyjax.core.buckets import listed, one_line, place
 from storyjax.core.errors import StoryjaxError, nearest
 from storyjax.data.builders.broken import SHOWN, report_broken
 from storyjax.data.builders.prepared import PreparedSource, prepare_once
@@ -122,7 +124,7 @@ class OfficialBuilder(tfds.core.GeneratorBasedBuilder):
             splits: those to return; None: all that are there.
             root, cache_dir, max_broken_fraction, options: as for `prepare`, whose errors are raised.
         """
-        root, cache_dir = Path(root), Path(cache_dir)
+        root, cache_dir = place(root), place(cache_dir)
         for split in splits or ():
             cls._check_split(split, cls.SPLITS)
         if (prepared := cls.prepared_by_tfds(cache_dir)) is not None:
@@ -141,18 +143,20 @@ class OfficialBuilder(tfds.core.GeneratorBasedBuilder):
         """The sources of what one reading of the official files gives: all splits (None) or one."""
         cache = cache_dir / cls.name
         allowed = cls.MAX_BROKEN_FRACTION if max_broken_fraction is None else max_broken_fraction
-        key = start_key(f"{cls.__qualname__} {cls.VERSION} {split}", root, cache_dir, options)
-        if (note := load_start(cache, key)) is not None:
-            lines, number = note["broken"]
-            cls._report(lines, note["counts"], root, split, usable=True, allowed=allowed, number=number)
-            return {name: cls.SOURCE(cache / folder, cls, name) for name, folder in note["folders"].items()}
-        listing = cls.read(root, **options) if split is None else cls.read(root, split, **options)
-        items = cls._checked(listing, root, split, allowed)
+        with one_line(), listed(root):
+            key = start_key(f"{cls.__qualname__} {cls.VERSION} {split}", root, cache_dir, options)
+            if (note := load_start(cache, key)) is not None:
+                lines, number = note["broken"]
+                cls._report(lines, note["counts"], root, split, usable=True, allowed=allowed, number=number)
+                return {name: cls.SOURCE(cache / folder, cls, name) for name, folder in note["folders"].items()}
+            listing = cls.read(root, **options) if split is None else cls.read(root, split, **options)
+            items = cls._checked(listing, root, split, allowed)
+            fingerprint = cls._fingerprint(items, listing, root)
         folder = prepare_once(
             lambda data: cls(items=items, data_dir=data),
             root,
             cache,
-            cls._fingerprint(items, listing, root),
+            fingerprint,
             part=split or "",
             beside={"summary.json": {"broken": listing.broken, **cls.summary(listing)}},
             labels={name: cls.labels(found) for name, found in items.items()},
@@ -268,7 +272,7 @@ class OfficialBuilder(tfds.core.GeneratorBasedBuilder):
         )
 
     def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Any]:
-        items = self.items if self.items is not None else self._read_all(Path(dl_manager.manual_dir))
+        items = self.items if self.items is not None else self._read_all(place(os.fspath(dl_manager.manual_dir)))
         return {split: self._generate_examples(found) for split, found in items.items()}
 
     def _read_all(self, root: Path) -> dict[str, list[Any]]:

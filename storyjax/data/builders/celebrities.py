@@ -25,6 +25,7 @@ A record of the split "faces" is a photo of `celebrity`.
 
 from pathlib import Path
 
+from storyjax.core.buckets import place
 from storyjax.core.errors import StoryjaxError
 from storyjax.data.builders.media import MediaBuilder, MediaListing, read_table
 from storyjax.data.builders.prepared import unusable_file
@@ -115,7 +116,7 @@ def read_places(root: Path, split: str) -> MediaListing:
 
 def read_place_queries(root: str | Path) -> list[tuple[str, str]] | None:
     """Returns the compound queries of Celebrities in Places, (celebrity, place); None without such a file."""
-    table = Path(root) / "queries.csv"
+    table = place(root) / "queries.csv"
     if not table.exists():
         return None
     return [(readable(row["celebrity"]), phrase(row["place"])) for _, row in read_table(table, ("celebrity", "place"))]

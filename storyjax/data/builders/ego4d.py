@@ -22,6 +22,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
+from storyjax.core.buckets import place
 from storyjax.core.errors import StoryjaxError
 from storyjax.data.builders.segments import (
     MOST_S,
@@ -156,7 +157,7 @@ class Ego4dLta(_Ego4d):
 
 def taxonomy(root: str | Path) -> tuple[list[str], list[str]]:
     """Returns all verbs and nouns of the challenge, as prompts write them."""
-    verbs, nouns = ([_label(name, _said(names)) for name in names] for names in _label_space(Path(root)))
+    verbs, nouns = ([_label(name, _said(names)) for name in names] for names in _label_space(place(root)))
     return verbs, nouns
 
 
@@ -213,8 +214,8 @@ def _annotated(
 ) -> Iterator[tuple[AnnotatedVideo, float | None, list[dict[str, Any]]]]:
     """Each clip's video, its length if it is given, and the entries of the annotators' lists of that key."""
     for number, video in found.objects(_table(root, name, "EM"), "videos", name):
-        for place, clip in found.objects(video, "clips", f"{name} video {number}"):
-            where = f"{name} video {number} clip {place} ({clip.get('clip_uid')})"
+        for position, clip in found.objects(video, "clips", f"{name} video {number}"):
+            where = f"{name} video {number} clip {position} ({clip.get('clip_uid')})"
             parts = [part for _, part in found.objects(clip, "annotations", where)]
             entries = [
                 {**entry, "annotation_uid": str(part.get("annotation_uid") or ""), "query_idx": index}
@@ -252,8 +253,8 @@ def moment_classes(root: str | Path) -> dict[str, str]:
     listing = SegmentListing()
     for split in ("train", "val"):
         name = Ego4dMq.TABLE.format(split)
-        if (Path(root) / "annotations" / name).is_file():
-            for number, video in listing.objects(_table(Path(root), name, "EM"), "videos", name):
+        if (place(root) / "annotations" / name).is_file():
+            for number, video in listing.objects(_table(place(root), name, "EM"), "videos", name):
                 for _, clip in listing.objects(video, "clips", f"{name} video {number}"):
                     for _, part in listing.objects(clip, "annotations", name):
                         entries = (entry for _, entry in listing.objects(part, "labels", name))

@@ -21,7 +21,7 @@ from tensorflow_datasets.datasets.imagenet2012 import imagenet_common
 from storyjax.core.errors import StoryjaxError, first_line
 from storyjax.data.builders.base import Listing, OfficialBuilder
 from storyjax.data.builders.prepared import PreparedSource
-from storyjax.data.builders.tars import TAR_FAULTS, check_tar_end
+from storyjax.data.builders.tars import TAR_FAULTS, check_tar_end, open_tar
 
 TRAIN, VAL = "ILSVRC2012_img_train.tar", "ILSVRC2012_img_val.tar"
 NAME, VERSION = "imagenet2012", "5.1.0"
@@ -134,7 +134,7 @@ def train_images(path: Path) -> Iterator[tuple[str, str, bytes]]:
     """Yields (file name, class, encoded image) of the tar of tars. Raises StoryjaxError for one that is cut short."""
     known = set(class_names())
     try:
-        with tarfile.open(path) as outer:
+        with open_tar(path) as outer:
             for member in outer:
                 label = _file_name(member).removesuffix(".tar")
                 if not label:
@@ -156,7 +156,7 @@ def train_images(path: Path) -> Iterator[tuple[str, str, bytes]]:
 def validation_images(path: Path, labels: dict[str, str]) -> Iterator[tuple[str, str, bytes]]:
     """Yields (file name, class, encoded image) of the validation tar. Errors as of `train_images`."""
     try:
-        with tarfile.open(path) as outer:
+        with open_tar(path) as outer:
             for member in outer:
                 if (name := _file_name(member)) in labels:
                     yield name, labels[name], _content(outer, member)

@@ -1,7 +1,8 @@
 """What is known of each record of a prepared split without its media, read one record at a time.
 
 Beside the records lie `labels-SPLIT.jsonl`, a line of JSON for each record, and `labels-SPLIT.npy`, where each line
-begins. Both are mapped into memory, so that a start costs the same for a hundred videos and for a million.
+begins. Both are mapped into memory, so that a start costs the same for a hundred videos and for a million; from a
+bucket they are fetched once.
 """
 
 import json
@@ -12,6 +13,7 @@ from typing import Any, overload
 
 import numpy as np
 
+from storyjax.core.bucket_copies import fetched
 from storyjax.core.errors import StoryjaxError
 
 
@@ -32,7 +34,7 @@ class Labels(Sequence[Any]):
     """
 
     def __init__(self, folder: Path, split: str):
-        text, places = folder / f"labels-{split}.jsonl", folder / f"labels-{split}.npy"
+        text, places = fetched(folder / f"labels-{split}.jsonl"), fetched(folder / f"labels-{split}.npy")
         try:
             self._places = np.load(places, mmap_mode="r")
             with text.open("rb") as file:

@@ -11,6 +11,7 @@ import json
 import logging
 import shutil
 import sys
+import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -18,11 +19,15 @@ from typing import Any, ClassVar
 
 import tensorflow_datasets as tfds
 
+from storyjax.core.bucket_copies import upload_folder
+from storyjax.core.bucket_lock import bucket_lock
+from storyjax.core.buckets import BucketPath, is_bucket
 from storyjax.core.errors import StoryjaxError
 from storyjax.data.builders.labels import Labels, write_labels
 
 _LOG = logging.getLogger(__name__)
 MOST_BYTES = 2**31 - 2**20  # a record must stay under protobuf's 2 GiB
+COMPLETE = "complete.json"  # in a bucket, what is uploaded last
 MEDIA = ("video", "image", "media")  # features that stay bytes; others that are bytes are texts
 
 
@@ -76,24 +81,52 @@ def prepare_once(
         StoryjaxError: `cache` cannot be written.
     """
     folder = cache / (f"{part}-{fingerprint}" if part else fingerprint)
-    if folder.exists():
+    if is_prepared(folder):
         return folder
     hidden = f".{part}." if part else "."
     unfinished = cache / f"{hidden}unfinished"
     try:
         cache.mkdir(parents=True, exist_ok=True)
         with _locked(cache / f"{hidden}lock"):
-            if not folder.exists():
+            if not is_prepared(folder):
                 _LOG.info("preparing %s from %s", folder, root)
                 for older in sorted(cache.glob(f"{part}-*" if part else "[!.]*")):
                     _LOG.info("%s was prepared from other files; delete it if they are gone", older)
-                _prepare(make_builder, root, unfinished, beside or {}, labels or {})
-                unfinished.rename(folder)
+                if isinstance(folder, BucketPath):
+                    _prepare_for_bucket(make_builder, root, folder, beside or {}, labels or {})
+                else:
+                    _prepare(make_builder, root, unfinished, beside or {}, labels or {})
+                    unfinished.rename(folder)
     except OSError as error:
         raise StoryjaxError(
-            f"cannot prepare data in {cache}: {error}; make room or choose another cache_dir"
+            f"cannot prepare data in {cache}: {_reason(error)}; make room or choose another cache_dir"
         ) from error
     return folder
+
+
+def is_prepared(folder: Path) -> bool:
+    """Returns whether a folder is there as a whole: in a bucket, where it is uploaded file by file, with its mark."""
+    return (folder / COMPLETE).exists() if isinstance(folder, BucketPath) else folder.exists()
+
+
+def _reason(error: OSError) -> str:
+    return (error.strerror or str(error)) if is_bucket(error.filename or "") else str(error)
+
+
+def _prepare_for_bucket(
+    make_builder: Callable[[Path], tfds.core.GeneratorBasedBuilder],
+    root: Path,
+    folder: BucketPath,
+    beside: Mapping[str, Any],
+    labels: Mapping[str, Iterable[Any]],
+) -> None:
+    """Prepares on this machine, and uploads the records."""
+    folder.remove_tree()  # of an upload that was killed: we hold the lock
+    with tempfile.TemporaryDirectory(prefix="storyjax-") as scratch:
+        local = Path(scratch, folder.name)
+        _prepare(make_builder, root, local, beside, labels)
+        (local / COMPLETE).write_text(json.dumps({"root": str(root)}), "utf-8")
+        upload_folder(local, folder, last=[COMPLETE])
 
 
 def _prepare(
@@ -107,7 +140,9 @@ def _prepare(
     if not sys.stderr.isatty():
         tfds.disable_progress_bar()
     with contextlib.redirect_stdout(io.StringIO()):  # TFDS announces the unfinished folder as the place of the data
-        make_builder(unfinished).download_and_prepare(download_config=tfds.download.DownloadConfig(manual_dir=root))
+        make_builder(unfinished).download_and_prepare(
+            download_config=tfds.download.DownloadConfig(manual_dir=str(root))
+        )
     for name, content in beside.items():
         text = json.dumps(content, indent=1 if isinstance(content, dict) else None)
         (unfinished / name).write_text(text, "utf-8")
@@ -117,7 +152,11 @@ def _prepare(
 
 @contextlib.contextmanager
 def _locked(path: Path) -> Iterator[None]:
-    """One process at a time; the system lets go of the lock when its holder is killed."""
+    """One process at a time; the system lets go of the lock when its holder is killed, and a bucket a little later."""
+    if isinstance(path, BucketPath):
+        with bucket_lock(path, "", wait=True):
+            yield
+        return
     with path.open("a") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
@@ -143,7 +182,7 @@ class PreparedSource:
         """The records, opened when they are first needed."""
         if self._data is None:
             try:
-                builder = tfds.builder_from_directory(self.place)
+                builder = tfds.builder_from_directory(str(self.place))
                 self._data = builder.as_data_source(self.split, decoders=self.DECODERS)
             except Exception as error:  # TFDS raises errors of many kinds for a damaged or a tfrecord folder
                 raise StoryjaxError(

@@ -20,12 +20,13 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 import tensorflow_datasets as tfds
 
+from storyjax.core.buckets import place
 from storyjax.core.errors import StoryjaxError, first_line
 from storyjax.data.builders.base import Listing, OfficialBuilder
 from storyjax.data.builders.labels import Part
 from storyjax.data.builders.prepared import MOST_BYTES, PreparedSource, file_size, unusable_file
 from storyjax.data.builders.tables import finite
-from storyjax.data.builders.tars import TAR_FAULTS, check_tar_end
+from storyjax.data.builders.tars import TAR_FAULTS, check_tar_end, open_tar
 
 _LOG = logging.getLogger(__name__)
 LONGEST_S = 1024.0
@@ -160,7 +161,7 @@ def tar_members(shards: Iterable[Path]) -> dict[str, Media]:
     members: dict[str, Media] = {}
     for shard in shards:
         try:
-            with tarfile.open(shard) as tar:
+            with open_tar(shard) as tar:
                 for member in tar:
                     name = Path(member.name)
                     if member.isfile() and member.size and name.suffix in VIDEO_SUFFIXES:
@@ -238,7 +239,7 @@ class SegmentSource(PreparedSource):
         offset, length = map(int, record["place"])
         video: str | bytes = record["video"]
         if not video:
-            media = Media(Path(record["path"]), offset, length)
+            media = Media(place(record["path"]), offset, length)
             video = media.read() if length >= 0 else str(media.path)
         out = {"video_id": record["video_id"], "video": video, "segment": tuple(map(float, record["segment"]))}
         for name, kind in self._columns.items():

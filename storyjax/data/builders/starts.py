@@ -16,7 +16,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from storyjax.core.buckets import BucketPath
 from storyjax.core.files import write_atomically
+from storyjax.data.builders.prepared import is_prepared
 
 
 def start_key(name: str, root: Path, skipped: Path, options: Mapping[str, Any]) -> str:
@@ -29,8 +31,23 @@ def start_key(name: str, root: Path, skipped: Path, options: Mapping[str, Any]) 
         options: of the reader.
     """
     digest = hashlib.sha256(f"{name} {root.absolute()} {sorted(options.items())!r} {_readers()}".encode())
-    _add_files(digest, root, skipped.absolute(), set())
+    if isinstance(root, BucketPath):
+        _add_objects(digest, root, skipped)
+    else:
+        _add_files(digest, root, skipped.absolute(), set())
     return digest.hexdigest()[:24]
+
+
+def _add_objects(digest: Any, root: BucketPath, skipped: Path) -> None:
+    """Adds the objects below a folder of a bucket."""
+    try:
+        names = root.walk_objects()
+    except OSError as error:
+        digest.update(f"{root}: {error.errno}\n".encode())
+        return
+    for name, info in names.items():
+        if not (root / name).is_relative_to(skipped):
+            digest.update(f"{root / name} {info['size']} {info.get('mtime')}\n".encode("utf-8", "surrogateescape"))
 
 
 def _add_files(digest: Any, folder: Path, skipped: Path, met: set[tuple[int, int]]) -> None:
@@ -73,7 +90,7 @@ def load_start(cache: Path, key: str) -> dict[str, Any] | None:
     """
     try:
         note = json.loads((cache / f".start-{key}.json").read_text("utf-8"))
-        there = all((cache / folder).is_dir() for folder in note["folders"].values())
+        there = all(is_prepared(cache / folder) for folder in note["folders"].values())
         return note if there and note["folders"] else None
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None

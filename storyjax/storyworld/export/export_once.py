@@ -3,14 +3,18 @@
 import hashlib
 import json
 import shutil
+import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from storyjax.core.bucket_copies import upload_folder
+from storyjax.core.buckets import BucketPath, place
 from storyjax.core.errors import StoryjaxError
 from storyjax.storyworld.render.world import make_folder, write_text
 
 MANIFEST = "manifest.json"
+BEGUN = "begun.json"  # in a bucket, while the rest is uploaded
 
 
 def export_once(
@@ -22,13 +26,14 @@ def export_once(
     that change when the drawing does); if it only looks otherwise it is made anew. Raises StoryjaxError where the
     directory holds something else, or cannot be written.
     """
-    directory = Path(directory)
+    directory = place(directory)
     manifest = json.loads(json.dumps({"parameters": dict(parameters), "looks": hashlib.sha256(looks).hexdigest()[:16]}))
     try:
         found = json.loads((directory / MANIFEST).read_text("utf-8"))
     except (OSError, ValueError):
         found = None
-        if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
+        ours = isinstance(directory, BucketPath) and (directory / BEGUN).exists()
+        if not ours and directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
             raise StoryjaxError(
                 f"{directory} holds something else than StoryWorld; choose an empty or a new directory"
             ) from None
@@ -36,6 +41,9 @@ def export_once(
         return directory
     if found is not None and found.get("parameters") != manifest["parameters"]:
         raise StoryjaxError(f"{directory} holds another StoryWorld; delete it or choose another directory")
+    if isinstance(directory, BucketPath):
+        export_to_bucket(directory, manifest, lambda local: export_once(local, parameters, looks, write))
+        return directory
     unfinished = directory.with_name(f".{directory.name}.unfinished")
     try:
         shutil.rmtree(unfinished, ignore_errors=True)
@@ -50,3 +58,19 @@ def export_once(
             f"can't write a world to {directory}: {error.strerror or error}; make room there"
         ) from error
     return directory
+
+
+def export_to_bucket(directory: BucketPath, manifest: Mapping[str, Any], export: Callable[[Path], object]) -> None:
+    """Has `export` fill a folder of this machine, and uploads it, its manifest last.
+
+    Raises StoryjaxError where the bucket cannot be written.
+    """
+    try:
+        (directory / BEGUN).write_text(json.dumps(manifest, indent=1), "utf-8")
+        with tempfile.TemporaryDirectory(prefix="storyjax-") as scratch:
+            local = Path(scratch, directory.name)
+            export(local)
+            upload_folder(local, directory, last=[MANIFEST])
+        (directory / BEGUN).unlink(missing_ok=True)
+    except OSError as error:
+        raise StoryjaxError(f"can't write a world to {directory}: {error.strerror or error}") from error

@@ -18,7 +18,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from storyjax.core.buckets import BucketPath, place
 from storyjax.core.errors import StoryjaxError, nearest
+from storyjax.storyworld.export.export_once import export_to_bucket
 from storyjax.storyworld.render.render import frame_times
 from storyjax.storyworld.render.world import fingerprint, make_folder, render_missing, write_text
 from storyjax.storyworld.story.questions import OPTIONS, Question, questions
@@ -48,13 +50,17 @@ def export_nextqa(
     short is completed; one that this version would plan or draw differently is made anew. Raises StoryjaxError where
     the directory holds something else.
     """
-    directory = Path(directory)
+    directory = place(directory)
     counts = dict(STORIES if counts is None else counts)
     _check(counts)
     style = style or StoryStyle()
     parameters = {"stories": counts, "seed": seed, "style": asdict(style), "size": size, "fps": fps}
     manifest = json.loads(json.dumps({"parameters": parameters, "fingerprint": fingerprint(style, size)}))
     if _found(directory, manifest):
+        return directory
+    if isinstance(directory, BucketPath):
+        more = (counts, seed, style, size, fps, processes, progress)
+        export_to_bucket(directory, manifest, lambda local: export_nextqa(local, *more))
         return directory
 
     make_folder(directory)
