@@ -2,6 +2,7 @@
 
 import contextlib
 import ctypes
+import gc
 from pathlib import Path
 
 import jax
@@ -24,7 +25,11 @@ def available_memory() -> int | None:
 
 
 def give_back_memory() -> None:
-    """Hands freed memory back to the system, of which GNU's allocator keeps gigabytes after a model is gone."""
+    """Hands the memory of arrays that nobody holds any more back to the system.
+
+    JAX frees some buffers at a collection of garbage only, and GNU's allocator keeps gigabytes of what was freed.
+    """
+    gc.collect()
     with contextlib.suppress(OSError, AttributeError):  # another allocator
         ctypes.CDLL(None).malloc_trim(0)
 

@@ -133,15 +133,18 @@ class Blip2Predictor(Predictor):
         """Encoder states of each clip under each prompt (c, s, w), and their mask."""
         queries = self._see(batches[0]["frames"][0])
         encoder = self.parts.read("language encoder")
-        return [self._encode(encoder, queries, batch["prompt"][0], batch["prompt_mask"][0]) for batch in batches]
+        states = [self._encode(encoder, queries, batch["prompt"][0], batch["prompt_mask"][0]) for batch in batches]
+        return jax.block_until_ready(states)
 
     def _see(self, frames: UInt8[np.ndarray, "t y x 3"]) -> Float[Array, "c q w"]:
         """What the language model reads of each clip."""
         vision = self.parts.read("vision tower")
-        tokens = jnp.concatenate([self._tower(vision, frame[None]) for frame in frames])
+        # Programs run on their own, and hold the parameters until they are done.
+        tokens = jax.block_until_ready(jnp.concatenate([self._tower(vision, frame[None]) for frame in frames]))
         del vision
         clip = min(CLIP, len(frames))
-        return self._resample(self.parts.read("Q-Former"), rearrange(tokens, "(c t) n e -> c (t n) e", t=clip))
+        queries = self._resample(self.parts.read("Q-Former"), rearrange(tokens, "(c t) n e -> c (t n) e", t=clip))
+        return jax.block_until_ready(queries)
 
     def _tokens_of(self, params: Params, frames: UInt8[Array, "t y x 3"]) -> Float[Array, "t n e"]:
         return self.model.encode_frames(params, frames[None])[0]
