@@ -21,7 +21,11 @@ from storyjax.subtitles.timeline import Segment, Timeline, Word
 _PIECE_S, _SEARCH_S = 480.0, 40.0  # how long a piece is at most, and within how much of its end it is cut
 _PAUSE_S = 2.0  # a sentence does not go on after a pause longer than this
 _MOST_S = 30.0  # nor does it last longer than this
-ENGINES = ("faster-whisper", "whisperx")
+WHISPERX = "whisperx"
+ENGINES = ("faster-whisper", WHISPERX)
+WHISPERX_MISSING = (
+    "WhisperX is not installed: pip install whisperx (it needs torch), or take the engine faster-whisper"
+)
 
 
 @runtime_checkable
@@ -104,21 +108,36 @@ class WhisperX:
         try:
             import whisperx
         except ImportError as error:
+            raise StoryjaxError(WHISPERX_MISSING) from error
+        self._library, self._config, place = whisperx, config, model_place(config.model)
+        try:
+            self._model = whisperx.load_model(place, "cpu", compute_type="int8", language=config.language)
+        except Exception as error:
+            # As above.
             raise StoryjaxError(
-                "WhisperX is not installed: pip install whisperx (it needs torch), or leave --engine out"
+                f"WhisperX cannot load the speech model '{config.model}' ({first_line(error, 200)}): give a folder, or a"
+                " name with a network at hand"
             ) from error
-        self._library, self._config = whisperx, config
-        self._model = whisperx.load_model(
-            model_place(config.model), "cpu", compute_type="int8", language=config.language
-        )
         self._aligners: dict[str, Any] = {}
+        if config.language is not None:
+            self._aligner(config.language)  # what is missing is noticed before hours of recognition
+
+    def _aligner(self, language: str) -> Any:
+        """The model and the metadata that align words of a language, loaded once."""
+        if language not in self._aligners:
+            try:
+                self._aligners[language] = self._library.load_align_model(language_code=language, device="cpu")
+            except Exception as error:
+                raise StoryjaxError(
+                    f"WhisperX has no model to align words of '{language}' ({first_line(error, 200)}): let it fetch one"
+                    " where there is a network, or take the engine faster-whisper"
+                ) from error
+        return self._aligners[language]
 
     def __call__(self, sound: Float32[np.ndarray, " n"]) -> list[Word]:
         heard = self._model.transcribe(sound, batch_size=8)
         language = heard["language"]
-        if language not in self._aligners:
-            self._aligners[language] = self._library.load_align_model(language_code=language, device="cpu")
-        model, metadata = self._aligners[language]
+        model, metadata = self._aligner(language)
         aligned = self._library.align(heard["segments"], model, metadata, sound, "cpu")
         words, last = [], 0.0
         for segment in aligned["segments"]:
