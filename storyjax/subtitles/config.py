@@ -43,7 +43,7 @@ class SubtitleConfig:
         neighbours: of a voice that must carry the same name.
         distance: cosine distance from every centroid beyond which nobody is named (the thesis's d); None: that of the
             voice encoder (`voices.encoder_distance`).
-        frame_size: of the images for synchronisation, in pixels; None: what the network was made for.
+        frame_size: the shorter side of the images for synchronisation, in pixels; None: what the network was made for.
     """
 
     speaker_encoder: Pretrained = field(default_factory=lambda: Pretrained("shipped:storyworld_voices"))

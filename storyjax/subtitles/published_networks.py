@@ -58,9 +58,7 @@ def resolve(
     return dataclasses.replace(config, **changes)  # type: ignore[arg-type]
 
 
-def _place(
-    weights: str, key: str, models_dir: str | os.PathLike[str] | None, missing: dict[str, list[str]]
-) -> str:
+def _place(weights: str, key: str, models_dir: str | os.PathLike[str] | None, missing: dict[str, list[str]]) -> str:
     """The place of a network; where nothing is there, the same, and a word about it is added to `missing`."""
     if weights.startswith(PREFIX):
         choice = model_for(weights.removeprefix(PREFIX), models_dir, "subtitle")

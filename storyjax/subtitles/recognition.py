@@ -23,9 +23,7 @@ _PAUSE_S = 2.0  # a sentence does not go on after a pause longer than this
 _MOST_S = 30.0  # nor does it last longer than this
 WHISPERX = "whisperx"
 ENGINES = ("faster-whisper", WHISPERX)
-WHISPERX_MISSING = (
-    "WhisperX is not installed: pip install whisperx (it needs torch), or take the engine faster-whisper"
-)
+WHISPERX_MISSING = "WhisperX is not installed: pip install whisperx (it needs torch), or take the engine faster-whisper"
 
 
 @runtime_checkable
@@ -115,8 +113,8 @@ class WhisperX:
         except Exception as error:
             # As above.
             raise StoryjaxError(
-                f"WhisperX cannot load the speech model '{config.model}' ({first_line(error, 200)}): give a folder, or a"
-                " name with a network at hand"
+                f"WhisperX cannot load the speech model '{config.model}' ({first_line(error, 200)}): give a folder,"
+                " or a name with a network at hand"
             ) from error
         self._aligners: dict[str, Any] = {}
         if config.language is not None:
