@@ -28,7 +28,7 @@ class SubtitleConfig:
         face_detector, pick: what finds the faces in the cast's photos, and which of several is meant, as of
             `clip_pad.predict.PersonFinder.from_pretrained`.
         recognition: the speech recogniser.
-        sentence_language: of Punkt's sentence model.
+        sentence_language: by which words are split into sentences that do not say their language (transcripts).
         laughter_threshold: probability above which it is laughter.
         peak_threshold: score above which a peak of the heat map counts.
         max_peaks: how many peaks of a heat map are looked at, the highest first.

@@ -39,7 +39,7 @@ from storyjax.subtitles.stages import (
 from storyjax.subtitles.timeline import Timeline
 from storyjax.subtitles.voices import encoder_distance
 
-_FORMAT = 2  # of the files of records; another number makes all anew
+_FORMAT = 3  # of the files of records; another number makes all anew
 _SAMPLE_S = 10.0  # a sample of a voice is embedded in pieces of this length
 
 

@@ -18,7 +18,7 @@ from jaxtyping import Float32, UInt8
 from storyjax.core.arrays import unit_norm
 from storyjax.core.params_io import weights_folder
 from storyjax.data.audio import RATE
-from storyjax.subtitles.recognition import Recogniser, recognise, split_sentences
+from storyjax.subtitles.recognition import Recogniser, recognise
 from storyjax.subtitles.records import (
     EpisodeRecords,
     Laugh,
@@ -28,6 +28,7 @@ from storyjax.subtitles.records import (
     SyncModel,
     VoiceEmbedding,
 )
+from storyjax.subtitles.sentences import split_sentences
 from storyjax.subtitles.timeline import FPS, Segment, Timeline, Word
 from storyjax.subtitles.transcripts import read_transcript
 
@@ -73,7 +74,8 @@ class Recognition:
 
 @dataclass
 class Sentences:
-    """The stage of sentences, from here on the unit of everything (§6.1.2); `language` is the sentence model's."""
+    """The stage of sentences, from here on the unit of everything (§6.1.2); `language` is of words that do not say
+    theirs, by its English name or code."""
 
     language: str = "english"
     name: str = "segments"
@@ -81,7 +83,7 @@ class Sentences:
 
     def settings(self) -> Mapping[str, Any]:
         """Returns, as JSON, all that its result depends on besides the file and the stages before it."""
-        return {"language": self.language}
+        return {"language": self.language, "splitter": 2}
 
     def run(self, timeline: Timeline, records: EpisodeRecords) -> list[Segment]:
         """Returns the sentences that begin before the sound ends."""

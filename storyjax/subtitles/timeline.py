@@ -20,12 +20,22 @@ FPS = 25  # of the synchronisation network (§6.1.4)
 
 @dataclass(frozen=True)
 class Word:
-    """A recognised word: its text as it is written, with punctuation, its time in seconds and its probability."""
+    """A recognised word.
+
+    Attributes:
+        text: as it is written, with punctuation.
+        start, end: in seconds.
+        probability: that it was said.
+        language: Whisper's code of its language; None: unknown.
+        space: whether a space is between the word before and it.
+    """
 
     text: str
     start: float
     end: float
     probability: float = 1.0
+    language: str | None = None
+    space: bool = True
 
 
 @dataclass(frozen=True)
