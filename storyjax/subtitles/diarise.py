@@ -19,10 +19,10 @@ from storyjax.subtitles.exemplars import Centroids, assign
 from storyjax.subtitles.networks import Networks, load_networks
 from storyjax.subtitles.pipeline import distance_of, make_stages, needed_stages, run_stages, unique_names
 from storyjax.subtitles.records import EpisodeRecords, Line, Subtitles
+from storyjax.subtitles.stages import SHORT_S
 from storyjax.subtitles.voices import Voice, Voices
 
 SPEAKER = "Speaker"
-SHORT_S = 1.0  # a sentence that is shorter says too little of its voice to make a cluster of its own
 
 
 def cluster_voices(
@@ -121,7 +121,7 @@ def label_speakers(
     found = []
     for video in videos:
         stages = make_stages(
-            Cast(()), video.stem, config, networks, (transcripts or {}).get(video.stem), encoding=encoding
+            Cast(()), video.stem, config, networks, (transcripts or {}).get(video.stem), encoding=encoding, faces=False
         )
         stages = needed_stages(stages, faces=False, laughter=laughter)
         found.append(run_stages(video, stages, cache_dir, progress, video_track=video_track, audio_track=audio_track))

@@ -46,7 +46,12 @@ _DANDA = ("hindi", "nepali", "sanskrit", "bengali", "assamese")  # a full stop i
 
 
 def split_sentences(words: Sequence[Word], language: str = "english") -> list[Segment]:
-    """Returns the sentences of the recognised words; a pause of more than two seconds ends one as well.
+    """Returns the sentences of the recognised words, as `sentence_words` finds them."""
+    return [as_segment(sentence) for sentence in sentence_words(words, language)]
+
+
+def sentence_words(words: Sequence[Word], language: str = "english") -> list[list[Word]]:
+    """Returns the words of each sentence; a pause of more than two seconds ends one as well.
 
     Args:
         words: in the order of their times.
@@ -55,7 +60,7 @@ def split_sentences(words: Sequence[Word], language: str = "english") -> list[Se
     Raises:
         StoryjaxError: there is no such language, or Punkt is not installed.
     """
-    segments: list[Segment] = []
+    sentences: list[list[Word]] = []
     for run in _runs(words):
         text, spans = "", []
         for word in run:
@@ -68,9 +73,9 @@ def split_sentences(words: Sequence[Word], language: str = "english") -> list[Se
             while last < len(run) and spans[last][0] < stop:
                 last += 1
             if last > first:
-                segments += _as_segments(run[first:last])
+                sentences += _not_too_long(run[first:last])
             first = last
-    return segments
+    return sentences
 
 
 def _ends(text: str, language: str) -> Iterator[int]:
@@ -141,12 +146,18 @@ def _runs(words: Sequence[Word]) -> list[list[Word]]:
     return runs
 
 
-def _as_segments(words: Sequence[Word]) -> list[Segment]:
+def _not_too_long(words: list[Word]) -> list[list[Word]]:
     """A sentence; one that is too long to be one (a recogniser that leaves out full stops) is cut at its pauses."""
     start, end = words[0].start, max(word.end for word in words)
     if end - start <= _MOST_S or len(words) < 2:
-        text = "".join(f" {word.text}" if word.space else word.text for word in words)
-        return [Segment(start, max(end, start + 0.02), text.strip())]
+        return [words]
     gaps = [b.start - a.end for a, b in itertools.pairwise(words)]
     cut = 1 + max(range(len(gaps)), key=lambda i: (gaps[i], -abs(i - len(gaps) / 2)))
-    return _as_segments(words[:cut]) + _as_segments(words[cut:])
+    return _not_too_long(words[:cut]) + _not_too_long(words[cut:])
+
+
+def as_segment(words: Sequence[Word]) -> Segment:
+    """Returns the segment of a sentence's words."""
+    start, end = words[0].start, max(word.end for word in words)
+    text = "".join(f" {word.text}" if word.space else word.text for word in words)
+    return Segment(start, max(end, start + 0.02), text.strip())

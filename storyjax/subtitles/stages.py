@@ -37,6 +37,7 @@ _SHORTEST_SYNC_S = 0.4
 _SYNC_PIXELS = 224  # LWTNet's own
 _VOICE_BATCH = 32
 _SHORTEST_VOICE_S, _LONGEST_VOICE_S = 0.5, 12.0
+SHORT_S = 1.0  # a sentence that is shorter says too little of its voice to be judged by it alone
 
 
 @dataclass

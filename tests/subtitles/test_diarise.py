@@ -125,6 +125,89 @@ def test_speakers_are_told_apart_named_and_known_again(ask, series, tmp_path: Pa
         ask(1, "known/voices.json", voices=str(voices))
 
 
+def test_a_voice_named_in_one_episode_is_known_in_the_next(ask, series, tmp_path: Path) -> None:
+    """Of StoryWorld; test_real_recording.py has people."""
+    truth, voices = read_annotations(series, "StoryWorld"), str(tmp_path / "voices.json")
+    first = ask(0, "one.srt", speakers=5)
+    mostly: dict[str, list[str]] = {}
+    for line, true in zip(first.lines, truth[0].lines, strict=True):
+        mostly.setdefault(str(line.name), []).append(true.speaker)
+    whose = {label: max(set(names), key=names.count) for label, names in mostly.items()}
+    name_speakers(str(tmp_path / "one.srt"), [f"{label}={name}" for label, name in whose.items()], voices)
+    lines = ask(1, "two.srt", voices=voices, speakers=5).lines
+    right = [line.name == true.speaker for line, true in zip(lines, truth[1].lines, strict=True)]
+    assert np.mean(right) > 0.6, "by chance one of five"
+
+
+def test_a_wrong_name_is_taken_back(ask, tmp_path: Path) -> None:
+    voices, one = tmp_path / "voices.json", str(tmp_path / "one.srt")
+    ask(0, "one.srt", speakers=2)
+    ask(1, "two.srt", speakers=2)
+    name_speakers(one, ["Speaker 1=Ana", "Speaker 2=Ben"])
+    ana, ben = (read_voices_file(voices).voices[name] for name in ("Ana", "Ben"))
+    name_speakers(str(tmp_path / "two.srt"), ["Speaker 1=Ana"])
+    both = read_voices_file(voices).voices["Ana"]
+    assert both.seconds > ana.seconds
+    assert len(both.parts) == 2
+    name_speakers(str(tmp_path / "two.srt"), ["Ana=Ana"])
+    assert read_voices_file(voices).voices["Ana"].seconds == both.seconds, "named again it counts once"
+    told = name_speakers(one, ["Ana=Zoe"])
+    assert "this voice is 'Zoe', no longer 'Ana'" in told
+    known = read_voices_file(voices).voices
+    np.testing.assert_allclose(known["Zoe"].vector, ana.vector, atol=1e-5)
+    assert known["Ana"].seconds == pytest.approx(both.seconds - ana.seconds, abs=0.01), "the other episode's stays"
+    name_speakers(one, ["Zoe=Ben", "Ben=Zoe"])
+    known = read_voices_file(voices).voices
+    np.testing.assert_allclose(known["Zoe"].vector, ben.vector, atol=1e-5)
+    np.testing.assert_allclose(known["Ben"].vector, ana.vector, atol=1e-5)
+    assert main.run(["subtitle", "forget", "Ana", "Zoe", "--voices", str(voices)]) == 0
+    assert set(read_voices_file(voices).voices) == {"Ben"}
+
+
+def test_what_cannot_be_forgotten_is_one_line(tmp_path: Path, monkeypatch, capsys) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "voices.json").write_text(Voices(Encoder("a", "b"), {"Ana": Voice(np.ones(3, "f4"), 1.0)}).text())
+    for arguments, message in (
+        (["forget", "Anna"], "knows nobody called 'Anna'. Did you mean 'Ana'?"),
+        (["forget"], "forget whom"),
+        (["forget", "Ana", "--voices", "none.json"], "none.json cannot be read"),
+        (["forget", "Ana", "--save"], "--save keeps the distance"),
+        (["calibrate"], "calibrate takes one folder"),
+        (["calibrate", "none"], "none is not there"),
+    ):
+        assert main.run(["subtitle", *arguments]) == 2
+        assert message in capsys.readouterr().err
+    assert "Ana" in (tmp_path / "voices.json").read_text()
+
+
+@pytest.mark.parametrize("word", ["name", "forget", "calibrate"])
+def test_a_video_that_is_called_as_an_action_is_a_video(word: str, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    asked: list[tuple[str, ...]] = []
+    monkeypatch.setattr(command, "run", lambda request, config, uses: asked.append(tuple(request.videos)) or [])
+    (tmp_path / word).touch()
+    assert main.run(["subtitle", word]) == 0
+    assert main.run(["subtitle", f"./{word}", "b=c.mp4"]) == 0
+    assert asked == [(word,), (f"./{word}", "b=c.mp4")]
+    if word == "name":  # but not where names follow
+        plain = tmp_path / "plain.srt"
+        plain.write_text("1\n00:00:01,000 --> 00:00:02,000\nSpeaker 2: yes\n")
+        assert main.run(["subtitle", "name", "plain.srt", "Speaker 2=Ana"]) == 0
+        assert plain.read_text().endswith("Ana: yes\n")
+        (tmp_path / "b=c.mp4").touch()
+        assert main.run(["subtitle", "name", "b=c.mp4"]) == 0
+        assert asked[-1] == ("name", "b=c.mp4")
+
+
+def test_the_cast_list_is_read_once(videos, monkeypatch, series, tmp_path: Path) -> None:
+    reads: list[str] = []
+    monkeypatch.setattr(command, "read_cast", lambda path: reads.append(path) or read_cast(path))
+    request = command.Request([str(videos[0])], str(series / "cast.json"), str(tmp_path / "x.doc"))
+    assert command.unneeded_roles(request) == []
+    assert request.cast_list is not None
+    assert len(reads) == 1
+
+
 def test_voices_of_another_encoder_are_refused(ask, tmp_path: Path) -> None:
     voices = tmp_path / "voices.json"
     voices.write_text(Voices(Encoder("other", "runs/other"), {"Ana": Voice(np.ones(3, "f4"), 1.0)}).text())
