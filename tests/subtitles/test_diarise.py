@@ -125,20 +125,6 @@ def test_speakers_are_told_apart_named_and_known_again(ask, series, tmp_path: Pa
         ask(1, "known/voices.json", voices=str(voices))
 
 
-def test_a_voice_named_in_one_episode_is_known_in_the_next(ask, series, tmp_path: Path) -> None:
-    """Of StoryWorld; test_real_recording.py has people."""
-    truth, voices = read_annotations(series, "StoryWorld"), str(tmp_path / "voices.json")
-    first = ask(0, "one.srt", speakers=5)
-    mostly: dict[str, list[str]] = {}
-    for line, true in zip(first.lines, truth[0].lines, strict=True):
-        mostly.setdefault(str(line.name), []).append(true.speaker)
-    whose = {label: max(set(names), key=names.count) for label, names in mostly.items()}
-    name_speakers(str(tmp_path / "one.srt"), [f"{label}={name}" for label, name in whose.items()], voices)
-    lines = ask(1, "two.srt", voices=voices, speakers=5).lines
-    right = [line.name == true.speaker for line, true in zip(lines, truth[1].lines, strict=True)]
-    assert np.mean(right) > 0.6, "by chance one of five"
-
-
 def test_a_wrong_name_is_taken_back(ask, tmp_path: Path) -> None:
     voices, one = tmp_path / "voices.json", str(tmp_path / "one.srt")
     ask(0, "one.srt", speakers=2)
