@@ -14,7 +14,7 @@ from storyjax.storyworld.export.series import write_wav
 from storyjax.subtitles import command
 from storyjax.subtitles.annotations import read_annotations
 from storyjax.subtitles.cast import read_cast
-from storyjax.subtitles.diarise import cluster_voices, mean_voices, name_voices
+from storyjax.subtitles.diarise import cluster_voices, join_small, mean_voices, name_voices
 from storyjax.subtitles.exemplars import Assignment
 from storyjax.subtitles.pipeline import subtitle
 from storyjax.subtitles.records import Laugh, Line, Subtitles
@@ -45,6 +45,17 @@ def test_a_short_segment_makes_no_speaker_and_silence_has_none() -> None:
     assert cluster_voices(vectors[:0], [], 0.5) == []
     assert cluster_voices(vectors[1:2], [0.3], 0.5) == [0]
     assert mean_voices(vectors[:0], [], []) == []
+
+
+def test_a_cluster_of_a_few_seconds_joins_a_mean_voice_that_is_near() -> None:
+    vectors = np.eye(3, dtype=np.float32)[[0, 0, 0, 1, 2, 2]]
+    vectors[3] = unit_norm(vectors[0] + vectors[3])  # 0.29 from the first
+    seconds, clusters = [4.0, 4.0, 4.0, 2.0, 8.0, 8.0], [0, 0, 0, 1, 2, 2]
+    assert join_small(vectors, seconds, clusters, 0.5) == [0, 0, 0, 0, 1, 1]
+    assert join_small(vectors, seconds, clusters, 0.2) == clusters, "too far"
+    assert join_small(vectors, [*seconds[:3], 9.0, *seconds[4:]], clusters, 0.5) == clusters, "long enough for somebody"
+    assert join_small(vectors, [1.0] * 6, clusters, 0.5) == clusters, "there is too little of everybody"
+    assert join_small(vectors, seconds, [None, 0, 0, 0, 0, 0], 0.5) == [None, 0, 0, 0, 0, 0]
 
 
 def test_a_remembered_voice_gives_its_name_and_others_get_numbers() -> None:

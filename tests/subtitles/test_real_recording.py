@@ -135,7 +135,8 @@ def test_a_voice_named_in_one_recording_is_known_in_another(sound, said, config,
         )
         return command.run(request, config, networks)[0][1].lines
 
-    one = ask("one", speakers=2)
+    one = ask("one")
+    assert {line.name for line in one} == {"Speaker 1", "Speaker 2"}, "their number is found"
     whose = {}
     for label in ("Speaker 1", "Speaker 2"):
         seconds = dict.fromkeys(SAMPLES, 0.0)
