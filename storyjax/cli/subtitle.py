@@ -1,11 +1,14 @@
 """`storyjax subtitle`: writes subtitles that name the speakers; the work is done by `storyjax/subtitles/command.py`."""
 
 import argparse
+import os
+from collections.abc import Sequence
 
 from storyjax.cli.faces import add_face_flags
 from storyjax.cli.models import add_models_flag
 from storyjax.cli.tracks import add_track_flags
 
+ACTIONS = ("name", "forget", "calibrate")
 SUBTITLE = """\
 Writes subtitles that name the speaker of every line. Without a cast list speakers are told apart by their voices and
 called Speaker 1, Speaker 2 ...; `subtitle name` gives them names and remembers their voices for other episodes:
@@ -15,7 +18,12 @@ called Speaker 1, Speaker 2 ...; `subtitle name` gives them names and remembers 
   storyjax subtitle episode2.mp4 --voices voices.json --out episode2.srt
 
 Their voices are in episode1.speakers.json beside the subtitles; without that file names change and no voice is
-remembered. With a cast list (1 to 10 photos of each person, or samples of voices) everybody has a name at once.
+remembered. A wrong name is taken back by naming again, or forgotten:
+
+  storyjax subtitle name episode1.srt Ana=Ben --voices voices.json           # the voice is Ben's, no longer Ana's
+  storyjax subtitle forget Ana --voices voices.json
+
+With a cast list (1 to 10 photos of each person, or samples of voices) everybody has a name at once.
 Speech is recognised, faces are matched with the photos where one person is seen speaking, and the voices heard there
 then name all other lines, also those spoken off-screen. Episodes that are given together share these voices. A speaker
 who matches nobody in the cast list is called Unknown.
@@ -33,6 +41,11 @@ and nobody photos, images are not looked at.
 Networks come from the models folder (`storyjax models list` shows which, `storyjax models get subtitle` gets them), and
 where it has none from what ships with storyjax, which knows StoryWorld's synthetic world only. A line says which.
 
+How far apart one person's voice may be differs between encoders. `calibrate` measures it on samples of at least two
+people (FOLDER/NAME/*.wav or FOLDER/NAME.wav), and says which --distance to take; --save keeps it in the models folder:
+
+  storyjax subtitle calibrate voices
+
 A run that was stopped continues where it was. `storyjax data series --out DIR` writes a synthetic series to try it on;
 use --match photos with it.
 """
@@ -45,7 +58,8 @@ def add(commands: argparse._SubParsersAction, made: dict[str, argparse.ArgumentP
         "videos",
         nargs="+",
         metavar="VIDEO",
-        help="video files, or sound files unless people are known by photos alone; or name FILE OLD=NEW ...",
+        help="video files, or sound files unless people are known by photos alone; or name FILE OLD=NEW ...,"
+        " forget NAME ..., calibrate FOLDER (a file that is called so is meant first: ./name is always the file)",
     )
     parser.add_argument("--cast", metavar="FILE", help="the cast list, a JSON file as described above")
     parser.add_argument(
@@ -106,6 +120,9 @@ def add(commands: argparse._SubParsersAction, made: dict[str, argparse.ArgumentP
         " encoder's own); lower: more lines are Unknown, or more speakers",
     )
     parser.add_argument(
+        "--save", action="store_true", help="of calibrate: keep the distance in the voice encoder's folder"
+    )
+    parser.add_argument(
         "--work",
         default="runs/subtitles",
         metavar="DIR",
@@ -118,19 +135,16 @@ def add(commands: argparse._SubParsersAction, made: dict[str, argparse.ArgumentP
 def _subtitle(given: argparse.Namespace) -> int:
     import dataclasses
     import math
-    import os
 
     from storyjax.core.errors import StoryjaxError
     from storyjax.subtitles import command
     from storyjax.subtitles.config import BY_PHOTOS, SubtitleConfig
 
-    if given.videos[0] == "name" and not os.path.isfile("name"):
-        from storyjax.subtitles.rename import name_speakers
-
-        if len(given.videos) < 2:
-            raise StoryjaxError('name what? write storyjax subtitle name FILE "Speaker 2"=Ana')
-        print(name_speakers(given.videos[1], given.videos[2:], given.voices, given.out))
+    if _is_action(given.videos):
+        print(_act(given))
         return 0
+    if given.save:
+        raise StoryjaxError("--save keeps the distance of storyjax subtitle calibrate: leave it out")
     if given.speakers is not None and given.speakers < 1:
         raise StoryjaxError(f"--speakers is {given.speakers}: give 1 or more, or leave it out")
     request = command.Request(
@@ -149,5 +163,38 @@ def _subtitle(given: argparse.Namespace) -> int:
         if not (math.isfinite(given.distance) and 0 <= given.distance <= 2):
             raise StoryjaxError(f"--distance is {given.distance:g}: cosine distances are from 0 to 2")
         config = dataclasses.replace(config, distance=given.distance)
-    print(command.summary(command.run(dataclasses.replace(request, uses=uses), config)))
+    print(command.summary(command.run(request, config, uses=uses)))
     return 0
+
+
+def _is_action(words: Sequence[str]) -> bool:
+    """Whether the first word is name, forget or calibrate, not a video that is called so.
+
+    A file of that name is the video, but where what follows can only be new names (OLD=NEW).
+    """
+    first, rest = words[0], words[1:]
+    if first not in ACTIONS:
+        return False
+    return not os.path.isfile(first) or any("=" in word and not os.path.exists(word) for word in rest)
+
+
+def _act(given: argparse.Namespace) -> str:
+    """Does what name, forget or calibrate ask for, and returns what was done."""
+    from storyjax.core.errors import StoryjaxError
+
+    action, rest = given.videos[0], given.videos[1:]
+    if given.save and action != "calibrate":
+        raise StoryjaxError("--save keeps the distance of storyjax subtitle calibrate: leave it out")
+    if action == "calibrate":
+        from storyjax.subtitles.command import calibrate_voices
+
+        if len(rest) != 1:
+            raise StoryjaxError("calibrate takes one folder: storyjax subtitle calibrate FOLDER, with NAME/*.wav in it")
+        return calibrate_voices(rest[0], given.models, given.save)
+    from storyjax.subtitles.rename import forget, name_speakers
+
+    if action == "forget":
+        return forget(rest, given.voices)
+    if not rest:
+        raise StoryjaxError('name what? write storyjax subtitle name FILE "Speaker 2"=Ana')
+    return name_speakers(rest[0], rest[1:], given.voices, given.out)

@@ -114,13 +114,21 @@ def spool_audio(path: str | os.PathLike[str], out: str | os.PathLike[str], track
 
 @dataclass(frozen=True)
 class Spool:
-    """What `spool_audio` wrote, and of how many samples. It is read, not mapped: mapped pages count as memory taken."""
+    """What `spool_audio` wrote, and of how many samples. It is read, not mapped: mapped pages count as memory taken.
+
+    A slice is samples in memory, as of a wave, so that a network which takes a recording piece by piece may have this.
+    """
 
     path: Path
     samples: int
 
     def __len__(self) -> int:
         return self.samples
+
+    def __getitem__(self, part: slice) -> Float32[np.ndarray, " m"]:
+        first, last, _ = part.indices(self.samples)
+        count = max(0, last - first)
+        return np.fromfile(self.path, "<i2", count, offset=2 * first).astype(np.float32)[:: part.step] / 32767
 
 
 def open_spool(path: str | os.PathLike[str]) -> Spool:
@@ -130,10 +138,8 @@ def open_spool(path: str | os.PathLike[str]) -> Spool:
 
 def read_span(spool: Spool, start_s: float, end_s: float) -> Float32[np.ndarray, " m"]:
     """Returns the samples from `start_s` to `end_s` (seconds), as far as there are any."""
-    first, last = (min(max(0, round(seconds * RATE)), len(spool)) for seconds in (start_s, end_s))
-    if last <= first:
-        return np.zeros(0, np.float32)
-    return np.fromfile(spool.path, "<i2", last - first, offset=2 * first).astype(np.float32) / 32767
+    first, last = (max(0, round(seconds * RATE)) for seconds in (start_s, end_s))
+    return spool[first:last]
 
 
 @contextmanager

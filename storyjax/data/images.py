@@ -98,6 +98,17 @@ def square_area(own: tuple[int, int], size: int, keep_aspect: bool, shorter: int
     return (width, height), (left, top, left + size, top + size)
 
 
+def whole_area(own: tuple[int, int], shorter: int) -> Area:
+    """Returns, as `square_area` does, how an image keeps its aspect ratio and all that it shows.
+
+    Args:
+        own: width and height of the image.
+        shorter: what the shorter side is resized to; the longer one is rounded.
+    """
+    width, height = (min(max(shorter, round(side * shorter / min(own))), _MOST_ASPECT * shorter) for side in own)
+    return (width, height), (0, 0, width, height)
+
+
 @dataclass(frozen=True)
 class Square:
     """Makes squares of images, as a network takes them (bicubic); fields as of `square_area`."""

@@ -7,7 +7,7 @@ it is corrupt. What holds no frame at all gives one line (`VideoError`).
 """
 
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,9 +16,10 @@ import av
 import numpy as np
 from av.video.reformatter import VideoReformatter
 from jaxtyping import Float32, Float64, UInt8
+from PIL import Image
 
 from storyjax.data import containers
-from storyjax.data.images import SUFFIXES, ImageError, Square, read_image, square_area
+from storyjax.data.images import SUFFIXES, Area, ImageError, Square, read_image, square_area, whole_area
 from storyjax.data.orientation import area_of, displayed_size, to_rgb
 from storyjax.data.video_files import Source, VideoError, locate
 from storyjax.data.video_track import JumpError, VideoTrack
@@ -82,6 +83,7 @@ def decode_frames(
     name: str | None = None,
     track: int | None = None,
     keep_aspect: bool = False,
+    whole: bool = False,
 ) -> tuple[UInt8[np.ndarray, "t y x 3"], Float32[np.ndarray, " t"]]:
     """Returns the frame on screen at each asked time.
 
@@ -95,6 +97,7 @@ def decode_frames(
         track: the video track, from 1; None: see `containers.choose_track`.
         keep_aspect: whether the square is the frame's central one, as CLIP takes it, or the whole frame without its
             aspect ratio, as BLIP-2 does.
+        whole: whether `size` is the shorter side of the whole frame with its aspect ratio, instead of a square's.
 
     Returns:
         RGB images, and the start (seconds) of each frame shown. Two times inside one frame give it twice.
@@ -108,14 +111,22 @@ def decode_frames(
         raise ValueError(f"times_s must be one row of finite numbers, not {times_s!r}")
     if not len(times):
         return np.zeros((0, size or 0, size or 0, 3), np.uint8), np.zeros(0, np.float32)
+    fit = _fit(size, keep_aspect, whole)
     if is_still(source):
-        still = _still(source, size, keep_aspect)
+        still = _still(source, size, keep_aspect, whole)
         return np.repeat(still[None], len(times), 0), np.zeros(len(times), np.float32)
     try:
-        return _decode(source, times, size, name, track, keep_aspect, jump=True)
+        return _decode(source, times, fit, name, track, jump=True)
     except JumpError:
         # Some files mark frames as fresh starts that are none. Reading every frame in turn settles whether it is so.
-        return _decode(source, times, size, name, track, keep_aspect, jump=False)
+        return _decode(source, times, fit, name, track, jump=False)
+
+
+def _fit(size: int | None, keep_aspect: bool, whole: bool) -> Callable[[tuple[int, int]], Area]:
+    """How an image of (width, height) becomes what was asked for, as of `images.square_area`."""
+    if size is None:
+        return lambda own: (own, (0, 0, *own))
+    return lambda own: whole_area(own, size) if whole else square_area(own, size, keep_aspect)
 
 
 def is_still(source: Source) -> bool:
@@ -123,7 +134,9 @@ def is_still(source: Source) -> bool:
     return not isinstance(source, bytes) and Path(source).suffix.lower() in set(SUFFIXES) - {".gif", ".apng"}
 
 
-def _still(source: Source, size: int | None = None, keep_aspect: bool = False) -> UInt8[np.ndarray, "y x 3"]:
+def _still(
+    source: Source, size: int | None = None, keep_aspect: bool = False, whole: bool = False
+) -> UInt8[np.ndarray, "y x 3"]:
     """The image of a file, resized as frames are. Raises VideoError."""
     assert not isinstance(source, bytes)
     locate(source, None)
@@ -133,16 +146,18 @@ def _still(source: Source, size: int | None = None, keep_aspect: bool = False) -
         raise VideoError(str(error)) from error
     if size is None:
         return image
+    if whole:
+        wide = whole_area((image.shape[1], image.shape[0]), size)[0]
+        return np.asarray(Image.fromarray(image).resize(wide, Image.Resampling.BICUBIC))
     return Square(size, keep_aspect)(image)
 
 
 def _decode(
     source: Source,
     times: np.ndarray,
-    size: int | None,
+    fit: Callable[[tuple[int, int]], Area],
     name: str | None,
     track: int | None,
-    keep_aspect: bool,
     jump: bool,
 ):
     images, shown = None, np.empty(len(times), np.float32)
@@ -152,8 +167,7 @@ def _decode(
         previous = None
         for slot, (frame, ticks) in zip(order, video.shown(video.ticks(times[order]), jump), strict=True):
             if images is None:  # the size of the first frame holds for all, should the video change it
-                own = displayed_size(frame, video.aspect)
-                area = square_area(own, size, keep_aspect) if size is not None else (own, (0, 0, *own))
+                area = fit(displayed_size(frame, video.aspect))
                 images = np.empty((len(times), area[1][3] - area[1][1], area[1][2] - area[1][0], 3), np.uint8)
             if previous is None or frame is not previous[0]:
                 previous = (frame, area_of(frame, area, reformatter))

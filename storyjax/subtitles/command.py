@@ -4,6 +4,7 @@ import os
 import sys
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +41,6 @@ class Request:
         cache_dir: where the stages keep their results.
         encoding: of the transcripts; None: UTF-8, or what they say themselves.
         video_track, audio_track: of every video, from 1; None: the file's own default.
-        uses: a line about the networks, which is told once everything that was given is in order.
         speakers: how many there are, where there is no cast list and that is known.
     """
 
@@ -55,11 +55,11 @@ class Request:
     encoding: str | None = None
     video_track: int | None = None
     audio_track: int | None = None
-    uses: str = ""
     speakers: int | None = None
 
-    def read_cast(self) -> Cast | None:
-        """Returns the cast list, with the samples of voices that were given; None where speakers are clustered.
+    @cached_property
+    def cast_list(self) -> Cast | None:
+        """The cast list, with the samples of voices that were given, read once; None where speakers are clustered.
 
         Raises:
             StoryjaxError: what a person can fix, in one line.
@@ -88,8 +88,16 @@ class Request:
         return self.sdh or (self.out or "").lower().endswith(".json")
 
 
-def run(request: Request, config: SubtitleConfig, networks: Networks | None = None) -> list[tuple[Path, Subtitles]]:
+def run(
+    request: Request, config: SubtitleConfig, networks: Networks | None = None, uses: str = ""
+) -> list[tuple[Path, Subtitles]]:
     """Writes the subtitles of every video, and returns (file, subtitles) of each.
+
+    Args:
+        request: what was asked for.
+        config: networks and thresholds.
+        networks: to be used instead of those that `config` names.
+        uses: a line about the networks, which is told once everything that was given is in order.
 
     Raises:
         StoryjaxError: what a person can fix, in one line.
@@ -102,7 +110,7 @@ def run(request: Request, config: SubtitleConfig, networks: Networks | None = No
     targets = _targets(videos, request.out)
     if request.why is not None and Path(request.why).suffix.lower() != ".json":
         raise StoryjaxError(f"--why writes JSON: give a file ending in .json, not {request.why}")
-    cast = request.read_cast()
+    cast = request.cast_list
     if cast is not None:
         _check_episodes(cast, videos)
     if request.transcripts and len(request.transcripts) != len(videos):
@@ -127,8 +135,8 @@ def run(request: Request, config: SubtitleConfig, networks: Networks | None = No
     for path in transcripts.values():
         for note in parse_transcript(path, request.encoding).notes():
             print(f"storyjax: note: {note}", file=sys.stderr)
-    if request.uses:
-        tell(request.uses)
+    if uses:
+        tell(uses)
     made = Subtitler(config, networks).subtitle(
         videos,
         cast,
@@ -220,7 +228,7 @@ def unneeded_roles(request: Request, model: str | None = None) -> list[str]:
     """
     roles = ["speech"] if model or request.transcripts else []
     try:
-        cast = request.read_cast()
+        cast = request.cast_list
     except StoryjaxError:
         return roles  # `run` says what is wrong, after what comes before it
     if cast is None or not needs_faces(cast):
@@ -268,3 +276,29 @@ def with_recognition(
     return replace(
         config, recognition=recognition, sentence_language=sentence_language(language, config.sentence_language)
     )
+
+
+def calibrate_voices(folder: str, models_dir: str | None, save: bool) -> str:
+    """Returns what `storyjax subtitle calibrate` says of the voice encoder that `storyjax subtitle` uses, line by line.
+
+    Args:
+        folder: of samples of voices.
+        models_dir: the models folder; None: see `storyjax.weights.roles.models_folder`.
+        save: whether the distance is kept in the encoder's folder.
+
+    Raises:
+        StoryjaxError: what a person can fix, in one line; nothing is then written.
+    """
+    from storyjax.subtitles.calibrate import calibrate, report, save_distance
+    from storyjax.subtitles.speaker_encoder import SpeakerEncoder
+
+    choice = model_for("voices", models_dir, "subtitle")
+    if line := used_line("subtitle", [choice]):
+        tell(line)
+    found, pieces = calibrate(Path(folder), SpeakerEncoder.from_pretrained(choice.place))
+    lines = report(found, pieces, choice.place)
+    if save:
+        lines.append(f"{save_distance(choice.place, found.distance)}: distance {found.distance:g} is used from now on")
+    else:
+        lines.append(f"--save keeps it in the encoder's folder; --distance {found.distance:g} takes it once")
+    return "\n".join(lines)

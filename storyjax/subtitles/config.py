@@ -28,7 +28,7 @@ class SubtitleConfig:
         face_detector, pick: what finds the faces in the cast's photos, and which of several is meant, as of
             `clip_pad.predict.PersonFinder.from_pretrained`.
         recognition: the speech recogniser.
-        sentence_language: of Punkt's sentence model.
+        sentence_language: by which words are split into sentences that do not say their language (transcripts).
         laughter_threshold: probability above which it is laughter.
         peak_threshold: score above which a peak of the heat map counts.
         max_peaks: how many peaks of a heat map are looked at, the highest first.
@@ -43,7 +43,7 @@ class SubtitleConfig:
         neighbours: of a voice that must carry the same name.
         distance: cosine distance from every centroid beyond which nobody is named (the thesis's d); None: that of the
             voice encoder (`voices.encoder_distance`).
-        frame_size: of the images for synchronisation, in pixels; None: what the network was made for.
+        frame_size: the shorter side of the images for synchronisation, in pixels; None: what the network was made for.
     """
 
     speaker_encoder: Pretrained = field(default_factory=lambda: Pretrained("shipped:storyworld_voices"))

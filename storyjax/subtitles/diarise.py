@@ -1,7 +1,8 @@
 """Subtitles without a cast list: speakers are clustered by their voices, and called "Speaker 1", "Speaker 2" ...
 
 Sentences of a second and more are clustered by the average cosine distance of their embeddings; shorter ones join the
-nearest cluster. A cluster near a remembered voice gets that name. Episodes that are given together share speakers.
+nearest cluster. A cluster of a few seconds joins the one whose mean voice is near, for means lie nearer than sentences.
+A cluster near a remembered voice gets that name. Episodes that are given together share speakers.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,10 +20,11 @@ from storyjax.subtitles.exemplars import Centroids, assign
 from storyjax.subtitles.networks import Networks, load_networks
 from storyjax.subtitles.pipeline import distance_of, make_stages, needed_stages, run_stages, unique_names
 from storyjax.subtitles.records import EpisodeRecords, Line, Subtitles
+from storyjax.subtitles.stages import SHORT_S
 from storyjax.subtitles.voices import Voice, Voices
 
 SPEAKER = "Speaker"
-SHORT_S = 1.0  # a sentence that is shorter says too little of its voice to make a cluster of its own
+_FEW_S = 5.0  # of speech: a cluster that has less is more likely part of another than somebody
 
 
 def cluster_voices(
@@ -55,8 +57,31 @@ def cluster_voices(
     given = dict(zip(clear, (int(label) - 1 for label in labels), strict=True))
     for i in heard:
         found[i] = given[i] if i in given else int((means @ vectors[i]).argmax())
+    if speakers is None:
+        found = join_small(vectors, seconds, found, distance)
     order = {label: number for number, label in enumerate(dict.fromkeys(f for f in found if f is not None))}
     return [None if label is None else order[label] for label in found]
+
+
+def join_small(
+    vectors: Float32[np.ndarray, "n d"], seconds: Sequence[float], clusters: Sequence[int | None], distance: float
+) -> list[int | None]:
+    """Returns the clusters of every segment; those of a few seconds are merged with longer ones.
+
+    Each goes to the nearest mean voice within the distance, the nearest pair first.
+    """
+    found = list(clusters)
+    while True:
+        voices = mean_voices(vectors, seconds, found)
+        if len(voices) < 2:
+            return found
+        means, few = np.stack([voice.vector for voice in voices]), np.array([v.seconds < _FEW_S for v in voices])
+        apart = 1.0 - means @ means.T
+        apart[few[:, None] == few[None]] = np.inf
+        first, second = sorted(divmod(int(apart.argmin()), len(voices)))
+        if apart[first, second] > distance:
+            return found
+        found = [c if c is None or c < second else first if c == second else c - 1 for c in found]
 
 
 def mean_voices(
@@ -121,7 +146,7 @@ def label_speakers(
     found = []
     for video in videos:
         stages = make_stages(
-            Cast(()), video.stem, config, networks, (transcripts or {}).get(video.stem), encoding=encoding
+            Cast(()), video.stem, config, networks, (transcripts or {}).get(video.stem), encoding=encoding, faces=False
         )
         stages = needed_stages(stages, faces=False, laughter=laughter)
         found.append(run_stages(video, stages, cache_dir, progress, video_track=video_track, audio_track=audio_track))

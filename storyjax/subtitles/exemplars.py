@@ -1,7 +1,7 @@
 """Filtering labelled voices into exemplars, and assigning segments to the nearest character (§6.1.2 step 4, §6.1.3)."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Bool, Float32
@@ -123,3 +123,15 @@ def assign(
             )
         )
     return given
+
+
+def name_short(given: Sequence[Assignment], seconds: Sequence[float], shortest: float) -> list[Assignment]:
+    """Returns assignments in which segments of less than `shortest` seconds are named by the nearest voice.
+
+    They say too little of a voice for a threshold. The voice must be that of somebody who is named in a longer segment.
+    """
+    heard = {one.name for one, length in zip(given, seconds, strict=True) if length >= shortest}
+    return [
+        replace(one, name=one.nearest) if length < shortest and one.nearest in heard else one
+        for one, length in zip(given, seconds, strict=True)
+    ]

@@ -23,6 +23,7 @@ from storyjax.subtitles.evaluate import Judged, best_distance, draw_curves, eval
 from storyjax.subtitles.grid_search import SEARCHED, grid_search
 from storyjax.subtitles.networks import Networks, load_networks
 from storyjax.subtitles.pipeline import distance_of, subtitle
+from storyjax.subtitles.published_networks import resolve
 from storyjax.subtitles.records import Subtitles
 from storyjax.subtitles.statistics import exemplars_by_character, show_statistics
 from storyjax.train.experiment import Experiment, HostEvaluator, Params
@@ -55,8 +56,17 @@ class Show:
     ) -> None:
         if data.synthetic is not None and seed in data.validation_seeds:
             raise StoryjaxError(f"config.seed {seed} is that of a validation season: test on another")
-        self.data, self.config, self._seed, self._networks = data, config, seed, networks
+        self.data, self._given, self._seed, self._networks = data, config, seed, networks
         self.cache_dir = Path(data.cache_dir) / (str(seed) if data.synthetic is not None else "")
+
+    @functools.cached_property
+    def config(self) -> SubtitleConfig:
+        """The networks and thresholds, with published networks in place of their roles.
+
+        Raises:
+            StoryjaxError: some are not there; one line names them all.
+        """
+        return self._given if self._networks is not None else resolve(self._given)
 
     def _seasons(self, split: str) -> list[tuple[int, str]]:
         """The seed and the folder, below the root and below the cache, of the seasons of a split."""
@@ -160,7 +170,11 @@ class Show:
         "PREFIX/chosen/THRESHOLD".
 
         Writes `curves.svg` (Fig. 6.3) into the cache.
+
+        Raises:
+            StoryjaxError: a network, annotations or a video is missing.
         """
+        _ = self.config  # networks that are missing are named before anything else is looked for
         chosen, prefix = self.choose(after_season), self.data.metric_prefix
         made = [
             pair

@@ -75,11 +75,40 @@ def check_language(config: RecognitionConfig, english_only: bool | None = None) 
         )
 
 
-def sentence_language(code: str | None, default: str) -> str:
-    """Returns the sentence model of a language of speech; where there is none, or no language, `default`."""
-    if code in (None, "auto", "en") or importlib.util.find_spec("punkt") is None:
-        return default
+# Languages that are written without spaces between words; Whisper's words say where one is all the same.
+WITHOUT_SPACES = ("zh", "ja", "th", "lo", "my", "yue")
+# Full stops and the like that no space follows, and what may stand between those of any language and the next sentence.
+WIDE_STOPS = "。！？｡"
+CLOSERS = r"""["'”’»›)\]}」』）】》〉]*"""
+# Punkt's names where they are others, and Whisper's.
+_PUNKT_NAMES = {"slovene": "slovenian"}
+_MODELS = {"slovenian": "slovene", "nynorsk": "norwegian"}
+
+
+def language_name(given: str) -> str:
+    """Returns Whisper's English name of a language that is given by its code, in lower case; any other as it is."""
+    word = given.strip().lower()
+    return _names().get(word, _PUNKT_NAMES.get(word, word))
+
+
+def language_names() -> list[str]:
+    """Returns the English names of all languages whose sentences can be found."""
+    return sorted({*_names().values(), *_PUNKT_NAMES})
+
+
+def punkt_name(name: str) -> str | None:
+    """Returns Punkt's name for a language by its English name; None where it has no model of it.
+
+    Without the package its languages are unknown, and English is the only one that is asked of it.
+    """
+    if importlib.util.find_spec("punkt") is None:
+        return name if name == "english" else None
     import punkt
 
-    name = _names().get(code, "")
-    return name if name in punkt.available_languages() else default
+    known = _MODELS.get(name, name)
+    return known if known in punkt.available_languages() else None
+
+
+def sentence_language(code: str | None, default: str) -> str:
+    """Returns the English name of a language of speech; where none was named, `default`."""
+    return default if code in (None, "auto", "en") else language_name(code)

@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Float32, Float64
 from scipy.signal import resample_poly
 
+from storyjax.data.audio import Spool
 from storyjax.data.audio_features import RATE, decibel_mel, relative
 from storyjax.models.laughter import LaughterConfig, LaughterNet
 from storyjax.weights.pretrained import Pretrained
@@ -45,13 +46,13 @@ class LaughterDetector:
         return cls(*Pretrained(str(place)).network("laughter"))
 
     def probabilities(
-        self, wave: Float32[np.ndarray, " n"]
+        self, wave: Float32[np.ndarray, " n"] | Spool
     ) -> tuple[Float64[np.ndarray, " t"], Float32[np.ndarray, " t"]]:
         """Returns moments (seconds) and the probability of laughter in the second around each.
 
-        The wave is mono, at 16 kHz. Loudness is relative to the loudest of the whole wave, so there are two passes over
-        it, in blocks: beside the wave no more than a few megabytes are held, however long it is. Beyond the ends the
-        first and last windows have silence.
+        The wave is mono, at 16 kHz, in memory or spooled on disk. Loudness is relative to the loudest of the whole
+        wave, so there are two passes over it, in blocks: beside the wave no more than a few megabytes are held, however
+        long it is. Beyond the ends the first and last windows have silence.
         """
         loudest, blocks = -100.0, []
         for first, block in self._blocks(wave):
@@ -70,7 +71,7 @@ class LaughterDetector:
             return np.zeros(0), np.zeros(0, np.float32)
         return np.concatenate(moments), np.concatenate(probabilities)
 
-    def _blocks(self, wave: Float32[np.ndarray, " n"]) -> Iterator[tuple[int, np.ndarray]]:
+    def _blocks(self, wave: Float32[np.ndarray, " n"] | Spool) -> Iterator[tuple[int, np.ndarray]]:
         """Decibels of the recording in blocks: the number of the frame whose window each begins with, and
         `window` − 1 more frames than there are windows. Frames before the first and after the last are silent.
         """
@@ -84,7 +85,7 @@ class LaughterDetector:
             start, end = low * config.hop - SIZE // 2, (high - 1) * config.hop + SIZE // 2
             yield first, decibel_mel(self._samples(wave, start, end), config.hop, config.rate, config.mels)
 
-    def _samples(self, wave: Float32[np.ndarray, " n"], start: int, end: int) -> Float32[np.ndarray, " m"]:
+    def _samples(self, wave: Float32[np.ndarray, " n"] | Spool, start: int, end: int) -> Float32[np.ndarray, " m"]:
         """Samples from `start` to `end` at the network's rate, zero where there is no recording."""
         step, margin = RATE // self.config.rate, 64  # samples that the resampler's filter reaches
         left, right = (start - margin) * step, (end + margin) * step

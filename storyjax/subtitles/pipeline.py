@@ -22,11 +22,12 @@ from storyjax.core.files import json_text, write_atomically
 from storyjax.data.audio import RATE
 from storyjax.subtitles.cast import Cast, read_voices
 from storyjax.subtitles.config import SubtitleConfig
-from storyjax.subtitles.exemplars import Centroids, assign, keep_nearest, keep_pure, make_centroids
+from storyjax.subtitles.exemplars import Centroids, assign, keep_nearest, keep_pure, make_centroids, name_short
 from storyjax.subtitles.faces import Faces, RawFaceLabels
 from storyjax.subtitles.networks import Networks, load_networks
 from storyjax.subtitles.records import EpisodeRecords, Line, Stage, Subtitles
 from storyjax.subtitles.stages import (
+    SHORT_S,
     Laughter,
     Recognition,
     Sentences,
@@ -37,9 +38,10 @@ from storyjax.subtitles.stages import (
     network_source,
 )
 from storyjax.subtitles.timeline import Timeline
+from storyjax.subtitles.turns import SpeakerTurns
 from storyjax.subtitles.voices import encoder_distance
 
-_FORMAT = 2  # of the files of records; another number makes all anew
+_FORMAT = 3  # of the files of records; another number makes all anew
 _SAMPLE_S = 10.0  # a sample of a voice is embedded in pieces of this length
 
 
@@ -81,13 +83,13 @@ def subtitle(
     faces, found = raw_face_labels or needs_faces(cast), []
     for video in videos:
         stages = make_stages(
-            cast, video.stem, config, networks, (transcripts or {}).get(video.stem), raw_face_labels, encoding
+            cast, video.stem, config, networks, (transcripts or {}).get(video.stem), raw_face_labels, encoding, faces
         )
         stages = needed_stages(stages, faces, laughter)
         needs_video = not any(member.voices for member in cast.members)
         found.append(run_stages(video, stages, cache_dir, progress, needs_video, video_track, audio_track))
     samples, sample_names = _voice_samples(cast, config, networks, cache_dir)
-    return _name_lines(names, found, cast, config, samples, sample_names, cache_dir)
+    return _name_lines(names, found, cast, config, samples, sample_names, cache_dir, faces)
 
 
 def unique_names(videos: Sequence[Path]) -> list[str]:
@@ -123,22 +125,27 @@ def make_stages(
     transcript: Path | None = None,
     raw_face_labels: bool = False,
     encoding: str | None = None,
+    faces: bool = True,
 ) -> list[Stage]:
     """Returns the stages of an episode in their order.
 
-    Voices come before images, so that another threshold of faces does not redo them.
+    Voices come before images, so that another threshold of faces does not redo them. Without `faces` sentences are cut
+    between voices.
     """
-    embeddings, faces = networks.cast_embeddings, _face_source(config)
+    embeddings, face_source = networks.cast_embeddings, _face_source(config)
+    voices = (networks.speaker_encoder, network_source(config.speaker_encoder.weights))
     sync = f"{network_source(config.lwtnet.weights)} peak {config.peak_threshold} of {config.max_peaks}"
     stages: list[Stage] = [
         Recognition(networks.recogniser, asdict(config.recognition), transcript, encoding),
-        Sentences(config.sentence_language),
+        Sentences(config.sentence_language)
+        if faces
+        else SpeakerTurns(config.sentence_language, load=voices[0], source=voices[1], distance=distance_of(config)),
         Laughter(networks.laughter, network_source(config.laughter.weights), config.laughter_threshold),
-        VoiceEmbeddings(networks.speaker_encoder, network_source(config.speaker_encoder.weights)),
+        VoiceEmbeddings(*voices),
         Synchronisation(networks.sync, networks.find_peaks, sync, config.frame_size),
         Faces(
             networks.face_matcher,
-            faces,
+            face_source,
             cast,
             episode,
             config.face_threshold,
@@ -149,7 +156,7 @@ def make_stages(
         ),
     ]
     if raw_face_labels:
-        stages.append(RawFaceLabels(networks.face_matcher, faces, cast, episode, cast_embeddings=embeddings))
+        stages.append(RawFaceLabels(networks.face_matcher, face_source, cast, episode, cast_embeddings=embeddings))
     return stages
 
 
@@ -256,6 +263,7 @@ def _name_lines(
     samples: np.ndarray | None,
     sample_names: list[str],
     cache_dir: Path,
+    faces: bool,
 ) -> list[Subtitles]:
     """Filters the labelled segments of all episodes by voice, and gives every segment to the nearest character."""
     vectors = [records.vectors() for records in found]
@@ -275,7 +283,7 @@ def _name_lines(
     rows = [{"episode": names[e], "segment": s, "name": name, "kept": (e, s) in exemplars} for e, s, name in labelled]
     write_json(cache_dir / "exemplars.json", {"counts": counts, "rows": rows})
     return [
-        _lines(names[e], e, records, vectors[e], centroids, exemplars, cast, config, counts)
+        _lines(names[e], e, records, vectors[e], centroids, exemplars, cast, config, counts, faces)
         for e, records in enumerate(found)
     ]
 
@@ -290,9 +298,12 @@ def _lines(
     cast: Cast,
     config: SubtitleConfig,
     counts: Mapping[str, int],
+    by_face: bool,
 ) -> Subtitles:
     present = [member.name for member in cast.of(episode)]
     given = assign(vectors, centroids, distance_of(config), present) if len(vectors) else []
+    if not by_face:  # the thesis's way knows no difference
+        given = name_short(given, [segment.end - segment.start for segment in records.segments], SHORT_S)
     peaks = {p.segment: p.peaks for p in records.peaks}
     faces = {f.segment: f for f in records.faces}
     raw_labels = {f.segment: f.best for f in records.raw_face_labels}

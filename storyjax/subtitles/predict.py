@@ -13,7 +13,8 @@ from storyjax.subtitles.config import SubtitleConfig
 from storyjax.subtitles.diarise import label_speakers
 from storyjax.subtitles.grid_search import SEARCHED
 from storyjax.subtitles.networks import Networks
-from storyjax.subtitles.pipeline import subtitle
+from storyjax.subtitles.pipeline import needs_faces, subtitle
+from storyjax.subtitles.published_networks import ALL, SOUND, resolve
 from storyjax.subtitles.records import Subtitles
 from storyjax.subtitles.voices import Voices
 from storyjax.train.restore import open_trained
@@ -91,10 +92,15 @@ class Subtitler:
         paths = [Path(path) for path in given]
         options: dict[str, Any] = {"transcripts": transcripts, "progress": progress, "encoding": encoding}
         options |= {"video_track": video_track, "audio_track": audio_track, "laughter": laughter}
-        where = (self.config, Path(cache_dir), self._networks)
-        if cast is None:
+        listed = cast if cast is None or isinstance(cast, Cast) else read_cast(cast)
+        config = self.config
+        if self._networks is None:
+            faces = listed is not None and needs_faces(listed)
+            config = resolve(config, needed=ALL if faces else SOUND if laughter else SOUND[:2])
+        where = (config, Path(cache_dir), self._networks)
+        if listed is None:
             return label_speakers(paths, *where, speakers=speakers, known=known, **options)
-        return subtitle(paths, cast if isinstance(cast, Cast) else read_cast(cast), *where, **options)
+        return subtitle(paths, listed, *where, **options)
 
 
 def _chosen_thresholds(folder: Path) -> dict[str, float]:

@@ -7,6 +7,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import Float32, UInt8
 
+from storyjax.data.audio import Spool
 from storyjax.search.protocol import Notes
 from storyjax.subtitles.exemplars import Assignment
 from storyjax.subtitles.timeline import Segment, Timeline, Word
@@ -163,8 +164,8 @@ class Stage(Protocol):
 class LaughterModel(Protocol):
     """The interface of `laughter_detector.LaughterDetector`."""
 
-    def probabilities(self, wave: Float32[np.ndarray, " n"]) -> tuple[np.ndarray, np.ndarray]:
-        """Returns moments (seconds) and the probability of laughter at each."""
+    def probabilities(self, wave: Float32[np.ndarray, " n"] | Spool) -> tuple[np.ndarray, np.ndarray]:
+        """Returns moments (seconds) and the probability of laughter at each; of a spool only slices are in memory."""
         ...
 
 

@@ -158,15 +158,46 @@ def _remembered(
         known = read_voices_file(place)
         known.check_encoder(speakers.encoder, place)
     known = Voices(speakers.encoder, known.voices)
-    here, remembered = Voices(speakers.encoder), []
+    here, remembered, lines = Voices(speakers.encoder), [], []
     for label, voice in speakers.voices.items():
         here = here.with_voice(new.get(label, label), voice)
         if label in new:
+            for name, other in known.voices.items():  # a voice has one name: an earlier one is taken back
+                if any(part.within(voice.sources) for part in other.sources):
+                    known = known.without_voice(name, voice)
+                    if name != new[label]:
+                        lines.append(f"{place}: this voice is '{new[label]}', no longer '{name}'")
+    for label, voice in speakers.voices.items():
+        if label in new:  # after all were taken back, for names may be exchanged
             known = known.with_voice(new[label], voice)
             remembered.append(new[label])
     if not remembered:
         return [], [f"no voice was remembered: {sidecar} has none of {', '.join(new)}"]
     names = ", ".join(dict.fromkeys(remembered))
-    return [(place, known.text()), (moved, here.text())], [
-        f"{place}: knows the voice of {names}; 'storyjax subtitle VIDEO --voices {place}' names it"
-    ]
+    lines.append(f"{place}: knows the voice of {names}; 'storyjax subtitle VIDEO --voices {place}' names it")
+    return [(place, known.text()), (moved, here.text())], lines
+
+
+def forget(names: Sequence[str], voices: str | None = None) -> str:
+    """Takes names out of a voices file; returns what was done, for people.
+
+    Args:
+        names: of people in it.
+        voices: the voices file, or its folder; None: voices.json here.
+
+    Raises:
+        StoryjaxError: there is no such file, or nobody of that name in it; nothing is then changed.
+    """
+    place = Path(voices or VOICES_FILE)
+    place = place / VOICES_FILE if place.is_dir() else place
+    if not names:
+        raise StoryjaxError("forget whom? write storyjax subtitle forget Ana --voices voices.json")
+    known = read_voices_file(place)
+    for name in names:
+        if name not in known.voices:
+            raise StoryjaxError(f"{place} knows nobody called '{name}'.{nearest(name, list(known.voices))}")
+        known = known.without_voice(name)
+    check_outputs([("--voices", place)])
+    write_text(place, known.text())
+    left = f"; it knows {', '.join(known.voices)}" if known.voices else "; it knows nobody now"
+    return f"{place}: forgot {', '.join(names)}{left}"

@@ -18,7 +18,7 @@ from jaxtyping import Float32, UInt8
 from storyjax.core.arrays import unit_norm
 from storyjax.core.params_io import weights_folder
 from storyjax.data.audio import RATE
-from storyjax.subtitles.recognition import Recogniser, recognise, split_sentences
+from storyjax.subtitles.recognition import Recogniser, recognise
 from storyjax.subtitles.records import (
     EpisodeRecords,
     Laugh,
@@ -28,15 +28,16 @@ from storyjax.subtitles.records import (
     SyncModel,
     VoiceEmbedding,
 )
+from storyjax.subtitles.sentences import split_sentences
 from storyjax.subtitles.timeline import FPS, Segment, Timeline, Word
 from storyjax.subtitles.transcripts import read_transcript
 
-_LAUGH_BLOCK_S, _LAUGH_MARGIN_S = 60.0, 1.0
-_SYNC_PIECE_S = 10.0  # a longer segment is given to the network in pieces of this length
+_SYNC_PIECE_S = 10.0  # a longer segment is given to the network in pieces of this length, which bounds memory
 _SHORTEST_SYNC_S = 0.4
 _SYNC_PIXELS = 224  # LWTNet's own
 _VOICE_BATCH = 32
 _SHORTEST_VOICE_S, _LONGEST_VOICE_S = 0.5, 12.0
+SHORT_S = 1.0  # a sentence that is shorter says too little of its voice to be judged by it alone
 
 
 @dataclass
@@ -74,7 +75,8 @@ class Recognition:
 
 @dataclass
 class Sentences:
-    """The stage of sentences, from here on the unit of everything (§6.1.2); `language` is the sentence model's."""
+    """The stage of sentences, from here on the unit of everything (§6.1.2); `language` is of words that do not say
+    theirs, by its English name or code."""
 
     language: str = "english"
     name: str = "segments"
@@ -82,7 +84,7 @@ class Sentences:
 
     def settings(self) -> Mapping[str, Any]:
         """Returns, as JSON, all that its result depends on besides the file and the stages before it."""
-        return {"language": self.language}
+        return {"language": self.language, "splitter": 2}
 
     def run(self, timeline: Timeline, records: EpisodeRecords) -> list[Segment]:
         """Returns the sentences that begin before the sound ends."""
@@ -106,25 +108,15 @@ class Laughter:
 
     def settings(self) -> Mapping[str, Any]:
         """Returns, as JSON, all that its result depends on besides the file and the stages before it."""
-        return {"source": self.source, "threshold": self.threshold, "shortest": self.shortest}
+        return {"source": self.source, "threshold": self.threshold, "shortest": self.shortest, "loudness": "recording"}
 
     def run(self, timeline: Timeline, records: EpisodeRecords) -> list[Laugh]:
-        """Returns the laughs in the order of their times."""
+        """Returns the laughs in the order of their times; loudness is relative to the loudest of the recording."""
         del records
-        detector, times, probabilities = self.load(), [], []
-        for first, last in timeline.blocks(_LAUGH_BLOCK_S, _LAUGH_MARGIN_S):
-            sound = timeline.sound(first, last)
-            if len(sound) < RATE // 2:
-                continue
-            at, probability = detector.probabilities(sound)
-            at = np.asarray(at, np.float64) + first
-            inner = (at >= (first + _LAUGH_MARGIN_S if first else 0)) & (at < last - _LAUGH_MARGIN_S)
-            inner |= (last >= timeline.duration) & (at >= (first + _LAUGH_MARGIN_S if first else 0))
-            times.append(at[inner])
-            probabilities.append(np.asarray(probability, np.float64)[inner])
-        if not times:
+        if len(timeline.recording) < RATE // 2:
             return []
-        return find_laughs(np.concatenate(times), np.concatenate(probabilities), self.threshold, self.shortest)
+        times, probabilities = self.load().probabilities(timeline.recording)
+        return find_laughs(np.asarray(times), np.asarray(probabilities, np.float64), self.threshold, self.shortest)
 
 
 def find_laughs(times: np.ndarray, probability: np.ndarray, threshold: float, shortest: float) -> list[Laugh]:
@@ -177,7 +169,7 @@ class Synchronisation:
     Attributes:
         load: makes the network that `source` names.
         find_peaks: heat map -> (row, column, score) of its peaks.
-        size: of the images, in pixels; None: what the network was made for.
+        size: of the images' shorter side, in pixels; None: what the network was made for. Their aspect ratio is kept.
     """
 
     load: Callable[[], SyncModel]
@@ -189,7 +181,7 @@ class Synchronisation:
 
     def settings(self) -> Mapping[str, Any]:
         """Returns, as JSON, all that its result depends on besides the file and the stages before it."""
-        return {"source": self.source, "size": self.size}
+        return {"source": self.source, "size": self.size, "aspect": "kept"}
 
     def run(self, timeline: Timeline, records: EpisodeRecords) -> list[Peaks]:
         """Returns the peaks of each segment without laughter; nothing where there is sound alone."""
@@ -225,7 +217,7 @@ class Synchronisation:
                 times = np.arange(start, stop - 0.5 / FPS, 1 / FPS)
                 wave = timeline.sound(start, start + len(times) / FPS)
                 wave = np.pad(wave, (0, max(0, len(times) * RATE // FPS - len(wave))))
-                yield _Piece(number, timeline.frames(times, size), wave)
+                yield _Piece(number, timeline.frames(times, size, whole=True), wave)
                 start = stop
 
     def _heat(self, detector: SyncModel, pieces: Iterable[_Piece]) -> np.ndarray | None:

@@ -4,7 +4,7 @@ Sound is decoded once, into 16-bit samples on disk, and read in pieces, so that 
 memory than one of a minute. Images are decoded where they are asked for.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,12 +20,22 @@ FPS = 25  # of the synchronisation network (§6.1.4)
 
 @dataclass(frozen=True)
 class Word:
-    """A recognised word: its text as it is written, with punctuation, its time in seconds and its probability."""
+    """A recognised word.
+
+    Attributes:
+        text: as it is written, with punctuation.
+        start, end: in seconds.
+        probability: that it was said.
+        language: Whisper's code of its language; None: unknown.
+        space: whether a space is between the word before and it.
+    """
 
     text: str
     start: float
     end: float
     probability: float = 1.0
+    language: str | None = None
+    space: bool = True
 
 
 @dataclass(frozen=True)
@@ -87,12 +97,10 @@ class Timeline:
         """Returns mono sound at 16 kHz, −1..1, from `start` to `end`, as far as there is any."""
         return read_span(self._spool, start, end)
 
-    def blocks(self, seconds: float, margin: float = 0.0) -> Iterator[tuple[float, float]]:
-        """Yields (start, end) of spans that cover all sound, each `seconds` long and `margin` longer at both ends."""
-        start = 0.0
-        while start < self.duration:
-            yield max(0.0, start - margin), min(self.duration, start + seconds + margin)
-            start += seconds
+    @property
+    def recording(self) -> Spool:
+        """All of the sound, at 16 kHz; a slice of it is in memory."""
+        return self._spool
 
     def quietest(self, start: float, end: float, window: float = 0.3) -> float:
         """Returns the middle of the quietest `window` seconds between two times: where sound is best cut."""
@@ -104,10 +112,20 @@ class Timeline:
         return start + (int(smooth.argmin()) + 1.5) * hop / RATE
 
     def frames(
-        self, times: Sequence[float] | Float64[np.ndarray, " t"], size: int | None
+        self, times: Sequence[float] | Float64[np.ndarray, " t"], size: int | None, whole: bool = False
     ) -> UInt8[np.ndarray, "t y x 3"]:
-        """Returns the images at the given times, as squares of `size` pixels; None: as they are. Raises VideoError."""
-        return decode_frames(str(self.path), np.asarray(times, np.float64), size, track=self.video_track)[0]
+        """Returns the images at the given times.
+
+        Args:
+            times: in seconds.
+            size: of the squares that they are resized to, in pixels; None: as they are.
+            whole: whether `size` is the shorter side instead, and the aspect ratio is kept.
+
+        Raises:
+            VideoError: the video cannot be decoded.
+        """
+        at = np.asarray(times, np.float64)
+        return decode_frames(str(self.path), at, size, track=self.video_track, whole=whole)[0]
 
 
 def _video_end(path: Path, track: int | None) -> tuple[bool, float]:

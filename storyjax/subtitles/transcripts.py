@@ -10,6 +10,7 @@ import json
 import math
 import os
 import re
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,6 +18,7 @@ from typing import Any
 
 from storyjax.core.errors import StoryjaxError
 from storyjax.data.encodings import decode_text
+from storyjax.subtitles.languages import CLOSERS, WIDE_STOPS
 from storyjax.subtitles.timeline import Word
 
 SUFFIXES = (".srt", ".vtt", ".json")
@@ -31,6 +33,7 @@ _WORD_TIMES = re.compile(r"<\d+:\d{2}(?::\d{2})?\.\d+>")  # YouTube's, in subtit
 _NO_CUES = ("WEBVTT", "NOTE", "STYLE", "REGION", "X-TIMESTAMP", "Kind:", "Language:")
 _NAMED = 5  # faults that a note names; further ones are counted
 _TOUCH_S = 0.1
+_SENTENCES = re.compile(rf"[^{WIDE_STOPS}]*[{WIDE_STOPS}]+{CLOSERS}|[^{WIDE_STOPS}]+")
 
 
 @dataclass(frozen=True)
@@ -204,14 +207,22 @@ def _plain(text: str) -> str:
 
 
 def _spread(start: float, end: float, text: str) -> list[Word]:
-    """The words of a cue, with times in proportion to their letters."""
-    tokens = text.split()
-    weights = [len(token) + 1 for token in tokens]
-    total, at, words = sum(weights), 0, []
-    for token, weight in zip(tokens, weights, strict=True):
+    """The words of a cue, with times in proportion to their letters; where no spaces are, its sentences."""
+    tokens = [(part, number == 0) for token in text.split() for number, part in enumerate(_SENTENCES.findall(token))]
+    weights = [len(token) + 1 for token, _ in tokens]
+    total, at = sum(weights), 0
+    words: list[Word] = []
+    for (token, space), weight in zip(tokens, weights, strict=True):
         first, at = at, at + weight
-        words.append(Word(token, start + (end - start) * first / total, start + (end - start) * at / total))
+        times = (start + (end - start) * first / total, start + (end - start) * at / total)
+        words.append(Word(token, *times, space=space and (bool(words) or _spaced(token))))
     return words
+
+
+def _spaced(token: str) -> bool:
+    """Whether a space is before a word that another one comes before: not in Chinese and Japanese."""
+    wide = unicodedata.east_asian_width(token[0]) in "WF"
+    return not wide or unicodedata.name(token[0], "").startswith("HANGUL")
 
 
 def _from_json(path: Path, text: str, left_out: list[str]) -> list[Word]:
@@ -263,7 +274,7 @@ def _timed(where: str, cue: Mapping[str, Any], inner: list[Mapping[str, Any]], l
             continue
         last = max(last, end)
         probability = _number(entry.get("probability", entry.get("score", 1.0))) or 0.0
-        words.append(Word(text, start, max(start, end), probability))
+        words.append(Word(text, start, max(start, end), probability, space=_spaced(text)))
     return words
 
 

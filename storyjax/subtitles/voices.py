@@ -1,16 +1,17 @@
 """Remembered voices: a mean embedding for each name, and the encoder that made it; how far apart its voices are.
 
     {"encoder": {"id": "5f0c...", "place": "models/voices"},
-     "voices": {"Ana": {"seconds": 41.2, "vector": [0.1, ...]}}}
+     "voices": {"Ana": {"seconds": 41.2, "vector": [0.1, ...], "parts": [{"seconds": 20.0, "vector": [...]}, ...]}}}
 
 is the layout of the voices file, and of the file of speakers that `storyjax subtitle` leaves beside subtitles that were
-made without a cast list (EPISODE.speakers.json).
+made without a cast list (EPISODE.speakers.json). The parts, left out where there is one, are what a voice is the mean
+of: a speaker of one file of subtitles each, so that a wrong name can be taken back.
 """
 
 import hashlib
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -80,15 +81,39 @@ class Encoder:
 
 @dataclass(frozen=True)
 class Voice:
-    """A mean embedding of unit length, and the seconds of speech that it is of."""
+    """A mean embedding of unit length, and the seconds of speech that it is of; `parts` are what it was merged from."""
 
     vector: Float32[np.ndarray, " d"]
     seconds: float
+    parts: "tuple[Voice, ...]" = ()
+
+    @property
+    def sources(self) -> "tuple[Voice, ...]":
+        """What it is the mean of; it alone, where it was merged from nothing."""
+        return self.parts or (self,)
 
     def merged(self, other: "Voice") -> "Voice":
-        """Returns the mean of two, each in proportion to its seconds."""
-        total = self.seconds * self.vector + other.seconds * other.vector
-        return Voice(unit_norm(total, eps=1e-9).astype(np.float32), self.seconds + other.seconds)
+        """Returns the mean of two, each in proportion to its seconds; what is in both counts once."""
+        own = self.sources
+        return _mean([*own, *(part for part in other.sources if not part.within(own))])
+
+    def without(self, other: "Voice") -> "Voice | None":
+        """Returns the same without what it has from another; None where nothing is left."""
+        kept = [part for part in self.sources if not part.within(other.sources)]
+        return _mean(kept) if kept else None
+
+    def within(self, others: "Sequence[Voice]") -> bool:
+        """Returns whether it is one of others, to the digits that files have."""
+        return any(np.allclose(self.vector, other.vector, rtol=0, atol=2e-6) for other in others)
+
+
+def _mean(parts: Sequence[Voice]) -> Voice:
+    if len(parts) == 1:
+        return parts[0]
+    total = np.sum([part.seconds * part.vector for part in parts], axis=0)
+    return Voice(
+        unit_norm(total, eps=1e-9).astype(np.float32), float(sum(part.seconds for part in parts)), tuple(parts)
+    )
 
 
 @dataclass(frozen=True)
@@ -103,6 +128,13 @@ class Voices:
         known = self.voices.get(name)
         return Voices(self.encoder, {**self.voices, name: voice if known is None else known.merged(voice)})
 
+    def without_voice(self, name: str, voice: Voice | None = None) -> "Voices":
+        """Returns the same without a name; or, given a voice, without what that name has from it."""
+        known = self.voices.get(name)
+        left = None if known is None or voice is None else known.without(voice)
+        others = {other: kept for other, kept in self.voices.items() if other != name}
+        return Voices(self.encoder, others if left is None else {**others, name: left})
+
     def check_encoder(self, encoder: Encoder, source: Path) -> None:
         """Raises StoryjaxError if these voices, read from `source`, are of another encoder."""
         if self.encoder.id != encoder.id:
@@ -113,11 +145,14 @@ class Voices:
 
     def text(self) -> str:
         """Returns the JSON of a voices file."""
-        rows = {
-            name: {"seconds": round(voice.seconds, 3), "vector": np.round(voice.vector.astype(float), 6).tolist()}
-            for name, voice in self.voices.items()
-        }
+        rows = {name: _row(voice) for name, voice in self.voices.items()}
         return json_text({"encoder": {"id": self.encoder.id, "place": self.encoder.place}, "voices": rows}) + "\n"
+
+
+def _row(voice: Voice) -> dict[str, Any]:
+    vector = np.round(voice.vector.astype(float), 6).tolist()
+    row: dict[str, Any] = {"seconds": round(voice.seconds, 3), "vector": vector}
+    return row | {"parts": [_row(part) for part in voice.parts]} if voice.parts else row
 
 
 def read_voices_file(path: Path) -> Voices:
@@ -146,7 +181,10 @@ def _voice(entry: Mapping[str, Any]) -> Voice:
         raise ValueError("an embedding is no vector of finite numbers")
     if not (math.isfinite(seconds) and seconds >= 0):
         raise ValueError(f"{seconds} seconds")
-    return Voice(unit_norm(vector, eps=1e-9).astype(np.float32), seconds)
+    parts = tuple(_voice(part) for part in entry.get("parts", ()))
+    if any(len(part.vector) != len(vector) or part.parts for part in parts):
+        raise ValueError("parts that are no embeddings of the voice's length")
+    return Voice(unit_norm(vector, eps=1e-9).astype(np.float32), seconds, parts)
 
 
 def speakers_file(subtitles: Path) -> Path:

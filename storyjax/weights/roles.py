@@ -156,6 +156,7 @@ ROLES = {
                 Model("whisper-small.en", 0.486, "MIT", f"{_WHISPER}small.en", _WHISPER_FILES),
                 Model("whisper-tiny.en", 0.078, "MIT", f"{_WHISPER}tiny.en", _WHISPER_FILES),
                 Model("whisper-medium", 1.53, "MIT", f"{_WHISPER}medium", _WHISPER_FILES),
+                Model("whisper-medium.en", 1.53, "MIT", f"{_WHISPER}medium.en", _WHISPER_FILES),
                 Model("whisper-large-v3", 3.09, "MIT", f"{_WHISPER}large-v3", _WHISPER_FILES),
             ),
             ("whisper",),

@@ -6,16 +6,15 @@ that the environment variable STORYJAX_WHEELS names (`pip download --no-deps`), 
 
 import importlib.util
 import io
-import os
 import tempfile
 import wave
-import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from packaged_files import packaged
 
 from storyjax.core.params_io import load_flat
 from storyjax.data.audio_features import centred, kaldi_fbank
@@ -24,23 +23,6 @@ from storyjax.subtitles.speaker_encoder import SpeakerEncoder
 from storyjax.weights.import_weights import import_model
 
 WEIGHTS = "models/speech_campplus_sv_zh_en_16k-common_advanced/campplus_cn_en_common.pt"
-
-
-def packaged(package: str, member: str) -> bytes:
-    """A file of a package that is installed, or whose wheel lies in STORYJAX_WHEELS; without either a skip."""
-    top = package.split(".")[0]
-    inside = "/".join([*package.split("."), member])
-    spec = importlib.util.find_spec(top)
-    for place in (spec.submodule_search_locations or ()) if spec else ():
-        file = Path(place).parent / inside
-        if file.is_file():
-            return file.read_bytes()
-    folder = os.environ.get("STORYJAX_WHEELS", "")
-    for wheel in sorted(Path(folder).glob("*.whl")) if folder else ():
-        with zipfile.ZipFile(wheel) as archive:
-            if inside in archive.namelist():
-                return archive.read(inside)
-    pytest.skip(f"needs {package}: pip download --no-deps {package} -d FOLDER, and STORYJAX_WHEELS=FOLDER")
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ from storyjax.storyworld.export.series import write_wav
 from storyjax.subtitles import command
 from storyjax.subtitles.annotations import read_annotations
 from storyjax.subtitles.cast import read_cast
-from storyjax.subtitles.diarise import cluster_voices, mean_voices, name_voices
+from storyjax.subtitles.diarise import cluster_voices, join_small, mean_voices, name_voices
 from storyjax.subtitles.exemplars import Assignment
 from storyjax.subtitles.pipeline import subtitle
 from storyjax.subtitles.records import Laugh, Line, Subtitles
@@ -45,6 +45,17 @@ def test_a_short_segment_makes_no_speaker_and_silence_has_none() -> None:
     assert cluster_voices(vectors[:0], [], 0.5) == []
     assert cluster_voices(vectors[1:2], [0.3], 0.5) == [0]
     assert mean_voices(vectors[:0], [], []) == []
+
+
+def test_a_cluster_of_a_few_seconds_joins_a_mean_voice_that_is_near() -> None:
+    vectors = np.eye(3, dtype=np.float32)[[0, 0, 0, 1, 2, 2]]
+    vectors[3] = unit_norm(vectors[0] + vectors[3])  # 0.29 from the first
+    seconds, clusters = [4.0, 4.0, 4.0, 2.0, 8.0, 8.0], [0, 0, 0, 1, 2, 2]
+    assert join_small(vectors, seconds, clusters, 0.5) == [0, 0, 0, 0, 1, 1]
+    assert join_small(vectors, seconds, clusters, 0.2) == clusters, "too far"
+    assert join_small(vectors, [*seconds[:3], 9.0, *seconds[4:]], clusters, 0.5) == clusters, "long enough for somebody"
+    assert join_small(vectors, [1.0] * 6, clusters, 0.5) == clusters, "there is too little of everybody"
+    assert join_small(vectors, seconds, [None, 0, 0, 0, 0, 0], 0.5) == [None, 0, 0, 0, 0, 0]
 
 
 def test_a_remembered_voice_gives_its_name_and_others_get_numbers() -> None:
@@ -123,6 +134,75 @@ def test_speakers_are_told_apart_named_and_known_again(ask, series, tmp_path: Pa
     assert all(new.name == whose for old, new in zip(first.lines, again.lines, strict=True) if old.name == label)
     with pytest.raises(StoryjaxError, match="a file that is read"):
         ask(1, "known/voices.json", voices=str(voices))
+
+
+def test_a_wrong_name_is_taken_back(ask, tmp_path: Path) -> None:
+    voices, one = tmp_path / "voices.json", str(tmp_path / "one.srt")
+    ask(0, "one.srt", speakers=2)
+    ask(1, "two.srt", speakers=2)
+    name_speakers(one, ["Speaker 1=Ana", "Speaker 2=Ben"])
+    ana, ben = (read_voices_file(voices).voices[name] for name in ("Ana", "Ben"))
+    name_speakers(str(tmp_path / "two.srt"), ["Speaker 1=Ana"])
+    both = read_voices_file(voices).voices["Ana"]
+    assert both.seconds > ana.seconds
+    assert len(both.parts) == 2
+    name_speakers(str(tmp_path / "two.srt"), ["Ana=Ana"])
+    assert read_voices_file(voices).voices["Ana"].seconds == both.seconds, "named again it counts once"
+    told = name_speakers(one, ["Ana=Zoe"])
+    assert "this voice is 'Zoe', no longer 'Ana'" in told
+    known = read_voices_file(voices).voices
+    np.testing.assert_allclose(known["Zoe"].vector, ana.vector, atol=1e-5)
+    assert known["Ana"].seconds == pytest.approx(both.seconds - ana.seconds, abs=0.01), "the other episode's stays"
+    name_speakers(one, ["Zoe=Ben", "Ben=Zoe"])
+    known = read_voices_file(voices).voices
+    np.testing.assert_allclose(known["Zoe"].vector, ben.vector, atol=1e-5)
+    np.testing.assert_allclose(known["Ben"].vector, ana.vector, atol=1e-5)
+    assert main.run(["subtitle", "forget", "Ana", "Zoe", "--voices", str(voices)]) == 0
+    assert set(read_voices_file(voices).voices) == {"Ben"}
+
+
+def test_what_cannot_be_forgotten_is_one_line(tmp_path: Path, monkeypatch, capsys) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "voices.json").write_text(Voices(Encoder("a", "b"), {"Ana": Voice(np.ones(3, "f4"), 1.0)}).text())
+    for arguments, message in (
+        (["forget", "Anna"], "knows nobody called 'Anna'. Did you mean 'Ana'?"),
+        (["forget"], "forget whom"),
+        (["forget", "Ana", "--voices", "none.json"], "none.json cannot be read"),
+        (["forget", "Ana", "--save"], "--save keeps the distance"),
+        (["calibrate"], "calibrate takes one folder"),
+        (["calibrate", "none"], "none is not there"),
+    ):
+        assert main.run(["subtitle", *arguments]) == 2
+        assert message in capsys.readouterr().err
+    assert "Ana" in (tmp_path / "voices.json").read_text()
+
+
+@pytest.mark.parametrize("word", ["name", "forget", "calibrate"])
+def test_a_video_that_is_called_as_an_action_is_a_video(word: str, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    asked: list[tuple[str, ...]] = []
+    monkeypatch.setattr(command, "run", lambda request, config, uses: asked.append(tuple(request.videos)) or [])
+    (tmp_path / word).touch()
+    assert main.run(["subtitle", word]) == 0
+    assert main.run(["subtitle", f"./{word}", "b=c.mp4"]) == 0
+    assert asked == [(word,), (f"./{word}", "b=c.mp4")]
+    if word == "name":  # but not where names follow
+        plain = tmp_path / "plain.srt"
+        plain.write_text("1\n00:00:01,000 --> 00:00:02,000\nSpeaker 2: yes\n")
+        assert main.run(["subtitle", "name", "plain.srt", "Speaker 2=Ana"]) == 0
+        assert plain.read_text().endswith("Ana: yes\n")
+        (tmp_path / "b=c.mp4").touch()
+        assert main.run(["subtitle", "name", "b=c.mp4"]) == 0
+        assert asked[-1] == ("name", "b=c.mp4")
+
+
+def test_the_cast_list_is_read_once(videos, monkeypatch, series, tmp_path: Path) -> None:
+    reads: list[str] = []
+    monkeypatch.setattr(command, "read_cast", lambda path: reads.append(path) or read_cast(path))
+    request = command.Request([str(videos[0])], str(series / "cast.json"), str(tmp_path / "x.doc"))
+    assert command.unneeded_roles(request) == []
+    assert request.cast_list is not None
+    assert len(reads) == 1
 
 
 def test_voices_of_another_encoder_are_refused(ask, tmp_path: Path) -> None:

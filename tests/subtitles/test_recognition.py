@@ -11,7 +11,8 @@ from storyjax.data.audio import RATE
 from storyjax.storyworld.export.series import write_wav
 from storyjax.storyworld.render.speech import Speaker, speak
 from storyjax.storyworld.story.dialogue import TEXTS
-from storyjax.subtitles.recognition import RecognitionConfig, load_recogniser, recognise, split_sentences
+from storyjax.subtitles.recognition import RecognitionConfig, load_recogniser, recognise
+from storyjax.subtitles.sentences import split_sentences
 from storyjax.subtitles.timeline import Timeline, Word
 
 

@@ -55,27 +55,79 @@ def test_laughs_are_long_enough_stretches_above_the_threshold() -> None:
     assert find_laughs(times[:1], sure[:1], 0.8, 0.1) == []
 
 
-def test_laughter_of_a_long_film_is_found_once_and_in_its_place(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("block", [64, 100, 4096])
+def test_laughter_of_a_recording_does_not_depend_on_how_it_is_cut(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, block: int
 ) -> None:
-    monkeypatch.setattr("storyjax.subtitles.stages._LAUGH_BLOCK_S", 5.0)
-    wave = np.full(18 * RATE, 0.01, np.float32)
-    wave[round(4.7 * RATE) : round(5.6 * RATE)] = 0.5  # across the border of two blocks
-    wave[17 * RATE : round(17.8 * RATE)] = 0.5
-    write_wav(tmp_path / "a.wav", wave)
+    """Loudness is relative to the loudest of the whole recording: what is quiet here is so beside the noise at its end.
 
-    class Loudness:
-        def probabilities(self, wave: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-            count = int(len(wave) / RATE / 0.1)
-            hop = RATE // 10
-            return np.arange(count) * 0.1, (wave[: count * hop].reshape(count, hop).mean(axis=1) > 0.2) * 0.99
+    The moments and the windows are those of the recording as one wave, and no more of it is in memory than a block.
+    """
+    from storyjax.subtitles import laughter_detector
 
-    stage = Laughter(Loudness, "x")
-    found = stage.run(Timeline.open(tmp_path / "a.wav", tmp_path / "a.s16"), EpisodeRecords())
-    assert [(laugh.start, laugh.end) for laugh in found] == [
-        (pytest.approx(4.7, abs=0.11), pytest.approx(5.6, abs=0.11)),
-        (pytest.approx(17.0, abs=0.11), pytest.approx(17.8, abs=0.11)),
-    ]
+    monkeypatch.setattr(laughter_detector, "_FRAMES", block)
+    monkeypatch.setattr(laughter_detector, "_WINDOWS", 8)
+    rng = np.random.default_rng(0)
+    quiet, loud = 0.05 * rng.standard_normal(8 * RATE), 0.5 * rng.standard_normal(RATE)
+    write_wav(tmp_path / "a.wav", np.concatenate([quiet, loud]))
+
+    class Decibels(laughter_detector.LaughterDetector):
+        """In place of the network: how loud the middle of a window is, between 80 decibels below the loudest and it."""
+
+        def __init__(self) -> None:
+            self.config, self._stride, self._params = laughter_detector.LaughterConfig(mels=32), 4, {}
+            self._judge = lambda params, windows: 1 + windows[:, 22].mean(axis=-1) / 80
+
+    read: list[int] = []
+    timeline = Timeline.open(tmp_path / "a.wav", tmp_path / "a.s16")
+    slices = type(timeline.recording).__getitem__
+    monkeypatch.setattr(
+        type(timeline.recording), "__getitem__", lambda spool, part: read.append(1) or slices(spool, part)
+    )
+    times, found = Decibels().probabilities(timeline.recording)
+    _, whole = Decibels().probabilities(slices(timeline.recording, slice(None)))
+    np.testing.assert_array_equal(found, whole)
+    np.testing.assert_allclose(np.diff(times), 4 * 186 / 8000)
+    assert 0.2 < found[times < 7].max() < 0.6
+    assert found[times > 8.2].min() > 0.75
+    assert len(read) >= len(times) * 4 / block
+    (laugh,) = Laughter(Decibels, "x", threshold=0.7).run(timeline, EpisodeRecords())
+    assert (laugh.start, laugh.end) == (pytest.approx(8.0, abs=0.15), pytest.approx(9.0, abs=0.15))
+
+
+def test_images_for_the_synchroniser_keep_their_aspect(tmp_path: Path) -> None:
+    """A disc in a video of 16:9 is as wide as it is high."""
+    import av
+
+    y, x = np.mgrid[:180, :320]
+    disc = (((y - 90) ** 2 + (x - 160) ** 2 < 50**2) * 255).astype(np.uint8)
+    with av.open(str(tmp_path / "a.mp4"), "w") as container:
+        stream = container.add_stream("libx264", rate=FPS)
+        stream.width, stream.height, stream.pix_fmt = 320, 180, "yuv420p"
+        sound = container.add_stream("aac", rate=RATE, layout="mono")
+        for _ in range(2 * FPS):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(np.repeat(disc[..., None], 3, 2), "rgb24")))
+        container.mux(stream.encode())
+        silence = av.AudioFrame.from_ndarray(np.zeros((1, 2 * RATE), np.float32), "fltp", "mono")
+        silence.sample_rate = RATE
+        container.mux([*sound.encode(silence), *sound.encode()])
+    shapes: list[tuple[int, ...]] = []
+
+    class Looking:
+        def heat_maps(self, frames: np.ndarray, wave: np.ndarray) -> np.ndarray:
+            bright = frames[0].mean(axis=-1) > 128
+            shapes.append((*frames.shape[1:3], np.ptp(np.nonzero(bright)[1]) + 1, np.ptp(np.nonzero(bright)[0]) + 1))
+            return np.zeros((len(frames), 9, 16), np.float32)
+
+    timeline = Timeline.open(tmp_path / "a.mp4", tmp_path / "a.s16")
+    records = EpisodeRecords(segments=[Segment(0.1, 1.5, "One.")])
+    Synchronisation(Looking, peaks, "x", 90).run(timeline, records)
+    (height, width, wide, high) = shapes[0]
+    assert (height, width) == (90, 160)
+    assert wide == pytest.approx(50, abs=1)
+    assert high == pytest.approx(50, abs=1)
+    # A square is what it was for those who still take one.
+    assert timeline.frames([0.5], 64).shape == (1, 64, 64, 3)
 
 
 def test_one_peak_is_a_speaker_and_segments_with_laughter_are_left_out(

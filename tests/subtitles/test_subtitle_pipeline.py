@@ -289,7 +289,7 @@ def test_bad_input_is_one_line(
 
 def test_match_photos_takes_the_settings_of_the_embedded_config(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[SubtitleConfig] = []
-    monkeypatch.setattr(command, "run", lambda request, config: asked.append(config) or [])
+    monkeypatch.setattr(command, "run", lambda request, config, uses: asked.append(config) or [])
     assert main.run(["subtitle", "a.mp4", "--cast", "cast.json", "--match", "photos"]) == 0
     assert main.run(["subtitle", "a.mp4", "--cast", "cast.json"]) == 0
     root = Path(__file__).parents[2] / "configs" / "subtitles_tv.py"
