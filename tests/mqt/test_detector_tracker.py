@@ -2,6 +2,7 @@
 
 import functools
 import json
+import logging
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +15,10 @@ from hub_detr import NAMES, small_detr, write_detr
 from PIL import Image
 
 from storyjax.cli.main import run
+from storyjax.core.errors import StoryjaxError
 from storyjax.data.mot_text import read_rows
 from storyjax.models.resnet import IMAGENET_DEVIATION, IMAGENET_MEAN
+from storyjax.mqt.class_detector import ClassDetector
 from storyjax.mqt.detector_tracker import DetectorTracker, class_names
 from storyjax.mqt.images import WHOLE, Fit, crop
 from storyjax.mqt.linking import LinkOptions
@@ -89,6 +92,27 @@ def test_only_the_named_classes_are_found(folder: Path, image: np.ndarray) -> No
     dogs = tracker_of(folder, "dog")._found(image, 0.0)
     assert set(dogs.labels) == {2}
     assert 0 not in every.labels
+
+
+def test_one_object_of_a_class_is_the_most_certain_box(
+    folder: Path, image: np.ndarray, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    detector = ClassDetector(str(folder))
+    assert detector.labels == ("cup", "dog", "person")
+    tracker_of(folder), tracker_of(folder, "dog")  # loaded before the loader is replaced
+    load = staticmethod(lambda place, classes, *_: tracker_of(folder, *classes))
+    monkeypatch.setattr(DetectorTracker, "from_pretrained", load)
+    monkeypatch.setattr("storyjax.core.notes._TOLD", {})
+    for category, classes in (("dog", ("dog",)), ("poodle", ())):
+        with caplog.at_level(logging.WARNING, "storyjax.notes"):
+            box = detector.detect(image, category)
+        assert ("--class NAME names one: cup, dog, person" in caplog.text) == (category == "poodle")
+        found = tracker_of(folder, *classes)._found(image, 0.01)
+        left, top, right, bottom = np.multiply(box, (SIZE[1], SIZE[0]) * 2)
+        np.testing.assert_allclose((left, top, right - left, bottom - top), found.xywh_px[0], atol=1e-3)
+        assert found.scores[0] == found.scores.max()
+    with pytest.raises(StoryjaxError, match=r"--class: the detector has no class 'dgo'\. Did you mean 'dog'"):
+        ClassDetector(str(folder), "dgo")
 
 
 def frames(folder: Path) -> Path:
