@@ -21,6 +21,7 @@ from storyjax.train.restore import in_memory
 from storyjax.weights.tensor_files import Tensor
 
 GIGABYTE = 1e9
+SMALL = 100_000_000  # bytes of a part before which memory is not tidied up, which takes a moment
 # Beside its parameters a part needs what it computes with, and the program itself.
 WORKING_MEMORY = 1_500_000_000
 
@@ -70,7 +71,8 @@ class ModelParts:
         """
         if name in self._kept:
             return self._kept[name]
-        give_back_memory()
+        if self.nbytes(name) > SMALL:
+            give_back_memory()
         shapes = self._shapes(name)
         given = {path: self.stored[path] for path in shapes}
         params = in_memory(given, unflatten(shapes), (), self.policy, self.source)

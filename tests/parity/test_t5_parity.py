@@ -169,9 +169,9 @@ def test_greedy_decoding(randomised, arrays):
     np.testing.assert_array_equal(decoded(params, encoded, jnp.asarray(mask)), theirs)
 
 
-@pytest.mark.parametrize(("beams", "eos", "length"), [(2, 13, 9), (4, 19, 7)])
-def test_beam_search(randomised, arrays, beams, eos, length):
+def test_beam_search(randomised, arrays):
     """Token for token: texts that end early, late or at the limit; the cache follows the beams."""
+    beams, eos, length = 4, 19, 7
     config = dataclasses.replace(GATED, vocab_size=40, eos_id=eos, num_layers=1, num_decoder_layers=2)
     model = randomised(reference(config, eos_token_id=eos), seed=3)
     params = load(config, model, arrays)

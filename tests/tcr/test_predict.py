@@ -13,6 +13,7 @@ import tiny_tcr
 
 from storyjax.core.errors import StoryjaxError
 from storyjax.core.params_io import load_flat, save_tree, unflatten
+from storyjax.models.t5_decoding import Decoding
 from storyjax.tcr.answer import Answer, clock, find_moments
 from storyjax.tcr.figure import draw, in_columns
 from storyjax.tcr.loader import ExampleLoader, Lengths, VideoExamples, answer_ids
@@ -89,6 +90,12 @@ def test_answers_freely(predictor: Predictor, film: pathlib.Path) -> None:
     assert ids
     assert predictor.tokenizer.unk_id not in ids
     assert predictor.ask(film, "who danced ?") == answer
+
+
+def test_beams_find_what_is_at_least_as_likely(predictor: Predictor, film: pathlib.Path, monkeypatch) -> None:
+    greedy = predictor.ask(film, "who danced ?")
+    monkeypatch.setattr(predictor, "decoding", Decoding(beams=3, length_penalty=0.0))
+    assert predictor.ask(film, "who danced ?").probability >= greedy.probability
 
 
 def test_the_same_shape_is_compiled_once(predictor: Predictor, film: pathlib.Path) -> None:
