@@ -115,10 +115,17 @@ class _Mine:
         """Writes the lock anew until `done`, unless another process has it."""
         while not done.wait(REFRESH_S):
             with contextlib.suppress(OSError):  # the store may answer again before the lock is stale
-                if self._read().get("id") != self._about["id"]:
+                try:
+                    info = self.path.info()
+                    self.lost = self._read().get("id") != self._about["id"]
+                    if not self.lost:
+                        _rewrite(self.path, info, self._text())
+                except FileNotFoundError:
                     self.lost = True
+                except FileExistsError:  # written by another process just now; or by this one, whose answer was lost
+                    self.lost = self._read().get("id") != self._about["id"]
+                if self.lost:
                     return
-                self.path.write_bytes(self._text())
 
     def release(self) -> None:
         """Removes the lock, if it is still this process's."""
@@ -126,6 +133,26 @@ class _Mine:
             info = self.path.info()
             if self._read().get("id") == self._about["id"]:
                 _delete(self.path, info)
+
+
+def _rewrite(path: BucketPath, info: dict[str, Any], text: bytes) -> None:
+    """Writes the object that `info` is of anew. Raises FileExistsError if another one is there meanwhile, where the
+    store can tell them apart."""
+    generation = info.get("generation")
+    if generation is None or not hasattr(path.ask(lambda store, key: store), "call"):
+        path.write_bytes(text)
+        return
+    bucket, _, name = path.key.partition("/")
+    condition: dict[str, Any] = {"uploadType": "media", "name": name, "ifGenerationMatch": str(generation)}
+    path.ask(
+        lambda store, key: store.call(
+            "POST",
+            f"{store.base.replace('/storage/v1/', '/upload/storage/v1/')}b/{bucket}/o",
+            headers={"Content-Type": "application/octet-stream"},
+            data=text,
+            **condition,
+        )
+    )
 
 
 def _delete(path: BucketPath, info: dict[str, Any]) -> None:

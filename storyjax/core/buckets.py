@@ -27,6 +27,7 @@ COMMITTED = "commit_success.txt"
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]+://")
 _EXTRAS = {"gs": "pip install 'storyjax[gcs]'", "s3": "pip install s3fs", "az": "pip install adlfs"}
 _SHOWN = 160  # characters of what the store says
+_LIBRARIES = ("gcsfs", "aiohttp", "google", "requests", "s3fs", "botocore", "adlfs", "azure")
 _BUSY = (408, 429, 500, 502, 503, 504)
 _MODES = stat.S_IRUSR | stat.S_IWUSR
 # How the storage libraries name in their text what has happened. Google reports a full quota as 403.
@@ -70,9 +71,6 @@ class BucketPath(pathlib.PosixPath):
     def __str__(self) -> str:
         first, *rest = self.parts or ("",)
         return f"{first}//{'/'.join(rest)}" if first.endswith(":") else super().__str__()  # else a relative one
-
-    def __fspath__(self) -> str:
-        return str(self)
 
     @property
     def key(self) -> str:
@@ -383,6 +381,9 @@ def store_error(error: BaseException) -> tuple[int, str] | None:
         if isinstance(error, kind):
             return number, os.strerror(number)
     text = str(error)
+    # Of other libraries, such as TensorStore, only what names a place in a store: many say UNAVAILABLE of other things.
+    if not (isinstance(error, OSError | TimeoutError) or module in _LIBRARIES or _SCHEME.search(text)):
+        return None
     for pattern, number, reason in _TEXTS:
         if pattern.search(text):
             return number, f"{reason} ({first_line(RuntimeError(text), _SHOWN)})"
@@ -390,7 +391,7 @@ def store_error(error: BaseException) -> tuple[int, str] | None:
     if code.isdecimal():
         number = errno.EACCES if int(code) in (401, 403) else errno.EIO
         return number, f"the store answers {code}: {first_line(RuntimeError(text or code), _SHOWN)}"
-    if isinstance(error, OSError | TimeoutError) or module in ("aiohttp", "google", "requests", "gcsfs", "asyncio"):
+    if isinstance(error, OSError | TimeoutError) or module in _LIBRARIES:
         return (
             errno.EIO,
             f"the store cannot be reached ({type(error).__name__} {first_line(RuntimeError(text), _SHOWN)})",

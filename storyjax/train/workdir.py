@@ -14,7 +14,7 @@ from typing import Any
 import jax
 from ml_collections import ConfigDict
 
-from storyjax.core.buckets import BucketPath, store_error
+from storyjax.core.buckets import BucketPath, is_bucket, store_error
 from storyjax.core.errors import StoryjaxError
 from storyjax.core.files import exclusive_lock, write_atomically
 from storyjax.core.renames import modernise
@@ -54,6 +54,11 @@ def _storage_reason(error: BaseException, workdir: pathlib.Path) -> str | None:
     while cause is not None and cause not in seen:
         seen.append(cause)
         cause = cause.__cause__ or cause.__context__
+    elsewhere = [str(name) for cause in seen if (name := getattr(cause, "filename", None)) is not None]
+    if isinstance(workdir, BucketPath) and any(
+        is_bucket(name) and not name.startswith(str(workdir)) for name in elsewhere
+    ):
+        return None  # of the data, for instance
     for cause in seen:
         if isinstance(workdir, BucketPath) and (found := store_error(cause)) is not None:
             # Local files have names of their own, and what is in the store a name with its scheme, or none.

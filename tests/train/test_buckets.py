@@ -16,10 +16,11 @@ from storyjax.core import bucket_lock as locks
 from storyjax.core.buckets import place
 from storyjax.core.errors import StoryjaxError
 from storyjax.core.files import exclusive_lock
-from storyjax.core.params_io import weights_folder
+from storyjax.core.params_io import flatten, weights_folder
 from storyjax.train.checkpoint import load_trainable
 from storyjax.train.logging import read_metrics
 from storyjax.train.loop import run
+from storyjax.train.workdir import storage_errors
 from storyjax.weights import export_run
 
 FOLDER = pathlib.Path(__file__).parent
@@ -32,11 +33,9 @@ def cloud(compile_once):
         yield found
 
 
-def run_toy(workdir: str | pathlib.Path, mode: str = "train", **sections) -> dict[str, float]:
+def run_toy(workdir: str | pathlib.Path, mode: str = "train") -> dict[str, float]:
     config = toy.get_config("embedded")
     config.log.tensorboard = True
-    for section, values in sections.items():
-        config[section] = values
     return run(config, workdir, mode, experiment=toy.experiment(), progress=False)
 
 
@@ -67,8 +66,10 @@ def test_a_run_in_a_bucket_that_is_killed_ends_bit_for_bit_as_one_on_a_disk(clou
     assert not (workdir / ".lock").exists()
     # And it is evaluated, another run starts from it, and it is exported and loaded from there.
     assert run_toy(workdir, "eval") == unbroken[1]
-    config = {"train": {"steps": 0, "batch_size": 8}, "init": {"checkpoint": str(workdir)}}
-    assert run_toy(f"gs://{BUCKET}/other", **config) == unbroken[1]
+    config = toy.config(init={"checkpoint": str(workdir)})
+    student = flatten(toy.load_params(config, place(f"gs://{BUCKET}/other")))
+    for path, array in expected.items():
+        np.testing.assert_array_equal(student[path], array, err_msg=path)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(export_run, "build_experiment", lambda config: toy.experiment())
         export_run.export_run(str(workdir), "safetensors", f"gs://{BUCKET}/export")
@@ -102,6 +103,19 @@ def test_errors_of_the_store_are_one_line_and_damage_nothing(cloud: CloudStorage
     cloud.refuse("GET", "refused/checkpoints", 503, times=1)
     assert run_toy(workdir) == unbroken[1]  # it goes on, and asks again where the store is busy
     assert not any(each[4] for each in cloud.refusals)
+
+
+def test_errors_of_other_things_are_not_taken_for_errors_of_the_workdir() -> None:
+    workdir = place(f"gs://{BUCKET}/run")
+    for error in (
+        RuntimeError("UNAVAILABLE: the coordination service lost a task"),
+        PermissionError(13, "the store refuses access", f"gs://{BUCKET}/data/world"),
+        FileNotFoundError(2, "No such file or directory", "configs/none.py"),
+    ):
+        with pytest.raises(type(error)), storage_errors(workdir):
+            raise error
+    with pytest.raises(StoryjaxError, match="the store does not answer"), storage_errors(workdir):
+        raise ValueError(f"Error writing gs://{BUCKET}/run/checkpoints/2: UNAVAILABLE")
 
 
 def test_the_lock_of_a_bucket_ends_with_its_process_or_when_it_is_stale(cloud: CloudStorage, monkeypatch) -> None:
@@ -140,3 +154,14 @@ def test_a_lock_that_another_process_took_over_is_noticed_and_left_alone(cloud: 
     with pytest.raises(StoryjaxError, match="has taken over"):
         lose()
     assert path.read_bytes() == b'{"id": "other"}'
+
+
+def test_a_lock_that_is_held_is_written_anew(cloud: CloudStorage, monkeypatch) -> None:
+    path = place(f"gs://{BUCKET}/kept/.lock")
+    monkeypatch.setattr(locks, "REFRESH_S", 0.01)
+    with exclusive_lock(path, "another one trains"):
+        first, deadline = path.info()["generation"], time.monotonic() + 10
+        while path.info()["generation"] == first:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+    assert not path.exists()
