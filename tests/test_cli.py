@@ -11,6 +11,7 @@ import pytest
 import tiny_tcr
 from PIL import Image
 
+from storyjax.cli import main as cli
 from storyjax.cli.main import run
 from storyjax.core.config import load_config
 from storyjax.storyworld.export.nextqa import COLUMNS
@@ -132,6 +133,21 @@ def test_a_slip_is_one_line_and_exit_code_2(arguments: list[str], message: str, 
     assert told.err.startswith("storyjax: error: ")
     assert told.err.count("\n") == 1
     assert message in told.err
+
+
+@pytest.mark.parametrize(
+    ("words", "name", "value"),
+    [
+        ("ask film.mp4 --frames 3 who?", "question", ["who?"]),
+        ("ask --json film.mp4 who? --frames 3 where?", "question", ["who?", "where?"]),
+        ("subtitle one.mp4 --out x two.mp4", "videos", ["one.mp4", "two.mp4"]),
+        ("find enrol ana one.jpg --thing two.jpg", "photos", ["one.jpg"]),
+    ],
+)
+def test_words_may_stand_after_and_between_flags(words: str, name: str, value: object) -> None:
+    parser, made = cli._parser()
+    arguments, extra = cli._parse(parser, made, cli._find_action(words.split(), made))
+    assert (getattr(arguments, name), extra) == (value, [])
 
 
 def test_asks(here: pathlib.Path, tmp_path: pathlib.Path, monkeypatch, capsys) -> None:

@@ -99,6 +99,14 @@ def _find_action(argv: list[str], made: dict[str, _Parser]) -> list[str]:
     return argv
 
 
+def _parse(parser: _Parser, made: dict[str, _Parser], argv: list[str]) -> tuple[argparse.Namespace, list[str]]:
+    """The arguments, and what no parser knows. A command's words may stand before, between and after its flags."""
+    command = made.get(argv[0]) if argv else None
+    if command is None or command._subparsers is not None:
+        return parser.parse_known_args(argv)
+    return command.parse_known_intermixed_args(argv[1:], argparse.Namespace(command=argv[0]))
+
+
 def _run(argv: list[str]) -> int:
     parser, made = _parser()
     argv = _find_action(argv, made)
@@ -108,7 +116,7 @@ def _run(argv: list[str]) -> int:
     if argv and argv[0] in train.COMMANDS:
         return train.run(argv)
     try:
-        arguments, extra = parser.parse_known_args(argv)
+        arguments, extra = _parse(parser, made, argv)
     except SystemExit as done:  # --help and --version
         return int(done.code or 0)
     if arguments.command == "plan":
