@@ -2,12 +2,16 @@
 
 import argparse
 import sys
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 from storyjax.core.errors import StoryjaxError
 
+if TYPE_CHECKING:
+    from ml_collections import ConfigDict
+
 DATA = """\
-Writes synthetic data sets (StoryWorld) to train and test on, and derived data: frozen features and aligned transcripts.
+Writes synthetic data sets (StoryWorld) to train and test on, and derived data: prepared records, frozen features and
+aligned transcripts.
 
   storyjax data storyworld --out runs/storyworld/nextqa
   storyjax data storyworld --out world --train 1000 --val 50 --test 100 --seed 7
@@ -15,6 +19,7 @@ Writes synthetic data sets (StoryWorld) to train and test on, and derived data: 
   storyjax data tracks --out runs/tracks
   storyjax data series --out runs/series
   storyjax data align script.txt --timed episode.srt --out episode.csv
+  storyjax data prepare --config=tcr_nextqa
   storyjax data features --config=configs/tcr_nextqa.py:embedded --out runs/features
 
 Each has its own --help, such as `storyjax data tracks --help`.
@@ -67,6 +72,14 @@ whose workers see the same paths. If the command is stopped and run again, it ke
 Of each of the task's `frames` segments of a training video, --draws frames are stored, and training draws one of
 them; of the other splits only the frame that evaluation uses is stored.
 """
+PREPARE = """\
+Prepares all records that a config trains and evaluates on, as its first run would, and prints how many there are. A
+large data set takes hours, which a machine without a TPU may spend. Given again it takes what is there, and what was
+stopped is begun anew, split by split.
+
+  storyjax data prepare --config=tcr_nextqa
+  storyjax data prepare --config=mqt_coco:pairs --set data.root.coco=gs://BUCKET/coco --set data.cache_dir=gs://BUCKET/prepared
+"""
 STORYWORLD = """\
 Writes StoryWorld, seeded stories as mp4 files with questions about them, in the official layout of NExT-QA: train.csv,
 val.csv, test.csv, map_vid_vidorID.json and the folder NExTVideo. stories/ has the ground truth of each story. A world
@@ -100,6 +113,11 @@ def add(commands: argparse._SubParsersAction, made: dict[str, argparse.ArgumentP
     align.add_argument("--out", required=True, metavar="FILE", help="the CSV file to write")
     align.set_defaults(act=_align)
 
+    prepare = made["data prepare"] = worlds.add_parser("prepare", description=PREPARE)
+    prepare.add_argument("--config", required=True, metavar="FILE[:VARIANT]", help="a name or a file of configs/")
+    _add_set(prepare)
+    prepare.set_defaults(act=_prepare)
+
     features = made["data features"] = worlds.add_parser("features", description=FEATURES)
     features.add_argument(
         "--config", required=True, metavar="FILE[:VARIANT]", help="a config of NExT-QA fine-tuning (tcr_nextqa.py)"
@@ -117,10 +135,14 @@ def add(commands: argparse._SubParsersAction, made: dict[str, argparse.ArgumentP
         help="videos in a shard (default: 64)",
     )  # fmt: skip
     features.add_argument("--beam", default="", metavar="OPTIONS", help="options of Apache Beam, in one string")
-    features.add_argument(
+    _add_set(features)
+    features.set_defaults(act=_features)
+
+
+def _add_set(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", help="overrides a config key: --set precision=full"
     )
-    features.set_defaults(act=_features)
 
 
 def _add_out_and_seed(parser: argparse.ArgumentParser, what: str) -> None:
@@ -240,21 +262,40 @@ def _align(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _features(arguments: argparse.Namespace) -> int:
-    import functools
-    import shlex
-
-    from storyjax.core.config import choose, load_config, override
-    from storyjax.data.beam import run_shards
-    from storyjax.data.builders.nextqa import SPLITS
-    from storyjax.data.features import DTYPES, Dtype
-    from storyjax.tcr.features import compute_features, questions_task
+def _config(arguments: argparse.Namespace) -> "ConfigDict":
+    """The config that is named, with what --set overrides."""
+    from storyjax.core.config import load_config, override
     from storyjax.train.settings import CHAPTER_SECTIONS, complete
 
     config = complete(load_config(arguments.config))
     for pair in arguments.set:
         key, _, value = pair.partition("=")
         override(config, key, value, open_sections=CHAPTER_SECTIONS)
+    return config
+
+
+def _prepare(arguments: argparse.Namespace) -> int:
+    from storyjax.train.experiment import build_experiment
+
+    prepare = build_experiment(_config(arguments)).prepare
+    if prepare is None:
+        raise StoryjaxError(f"{arguments.config} reads its data as they are: there is nothing to prepare")
+    for split, count in prepare().items():
+        print(f"{split}: {count} records")
+    return 0
+
+
+def _features(arguments: argparse.Namespace) -> int:
+    import functools
+    import shlex
+
+    from storyjax.core.config import choose
+    from storyjax.data.beam import run_shards
+    from storyjax.data.builders.nextqa import SPLITS
+    from storyjax.data.features import DTYPES, Dtype
+    from storyjax.tcr.features import compute_features, questions_task
+
+    config = _config(arguments)
     name, data = questions_task(config)
     if arguments.shard_videos < 1:
         raise StoryjaxError(f"--shard-videos is {arguments.shard_videos}; it must be at least 1.")

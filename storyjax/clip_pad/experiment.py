@@ -76,6 +76,17 @@ class Sources:
         """Returns a split of Celebrities in Action."""
         return ClipIndex(self.source("cia", split), self.query_photos("cia"))
 
+    def prepare(self) -> dict[str, int]:
+        """Returns how many records each split that training and evaluation read has, prepared."""
+        evaluated = self.data.evaluations()
+        wanted: list[tuple[str, str]] = [(self.data.dataset, self.data.train_split)]
+        wanted += [("vggface2", "test")] * ("identities" in evaluated)
+        wanted += [("cia", self.data.train_split)] * bool({"clips", "cia"} & {*self.data.tasks, *evaluated})
+        searched = {"cip": "test", "cia": "test", "season": "episodes"}
+        wanted += [(name, split) for name in evaluated if name in searched for split in (searched[name], "faces")]
+        wanted += [("cia", "faces")] * ("clips" in self.data.tasks)
+        return {f"{dataset}:{split}": len(self.source(dataset, split)) for dataset, split in dict.fromkeys(wanted)}
+
     def clip_statistics(self) -> dict[str, float]:
         """Returns Table 4.1 as "cia/data/SPLIT/...", of the splits that are there."""
         found: dict[str, float] = {}
@@ -227,6 +238,7 @@ def build(config: ConfigDict) -> Experiment:
         ),
         units="queries",
         steps_per_epoch=lambda: parts.examples() // config.train.batch_size,
+        prepare=parts.sources.prepare,
     )
 
 

@@ -48,6 +48,13 @@ class Sources:
             self._prepared[dataset] = prepare_splits(dataset, place, data.cache_dir, synthetic=synthetic, **options)
         return self._prepared[dataset]
 
+    def prepare(self) -> dict[str, int]:
+        """Returns how many records each split of all data sets of the config has, prepared."""
+        datasets = dict.fromkeys((self.data.dataset, *self.data.evaluated()))
+        return {
+            f"{dataset}:{name}": len(source) for dataset in datasets for name, source in self.prepared(dataset).items()
+        }
+
     def split(self, dataset: str, name: str) -> Any:
         """Returns one split as a FrameSource or DetectionSource; StoryjaxError where there is no such split."""
         splits = self.prepared(dataset)

@@ -236,4 +236,5 @@ def build(config: ConfigDict) -> Experiment:
         frozen_from=FROM,
         units="images" if data.mode == "detection" else "pairs",
         steps_per_epoch=lambda: max(1, sources.steps_per_epoch(config.train.batch_size)),
+        prepare=sources.prepare,
     )

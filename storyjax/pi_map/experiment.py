@@ -179,6 +179,7 @@ def build(config: ConfigDict) -> Experiment:
         units="templates",
         files={NegativeBank.FILE: parts.save_bank},
         steps_per_epoch=lambda: max(1, len(parts.collection.templates) // config.train.batch_size),
+        prepare=functools.partial(_prepare, parts.data),
     )
 
 
@@ -193,23 +194,39 @@ def open_collection(data: DataConfig, embed: Embed, square: Square, seed: int) -
     Raises:
         StoryjaxError: the data set is not there or is broken, or an object has too few records.
     """
-    learned = (data.train_split, *(["eval"] if data.also_eval else []))
+    learned = _learned(data)
     splits = open_splits(data, data.root, data.synthetic, (*learned, *data.eval_splits))
     localise = make_detector(data.localise)
     collection = embed_collection(splits, learned, data.eval_splits, data, embed, square, localise, seed)
     if data.unseen_root is None:
         return collection
     numbers = {each.name: number for number, each in enumerate(collection.objects)}
-    if data.unseen_synthetic is not None:
-        write_synthetic(data.dataset, data.unseen_root, data.unseen_synthetic)
-    unseen: RandomAccess
-    if data.dataset == "cia":
-        broken = data.max_broken_fraction
-        unseen = unseen_clips(data.unseen_root, data.cache_dir, numbers, max_broken_fraction=broken)
-    else:
-        unseen = open_splits(data, data.unseen_root, None, ("test",))["test"]
+    unseen = _open_unseen(data, data.unseen_root, numbers)
     pool = embed_pool(unseen, embed, square, lambda record: numbers.get(record["name"], -1))
     return dataclasses.replace(collection, pools={**collection.pools, UNSEEN: pool})
+
+
+def _learned(data: DataConfig) -> tuple[str, ...]:
+    """The splits that objects are learned from."""
+    return (data.train_split, *(["eval"] if data.also_eval else []))
+
+
+def _open_unseen(data: DataConfig, root: str, numbers: Mapping[str, int]) -> RandomAccess:
+    """The records of the other collection, with the numbers of the objects by name."""
+    if data.unseen_synthetic is not None:
+        write_synthetic(data.dataset, root, data.unseen_synthetic)
+    if data.dataset == "cia":
+        return unseen_clips(root, data.cache_dir, numbers, max_broken_fraction=data.max_broken_fraction)
+    return open_splits(data, root, None, ("test",))["test"]
+
+
+def _prepare(data: DataConfig) -> dict[str, int]:
+    """How many records each split has, prepared."""
+    splits = open_splits(data, data.root, data.synthetic, (*_learned(data), *data.eval_splits))
+    counts = {f"{data.dataset}:{name}": len(records) for name, records in splits.items()}
+    if data.unseen_root is not None:
+        counts[f"{data.dataset}:{UNSEEN}"] = len(_open_unseen(data, data.unseen_root, {}))
+    return counts
 
 
 def open_splits(

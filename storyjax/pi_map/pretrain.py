@@ -81,6 +81,12 @@ class _Pretraining:
         data = self.data
         return prepare_split(data.dataset, data.root, data.cache_dir, split, synthetic=data.synthetic)
 
+    def prepare(self) -> dict[str, int]:
+        """Returns how many images each split has, prepared."""
+        data = self.data
+        names = dict.fromkeys((data.train_split, *data.eval_splits))
+        return {f"{data.dataset}:{name}": len(self.records(name)) for name in names}
+
     def train_data(self, spec: StreamSpec) -> Stream:
         """Returns the stream of training images."""
         data, _ = self.data, self.prompts.tokenizer  # an error now, rather than a prompt of zeros
@@ -166,4 +172,5 @@ def build(config: ConfigDict) -> Experiment:
         evaluators=tuple(parts.evaluator(split) for split in parts.data.eval_splits),
         units="images",
         steps_per_epoch=lambda: max(1, len(parts.records(parts.data.train_split)) // config.train.batch_size),
+        prepare=parts.prepare,
     )

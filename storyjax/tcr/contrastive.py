@@ -193,4 +193,5 @@ def build(config: ConfigDict) -> Experiment:
         ),
         units="videos",
         steps_per_epoch=lambda: len(source.groups(data.train_split or "train", config.seed)) // config.train.batch_size,
+        prepare=source.prepare,
     )

@@ -59,6 +59,7 @@ def build(config: ConfigDict) -> Experiment:
             // (counted.data.batch_size or config.train.batch_size)
         ),
         exports=exports(model) if reads_pixels else {},
+        prepare=lambda: {split: count for source in sources for split, count in source.prepare().items()},
     )
 
 

@@ -165,6 +165,12 @@ class TaskSource:
         """Returns how many examples each record of a split has."""
         return example_counts(self.records(split), self.data.task, self.spec.count, self.data.options)
 
+    def prepare(self) -> dict[str, int]:
+        """Returns how many records each split that is trained or evaluated on has, prepared, with examples counted."""
+        split = self.data.train_split
+        names = dict.fromkeys([*([] if split is None else [split]), *self.eval_splits])
+        return {f"{self.spec.dataset}:{name}": len(self.counts(name)) for name in names}
+
     def shown(self, shots: int | None = None) -> tuple[str, list[int]]:
         """Returns the split that worked examples are taken from, and its videos, drawn with the run's seed: so many, or
         as many as the config says."""

@@ -238,6 +238,8 @@ class Experiment:
         predictions: the files of challenges that `--mode=predict` writes.
         files: what writes further files of a run, by their names: called with the path, once, before the first step.
             Exports as safetensors have them too.
+        prepare: prepares all records that training and evaluation read, and returns how many there are by
+            "DATASET:SPLIT"; None where data are read as they are.
     """
 
     name: str
@@ -253,6 +255,7 @@ class Experiment:
     exports: Mapping[str, Export] = field(default_factory=dict)
     predictions: tuple[BatchPrediction | HostPrediction, ...] = ()
     files: Mapping[str, Callable[[Path], None]] = field(default_factory=dict)
+    prepare: Callable[[], Mapping[str, int]] | None = None
 
     def __post_init__(self) -> None:
         if self.tasks and self.trainable is None:

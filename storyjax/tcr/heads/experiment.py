@@ -6,7 +6,7 @@ it is the pre-trained one, frozen with its tower, and only a head is trained (sp
 
 import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -72,6 +72,12 @@ class ClipSplits:
             dataset, root, self.data.cache_dir, split, synthetic=synthetic, max_broken_fraction=allowed
         )
 
+    def prepare(self) -> dict[str, int]:
+        """Returns how many clips there are to train and to evaluate on, prepared."""
+        head, data = self.head, self.data
+        names = ((head.train_dataset, data.train_split), (head.dataset, data.eval_split))
+        return {f"{dataset}:{split}": len(self.records(dataset, split)) for dataset, split in names}
+
     def _clips(self, dataset: str, split: str) -> Clips:
         made = Clips(self.records(dataset, split), self._size, self._tokenizer(), self.data.condition_length)
         if not self.data.cached:
@@ -113,6 +119,7 @@ def _clip_experiment(config: ConfigDict, head: ClipHead) -> Experiment:
         Task(head.name, train_data, head.loss, batch_spec=head.batch_spec(train=True)),
         summing_evaluator(head.name, eval_data, head.eval_step, head.compute, batch_spec=head.batch_spec(train=False)),
         lambda: len(splits.records(head.train_dataset, data.train_split)),
+        splits.prepare,
     )
 
 
@@ -144,11 +151,19 @@ def _span_experiment(config: ConfigDict, head: SpanHead) -> Experiment:
             timed(head.name, eval_data, head.eval_step, asked, head.kind, head.detect), batch_spec=spec(False)
         ),
         lambda: len(source.groups(data.train_split, config.get("seed", 0))),
+        lambda: {
+            f"{source.spec.dataset}:{name}": len(source.counts(name)) for name in (data.train_split, data.eval_split)
+        },
     )
 
 
 def _experiment(
-    config: ConfigDict, head: Head, task: Task, evaluator: Evaluator, size: Callable[[], int]
+    config: ConfigDict,
+    head: Head,
+    task: Task,
+    evaluator: Evaluator,
+    size: Callable[[], int],
+    prepare: Callable[[], Mapping[str, int]],
 ) -> Experiment:
     def pretrained() -> dict[str, Any]:
         weights = frozen_towers(config.model, ("vision",))
@@ -166,4 +181,5 @@ def _experiment(
         evaluators=(evaluator,),
         units="videos",
         steps_per_epoch=lambda: size() // config.train.batch_size,
+        prepare=prepare,
     )

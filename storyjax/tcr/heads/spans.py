@@ -54,6 +54,7 @@ class SpanHead(Head, Generic[Data]):
             cache_dir=d.cache_dir,
             synthetic=d.synthetic,
             train_split=d.train_split,
+            eval_splits=(d.eval_split,),
             frames=d.frames,
             examples_per_video=d.examples_per_video,
             eval_examples=d.examples_per_video,
