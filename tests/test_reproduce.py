@@ -158,7 +158,7 @@ def test_three_shows_and_two_recognisers_are_rows_of_the_real_data() -> None:
     assert [label for label, _ in words.cited] == [f"Wav2Vec 2.0, {show}" for show in ("Seinfeld", "Frasier", "Scrubs")]
     engines = {row.label: make_config(row.variant, 0).model.recognition.get("engine") for row in words.rows}
     assert engines["WhisperX medium.en, Frasier"] == "whisperx"
-    assert engines["Whisper medium.en, Frasier"] is None
+    assert engines["Whisper medium.en, Frasier"] == "faster-whisper"
     counted = on_real_data(find("6.1")).panels[0]
     assert len(counted.rows) == 21
     assert not counted.cited

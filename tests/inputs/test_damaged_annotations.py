@@ -141,7 +141,7 @@ def check_counts(kind: Kind, listing: Any, data: bytes) -> None:
 def check_records(kind: Kind, listing: Any, features: tfds.features.FeaturesDict) -> None:
     """What is usable can be written."""
     for found in listing.by_split(kind.split or "").values():
-        json.dumps(kind.builder.labels(found))
+        json.dumps(list(kind.builder.labels(found)))
         assert all(isinstance(kind.builder.state(item), bytes) for item in found)
         for record in kind.builder.records(found):
             features.encode_example(record)

@@ -41,7 +41,7 @@ def loader(train: bool = False, ablation: Ablation = PLAIN, examples: int = 4) -
 
 
 def test_groups_ask_every_question_once_and_fill_up_in_training() -> None:
-    counts = [5, 1, 4]
+    counts = np.array([5, 1, 4])
     records = [{"id": index} for index in range(3)]
     plain = ExampleGroups(records, counts, 2, None)
     asked = [(item.record["id"], row) for item in (plain[i] for i in range(len(plain))) for row in item.rows]
@@ -53,7 +53,7 @@ def test_groups_ask_every_question_once_and_fill_up_in_training() -> None:
 
 
 def test_a_batch_row_is_the_question_as_the_thesis_asks_it(record: dict) -> None:
-    item = ExampleGroups([record], [3], 4, None)[0]
+    item = ExampleGroups([record], np.array([3]), 4, None)[0]
     batch = loader()(item, np.random.default_rng(0))
     assert batch["frames"].shape == (6, 32, 32, 3)
     assert batch["valid"].tolist() == [True, True, True, False]
@@ -67,7 +67,7 @@ def test_a_batch_row_is_the_question_as_the_thesis_asks_it(record: dict) -> None
 
 
 def test_training_draws_its_frames_and_evaluation_does_not(record: dict) -> None:
-    item = ExampleGroups([record], [3], 2, 0)[0]
+    item = ExampleGroups([record], np.array([3]), 2, 0)[0]
     draw = loader(train=True, examples=2)
     first, again, other = (draw(item, np.random.default_rng(seed)) for seed in (0, 0, 1))
     np.testing.assert_array_equal(first["seconds"], again["seconds"])
@@ -77,7 +77,7 @@ def test_training_draws_its_frames_and_evaluation_does_not(record: dict) -> None
 
 
 def test_ablations_touch_only_what_they_name(record: dict) -> None:
-    item = ExampleGroups([record], [3], 4, None)[0]
+    item = ExampleGroups([record], np.array([3]), 4, None)[0]
     base, none, corrupt, shuffled, blind = (
         loader(ablation=ablation)(item, np.random.default_rng(0))
         for ablation in (

@@ -24,7 +24,7 @@ from storyjax.train.workdir import storage_errors
 from storyjax.weights import export_run
 
 FOLDER = pathlib.Path(__file__).parent
-TIMES = ("units_per_second", "wait_share")
+TIMES = ("units_per_second", "steps_per_second", "wait_share", "host_memory_gib")
 
 
 @pytest.fixture(scope="module")

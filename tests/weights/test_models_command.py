@@ -418,7 +418,7 @@ def stop(*_: object, **__: object) -> None:
 @pytest.mark.parametrize(
     ("words", "loads", "uses"),
     [
-        (["ask", "film.mp4", "who ?"], "tcr.predict.Predictor", "cli.ask._answer"),
+        (["ask", "film.mp4", "who ?"], "tcr.predict.Predictor", "cli.ask._answers"),
         (["track", "film.mp4"], "mqt.predict.Tracker", "mqt.track_files.track_to_files"),
         (["find", "index", ".", "--out", "index"], "clip_pad.predict.PersonFinder", "search.command.build_index"),
         (["find", "enrol", "a", "photo.png", "--thing", "mug"], "pi_map.predict.ThingFinder", "search.command._token"),

@@ -39,7 +39,7 @@ Column = Literal["text", "float", "int"]
 
 def plain(text: str) -> str:
     """Returns the text as records can hold it: half a surrogate pair, which JSON can spell, becomes a question mark."""
-    return text.encode("utf-8", "replace").decode("utf-8")
+    return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")
 
 
 @dataclass(frozen=True)
@@ -75,9 +75,13 @@ class AnnotatedVideo:
     def add(self, **values: Any) -> None:
         """Appends an annotation: a value, or a list of as many as the column is wide, for each column."""
         for name, value in values.items():
-            several = value if isinstance(value, list | tuple) else [value]
             column = self.columns.setdefault(name, [])
-            column.extend(plain(entry) if isinstance(entry, str) else entry for entry in several)
+            if isinstance(value, str):
+                column.append(plain(value))
+            elif isinstance(value, list | tuple):
+                column.extend(plain(entry) if isinstance(entry, str) else entry for entry in value)
+            else:
+                column.append(value)
 
 
 @dataclass

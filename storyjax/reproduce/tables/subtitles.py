@@ -194,11 +194,11 @@ TABLE_6_4 = Table(
 
 
 def _recognised(show: str, engine: str, label: str, thesis: float) -> Row:
-    """The row of a recogniser on a show; the paper's config has Whisper medium.en."""
+    """The row of a recogniser on a show; the paper's config has WhisperX."""
     run = _SHOWS.get(show, _RUN)
-    if engine == "whisperx":
+    if engine != "whisperx":
         changes = (*(run.real or ()), ("model.recognition.engine", engine))
-        run = replace(run, name=f"{run.name}_whisperx", real=changes)
+        run = replace(run, name=f"{run.name}_whisper", real=changes)
     return Row(f"{label} medium.en, {show}", run, "tv/wer", thesis)
 
 
