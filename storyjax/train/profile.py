@@ -24,12 +24,19 @@ class Profiler:
         done, total: steps of the run, those done already and all.
 
     Raises:
-        StoryjaxError: the run takes none of these steps, or not all of them.
+        StoryjaxError: the run takes none of these steps, or not all of them; or this process cannot be traced.
     """
 
     def __init__(self, steps: tuple[int, int] | None, workdir: Path, done: int, total: int) -> None:
         self._steps, self.folder, self._running = steps, workdir / FOLDER, False
-        if steps is None or done < steps[0] <= steps[1] <= total:
+        if steps is None:
+            return
+        if jax.default_backend() != "tpu" and libtpu_is_loaded():  # the tracer would end the process (libtpu 0.0.52)
+            raise StoryjaxError(
+                f"--profile={steps[0]}:{steps[1]}: this process has loaded libtpu, and there is no TPU: set"
+                f" JAX_PLATFORMS={'cuda,cpu' if jax.default_backend() == 'gpu' else 'cpu'}, or uninstall libtpu"
+            )
+        if done < steps[0] <= steps[1] <= total:
             return
         takes = f"takes steps {done + 1} to {total}" if done < total else f"has taken all of its {total} steps"
         raise StoryjaxError(f"--profile={steps[0]}:{steps[1]}: this run {takes}; choose among those.")
@@ -58,6 +65,14 @@ class Profiler:
         if self._running:
             self._running = False
             jax.profiler.stop_trace()
+
+
+def libtpu_is_loaded() -> bool:
+    """Returns whether TPU's library is in this process, with or without a TPU; False where that cannot be known."""
+    try:
+        return "libtpu.so" in Path("/proc/self/maps").read_text()
+    except OSError:
+        return False
 
 
 def counted(
