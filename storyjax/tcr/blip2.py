@@ -37,6 +37,7 @@ from storyjax.tcr.resampler import TcrConfig
 from storyjax.train.experiment import Batch, Params
 from storyjax.train.precision import get_policy
 from storyjax.weights.pretrained import Pretrained
+from storyjax.weights.source_files import GENERATION
 
 NETWORKS = ("vision", "qformer", "llm")
 _LANGUAGE = ("llm/shared/", "llm/lm_head")
@@ -182,7 +183,7 @@ def read_decoding(folder: str | os.PathLike[str]) -> Decoding:
     Raises:
         StoryjaxError: it cannot be read.
     """
-    path = weights_folder(os.fspath(folder)) / "generation_config.json"
+    path = weights_folder(os.fspath(folder)) / GENERATION
     if not path.is_file():
         return GREEDY
     try:

@@ -24,7 +24,7 @@ from storyjax.weights.conversion import Conversion, match_layout, plan_conversio
 from storyjax.weights.model_family import Published
 from storyjax.weights.pretrained import LABELS
 from storyjax.weights.registry import PUBLISHED
-from storyjax.weights.source_files import TOKENIZER_FILES, Checkpoint, hub_config, locate, open_checkpoint
+from storyjax.weights.source_files import GENERATION, TOKENIZER_FILES, Checkpoint, hub_config, locate, open_checkpoint
 from storyjax.weights.tensor_files import Tensor, check_new, new_folder, write_tensors
 
 DTYPES = {
@@ -79,8 +79,9 @@ class Import:
     labels: tuple[str, ...] = ()
 
     def files(self) -> list[Path]:
-        """Returns the files that the import reads: weights, config.json and the tokenizer's."""
-        beside = [one.folder / name for one in self.checkpoints for name in ("config.json", *TOKENIZER_FILES)]
+        """Returns the files that the import reads: weights, configs and the tokenizer's."""
+        names = ("config.json", GENERATION, *TOKENIZER_FILES)
+        beside = [one.folder / name for one in self.checkpoints for name in names]
         weights = [file for one in self.checkpoints for file in one.files]
         used = beside if self.published.family.model_types else []
         return list(dict.fromkeys([*weights, *(path for path in used if path.is_file())]))
@@ -193,13 +194,16 @@ def _narrowed(array: np.ndarray, kind: np.dtype, source: str) -> np.ndarray:
 
 
 def _copy_tokenizer(checkpoints: Sequence[Checkpoint], folder: Path, needed: bool) -> tuple[str, ...]:
-    """Copies the tokenizer's files and checks that it loads; returns what the user should know."""
+    """Copies the tokenizer's files, and how the model decodes, and checks that the tokenizer loads; returns what the
+    user should know."""
     if not needed:
         return ()
     for checkpoint in checkpoints:
         files = [checkpoint.folder / name for name in TOKENIZER_FILES if (checkpoint.folder / name).is_file()]
         if not files:
             continue
+        if (checkpoint.folder / GENERATION).is_file():
+            files.append(checkpoint.folder / GENERATION)
         for file in files:
             shutil.copyfile(file, folder / file.name)
         return _check_tokenizer(folder, checkpoint.folder)

@@ -32,6 +32,7 @@ TOKENIZER_FILES = (
     "merges.txt",
     "vocab.txt",
 )
+GENERATION = "generation_config.json"  # how a published language model decodes
 _LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 # Keys under which training programs save the state dict.
 _WRAPPERS = ("model", "state_dict", "module")
@@ -50,7 +51,7 @@ def locate(place: str) -> Path:
         return path
     if not re.fullmatch(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", place):
         raise StoryjaxError(f"no checkpoint at {place}: give a folder, a file, or a Hugging Face id (OWNER/NAME)")
-    beside = ["config.json", *TOKENIZER_FILES]
+    beside = ["config.json", GENERATION, *TOKENIZER_FILES]
     folder = fetch(place, [*beside, "model*.safetensors", "model.safetensors.index.json"])
     if not has_weights(folder):  # published before there was safetensors
         folder = fetch(place, [*beside, "pytorch_model*.bin", "pytorch_model.bin.index.json"])

@@ -68,6 +68,8 @@ def test_a_sharded_blip2_gives_the_same_answers(tiny_blip2, save, tmp_path: Path
     np.testing.assert_allclose(ours, theirs, atol=1e-4)
     assert HubTokenizer(out).encode("who danced ?") == [3, 4, 5]
     assert load_metadata(out / "model.safetensors")["model"] == "blip2"
+    decoding = "generation_config.json"
+    assert (out / decoding).read_bytes() == (source / decoding).read_bytes()
     assert not list(tmp_path.glob(".*"))
 
 
