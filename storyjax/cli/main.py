@@ -101,9 +101,10 @@ def _find_action(argv: list[str], made: dict[str, _Parser]) -> list[str]:
 
 def _parse(parser: _Parser, made: dict[str, _Parser], argv: list[str]) -> tuple[argparse.Namespace, list[str]]:
     """The arguments, and what no parser knows. A command's words may stand before, between and after its flags."""
+    arguments, extra = parser.parse_known_args(argv)
     command = made.get(argv[0]) if argv else None
-    if command is None or command._subparsers is not None:
-        return parser.parse_known_args(argv)
+    if command is None or command._subparsers is not None or all(word.startswith("-") for word in extra):
+        return arguments, extra
     return command.parse_known_intermixed_args(argv[1:], argparse.Namespace(command=argv[0]))
 
 
