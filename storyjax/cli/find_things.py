@@ -48,7 +48,6 @@ def add_thing_flags(parser: argparse.ArgumentParser) -> None:
         help="with --thing and a π-map: a sentence that describes the thing; a file, {name: sentence}; or the folder of"
         " a language model that writes one (default: the attribute nearest to the photos)",
     )
-
     parser.add_argument(
         "--tokens",
         metavar="FILE",

@@ -4,7 +4,6 @@ Counting reads every annotation, which takes a minute for a million videos; what
 """
 
 import contextlib
-import functools
 import hashlib
 from collections.abc import Callable, Mapping, Sequence, Sized
 from pathlib import Path
@@ -16,6 +15,7 @@ from jaxtyping import Int
 from storyjax.core.bucket_copies import fetched
 from storyjax.core.errors import StoryjaxError
 from storyjax.core.files import write_atomically
+from storyjax.data.builders.starts import code_digest
 from storyjax.tcr.tasks import Options
 
 
@@ -43,7 +43,8 @@ def example_counts(
         count: as `TaskSpec.count`.
         options: of the task.
     """
-    key = hashlib.sha256(f"{task} {options!r} {_code()}".encode()).hexdigest()[:16]
+    code = code_digest(Path(__file__).parent)  # of what counts
+    key = hashlib.sha256(f"{task} {options!r} {code}".encode()).hexdigest()[:16]
     path = records.folder / f"examples-{records.split}-{key}.npy"
     with contextlib.suppress(OSError, ValueError, StoryjaxError):
         kept = np.load(fetched(path), mmap_mode="r")
@@ -58,12 +59,3 @@ def example_counts(
 def _save(path: Path, counts: Int[np.ndarray, " n"]) -> None:
     with path.open("wb") as file:  # np.save would add a suffix to the name
         np.save(file, counts)
-
-
-@functools.cache
-def _code() -> str:
-    """A text that changes with the code that counts."""
-    digest = hashlib.sha256()
-    for path in sorted(Path(__file__).parent.glob("*.py")):
-        digest.update(path.read_bytes())
-    return digest.hexdigest()

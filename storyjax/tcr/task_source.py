@@ -50,7 +50,6 @@ _LOG = logging.getLogger(__name__)
 # Entropy beside the run's seed, so that what is drawn for worked examples is not what anything else draws.
 _SHOWN_VIDEOS, _SHOWN_ROWS = 0x53, 0x54
 _AS_IT_IS = Ablation()
-_MANY = np.iinfo(np.int64).max
 _CACHED_DRAWS = 1  # frames of each segment that are encoded and kept: those that evaluation takes
 
 
@@ -207,7 +206,9 @@ class TaskSource:
         """Returns the split's videos with their examples; with a seed for training, without it less those that are
         shown."""
         once = self.spec.once and seed is None
-        counts = np.minimum(self.counts(split), 1 if once else _MANY)
+        counts = np.array(self.counts(split))  # a copy, for what is kept cannot be changed
+        if once:
+            counts = np.minimum(counts, 1)
         shown_of, shown = self.shown(shots)
         if seed is None and shown_of == split:
             counts[shown] = 0

@@ -73,13 +73,18 @@ def _add_files(digest: Any, folder: Path, skipped: Path, met: set[tuple[int, int
 
 
 @functools.cache
+def code_digest(*folders: Path) -> str:
+    """Returns a text that changes with any module in the folders, for what is kept of what they computed."""
+    digest = hashlib.sha256()
+    for path in sorted(path for folder in folders for path in folder.glob("*.py")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
 def _readers() -> str:
     """A text that changes with the code of the readers, whose mends must reach data that were prepared before."""
     here = Path(__file__).parent
-    digest = hashlib.sha256()
-    for path in sorted([*here.glob("*.py"), *here.parent.glob("*.py")]):
-        digest.update(path.read_bytes())
-    return digest.hexdigest()
+    return code_digest(here, here.parent)
 
 
 def load_start(cache: Path, key: str) -> dict[str, Any] | None:
