@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 
 import storyjax
-from storyjax.cli import ask, data, find, models, plan, reproduce, subtitle, track, train, weights
+from storyjax.cli import app, ask, data, find, models, plan, reproduce, subtitle, track, train, weights
 from storyjax.core.errors import StoryjaxError, nearest
 from storyjax.core.notes import printed
 from storyjax.core.runtime import prepare_runtime
@@ -24,6 +24,7 @@ name the speaker. Trains and measures the systems that do so.
   storyjax track VIDEO_OR_FOLDER         tracks everything that moves, of whatever kind
   storyjax find "An image of <NAME>"     finds people and things that were enrolled from photos, in videos and images
   storyjax subtitle VIDEO --cast FILE    writes subtitles that name who speaks
+  storyjax app DIR                       shows a story in the browser, where it can be searched and corrected
 
   storyjax train CONFIG --workdir DIR    trains an experiment and evaluates it
   storyjax eval CONFIG --workdir DIR     evaluates a run
@@ -82,7 +83,7 @@ def _parser() -> tuple[_Parser, dict[str, _Parser]]:
     commands = parser.add_subparsers(dest="command", prog="storyjax", metavar="COMMAND", help=argparse.SUPPRESS)
     made: dict[str, _Parser] = {}
 
-    for module in (ask, track, find, subtitle, train, plan, reproduce, data, models, weights):
+    for module in (ask, track, find, subtitle, app, train, plan, reproduce, data, models, weights):
         module.add(commands, made)
     return parser, made
 

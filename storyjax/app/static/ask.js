@@ -1,0 +1,59 @@
+// Questions about the film: asked of the server, answered with the times that the answer stands on.
+import { source } from "./api.js";
+import { el } from "./dom.js";
+import { clock } from "./format.js";
+
+/** Returns the tab in which questions are asked; what was asked stays while the page is open. */
+export function makeAskTab(film, seek) {
+  const question = el("textarea", { class: "field", rows: 3, maxlength: 500, "aria-label": "Question", placeholder: "Who is with Ana when the door opens?" });
+  const send = el("button", { class: "button main" }, "Ask");
+  const answers = el("div", { "aria-live": "polite" });
+  const ask = async () => {
+    const words = question.value.trim();
+    if (!words) return;
+    send.disabled = true;
+    const place = el("section", { class: "answer" }, el("p", { class: "soft small", dir: "auto" }, words));
+    const bar = el("progress", { "aria-label": "Looking for an answer" });
+    place.append(bar);
+    answers.prepend(place);
+    try {
+      const done = await answered(await source.ask(words, film), (part) => (part === null ? bar.removeAttribute("value") : (bar.value = part)));
+      place.append(...shownAnswer(done, seek));
+    } catch (error) {
+      place.append(el("p", { class: "text" }, error.message));
+    }
+    bar.remove();
+    send.disabled = false;
+  };
+  question.addEventListener("keydown", (event) => {
+    if (event.key === "Enter" && !event.shiftKey) {
+      event.preventDefault();
+      ask();
+    }
+  });
+  const form = el("form", { class: "ask", onsubmit: (event) => { event.preventDefault(); ask(); } }, question, el("div", {}, send));
+  return el("div", {}, form, answers);
+}
+
+async function answered({ job }, progress) {
+  for (let wait = 60; ; wait = Math.min(wait * 1.5, 1000)) {
+    const state = await source.asked(job);
+    if (state.state === "done") return state.answer;
+    if (state.state === "failed") throw new Error(state.error);
+    progress(state.progress ?? null);
+    await new Promise((go) => setTimeout(go, wait));
+  }
+}
+
+function shownAnswer(answer, seek) {
+  const parts = [el("p", { class: "text", dir: "auto" }, answer.text)];
+  if (answer.note) parts.push(el("p", { class: "soft small" }, answer.note));
+  if (answer.evidence.length) {
+    const chips = answer.evidence.map((one) =>
+      one.here
+        ? el("button", { class: "chip number", type: "button", title: one.text, onclick: () => seek(one.start) }, `${clock(one.start)} – ${clock(one.end)}`)
+        : el("a", { class: "chip number", title: one.text, href: source.filmPage(one.film, one.start) }, `${one.name} ${clock(one.start)}`));
+    parts.push(el("div", { class: "chips", "aria-label": "What the answer stands on" }, ...chips));
+  }
+  return parts;
+}
