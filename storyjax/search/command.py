@@ -17,14 +17,18 @@ import numpy as np
 from jaxtyping import Float32, UInt8
 from tqdm import tqdm
 
+from storyjax.core.arrays import unit_norm
 from storyjax.core.errors import StoryjaxError
 from storyjax.core.files import check_outputs, files_of
 from storyjax.data.images import SUFFIXES, read_image
-from storyjax.search.gallery import Entry, Gallery
+from storyjax.gallery.format1 import ENROLLED
+from storyjax.gallery.gallery import Entry, Gallery, Taught
+from storyjax.gallery.names import name_key
+from storyjax.gallery.reading import photo_count
+from storyjax.gallery.record import FACE, TOKEN
 from storyjax.search.html_report import check_path, write_html_report
 from storyjax.search.indexing import Summary, build_index, check_request
 from storyjax.search.media_files import HIDDEN
-from storyjax.search.names import name_key
 from storyjax.search.protocol import (
     IMAGES,
     PERSON,
@@ -66,7 +70,9 @@ def enrol(gallery: str, name: str, photos: Sequence[str], category: str | None, 
     paths, images = _readable(_photo_paths(photos))
     model = load(THING if category else PERSON)
     token, unused = _token(model, images, paths, category)
-    entry = enrolled.add(name, model, category, token, [image for i, image in enumerate(images) if i not in unused])
+    used = [image for i, image in enumerate(images) if i not in unused]
+    taught = Taught(TOKEN, model.fingerprint, token, ENROLLED, used)
+    entry = enrolled.create(name, model.kind, category, taught=[taught])
     return f'{_describe(entry)} enrolled in {gallery}: storyjax find "An image of <{entry.name}> ..." --index DIR'
 
 
@@ -85,7 +91,8 @@ def enrol_token(gallery: str, name: str, category: str, read: ReadToken, load: L
     if not category.strip():
         raise StoryjaxError("--thing is empty: give the category, for instance --thing dog")
     model = load(THING)
-    entry = enrolled.add(name, model, category, read(model, name), [])
+    taught = Taught(TOKEN, model.fingerprint, read(model, name), ENROLLED)
+    entry = enrolled.create(name, model.kind, category, taught=[taught])
     return (
         f"{category} '{entry.name}' enrolled in {gallery}: storyjax find \"An image of <{entry.name}> ...\" --index DIR"
     )
@@ -107,7 +114,7 @@ def listing(gallery: str) -> str:
         return f"nobody is enrolled in {gallery} yet: storyjax find enrol NAME PHOTOS"
     width = max(len(entry.name) for entry in entries)
     return "\n".join(
-        f"{entry.name:{width}}  {entry.category or entry.kind}, {_count(entry.photos, 'photo')}, {entry.date}"
+        f"{entry.name:{width}}  {entry.category or entry.kind}, {photo_count(entry.photos)}, {entry.created[:10]}"
         for entry in entries
     )
 
@@ -181,7 +188,7 @@ def find(request: Request, load: Load) -> SearchResult:
     pictured = _pictured(names, gallery) if face else None
     entries = {name: gallery.get(name) for name in names if name != pictured}
     model = load(_kind(list(entries.values()), face is not None) if names else TEXT)
-    tokens = dict(gallery.tokens(list(entries.values()), model))
+    tokens = {entry.name: _stored_token(gallery, entry, model) for entry in entries.values()}
     if face is not None and photo is not None and pictured is not None:
         tokens[pictured], _ = _token(model, [photo], [face], None)
     with Searcher(request.index, model) as searcher:
@@ -199,6 +206,22 @@ def find(request: Request, load: Load) -> SearchResult:
     if request.html:
         write_html_report(request.html, request.prompt, result)
     return result
+
+
+def _stored_token(gallery: Gallery, entry: Entry, model: ConceptEncoder) -> Float32[np.ndarray, "c w"]:
+    """The newest token of an entry that the model can read; for people found by faces, also the mean of its faces."""
+    again = f"'storyjax find forget \"{entry.name}\"' and enrol again"
+    faces = faces_of(model)
+    known = gallery.rows(entry)
+    found = [rows for one, rows in known if (one.role, one.fingerprint) == (TOKEN, model.fingerprint)]
+    if not found and faces is not None:
+        each = [rows for one, rows in known if (one.role, one.fingerprint) == (FACE, faces.fingerprint)]
+        found = [unit_norm(unit_norm(np.concatenate(each)).mean(0, keepdims=True))] if each else []
+    if not found:
+        raise StoryjaxError(f"'{entry.name}' was enrolled with another model: {again}, or name it by --checkpoint")
+    if found[-1].shape[1] != model.width:
+        raise StoryjaxError(f"{gallery.folder}: '{entry.name}' has no token of this model: {again}")
+    return found[-1].astype(np.float32)
 
 
 def _check_index(request: Request) -> None:
@@ -350,7 +373,7 @@ def _is_photo(path: Path) -> bool:
 
 def _describe(entry: Entry) -> str:
     what = f"{entry.category} " if entry.category else ""
-    return f"{what}'{entry.name}' ({_count(entry.photos, 'photo')})"
+    return f"{what}'{entry.name}' ({photo_count(entry.photos)})"
 
 
 def _count(count: int, word: str) -> str:

@@ -15,9 +15,11 @@ import numpy as np
 from jaxtyping import Float32, UInt8
 
 from storyjax.core.errors import StoryjaxError
+from storyjax.gallery.record import PERSON as PERSON
+from storyjax.gallery.record import THING as THING
 
-# Kinds of model; TEXT knows words only (clip_encoder.py), IMAGES is whatever fills an index.
-PERSON, THING, TEXT, IMAGES = "person", "thing", "text", "images"
+# Kinds of model besides PERSON and THING; TEXT knows words only (clip_encoder.py), IMAGES is whatever fills an index.
+TEXT, IMAGES = "text", "images"
 # A name in a prompt stands between angle brackets: "An image of <ana> entering the room".
 _NAMED = re.compile(r"<([^<>]*)>")
 
