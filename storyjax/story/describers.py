@@ -20,7 +20,7 @@ from storyjax.story.options import StoryOptions
 from storyjax.subtitles.stages import network_source
 from storyjax.weights.roles import Choice, model_for
 
-# Cosines from which two descriptions are of one face. VGGFace2's SE-ResNet-50; StoryWorld's encoder on validation seasons.
+# Cosines from which two descriptions are of one face: of VGGFace2's SE-ResNet-50, of StoryWorld's encoder.
 PUBLISHED_FACE, SHIPPED_FACE = 0.55, 0.6
 # Cosines from which two image vectors are of one thing.
 PUBLISHED_IMAGE, SHIPPED_IMAGE = 0.8, 0.85

@@ -114,7 +114,9 @@ def _from_pictures(
         else:
             left.append(entry)
     what = "faces" if role == FACE else "images"
-    _tell_stale(what, [entry for entry in left if entry.counts.get(role)], "add photos again with 'storyjax gallery add'")
+    _tell_stale(
+        what, [entry for entry in left if entry.counts.get(role)], "add photos again with 'storyjax gallery add'"
+    )
 
 
 def _tell_stale(what: str, entries: Sequence[Entry], remedy: str) -> None:
@@ -142,7 +144,11 @@ def _learn_cast(knowledge: Knowledge, cast: Cast, describers: Describers, speech
     with_voices = [member for member in cast.members if member.voices]
     if with_voices:
         for member, vectors in zip(with_voices, _sample_voices(with_voices, speech), strict=True):
-            _add(knowledge.voices, (by_name.get(name_key(member.name)) or Known(cast_key(member.name), "", "")).key, vectors)
+            _add(
+                knowledge.voices,
+                (by_name.get(name_key(member.name)) or Known(cast_key(member.name), "", "")).key,
+                vectors,
+            )
 
 
 def cast_key(name: str) -> str:
@@ -164,5 +170,3 @@ def _sample_voices(members: Sequence[Member], speech: Speech) -> list[Float32[np
         pieces = [wave[i : i + size] for wave in read_voices(member) for i in range(0, len(wave), size)]
         found.append(embed_voices(encoder, [piece for piece in pieces if len(piece) >= RATE // 2]))
     return found
-
-

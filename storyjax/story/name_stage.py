@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float32
 
 from storyjax.core.files import json_text
-from storyjax.gallery.matching import match
+from storyjax.gallery.matching import Match, match
 from storyjax.story.describers import Describers
 from storyjax.story.known import FACE, IMAGE, VOICE, Knowledge
 from storyjax.story.naming import (
@@ -83,9 +83,10 @@ def _by_owner(story: Story, role: str, model: str, film: int) -> dict[int, Float
 
 def people_and_things(
     facts: Facts, knowledge: Knowledge, networks: NameNetworks
-) -> tuple[list[Track], dict[int, tuple[str | None, float, str | None]]]:
+) -> tuple[list[Track], dict[int, Match]]:
     """Returns the tracks that may be of people, and of the others which thing each is, how probable, and the next."""
-    people, things = [], {}
+    people: list[Track] = []
+    things: dict[int, Match] = {}
     for track in facts.tracks:
         images, faces = facts.images.get(track.id), facts.faces.get(track.id)
         told = track.evidence.get("kind")
@@ -93,7 +94,7 @@ def people_and_things(
         if told == PERSON or (not told and _like_a_person(faces, found, knowledge, networks)):
             people.append(track)
         else:
-            things[track.id] = (None, 0.0, None) if found is None else tuple(found)
+            things[track.id] = Match(None, 0.0, None) if found is None else found
     return people, things
 
 
@@ -132,7 +133,9 @@ def store_names(
     _sync_entities(story, db, knowledge)
     groups = _groups_of(story, networks.face)
     db.execute("UPDATE tracks SET entity = NULL, confidence = NULL WHERE film = ? AND source != ?", (film.id, USER))
-    db.execute("UPDATE utterances SET speaker = NULL, confidence = NULL WHERE film = ? AND source != ?", (film.id, USER))
+    db.execute(
+        "UPDATE utterances SET speaker = NULL, confidence = NULL WHERE film = ? AND source != ?", (film.id, USER)
+    )
     facts = read_facts(story, film, networks)
     with_groups = Knowledge(knowledge.entries, {**knowledge.faces, **groups}, knowledge.voices, knowledge.images)
     people, things = people_and_things(facts, knowledge, networks)
@@ -144,10 +147,12 @@ def store_names(
         _set_track(db, track, PERSON, entities.of(given.who), given.confidence if given.who else None, evidence)
     for track in facts.tracks:
         if track.id in things:
-            thing, confidence, runner_up = things[track.id]
-            kind = OBJECT if thing is None else THING
-            evidence = {**track.evidence, "runner_up": entities.name(runner_up)}
-            _set_track(db, track, kind, entities.of(thing or NOBODY), confidence if thing else None, evidence)
+            thing = things[track.id]
+            kind = OBJECT if thing.id is None else THING
+            evidence = {**track.evidence, "runner_up": entities.name(thing.runner_up)}
+            _set_track(
+                db, track, kind, entities.of(thing.id or NOBODY), thing.confidence if thing.id else None, evidence
+            )
     for sentence in facts.sentences:
         spoken = named.sentences[sentence.id]
         who = entities.of(spoken.who)

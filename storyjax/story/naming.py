@@ -171,28 +171,29 @@ class _Film:
     def by_voice(self, seen: Float[np.ndarray, "t c"], voices: Vectors) -> Float[np.ndarray, "s c"]:
         """The probability of each candidate for every sentence by its voice, whose owner is found first (step 2)."""
         count = len(self.names)
-        rows = np.full((len(self.sentences), count), 1 / count)
-        own: dict[str, list[np.ndarray]] = {
-            name: [*voices[name]] if name in voices else [] for name in self.names[:-1]
-        }
+        chances = np.full((len(self.sentences), count), 1 / count)
+        own: dict[str, list[np.ndarray]] = {name: [*voices[name]] if name in voices else [] for name in self.names[:-1]}
         for label in dict.fromkeys(one.label for one in self.sentences):
             said = [i for i, one in enumerate(self.sentences) if one.label == label and one.voice is not None]
+            vectors = [one.voice for one in self.sentences if one.label == label and one.voice is not None]
             if not said:
                 continue
-            mean = unit_norm(np.sum([self.sentences[i].voice for i in said], axis=0), axis=None, eps=_TINY)
-            score = self._near(mean, {name: np.stack(v) for name, v in voices.items() if name in own})
+            mean = unit_norm(np.sum(vectors, axis=0), axis=None, eps=_TINY)
+            score = self._near(mean, {name: rows for name, rows in voices.items() if name in own})
             if self.by == BOTH:
                 score = score + np.sum([np.log(self._screen(i, seen)) for i in said], axis=0)
             best = int(score.argmax())
             if best < count - 1:
-                own[self.names[best]].extend(self.sentences[i].voice for i in said)  # type: ignore[misc]
+                own[self.names[best]].extend(vectors)
         centroids = {
-            name: unit_norm(np.sum(vectors, axis=0), axis=None, eps=_TINY)[None] for name, vectors in own.items() if vectors
+            name: unit_norm(np.sum(vectors, axis=0), axis=None, eps=_TINY)[None]
+            for name, vectors in own.items()
+            if vectors
         }
         for i, one in enumerate(self.sentences):
             if one.voice is not None and centroids:
-                rows[i] = np.exp(self._near(one.voice, centroids, others=-1.0))
-        return rows
+                chances[i] = np.exp(self._near(one.voice, centroids, others=-1.0))
+        return chances
 
     def _near(self, voice: Float32[np.ndarray, " d"], known: Vectors, others: float | None = None) -> np.ndarray:
         """The log-probability of each candidate by how near a voice is; those of unknown voice count as the threshold,
@@ -244,7 +245,10 @@ class _Film:
                     free[candidate] = 0.0
             free /= max(free.sum(), _TINY)
             best = int(free.argmax())
-            evidence = {"faces": len(track.faces), "face": round(float(seen[row][best]), 4) if len(track.faces) else None}
+            evidence = {
+                "faces": len(track.faces),
+                "face": round(float(seen[row][best]), 4) if len(track.faces) else None,
+            }
             if heard is not None:
                 evidence["sentences"] = sum(there == [row] for there in self.on_screen)
             if best == len(self.names) - 1 or free[best] <= _SURE:
@@ -305,5 +309,3 @@ def join_spans(
         mean = sum(w * part[3] for w, part in zip(weights, parts, strict=True)) / sum(weights)
         found.append((start, end, [part[2] for part in parts], mean))
     return found
-
-

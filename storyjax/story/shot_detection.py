@@ -31,13 +31,11 @@ def cut_frames(frames: Iterator[LazyFrame], fps: float) -> Iterator[tuple[LazyFr
     rate = fps or 25.0
     waiting: deque[tuple[int, LazyFrame]] = deque()
     cuts: set[int] = {0}
-    number = 0
-    for frame in frames:
+    for number, frame in enumerate(frames):
         waiting.append((number, frame))
         if not frame.damaged:
             small = frame.image(_small(frame.size))[:, :, ::-1]
             cuts |= {one.frame_num for one in detector.process_frame(timecode(number, rate), small.copy())}
-        number += 1
         while len(waiting) > 2 * _AROUND:
             at, ready = waiting.popleft()
             yield ready, at in cuts

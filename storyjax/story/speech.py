@@ -48,7 +48,11 @@ class Speech:
     def settings(self, transcript: Path | None) -> dict[str, Any]:
         """Returns, as JSON, all that its result depends on besides the film."""
         heard = {"transcript": file_state(transcript)} if transcript else asdict(self.config.recognition)
-        return {"voices": network_source(self.config.speaker_encoder.weights), "distance": self.config.distance, **heard}
+        return {
+            "voices": network_source(self.config.speaker_encoder.weights),
+            "distance": self.config.distance,
+            **heard,
+        }
 
     def can_recognise(self) -> bool:
         """Whether speech can be recognised without a transcript: its package and its model are at hand."""

@@ -128,8 +128,14 @@ def choose_tracker(options: StoryOptions) -> TrackerChoice:
     choice = model_for("track", options.models)
     if choice.origin in ("imported", "own"):
         return TrackerChoice("detector", choice.place)
-    there = (weights_folder(SERIES) / "config.json").is_file()
-    return TrackerChoice("mqt", SERIES if there else choice.place)
+    return TrackerChoice("mqt", SERIES if _ships(SERIES) else choice.place)
+
+
+def _ships(place: str) -> bool:
+    try:
+        return weights_folder(place).is_dir()
+    except StoryjaxError:
+        return False
 
 
 def load_tracker(choice: TrackerChoice, options: StoryOptions) -> FilmTracker:

@@ -1,5 +1,6 @@
 """What is kept of a track while it is followed: its boxes, and views of it spread over its time in bounded memory."""
 
+import itertools
 from collections import Counter
 from dataclasses import dataclass, field
 
@@ -65,9 +66,7 @@ class Followed:
         """Returns at most VIEWS views: of each part of its time the largest."""
         count = min(VIEWS, len(self.views))
         edges = [round(i * len(self.views) / count) for i in range(count + 1)]
-        return [
-            max(self.views[a:b], key=lambda view: view.pixels) for a, b in zip(edges[:-1], edges[1:], strict=True)
-        ]
+        return [max(self.views[a:b], key=lambda view: view.pixels) for a, b in itertools.pairwise(edges)]
 
 
 def _view(time_s: float, image: UInt8[np.ndarray, "y x 3"], seen: Seen) -> View:
@@ -78,10 +77,8 @@ def _view(time_s: float, image: UInt8[np.ndarray, "y x 3"], seen: Seen) -> View:
     else:
         side = min(wide, high) * (1 + 2 * _MARGIN)
         head = _part(image, left + wide / 2 - side / 2, top - _MARGIN * side, side, side, _HEAD_PIXELS)
-    body = _part(
-        image, left - _MARGIN * wide, top - _MARGIN * high, *(side * (1 + 2 * _MARGIN) for side in (wide, high)),
-        _BODY_PIXELS,
-    )
+    around = (left - _MARGIN * wide, top - _MARGIN * high, wide * (1 + 2 * _MARGIN), high * (1 + 2 * _MARGIN))
+    body = _part(image, *around, _BODY_PIXELS)
     return View(time_s, wide * high, head, body)
 
 
