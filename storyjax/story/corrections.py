@@ -82,7 +82,9 @@ class Corrector:
         self._do(MERGE, target, value, changes)
         return f"{first.name} and {second.name} are one now"
 
-    def assign_track(self, track: int, who: int | str | None, start: float | None = None, end: float | None = None) -> str:
+    def assign_track(
+        self, track: int, who: int | str | None, start: float | None = None, end: float | None = None
+    ) -> str:
         """Says who or what a track is of, or the span of it from `start` to `end`; None: of somebody new.
 
         Raises:
@@ -93,7 +95,9 @@ class Corrector:
         if start is not None or end is not None:
             first, last = max(row.start_s, start or 0.0), min(row.end_s, row.end_s if end is None else end)
             if last - first < _SHORTEST_PIECE_S:
-                raise StoryjaxError(f"the track is there from {row.start_s:.1f} to {row.end_s:.1f} s: give a part of it")
+                raise StoryjaxError(
+                    f"the track is there from {row.start_s:.1f} to {row.end_s:.1f} s: give a part of it"
+                )
             target |= {"from": first, "to": last}
         kind = row.kind if row.kind == PERSON else "thing"
         return self._assign(target, who, kind, row.category)
@@ -186,7 +190,9 @@ class Corrector:
     def _entity(self, entity: int) -> Entity:
         found = self.story.rows(Entity, "WHERE id = ?", [entity])
         if not found:
-            raise StoryjaxError(f"the story has no entity number {entity}: it was changed meanwhile; load the page again")
+            raise StoryjaxError(
+                f"the story has no entity number {entity}: it was changed meanwhile; load the page again"
+            )
         return found[0]
 
     def _track(self, track: int) -> tuple[Track, Film]:
@@ -198,7 +204,9 @@ class Corrector:
     def _line(self, line: int) -> tuple[Utterance, Film]:
         found = self.story.rows(Utterance, "WHERE id = ?", [line])
         if not found:
-            raise StoryjaxError(f"the story has no sentence number {line}: it was changed meanwhile; load the page again")
+            raise StoryjaxError(
+                f"the story has no sentence number {line}: it was changed meanwhile; load the page again"
+            )
         return found[0], self.story.rows(Film, "WHERE id = ?", [found[0].film])[0]
 
 
@@ -242,8 +250,8 @@ class _Replay:
             self._reject(tracks, lines, value["who"])
             return
         if "from" in target:
-            tracks = [self._piece(track, target["from"], target["to"]) for track in tracks]
-            tracks = [track for track in tracks if track is not None]
+            pieces = [self._piece(track, target["from"], target["to"]) for track in tracks]
+            tracks = [piece for piece in pieces if piece is not None]
         entity = self.entity(value["who"])
         for found in tracks:
             self.changes.set_track(self.db, found, entity, True)

@@ -67,7 +67,10 @@ class Teacher:
         """Teaches what was given to an entity, and takes back what was taken from one."""
         if self.gallery is None:
             return
-        for ids, read in (({**changes.taken, **changes.given}, self._tracks), ({**changes.unspoken, **changes.spoken}, self._lines)):
+        for ids, read in (
+            ({**changes.taken, **changes.given}, self._tracks),
+            ({**changes.unspoken, **changes.spoken}, self._lines),
+        ):
             for row in read(ids):
                 entry = self._entry(self._gallery_id(ids[row.id]))
                 if entry is not None:
