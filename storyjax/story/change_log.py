@@ -16,6 +16,7 @@ class Changes:
     Attributes:
         given, spoken: the tracks and sentences that were given to an entity, by id, with whose they were.
         taken, unspoken: those that were taken from one.
+        before: the entities as they were, by id.
         gallery: what was done in the gallery (teaching.py), oldest first.
     """
 
@@ -26,7 +27,7 @@ class Changes:
         self.spoken: dict[int, int | None] = {}
         self.taken: dict[int, int | None] = {}
         self.unspoken: dict[int, int | None] = {}
-        self._before = {one.id: one for one in story.entities()}
+        self.before = {one.id: one for one in story.entities()}
         self._runs = _runs(story)
         self._tracks: dict[int, list[Any]] = {}
         self._lines: dict[int, list[Any]] = {}
@@ -78,7 +79,7 @@ class Changes:
     def undo(self) -> dict[str, Any]:
         """Returns what `undo_changes` needs, as JSON; made after all changes."""
         now = {one.id for one in self.story.entities()}
-        removed = [one for one in self._before.values() if one.id not in now]
+        removed = [one for one in self.before.values() if one.id not in now]
         return {
             "runs": self._runs,
             "tracks": [[key, *value] for key, value in self._tracks.items()],

@@ -67,18 +67,20 @@ class Teacher:
         """Teaches what was given to an entity, and takes back what was taken from one."""
         if self.gallery is None:
             return
-        for ids, read in (
-            ({**changes.taken, **changes.given}, self._tracks),
-            ({**changes.unspoken, **changes.spoken}, self._lines),
-        ):
-            for row in read(ids):
-                entry = self._entry(self._gallery_id(ids[row.id]))
-                if entry is not None:
-                    self._unlearn(entry, row, changes)
-        entry = self._entry(value["who"]["gallery"])
-        if entry is not None:
-            longest = _longest(self._tracks(changes.given)) + _longest(self._lines(changes.spoken))
-            self._learn(entry, longest, changes)
+        now = self._entry(value["who"]["gallery"])
+        tracks, lines = {**changes.taken, **changes.given}, {**changes.unspoken, **changes.spoken}
+        rows: list[Track | Utterance] = [*self._tracks(tracks), *self._lines(lines)]
+        for row in rows:
+            before = changes.before.get((tracks if isinstance(row, Track) else lines)[row.id] or 0)
+            entry = self._entry(before.gallery if before else None)
+            if entry is not None and (
+                now is None or entry.id != now.id or row.id in (*changes.taken, *changes.unspoken)
+            ):
+                self._unlearn(entry, row, changes)
+        given = _longest(self._tracks(changes.given)) + _longest(self._lines(changes.spoken))
+        if now is not None and given:
+            known = {evidence.source for evidence in self.gallery.evidence(now)}
+            self._learn(now, [row for row in given if self._source(row) not in known], changes)
 
     def undo(self, done: Sequence[Sequence[Any]]) -> dict[str, str]:
         """Takes back what was done in the gallery, the last first; what somebody else changed meanwhile stays.
@@ -170,10 +172,6 @@ class Teacher:
 
     def _entry(self, key: str | None) -> Entry | None:
         return self.gallery.by_id(key) if self.gallery is not None and key else None
-
-    def _gallery_id(self, entity: int | None) -> str | None:
-        found = self.story.rows(Entity, "WHERE id = ?", [entity]) if entity is not None else []
-        return found[0].gallery if found else None
 
 
 def _longest(rows: Sequence[Any]) -> list[Any]:
