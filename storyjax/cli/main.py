@@ -11,7 +11,21 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import storyjax
-from storyjax.cli import app, ask, data, find, models, plan, reproduce, story, subtitle, track, train, weights
+from storyjax.cli import (
+    app,
+    ask,
+    data,
+    find,
+    models,
+    plan,
+    reproduce,
+    story,
+    story_ask,
+    subtitle,
+    track,
+    train,
+    weights,
+)
 from storyjax.core.errors import StoryjaxError, nearest
 from storyjax.core.notes import printed
 from storyjax.core.runtime import prepare_runtime
@@ -26,6 +40,7 @@ name the speaker. Trains and measures the systems that do so.
   storyjax find "An image of <NAME>"     finds people and things that were enrolled from photos, in videos and images
   storyjax subtitle VIDEO --cast FILE    writes subtitles that name who speaks
   storyjax story VIDEO... --out DIR      all of these at once: who is in a film, when, with whom, saying what
+  storyjax story ask DIR "question"      answers who, when, where and what is said, from a story's tables
   storyjax app DIR                       shows a story in the browser, where it can be searched and corrected
 
   storyjax train CONFIG --workdir DIR    trains an experiment and evaluates it
@@ -88,7 +103,7 @@ def _parser() -> tuple[_Parser, dict[str, _Parser]]:
     commands = parser.add_subparsers(dest="command", prog="storyjax", metavar="COMMAND", help=argparse.SUPPRESS)
     made: dict[str, _Parser] = {}
 
-    for module in (ask, track, find, subtitle, story, app, train, plan, reproduce, data, models, weights):
+    for module in (ask, track, find, subtitle, story, story_ask, app, train, plan, reproduce, data, models, weights):
         module.add(commands, made)
     return parser, made
 

@@ -1,0 +1,377 @@
+"""The clauses of a question: which events they tell, of whom, in which place."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from storyjax.story import question_words as words
+from storyjax.story.meaning import Event, NotUnderstood, Reference, Say, Seen
+from storyjax.story.question_tokens import Token
+
+_CODES = {"name": "N", "quote": "Q", "place": "P", "comma": ","}
+_DETERMINERS = frozenset(("the", "a", "an", "his", "her", "their", "this", "that"))
+_WITH = frozenset(("with", "beside", "besides", "near", "alongside", "accompanying"))
+_APART = (
+    ("apart", "from"),
+    ("other", "than"),
+    ("except",),
+    ("except", "for"),
+    ("aside", "from"),
+    ("besides",),
+    ("but",),
+)
+_VERBS = (words.SAY | words.SEE | words.REPLY | words.TOGETHER) - {"with", "by", "near"}
+
+
+@dataclass
+class Clause:
+    """Some tokens of a question; commas are gone."""
+
+    tokens: list[Token]
+
+    def encoded(self) -> str:
+        """Returns the words in lower case, with N for a name, Q for a quotation and P for a place."""
+        return " ".join(_CODES.get(token.kind, token.word) for token in self.tokens)
+
+    def text_words(self) -> set[str]:
+        """Returns the words, without names and quotations."""
+        return {token.word for token in self._read() if token.kind == "word"}
+
+    def telling(self) -> bool:
+        """Returns whether there is more than filling words."""
+        return any(token.kind != "word" or token.word not in words.EMPTY for token in self.tokens)
+
+    def names(self) -> list[Reference]:
+        """Returns who and what is named, each once."""
+        return list(dict.fromkeys(t.reference for t in self._read() if t.reference is not None))
+
+    @property
+    def quote(self) -> str | None:
+        """The quotation, None without one."""
+        return next((token.text for token in self.tokens if token.kind == "quote"), None)
+
+    @property
+    def place(self) -> str | None:
+        """The place, None without one."""
+        return next((token.text for token in self._read() if token.kind == "place"), None)
+
+    @property
+    def about(self) -> str | None:
+        """The words that somebody speaks about, None without any."""
+        cut = self._about_from()
+        told = [token for token in self.tokens[cut:] if token.kind != "comma"] if cut is not None else []
+        return " ".join(token.text for token in told) or None
+
+    def _about_from(self) -> int | None:
+        """Where the topic begins."""
+        for index, token in enumerate(self.tokens[:-1]):
+            spoken = token.word == "about" or (token.word in words.ABOUT and token.word not in ("about",))
+            if token.kind == "word" and spoken and self.quote is None:
+                return index + 1
+        return None
+
+    def _read(self) -> list[Token]:
+        """The tokens before a topic, which is free text."""
+        return self.tokens[: self._about_from()]
+
+    def order(self) -> int | None:
+        """Returns which of the events is meant: 1 for the first, -1 for the last, None for any."""
+        found = [words.ORDER[t.word] for t in self._read() if t.kind == "word" and t.word in words.ORDER]
+        return found[0] if found else None
+
+    def most(self) -> int:
+        """Returns 1 if the one with the most is asked for, -1 for the least, else 0."""
+        said = self.text_words()
+        return 1 if said & {"most", "longest"} else -1 if said & {"least", "shortest"} else 0
+
+    def excluded(self) -> list[Reference]:
+        """Returns who is not meant: "besides Ana"."""
+        found = []
+        for index, token in enumerate(self.tokens):
+            before = tuple(t.word for t in self.tokens[max(0, index - 2) : index])
+            if token.reference is not None and (before in _APART or before[-1:] in _APART):
+                found.append(token.reference)
+        return found
+
+    def without_phrase(self, phrase: str) -> "Clause":
+        """Returns the clause without the words that say what is asked for, where they stand in it."""
+        length = len(phrase.split())
+        for index in range(len(self.tokens) - length + 1):
+            if Clause(self.tokens[index : index + length]).encoded() == phrase and not re.search("[NQP]", phrase):
+                return Clause([*self.tokens[:index], *self.tokens[index + length :]])
+        return self
+
+    def split_at(self, verbs: frozenset[str]) -> "tuple[Clause, Clause]":
+        """Returns what stands before and behind the first of some verbs."""
+        index = next(i for i, token in enumerate(self.tokens) if token.word in verbs)
+        return Clause(self.tokens[:index]), Clause(self.tokens[index + 1 :])
+
+    def strange(self) -> str | None:
+        """Returns the first word that is none of questions, None if all are."""
+        for token in self._read():
+            if token.kind == "word" and token.word not in words.EVERYTHING and not token.word.isdigit():
+                return token.text
+        return None
+
+
+def cut(tokens: Sequence[Token]) -> tuple[Clause, list[tuple[str, str, Clause]]]:
+    """Returns the main clause, and of each other one how it lies to the main one, the words that say so, and itself."""
+    tokens = _joined(_owned(_described(tokens)))
+    main: list[Token] = []
+    clauses: list[tuple[str, str, list[Token]]] = []
+    here = main
+    index = 0
+    while index < len(tokens):
+        token = tokens[index]
+        if token.kind == "comma":
+            here = main
+            index += 1
+            continue
+        if found := _link(tokens, index, main):
+            link, phrase, index = found
+            here = []
+            clauses.append((link, phrase, here))
+            continue
+        if here is not main and _main_begins(tokens, index, here, main):
+            here = main
+        here.append(token)
+        index += 1
+    return Clause(main), [(link, phrase, Clause(inside)) for link, phrase, inside in clauses if inside]
+
+
+def _link(tokens: Sequence[Token], index: int, main: Sequence[Token]) -> tuple[str, str, int] | None:
+    """The link that begins at a token: how, its words, and where its clause begins."""
+    for phrase, link in words.LINKS:
+        parts = phrase.split()
+        end = index + len(parts)
+        if [t.word for t in tokens[index:end]] != parts or not tokens[end:]:
+            continue
+        follows = tokens[end]
+        asks = not main or all(t.word in words.EMPTY for t in main)
+        if phrase == "when" and asks and follows.word in words.AUXILIARY:
+            return None
+        if phrase == "as" and (follows.kind not in ("name", "quote") and follows.word not in words.PRONOUN):
+            return None
+        begins = words.PRONOUN | {"that", "when", "the", "in", "saying", "somebody", "someone"}
+        bare = phrase in ("the moment", "the instant", "once", "since") and follows.kind == "word"
+        if bare and follows.word not in begins:
+            return None
+        if phrase in ("following",) and follows.kind == "comma":
+            return None
+        while end < len(tokens) - 1 and tokens[end].word in ("that", "when", "where", "which", "in", "the", "during"):
+            if tokens[end].word == "the" and tokens[end - 1].word != "during":
+                break
+            end += 1
+        return link, phrase, end
+    return None
+
+
+def _main_begins(tokens: Sequence[Token], index: int, here: Sequence[Token], main: Sequence[Token]) -> bool:
+    """Whether the main clause begins, without a comma, behind a clause that stands first."""
+    if any(t.word not in words.EMPTY or t.kind != "word" for t in main) or not here:
+        return False
+    token = tokens[index]
+    done = any(t.kind == "quote" or t.word in _VERBS for t in here)
+    if token.word in ("who", "what", "where", "which", "how", "whom", "whose") and done:
+        return True
+    follows = tokens[index + 1] if index + 1 < len(tokens) else None
+    return done and token.word in words.AUXILIARY and follows is not None and follows.kind == "name"
+
+
+def _described(tokens: Sequence[Token]) -> list[Token]:
+    """The tokens with "the person who says ..." as one name."""
+    found: list[Token] = []
+    for token in tokens:
+        found.append(token)
+        if token.kind != "quote":
+            continue
+        text = Clause(found).encoded()
+        verbs = "(?:says|said|say|is saying|was saying|utters|uttered|shouts|shouted|exclaims|exclaimed)"
+        people = "(?:person|one|man|woman|character|speaker|somebody|someone|people)"
+        pattern = (
+            rf"(?:\bthe |^|\b)(?:{people} (?:who|that) {verbs}|whoever {verbs}|speaker of|{people} saying)(?: the)?"
+        )
+        pattern += r"(?: words| line| sentence)? Q$"
+        match = re.search(pattern, text)
+        if match and (match.start() > 0 or "whoever" in match[0]):
+            length = len(match[0].split())
+            said = Reference(f'whoever says "{token.text}"', said=token.text)
+            found = [*found[:-length], Token("name", said.text, reference=said)]
+    return found
+
+
+def _owned(tokens: Sequence[Token]) -> list[Token]:
+    """The tokens with "Ana's dog", "the dog of Ana" and "her dog" as one name, and "Ana's seen" as "Ana is seen"."""
+    found: list[Token] = []
+    last: Reference | None = None
+    index = 0
+    while index < len(tokens):
+        token = tokens[index]
+        follows = tokens[index + 1] if index + 1 < len(tokens) else None
+        thing = follows.reference if follows is not None else None
+        pronoun = token.word in words.POSSESSIVE and last is not None
+        owner = token.reference if token.owner else last if pronoun else None
+        if owner is not None and follows is not None and thing is not None and follows.kind == "name":
+            named = tokens[index + 2] if index + 2 < len(tokens) else None
+            index += 2
+            if thing.category and named is not None and named.kind == "name" and named.reference is not None:
+                found.append(named)  # "Ana's dog Chia"
+                index += 1
+            elif thing.category:
+                found.append(
+                    replace(follows, reference=replace(thing, text=f"{owner.text}'s {thing.text}", owner=owner))
+                )
+            else:
+                found.append(follows)
+        elif owner is not None and token.owner and _unknown_noun(follows):
+            assert follows is not None
+            text = f"{owner.text}'s {follows.text}"
+            found.append(Token("name", text, reference=Reference(text)))
+            index += 2
+        else:
+            found.append(token)
+            index += 1
+            if token.owner and token.kind == "name" and follows is not None and not _belongs(follows):
+                found.append(Token("word", "is", "is"))
+        if token.reference is not None:
+            last = token.reference
+    return _genitives(_unknown_things(found))
+
+
+def _belongs(token: Token) -> bool:
+    nouns = words.SPEECH | words.PLACE | {"voice", "presence", "company", "side", "companion", "companions", "face"}
+    return token.kind == "quote" or token.word in nouns or token.word in words.ORDER or token.word in ("own", "very")
+
+
+def _unknown_noun(token: Token | None) -> bool:
+    return token is not None and token.kind == "word" and token.word not in words.EVERYTHING and token.word.isalpha()
+
+
+def _unknown_things(tokens: Sequence[Token]) -> list[Token]:
+    """The tokens with nouns that nothing is called by, "the cat" or "in the attic", as unknown names and places."""
+    found: list[Token] = []
+    topic = False
+    for token in tokens:
+        topic = topic or token.word == "about"
+        if not topic and found and found[-1].word in _DETERMINERS and _unknown_noun(token):
+            before = found[-2].word if len(found) > 1 else ""
+            if before in ("in", "at", "inside", "on", "into"):
+                found.append(Token("place", token.text))
+            else:
+                found.append(Token("name", token.text, reference=Reference(f"{found[-1].text} {token.text}")))
+        else:
+            found.append(token)
+    return found
+
+
+def _genitives(tokens: list[Token]) -> list[Token]:
+    """The tokens with "the dog of Ana" and "the dog that belongs to Ana" as one name."""
+    found: list[Token] = []
+    index = 0
+    while index < len(tokens):
+        token = tokens[index]
+        found.append(token)
+        index += 1
+        thing = token.reference
+        if thing is None or thing.category is None or thing.owner is not None:
+            continue
+        rest = Clause(list(tokens[index : index + 5])).encoded()
+        match = re.match(
+            r"(?:of|(?:that |which )?(?:is )?(?:belongs|belonging) to|(?:that |which is )?owned by) N", rest
+        )
+        if match:
+            owner = tokens[index + len(match[0].split()) - 1].reference
+            assert owner is not None
+            found[-1] = replace(token, reference=replace(thing, text=f"{owner.text}'s {thing.text}", owner=owner))
+            index += len(match[0].split())
+    return found
+
+
+def _joined(tokens: Sequence[Token]) -> list[Token]:
+    """The tokens without the commas of a list of names."""
+    found: list[Token] = []
+    for index, token in enumerate(tokens):
+        if token.kind == "comma" and found and found[-1].kind == "name":
+            rest = [t for t in tokens[index + 1 : index + 3] if t.word not in ("and", "the")]
+            listed = bool(rest) and rest[0].kind == "name"
+            more = index + 1 < len(tokens) and any(t.word == "and" for t in tokens[index + 1 : index + 4])
+            if listed and more:
+                continue
+        found.append(token)
+    return found
+
+
+def events_of(clause: Clause, subject: Sequence[Reference]) -> list[Event]:
+    """Returns the events that a clause tells; none for one that tells nothing but a place.
+
+    Args:
+        clause: "Ana says ... and Ben is seen".
+        subject: whom pronouns and verbs without a subject mean.
+
+    Raises:
+        NotUnderstood: a pronoun means nobody.
+    """
+    tokens = clause.tokens
+    for index, token in enumerate(tokens):
+        left, right = Clause(tokens[:index]), Clause(tokens[index + 1 :])
+        if token.word == "and" and _tells(left) and _tells(right) and clause._about_from() is None:
+            first = events_of(left, subject)
+            return [*first, *events_of(right, left.names() or subject)]
+    return _event(clause, subject)
+
+
+def _tells(clause: Clause) -> bool:
+    verb = bool(clause.text_words() & (_VERBS - {"look", "there", "around", "same"}))
+    return (verb or clause.quote is not None) and clause.telling()
+
+
+def _event(clause: Clause, subject: Sequence[Reference]) -> list[Event]:
+    said = clause.text_words()
+    subjects, beside, to = _roles(clause)
+    pronouns = [t.word for t in clause._read() if t.word in words.PRONOUN - {"it", "its"}]
+    if pronouns:
+        if not subject:
+            raise NotUnderstood(f"it does not say whom '{pronouns[0]}' means")
+        meant = list(subject) if pronouns[0] in ("they", "them", "their", "theirs") else [subject[0]]
+        if _pronoun_is_beside(clause, pronouns[0]):
+            beside += [one for one in meant if one not in subjects]
+        else:
+            subjects += [one for one in meant if one not in subjects]
+    speech = said & (words.SAY | words.REPLY) or (said & words.SPEECH and (clause.quote or subjects))
+    if clause.quote is not None or clause.about is not None or speech:
+        elided = not subjects and not pronouns and said & {"saying", "speaking", "talking", "telling", "uttering"}
+        if elided and not said & {"is", "are", "was", "were", "who", "somebody", "someone", "anybody"}:
+            subjects = list(subject[:1])
+        event: Event = Say(tuple(subjects), clause.quote, clause.about, tuple(to))
+        return [event, *([Seen(tuple(beside))] if beside else [])]
+    everybody = [*subjects, *beside, *to]
+    return [Seen(tuple(everybody))] if everybody or not clause.place else [Seen()]
+
+
+def _pronoun_is_beside(clause: Clause, pronoun: str) -> bool:
+    before = ""
+    for token in clause.tokens:
+        if token.word == pronoun:
+            return before in _WITH
+        before = token.word
+    return False
+
+
+def _roles(clause: Clause) -> tuple[list[Reference], list[Reference], list[Reference]]:
+    """Who does it, who is beside, and to whom it is said."""
+    subjects: list[Reference] = []
+    beside: list[Reference] = []
+    to: list[Reference] = []
+    role = subjects
+    excluded = clause.excluded()
+    for token in clause._read():
+        if token.kind == "name" and token.reference is not None:
+            if token.reference not in excluded and token.reference not in role:
+                role.append(token.reference)
+        elif token.word in _WITH:
+            role = beside
+        elif token.word == "to" and clause.text_words() & words.SAY:
+            role = to
+        elif token.word not in ("and", "the", "a", "an", "or", ""):
+            role = subjects
+    return subjects, beside, to
