@@ -104,8 +104,8 @@ def _split(header: str) -> tuple[str, int | None]:
     """A Host header's name, lower-cased and without brackets, and its port; -1 where that is no number."""
     name, port = header.strip().lower(), None
     if name.startswith("["):
-        name, _, rest = name[1:].partition("]")
-        given = rest.removeprefix(":") if rest else None
+        name, closed, rest = name[1:].partition("]")
+        given = rest.removeprefix(":") if rest or not closed else None
     else:
         name, colon, rest = name.partition(":")
         given = rest if colon else None

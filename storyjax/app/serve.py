@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import os
 import secrets
 import socket
 import sys
@@ -11,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from storyjax.core.errors import StoryjaxError
+from storyjax.story.store import Story
 
 PORT = 8765
 _TRIED_PORTS = 20
@@ -24,7 +26,7 @@ def serve(
 
     Args:
         story: the story's folder.
-        gallery: the gallery that corrections go into.
+        gallery: the gallery that corrections go into; None: see `gallery_of`.
         host: the address to listen on.
         port: its port; None: the first free one from 8765.
         token: what the login asks for; "new": one is drawn and printed.
@@ -45,7 +47,7 @@ def serve(
     with bound(host, port) as listening:
         found = listening.getsockname()[1]
         access = Access(host, found, token)
-        app = make_app(Library(story, gallery), access)
+        app = make_app(Library(story, gallery_of(story, gallery)), access)
         shown = f"[{host}]" if ":" in host else host
         address = f"http://{'127.0.0.1' if host in ('0.0.0.0', '') else '[::1]' if host == '::' else shown}:{found}/"
         print(f"The story is at {address} (Ctrl-C ends it).", file=sys.stderr)
@@ -62,6 +64,16 @@ def serve(
             timeout_graceful_shutdown=2,
         )
         uvicorn.Server(settings).run(sockets=[listening])
+
+
+def gallery_of(story: Path, given: Path | None) -> Path:
+    """Returns the gallery that corrections go into: the one given, the one that the story was made with, or the
+    default of all commands."""
+    if given is not None:
+        return given
+    with Story.open(story) as opened:
+        told = opened.meta().get("gallery")
+    return Path(os.path.normpath(story / told)) if told else Path("runs/gallery")
 
 
 def checked_token(host: str, token: str | None) -> str | None:

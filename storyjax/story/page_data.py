@@ -139,6 +139,30 @@ def entities(
     return {"total": len(rows), "rows": rows[offset : offset + limit]}
 
 
+def entity(story: Story, number: int) -> Json:
+    """Returns somebody or something, and the films in which they are seen or speak, each with the first time.
+
+    Raises:
+        UnknownRow: there is no such person or thing.
+    """
+    found = story.rows(Entity, "WHERE id = ?", [number])
+    if not found:
+        raise UnknownRow("there is no such person or thing: it was changed meanwhile")
+    films: dict[int, Json] = {
+        one.id: {"id": one.id, "name": one.name, "seen": 0.0, "lines": 0, "first": one.duration_s}
+        for one in story.films()
+    }
+    for appearance in story.appearances(entity=number):
+        film = films[appearance.film]
+        film["seen"] += appearance.end_s - appearance.start_s
+        film["first"] = min(film["first"], appearance.start_s)
+    for line in story.utterances(speaker=number):
+        film = films[line.film]
+        film["lines"] += 1
+        film["first"] = min(film["first"], line.start_s)
+    return {**entity_facts(found[0]), "films": [one for one in films.values() if one["seen"] or one["lines"]]}
+
+
 def entity_facts(entity: Entity) -> Json:
     """Returns who or what an entity is."""
     return {

@@ -14,15 +14,17 @@ export function makeAskTab(film, seek) {
     send.disabled = true;
     const place = el("section", { class: "answer" }, el("p", { class: "soft small", dir: "auto" }, words));
     const bar = el("progress", { "aria-label": "Looking for an answer" });
-    place.append(bar);
+    const note = el("p", { class: "soft small" });
+    place.append(bar, note);
     answers.prepend(place);
     try {
-      const done = await answered(await source.ask(words, film), (part) => (part === null ? bar.removeAttribute("value") : (bar.value = part)));
+      const done = await answered(await source.ask(words, film), (words) => (note.textContent = words));
       place.append(...shownAnswer(done, seek));
     } catch (error) {
       place.append(el("p", { class: "text" }, error.message));
     }
     bar.remove();
+    note.remove();
     send.disabled = false;
   };
   question.addEventListener("keydown", (event) => {
@@ -40,7 +42,7 @@ async function answered({ job }, progress) {
     const state = await source.asked(job);
     if (state.state === "done") return state.answer;
     if (state.state === "failed") throw new Error(state.error);
-    progress(state.progress ?? null);
+    progress(state.note ?? "");
     await new Promise((go) => setTimeout(go, wait));
   }
 }
