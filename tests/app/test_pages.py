@@ -7,6 +7,9 @@ from typing import Any
 
 import pytest
 
+from storyjax.core.errors import StoryjaxError
+from storyjax.story.html_page import export_html
+from storyjax.story.store import Story
 from tests.app.app_story import BEN, SIZE, SOMEBODY, ana_at, make_app_story, served
 from tests.app.chromium import Watched, chromium
 
@@ -190,3 +193,41 @@ def test_the_login_lets_in_who_has_the_token(browser: Any, tmp_path: Path) -> No
         watched.page.wait_for_selector("#films h3")
         assert watched.wrong == []
         watched.close()
+
+
+def test_an_exported_page_opens_without_a_server(browser: Any, tmp_path: Path) -> None:
+    story = make_app_story(tmp_path, MARKUP)
+    film = tmp_path / "films" / "clip.mp4"
+    with Story.open(story) as opened:
+        export_html(opened, tmp_path / "page")
+        assert (tmp_path / "page" / "film.mp4").read_bytes() == film.read_bytes()
+        export_html(opened, tmp_path / "linked", media="link")
+        with pytest.raises(StoryjaxError, match="--media"):
+            export_html(opened, tmp_path / "x", media="move")
+    assert not list((tmp_path / "linked").glob("*.mp4"))
+    for folder in ("page", "linked"):
+        watched = Watched(browser)
+        page = watched.open((tmp_path / folder / "index.html").as_uri())
+        page.wait_for_function("() => document.getElementById('video').readyState >= 2")
+        assert seek(page, 5.0) == f"In the picture: Ana, {MARKUP[BEN]}"
+        assert page.evaluate(LEFT_OF_BOX, BLUE) == pytest.approx(ana_at(5.0), abs=0.03)
+        seek(page, 1.0)
+        assert page.inner_text("#cue") == "Ana Good morning, where is the dog?"
+        page.keyboard.press("/")
+        page.keyboard.type("garden")
+        page.wait_for_selector("mark")
+        assert page.evaluate("window.pwned") is None
+        assert [one.inner_text() for one in page.query_selector_all("#tabs button")] == [
+            "What is said",
+            "People and things",
+        ]
+        assert all(url.startswith("file:") for url in watched.asked)
+        assert watched.wrong == []
+        watched.close()
+
+
+def test_an_export_replaces_nothing_that_is_read(tmp_path: Path) -> None:
+    story = make_app_story(tmp_path)
+    (tmp_path / "films" / "film.mp4").symlink_to("clip.mp4")
+    with Story.open(story) as opened, pytest.raises(StoryjaxError, match="a file that is read"):
+        export_html(opened, tmp_path / "films")
