@@ -121,6 +121,8 @@ def test_a_correction_by_keyboard_stays_and_is_undone(app: str, watched: Watched
     seek(page, 5.0)
     page.keyboard.press("c")
     page.wait_for_selector("dialog[open]")
+    page.keyboard.press("Enter")  # Ana is the first of those in the picture
+    page.wait_for_selector("dialog[open] input")
     page.keyboard.type("Zoe")
     page.keyboard.press("Enter")
     page.wait_for_selector(".toast")
@@ -136,6 +138,7 @@ def test_who_it_is_not_is_said_with_a_click(app: str, watched: Watched) -> None:
     page = watched.open(f"{app}/film/1")
     seek(page, 5.0)
     page.keyboard.press("c")
+    page.locator("dialog").get_by_role("button", name="Ana").click()
     page.get_by_role("button", name="This is not Ana").click()
     page.wait_for_selector(".toast")
     page.wait_for_function("() => document.getElementById('overlay').ariaLabel === 'In the picture: Unknown, Ben'")

@@ -4,8 +4,8 @@ import { el } from "./dom.js";
 import { clock } from "./format.js";
 
 /** Returns the tab in which questions are asked; what was asked stays while the page is open. */
-export function makeAskTab(film, seek) {
-  const question = el("textarea", { class: "field", rows: 3, maxlength: 500, "aria-label": "Question", placeholder: "Who is with Ana when the door opens?" });
+export function makeAskTab(film, seek, entities) {
+  const question = el("textarea", { class: "field", rows: 3, maxlength: 500, "aria-label": "Question", placeholder: "Who, when, where, with whom, saying what?" });
   const send = el("button", { class: "button main" }, "Ask");
   const answers = el("div", { "aria-live": "polite" });
   const ask = async () => {
@@ -34,7 +34,17 @@ export function makeAskTab(film, seek) {
     }
   });
   const form = el("form", { class: "ask", onsubmit: (event) => { event.preventDefault(); ask(); } }, question, el("div", {}, send));
+  const chips = examples(entities).map((words) =>
+    el("button", { class: "chip", type: "button", onclick: () => { question.value = words; ask(); } }, words));
+  form.append(el("div", { class: "chips", "aria-label": "Examples" }, ...chips));
   return el("div", {}, form, answers);
+}
+
+/** Returns questions that can be asked of whoever is in the film. */
+function examples(entities) {
+  const [one, other] = entities.filter((entity) => entity.kind === "person" && entity.lines).map((entity) => entity.name);
+  if (!one) return [];
+  return [`What does ${one} say first?`, ...(other ? [`When are ${one} and ${other} together?`, `How often does ${other} speak?`] : [])];
 }
 
 async function answered({ job }, progress) {

@@ -32,6 +32,22 @@ export class Corrections {
     });
   }
 
+  /** Asks which of several in the picture is meant, and then who it is. `found` has tracks with their entities. */
+  which(found) {
+    if (found.length === 1) return this.track(found[0].track, found[0].entity);
+    const dialog = el("dialog", { "aria-labelledby": "which-title" });
+    const rows = found.map(({ track, entity }) => {
+      const choose = () => { dialog.close(); this.track(track, entity); };
+      const name = entity?.name ?? track.category ?? "Unknown";
+      return el("button", { class: "choice", type: "button", onclick: choose }, face(entity ?? { name, kind: track.kind }, source.still(track.still)), el("bdi", {}, name));
+    });
+    dialog.append(el("div", { class: "body" }, el("h2", { id: "which-title" }, "Which one?"), el("div", {}, ...rows)));
+    dialog.addEventListener("close", () => dialog.remove());
+    document.body.append(dialog);
+    this.player?.video.pause();
+    dialog.showModal();
+  }
+
   /** Asks who says a line. */
   async line(line, entity) {
     this.ask({

@@ -28,7 +28,7 @@ async function open() {
     seek: (time) => player.seek(time),
     open: (one) => openEntity(one),
     line: (line) => corrections.line(line, entities.get(line.entity)),
-    askTab: () => (askTab ??= makeAskTab(film.id, act.seek)),
+    askTab: () => (askTab ??= makeAskTab(film.id, act.seek, [...entities.values()])),
   };
   let askTab = null;
   const timeline = new Timeline(film, player, source, act);
@@ -88,8 +88,8 @@ async function open() {
     ["/", "search what is said and shown", () => byId("search").focus()],
     ...(alone ? [] : [
       ["c", "correct who is in the picture", () => {
-        const found = overlay.at(player.time)[0];
-        if (found) corrections.track(found.track, entities.get(found.track.entity));
+        const found = overlay.at(player.time).map(({ track }) => ({ track, entity: entities.get(track.entity) }));
+        if (found.length) corrections.which(found);
         else toast("Nobody is in the picture now.");
       }],
       ["u", "undo the last correction", () => corrections.undo()],
