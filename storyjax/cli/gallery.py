@@ -89,7 +89,9 @@ def add(commands: argparse._SubParsersAction, made: dict[str, argparse.ArgumentP
     adding = command("gallery add", ADD, _add)
     adding.add_argument("name", metavar="NAME")
     adding.add_argument("photos", nargs="*", metavar="PHOTOS", help="image files, or folders of them")
-    adding.add_argument("--voice", nargs="+", default=[], metavar="FILE", help="recordings of the person's voice alone")
+    adding.add_argument(
+        "--voice", nargs="+", default=[], metavar="FILE", help="recordings of the voice alone, or voices.json"
+    )
     adding.add_argument("--thing", metavar="CATEGORY", help="adds a thing of this category: dog, mug")
     add_thing_flags(adding)
     add_face_flags(adding)
@@ -153,7 +155,7 @@ def _add(given: argparse.Namespace) -> int:
     else:
         things = thing_options(given) if given.photos else None
         load = model_loader(given.checkpoint, given.clip, given.face_detector, given.pick, given.models, things=things)
-        recordings = _recordings(given.models)
+        recordings = _recordings(given.name, given.models)
         entry, taught = teach.add(gallery, given.name, given.photos, given.thing, given.voice, load, recordings)
     counts: dict[str, int] = {}
     for one in taught:
@@ -162,7 +164,7 @@ def _add(given: argparse.Namespace) -> int:
     return _print(f"{entry.category or entry.kind} '{entry.name}' in {given.gallery}: learned {learned}")
 
 
-def _recordings(models: str | None) -> "Callable[[Sequence[str]], list[Taught]]":
+def _recordings(name: str, models: str | None) -> "Callable[[Sequence[str]], list[Taught]]":
     """Returns what describes recordings by the voice encoder of the models folder, or by the one that ships."""
 
     def describe(files: Sequence[str]) -> "list[Taught]":
@@ -171,7 +173,7 @@ def _recordings(models: str | None) -> "Callable[[Sequence[str]], list[Taught]]"
         from storyjax.weights.roles import model_for, used_line
 
         choice = model_for("voices", models, "subtitle")
-        taught = taught_by_recordings(files, choice.place)
+        taught = taught_by_recordings(name, files, choice.place)
         if line := used_line("gallery add", [choice]):
             tell(line)
         return taught
