@@ -30,8 +30,23 @@ gallery, only what depends on it is done again. A film that cannot be read is na
 where all are. Networks come from the models folder (`storyjax models`), and where it has none from what ships, which
 knows StoryWorld's synthetic world only; a line says so.
 
-  storyjax story export DIR --to eaf --out episode1.eaf     for other programs: `storyjax story export --help`
+  storyjax story export DIR --to elan --out episode1.eaf    for other programs: `storyjax story export --help`
   storyjax story evaluate DIR --truth FOLDER                measures a story of a synthetic series
+"""
+
+EXPORT = """\
+Writes a story for other programs:
+
+  storyjax story export DIR --to json --out story.json     everything but boxes, by docs/story.schema.json
+  storyjax story export DIR --to csv --out FOLDER          tables of shots, appearances, utterances and tracks
+  storyjax story export DIR --to vtt --out FOLDER          subtitles with the speakers as voices (WebVTT)
+  storyjax story export DIR --to rttm --out FOLDER         who speaks when, as diarisation is measured
+  storyjax story export DIR --to elan --out FOLDER         tiers of who is seen and who speaks (.eaf)
+  storyjax story export DIR --to mot --out FOLDER          boxes of tracks, MOTChallenge's text
+  storyjax story export DIR --to iiif --out FOLDER         IIIF manifests with W3C annotations
+
+The last five write a file for each film; for one film --out may name the file. Who is found as a group that nobody has
+named is called Person 1, Person 2 ...
 """
 
 
@@ -79,6 +94,17 @@ def add(commands: argparse._SubParsersAction, made: dict[str, argparse.ArgumentP
     )
     add_detector_flag(story)
     add_models_flag(story)
+    export = command("story export", EXPORT, _export)
+    export.add_argument("story", metavar="DIR", help="the story's folder")
+    export.add_argument("--to", required=True, metavar="FORMAT", help="json, csv, vtt, rttm, elan, mot or iiif")
+    export.add_argument("--out", required=True, metavar="PATH", help="a file or a folder, as above")
+    export.add_argument("--film", metavar="NAME", help="one film of the story (default: all)")
+    export.add_argument(
+        "--url",
+        default="http://localhost:8000",
+        metavar="URL",
+        help="of iiif: the address under which manifests and films will be found (default: http://localhost:8000)",
+    )
 
 
 def _story(given: argparse.Namespace) -> int:
@@ -132,3 +158,14 @@ class _Progress:
         self.bar.update(done_s - self.bar.n)
         seconds = self.bar.format_dict["elapsed"]
         self.bar.set_postfix_str(f"{done_s / max(seconds, 1e-3):.1f}x real time")
+
+
+def _export(given: argparse.Namespace) -> int:
+    from storyjax.story.exports import export
+    from storyjax.story.store import Story
+
+    with Story.open(given.story) as story:
+        files = export(story, given.to, given.out, given.film, given.url)
+    for path in files:
+        print(path)
+    return 0

@@ -21,6 +21,7 @@ from pathlib import Path
 from storyjax.core.files import exclusive_lock, json_text
 from storyjax.data.audio import AudioError
 from storyjax.data.video import VideoError
+from storyjax.story.document import write_document
 from storyjax.story.films import enter_film, film_names, find_films
 from storyjax.story.options import StoryOptions
 from storyjax.story.rows import BROKEN, DONE, PARTIAL, Film
@@ -102,6 +103,7 @@ def make_story(
                 continue
             done.films.append(name)
             done.film_seconds += film.duration_s
+        write_document(story)
     done.seconds = time.monotonic() - begun
     return done
 
