@@ -28,7 +28,7 @@ from storyjax.story.store import Story
 from storyjax.subtitles.pipeline import distance_of
 
 GROUP = "entity "  # the key of a group of another film: this and its id
-_LIKE_A_PERSON = 0.25  # so much below the threshold of faces something that may be anything counts as a person
+_LIKE_A_PERSON = 0.1  # so much below the threshold of faces something that may be anything counts as a person
 
 
 @dataclass(frozen=True)
