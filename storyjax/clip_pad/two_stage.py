@@ -86,6 +86,10 @@ class FaceEncoder:
         each = embed_in_batches(lambda part: self._describe(self._params, part), faces, self.dim)
         return unit_norm(each).astype(np.float32)
 
+    def as_face(self, crop: UInt8[np.ndarray, "y x 3"]) -> UInt8[np.ndarray, "s s 3"]:
+        """Returns a loose crop at the encoder's size."""
+        return self._square(crop)
+
     def crops_in(self, image: UInt8[np.ndarray, "y x 3"]) -> UInt8[np.ndarray, "k s s 3"]:
         """Returns the faces that are found in an image, at the encoder's size; without a detector none."""
         loose = [loose_crop(image, box) for box in (self.detector(image) if self.detector is not None else [])]
