@@ -133,7 +133,11 @@ def store_names(
 ) -> None:
     """Names a film's tracks and sentences inside a transaction; what a person said of one stays."""
     _sync_entities(story, db, knowledge)
-    groups = _groups_of(story, networks.face)
+    groups = {
+        key: rows
+        for key, rows in _groups_of(story, networks.face).items()
+        if best_similarity(rows, knowledge.faces) < networks.thresholds.face  # somebody who has a name by now
+    }
     db.execute("UPDATE tracks SET entity = NULL, confidence = NULL WHERE film = ? AND source != ?", (film.id, USER))
     db.execute(
         "UPDATE utterances SET speaker = NULL, confidence = NULL WHERE film = ? AND source != ?", (film.id, USER)
