@@ -94,6 +94,11 @@ def add(commands: argparse._SubParsersAction, made: dict[str, argparse.ArgumentP
         metavar="FILE",
         help="an SRT, VTT or JSON file for each film, in their order; speech is then not recognised",
     )
+    story.add_argument(
+        "--places",
+        metavar="NAMES",
+        help="places that shots are told apart by, as 'park, kitchen, street', or a file with one in every line",
+    )
     story.add_argument("--engine", metavar="NAME", help="speech recogniser, as of `storyjax subtitle`")
     story.add_argument("--model", metavar="NAME", help="speech model, as of `storyjax subtitle`")
     story.add_argument("--language", metavar="CODE", help="language of the speech, as of `storyjax subtitle`")
@@ -132,6 +137,7 @@ def _story(given: argparse.Namespace) -> int:
     from storyjax.story.films import film_names, find_films
     from storyjax.story.options import StoryOptions
     from storyjax.story.pipeline import make_story
+    from storyjax.story.places import read_places
 
     films = find_films(given.films, Path(given.out))
     if given.transcript and len(given.transcript) != len(films):
@@ -152,6 +158,7 @@ def _story(given: argparse.Namespace) -> int:
         speech_model=given.model,
         language=given.language,
         distance=given.distance,
+        places=read_places(given.places) if given.places else (),
     )
     with tqdm(unit="s", disable=None, leave=False, bar_format="{desc} {n:.0f}/{total:.0f} s {postfix}") as bar:
         done = make_story(films, given.out, options, _Progress(bar))

@@ -131,7 +131,7 @@ def test_a_killed_run_goes_on_and_gives_the_same(
         "stage": (pipeline, "_hash"),
     }[place]
     original = getattr(*where)
-    for at in {"look": (1, 9, 20), "rows": (1,), "stage": (1, 2, 3, 4)}[place]:
+    for at in {"look": (1, 9, 20), "rows": (1,), "stage": (1, 2, 3, 4, 5)}[place]:
         kill = _killed(at, [0])
 
         def step(*given: Any, kill: Callable[..., None] = kill) -> Any:
