@@ -16,6 +16,7 @@ from storyjax.cli import (
     ask,
     data,
     find,
+    gallery,
     models,
     plan,
     reproduce,
@@ -38,6 +39,7 @@ name the speaker. Trains and measures the systems that do so.
   storyjax ask VIDEO "question"          answers a question about a video
   storyjax track VIDEO_OR_FOLDER         tracks everything that moves, of whatever kind
   storyjax find "An image of <NAME>"     finds people and things that were enrolled from photos, in videos and images
+  storyjax gallery add NAME PHOTOS       keeps the people and things that all of these know by name
   storyjax subtitle VIDEO --cast FILE    writes subtitles that name who speaks
   storyjax story VIDEO... --out DIR      all of these at once: who is in a film, when, with whom, saying what
   storyjax story ask DIR "question"      answers who, when, where and what is said, from a story's tables
@@ -58,7 +60,7 @@ name the speaker. Trains and measures the systems that do so.
 command starts faster the second time: STORYJAX_CACHE=DIR moves them, STORYJAX_CACHE=off keeps none.
 """
 # Commands whose second word may be an action, and those of them where it may be something else.
-_ACTIONS = ("find", "story")
+_ACTIONS = ("find", "gallery", "story")
 _FREE = ("find", "story")
 
 
@@ -103,7 +105,22 @@ def _parser() -> tuple[_Parser, dict[str, _Parser]]:
     commands = parser.add_subparsers(dest="command", prog="storyjax", metavar="COMMAND", help=argparse.SUPPRESS)
     made: dict[str, _Parser] = {}
 
-    for module in (ask, track, find, subtitle, story, story_ask, app, train, plan, reproduce, data, models, weights):
+    for module in (
+        ask,
+        track,
+        find,
+        gallery,
+        subtitle,
+        story,
+        story_ask,
+        app,
+        train,
+        plan,
+        reproduce,
+        data,
+        models,
+        weights,
+    ):
         module.add(commands, made)
     return parser, made
 

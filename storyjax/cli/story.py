@@ -30,8 +30,34 @@ gallery, only what depends on it is done again. A film that cannot be read is na
 where all are. Networks come from the models folder (`storyjax models`), and where it has none from what ships, which
 knows StoryWorld's synthetic world only; a line says so.
 
-  storyjax story export DIR --to eaf --out episode1.eaf     for other programs: `storyjax story export --help`
+  storyjax story export DIR --to elan --out episode1.eaf    for other programs: `storyjax story export --help`
   storyjax story evaluate DIR --truth FOLDER                measures a story of a synthetic series
+"""
+
+EXPORT = """\
+Writes a story for other programs:
+
+  storyjax story export DIR --to json --out story.json     everything but boxes, by docs/story.schema.json
+  storyjax story export DIR --to csv --out FOLDER          tables of shots, appearances, utterances and tracks
+  storyjax story export DIR --to vtt --out FOLDER          subtitles with the speakers as voices (WebVTT)
+  storyjax story export DIR --to rttm --out FOLDER         who speaks when, as diarisation is measured
+  storyjax story export DIR --to elan --out FOLDER         tiers of who is seen and who speaks (.eaf)
+  storyjax story export DIR --to mot --out FOLDER          boxes of tracks, MOTChallenge's text
+  storyjax story export DIR --to iiif --out FOLDER         IIIF manifests with W3C annotations
+
+The last five write a file for each film; for one film --out may name the file. Who is found as a group that nobody has
+named is called Person 1, Person 2 ...
+"""
+
+EVALUATE = """\
+Measures a story of a StoryWorld series (`storyjax data series --things --out SERIES`) against what is true:
+
+  storyjax story SERIES/video --out DIR --cast SERIES/cast.json
+  storyjax story evaluate DIR --truth SERIES --cast SERIES/cast.json
+
+lanes_f1 is of (person, second); tracks_right the fraction of tracks with the right name; speech_right the fraction of
+the seconds in which somebody of the cast speaks that has their name. The line "story" is what is stored; with --cast or
+--gallery three more name the same tracks and sentences by faces alone, by voices alone, and by both.
 """
 
 
@@ -68,6 +94,11 @@ def add(commands: argparse._SubParsersAction, made: dict[str, argparse.ArgumentP
         metavar="FILE",
         help="an SRT, VTT or JSON file for each film, in their order; speech is then not recognised",
     )
+    story.add_argument(
+        "--places",
+        metavar="NAMES",
+        help="places that shots are told apart by, as 'park, kitchen, street', or a file with one in every line",
+    )
     story.add_argument("--engine", metavar="NAME", help="speech recogniser, as of `storyjax subtitle`")
     story.add_argument("--model", metavar="NAME", help="speech model, as of `storyjax subtitle`")
     story.add_argument("--language", metavar="CODE", help="language of the speech, as of `storyjax subtitle`")
@@ -79,6 +110,24 @@ def add(commands: argparse._SubParsersAction, made: dict[str, argparse.ArgumentP
     )
     add_detector_flag(story)
     add_models_flag(story)
+    export = command("story export", EXPORT, _export)
+    export.add_argument("story", metavar="DIR", help="the story's folder")
+    export.add_argument("--to", required=True, metavar="FORMAT", help="json, csv, vtt, rttm, elan, mot or iiif")
+    export.add_argument("--out", required=True, metavar="PATH", help="a file or a folder, as above")
+    export.add_argument("--film", metavar="NAME", help="one film of the story (default: all)")
+    export.add_argument(
+        "--url",
+        default="http://localhost:8000",
+        metavar="URL",
+        help="of iiif: the address under which manifests and films will be found (default: http://localhost:8000)",
+    )
+    measure = command("story evaluate", EVALUATE, _evaluate)
+    measure.add_argument("story", metavar="DIR", help="the story's folder")
+    measure.add_argument("--truth", required=True, metavar="FOLDER", help="of the series: truth/EPISODE.json")
+    measure.add_argument("--gallery", metavar="DIR", help="the gallery of people and things")
+    measure.add_argument("--cast", metavar="FILE", help="a cast list")
+    measure.add_argument("--json", action="store_true", help="prints the scores as one JSON object")
+    add_models_flag(measure)
 
 
 def _story(given: argparse.Namespace) -> int:
@@ -88,6 +137,7 @@ def _story(given: argparse.Namespace) -> int:
     from storyjax.story.films import film_names, find_films
     from storyjax.story.options import StoryOptions
     from storyjax.story.pipeline import make_story
+    from storyjax.story.places import read_places
 
     films = find_films(given.films, Path(given.out))
     if given.transcript and len(given.transcript) != len(films):
@@ -108,6 +158,7 @@ def _story(given: argparse.Namespace) -> int:
         speech_model=given.model,
         language=given.language,
         distance=given.distance,
+        places=read_places(given.places) if given.places else (),
     )
     with tqdm(unit="s", disable=None, leave=False, bar_format="{desc} {n:.0f}/{total:.0f} s {postfix}") as bar:
         done = make_story(films, given.out, options, _Progress(bar))
@@ -132,3 +183,31 @@ class _Progress:
         self.bar.update(done_s - self.bar.n)
         seconds = self.bar.format_dict["elapsed"]
         self.bar.set_postfix_str(f"{done_s / max(seconds, 1e-3):.1f}x real time")
+
+
+def _export(given: argparse.Namespace) -> int:
+    from storyjax.story.exports import export
+    from storyjax.story.store import Story
+
+    with Story.open(given.story) as story:
+        files = export(story, given.to, given.out, given.film, given.url)
+    for path in files:
+        print(path)
+    return 0
+
+
+def _evaluate(given: argparse.Namespace) -> int:
+    import json
+
+    from storyjax.story.evaluate import evaluate, table
+    from storyjax.story.options import StoryOptions
+    from storyjax.story.store import Story
+
+    options = None
+    if given.gallery or given.cast:
+        gallery, cast = (Path(place) if place else None for place in (given.gallery, given.cast))
+        options = StoryOptions(gallery=gallery, cast=cast, models=given.models)
+    with Story.open(given.story) as story:
+        scores = evaluate(story, given.truth, options)
+    print(json.dumps(scores, indent=1) if given.json else "\n".join(table(scores)))
+    return 0

@@ -10,7 +10,7 @@ import os
 import shutil
 import time
 import uuid
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from jaxtyping import Float32, UInt8
 
 from storyjax.core.errors import StoryjaxError
 from storyjax.core.files import exclusive_lock, write_atomically
+from storyjax.gallery.names import name_key
 from storyjax.gallery.reading import GALLERY_FILE, Entry, GalleryReader, Stored, check_role, entry_of
 from storyjax.gallery.record import (
     FORMAT,
@@ -90,7 +91,7 @@ class Gallery(GalleryReader):
             raise StoryjaxError("the category of a thing is empty: give one, such as dog")
         for one in taught:
             _check_taught(one)
-        with self._writing():
+        with self.writing():
             moment = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
             record = Record(new_id(), self.check_new(name), kind, category, moment)
             return self._add(record, taught, [("created", pictures)] if len(pictures) else [])
@@ -128,12 +129,12 @@ class Gallery(GalleryReader):
         """Adds several kinds of vectors to an entry at once, all or none; see `learn`."""
         for one in taught:
             _check_taught(one)
-        with self._writing():
+        with self.writing():
             return self._change(self._still_there(entry), taught, [])
 
     def add_pictures(self, entry: Entry, source: str, images: Sequence[UInt8[np.ndarray, "_ _ 3"]]) -> Entry:
         """Adds small copies of images of a source, in place of those that it has."""
-        with self._writing():
+        with self.writing():
             return self._change(self._still_there(entry), [], [(checked_source(source), images)])
 
     def unlearn(self, entry: Entry, source: str) -> Entry:
@@ -143,7 +144,7 @@ class Gallery(GalleryReader):
             StoryjaxError: see the class; or the entry has nothing of that source.
         """
         source = checked_source(source)
-        with self._writing():
+        with self.writing():
             stored, vectors = self._read(self._still_there(entry))
             record = stored.record
             kept = [number for number, one in enumerate(record.evidence) if one.source != source]
@@ -162,7 +163,7 @@ class Gallery(GalleryReader):
         Raises:
             StoryjaxError: see the class; or the old name is unknown, or the new one taken or invalid.
         """
-        with self._writing():
+        with self.writing():
             stored = self._named(name)
             named = replace(stored.record, name=self.check_new(new, besides=stored.record.id))
             return entry_of(write_record(stored.folder, named, None))
@@ -173,7 +174,7 @@ class Gallery(GalleryReader):
         Raises:
             StoryjaxError: see the class; or a name is unknown, both are the same, or one is a person and one a thing.
         """
-        with self._writing():
+        with self.writing():
             first, second = self._named(name), self._named(into)
             if first.record.id == second.record.id:
                 raise StoryjaxError(f"'{name}' and '{into}' are the same entry already: give two")
@@ -193,10 +194,31 @@ class Gallery(GalleryReader):
             StoryjaxError: see the class; or the name is unknown.
         """
         self._named(name)  # an unknown name writes nothing
-        with self._writing():
+        with self.writing():
             stored = self._named(name)
             self._remove(stored.folder)
             return entry_of(stored.record)
+
+    def records(self) -> list[tuple[Path, Record]]:
+        """Returns the folder and the record of each entry, by name."""
+        found = [(stored.folder, stored.record) for stored in self._stored()]
+        return sorted(found, key=lambda one: name_key(one[1].name))
+
+    def adopt(self, entries: Sequence[tuple[Record, Mapping[str, bytes]]]) -> None:
+        """Adds entries that come with their files, by name; their names are checked. To be called within `writing`."""
+        staged = []
+        try:
+            for record, files in entries:
+                partial = self.folder / f"{_ADDED}{uuid.uuid4().hex}"
+                partial.mkdir()
+                staged.append((partial, record))
+                for name, data in files.items():
+                    write_atomically(partial / name, data, durable=True)
+            for partial, record in staged:
+                os.rename(partial, self.folder / record.id)
+        finally:
+            for partial, _ in staged:
+                shutil.rmtree(partial, ignore_errors=True)
 
     def _add(self, record: Record, taught: Sequence[Taught], pictures: Sequence[tuple[str, Sequence]]) -> Entry:
         """Writes a new entry beside its place and moves it there."""
@@ -260,8 +282,11 @@ class Gallery(GalleryReader):
             shutil.rmtree(removed)
 
     @contextlib.contextmanager
-    def _writing(self) -> Iterator[None]:
-        """Holds the gallery's lock, in a folder of today's format without remains of killed processes."""
+    def writing(self) -> Iterator[None]:
+        """Holds the gallery's lock, in a folder of today's format without remains of killed processes.
+
+        What changes entries does so by itself.
+        """
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             with contextlib.ExitStack() as stack:

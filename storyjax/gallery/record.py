@@ -156,6 +156,8 @@ def parse_record(content: Mapping[str, Any]) -> Record:
     )
     if not all(_ID.fullmatch(one) for one in (record.id, *record.merged)):
         raise ValueError("an id is not 32 hexadecimal digits")
+    if len({record.id, *record.merged}) != 1 + len(record.merged):
+        raise ValueError("it is merged from itself")
     if normalise_name(record.name) != record.name or record.kind not in KINDS:
         raise ValueError(f"name {record.name[:40]!r}, kind {record.kind[:40]!r}")
     if record.vectors is not None and not _VECTORS.fullmatch(record.vectors):

@@ -134,6 +134,35 @@ class FaceEncoder(Protocol):
         ...
 
 
+@runtime_checkable
+class PhotoEncoder(Protocol):
+    """A `ConceptEncoder` that can also say what each photo shows, in vectors that are compared with those of tracks.
+
+    Attributes:
+        photo_role: the vectors' role in a gallery: "face" of people, "image" of things.
+    """
+
+    photo_role: str
+
+    @property
+    def photo_fingerprint(self) -> str:
+        """Hash of the network that makes the vectors."""
+        ...
+
+    def photo_vectors(
+        self,
+        photos: Sequence[UInt8[np.ndarray, "_ _ 3"]],
+        category: str | None = None,
+        notes: "Notes | None" = None,
+    ) -> tuple[Float32[np.ndarray, "n d"], list[int]]:
+        """Returns a vector of unit length for each photo that can be used, and the numbers of those photos.
+
+        Raises:
+            PhotoError: a photo cannot be used; with `notes`, none of them can.
+        """
+        ...
+
+
 def faces_of(encoder: ConceptEncoder) -> FaceEncoder | None:
     """Returns the face encoder of a model that searches for people in two stages (§4.7.6); None of another model.
 

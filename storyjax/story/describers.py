@@ -11,19 +11,18 @@ from storyjax.clip_pad.detect import find_detector, loose_crop
 from storyjax.clip_pad.face_photos import SMALLEST
 from storyjax.clip_pad.predict import PersonFinder
 from storyjax.clip_pad.two_stage import FaceEncoder
+from storyjax.core.arrays import unit_norm
 from storyjax.core.notes import tell
-from storyjax.core.params_io import flatten
 from storyjax.data.images import Square
 from storyjax.search.clip_encoder import ClipEncoder
-from storyjax.search.protocol import fingerprint
 from storyjax.story.options import StoryOptions
 from storyjax.subtitles.stages import network_source
 from storyjax.weights.roles import Choice, model_for
 
 # Cosines from which two descriptions are of one face: of VGGFace2's SE-ResNet-50, of StoryWorld's encoder.
-PUBLISHED_FACE, SHIPPED_FACE = 0.55, 0.6
+PUBLISHED_FACE, SHIPPED_FACE = 0.55, 0.55
 # Cosines from which two image vectors are of one thing.
-PUBLISHED_IMAGE, SHIPPED_IMAGE = 0.8, 0.85
+PUBLISHED_IMAGE, SHIPPED_IMAGE = 0.8, 0.55
 
 
 class Describers:
@@ -60,6 +59,12 @@ class Describers:
         return PUBLISHED_FACE if self.published_faces else SHIPPED_FACE
 
     @property
+    def head_scales(self) -> tuple[float, ...]:
+        """The squares around a head that are described, in shorter sides of the person's box: StoryWorld's encoder was
+        trained on loose photographs, and takes two of them."""
+        return (1.2,) if self.published_faces else (1.6, 2.0)
+
+    @property
     def image_threshold(self) -> float:
         """The cosine from which two image vectors are of one thing."""
         return PUBLISHED_IMAGE if self.published_clip else SHIPPED_IMAGE
@@ -88,10 +93,7 @@ class Describers:
     @cached_property
     def face_fingerprint(self) -> str:
         """Names the network that describes faces."""
-        if self._faces is not None:
-            return self._faces.fingerprint
-        arrays = {name: np.asarray(leaf) for name, leaf in flatten(self._shipped.params["face"]).items()}
-        return fingerprint(arrays)
+        return self._shipped.photo_fingerprint if self._faces is None else self._faces.fingerprint
 
     @property
     def image_fingerprint(self) -> str:
@@ -99,22 +101,28 @@ class Describers:
         return str(self._clip.vision_fingerprint)
 
     def describe_faces(
-        self, heads: Sequence[UInt8[np.ndarray, "_ _ 3"]], cut: bool = False
+        self, heads: Sequence[Sequence[UInt8[np.ndarray, "_ _ 3"]]], cut: bool = False
     ) -> list[Float32[np.ndarray, " e"] | None]:
         """Returns a description of unit length of each; None where no face is found.
 
         Args:
-            heads: images of the upper part of somebody each, or loose crops of a face.
+            heads: of each, one or more images around somebody's head, whose descriptions are averaged.
             cut: whether they are crops of a face that was found already.
         """
-        crops = [self._face(head, cut) for head in heads]
-        there = [i for i, crop in enumerate(crops) if crop is not None]
+        crops = [
+            (i, crop)
+            for i, images in enumerate(heads)
+            for image in images
+            if (crop := self._face(image, cut)) is not None
+        ]
         found: list[Float32[np.ndarray, " e"] | None] = [None] * len(heads)
-        if there:
-            images = np.stack([crops[i] for i in there])  # type: ignore[misc]
-            vectors = self._faces.describe(images) if self._faces is not None else self._shipped.describe_faces(images)
-            for i, vector in zip(there, vectors, strict=True):
-                found[i] = vector
+        if not crops:
+            return found
+        faces = np.stack([crop for _, crop in crops])
+        vectors = self._faces.describe(faces) if self._faces is not None else self._shipped.describe_faces(faces)
+        of = np.array([i for i, _ in crops])
+        for i in dict.fromkeys(of.tolist()):
+            found[i] = unit_norm(vectors[of == i].mean(axis=0), axis=None, eps=1e-9).astype(np.float32)
         return found
 
     def _face(self, head: UInt8[np.ndarray, "y x 3"], cut: bool) -> UInt8[np.ndarray, "s s 3"] | None:
@@ -136,7 +144,7 @@ class Describers:
 
     def describe_photos(self, photos: Sequence[UInt8[np.ndarray, "_ _ 3"]]) -> Float32[np.ndarray, "n e"]:
         """Returns descriptions of the face in each photo in which one is found."""
-        found = [vector for vector in self.describe_faces(photos) if vector is not None]
+        found = [vector for vector in self.describe_faces([[photo] for photo in photos]) if vector is not None]
         return np.stack(found) if found else np.zeros((0, 1), np.float32)
 
     def embed_images(self, images: Sequence[UInt8[np.ndarray, "_ _ 3"]]) -> Float32[np.ndarray, "n d"]:

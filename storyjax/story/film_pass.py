@@ -92,7 +92,7 @@ class FilmPass:
             if len(shot.frames) >= 32:
                 self._store_frames(shot)
         for seen in self.tracker.step(image):
-            shot.tracks.setdefault(seen.id, Followed()).add(time_s, image, seen)
+            shot.tracks.setdefault(seen.id, Followed(self.describers.head_scales)).add(time_s, image, seen)
         shot.images += 1
         if shot.images % 50 == 0:
             self._store_tracks(shot, [n for n, one in shot.tracks.items() if time_s - one.boxes[-1][0] > _LOST_S])
@@ -125,7 +125,7 @@ class FilmPass:
         people = [i for i, one in enumerate(ended) if one.kind != OBJECT]
         for cut in (False, True):
             chosen = [(i, view) for i in people if (ended[i].category == FACE) == cut for view in views[i]]
-            faces = self.describers.describe_faces([view.head for _, view in chosen], cut)
+            faces = self.describers.describe_faces([view.heads for _, view in chosen], cut)
             for (i, view), vector in zip(chosen, faces, strict=True):
                 if vector is not None:
                     self._vector("face", rows[i], view.time_s, self.describers.face_fingerprint, vector)

@@ -8,6 +8,7 @@ goes on where it was, a new film is added to those that are there, and a changed
     speech       sentences and their voices (speech.py)
     names        who the tracks and the sentences are of (name_stage.py, naming.py); corrections are made again
     appearances  when everybody is seen (appearances.py)
+    places       which place each shot shows, where places to choose from were given (places.py)
 """
 
 import datetime
@@ -22,6 +23,7 @@ from pathlib import Path
 from storyjax.core.files import exclusive_lock, json_text
 from storyjax.data.audio import AudioError
 from storyjax.data.video import VideoError
+from storyjax.story.document import write_document
 from storyjax.story.films import enter_film, film_names, find_films
 from storyjax.story.options import StoryOptions
 from storyjax.story.rows import BROKEN, DONE, PARTIAL, Film
@@ -105,6 +107,7 @@ def make_story(
                 continue
             done.films.append(name)
             done.film_seconds += film.duration_s
+        write_document(story)
     done.seconds = time.monotonic() - begun
     return done
 

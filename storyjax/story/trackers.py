@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import UInt8
@@ -39,6 +39,7 @@ class Seen:
     category: str | None = None
 
 
+@runtime_checkable
 class FilmTracker(Protocol):
     """Follows everything through one shot after another. `name` says which network it is."""
 
@@ -69,9 +70,9 @@ class ByTracker:
         return [self._seen(one) for one in self.tracker.step(image)]
 
     def _seen(self, one: Any) -> Seen:
-        category = getattr(one, "category", None)
-        kind = "" if category is None else PERSON if category == _CLASS_PERSON else OBJECT
-        return Seen(one.id, one.xywh_px, one.score, kind, category)
+        label = getattr(one, "label", None)  # of an MQT with a class head, or of a detector
+        kind = "" if label is None else PERSON if label == _CLASS_PERSON else OBJECT
+        return Seen(one.id, one.xywh_px, one.score, kind, label)
 
 
 class ByFaces:

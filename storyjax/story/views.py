@@ -15,22 +15,27 @@ VIEWS = 8  # of a track, from which it is named
 _HEAD_PIXELS, _BODY_PIXELS, _STILL_PIXELS = 256, 224, 320  # longer sides at most
 _MARGIN = 0.1  # of a box's sides, around it
 _LOOSE = 0.3  # of the box of a face, around it
+_ABOVE = 0.1  # of the side of a square around a head: it begins so much above the box
 
 
 @dataclass(frozen=True)
 class View:
-    """A view of a track at `time_s`: its size in pixels, what is around its head, and all of it."""
+    """A view of a track at `time_s`: its size in pixels, squares around its head, and all of it."""
 
     time_s: float
     pixels: float
-    head: UInt8[np.ndarray, "y x 3"]
+    heads: tuple[UInt8[np.ndarray, "_ _ 3"], ...]
     body: UInt8[np.ndarray, "_ _ 3"]
 
 
 @dataclass
 class Followed:
-    """A track as far as it was followed; boxes are time_s, left, top, width, height as fractions, score."""
+    """A track as far as it was followed; boxes are time_s, left, top, width, height as fractions, score.
 
+    `scales` are the sides of the squares around its head, in shorter sides of its box.
+    """
+
+    scales: tuple[float, ...] = (1.2,)
     boxes: list[tuple[float, float, float, float, float, float]] = field(default_factory=list)
     kinds: Counter[str] = field(default_factory=Counter)
     categories: Counter[str] = field(default_factory=Counter)
@@ -43,7 +48,7 @@ class Followed:
         left, top, wide, high = seen.xywh_px
         box = (left / width, top / height, wide / width, high / height)
         if len(self.boxes) % self._every == 0:
-            self.views.append(_view(time_s, image, seen))
+            self.views.append(_view(time_s, image, seen, self.scales))
             if len(self.views) >= 2 * VIEWS:  # every second one stays, and half as many come
                 del self.views[1::2]
                 self._every *= 2
@@ -69,17 +74,25 @@ class Followed:
         return [max(self.views[a:b], key=lambda view: view.pixels) for a, b in itertools.pairwise(edges)]
 
 
-def _view(time_s: float, image: UInt8[np.ndarray, "y x 3"], seen: Seen) -> View:
+def _view(time_s: float, image: UInt8[np.ndarray, "y x 3"], seen: Seen, scales: tuple[float, ...]) -> View:
     left, top, wide, high = seen.xywh_px
+    heads: tuple[UInt8[np.ndarray, "_ _ 3"], ...]
     if seen.category == FACE:
         side = max(wide, high) * (1 + _LOOSE)
-        head = _part(image, left + wide / 2 - side / 2, top + high / 2 - side / 2, side, side, _HEAD_PIXELS)
+        heads = (_square(image, left + wide / 2 - side / 2, top + high / 2 - side / 2, side),)
     else:
-        side = min(wide, high) * (1 + 2 * _MARGIN)
-        head = _part(image, left + wide / 2 - side / 2, top - _MARGIN * side, side, side, _HEAD_PIXELS)
+        sides = [scale * min(wide, high) for scale in scales]
+        heads = tuple(_square(image, left + wide / 2 - side / 2, top - _ABOVE * side, side) for side in sides)
     around = (left - _MARGIN * wide, top - _MARGIN * high, wide * (1 + 2 * _MARGIN), high * (1 + 2 * _MARGIN))
     body = _part(image, *around, _BODY_PIXELS)
-    return View(time_s, wide * high, head, body)
+    return View(time_s, wide * high, heads, body)
+
+
+def _square(image: UInt8[np.ndarray, "y x 3"], left: float, top: float, side: float) -> UInt8[np.ndarray, "_ _ 3"]:
+    """A square of an image; one that would leave it is moved into it, and no larger than it."""
+    height, width = image.shape[:2]
+    side = min(side, width, height)
+    return _part(image, np.clip(left, 0, width - side), np.clip(top, 0, height - side), side, side, _HEAD_PIXELS)
 
 
 def _part(
