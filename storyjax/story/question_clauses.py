@@ -79,6 +79,12 @@ class Clause:
         found = [words.ORDER[t.word] for t in self._read() if t.kind == "word" and t.word in words.ORDER]
         return found[0] if found else None
 
+    def beside_in_time(self) -> str | None:
+        """Returns "right after" for what comes next, "right before" for what comes before, None for neither."""
+        text = re.sub(r"\bnext to\b", "", self.encoded())
+        said = set(text.split())
+        return "right after" if said & words.NEXT else "right before" if said & words.PREVIOUS else None
+
     def most(self) -> int:
         """Returns 1 if the one with the most is asked for, -1 for the least, else 0."""
         said = self.text_words()
@@ -116,9 +122,12 @@ class Clause:
 
 def cut(tokens: Sequence[Token]) -> tuple[Clause, list[tuple[str, str, Clause]]]:
     """Returns the main clause, and of each other one how it lies to the main one, the words that say so, and itself."""
-    tokens = _joined(_owned(_described(tokens)))
+    told, tokens = _statement(_joined(_owned(_described(tokens))))
     main: list[Token] = []
     clauses: list[tuple[str, str, list[Token]]] = []
+    if told:
+        first, more = cut(told)
+        clauses = [("while", "", first.tokens), *((link, phrase, clause.tokens) for link, phrase, clause in more)]
     here = main
     index = 0
     while index < len(tokens):
@@ -136,7 +145,40 @@ def cut(tokens: Sequence[Token]) -> tuple[Clause, list[tuple[str, str, Clause]]]
             here = main
         here.append(token)
         index += 1
-    return Clause(main), [(link, phrase, Clause(inside)) for link, phrase, inside in clauses if inside]
+    if told and clauses:
+        # "after that" is after what was told.
+        for link, phrase, inside in clauses[1:]:
+            if phrase and not _says_more(inside):
+                clauses[0] = (f"right {link.removeprefix('right ')}" if link != "while" else link, "", clauses[0][2])
+    return Clause(main), [(link, phrase, Clause(inside)) for link, phrase, inside in clauses if _says_more(inside)]
+
+
+def _says_more(inside: Sequence[Token]) -> bool:
+    """Whether a clause is more than "that" in "after that"."""
+    return bool(inside) and not all(t.word in ("that", "this", "it", "which", "is", "was", "said") for t in inside)
+
+
+def _statement(tokens: Sequence[Token]) -> tuple[list[Token], list[Token]]:
+    """What is told before the question, as in "Ana says ... . Who is seen then?", and the question."""
+    stops = [index for index, token in enumerate(tokens) if token.kind == "stop"]
+    tokens = list(tokens)
+    if not stops:
+        return [], tokens
+    told, asked = tokens[: stops[-1]], tokens[stops[-1] + 1 :]
+    told, asked = ([token for token in part if token.kind != "stop"] for part in (told, asked))
+    if not told or not asked:
+        return [], told or asked
+    first = Clause(told).encoded()
+    if re.match(r"(?:who|whom|whose|what|where|when|which|how|is|are|was|were|does|do|did|can|count)\b", first):
+        return [], [*told, *asked]  # a question comes first
+    question = Clause(asked)
+    if re.fullmatch(r"(?:who|where|when|what) (?:is|was|does|did)(?: (?:it|that|this|so|happen))*", question.encoded()):
+        return [], [*asked, *told]
+    if first == "Q" and question.text_words() & words.SAY and question.quote is None:
+        place = max(index for index, token in enumerate(asked) if token.word in words.SAY) + 1
+        skip = 1 if asked[place : place + 1] and asked[place].word in ("that", "this", "it") else 0
+        return [], [*asked[:place], told[0], *asked[place + skip :]]
+    return told, asked
 
 
 def _link(tokens: Sequence[Token], index: int, main: Sequence[Token]) -> tuple[str, str, int] | None:
@@ -240,7 +282,8 @@ def _owned(tokens: Sequence[Token]) -> list[Token]:
 
 def _belongs(token: Token) -> bool:
     nouns = words.SPEECH | words.PLACE | {"voice", "presence", "company", "side", "companion", "companions", "face"}
-    return token.kind == "quote" or token.word in nouns or token.word in words.ORDER or token.word in ("own", "very")
+    nouns |= words.NEXT | words.PREVIOUS | words.ORDER.keys() | {"own", "very"}
+    return token.kind == "quote" or token.word in nouns
 
 
 def _unknown_noun(token: Token | None) -> bool:
@@ -253,6 +296,10 @@ def _unknown_things(tokens: Sequence[Token]) -> list[Token]:
     topic = False
     for token in tokens:
         topic = topic or token.word == "about"
+        called = found[-1].reference if found else None
+        if called is not None and called.category and token.reference is not None and token.reference.entities:
+            found[-1] = token  # "the dog Chia"
+            continue
         if not topic and found and found[-1].word in _DETERMINERS and _unknown_noun(token):
             before = found[-2].word if len(found) > 1 else ""
             if before in ("in", "at", "inside", "on", "into"):
@@ -337,7 +384,7 @@ def _event(clause: Clause, subject: Sequence[Reference]) -> list[Event]:
             beside += [one for one in meant if one not in subjects]
         else:
             subjects += [one for one in meant if one not in subjects]
-    speech = said & (words.SAY | words.REPLY) or (said & words.SPEECH and (clause.quote or subjects))
+    speech = said & (words.SAY | words.REPLY) or (said & words.SPEECH and (clause.quote or subjects or "whose" in said))
     if clause.quote is not None or clause.about is not None or speech:
         elided = not subjects and not pronouns and said & {"saying", "speaking", "talking", "telling", "uttering"}
         if elided and not said & {"is", "are", "was", "were", "who", "somebody", "someone", "anybody"}:

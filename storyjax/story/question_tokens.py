@@ -20,8 +20,9 @@ _CONTRACTIONS |= {"can't": "can not", "cannot": "can not", "won't": "will not", 
 
 @dataclass(frozen=True)
 class Token:
-    """`kind` is "word", "comma", "quote", "name", "place" or "film"; `word` is in lower case, `text` as written.
+    """A part of a question; `word` is in lower case, `text` as written.
 
+    `kind`: "word", "comma", "stop" (the end of a sentence), "quote", "name", "place" or "film".
     `owner`: a word or name with 's. `reference` is of names.
     """
 
@@ -82,7 +83,8 @@ def take_reported(text: str, quotes: list[str], heard: Callable[[str], float], k
     verbs = "|".join(sorted(words.QUOTING, key=len)[::-1])
     for match in reversed(list(re.finditer(rf"\b({verbs})\b(?:\s*[:,]?\s*(that)\b|\s*:)?\s+", text, re.IGNORECASE))):
         rest = text[match.end() :]
-        if chr(_FIRST_MARK) <= rest[:1] <= chr(_FIRST_MARK + 99):
+        links = "|".join(re.escape(link) for link, _ in words.LINKS)
+        if chr(_FIRST_MARK) <= rest[:1] <= chr(_FIRST_MARK + 99) or re.match(rf"(?:{links})\b", rest, re.IGNORECASE):
             continue
         certain = match[2] is not None
         chosen = _reported(rest, certain, heard, known)
@@ -114,11 +116,15 @@ def _reported(rest: str, certain: bool, heard: Callable[[str], float], known: Ca
 def tokens_of(text: str, quotes: Sequence[str], vocabulary: Vocabulary) -> tuple[list[Token], list[str]]:
     """Returns the tokens of a question whose quotations are private characters, and notes on how names were read."""
     found = []
-    for part in re.findall(r"[\ue000-\uf8ff]|,|[^\W_]+(?:[-_'][^\W_]+)*'?s?|;|:", text):
+    for part in re.findall(
+        r"[\ue000-\uf8ff]|[,;:]|(?<!\b\w)(?<!\b\w\w)[.?!]+(?=\s)|[^\W_]+(?:[-_'][^\W_]+)*'?s?", text
+    ):
         if chr(_FIRST_MARK) <= part <= "\uf8ff":
             found.append(Token("quote", quotes[ord(part) - _FIRST_MARK]))
-        elif part in ",;:":
+        elif part == ",":
             found.append(Token("comma", part, ","))
+        elif part[0] in ";:.?!":
+            found.append(Token("stop", part, "."))
         else:
             found += _word_tokens(part)
     found, notes = _with_names(found, vocabulary)

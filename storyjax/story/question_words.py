@@ -26,10 +26,11 @@ REPLY = _words(
     " reacts reacted reacting retort retorts reaction response"
 )
 SEE = _words(
-    "see sees seen saw seeing visible appear appears appeared appearing show shows shown showing showed present"
-    " look looks there watch watched view frame picture image screen shot shots camera onscreen sight depicted"
-    " featured feature features figure figures pictured appearance appearances scene scenes turn turns spot spotted"
-    " display displayed displays around on-screen"
+    "found find located locate stands stand standing sits sit sitting lies lie lying see sees seen saw seeing"
+    " visible appear appears appeared appearing show shows shown showing showed present look looks there watch"
+    " watched view frame picture image screen shot shots camera onscreen sight depicted featured feature features"
+    " figure figures pictured appearance appearances scene scenes turn turns spot spotted display displayed displays"
+    " around on-screen"
 )
 TOGETHER = _words(
     "together with beside besides next alongside share shares shared sharing meet meets met meeting accompany"
@@ -47,7 +48,9 @@ NEGATION = _words("not never n't without nobody none no")
 WH = _words("who whom whose what which where when how why whoever whichever")
 ORDER = {"first": 1, "firstly": 1, "last": -1, "lastly": -1, "final": -1, "finally": -1, "latest": -1, "earliest": 1}
 ORDER |= {"second": 2, "third": 3, "fourth": 4, "fifth": 5, "opening": 1, "closing": -1, "initial": 1, "initially": 1}
-ORDER |= {"next": 1, "previous": -1}
+# What comes next to something, in time.
+NEXT = _words("next then afterwards afterward thereafter subsequently later following")
+PREVIOUS = _words("previous previously before earlier beforehand")
 ANYBODY = _words(
     "somebody someone anybody anyone everybody everyone people person persons character characters man woman men"
     " women speaker speakers voice all guy one others individual individuals face faces whoever role roles cast"
@@ -78,8 +81,9 @@ EMPTY = _words(
     " various several other another separate occasion occasions instance instances next previous following prior"
     " until since later earlier afterwards afterward thereafter subsequently meanwhile precise accurate start starts"
     " started begin begins began end ends ended ending beginning stop stops stopped finish finished finishes hear"
-    " known course middle moment's last first it'll down english exact timestamp timestamps clock bring brings use"
-    " uses used using make makes made put puts did does do is are was were has have had been can will"
+    " known course middle moment's last first it'll down english follow follows followed precede precedes preceded"
+    " exact timestamp timestamps clock bring brings use uses used using make makes made put puts did does do is are"
+    " was were has have had been can will"
 )
 GREETING = (
     r"^(?:please|hey|hi|hello|so|ok|okay|well)[, ]+",

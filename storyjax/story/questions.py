@@ -30,6 +30,7 @@ _KINDS: tuple[tuple[Kind, str], ...] = (
     (Kind.FILMS, rf"\b(?:{_WHICH} (?:of the )?{_FILM}|how many {_FILM})\b"),
     (Kind.COUNT, r"\b(?:how many (?:separate |different )?times|how often|how frequently|(?:the )?number of times)\b"),
     (Kind.COUNT, rf"\bhow many (?:{_SPEECH}|appearances|occasions|scenes|shots)\b"),
+    (Kind.COUNT, r"^count\b"),
     (Kind.COUNT, r"\b(?:on|in) how many (?:occasions|scenes|shots)\b"),
     (Kind.DURATION, r"\b(?:how long|how much(?: screen| speaking| of the)? time|how many (?:seconds|minutes|hours))\b"),
     (Kind.DURATION, r"\b(?:what is )?the (?:total|whole|overall) (?:time|duration|length)\b"),
@@ -87,6 +88,7 @@ def understand(text: str, vocabulary: Vocabulary) -> Question:
         for event in events_of(clause, subject or _subjects(clause.names()))
     ]
     question = _main(kind, trigger, main, named)
+    relations = _next_to(kind, question, main, relations)
     question = replace(
         question,
         relations=(*question.relations, *relations),
@@ -95,6 +97,17 @@ def understand(text: str, vocabulary: Vocabulary) -> Question:
         notes=tuple(notes),
     )
     return _checked(question, [main, *(clause for *_, clause in clauses)])
+
+
+def _next_to(kind: Kind, question: Question, main: Clause, relations: list[Relation]) -> list[Relation]:
+    """The relations, where "when Ana has said ..., what does Ben say next?" asks for what comes right after."""
+    beside = main.beside_in_time()
+    spoken = isinstance(question.event, Say) and question.event.quote is None
+    if beside is None or not (kind is Kind.HAPPENS or (kind in (Kind.WORDS, Kind.WHO, Kind.TOPIC) and spoken)):
+        return relations
+    return [
+        replace(r, link=Link(beside)) if r.link is Link.WHILE and isinstance(r.event, Say) else r for r in relations
+    ]
 
 
 def _tokens(text: str, vocabulary: Vocabulary) -> tuple[list[Token], list, list[str]]:
