@@ -83,7 +83,7 @@ class Clause:
         """Returns "right after" for what comes next, "right before" for what comes before, None for neither."""
         text = re.sub(r"\bnext to\b", "", self.encoded())
         said = set(text.split())
-        return "right after" if said & words.NEXT else "right before" if said & words.PREVIOUS else None
+        return "right after" if said & (words.NEXT | words.REPLY) else "right before" if said & words.PREVIOUS else None
 
     def most(self) -> int:
         """Returns 1 if the one with the most is asked for, -1 for the least, else 0."""
@@ -174,6 +174,10 @@ def _statement(tokens: Sequence[Token]) -> tuple[list[Token], list[Token]]:
     question = Clause(asked)
     if re.fullmatch(r"(?:who|where|when|what) (?:is|was|does|did)(?: (?:it|that|this|so|happen))*", question.encoded()):
         return [], [*asked, *told]
+    later = words.NEXT | words.PREVIOUS | {"after", "before"}
+    speaks = question.text_words() & words.SAY and not question.text_words() & later
+    if speaks and question.encoded().startswith("who ") and not re.search("[NQP]", question.encoded()) and "Q" in first:
+        return [], [asked[0], *told]  # "Who is speaking?"
     if first == "Q" and question.text_words() & words.SAY and question.quote is None:
         place = max(index for index, token in enumerate(asked) if token.word in words.SAY) + 1
         skip = 1 if asked[place : place + 1] and asked[place].word in ("that", "this", "it") else 0
@@ -192,7 +196,11 @@ def _link(tokens: Sequence[Token], index: int, main: Sequence[Token]) -> tuple[s
         asks = not main or all(t.word in words.EMPTY for t in main)
         if phrase == "when" and asks and follows.word in words.AUXILIARY:
             return None
-        if phrase == "as" and (follows.kind not in ("name", "quote") and follows.word not in words.PRONOUN):
+        begins_clause = follows.kind in ("name", "quote") or follows.word in words.PRONOUN | words.ANYBODY | {
+            "the",
+            "we",
+        }
+        if phrase == "as" and not begins_clause:
             return None
         begins = words.PRONOUN | {"that", "when", "the", "in", "saying", "somebody", "someone"}
         bare = phrase in ("the moment", "the instant", "once", "since") and follows.kind == "word"
@@ -384,12 +392,15 @@ def _event(clause: Clause, subject: Sequence[Reference]) -> list[Event]:
             beside += [one for one in meant if one not in subjects]
         else:
             subjects += [one for one in meant if one not in subjects]
-    speech = said & (words.SAY | words.REPLY) or (said & words.SPEECH and (clause.quote or subjects or "whose" in said))
+    noun = said & words.SPEECH and (clause.quote or subjects or "whose" in said)
+    speech = said & (words.SAY | words.REPLY | {"speaker", "speakers"}) or noun
     if clause.quote is not None or clause.about is not None or speech:
         elided = not subjects and not pronouns and said & {"saying", "speaking", "talking", "telling", "uttering"}
         if elided and not said & {"is", "are", "was", "were", "who", "somebody", "someone", "anybody"}:
             subjects = list(subject[:1])
         event: Event = Say(tuple(subjects), clause.quote, clause.about, tuple(to))
+        if subjects and "saying" in said and said & {"shown", "seen", "see", "visible", "saw"}:
+            return [Seen(tuple(subjects)), event]
         return [event, *([Seen(tuple(beside))] if beside else [])]
     everybody = [*subjects, *beside, *to]
     return [Seen(tuple(everybody))] if everybody or not clause.place else [Seen()]

@@ -98,7 +98,7 @@ def take_reported(text: str, quotes: list[str], heard: Callable[[str], float], k
 def _reported(rest: str, certain: bool, heard: Callable[[str], float], known: Callable[[str], bool]) -> str:
     """The beginning of the rest of a question that is a sentence which somebody says; "" if there is none."""
     links = "|".join(re.escape(link) for link, _ in words.LINKS)
-    rest = rest.split(chr(_FIRST_MARK))[0] if chr(_FIRST_MARK) in rest else rest
+    rest = re.split(r"[\ue000-\uf8ff]|[.;:?!]\s", rest)[0]
     cuts = [m.start() for m in re.finditer(rf"[,?]|\s(?:{links}|in|at|between|from|by|and)\b", rest, re.IGNORECASE)]
     ends = sorted({*cuts, len(rest)})
     options = [rest[:end] for end in ends if len(words_of(rest[:end])) >= 2]
@@ -117,13 +117,13 @@ def tokens_of(text: str, quotes: Sequence[str], vocabulary: Vocabulary) -> tuple
     """Returns the tokens of a question whose quotations are private characters, and notes on how names were read."""
     found = []
     for part in re.findall(
-        r"[\ue000-\uf8ff]|[,;:]|(?<!\b\w)(?<!\b\w\w)[.?!]+(?=\s)|[^\W_]+(?:[-_'][^\W_]+)*'?s?", text
+        r"[\ue000-\uf8ff]|[,;:—–]|(?<!\b\w)(?<!\b\w\w)[.?!]+(?=\s)|[^\W_]+(?:[-_'][^\W_]+)*'?s?", text
     ):
         if chr(_FIRST_MARK) <= part <= "\uf8ff":
             found.append(Token("quote", quotes[ord(part) - _FIRST_MARK]))
         elif part == ",":
             found.append(Token("comma", part, ","))
-        elif part[0] in ";:.?!":
+        elif part[0] in ";:.?!—–":
             found.append(Token("stop", part, "."))
         else:
             found += _word_tokens(part)

@@ -28,7 +28,10 @@ _WHICH = "(?:which|what)"
 # those that begin together, the first.
 _KINDS: tuple[tuple[Kind, str], ...] = (
     (Kind.FILMS, rf"\b(?:{_WHICH} (?:of the )?{_FILM}|how many {_FILM})\b"),
-    (Kind.COUNT, r"\b(?:how many (?:separate |different )?times|how often|how frequently|(?:the )?number of times)\b"),
+    (
+        Kind.COUNT,
+        r"\b(?:how many (?:separate |different )?times|how often|how frequently|(?:what (?:is|was) )?(?:the )?number of times)\b",
+    ),
     (Kind.COUNT, rf"\bhow many (?:{_SPEECH}|appearances|occasions|scenes|shots)\b"),
     (Kind.COUNT, r"^count\b"),
     (Kind.COUNT, r"\b(?:on|in) how many (?:occasions|scenes|shots)\b"),
@@ -105,9 +108,8 @@ def _next_to(kind: Kind, question: Question, main: Clause, relations: list[Relat
     spoken = isinstance(question.event, Say) and question.event.quote is None
     if beside is None or not (kind is Kind.HAPPENS or (kind in (Kind.WORDS, Kind.WHO, Kind.TOPIC) and spoken)):
         return relations
-    return [
-        replace(r, link=Link(beside)) if r.link is Link.WHILE and isinstance(r.event, Say) else r for r in relations
-    ]
+    sides = {"right after": (Link.WHILE, Link.AFTER), "right before": (Link.WHILE, Link.BEFORE)}[beside]
+    return [replace(r, link=Link(beside)) if r.link in sides and isinstance(r.event, Say) else r for r in relations]
 
 
 def _tokens(text: str, vocabulary: Vocabulary) -> tuple[list[Token], list, list[str]]:
