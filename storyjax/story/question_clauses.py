@@ -2,14 +2,13 @@
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from storyjax.story import question_words as words
 from storyjax.story.meaning import Event, NotUnderstood, Reference, Say, Seen
+from storyjax.story.question_names import described, encoded, joined, owned
 from storyjax.story.question_tokens import Token
 
-_CODES = {"name": "N", "quote": "Q", "place": "P", "comma": ","}
-_DETERMINERS = frozenset(("the", "a", "an", "his", "her", "their", "this", "that"))
 _WITH = frozenset(("with", "beside", "besides", "near", "alongside", "accompanying"))
 _APART = (
     ("apart", "from"),
@@ -31,7 +30,7 @@ class Clause:
 
     def encoded(self) -> str:
         """Returns the words in lower case, with N for a name, Q for a quotation and P for a place."""
-        return " ".join(_CODES.get(token.kind, token.word) for token in self.tokens)
+        return encoded(self.tokens)
 
     def text_words(self) -> set[str]:
         """Returns the words, without names and quotations."""
@@ -122,7 +121,7 @@ class Clause:
 
 def cut(tokens: Sequence[Token]) -> tuple[Clause, list[tuple[str, str, Clause]]]:
     """Returns the main clause, and of each other one how it lies to the main one, the words that say so, and itself."""
-    told, tokens = _statement(_joined(_owned(_described(tokens))))
+    told, tokens = _statement(joined(owned(described(tokens))))
     main: list[Token] = []
     clauses: list[tuple[str, str, list[Token]]] = []
     if told:
@@ -172,13 +171,13 @@ def _statement(tokens: Sequence[Token]) -> tuple[list[Token], list[Token]]:
     if re.match(r"(?:who|whom|whose|what|where|when|which|how|is|are|was|were|does|do|did|can|count)\b", first):
         return [], [*told, *asked]  # a question comes first
     question = Clause(asked)
+    later = question.text_words() & (words.NEXT | words.PREVIOUS | {"after", "before"})
     if re.fullmatch(r"(?:who|where|when|what) (?:is|was|does|did)(?: (?:it|that|this|so|happen))*", question.encoded()):
         return [], [*asked, *told]
-    later = words.NEXT | words.PREVIOUS | {"after", "before"}
-    speaks = question.text_words() & words.SAY and not question.text_words() & later
+    speaks = question.text_words() & words.SAY and not later
     if speaks and question.encoded().startswith("who ") and not re.search("[NQP]", question.encoded()) and "Q" in first:
         return [], [asked[0], *told]  # "Who is speaking?"
-    if first == "Q" and question.text_words() & words.SAY and question.quote is None:
+    if first == "Q" and question.text_words() & words.SAY and question.quote is None and not later:
         place = max(index for index, token in enumerate(asked) if token.word in words.SAY) + 1
         skip = 1 if asked[place : place + 1] and asked[place].word in ("that", "this", "it") else 0
         return [], [*asked[:place], told[0], *asked[place + skip :]]
@@ -226,134 +225,6 @@ def _main_begins(tokens: Sequence[Token], index: int, here: Sequence[Token], mai
         return True
     follows = tokens[index + 1] if index + 1 < len(tokens) else None
     return done and token.word in words.AUXILIARY and follows is not None and follows.kind == "name"
-
-
-def _described(tokens: Sequence[Token]) -> list[Token]:
-    """The tokens with "the person who says ..." as one name."""
-    found: list[Token] = []
-    for token in tokens:
-        found.append(token)
-        if token.kind != "quote":
-            continue
-        text = Clause(found).encoded()
-        verbs = "(?:says|said|say|is saying|was saying|utters|uttered|shouts|shouted|exclaims|exclaimed)"
-        people = "(?:person|one|man|woman|character|speaker|somebody|someone|people)"
-        pattern = (
-            rf"(?:\bthe |^|\b)(?:{people} (?:who|that) {verbs}|whoever {verbs}|speaker of|{people} saying)(?: the)?"
-        )
-        pattern += r"(?: words| line| sentence)? Q$"
-        match = re.search(pattern, text)
-        if match and (match.start() > 0 or "whoever" in match[0]):
-            length = len(match[0].split())
-            said = Reference(f'whoever says "{token.text}"', said=token.text)
-            found = [*found[:-length], Token("name", said.text, reference=said)]
-    return found
-
-
-def _owned(tokens: Sequence[Token]) -> list[Token]:
-    """The tokens with "Ana's dog", "the dog of Ana" and "her dog" as one name, and "Ana's seen" as "Ana is seen"."""
-    found: list[Token] = []
-    last: Reference | None = None
-    index = 0
-    while index < len(tokens):
-        token = tokens[index]
-        follows = tokens[index + 1] if index + 1 < len(tokens) else None
-        thing = follows.reference if follows is not None else None
-        pronoun = token.word in words.POSSESSIVE and last is not None
-        owner = token.reference if token.owner else last if pronoun else None
-        if owner is not None and follows is not None and thing is not None and follows.kind == "name":
-            named = tokens[index + 2] if index + 2 < len(tokens) else None
-            index += 2
-            if thing.category and named is not None and named.kind == "name" and named.reference is not None:
-                found.append(named)  # "Ana's dog Chia"
-                index += 1
-            elif thing.category:
-                found.append(
-                    replace(follows, reference=replace(thing, text=f"{owner.text}'s {thing.text}", owner=owner))
-                )
-            else:
-                found.append(follows)
-        elif owner is not None and token.owner and _unknown_noun(follows):
-            assert follows is not None
-            text = f"{owner.text}'s {follows.text}"
-            found.append(Token("name", text, reference=Reference(text)))
-            index += 2
-        else:
-            found.append(token)
-            index += 1
-            if token.owner and token.kind == "name" and follows is not None and not _belongs(follows):
-                found.append(Token("word", "is", "is"))
-        if token.reference is not None:
-            last = token.reference
-    return _genitives(_unknown_things(found))
-
-
-def _belongs(token: Token) -> bool:
-    nouns = words.SPEECH | words.PLACE | {"voice", "presence", "company", "side", "companion", "companions", "face"}
-    nouns |= words.NEXT | words.PREVIOUS | words.ORDER.keys() | {"own", "very"}
-    return token.kind == "quote" or token.word in nouns
-
-
-def _unknown_noun(token: Token | None) -> bool:
-    return token is not None and token.kind == "word" and token.word not in words.EVERYTHING and token.word.isalpha()
-
-
-def _unknown_things(tokens: Sequence[Token]) -> list[Token]:
-    """The tokens with nouns that nothing is called by, "the cat" or "in the attic", as unknown names and places."""
-    found: list[Token] = []
-    topic = False
-    for token in tokens:
-        topic = topic or token.word == "about"
-        called = found[-1].reference if found else None
-        if called is not None and called.category and token.reference is not None and token.reference.entities:
-            found[-1] = token  # "the dog Chia"
-            continue
-        if not topic and found and found[-1].word in _DETERMINERS and _unknown_noun(token):
-            before = found[-2].word if len(found) > 1 else ""
-            if before in ("in", "at", "inside", "on", "into"):
-                found.append(Token("place", token.text))
-            else:
-                found.append(Token("name", token.text, reference=Reference(f"{found[-1].text} {token.text}")))
-        else:
-            found.append(token)
-    return found
-
-
-def _genitives(tokens: list[Token]) -> list[Token]:
-    """The tokens with "the dog of Ana" and "the dog that belongs to Ana" as one name."""
-    found: list[Token] = []
-    index = 0
-    while index < len(tokens):
-        token = tokens[index]
-        found.append(token)
-        index += 1
-        thing = token.reference
-        if thing is None or thing.category is None or thing.owner is not None:
-            continue
-        rest = Clause(list(tokens[index : index + 5])).encoded()
-        match = re.match(
-            r"(?:of|(?:that |which )?(?:is )?(?:belongs|belonging) to|(?:that |which is )?owned by) N", rest
-        )
-        if match:
-            owner = tokens[index + len(match[0].split()) - 1].reference
-            assert owner is not None
-            found[-1] = replace(token, reference=replace(thing, text=f"{owner.text}'s {thing.text}", owner=owner))
-            index += len(match[0].split())
-    return found
-
-
-def _joined(tokens: Sequence[Token]) -> list[Token]:
-    """The tokens without the commas of a list of names."""
-    found: list[Token] = []
-    for index, token in enumerate(tokens):
-        if token.kind == "comma" and found and found[-1].kind == "name":
-            rest = [t for t in tokens[index + 1 : index + 3] if t.word not in ("and", "the")]
-            listed = bool(rest) and rest[0].kind == "name"
-            more = index + 1 < len(tokens) and any(t.word == "and" for t in tokens[index + 1 : index + 4])
-            if listed and more:
-                continue
-        found.append(token)
-    return found
 
 
 def events_of(clause: Clause, subject: Sequence[Reference]) -> list[Event]:

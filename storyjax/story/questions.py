@@ -28,10 +28,8 @@ _WHICH = "(?:which|what)"
 # those that begin together, the first.
 _KINDS: tuple[tuple[Kind, str], ...] = (
     (Kind.FILMS, rf"\b(?:{_WHICH} (?:of the )?{_FILM}|how many {_FILM})\b"),
-    (
-        Kind.COUNT,
-        r"\b(?:how many (?:separate |different )?times|how often|how frequently|(?:what (?:is|was) )?(?:the )?number of times)\b",
-    ),
+    (Kind.COUNT, r"\b(?:how many (?:separate |different )?times|how often|how frequently)\b"),
+    (Kind.COUNT, r"\b(?:what (?:is|was) )?(?:the )?number of times\b"),
     (Kind.COUNT, rf"\bhow many (?:{_SPEECH}|appearances|occasions|scenes|shots)\b"),
     (Kind.COUNT, r"^count\b"),
     (Kind.COUNT, r"\b(?:on|in) how many (?:occasions|scenes|shots)\b"),
