@@ -89,7 +89,7 @@ def _unknown_noun(token: Token | None) -> bool:
 
 
 def _unknown_things(tokens: Sequence[Token]) -> list[Token]:
-    """Returns the tokens with nouns that nothing is called by, "the cat", "in the attic", as unknown names and places."""
+    """Returns the tokens with nouns that nothing is called by ("the cat", "in the attic") as unknown names, places."""
     found: list[Token] = []
     topic = False
     for token in tokens:

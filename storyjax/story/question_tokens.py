@@ -12,6 +12,7 @@ from storyjax.story.rows import THING, Entity
 
 _MARKS = {"“": '"', "”": '"', "„": '"', "«": '"', "»": '"', "‟": '"', "＂": '"', "’": "'", "‘": "'", "‛": "'", "`": "'"}
 _FIRST_MARK = 0xE000  # private characters stand for quotations while times are looked for
+_PREPOSITIONS = ("at", "in", "on", "from", "between", "by", "to", "about", "with", "of", "during", "for")
 _CONTRACTIONS = {"who's": "who is", "what's": "what is", "where's": "where is", "when's": "when is", "how's": "how is"}
 _CONTRACTIONS |= {"that's": "that is", "there's": "there is", "he's": "he is", "she's": "she is", "it's": "it is"}
 _CONTRACTIONS |= {"they're": "they are", "who're": "who are", "what're": "what are", "who'd": "who did"}
@@ -101,13 +102,29 @@ def _reported(rest: str, certain: bool, heard: Callable[[str], float], known: Ca
     rest = re.split(r"[\ue000-\uf8ff]|[.;:?!]\s", rest)[0]
     cuts = [m.start() for m in re.finditer(rf"[,?]|\s(?:{links}|in|at|between|from|by|and)\b", rest, re.IGNORECASE)]
     ends = sorted({*cuts, len(rest)})
-    options = [rest[:end] for end in ends if len(words_of(rest[:end])) >= 2]
+    first, *more = words_of(rest) or [""]
+    alone = not more and not known(first)  # "who says hello?"
+    options = [rest[:end] for end in ends if len(words_of(rest[:end])) >= 2 or alone]
     scores = [heard(option) for option in options]
     if scores and max(scores) >= ENOUGH:
         best = max(scores)
         return max((o for o, s in zip(options, scores, strict=True) if s >= best - 0.05), key=len)
     strange = sum(not known(word) for word in re.findall(r"[\w']+", rest))
-    if not options or not (certain or strange >= 2):
+    begins_otherwise = first in (
+        "at",
+        "in",
+        "on",
+        "from",
+        "between",
+        "by",
+        "to",
+        "about",
+        "with",
+        "of",
+        "during",
+        "for",
+    )
+    if not options or begins_otherwise or not (certain or strange >= 2 or alone):
         return ""
     breaks = [m.start() for m in re.finditer(rf"[?]|,|\s(?:{links})\b", rest, re.IGNORECASE) if m.start() > 8]
     return rest[: min([*breaks, len(rest)])]

@@ -81,9 +81,9 @@ EMPTY = _words(
     " various several other another separate occasion occasions instance instances next previous following prior"
     " until since later earlier afterwards afterward thereafter subsequently meanwhile precise accurate start starts"
     " started begin begins began end ends ended ending beginning stop stops stopped finish finished finishes hear"
-    " known course middle moment's last first it'll down english go true correct follow follows followed precede"
-    " precedes preceded exact timestamp timestamps clock bring brings use uses used using make makes made put puts"
-    " did does do is are was were has have had been can will"
+    " known course middle moment's last first it'll down english everything spend spends spent go true correct"
+    " follow follows followed precede precedes preceded exact timestamp timestamps clock bring brings use uses used"
+    " using make makes made put puts did does do is are was were has have had been can will"
 )
 GREETING = (
     r"^(?:please|hey|hi|hello|so|ok|okay|well)[, ]+",
@@ -92,6 +92,7 @@ GREETING = (
     r"^(?:i|we) (?:want|would like|'d like|need|wish) to (?:know|see|hear|find out)[, ]+",
     r"^(?:do|does) (?:you|anyone|anybody|someone) know[, ]+",
     r"^(?:i|we) wonder[, ]+",
+    r"^(?:list|name|find|search for|look for|give me|show)[,: ]+",
 )
 # How a clause begins that says when: longest first.
 LINKS: tuple[tuple[str, str], ...] = (

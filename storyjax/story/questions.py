@@ -59,6 +59,8 @@ _KINDS: tuple[tuple[Kind, str], ...] = (
     (Kind.THINGS, r"\bwhat (?:else )?(?:is|are|was|were|can|do|does)\b.*\b(?:see|seen|visible|shown|with)\b"),
     (Kind.YES_NO, r"^(?:and |so )?(?:is|are|was|were|does|do|did|has|have|had|can|could|will)\b"),
     (Kind.WORDS, rf"^(?:the )?N (?:first |last |next |previous )?{_SPEECH}\b"),
+    (Kind.WORDS, rf"^(?:everything|all|anything)(?: that| what)? N {_SAY}\b"),
+    (Kind.WHEN, r"^(?:all |the |every |any )*(?:scenes?|moments?|times?|parts?|shots?|appearances?)\b"),
     (Kind.WHO, rf"^(?:all |the |every )*{_ANYBODY}\b"),
     (Kind.WHEN, r"^(?:all |the |a |every |any )*(?:scenes? |moments? |times? |parts? |shots? )?[^a-z]*[NQ]"),
 )
@@ -89,6 +91,14 @@ def understand(text: str, vocabulary: Vocabulary) -> Question:
         for event in events_of(clause, subject or _subjects(clause.names()))
     ]
     question = _main(kind, trigger, main, named)
+    if isinstance(question.event, Say):
+        # "Does Ana speak before Ben?"
+        bare = [clause.encoded() == "N" and link != "while" for link, _, clause in clauses]
+        if len(bare) == len(relations):
+            relations = [
+                replace(r, event=Say(r.event.who)) if one and isinstance(r.event, Seen) else r
+                for r, one in zip(relations, bare, strict=True)
+            ]
     relations = _next_to(kind, question, main, relations)
     question = replace(
         question,
