@@ -84,6 +84,10 @@ class Clause:
         said = set(text.split())
         return "right after" if said & (words.NEXT | words.REPLY) else "right before" if said & words.PREVIOUS else None
 
+    def is_over(self) -> bool:
+        """Returns whether somebody has finished saying something."""
+        return self.quote is not None and bool(self.text_words() & words.OVER)
+
     def most(self) -> int:
         """Returns 1 if the one with the most is asked for, -1 for the least, else 0."""
         said = self.text_words()
@@ -264,7 +268,7 @@ def _event(clause: Clause, subject: Sequence[Reference]) -> list[Event]:
         else:
             subjects += [one for one in meant if one not in subjects]
     noun = said & words.SPEECH and (clause.quote or subjects or "whose" in said)
-    speech = said & (words.SAY | words.REPLY | {"speaker", "speakers"}) or noun
+    speech = said & (words.SAY | words.REPLY) or noun or (said & {"speaker", "speakers"} and not subjects)
     if clause.quote is not None or clause.about is not None or speech:
         elided = not subjects and not pronouns and said & {"saying", "speaking", "talking", "telling", "uttering"}
         if elided and not said & {"is", "are", "was", "were", "who", "somebody", "someone", "anybody"}:

@@ -31,19 +31,19 @@ _KINDS: tuple[tuple[Kind, str], ...] = (
     (Kind.COUNT, r"\b(?:how many (?:separate |different )?times|how often|how frequently)\b"),
     (Kind.COUNT, r"\b(?:what (?:is|was) )?(?:the )?number of times\b"),
     (Kind.COUNT, rf"\bhow many (?:{_SPEECH}|appearances|occasions|scenes|shots)\b"),
-    (Kind.COUNT, r"^count\b"),
+    (Kind.COUNT, r"^(?:count|(?:the )?number of)\b"),
     (Kind.COUNT, r"\b(?:on|in) how many (?:occasions|scenes|shots)\b"),
     (Kind.DURATION, r"\b(?:how long|how much(?: screen| speaking| of the)? time|how many (?:seconds|minutes|hours))\b"),
     (Kind.DURATION, r"\b(?:what is )?the (?:total|whole|overall) (?:time|duration|length)\b"),
     (Kind.COUNT_PEOPLE, rf"\bhow many (?:different |distinct |other )?(?:{_ANYBODY}|are|is|can)\b"),
     (Kind.TOPIC, rf"\b{_WHICH} (?:topic|topics|subject|subjects)\b"),
-    (Kind.WHERE, rf"\b(?:where|{_WHICH} (?:is the )?{_PLACE})\b"),
+    (Kind.WHERE, rf"\b(?:where|whereabouts|{_WHICH} (?:is the )?{_PLACE})\b"),
     (
         Kind.WHEN,
         r"\b(?:when|(?:at )?(?:what|which) (?:exact )?(?:times?|moments?|points?|timestamps?|seconds?|minutes?))\b",
     ),
     (Kind.WHO, rf"\b(?:who|whom|whose|whoever|{_WHICH} (?:other |of the )?{_ANYBODY})\b"),
-    (Kind.THINGS, rf"\b{_WHICH} (?:other )?{_THING}\b"),
+    (Kind.THINGS, rf"(?:\b{_WHICH} (?:other |of the )?|^(?:all |the |every )*){_THING}\b"),
     (Kind.WORDS, rf"\b{_WHICH} (?:(?:is|was|are|were) )?(?:the |N )?(?:first |last |next |previous )?{_SPEECH}\b"),
     (Kind.HAPPENS, r"\bwhat(?: is| was| else)* (?:happen\w*|occur\w*|goes|going|went) ?(?:on)?\b"),
     (
@@ -55,9 +55,11 @@ _KINDS: tuple[tuple[Kind, str], ...] = (
     (Kind.TOPIC, r"\bwhat [^Q]*\bdiscuss(?:es|ed|ing)?(?: with N| together)?(?: ,)?$"),
     (Kind.TOPIC, r"\bwhat (?:is|was) (?:the |N )?(?:conversation|talk|dialogue|chat)[^Q]* about$"),
     (Kind.WORDS, rf"\b(?:what|how) [^Q]*\b(?:{_SAY}|{_REPLY})\b"),
+    (Kind.WORDS, rf"\b{_WHICH} (?:is|was|are|were) (?:the )?N (?:[a-z]+ ){{0,2}}{_SPEECH}\b"),
+    (Kind.WORDS, r"\bwhat (?:comes|came|follows|followed) next\b"),
     (Kind.WORDS, r"\bwhat (?:else )?(?:comes|came|follows|followed|precedes|preceded|is|was)\b(?=[^NPQ]*$)"),
     (Kind.THINGS, r"\bwhat (?:else )?(?:is|are|was|were|can|do|does)\b.*\b(?:see|seen|visible|shown|with)\b"),
-    (Kind.YES_NO, r"^(?:and |so )?(?:is|are|was|were|does|do|did|has|have|had|can|could|will)\b"),
+    (Kind.YES_NO, r"^(?:and |so )?(?:if|whether|is|are|was|were|does|do|did|has|have|had|can|could|will)\b"),
     (Kind.WORDS, rf"^(?:the )?N (?:first |last |next |previous )?{_SPEECH}\b"),
     (Kind.WORDS, rf"^(?:everything|all|anything)(?: that| what)? N {_SAY}\b"),
     (Kind.WHEN, r"^(?:all |the |every |any )*(?:scenes?|moments?|times?|parts?|shots?|appearances?)\b"),
@@ -86,7 +88,7 @@ def understand(text: str, vocabulary: Vocabulary) -> Question:
     named = [*main.names(), *(name for *_, clause in clauses for name in clause.names())]
     subject = _subjects(main.names() or named)
     relations = [
-        Relation(Link(link), event, clause.place)
+        Relation(Link.RIGHT_AFTER if clause.is_over() and link == "while" else Link(link), event, clause.place)
         for link, _, clause in clauses
         for event in events_of(clause, subject or _subjects(clause.names()))
     ]
