@@ -8,13 +8,14 @@ from storyjax.story.meaning import Event, Link, Reference, Relation, Say, Seen, 
 from storyjax.story.quotes import Sayings
 from storyjax.story.rows import Appearance, Caption, Entity, Film, Shot, Utterance
 from storyjax.story.spans import (
+    AT_ONCE,
     Span,
     at_once,
     earlier,
+    first_of_each_film,
     intersections,
     later,
     line,
-    outermost,
     overlap,
     same_rows,
     seconds_in,
@@ -23,6 +24,7 @@ from storyjax.story.store import Story
 
 _JOIN_S = 0.5  # appearances nearer than this are one: a cut lies between them
 _NEXT_TO_S = 5.0  # who speaks so soon after somebody speaks to them
+_LONG_S = 1.0  # so much of a line is enough to be seen while it is said
 _SOON_S = 3.0  # what is seen "right after" something
 PARTS = ("names", "speech", "sight", "places")
 
@@ -258,22 +260,19 @@ class Evidence:
             raise NotKnown(f"{self.told(relation.event)} at no time{self._where()}")
         if relation.link is Link.WHILE:
             return self._meanwhile(spans, others)
-        found: list[Span] = []
-        for other in others if relation.link in (Link.RIGHT_AFTER, Link.RIGHT_BEFORE) else outermost(others, relation):
-            comes_after = relation.link in (Link.AFTER, Link.RIGHT_AFTER)
-            there = sorted(later(spans, other) if comes_after else earlier(spans, other), key=lambda s: s.start)
-            if relation.link is Link.RIGHT_AFTER:
-                there = [replace(s, end=min(s.end, s.start + _SOON_S)) if not s.rows else s for s in there[:1]]
-            elif relation.link is Link.RIGHT_BEFORE:
-                there = [replace(s, start=max(s.start, s.end - _SOON_S)) if not s.rows else s for s in there[-1:]]
-            found += [span for span in there if span not in found]
-        return sorted(found, key=lambda s: (s.film, s.start))
+        if relation.link in (Link.RIGHT_AFTER, Link.RIGHT_BEFORE):
+            return _beside(spans, others, relation.link)
+        # What is so several times is meant as it is so first; nothing may lie before that.
+        return _beside(spans, first_of_each_film(others), relation.link) or _beside(spans, others, relation.link)
 
     def _meanwhile(self, spans: list[Span], others: list[Span]) -> list[Span]:
         """The lines that are said meanwhile; of what is seen, the common time."""
-        if spans and all(isinstance(row, Utterance) for span in spans for row in span.rows) and spans[0].rows:
+        if _are_lines(spans):
             return [s for s in spans if any(at_once(s, o) and not same_rows(s, o) for o in others)]
-        return [s for s in intersections(spans, others) if s.length > 0]
+        if _are_lines(others):
+            shared = [both for said in others for both in intersections(spans, [said])]
+            return [s for s in shared if any(overlap(s, o) >= min(AT_ONCE * o.length, _LONG_S) for o in others)]
+        return intersections(spans, others)
 
     def in_windows(self, spans: list[Span], windows: Sequence[Window]) -> list[Span]:
         """Returns the lines that are said, and of what is seen the part that lies, in all of some windows."""
@@ -282,10 +281,10 @@ class Evidence:
             for film in self.films.values():
                 start, end = window.within(film.duration_s)
                 inside.append(Span(film.id, start, end))
-            if spans and spans[0].rows and isinstance(spans[0].rows[0], Utterance):
+            if _are_lines(spans):
                 spans = [s for s in spans if any(at_once(s, w) for w in inside)]
             else:
-                spans = [s for s in intersections(spans, inside) if s.length > 0]
+                spans = intersections(spans, inside)
         return spans
 
     def _in_place(self, spans: list[Span], place: str) -> list[Span]:
@@ -299,9 +298,9 @@ class Evidence:
             known = sorted({c.text for film in self.films for c in self.places(film).values()})
             names = f": its places are {', '.join(known)}" if known else ", whose shots have no places"
             raise NotKnown(f"no shot shows '{place}' in the story{names}")
-        if spans and spans[0].rows and isinstance(spans[0].rows[0], Utterance):
+        if _are_lines(spans):
             return [s for s in spans if any(at_once(s, o) for o in there)]
-        return [s for s in intersections(spans, there) if s.length > 0]
+        return intersections(spans, there)
 
     # What else is there
 
@@ -342,3 +341,22 @@ class Evidence:
 def speaker_of(line: Utterance, evidence: Evidence) -> str:
     """Returns the name of who says a line, or the label of somebody whom the story does not know."""
     return evidence.name(line.speaker) if line.speaker is not None else line.label
+
+
+def _are_lines(spans: Sequence[Span]) -> bool:
+    """Whether times are those of lines that are said, which are whole, unlike times in which somebody is seen."""
+    return bool(spans and spans[0].rows) and all(isinstance(row, Utterance) for span in spans for row in span.rows)
+
+
+def _beside(spans: list[Span], others: Sequence[Span], link: Link) -> list[Span]:
+    """What lies after or before one of some times; right after or before it, the nearest alone."""
+    found: list[Span] = []
+    for other in others:
+        comes_after = link in (Link.AFTER, Link.RIGHT_AFTER)
+        there = sorted(later(spans, other) if comes_after else earlier(spans, other), key=lambda s: s.start)
+        if link is Link.RIGHT_AFTER:
+            there = [s if s.rows else replace(s, end=min(s.end, s.start + _SOON_S)) for s in there[:1]]
+        elif link is Link.RIGHT_BEFORE:
+            there = [s if s.rows else replace(s, start=max(s.start, s.end - _SOON_S)) for s in there[-1:]]
+        found += [span for span in there if span not in found]
+    return sorted(found, key=lambda s: (s.film, s.start))

@@ -2,14 +2,13 @@
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from storyjax.story import question_words as words
 from storyjax.story.meaning import Event, NotUnderstood, Reference, Say, Seen
+from storyjax.story.question_names import described, encoded, joined, owned
 from storyjax.story.question_tokens import Token
 
-_CODES = {"name": "N", "quote": "Q", "place": "P", "comma": ","}
-_DETERMINERS = frozenset(("the", "a", "an", "his", "her", "their", "this", "that"))
 _WITH = frozenset(("with", "beside", "besides", "near", "alongside", "accompanying"))
 _APART = (
     ("apart", "from"),
@@ -31,7 +30,7 @@ class Clause:
 
     def encoded(self) -> str:
         """Returns the words in lower case, with N for a name, Q for a quotation and P for a place."""
-        return " ".join(_CODES.get(token.kind, token.word) for token in self.tokens)
+        return encoded(self.tokens)
 
     def text_words(self) -> set[str]:
         """Returns the words, without names and quotations."""
@@ -79,6 +78,16 @@ class Clause:
         found = [words.ORDER[t.word] for t in self._read() if t.kind == "word" and t.word in words.ORDER]
         return found[0] if found else None
 
+    def beside_in_time(self) -> str | None:
+        """Returns "right after" for what comes next, "right before" for what comes before, None for neither."""
+        text = re.sub(r"\bnext to\b", "", self.encoded())
+        said = set(text.split())
+        return "right after" if said & (words.NEXT | words.REPLY) else "right before" if said & words.PREVIOUS else None
+
+    def is_over(self) -> bool:
+        """Returns whether somebody has finished saying something."""
+        return self.quote is not None and bool(self.text_words() & words.OVER)
+
     def most(self) -> int:
         """Returns 1 if the one with the most is asked for, -1 for the least, else 0."""
         said = self.text_words()
@@ -116,9 +125,12 @@ class Clause:
 
 def cut(tokens: Sequence[Token]) -> tuple[Clause, list[tuple[str, str, Clause]]]:
     """Returns the main clause, and of each other one how it lies to the main one, the words that say so, and itself."""
-    tokens = _joined(_owned(_described(tokens)))
+    told, tokens = _statement(joined(owned(described(tokens))))
     main: list[Token] = []
     clauses: list[tuple[str, str, list[Token]]] = []
+    if told:
+        first, more = cut(told)
+        clauses = [("while", "", first.tokens), *((link, phrase, clause.tokens) for link, phrase, clause in more)]
     here = main
     index = 0
     while index < len(tokens):
@@ -136,7 +148,44 @@ def cut(tokens: Sequence[Token]) -> tuple[Clause, list[tuple[str, str, Clause]]]
             here = main
         here.append(token)
         index += 1
-    return Clause(main), [(link, phrase, Clause(inside)) for link, phrase, inside in clauses if inside]
+    if told and clauses:
+        # "after that" is after what was told.
+        for link, phrase, inside in clauses[1:]:
+            if phrase and not _says_more(inside):
+                clauses[0] = (f"right {link.removeprefix('right ')}" if link != "while" else link, "", clauses[0][2])
+    return Clause(main), [(link, phrase, Clause(inside)) for link, phrase, inside in clauses if _says_more(inside)]
+
+
+def _says_more(inside: Sequence[Token]) -> bool:
+    """Whether a clause is more than "that" in "after that"."""
+    return bool(inside) and not all(t.word in ("that", "this", "it", "which", "is", "was", "said") for t in inside)
+
+
+def _statement(tokens: Sequence[Token]) -> tuple[list[Token], list[Token]]:
+    """What is told before the question, as in "Ana says ... . Who is seen then?", and the question."""
+    stops = [index for index, token in enumerate(tokens) if token.kind == "stop"]
+    tokens = list(tokens)
+    if not stops:
+        return [], tokens
+    told, asked = tokens[: stops[-1]], tokens[stops[-1] + 1 :]
+    told, asked = ([token for token in part if token.kind != "stop"] for part in (told, asked))
+    if not told or not asked:
+        return [], told or asked
+    first = Clause(told).encoded()
+    if re.match(r"(?:who|whom|whose|what|where|when|which|how|is|are|was|were|does|do|did|can|count)\b", first):
+        return [], [*told, *asked]  # a question comes first
+    question = Clause(asked)
+    later = question.text_words() & (words.NEXT | words.PREVIOUS | {"after", "before"})
+    if re.fullmatch(r"(?:who|where|when|what) (?:is|was|does|did)(?: (?:it|that|this|so|happen))*", question.encoded()):
+        return [], [*asked, *told]
+    speaks = question.text_words() & words.SAY and not later
+    if speaks and question.encoded().startswith("who ") and not re.search("[NQP]", question.encoded()) and "Q" in first:
+        return [], [asked[0], *told]  # "Who is speaking?"
+    if first == "Q" and question.text_words() & words.SAY and question.quote is None and not later:
+        place = max(index for index, token in enumerate(asked) if token.word in words.SAY) + 1
+        skip = 1 if asked[place : place + 1] and asked[place].word in ("that", "this", "it") else 0
+        return [], [*asked[:place], told[0], *asked[place + skip :]]
+    return told, asked
 
 
 def _link(tokens: Sequence[Token], index: int, main: Sequence[Token]) -> tuple[str, str, int] | None:
@@ -150,7 +199,11 @@ def _link(tokens: Sequence[Token], index: int, main: Sequence[Token]) -> tuple[s
         asks = not main or all(t.word in words.EMPTY for t in main)
         if phrase == "when" and asks and follows.word in words.AUXILIARY:
             return None
-        if phrase == "as" and (follows.kind not in ("name", "quote") and follows.word not in words.PRONOUN):
+        begins_clause = follows.kind in ("name", "quote") or follows.word in words.PRONOUN | words.ANYBODY | {
+            "the",
+            "we",
+        }
+        if phrase == "as" and not begins_clause:
             return None
         begins = words.PRONOUN | {"that", "when", "the", "in", "saying", "somebody", "someone"}
         bare = phrase in ("the moment", "the instant", "once", "since") and follows.kind == "word"
@@ -176,129 +229,6 @@ def _main_begins(tokens: Sequence[Token], index: int, here: Sequence[Token], mai
         return True
     follows = tokens[index + 1] if index + 1 < len(tokens) else None
     return done and token.word in words.AUXILIARY and follows is not None and follows.kind == "name"
-
-
-def _described(tokens: Sequence[Token]) -> list[Token]:
-    """The tokens with "the person who says ..." as one name."""
-    found: list[Token] = []
-    for token in tokens:
-        found.append(token)
-        if token.kind != "quote":
-            continue
-        text = Clause(found).encoded()
-        verbs = "(?:says|said|say|is saying|was saying|utters|uttered|shouts|shouted|exclaims|exclaimed)"
-        people = "(?:person|one|man|woman|character|speaker|somebody|someone|people)"
-        pattern = (
-            rf"(?:\bthe |^|\b)(?:{people} (?:who|that) {verbs}|whoever {verbs}|speaker of|{people} saying)(?: the)?"
-        )
-        pattern += r"(?: words| line| sentence)? Q$"
-        match = re.search(pattern, text)
-        if match and (match.start() > 0 or "whoever" in match[0]):
-            length = len(match[0].split())
-            said = Reference(f'whoever says "{token.text}"', said=token.text)
-            found = [*found[:-length], Token("name", said.text, reference=said)]
-    return found
-
-
-def _owned(tokens: Sequence[Token]) -> list[Token]:
-    """The tokens with "Ana's dog", "the dog of Ana" and "her dog" as one name, and "Ana's seen" as "Ana is seen"."""
-    found: list[Token] = []
-    last: Reference | None = None
-    index = 0
-    while index < len(tokens):
-        token = tokens[index]
-        follows = tokens[index + 1] if index + 1 < len(tokens) else None
-        thing = follows.reference if follows is not None else None
-        pronoun = token.word in words.POSSESSIVE and last is not None
-        owner = token.reference if token.owner else last if pronoun else None
-        if owner is not None and follows is not None and thing is not None and follows.kind == "name":
-            named = tokens[index + 2] if index + 2 < len(tokens) else None
-            index += 2
-            if thing.category and named is not None and named.kind == "name" and named.reference is not None:
-                found.append(named)  # "Ana's dog Chia"
-                index += 1
-            elif thing.category:
-                found.append(
-                    replace(follows, reference=replace(thing, text=f"{owner.text}'s {thing.text}", owner=owner))
-                )
-            else:
-                found.append(follows)
-        elif owner is not None and token.owner and _unknown_noun(follows):
-            assert follows is not None
-            text = f"{owner.text}'s {follows.text}"
-            found.append(Token("name", text, reference=Reference(text)))
-            index += 2
-        else:
-            found.append(token)
-            index += 1
-            if token.owner and token.kind == "name" and follows is not None and not _belongs(follows):
-                found.append(Token("word", "is", "is"))
-        if token.reference is not None:
-            last = token.reference
-    return _genitives(_unknown_things(found))
-
-
-def _belongs(token: Token) -> bool:
-    nouns = words.SPEECH | words.PLACE | {"voice", "presence", "company", "side", "companion", "companions", "face"}
-    return token.kind == "quote" or token.word in nouns or token.word in words.ORDER or token.word in ("own", "very")
-
-
-def _unknown_noun(token: Token | None) -> bool:
-    return token is not None and token.kind == "word" and token.word not in words.EVERYTHING and token.word.isalpha()
-
-
-def _unknown_things(tokens: Sequence[Token]) -> list[Token]:
-    """The tokens with nouns that nothing is called by, "the cat" or "in the attic", as unknown names and places."""
-    found: list[Token] = []
-    topic = False
-    for token in tokens:
-        topic = topic or token.word == "about"
-        if not topic and found and found[-1].word in _DETERMINERS and _unknown_noun(token):
-            before = found[-2].word if len(found) > 1 else ""
-            if before in ("in", "at", "inside", "on", "into"):
-                found.append(Token("place", token.text))
-            else:
-                found.append(Token("name", token.text, reference=Reference(f"{found[-1].text} {token.text}")))
-        else:
-            found.append(token)
-    return found
-
-
-def _genitives(tokens: list[Token]) -> list[Token]:
-    """The tokens with "the dog of Ana" and "the dog that belongs to Ana" as one name."""
-    found: list[Token] = []
-    index = 0
-    while index < len(tokens):
-        token = tokens[index]
-        found.append(token)
-        index += 1
-        thing = token.reference
-        if thing is None or thing.category is None or thing.owner is not None:
-            continue
-        rest = Clause(list(tokens[index : index + 5])).encoded()
-        match = re.match(
-            r"(?:of|(?:that |which )?(?:is )?(?:belongs|belonging) to|(?:that |which is )?owned by) N", rest
-        )
-        if match:
-            owner = tokens[index + len(match[0].split()) - 1].reference
-            assert owner is not None
-            found[-1] = replace(token, reference=replace(thing, text=f"{owner.text}'s {thing.text}", owner=owner))
-            index += len(match[0].split())
-    return found
-
-
-def _joined(tokens: Sequence[Token]) -> list[Token]:
-    """The tokens without the commas of a list of names."""
-    found: list[Token] = []
-    for index, token in enumerate(tokens):
-        if token.kind == "comma" and found and found[-1].kind == "name":
-            rest = [t for t in tokens[index + 1 : index + 3] if t.word not in ("and", "the")]
-            listed = bool(rest) and rest[0].kind == "name"
-            more = index + 1 < len(tokens) and any(t.word == "and" for t in tokens[index + 1 : index + 4])
-            if listed and more:
-                continue
-        found.append(token)
-    return found
 
 
 def events_of(clause: Clause, subject: Sequence[Reference]) -> list[Event]:
@@ -337,12 +267,15 @@ def _event(clause: Clause, subject: Sequence[Reference]) -> list[Event]:
             beside += [one for one in meant if one not in subjects]
         else:
             subjects += [one for one in meant if one not in subjects]
-    speech = said & (words.SAY | words.REPLY) or (said & words.SPEECH and (clause.quote or subjects))
+    noun = said & words.SPEECH and (clause.quote or subjects or "whose" in said)
+    speech = said & (words.SAY | words.REPLY) or noun or (said & {"speaker", "speakers"} and not subjects)
     if clause.quote is not None or clause.about is not None or speech:
         elided = not subjects and not pronouns and said & {"saying", "speaking", "talking", "telling", "uttering"}
         if elided and not said & {"is", "are", "was", "were", "who", "somebody", "someone", "anybody"}:
             subjects = list(subject[:1])
         event: Event = Say(tuple(subjects), clause.quote, clause.about, tuple(to))
+        if subjects and "saying" in said and said & {"shown", "seen", "see", "visible", "saw"}:
+            return [Seen(tuple(subjects)), event]
         return [event, *([Seen(tuple(beside))] if beside else [])]
     everybody = [*subjects, *beside, *to]
     return [Seen(tuple(everybody))] if everybody or not clause.place else [Seen()]

@@ -152,8 +152,8 @@ _PATTERNS = (
     (rf"\b(?:exactly at|at|in|on) ({_POINT})", _around(_AT)),
     (
         rf"\b(?:at|in|near) the (?:very )?(?:beginning|start|opening){_OF_FILM}(?! ?\w*ing)",
-        lambda _: Window(0, 0.1, True),
+        lambda _: Window(0, 0.15, True),
     ),
-    (rf"\b(?:at|in|near|towards) the (?:very )?end{_OF_FILM}\b", lambda _: Window(0.9, 1.0, True)),
+    (rf"\b(?:at|in|near|towards) the (?:very )?end{_OF_FILM}\b", lambda _: Window(0.85, 1.0, True)),
     (rf"\bin the middle{_OF_FILM}\b", lambda _: Window(0.4, 0.6, True)),
 )

@@ -12,6 +12,7 @@ from storyjax.story.rows import THING, Entity
 
 _MARKS = {"“": '"', "”": '"', "„": '"', "«": '"', "»": '"', "‟": '"', "＂": '"', "’": "'", "‘": "'", "‛": "'", "`": "'"}
 _FIRST_MARK = 0xE000  # private characters stand for quotations while times are looked for
+_PREPOSITIONS = ("at", "in", "on", "from", "between", "by", "to", "about", "with", "of", "during", "for")
 _CONTRACTIONS = {"who's": "who is", "what's": "what is", "where's": "where is", "when's": "when is", "how's": "how is"}
 _CONTRACTIONS |= {"that's": "that is", "there's": "there is", "he's": "he is", "she's": "she is", "it's": "it is"}
 _CONTRACTIONS |= {"they're": "they are", "who're": "who are", "what're": "what are", "who'd": "who did"}
@@ -20,8 +21,9 @@ _CONTRACTIONS |= {"can't": "can not", "cannot": "can not", "won't": "will not", 
 
 @dataclass(frozen=True)
 class Token:
-    """`kind` is "word", "comma", "quote", "name", "place" or "film"; `word` is in lower case, `text` as written.
+    """A part of a question; `word` is in lower case, `text` as written.
 
+    `kind`: "word", "comma", "stop" (the end of a sentence), "quote", "name", "place" or "film".
     `owner`: a word or name with 's. `reference` is of names.
     """
 
@@ -82,7 +84,8 @@ def take_reported(text: str, quotes: list[str], heard: Callable[[str], float], k
     verbs = "|".join(sorted(words.QUOTING, key=len)[::-1])
     for match in reversed(list(re.finditer(rf"\b({verbs})\b(?:\s*[:,]?\s*(that)\b|\s*:)?\s+", text, re.IGNORECASE))):
         rest = text[match.end() :]
-        if chr(_FIRST_MARK) <= rest[:1] <= chr(_FIRST_MARK + 99):
+        links = "|".join(re.escape(link) for link, _ in words.LINKS)
+        if chr(_FIRST_MARK) <= rest[:1] <= chr(_FIRST_MARK + 99) or re.match(rf"(?:{links})\b", rest, re.IGNORECASE):
             continue
         certain = match[2] is not None
         chosen = _reported(rest, certain, heard, known)
@@ -96,16 +99,32 @@ def take_reported(text: str, quotes: list[str], heard: Callable[[str], float], k
 def _reported(rest: str, certain: bool, heard: Callable[[str], float], known: Callable[[str], bool]) -> str:
     """The beginning of the rest of a question that is a sentence which somebody says; "" if there is none."""
     links = "|".join(re.escape(link) for link, _ in words.LINKS)
-    rest = rest.split(chr(_FIRST_MARK))[0] if chr(_FIRST_MARK) in rest else rest
+    rest = re.split(r"[\ue000-\uf8ff]|[.;:?!]\s", rest)[0]
     cuts = [m.start() for m in re.finditer(rf"[,?]|\s(?:{links}|in|at|between|from|by|and)\b", rest, re.IGNORECASE)]
     ends = sorted({*cuts, len(rest)})
-    options = [rest[:end] for end in ends if len(words_of(rest[:end])) >= 2]
+    first, *more = words_of(rest) or [""]
+    alone = not more and not known(first)  # "who says hello?"
+    options = [rest[:end] for end in ends if len(words_of(rest[:end])) >= 2 or alone]
     scores = [heard(option) for option in options]
     if scores and max(scores) >= ENOUGH:
         best = max(scores)
         return max((o for o, s in zip(options, scores, strict=True) if s >= best - 0.05), key=len)
     strange = sum(not known(word) for word in re.findall(r"[\w']+", rest))
-    if not options or not (certain or strange >= 2):
+    begins_otherwise = first in (
+        "at",
+        "in",
+        "on",
+        "from",
+        "between",
+        "by",
+        "to",
+        "about",
+        "with",
+        "of",
+        "during",
+        "for",
+    )
+    if not options or begins_otherwise or not (certain or strange >= 2 or alone):
         return ""
     breaks = [m.start() for m in re.finditer(rf"[?]|,|\s(?:{links})\b", rest, re.IGNORECASE) if m.start() > 8]
     return rest[: min([*breaks, len(rest)])]
@@ -114,11 +133,15 @@ def _reported(rest: str, certain: bool, heard: Callable[[str], float], known: Ca
 def tokens_of(text: str, quotes: Sequence[str], vocabulary: Vocabulary) -> tuple[list[Token], list[str]]:
     """Returns the tokens of a question whose quotations are private characters, and notes on how names were read."""
     found = []
-    for part in re.findall(r"[\ue000-\uf8ff]|,|[^\W_]+(?:[-_'][^\W_]+)*'?s?|;|:", text):
+    for part in re.findall(
+        r"[\ue000-\uf8ff]|[,;:—–]|(?<!\b\w)(?<!\b\w\w)[.?!]+(?=\s)|[^\W_]+(?:[-_'][^\W_]+)*'?s?", text
+    ):
         if chr(_FIRST_MARK) <= part <= "\uf8ff":
             found.append(Token("quote", quotes[ord(part) - _FIRST_MARK]))
-        elif part in ",;:":
+        elif part == ",":
             found.append(Token("comma", part, ","))
+        elif part[0] in ";:.?!—–":
+            found.append(Token("stop", part, "."))
         else:
             found += _word_tokens(part)
     found, notes = _with_names(found, vocabulary)

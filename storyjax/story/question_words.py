@@ -6,14 +6,14 @@ def _words(text: str) -> frozenset[str]:
 
 
 SAY = _words(
-    "say says said saying speak speaks spoke spoken speaking talk talks talked talking tell tells told telling"
-    " utter utters uttered uttering voice voices voiced shout shouts shouted shouting exclaim exclaims exclaimed cry"
-    " cries cried whisper whispers whispered state states stated claim claims claimed remark remarks remarked"
-    " announce announces announced ask asks asked asking hear heard hearing mention mentions mentioned mentioning"
-    " pronounce pronounces pronounced express expresses declare declares declared deliver delivers delivered"
-    " delivering discuss discusses discussed discussing chat chats chatted chatting converse conversed conversation"
-    " conversing speech complain complains complained add adds added goes quoted quote admit admits admitted explain"
-    " explains explained recite recites comment comments commented open opens"
+    "continue continues continued say says said saying speak speaks spoke spoken speaking talk talks talked talking"
+    " tell tells told telling utter utters uttered uttering voice voices voiced shout shouts shouted shouting"
+    " exclaim exclaims exclaimed cry cries cried whisper whispers whispered state states stated claim claims claimed"
+    " remark remarks remarked announce announces announced ask asks asked asking hear heard hearing mention mentions"
+    " mentioned mentioning pronounce pronounces pronounced express expresses declare declares declared deliver"
+    " delivers delivered delivering discuss discusses discussed discussing chat chats chatted chatting converse"
+    " conversed conversation conversing speech complain complains complained add adds added goes quoted quote admit"
+    " admits admitted explain explains explained recite recites comment comments commented open opens"
 )
 # Verbs that take a sentence without quotation marks: "says the plane leaves tonight".
 QUOTING = _words(
@@ -26,10 +26,11 @@ REPLY = _words(
     " reacts reacted reacting retort retorts reaction response"
 )
 SEE = _words(
-    "see sees seen saw seeing visible appear appears appeared appearing show shows shown showing showed present"
-    " look looks there watch watched view frame picture image screen shot shots camera onscreen sight depicted"
-    " featured feature features figure figures pictured appearance appearances scene scenes turn turns spot spotted"
-    " display displayed displays around on-screen"
+    "found find located locate stands stand standing sits sit sitting lies lie lying see sees seen saw seeing"
+    " visible appear appears appeared appearing show shows shown showing showed present look looks there watch"
+    " watched view frame picture image screen shot shots camera onscreen sight depicted featured feature features"
+    " figure figures pictured appearance appearances scene scenes turn turns spot spotted display displayed displays"
+    " around on-screen"
 )
 TOGETHER = _words(
     "together with beside besides next alongside share shares shared sharing meet meets met meeting accompany"
@@ -47,7 +48,11 @@ NEGATION = _words("not never n't without nobody none no")
 WH = _words("who whom whose what which where when how why whoever whichever")
 ORDER = {"first": 1, "firstly": 1, "last": -1, "lastly": -1, "final": -1, "finally": -1, "latest": -1, "earliest": 1}
 ORDER |= {"second": 2, "third": 3, "fourth": 4, "fifth": 5, "opening": 1, "closing": -1, "initial": 1, "initially": 1}
-ORDER |= {"next": 1, "previous": -1}
+# What comes next to something, in time.
+NEXT = _words("continue continues continued next then afterwards afterward thereafter subsequently later following")
+# "When Ana has finished saying ...".
+OVER = _words("finish finishes finished finishing stops stopped done")
+PREVIOUS = _words("previous previously before earlier beforehand")
 ANYBODY = _words(
     "somebody someone anybody anyone everybody everyone people person persons character characters man woman men"
     " women speaker speakers voice all guy one others individual individuals face faces whoever role roles cast"
@@ -78,8 +83,9 @@ EMPTY = _words(
     " various several other another separate occasion occasions instance instances next previous following prior"
     " until since later earlier afterwards afterward thereafter subsequently meanwhile precise accurate start starts"
     " started begin begins began end ends ended ending beginning stop stops stopped finish finished finishes hear"
-    " known course middle moment's last first it'll down english exact timestamp timestamps clock bring brings use"
-    " uses used using make makes made put puts did does do is are was were has have had been can will"
+    " known course middle moment's last first it'll down english whereabouts identify everything spend spends spent"
+    " go true correct follow follows followed precede precedes preceded exact timestamp timestamps clock bring"
+    " brings use uses used using make makes made put puts did does do is are was were has have had been can will"
 )
 GREETING = (
     r"^(?:please|hey|hi|hello|so|ok|okay|well)[, ]+",
@@ -88,6 +94,7 @@ GREETING = (
     r"^(?:i|we) (?:want|would like|'d like|need|wish) to (?:know|see|hear|find out)[, ]+",
     r"^(?:do|does) (?:you|anyone|anybody|someone) know[, ]+",
     r"^(?:i|we) wonder[, ]+",
+    r"^(?:list|name|identify|find|search for|look for|give me|show)[,: ]+",
 )
 # How a clause begins that says when: longest first.
 LINKS: tuple[tuple[str, str], ...] = (

@@ -28,20 +28,22 @@ _WHICH = "(?:which|what)"
 # those that begin together, the first.
 _KINDS: tuple[tuple[Kind, str], ...] = (
     (Kind.FILMS, rf"\b(?:{_WHICH} (?:of the )?{_FILM}|how many {_FILM})\b"),
-    (Kind.COUNT, r"\b(?:how many (?:separate |different )?times|how often|how frequently|(?:the )?number of times)\b"),
+    (Kind.COUNT, r"\b(?:how many (?:separate |different )?times|how often|how frequently)\b"),
+    (Kind.COUNT, r"\b(?:what (?:is|was) )?(?:the )?number of times\b"),
     (Kind.COUNT, rf"\bhow many (?:{_SPEECH}|appearances|occasions|scenes|shots)\b"),
+    (Kind.COUNT, r"^(?:count|(?:the )?number of)\b"),
     (Kind.COUNT, r"\b(?:on|in) how many (?:occasions|scenes|shots)\b"),
     (Kind.DURATION, r"\b(?:how long|how much(?: screen| speaking| of the)? time|how many (?:seconds|minutes|hours))\b"),
     (Kind.DURATION, r"\b(?:what is )?the (?:total|whole|overall) (?:time|duration|length)\b"),
     (Kind.COUNT_PEOPLE, rf"\bhow many (?:different |distinct |other )?(?:{_ANYBODY}|are|is|can)\b"),
     (Kind.TOPIC, rf"\b{_WHICH} (?:topic|topics|subject|subjects)\b"),
-    (Kind.WHERE, rf"\b(?:where|{_WHICH} (?:is the )?{_PLACE})\b"),
+    (Kind.WHERE, rf"\b(?:where|whereabouts|{_WHICH} (?:is the )?{_PLACE})\b"),
     (
         Kind.WHEN,
         r"\b(?:when|(?:at )?(?:what|which) (?:exact )?(?:times?|moments?|points?|timestamps?|seconds?|minutes?))\b",
     ),
     (Kind.WHO, rf"\b(?:who|whom|whose|whoever|{_WHICH} (?:other |of the )?{_ANYBODY})\b"),
-    (Kind.THINGS, rf"\b{_WHICH} (?:other )?{_THING}\b"),
+    (Kind.THINGS, rf"(?:\b{_WHICH} (?:other |of the )?|^(?:all |the |every )*){_THING}\b"),
     (Kind.WORDS, rf"\b{_WHICH} (?:(?:is|was|are|were) )?(?:the |N )?(?:first |last |next |previous )?{_SPEECH}\b"),
     (Kind.HAPPENS, r"\bwhat(?: is| was| else)* (?:happen\w*|occur\w*|goes|going|went) ?(?:on)?\b"),
     (
@@ -53,10 +55,14 @@ _KINDS: tuple[tuple[Kind, str], ...] = (
     (Kind.TOPIC, r"\bwhat [^Q]*\bdiscuss(?:es|ed|ing)?(?: with N| together)?(?: ,)?$"),
     (Kind.TOPIC, r"\bwhat (?:is|was) (?:the |N )?(?:conversation|talk|dialogue|chat)[^Q]* about$"),
     (Kind.WORDS, rf"\b(?:what|how) [^Q]*\b(?:{_SAY}|{_REPLY})\b"),
+    (Kind.WORDS, rf"\b{_WHICH} (?:is|was|are|were) (?:the )?N (?:[a-z]+ ){{0,2}}{_SPEECH}\b"),
+    (Kind.WORDS, r"\bwhat (?:comes|came|follows|followed) next\b"),
     (Kind.WORDS, r"\bwhat (?:else )?(?:comes|came|follows|followed|precedes|preceded|is|was)\b(?=[^NPQ]*$)"),
     (Kind.THINGS, r"\bwhat (?:else )?(?:is|are|was|were|can|do|does)\b.*\b(?:see|seen|visible|shown|with)\b"),
-    (Kind.YES_NO, r"^(?:and |so )?(?:is|are|was|were|does|do|did|has|have|had|can|could|will)\b"),
+    (Kind.YES_NO, r"^(?:and |so )?(?:if|whether|is|are|was|were|does|do|did|has|have|had|can|could|will)\b"),
     (Kind.WORDS, rf"^(?:the )?N (?:first |last |next |previous )?{_SPEECH}\b"),
+    (Kind.WORDS, rf"^(?:everything|all|anything)(?: that| what)? N {_SAY}\b"),
+    (Kind.WHEN, r"^(?:all |the |every |any )*(?:scenes?|moments?|times?|parts?|shots?|appearances?)\b"),
     (Kind.WHO, rf"^(?:all |the |every )*{_ANYBODY}\b"),
     (Kind.WHEN, r"^(?:all |the |a |every |any )*(?:scenes? |moments? |times? |parts? |shots? )?[^a-z]*[NQ]"),
 )
@@ -82,11 +88,20 @@ def understand(text: str, vocabulary: Vocabulary) -> Question:
     named = [*main.names(), *(name for *_, clause in clauses for name in clause.names())]
     subject = _subjects(main.names() or named)
     relations = [
-        Relation(Link(link), event, clause.place)
+        Relation(Link.RIGHT_AFTER if clause.is_over() and link == "while" else Link(link), event, clause.place)
         for link, _, clause in clauses
         for event in events_of(clause, subject or _subjects(clause.names()))
     ]
     question = _main(kind, trigger, main, named)
+    if isinstance(question.event, Say):
+        # "Does Ana speak before Ben?"
+        bare = [clause.encoded() == "N" and link != "while" for link, _, clause in clauses]
+        if len(bare) == len(relations):
+            relations = [
+                replace(r, event=Say(r.event.who)) if one and isinstance(r.event, Seen) else r
+                for r, one in zip(relations, bare, strict=True)
+            ]
+    relations = _next_to(kind, question, main, relations)
     question = replace(
         question,
         relations=(*question.relations, *relations),
@@ -95,6 +110,16 @@ def understand(text: str, vocabulary: Vocabulary) -> Question:
         notes=tuple(notes),
     )
     return _checked(question, [main, *(clause for *_, clause in clauses)])
+
+
+def _next_to(kind: Kind, question: Question, main: Clause, relations: list[Relation]) -> list[Relation]:
+    """The relations, where "when Ana has said ..., what does Ben say next?" asks for what comes right after."""
+    beside = main.beside_in_time()
+    spoken = isinstance(question.event, Say) and question.event.quote is None
+    if beside is None or not (kind is Kind.HAPPENS or (kind in (Kind.WORDS, Kind.WHO, Kind.TOPIC) and spoken)):
+        return relations
+    sides = {"right after": (Link.WHILE, Link.AFTER), "right before": (Link.WHILE, Link.BEFORE)}[beside]
+    return [replace(r, link=Link(beside)) if r.link in sides and isinstance(r.event, Say) else r for r in relations]
 
 
 def _tokens(text: str, vocabulary: Vocabulary) -> tuple[list[Token], list, list[str]]:

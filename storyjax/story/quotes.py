@@ -115,7 +115,12 @@ class Sayings:
             return []
         # Whoever quotes a whole sentence does not mean a longer one that holds it; nor a worse match than the best.
         best = max(match.score + 0.1 * match.share for match in found.values())
-        chosen = [match for match in found.values() if match.score + 0.1 * match.share >= best - 0.06]
+        chosen = [
+            match
+            for ids, match in found.items()
+            if match.score + 0.1 * match.share >= best - 0.06
+            and not any(set(less) < set(ids) and other.score >= match.score - 0.05 for less, other in found.items())
+        ]
         return sorted(chosen, key=lambda m: (m.utterances[0].film, m.utterances[0].start_s))
 
     def about(self, words: str) -> list[Match]:

@@ -3,7 +3,6 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from storyjax.story.meaning import Link, Relation
 from storyjax.story.rows import Appearance, Caption, Track, Utterance
 
 Row = Appearance | Utterance | Caption | Track
@@ -67,17 +66,12 @@ def same_rows(one: Span, other: Span) -> bool:
     return {(type(r), r.id) for r in one.rows} == {(type(r), r.id) for r in other.rows}
 
 
-def outermost(others: Sequence[Span], relation: Relation) -> list[Span]:
-    """Returns of each film the first time (for what comes after it) or the last one (for what comes before)."""
+def first_of_each_film(spans: Iterable[Span]) -> list[Span]:
+    """Returns the earliest time of each film."""
     found: dict[int, Span] = {}
-    for other in others:
-        best = found.get(other.film)
-        if (
-            best is None
-            or (relation.link is Link.AFTER and other.end < best.end)
-            or (relation.link is Link.BEFORE and other.start > best.start)
-        ):
-            found[other.film] = other
+    for span in spans:
+        if span.film not in found or span.start < found[span.film].start:
+            found[span.film] = span
     return list(found.values())
 
 

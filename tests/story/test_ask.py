@@ -127,7 +127,7 @@ def test_what_happens_is_told_of_the_windows_that_the_tables_name(tmp_path: Path
         assert ask(story, "what happens when Ben is in the garden?", teller=teller).known
     assert asked == [
         ("garden.mp4", "what did ana do ?", (14.0, 19.0)),
-        ("garden.mp4", "what did ben do ?", (4.0, 10.0)),
+        ("garden.mp4", "what happened ?", (4.0, 10.0)),
     ]
     assert (answer.values, answer.confidence) == (("ana slept",), 0.5)
     assert any("no table does" in note for note in answer.notes)
