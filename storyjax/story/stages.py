@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from storyjax.core.notes import tell
 from storyjax.data.video import lazy_frames
@@ -48,6 +48,7 @@ class Networks:
         return name_stage.NameNetworks.of(self.describers, self.speech)
 
 
+@runtime_checkable
 class Stage(Protocol):
     """A stage. `name` is in the table `stages`; `needs` are the stages that it is made from."""
 

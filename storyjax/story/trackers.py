@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import UInt8
@@ -39,6 +39,7 @@ class Seen:
     category: str | None = None
 
 
+@runtime_checkable
 class FilmTracker(Protocol):
     """Follows everything through one shot after another. `name` says which network it is."""
 
