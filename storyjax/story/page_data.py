@@ -56,6 +56,7 @@ def film_facts(film: Film) -> Json:
         "duration": film.duration_s,
         "width": film.width,
         "height": film.height,
+        "fps": film.fps,
         "video": film.has_video,
         "audio": film.has_audio,
         "state": film.state,
