@@ -157,6 +157,7 @@ class Corrector:
             raise StoryjaxError("there is no correction to undo")
         last = corrections[-1]
         before = last.value.get("undo", {})
+        films = set(before.get("films", ()))
         fresh = self.teacher.undo(before.get("gallery", []))
         with self.story.transaction() as db:
             whole = undo_changes(self.story, db, before)
@@ -164,23 +165,43 @@ class Corrector:
                 db.execute("UPDATE entities SET gallery = ? WHERE gallery = ?", (new, old))
             db.execute("DELETE FROM corrections WHERE id = ?", (last.id,))
             for film in self.story.films():
-                store_appearances(self.story, db, film)
+                if film.id in films:
+                    store_appearances(self.story, db, film)
         return f"undone: {last.action}" + ("" if whole else "; run 'storyjax story' again to name its films anew")
 
     def _do(self, action: str, target: Target, value: dict[str, Any], changes: Changes) -> None:
         """Stores a correction and makes it, as a whole or not at all; the gallery's part is taken back with it."""
         try:
             with self.story.transaction() as db:
-                for film in self.story.films():
+                films = self._films_of(action, target)
+                for film in films:
                     _Replay(self.story, db, film, changes).make(action, target, value)
+                for film in films:
                     store_appearances(self.story, db, film)
                 self.teacher.teach(value, changes)
                 now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-                row = Correction(0, now, action, target, {**value, "undo": changes.undo()})
+                row = Correction(
+                    0, now, action, target, {**value, "undo": {**changes.undo(), "films": [film.id for film in films]}}
+                )
                 self.story.add(db, row)
         except BaseException:
             self.teacher.undo(changes.gallery)
             raise
+
+    def _films_of(self, action: str, target: Target) -> list[Film]:
+        """The films in which a correction changes something."""
+        if action in (ASSIGN, REJECT):
+            return [film for film in self.story.films() if film.digest == target["film"]]
+        who = target["who"]
+        digests = {part["film"] for part in who.get("parts", ())}
+        with self.story.reading() as db:
+            of = "(SELECT id FROM entities WHERE gallery = :gallery)"
+            rows = db.execute(
+                f"SELECT film FROM tracks WHERE entity IN {of} UNION SELECT film FROM utterances WHERE speaker IN {of}",
+                {"gallery": who["gallery"]},
+            )
+            numbers = {row[0] for row in rows}
+        return [film for film in self.story.films() if film.digest in digests or film.id in numbers]
 
     def _check_free(self, name: str, row: Entity) -> None:
         for one in self.story.entities():

@@ -15,6 +15,8 @@ from storyjax.story.corrections import Corrector, apply_corrections
 from storyjax.story.rows import Entity, Track, Utterance, Vector
 from storyjax.story.store import Story, add_boxes
 from tests.story.small_story import ANA, BEN, CHIA, SEEN, SOMEBODY, SPOKEN, make_story
+from tests.story.test_pipeline import make_gallery, seen_in, tell
+from tests.story.toy_films import BLUE, GREEN, RED, write_film
 
 FACE = "net"
 
@@ -243,6 +245,27 @@ def test_renaming_and_merging_change_the_gallery_and_come_back(tmp_path: Path) -
         assert gallery.get("Anna").counts["face"] == 1
         (anna,) = [one for one in story.entities() if one.name == "Anna"]
         assert anna.gallery == gallery.get("Anna").id
+
+
+def test_the_pipeline_keeps_what_was_corrected_and_finds_it_in_other_films(tmp_path: Path) -> None:
+    film = write_film(tmp_path / "one.mp4", [(1.5, [(GREEN, 60)]), (1.5, [(BLUE, 30)])])
+    gallery, out = make_gallery(tmp_path / "gallery", Ana=RED, Ben=GREEN), tmp_path / "story"
+    tell([film], out, gallery=gallery)
+    assert seen_in(out, "one") == [("Ben", 0.0, 1.5), ("Person 1", 1.5, 3.0)]
+    with Story.open(out) as story:
+        assert story.meta()["gallery"] == "../gallery"
+        corrector = Corrector(story, Gallery(gallery))
+        (group,) = [one.id for one in story.entities() if not one.named]
+        corrector.rename(group, "Dora")
+        corrector.assign_track(story.tracks(1)[0].id, "Zoe")
+    other = write_film(tmp_path / "two.mp4", [(1.5, [(BLUE, 10)])])
+    tell([film, other], out, gallery=gallery, fps=4.0)  # another rate: all tracks anew
+    assert seen_in(out, "one") == [("Zoe", 0.0, 1.5), ("Dora", 1.5, 3.0)]
+    assert seen_in(out, "two") == [("Dora", 0.0, 1.5)]
+    with Story.open(out) as story:
+        assert "run 'storyjax story' again" in Corrector(story, Gallery(gallery)).undo()
+    tell([film, other], out, gallery=gallery, fps=4.0)
+    assert seen_in(out, "one") == [("Ben", 0.0, 1.5), ("Dora", 1.5, 3.0)]
 
 
 def test_what_cannot_be_corrected_is_said_and_changes_nothing(tmp_path: Path) -> None:
