@@ -106,7 +106,7 @@ def correct(story: Story, gallery: Gallery | None, value: Mapping[str, Any]) -> 
         who = _text(value, "name", _LONGEST_NAME)
     if "track" in value:
         return corrector.assign_track(_number(value, "track"), who, _time(value, "from"), _time(value, "to"))
-    return corrector.assign_line(_number(value, "utterance"), who)
+    return corrector.assign_line(_number(value, "utterance"), who, value.get("voice") is True)
 
 
 def _changing(request: Request, act: Callable[[Story, Gallery | None], str]) -> Callable[[], str]:

@@ -102,10 +102,23 @@ class Corrector:
         kind = row.kind if row.kind == PERSON else "thing"
         return self._assign(target, who, kind, row.category)
 
-    def assign_line(self, line: int, who: int | str | None) -> str:
-        """Says who says a sentence; None: somebody new. Raises StoryjaxError: there is no such sentence or entity."""
+    def assign_line(self, line: int, who: int | str | None, whole_voice: bool = False) -> str:
+        """Says who says a sentence, or all sentences of its film with the same label ("Speaker 2") that nobody is known
+        to say; None: somebody new.
+
+        Raises:
+            StoryjaxError: there is no such sentence or entity.
+        """
         row, film = self._line(line)
-        return self._assign(line_target(film, row), who, PERSON, None)
+        target = line_target(film, row)
+        if whole_voice:
+            alike = [
+                line_target(film, one)
+                for one in self.story.utterances(film.id)
+                if one.speaker is None and one.label == row.label
+            ]
+            target = {"film": film.digest, "parts": alike or [target]}
+        return self._assign(target, who, PERSON, None)
 
     def _assign(self, target: dict[str, Any], who: int | str | None, kind: str, category: str | None) -> str:
         changes = Changes(self.story)

@@ -1,11 +1,13 @@
 """What a correction is about, in words that survive a re-run: numbers and ids of rows change, films do not.
 
 A *target* is a JSON object. Of a track: the film's digest, its time, and some of its boxes; of a sentence: the digest,
-its time and its text. A *reference* says who somebody is: by the gallery's id, or, of a group that nobody has named, by
-targets of what the group was made of. Times are seconds, boxes left, top, width and height as fractions of the image.
+its time and its text; of several: the digest, and the target of each. A *reference* says who somebody is: by the
+gallery's id, or, of a group that nobody has named, by targets of what the group was made of. Times are seconds, boxes
+left, top, width and height as fractions of the image.
 
     {"film": "9f…", "track": {"start": 12.0, "end": 18.0, "boxes": [[12.5, 0.1, 0.2, 0.2, 0.6], …]}}
     {"film": "9f…", "line": {"start": 2.0, "end": 4.0, "text": "Good morning."}}
+    {"film": "9f…", "parts": [targets]}
     {"name": "Ana", "kind": "person", "category": null, "gallery": "…", "parts": [targets]}
 """
 
@@ -76,6 +78,9 @@ class FilmRows:
         """Returns what a target is about: tracks (more than one where it is broken up now) and sentences."""
         if target.get("film") != self.film.digest:
             return [], []
+        if "parts" in target:
+            found = [self.find(part) for part in target["parts"]]
+            return [track for some, _ in found for track in some], [line for _, some in found for line in some]
         if "track" in target:
             return self._find_tracks(target["track"]), []
         line = self._find_line(target["line"])

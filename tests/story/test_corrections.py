@@ -268,6 +268,16 @@ def test_the_pipeline_keeps_what_was_corrected_and_finds_it_in_other_films(tmp_p
     assert seen_in(out, "one") == [("Ben", 0.0, 1.5), ("Dora", 1.5, 3.0)]
 
 
+def test_a_voice_that_nobody_knows_is_named_at_once(tmp_path: Path) -> None:
+    with make_story(tmp_path / "story") as story:
+        with story.transaction() as db:
+            db.execute("UPDATE utterances SET speaker = NULL, label = 'Speaker 2' WHERE number IN (1, 3)")
+        Corrector(story).assign_line(story.utterances(1)[1].id, BEN, whole_voice=True)
+        assert [line.number for line in story.utterances(speaker=BEN)] == [1, 3]
+        Corrector(story).undo()
+        assert [line.label for line in story.utterances(1)].count("Speaker 2") == 2
+
+
 def test_what_cannot_be_corrected_is_said_and_changes_nothing(tmp_path: Path) -> None:
     with make_story(tmp_path / "story") as story:
         corrector = Corrector(story, with_faces(story, tmp_path))

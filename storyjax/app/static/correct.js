@@ -50,15 +50,16 @@ export class Corrections {
 
   /** Asks who says a line. */
   async line(line, entity) {
+    const told = /^Speaker \d+$/.test(line.label) ? [["voice", `everything that ${line.label} says here`]] : [];
     this.ask({
       title: "Who says this?",
       note: `“${line.text}”`,
       picture: face(entity ?? { name: line.label, kind: "person" }, source.still(entity?.still)),
       kind: "person",
       now: entity,
-      scopes: entity ? [["line", "this line"], ["all", `wherever ${entity.name} is seen or heard`]] : [["line", "this line"]],
+      scopes: entity ? [["line", "this line"], ["all", `wherever ${entity.name} is seen or heard`]] : [...told, ["line", "this line"]],
       reject: entity ? () => ({ action: "reject", utterance: line.id }) : null,
-      make: (who, scope) => (scope === "all" ? this.everywhere(entity, who) : { action: "assign", utterance: line.id, ...who }),
+      make: (who, scope) => (scope === "all" ? this.everywhere(entity, who) : { action: "assign", utterance: line.id, voice: scope === "voice", ...who }),
     });
   }
 

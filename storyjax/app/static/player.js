@@ -11,6 +11,7 @@ export class Player {
     this.listeners = [];
     this.colourOf = () => "#fff";
     this.video.src = url;
+    byId("screen").classList.toggle("sound", !film.video);
     this.video.addEventListener("error", () => this.tellTrouble());
     this.makeBar();
     for (const name of ["timeupdate", "seeking", "seeked", "loadedmetadata", "pause"]) this.video.addEventListener(name, () => this.moved());
