@@ -44,9 +44,10 @@ Writes a story for other programs:
   storyjax story export DIR --to elan --out FOLDER         tiers of who is seen and who speaks (.eaf)
   storyjax story export DIR --to mot --out FOLDER          boxes of tracks, MOTChallenge's text
   storyjax story export DIR --to iiif --out FOLDER         IIIF manifests with W3C annotations
+  storyjax story export DIR --to html --out FOLDER         the app's page of a film, which opens without a server
 
-The last five write a file for each film; for one film --out may name the file. Who is found as a group that nobody has
-named is called Person 1, Person 2 ...
+vtt, rttm, elan, mot and iiif are a file for each film; for one film --out may name the file. Who is found as a group
+that nobody has named is called Person 1, Person 2 ...
 """
 
 EVALUATE = """\
@@ -112,7 +113,7 @@ def add(commands: argparse._SubParsersAction, made: dict[str, argparse.ArgumentP
     add_models_flag(story)
     export = command("story export", EXPORT, _export)
     export.add_argument("story", metavar="DIR", help="the story's folder")
-    export.add_argument("--to", required=True, metavar="FORMAT", help="json, csv, vtt, rttm, elan, mot or iiif")
+    export.add_argument("--to", required=True, metavar="FORMAT", help="json, csv, vtt, rttm, elan, mot, iiif or html")
     export.add_argument("--out", required=True, metavar="PATH", help="a file or a folder, as above")
     export.add_argument("--film", metavar="NAME", help="one film of the story (default: all)")
     export.add_argument(
@@ -120,6 +121,12 @@ def add(commands: argparse._SubParsersAction, made: dict[str, argparse.ArgumentP
         default="http://localhost:8000",
         metavar="URL",
         help="of iiif: the address under which manifests and films will be found (default: http://localhost:8000)",
+    )
+    export.add_argument(
+        "--media",
+        choices=("copy", "link"),
+        default="copy",
+        help="of html: whether the films are copied into the folder, or played where they are (default: copy)",
     )
     measure = command("story evaluate", EVALUATE, _evaluate)
     measure.add_argument("story", metavar="DIR", help="the story's folder")
@@ -186,10 +193,17 @@ class _Progress:
 
 
 def _export(given: argparse.Namespace) -> int:
-    from storyjax.story.exports import export
+    from storyjax.core.config import choose
+    from storyjax.story.exports import NAMES, export
+    from storyjax.story.html_page import export_html
     from storyjax.story.store import Story
 
+    choose(given.to, (*NAMES, "html"), "--to")
     with Story.open(given.story) as story:
+        if given.to == "html":
+            pages = [path for path in export_html(story, given.out, given.film, given.media) if path.suffix == ".html"]
+            print(*pages, sep="\n")
+            return 0
         files = export(story, given.to, given.out, given.film, given.url)
     for path in files:
         print(path)

@@ -14,6 +14,7 @@ goes on where it was, a new film is added to those that are there, and a changed
 import datetime
 import functools
 import hashlib
+import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -94,6 +95,8 @@ def make_story(
     busy = f"another process makes the story in {out}: wait until it is done"
     with Story.create(out) as story, exclusive_lock(out / ".lock", busy):
         stages = all_stages(story, networks or Networks(options))
+        if options.gallery is not None:
+            story.set_meta("gallery", os.path.relpath(options.gallery, out))  # where corrections go
         for path, name in zip(films, film_names(films), strict=True):
             try:
                 film = enter_film(story, path, name)

@@ -11,6 +11,7 @@ from typing import Any, Protocol, runtime_checkable
 from storyjax.core.notes import tell
 from storyjax.data.video import lazy_frames
 from storyjax.story import appearances, name_stage, places, shot_detection, speech
+from storyjax.story.corrections import apply_corrections
 from storyjax.story.describers import Describers
 from storyjax.story.film_pass import FilmPass
 from storyjax.story.known import Knowledge, learn, state_of
@@ -204,6 +205,7 @@ class Names:
         """See `Stage`."""
         networks = self.networks
         name_stage.store_names(self.story, db, film, networks.knowledge, networks.names, networks.options.names_by)
+        apply_corrections(self.story, film)
 
 
 @dataclass

@@ -1,0 +1,111 @@
+"""How questions about a series are put: several wordings of each kind, with N and M for people, T for a thing, X for
+what is said."""
+
+WORDINGS: dict[str, tuple[str, ...]] = {
+    "said while seen": (
+        "Who says X while M is seen?",
+        "Which person says X with M on screen?",
+        "At the moment M is visible, who says X?",
+        "X: who says that while M can be seen?",
+        "Someone says X while M is in the picture. Who is it?",
+        "While M is in view, whose line is X?",
+    ),
+    "next words": (
+        "What does N say right after saying X?",
+        "What is the next thing that N says after X?",
+        "After saying X, what does N say next?",
+        "N says X. What are N's next words?",
+        "Once N has said X, what does N say then?",
+        "Which sentence of N follows immediately after N says X?",
+    ),
+    "words after another": (
+        "What does N say right after M says X?",
+        "M says X; what does N say after that?",
+        "As soon as M has said X, what do we hear from N?",
+        "What's the first thing N says after M says X?",
+        "Just after M says X, what is said by N?",
+        "When M has said X, what does N say next?",
+    ),
+    "who speaks next": (
+        "Who speaks right after X?",
+        "Who is the next to speak after X is said?",
+        "Whose line comes directly after X?",
+        "Which character talks next, once X has been said?",
+        "Somebody says X. Who speaks next?",
+        "Immediately after X, who is heard?",
+    ),
+    "together when said": (
+        "Are N and M together when X is said?",
+        "Can N and M both be seen while somebody says X?",
+        "When someone says X, are N and M in the picture together?",
+        "Is N next to M at the moment X is said?",
+        "Do we see N with M while X is spoken?",
+        "X is said: are both N and M on screen at that time?",
+    ),
+    "speaker seen": (
+        "Is N in the picture when saying X?",
+        "Do we see N while N says X?",
+        "When N says X, is N visible?",
+        "Is N on screen as N says X?",
+        "N says X. Is N seen at that moment?",
+        "Can you see N at the time N says X?",
+    ),
+    "companion when said": (
+        "Who is seen with N when M says X?",
+        "When M says X, who is with N?",
+        "M says X. Who can be seen next to N at that moment?",
+        "With whom is N seen while M says X?",
+        "Who accompanies N as M says X?",
+        "Which person shares the picture with N when M says X?",
+    ),
+    "speech while seen": (
+        "How many times does N speak while M is in the picture?",
+        "How often is N heard while M is seen?",
+        "Count the lines that N says while M is visible.",
+        "While M is on screen, how many lines does N have?",
+        "On how many occasions does N say something when M is in view?",
+        "How many sentences does N speak with M in the picture?",
+    ),
+    "place of a thing": (
+        "Where is T when X is said?",
+        "In which place do we see T while somebody says X?",
+        "When someone says X, where is T?",
+        "What is the location of T at the moment X is spoken?",
+        "X is said. Where is T then?",
+        "At which place can T be found while X is heard?",
+    ),
+    "who is with a thing": (
+        "Who is seen with T when N says X?",
+        "When N says X, who is beside T?",
+        "Who can be seen next to T while N says X?",
+        "N says X. Who is with T at that time?",
+        "Which person is in the picture with T as N says X?",
+        "Beside whom is T seen when N says X?",
+    ),
+    "things when said": (
+        "Which thing is seen when N says X?",
+        "What thing is in the picture while N says X?",
+        "When N says X, which object is visible?",
+        "What object can be seen at the moment N says X?",
+        "N says X. Which thing is on screen at that time?",
+        "What belonging appears as N says X?",
+    ),
+    "place of a line": (
+        "Where is N when saying X?",
+        "In which place does N say X?",
+        "What's the place where N says X?",
+        "When N says X, where are we?",
+        "N says X. Where does that happen?",
+        "In what location is N while saying X?",
+    ),
+}
+# Names and sentences that are nobody's in StoryWorld's series.
+NOBODY = ("Quentin", "Hildegard", "Yvette", "Barnaby", "Xanthippe", "Theodor")
+UNSAID = (
+    "The lighthouse keeper paints his bicycle on Mondays.",
+    "Forty penguins marched through the cinema.",
+    "My dentist collects broken umbrellas.",
+    "Please hand me the telescope before the eclipse.",
+    "Our landlord grows pumpkins in the bathtub.",
+    "The violinist forgot her left shoe at the airport.",
+)
