@@ -9,6 +9,7 @@ from storyjax.story.meaning import Event, NotUnderstood, Reference, Say, Seen
 from storyjax.story.question_names import described, encoded, joined, owned
 from storyjax.story.question_tokens import Token
 
+_TELL = frozenset(("tell", "tells", "told", "ask", "asks", "asked"))
 _WITH = frozenset(("with", "beside", "besides", "near", "alongside", "accompanying"))
 _APART = (
     ("apart", "from"),
@@ -181,6 +182,9 @@ def _statement(tokens: Sequence[Token]) -> tuple[list[Token], list[Token]]:
     speaks = question.text_words() & words.SAY and not later
     if speaks and question.encoded().startswith("who ") and not re.search("[NQP]", question.encoded()) and "Q" in first:
         return [], [asked[0], *told]  # "Who is speaking?"
+    pronouns = [index for index, token in enumerate(asked) if token.word in words.PRONOUN - {"it", "its"}]
+    if re.fullmatch(r"(?:the )?N(?: (?:and )?(?:the )?N)*", first) and pronouns:
+        return [], [*asked[: pronouns[0]], *told, *asked[pronouns[0] + 1 :]]  # "Ana and Ben: are they together?"
     if first == "Q" and question.text_words() & words.SAY and question.quote is None and not later:
         place = max(index for index, token in enumerate(asked) if token.word in words.SAY) + 1
         skip = 1 if asked[place : place + 1] and asked[place].word in ("that", "this", "it") else 0
@@ -297,13 +301,16 @@ def _roles(clause: Clause) -> tuple[list[Reference], list[Reference], list[Refer
     to: list[Reference] = []
     role = subjects
     excluded = clause.excluded()
-    for token in clause._read():
+    tokens = clause._read()
+    for index, token in enumerate(tokens):
         if token.kind == "name" and token.reference is not None:
-            if token.reference not in excluded and token.reference not in role:
-                role.append(token.reference)
+            near = token.owner and tokens[index + 1 : index + 2] and tokens[index + 1].word in ("presence", "company")
+            chosen = beside if near else role
+            if token.reference not in excluded and token.reference not in chosen:
+                chosen.append(token.reference)
         elif token.word in _WITH:
             role = beside
-        elif token.word == "to" and clause.text_words() & words.SAY:
+        elif (token.word == "to" and clause.text_words() & words.SAY) or (token.word in _TELL and subjects):
             role = to
         elif token.word not in ("and", "the", "a", "an", "or", ""):
             role = subjects

@@ -30,20 +30,26 @@ _KINDS: tuple[tuple[Kind, str], ...] = (
     (Kind.FILMS, rf"\b(?:{_WHICH} (?:of the )?{_FILM}|how many {_FILM})\b"),
     (Kind.COUNT, r"\b(?:how many (?:separate |different )?times|how often|how frequently)\b"),
     (Kind.COUNT, r"\b(?:what (?:is|was) )?(?:the )?number of times\b"),
-    (Kind.COUNT, rf"\bhow many (?:{_SPEECH}|appearances|occasions|scenes|shots)\b"),
+    (
+        Kind.COUNT,
+        rf"\b(?:how many|what number of) (?:of )?(?:the |N )?(?:{_SPEECH}|appearances|occasions|scenes|shots)\b",
+    ),
     (Kind.COUNT, r"^(?:count|(?:the )?number of)\b"),
     (Kind.COUNT, r"\b(?:on|in) how many (?:occasions|scenes|shots)\b"),
     (Kind.DURATION, r"\b(?:how long|how much(?: screen| speaking| of the)? time|how many (?:seconds|minutes|hours))\b"),
     (Kind.DURATION, r"\b(?:what is )?the (?:total|whole|overall) (?:time|duration|length)\b"),
     (Kind.COUNT_PEOPLE, rf"\bhow many (?:different |distinct |other )?(?:{_ANYBODY}|are|is|can)\b"),
     (Kind.TOPIC, rf"\b{_WHICH} (?:topic|topics|subject|subjects)\b"),
-    (Kind.WHERE, rf"\b(?:where|whereabouts|{_WHICH} (?:is the )?{_PLACE})\b"),
+    (
+        Kind.WHERE,
+        rf"(?:\b(?:where|whereabouts|{_WHICH} (?:(?:is|was) )?(?:the |N )?{_PLACE})|^(?:the )?{_PLACE} in which)\b",
+    ),
     (
         Kind.WHEN,
         r"\b(?:when|(?:at )?(?:what|which) (?:exact )?(?:times?|moments?|points?|timestamps?|seconds?|minutes?))\b",
     ),
     (Kind.WHO, rf"\b(?:who|whom|whose|whoever|{_WHICH} (?:other |of the )?{_ANYBODY})\b"),
-    (Kind.THINGS, rf"(?:\b{_WHICH} (?:other |of the )?|^(?:all |the |every )*){_THING}\b"),
+    (Kind.THINGS, rf"(?:\b{_WHICH} (?:(?:is|are|was) the |other |of the )?|^(?:all |the |every )*){_THING}\b"),
     (Kind.WORDS, rf"\b{_WHICH} (?:(?:is|was|are|were) )?(?:the |N )?(?:first |last |next |previous )?{_SPEECH}\b"),
     (Kind.HAPPENS, r"\bwhat(?: is| was| else)* (?:happen\w*|occur\w*|goes|going|went) ?(?:on)?\b"),
     (
@@ -60,6 +66,9 @@ _KINDS: tuple[tuple[Kind, str], ...] = (
     (Kind.WORDS, r"\bwhat (?:else )?(?:comes|came|follows|followed|precedes|preceded|is|was)\b(?=[^NPQ]*$)"),
     (Kind.THINGS, r"\bwhat (?:else )?(?:is|are|was|were|can|do|does)\b.*\b(?:see|seen|visible|shown|with)\b"),
     (Kind.YES_NO, r"^(?:and |so )?(?:if|whether|is|are|was|were|does|do|did|has|have|had|can|could|will)\b"),
+)
+# Of questions without any of these words: "everybody in the garden", "Ana and Ben together".
+_BARE: tuple[tuple[Kind, str], ...] = (
     (Kind.WORDS, rf"^(?:the )?N (?:first |last |next |previous )?{_SPEECH}\b"),
     (Kind.WORDS, rf"^(?:everything|all|anything)(?: that| what)? N {_SAY}\b"),
     (Kind.WHEN, r"^(?:all |the |every |any )*(?:scenes?|moments?|times?|parts?|shots?|appearances?)\b"),
@@ -87,20 +96,13 @@ def understand(text: str, vocabulary: Vocabulary) -> Question:
     kind, trigger = _kind(main, bool(clauses))
     named = [*main.names(), *(name for *_, clause in clauses for name in clause.names())]
     subject = _subjects(main.names() or named)
-    relations = [
-        Relation(Link.RIGHT_AFTER if clause.is_over() and link == "while" else Link(link), event, clause.place)
-        for link, _, clause in clauses
-        for event in events_of(clause, subject or _subjects(clause.names()))
-    ]
     question = _main(kind, trigger, main, named)
+    spoken = isinstance(question.event, Say)
+    relations = [one for link, _, clause in clauses for one in _relations(link, clause, subject, spoken)]
     if isinstance(question.event, Say):
-        # "Does Ana speak before Ben?"
-        bare = [clause.encoded() == "N" and link != "while" for link, _, clause in clauses]
-        if len(bare) == len(relations):
-            relations = [
-                replace(r, event=Say(r.event.who)) if one and isinstance(r.event, Seen) else r
-                for r, one in zip(relations, bare, strict=True)
-            ]
+        answered = [r.event.speakers for r in relations if isinstance(r.event, Say) and r.link is not Link.WHILE]
+        if question.event.to and question.event.to in answered:
+            question = replace(question, event=replace(question.event, to=()))  # "tell Ana after Ana says ..."
     relations = _next_to(kind, question, main, relations)
     question = replace(
         question,
@@ -110,6 +112,16 @@ def understand(text: str, vocabulary: Vocabulary) -> Question:
         notes=tuple(notes),
     )
     return _checked(question, [main, *(clause for *_, clause in clauses)])
+
+
+def _relations(link: str, clause: Clause, subject: Sequence[Reference], spoken: bool) -> list[Relation]:
+    """What a clause says of the event that is asked about; `spoken`: which is that somebody says something."""
+    events = events_of(clause, subject or _subjects(clause.names()))
+    if link == "while" and clause.is_over():
+        link = "right after"
+    if spoken and link != "while" and clause.encoded() == "N":
+        events = [Say(event.who) if isinstance(event, Seen) else event for event in events]  # "before Ben"
+    return [Relation(Link(link), event, clause.place) for event in events]
 
 
 def _next_to(kind: Kind, question: Question, main: Clause, relations: list[Relation]) -> list[Relation]:
@@ -146,11 +158,7 @@ def _subjects(names: Sequence[Reference]) -> tuple[Reference, ...]:
 def _kind(main: Clause, more: bool) -> tuple[Kind, str]:
     """What the main clause asks for, and the words that say so."""
     text = main.encoded()
-    found = [
-        (match.start(), index, kind, match[0])
-        for index, (kind, pattern) in enumerate(_KINDS)
-        if (match := re.search(pattern, text))
-    ]
+    found = _matches(_KINDS, text) or _matches(_BARE, text)
     if re.search(r"\bwhy\b|\bhow come\b", text):
         raise NotUnderstood("why something happens is in no table")
     if not found:
@@ -161,6 +169,12 @@ def _kind(main: Clause, more: bool) -> tuple[Kind, str]:
     if kind is Kind.WHO and not more and re.fullmatch(r"who (?:is|was|are) (?:the )?N", text):
         kind = Kind.IDENTITY
     return kind, trigger
+
+
+def _matches(kinds: Sequence[tuple[Kind, str]], text: str) -> list[tuple[int, int, Kind, str]]:
+    """Where each kind is asked for, with its place in the list and the words."""
+    found = [(re.search(pattern, text), index, kind) for index, (kind, pattern) in enumerate(kinds)]
+    return [(match.start(), index, kind, match[0]) for match, index, kind in found if match]
 
 
 def _main(kind: Kind, trigger: str, main: Clause, named: Sequence[Reference]) -> Question:
