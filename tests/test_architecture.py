@@ -10,7 +10,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "storyjax"
-SHARED = ("core", "train", "plan", "models", "nn", "data", "search", "metrics", "weights", "storyworld")
+SHARED = ("core", "train", "plan", "models", "nn", "data", "gallery", "search", "metrics", "weights", "storyworld")
 ENTRY_POINTS = ("main", "cli", "reproduce", "scenic", "app")
 CHAPTERS = ("mqt", "tcr", "clip_pad", "pi_map", "subtitles")
 # What is made of StoryWorld. data/registry.py names its exporters as text, and imports them when a config asks.
