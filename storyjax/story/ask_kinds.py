@@ -13,6 +13,7 @@ from storyjax.story.rows import PERSON, THING, Track, Utterance
 from storyjax.story.spans import LONG_S, SEEN_WHILE, Span, overlap, seconds_in
 
 _SEEN_AT_LEAST_S = 0.3
+_PAUSE_S = 1.0  # within a sentence
 _LINES = 5  # lines of an answer that nothing restricts to one
 _NEXT_TO = (Link.AFTER, Link.BEFORE, Link.RIGHT_AFTER, Link.RIGHT_BEFORE)
 
@@ -246,15 +247,22 @@ def _words(evidence: Evidence, question: Question, spans: list[Span], notes: lis
 
 
 def _whole(evidence: Evidence, span: Span) -> Span:
-    """A line with those that go on with its sentence, which the speech recogniser cut at a comma."""
+    """A line with the rest of its sentence, if the speech recogniser cut it at a comma."""
     rows = [row for row in span.rows if isinstance(row, Utterance)]
     there = evidence.utterances(span.film)
-    place = next(index for index, line in enumerate(there) if line.id == rows[-1].id)
-    for line in there[place + 1 : place + 3]:
-        if line.speaker != rows[-1].speaker or not rows[-1].text.rstrip().endswith((",", "-", "…", ";")):
-            break
-        rows.append(line)
-    return replace(span, end=rows[-1].end_s, rows=tuple(rows))
+    first = next(index for index, line in enumerate(there) if line.id == rows[0].id)
+    last = next(index for index, line in enumerate(there) if line.id == rows[-1].id)
+    while first > 0 and _goes_on(there[first - 1], there[first]):
+        first -= 1
+    while last + 1 < len(there) and _goes_on(there[last], there[last + 1]):
+        last += 1
+    rows = there[first : last + 1] if len(rows) <= last + 1 - first else rows
+    return replace(span, start=rows[0].start_s, end=rows[-1].end_s, rows=tuple(rows))
+
+
+def _goes_on(line: Utterance, follows: Utterance) -> bool:
+    cut = line.text.rstrip().endswith((",", "-", "…", ";"))
+    return cut and line.speaker == follows.speaker and follows.start_s - line.end_s < _PAUSE_S
 
 
 def _topic(evidence: Evidence, question: Question, spans: list[Span], notes: list[str]) -> Found:
