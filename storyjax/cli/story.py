@@ -49,6 +49,17 @@ The last five write a file for each film; for one film --out may name the file. 
 named is called Person 1, Person 2 ...
 """
 
+EVALUATE = """\
+Measures a story of a StoryWorld series (`storyjax data series --things --out SERIES`) against what is true:
+
+  storyjax story SERIES/video --out DIR --cast SERIES/cast.json
+  storyjax story evaluate DIR --truth SERIES --cast SERIES/cast.json
+
+lanes_f1 is of (person, second); tracks_right the fraction of tracks with the right name; speech_right the fraction of
+the seconds in which somebody of the cast speaks that has their name. The line "story" is what is stored; with --cast or
+--gallery three more name the same tracks and sentences by faces alone, by voices alone, and by both.
+"""
+
 
 def add(commands: argparse._SubParsersAction, made: dict[str, argparse.ArgumentParser]) -> None:
     """Adds `story`, `story export` and so on, each a command of its own; `made` gets their parsers by name."""
@@ -83,6 +94,11 @@ def add(commands: argparse._SubParsersAction, made: dict[str, argparse.ArgumentP
         metavar="FILE",
         help="an SRT, VTT or JSON file for each film, in their order; speech is then not recognised",
     )
+    story.add_argument(
+        "--places",
+        metavar="NAMES",
+        help="places that shots are told apart by, as 'park, kitchen, street', or a file with one in every line",
+    )
     story.add_argument("--engine", metavar="NAME", help="speech recogniser, as of `storyjax subtitle`")
     story.add_argument("--model", metavar="NAME", help="speech model, as of `storyjax subtitle`")
     story.add_argument("--language", metavar="CODE", help="language of the speech, as of `storyjax subtitle`")
@@ -105,6 +121,13 @@ def add(commands: argparse._SubParsersAction, made: dict[str, argparse.ArgumentP
         metavar="URL",
         help="of iiif: the address under which manifests and films will be found (default: http://localhost:8000)",
     )
+    measure = command("story evaluate", EVALUATE, _evaluate)
+    measure.add_argument("story", metavar="DIR", help="the story's folder")
+    measure.add_argument("--truth", required=True, metavar="FOLDER", help="of the series: truth/EPISODE.json")
+    measure.add_argument("--gallery", metavar="DIR", help="the gallery of people and things")
+    measure.add_argument("--cast", metavar="FILE", help="a cast list")
+    measure.add_argument("--json", action="store_true", help="prints the scores as one JSON object")
+    add_models_flag(measure)
 
 
 def _story(given: argparse.Namespace) -> int:
@@ -114,6 +137,7 @@ def _story(given: argparse.Namespace) -> int:
     from storyjax.story.films import film_names, find_films
     from storyjax.story.options import StoryOptions
     from storyjax.story.pipeline import make_story
+    from storyjax.story.places import read_places
 
     films = find_films(given.films, Path(given.out))
     if given.transcript and len(given.transcript) != len(films):
@@ -134,6 +158,7 @@ def _story(given: argparse.Namespace) -> int:
         speech_model=given.model,
         language=given.language,
         distance=given.distance,
+        places=read_places(given.places) if given.places else (),
     )
     with tqdm(unit="s", disable=None, leave=False, bar_format="{desc} {n:.0f}/{total:.0f} s {postfix}") as bar:
         done = make_story(films, given.out, options, _Progress(bar))
@@ -168,4 +193,21 @@ def _export(given: argparse.Namespace) -> int:
         files = export(story, given.to, given.out, given.film, given.url)
     for path in files:
         print(path)
+    return 0
+
+
+def _evaluate(given: argparse.Namespace) -> int:
+    import json
+
+    from storyjax.story.evaluate import evaluate, table
+    from storyjax.story.options import StoryOptions
+    from storyjax.story.store import Story
+
+    options = None
+    if given.gallery or given.cast:
+        gallery, cast = (Path(place) if place else None for place in (given.gallery, given.cast))
+        options = StoryOptions(gallery=gallery, cast=cast, models=given.models)
+    with Story.open(given.story) as story:
+        scores = evaluate(story, given.truth, options)
+    print(json.dumps(scores, indent=1) if given.json else "\n".join(table(scores)))
     return 0

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float32
 
+from storyjax.core.arrays import unit_norm
 from storyjax.core.files import json_text
 from storyjax.gallery.matching import Match, match
 from storyjax.story.describers import Describers
@@ -27,6 +28,7 @@ from storyjax.story.speech import Speech
 from storyjax.story.store import Story
 from storyjax.subtitles.pipeline import distance_of
 
+_SURE_VOICE = 0.9  # confidence from which a sentence of another film is a sample of a voice
 GROUP = "entity "  # the key of a group of another film: this and its id
 _LIKE_A_PERSON = 0.1  # so much below the threshold of faces something that may be anything counts as a person
 
@@ -131,13 +133,18 @@ def store_names(
 ) -> None:
     """Names a film's tracks and sentences inside a transaction; what a person said of one stays."""
     _sync_entities(story, db, knowledge)
-    groups = _groups_of(story, networks.face)
+    groups = {
+        key: rows
+        for key, rows in _groups_of(story, networks.face).items()
+        if best_similarity(rows, knowledge.faces) < networks.thresholds.face  # somebody who has a name by now
+    }
     db.execute("UPDATE tracks SET entity = NULL, confidence = NULL WHERE film = ? AND source != ?", (film.id, USER))
     db.execute(
         "UPDATE utterances SET speaker = NULL, confidence = NULL WHERE film = ? AND source != ?", (film.id, USER)
     )
     facts = read_facts(story, film, networks)
-    with_groups = Knowledge(knowledge.entries, {**knowledge.faces, **groups}, knowledge.voices, knowledge.images)
+    voices = {**_voices_of_others(story, film, networks.voice), **knowledge.voices}
+    with_groups = Knowledge(knowledge.entries, {**knowledge.faces, **groups}, voices, knowledge.images)
     people, things = people_and_things(facts, knowledge, networks)
     named = name_people(facts, people, with_groups, networks, by)
     entities = _Entities(story, db, knowledge)
@@ -187,6 +194,21 @@ def _groups_of(story: Story, model: str) -> dict[str, Float32[np.ndarray, "_ e"]
     for entity, vector in rows:
         found.setdefault(f"{GROUP}{entity}", []).append(np.frombuffer(vector, "<f4"))
     return {key: np.stack(vectors) for key, vectors in found.items()}
+
+
+def _voices_of_others(story: Story, film: Film, model: str) -> dict[str, Float32[np.ndarray, "1 d"]]:
+    """The mean voice of everybody in the sentences of other films that are surely theirs, by key."""
+    with story.reading() as db:
+        rows = db.execute(
+            "SELECT e.id, e.gallery, v.vector FROM vectors v JOIN utterances u ON u.id = v.owner"
+            " JOIN entities e ON e.id = u.speaker WHERE v.role = ? AND v.model = ? AND u.film != ?"
+            " AND (u.confidence >= ? OR u.source = ?) ORDER BY v.id",
+            (VOICE, model, film.id, _SURE_VOICE, USER),
+        ).fetchall()
+    found: dict[str, list[np.ndarray]] = {}
+    for entity, gallery, vector in rows:
+        found.setdefault(gallery or f"{GROUP}{entity}", []).append(np.frombuffer(vector, "<f4"))
+    return {key: unit_norm(np.mean(vectors, axis=0), axis=None, eps=1e-9)[None] for key, vectors in found.items()}
 
 
 def _sync_entities(story: Story, db: sqlite3.Connection, knowledge: Knowledge) -> None:

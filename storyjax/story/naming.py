@@ -5,9 +5,10 @@ nobody. The steps:
 
 1. A track's faces, compared with those of each candidate over the whole track, give a probability for each
    (`gallery.matching`); tracks that are like nobody known are clustered, and the clusters become candidates.
-2. Sentences of one voice belong to one candidate: to whom the tracks on screen while they are said, taken together,
-   point, and, where samples of a voice are known, whose is near. Who is on screen speaks with probability ON_SCREEN.
-3. Every single sentence then weighs how near its voice is to the candidates' voices, and who is on screen.
+2. The candidates' voices are found by expectation maximisation: a sentence is at first that of who is on screen while
+   it is said (who speaks is seen with probability ON_SCREEN); the mean voice of each candidate's sentences, with the
+   samples that are known, says how near every sentence is; and so on in turn.
+3. Every sentence then is of whom its voice and the screen together point to.
 4. A track that is alone on screen while somebody speaks takes the voice into account, which names tracks without a
    good face.
 5. Nobody is twice in one image: of tracks that overlap in time, the surer one keeps a name.
@@ -28,10 +29,14 @@ from storyjax.story.options import BOTH, FACES, VOICES
 
 ON_SCREEN = 0.75  # how often who speaks is seen, in films that cut between speakers
 TEMPERATURE = 0.05  # of softmaxes over cosines
+VOICE_TEMPERATURE = 0.05
 NOBODY = ""  # the candidate that stands for everybody else
 _SHORTEST_S = 1.0  # on screen: a face that is seen for less makes no group
 _MOSTLY = 0.5  # of a sentence's time: a track that is there for so much of it is on screen
 _SURE = 0.5  # probability above which a name is given
+_ROUNDS = 12
+_SAMPLE_S = 10.0  # what a sample of a voice weighs, in seconds of sentences
+_LEAST_S = 0.3  # so much of one sentence must be somebody's, or their voice stays unknown
 _TINY = 1e-9
 
 
@@ -159,6 +164,7 @@ class _Film:
         by: str,
     ):
         self.tracks, self.sentences, self.names, self.thresholds, self.by = tracks, sentences, names, thresholds, by
+        self.temperature = VOICE_TEMPERATURE
         self.on_screen = [self._on_screen(one) for one in sentences]
 
     def by_face(self, faces: Float32[np.ndarray, "n e"], known: Vectors) -> Float[np.ndarray, " c"]:
@@ -169,38 +175,46 @@ class _Film:
         return _softmax(np.array([*levels, self.thresholds.face]))
 
     def by_voice(self, seen: Float[np.ndarray, "t c"], voices: Vectors) -> Float[np.ndarray, "s c"]:
-        """The probability of each candidate for every sentence by its voice, whose owner is found first (step 2)."""
-        count = len(self.names)
-        chances = np.full((len(self.sentences), count), 1 / count)
-        own: dict[str, list[np.ndarray]] = {name: [*voices[name]] if name in voices else [] for name in self.names[:-1]}
-        for label in dict.fromkeys(one.label for one in self.sentences):
-            said = [i for i, one in enumerate(self.sentences) if one.label == label and one.voice is not None]
-            vectors = [one.voice for one in self.sentences if one.label == label and one.voice is not None]
-            if not said:
-                continue
-            mean = unit_norm(np.sum(vectors, axis=0), axis=None, eps=_TINY)
-            score = self._near(mean, {name: rows for name, rows in voices.items() if name in own})
-            if self.by == BOTH:
-                score = score + np.sum([np.log(self._screen(i, seen)) for i in said], axis=0)
-            best = int(score.argmax())
-            if best < count - 1:
-                own[self.names[best]].extend(vectors)
-        centroids = {
-            name: unit_norm(np.sum(vectors, axis=0), axis=None, eps=_TINY)[None]
-            for name, vectors in own.items()
-            if vectors
-        }
-        for i, one in enumerate(self.sentences):
-            if one.voice is not None and centroids:
-                chances[i] = np.exp(self._near(one.voice, centroids, others=-1.0))
-        return chances
+        """The probability of each candidate for every sentence by its voice (step 2)."""
+        shape = (len(self.sentences), len(self.names))
+        near = np.full(shape, 1 / shape[1])
+        heard = [i for i, one in enumerate(self.sentences) if one.voice is not None]
+        if not heard:
+            return near
+        vectors = np.stack([self.sentences[i].voice for i in heard])  # type: ignore[misc]
+        screen = (
+            np.stack([self._screen(i, seen) for i in heard]) if self.by == BOTH else np.ones((len(heard), shape[1]))
+        )
+        weights = np.array([max(self.sentences[i].end_s - self.sentences[i].start_s, 0.1) for i in heard])
+        given = screen if self.by == BOTH else np.zeros_like(screen)
+        found = near[heard]
+        for _ in range(_ROUNDS):
+            centroids = self._centroids(vectors, given * weights[:, None], voices)
+            if not centroids:
+                break
+            found = np.stack([self._near(vector, centroids) for vector in vectors])
+            given = found * screen
+            given /= given.sum(axis=1, keepdims=True)
+        near[heard] = found
+        return near
 
-    def _near(self, voice: Float32[np.ndarray, " d"], known: Vectors, others: float | None = None) -> np.ndarray:
-        """The log-probability of each candidate by how near a voice is; those of unknown voice count as the threshold,
-        or as `others`."""
-        level = self.thresholds.voice if others is None else others
-        levels = [similarity(voice[None], known[name]) if name in known else level for name in self.names[:-1]]
-        return np.log(_softmax(np.array([*levels, self.thresholds.voice])) + _TINY)
+    def _centroids(
+        self, vectors: Float32[np.ndarray, "n d"], weights: Float[np.ndarray, "n c"], voices: Vectors
+    ) -> dict[str, Float32[np.ndarray, "1 d"]]:
+        """The mean voice of each candidate: of the sentences, as far as they are theirs, and of the samples."""
+        found = {}
+        for column, name in enumerate(self.names[:-1]):
+            total = weights[:, column] @ vectors
+            if name in voices:
+                total = total + _SAMPLE_S * unit_norm(voices[name], eps=_TINY).sum(axis=0)
+            if name in voices or weights[:, column].max() > _LEAST_S:
+                found[name] = unit_norm(total, axis=None, eps=_TINY)[None].astype(np.float32)
+        return found
+
+    def _near(self, voice: Float32[np.ndarray, " d"], known: Vectors) -> np.ndarray:
+        """The probability of each candidate by how near a voice is; those of unknown voice have none."""
+        levels = [similarity(voice[None], known[name]) if name in known else -1.0 for name in self.names[:-1]]
+        return _softmax(np.array([*levels, self.thresholds.voice]), self.temperature)
 
     def _on_screen(self, sentence: SentenceFacts) -> list[int]:
         length = max(sentence.end_s - sentence.start_s, _TINY)
@@ -284,8 +298,8 @@ def _together(one: TrackFacts, other: TrackFacts) -> bool:
     return min(one.end_s, other.end_s) - max(one.start_s, other.start_s) > 1e-6
 
 
-def _softmax(levels: np.ndarray) -> np.ndarray:
-    scaled = np.exp((levels - levels.max()) / TEMPERATURE)
+def _softmax(levels: np.ndarray, temperature: float = TEMPERATURE) -> np.ndarray:
+    scaled = np.exp((levels - levels.max()) / temperature)
     return scaled / scaled.sum()
 
 

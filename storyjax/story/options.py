@@ -28,7 +28,6 @@ class StoryOptions:
         engine, speech_model, language: of the speech recogniser, as `storyjax subtitle` takes them.
         distance: cosine distance beyond which voices are of two people; None: the voice encoder's own.
         places: names of places that shots are told apart by.
-        captions: whether shots are described by the model of the role `ask`.
         teach: whether what is learnt of named people goes into the gallery.
     """
 
@@ -45,7 +44,6 @@ class StoryOptions:
     language: str | None = None
     distance: float | None = None
     places: tuple[str, ...] = ()
-    captions: bool = False
     teach: bool = False
 
     def check(self) -> None:
@@ -57,5 +55,3 @@ class StoryOptions:
             raise StoryjaxError(f"--distance is {self.distance:g}: cosine distances are from 0 to 2")
         if self.teach and self.gallery is None:
             raise StoryjaxError("--teach writes into a gallery: name it with --gallery")
-        if self.captions and not self.places and self.models == "off":
-            raise StoryjaxError("--captions needs the model of the role ask, and --models off has none")

@@ -10,7 +10,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from storyjax.core.notes import tell
 from storyjax.data.video import lazy_frames
-from storyjax.story import appearances, name_stage, shot_detection, speech
+from storyjax.story import appearances, name_stage, places, shot_detection, speech
 from storyjax.story.describers import Describers
 from storyjax.story.film_pass import FilmPass
 from storyjax.story.known import Knowledge, learn, state_of
@@ -231,6 +231,41 @@ class Appearances:
         appearances.store_appearances(self.story, db, film)
 
 
+@dataclass
+class Places:
+    """Which place each shot shows, where places to choose from were given."""
+
+    story: Story
+    networks: Networks
+    name: str = "places"
+    needs: tuple[str, ...] = ("images",)
+
+    def settings(self, film: Film) -> Mapping[str, Any]:
+        """See `Stage`."""
+        del film
+        return {"places": list(self.networks.options.places), "describers": self.networks.describers.source}
+
+    def model(self) -> str:
+        """See `Stage`."""
+        return self.networks.describers.clip_choice.place if self.networks.options.places else ""
+
+    def prepare(self, film: Film, media: Path, report: Report) -> Any:
+        """Returns the vectors of the places' names."""
+        del film, media, report
+        given = self.networks.options.places
+        return places.embed_places(given, self.networks.describers) if given else None
+
+    def store(self, db: sqlite3.Connection, film: Film, prepared: Any) -> None:
+        """See `Stage`."""
+        db.execute("DELETE FROM captions WHERE film = ? AND kind = ?", (film.id, places.PLACE))
+        if prepared is not None:
+            given = self.networks.options.places
+            places.store_places(self.story, db, film, given, prepared, self.networks.describers)
+
+
 def all_stages(story: Story, networks: Networks) -> list[Stage]:
     """Returns the stages in their order."""
-    return [Images(story, networks), Speech(story, networks), Names(story, networks), Appearances(story)]
+    return [
+        *(Images(story, networks), Speech(story, networks), Names(story, networks), Appearances(story)),
+        Places(story, networks),
+    ]
