@@ -210,7 +210,11 @@ def _forget(given: argparse.Namespace) -> int:
         from storyjax.search.forgetting import forget_in_index
 
         lines.append(forget_in_index(gallery, entry, index))
-    gallery.forget(entry.name)
+    for story in given.story:
+        from storyjax.story.forget import forget_entity
+
+        lines += [forget_entity(story, id) for id in (entry.id, *entry.merged)]
+    gallery.forget(entry.name)  # at last: after an error above everything can be done once more
     return _print("\n".join([*lines, f"'{entry.name}' is forgotten: all vectors and pictures are removed"]))
 
 
