@@ -25,12 +25,14 @@ from storyjax.core.errors import StoryjaxError, first_line
 from storyjax.data.builders.base import Listing, OfficialBuilder
 from storyjax.data.builders.labels import Part
 from storyjax.data.builders.prepared import MOST_BYTES, PreparedSource, file_size, unusable_file
+from storyjax.data.builders.serialise import flat_example
 from storyjax.data.builders.tables import finite
 from storyjax.data.builders.tars import TAR_FAULTS, check_tar_end, open_tar
 
 _LOG = logging.getLogger(__name__)
 LONGEST_S = 1024.0
 MOST_S = 1e6  # no video is as long (11 days)
+_ANNOTATIONS = 2**14  # bytes of a record without its video, about
 _SLACK_S = 0.5  # one time bin: annotations are rounded, and videos end between frames
 VIDEO_SUFFIXES = (".mp4", ".mkv", ".webm", ".avi", ".mov")
 
@@ -305,6 +307,34 @@ class SegmentBuilder(OfficialBuilder):
                 "segment": np.array([video.start, video.end], np.float32),
                 **columns,
             }
+
+    @classmethod
+    def serialised(cls, items: Sequence[AnnotatedVideo]) -> Iterator[bytes]:
+        """Yields the records of the items as bytes."""
+        dtypes = {"float": np.float32, "int": np.int32}
+        for video in items:
+            columns: dict[str, Any] = {
+                name: [str(text).encode() for text in video.columns[name]]
+                if kind == "text"
+                else np.array(video.columns[name], dtypes[kind])
+                for name, kind in cls.COLUMNS.items()
+            }
+            media = video.media
+            columns |= {
+                "video_id": [video.video_id.encode()],
+                "video": [media.read() if cls.INSIDE else b""],
+                "path": [str(media.path.absolute()).encode()],
+                "place": np.array([media.offset, media.length], np.int64),
+                "segment": np.array([video.start, video.end], np.float32),
+            }
+            yield flat_example(columns)
+
+    @classmethod
+    def weight(cls, item: AnnotatedVideo) -> int:
+        """Returns about how many bytes the item's record has."""
+        if not cls.INSIDE:
+            return _ANNOTATIONS
+        return item.media.path.stat().st_size if item.media.length < 0 else item.media.length
 
     @classmethod
     def state(cls, item: AnnotatedVideo) -> bytes:

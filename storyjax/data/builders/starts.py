@@ -87,6 +87,11 @@ def _readers() -> str:
     return code_digest(here, here.parent)
 
 
+def reader_code() -> str:
+    """Returns a text that changes with the code of the readers."""
+    return _readers()
+
+
 def load_start(cache: Path, key: str) -> dict[str, Any] | None:
     """Returns the note of that key whose prepared folders are all still there, or None.
 
