@@ -65,6 +65,11 @@ class Made:
     broken: dict[str, Any]
     counts: tuple[int, int]
 
+    def start(self) -> dict[str, Any]:
+        """Returns the note of it for `save_start`."""
+        broken = self.broken["broken"][:SHOWN], self.broken["broken_count"]
+        return {"folders": dict.fromkeys(self.splits, self.folder.name), "broken": broken, "counts": self.counts}
+
 
 class OfficialBuilder(tfds.core.GeneratorBasedBuilder):
     """The TFDS builder of a data set that is read from its official files.
@@ -166,12 +171,10 @@ class OfficialBuilder(tfds.core.GeneratorBasedBuilder):
             key = start_key(f"{cls.__qualname__} {cls.VERSION} {split}", root, cache_dir, options)
             if (note := load_start(cache, key)) is not None:
                 lines, number = note["broken"]
-                cls._report(lines, note["counts"], root, split, usable=True, allowed=allowed, number=number)
+                cls.report(lines, note["counts"], root, split, usable=True, allowed=allowed, number=number)
                 return {name: cls.SOURCE(cache / folder, cls, name) for name, folder in note["folders"].items()}
             made = cls._make(root, cache, split, allowed, options, key)
-        broken = made.broken["broken"][:SHOWN], made.broken["broken_count"]
-        folders = dict.fromkeys(made.splits, made.folder.name)
-        save_start(cache, key, {"folders": folders, "broken": broken, "counts": made.counts})
+        save_start(cache, key, made.start())
         return {name: cls.SOURCE(made.folder, cls, name) for name in made.splits}
 
     @classmethod
@@ -202,22 +205,21 @@ class OfficialBuilder(tfds.core.GeneratorBasedBuilder):
         by_split = listing.by_split(split or "")
         items = {name: by_split[name] for name in cls.SPLITS if by_split.get(name)}
         allowed = cls.MAX_BROKEN_FRACTION if max_broken_fraction is None else max_broken_fraction
-        cls._report(listing.broken, listing.counts(), root, split, usable=bool(items), allowed=allowed)
+        cls.report(listing.broken, listing.counts(), root, split, usable=bool(items), allowed=allowed)
         return items
 
     @classmethod
-    def _report(
+    def report(
         cls,
         broken: Sequence[str],
         counts: Sequence[int],
         root: Path,
         split: str | None,
-        *,
         usable: bool,
         allowed: float,
         number: int | None = None,
     ) -> None:
-        """Names what was left out; StoryjaxError where that is too much."""
+        """Names what was left out; StoryjaxError where that is too much. Arguments as of `report_broken`."""
         where = f"{cls.TITLE} {split} in {root}" if split else f"{cls.TITLE} in {root}"
         lost, total = counts
         more: dict[str, Any] = {"where": where, "counted": cls.COUNTED, "number": number}

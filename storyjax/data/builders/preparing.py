@@ -93,14 +93,15 @@ def unfinished_folder(cache: Path, part: str) -> Iterator[Path]:
         StoryjaxError: in place of any OSError: `cache` cannot be written.
     """
     hidden = f".{part}." if part else "."
-    with _cannot_prepare(cache):
+    with cannot_prepare(cache):
         cache.mkdir(parents=True, exist_ok=True)
         with _locked(cache / f"{hidden}lock"):
             yield cache / f"{hidden}unfinished"
 
 
 @contextlib.contextmanager
-def _cannot_prepare(cache: Path) -> Iterator[None]:
+def cannot_prepare(cache: Path) -> Iterator[None]:
+    """Turns any OSError into a StoryjaxError that says that `cache` cannot be written."""
     try:
         yield
     except OSError as error:
@@ -159,7 +160,7 @@ def _cuts(weights: Iterator[int]) -> Iterator[int]:
 def make_shard(builder: "type[OfficialBuilder]", unfinished: str, number: int) -> str:
     """Makes shard `number` of the plan of an unfinished folder, and returns its name."""
     folder = place(unfinished)
-    with _cannot_prepare(folder.parent):
+    with cannot_prepare(folder.parent):
         shard = planned_shards(load_plan(folder))[number]
         items = pickle.loads((folder / "plan" / f"{shard.mark}.pickle").read_bytes())
         write_shard(folder, builder, shard, [(builder.serialised(items), builder.labels(items))], Done())

@@ -205,6 +205,28 @@ def segment(start: Any, end: Any, duration: Any) -> tuple[float, float, str]:
     return start, max(min(end, limit), start), ""
 
 
+def segments(starts: list[Any], ends: list[Any], duration: Any) -> tuple[list[float], list[float], dict[int, str]]:
+    """Returns what `segment` does of many: the starts, the ends, and why each that cannot be used cannot."""
+    length = None if duration is None else finite(duration)
+    try:
+        start_s, end_s = np.array(starts, np.float64), np.array(ends, np.float64)
+        fine = np.isfinite(start_s) & np.isfinite(end_s) & (start_s >= -_SLACK_S) & (end_s >= start_s)
+        fine &= (start_s < LONGEST_S) & (length is not None or duration is None)
+    except (TypeError, ValueError, OverflowError):
+        start_s = end_s = np.zeros(len(starts))
+        fine = np.zeros(len(starts), bool)
+    if length is not None:
+        fine &= (start_s < length) & (end_s <= length + _SLACK_S)
+    start_s = np.maximum(start_s, 0.0)
+    end_s = np.maximum(np.minimum(end_s, LONGEST_S if length is None else min(LONGEST_S, length)), start_s)
+    first, last, wrong = start_s.tolist(), end_s.tolist(), {}
+    for number in np.flatnonzero(~fine).tolist():  # one by one, for the reason
+        first[number], last[number], why = segment(starts[number], ends[number], duration)
+        if why:
+            wrong[number] = why
+    return first, last, wrong
+
+
 def read_json(path: Path, kind: type, what: str, instructions: str) -> Any:
     """Returns the content of a JSON file, whose top must be of `kind`.
 

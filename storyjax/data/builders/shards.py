@@ -60,6 +60,7 @@ class Done:
         digest: of all that was written.
         lost, rows: how many annotations were lost in reading, and how many there were, where shards read annotations.
         broken: what could not be used, where shards read annotations.
+        media: a digest of the sizes and dates of the media files, where shards look for them.
     """
 
     records: int = 0
@@ -68,6 +69,7 @@ class Done:
     lost: int = 0
     rows: int = 0
     broken: dict[str, Any] = field(default_factory=lambda: BrokenCount().note())
+    media: str = ""
 
 
 @functools.cache
