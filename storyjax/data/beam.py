@@ -6,16 +6,21 @@ worker must see the same paths (a network disk, or a bucket mounted as one). Nee
 
 import contextlib
 import contextvars
+import functools
 import importlib.util
 import logging
 import os
 import shlex
 import sys
+import tempfile
+import threading
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 from storyjax.core.errors import StoryjaxError
 
+_LOOK_S, _LEAVE_S = 0.2, 2.0  # how often a pipeline is looked at, and how long it may take to fail by itself
 Run = Callable[[Callable[[int], str], Sequence[int]], None]
 _RUN: contextvars.ContextVar[Run | None] = contextvars.ContextVar("run", default=None)
 
@@ -50,7 +55,7 @@ RUNNERS = {
     "dataflow": "DataflowRunner",
     "flink": "FlinkRunner",
     "spark": "SparkRunner",
-    "dask": "DaskRunner",
+    "dask": "apache_beam.runners.dask.dask_runner.DaskRunner",
 }
 INSTALL = "pip install 'storyjax[beam]'"
 
@@ -90,14 +95,16 @@ def run_shards(work: Callable[[int], str], shards: Sequence[int], options: Seque
     """
     if importlib.util.find_spec("apache_beam") is None:
         raise StoryjaxError(f"Apache Beam is not installed; get it with: {INSTALL}")
-    logging.getLogger("apache_beam").setLevel(logging.CRITICAL)  # what goes wrong is raised, in one line
+    for name in ("apache_beam", "grpc"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)  # what goes wrong is raised, in one line
     logging.disable(logging.WARNING)  # of packages of clouds that are not installed
     try:
         import apache_beam as beam
     finally:
         logging.disable(logging.NOTSET)
-    try:
-        with beam.Pipeline(**_settings(options)) as pipeline:
+
+    def run(settings: dict[str, Any]) -> None:
+        with beam.Pipeline(**settings) as pipeline:
             # The reshuffle keeps a runner from fusing all shards into one piece of work.
             _ = (
                 pipeline
@@ -105,14 +112,21 @@ def run_shards(work: Callable[[int], str], shards: Sequence[int], options: Seque
                 | "spread" >> beam.Reshuffle()
                 | "work" >> beam.Map(work)
             )
+
+    try:
+        with tempfile.TemporaryDirectory(prefix="storyjax-beam-") as scratch:
+            killed = Path(scratch, "killed")
+            _watch(functools.partial(run, _settings(options, killed)), killed)
+    except StoryjaxError:
+        raise
     except SystemExit as error:  # what argparse does with an option that it does not know
         raise StoryjaxError(f"Apache Beam does not take the options {' '.join(options)}.") from error
     except Exception as error:
         raise StoryjaxError(f"Apache Beam could not make all shards: {_reason(error)}") from error
 
 
-def _settings(options: Sequence[str]) -> dict[str, Any]:
-    """The options of a pipeline, and its runner where it is the direct one.
+def _settings(options: Sequence[str], killed: Path) -> dict[str, Any]:
+    """The options of a pipeline, and its runner where it is the direct one, whose processes make a file if they die.
 
     Beam's DirectRunner would first try to download another runner's program; its processes would print their logs.
     """
@@ -128,9 +142,42 @@ def _settings(options: Sequence[str]) -> dict[str, Any]:
     direct = settings.view_as(DirectOptions)
     if direct.direct_running_mode == "multi_processing":
         command = f"{shlex.quote(sys.executable)} -m apache_beam.runners.worker.sdk_worker_main 2>{os.devnull}"
-        environment = SubprocessSDKEnvironment.from_command_string(command)
+        environment = SubprocessSDKEnvironment.from_command_string(f"{command} || touch {shlex.quote(str(killed))}")
         direct.direct_running_mode = "in_memory"  # else the runner would take an environment of its own
     return {"options": settings, "runner": FnApiRunner(default_environment=environment)}
+
+
+def _watch(run: Callable[[], None], killed: Path) -> None:
+    """Runs a pipeline, and raises what it raises; also where one of its processes was killed, for which the direct
+    runner would wait for ever."""
+    failed: list[BaseException] = []
+
+    def attempt() -> None:
+        try:
+            run()
+        except BaseException as error:
+            failed.append(error)
+
+    hook, threading.excepthook = threading.excepthook, lambda _: None  # Beam's threads would print tracebacks
+    try:
+        _wait(threading.Thread(target=attempt, daemon=True), failed, killed)
+    finally:
+        threading.excepthook = hook
+    if failed:
+        raise failed[0]
+
+
+def _wait(thread: threading.Thread, failed: list[BaseException], killed: Path) -> None:
+    thread.start()
+    while thread.is_alive():
+        thread.join(_LOOK_S)
+        if killed.exists():
+            thread.join(_LEAVE_S)  # it may have ended by itself, with its own words
+            if not failed:
+                raise StoryjaxError(
+                    "a worker was killed, perhaps because memory ran out: give the command again, with fewer --workers;"
+                    " the shards that are complete are kept"
+                )
 
 
 def _reason(error: BaseException) -> str:

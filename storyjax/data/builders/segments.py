@@ -9,12 +9,11 @@ seconds long at most: an annotation that begins later is left out and counted, o
 
 import json
 import logging
-import math
 import tarfile
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -26,14 +25,10 @@ from storyjax.data.builders.base import Listing, OfficialBuilder
 from storyjax.data.builders.labels import Part
 from storyjax.data.builders.prepared import MOST_BYTES, PreparedSource, file_size, unusable_file
 from storyjax.data.builders.serialise import flat_example
-from storyjax.data.builders.tables import finite
-from storyjax.data.builders.tars import TAR_FAULTS, check_tar_end, open_tar
+from storyjax.data.builders.tars import TAR_FAULTS, check_tar_end, open_tar, plain_members
 
 _LOG = logging.getLogger(__name__)
-LONGEST_S = 1024.0
-MOST_S = 1e6  # no video is as long (11 days)
 _ANNOTATIONS = 2**14  # bytes of a record without its video, about
-_SLACK_S = 0.5  # one time bin: annotations are rounded, and videos end between frames
 VIDEO_SUFFIXES = (".mp4", ".mkv", ".webm", ".avi", ".mov")
 
 Column = Literal["text", "float", "int"]
@@ -167,64 +162,25 @@ def tar_members(shards: Iterable[Path]) -> dict[str, Media]:
     members: dict[str, Media] = {}
     for shard in shards:
         try:
-            with open_tar(shard) as tar:
-                for member in tar:
-                    name = Path(member.name)
-                    if member.isfile() and member.size and name.suffix in VIDEO_SUFFIXES:
-                        members[name.stem] = Media(shard, member.offset_data, member.size)
-                check_tar_end(tar)
+            for name, offset, size in _tar_files(shard):
+                path = PurePosixPath(name)
+                if size and path.suffix in VIDEO_SUFFIXES:
+                    members[path.stem] = Media(shard, offset, size)
         except (OSError, tarfile.TarError, *TAR_FAULTS) as error:
             why = first_line(error, 200)
             raise StoryjaxError(f"{shard} cannot be read as a tar file ({why}): download it again") from error
     return members
 
 
-def segment(start: Any, end: Any, duration: Any) -> tuple[float, float, str]:
-    """Returns (start, end, "") in seconds from the video's beginning, clipped where it is off by less than half a
-    second; or (0, 0, why) it cannot be used.
-
-    `duration` of the video in seconds, None where it is not known before it is decoded.
-    """
-    try:
-        start, end = float(start), float(end)
-    except (TypeError, ValueError, OverflowError):
-        return 0.0, 0.0, f"its time {start!r:.40} to {end!r:.40} is no number"
-    if not (math.isfinite(start) and math.isfinite(end)):
-        return 0.0, 0.0, f"its time {start} to {end} is not finite"
-    given = duration
-    if given is not None and (duration := finite(given)) is None:
-        return 0.0, 0.0, f"the video's length {given!r:.40} is no finite number"
-    if start < -_SLACK_S or end < start:
-        return 0.0, 0.0, f"its time {start:.2f} to {end:.2f} s is not a time span"
-    if duration is not None and (start >= duration or end > duration + _SLACK_S):
-        return 0.0, 0.0, f"its time {start:.2f} to {end:.2f} s is past the end of the video at {duration:.2f} s"
-    if start >= LONGEST_S:
-        return 0.0, 0.0, f"it begins at {start:.0f} s, beyond the {LONGEST_S:.0f} s that time tokens reach"
-    limit = LONGEST_S if duration is None else min(LONGEST_S, duration)
-    start = max(start, 0.0)
-    return start, max(min(end, limit), start), ""
-
-
-def segments(starts: list[Any], ends: list[Any], duration: Any) -> tuple[list[float], list[float], dict[int, str]]:
-    """Returns what `segment` does of many: the starts, the ends, and why each that cannot be used cannot."""
-    length = None if duration is None else finite(duration)
-    try:
-        start_s, end_s = np.array(starts, np.float64), np.array(ends, np.float64)
-        fine = np.isfinite(start_s) & np.isfinite(end_s) & (start_s >= -_SLACK_S) & (end_s >= start_s)
-        fine &= (start_s < LONGEST_S) & (length is not None or duration is None)
-    except (TypeError, ValueError, OverflowError):
-        start_s = end_s = np.zeros(len(starts))
-        fine = np.zeros(len(starts), bool)
-    if length is not None:
-        fine &= (start_s < length) & (end_s <= length + _SLACK_S)
-    start_s = np.maximum(start_s, 0.0)
-    end_s = np.maximum(np.minimum(end_s, LONGEST_S if length is None else min(LONGEST_S, length)), start_s)
-    first, last, wrong = start_s.tolist(), end_s.tolist(), {}
-    for number in np.flatnonzero(~fine).tolist():  # one by one, for the reason
-        first[number], last[number], why = segment(starts[number], ends[number], duration)
-        if why:
-            wrong[number] = why
-    return first, last, wrong
+def _tar_files(shard: Path) -> list[tuple[str, int, int]]:
+    """Name, offset and size of the files in a tar."""
+    with shard.open("rb") as file:
+        if (plain_files := plain_members(file)) is not None:
+            return plain_files
+    with open_tar(shard) as tar:
+        found = [(member.name, member.offset_data, member.size) for member in tar if member.isfile()]
+        check_tar_end(tar)
+    return found
 
 
 def read_json(path: Path, kind: type, what: str, instructions: str) -> Any:

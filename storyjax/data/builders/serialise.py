@@ -44,7 +44,11 @@ def _example(found: Mapping[str, bytes]) -> bytes:
 
 def _feature(column: Iterable[bytes] | np.ndarray) -> bytes:
     if not isinstance(column, np.ndarray):
-        return _field(_BYTES, b"".join([b"\n" + _varint(len(value)) + value for value in column]))
+        parts: list[bytes] = []
+        for value in column:
+            size = len(value)
+            parts += (_HEADS[size] if size < 128 else _TAGS[1] + _varint(size), value)
+        return _field(_BYTES, b"".join(parts))
     if column.dtype == np.float32:
         return _field(_FLOATS, _packed(column.astype("<f4", copy=False).tobytes()))
     return _field(_INTS, _packed(b"".join(map(_varint, column.tolist()))))
@@ -55,7 +59,8 @@ def _packed(content: bytes) -> bytes:
 
 
 def _field(number: int, content: bytes) -> bytes:
-    return bytes([number << 3 | 2]) + _varint(len(content)) + content
+    size = len(content)
+    return _TAGS[number] + (_SMALL[size] if size < 128 else _varint(size)) + content
 
 
 def _varint(value: int) -> bytes:
@@ -71,3 +76,5 @@ def _varint(value: int) -> bytes:
 
 
 _SMALL = [bytes([value]) for value in range(128)]
+_TAGS = [bytes([number << 3 | 2]) for number in range(4)]  # of fields with a length
+_HEADS = [_TAGS[1] + size for size in _SMALL]

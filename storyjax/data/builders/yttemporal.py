@@ -22,15 +22,8 @@ from typing import Any, ClassVar
 
 from storyjax.core.errors import StoryjaxError
 from storyjax.data.builders.base import Made
-from storyjax.data.builders.segments import (
-    Media,
-    SegmentBuilder,
-    SegmentListing,
-    find_video,
-    plain,
-    segments,
-    tar_members,
-)
+from storyjax.data.builders.segments import Media, SegmentBuilder, SegmentListing, find_video, plain, tar_members
+from storyjax.data.builders.times import segments
 from storyjax.data.builders.yttemporal_index import listed_ids
 from storyjax.data.builders.yttemporal_shards import ids_table, prepare_streamed, sentence_files, tar_files
 
@@ -133,11 +126,11 @@ class YtTemporal(SegmentBuilder):
 
 def _one_line_each(texts: list[Any]) -> list[str]:
     """The texts as records hold them, with single blanks between words; "" of what is none."""
-    if all(type(text) is str for text in texts):
+    if set(map(type, texts)) == {str}:
         joined = "\n".join(texts)
         words = joined.split()
         blanks, gaps = joined.count(" ") + joined.count("\n"), len(words) - 1
-        single = joined.count("\n") == len(texts) - 1 and blanks == gaps == len(joined) - sum(map(len, words))
+        single = joined.count("\n") == len(texts) - 1 and blanks == gaps == len(joined) - len("".join(words))
         if single and joined.isascii():
             return list(texts)
     return [plain(" ".join(str(text or "").split())) for text in texts]

@@ -28,8 +28,8 @@ from storyjax.core.files import write_atomically
 from storyjax.data.beam import spread
 from storyjax.data.builders.base import Made
 from storyjax.data.builders.broken import BrokenCount
-from storyjax.data.builders.preparing import announce, begun, cannot_prepare, finish, unfinished_folder
 from storyjax.data.builders.prepared import is_prepared
+from storyjax.data.builders.preparing import announce, begun, cannot_prepare, finish, unfinished_folder
 from storyjax.data.builders.segments import AnnotatedVideo, SegmentListing, find_video
 from storyjax.data.builders.shards import (
     Done,
