@@ -21,7 +21,7 @@ from typing import Any
 from storyjax.core.errors import StoryjaxError
 
 _LOOK_S, _LEAVE_S = 0.2, 2.0  # how often a pipeline is looked at, and how long it may take to fail by itself
-Run = Callable[[Callable[[int], str], Sequence[int]], None]
+Run = Callable[[Callable[[int], str], Sequence[int]], object]
 _RUN: contextvars.ContextVar[Run | None] = contextvars.ContextVar("run", default=None)
 
 

@@ -15,7 +15,6 @@ sizes of all records, and serialises features in an order left to chance (serial
 
 import contextlib
 import errno
-import functools
 import hashlib
 import json
 import os
@@ -74,10 +73,14 @@ class Done:
     media: str = ""
 
 
-@functools.cache
+_WRITERS: dict[Builder, ExampleWriter] = {}
+
+
 def example_writer(builder: Builder) -> ExampleWriter:
-    """Returns what serialises the records of a data set."""
-    return ExampleWriter(builder(items={}, data_dir="unused").features())  # type: ignore[attr-defined, call-arg]
+    """Returns what serialises the records of a data set, made once."""
+    if builder not in _WRITERS:
+        _WRITERS[builder] = ExampleWriter(builder(items={}, data_dir="unused").features())
+    return _WRITERS[builder]
 
 
 def records_folder(place: Path, builder: Builder) -> Path:
@@ -188,7 +191,7 @@ def load_done(place: Path, shards: Sequence[Shard]) -> list[Done | None]:
 
 
 def make_shards(
-    work: Callable[[int], str], place: Path, shards: Sequence[Shard], run: Callable[[Callable, Sequence[int]], None]
+    work: Callable[[int], str], place: Path, shards: Sequence[Shard], run: Callable[[Callable, Sequence[int]], object]
 ) -> list[Done]:
     """Makes the shards that are not complete, and returns what is known of all.
 
@@ -220,7 +223,7 @@ def describe(place: Path, builder: Builder, shards: Sequence[Shard], done: Seque
         lengths.setdefault(shard.split, []).append(each.records)
         sizes[shard.split] = sizes.get(shard.split, 0) + each.size
     with tempfile.TemporaryDirectory(prefix="storyjax-") as scratch:
-        made = builder(items={}, data_dir=scratch)  # type: ignore[call-arg]
+        made = builder(items={}, data_dir=scratch)
         template = tfds.core.ShardedFileTemplate(
             data_dir=made.data_path, dataset_name=made.name, filetype_suffix="array_record"
         )

@@ -5,7 +5,7 @@ import re
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO
+from typing import Any
 
 from storyjax.core.buckets import BucketPath
 
@@ -25,12 +25,12 @@ def open_tar(path: Path) -> Iterator[tarfile.TarFile]:
             yield tar
 
 
-def plain_members(file: IO[bytes]) -> list[tuple[str, int, int]] | None:
+def plain_members(file: Any) -> list[tuple[str, int, int]] | None:
     """Returns (name, offset, size) of all members of a whole tar that holds nothing but plain files with short names,
     ten times as fast as tarfile does; None of any other, which is for tarfile to read.
 
     Args:
-        file: opened at the beginning of the tar.
+        file: a binary file that can be sought in.
     """
     found: list[tuple[str, int, int]] = []
     offset, end = 0, file.seek(0, 2)

@@ -77,9 +77,9 @@ def prepare_streamed(
         StoryjaxError: too many sentences cannot be used, a tar file is damaged, or `cache` cannot be written.
     """
     with unfinished_folder(cache, split) as unfinished:
-        if (note := load_start(cache, key)) is not None:  # of another process that we waited for
-            names, (lines, number) = note["folders"], note["broken"]
-            return Made(cache / names[split], (split,), {"broken": lines, "broken_count": number}, note["counts"])
+        if (start := load_start(cache, key)) is not None:  # of another process that we waited for
+            names, (lines, number) = start["folders"], start["broken"]
+            return Made(cache / names[split], (split,), {"broken": lines, "broken_count": number}, start["counts"])
         plan = begun(unfinished, key)
         if plan is None:
             announce(unfinished, root, split)
@@ -97,7 +97,7 @@ def prepare_streamed(
         missing = _missing(root, split, unfinished, met)
         broken.merge(missing)
         lost, rows = lost + missing["broken_count"], rows + missing["broken_count"]
-        note: Any = broken.note()
+        note = broken.note()
         usable = any(each.records for each in done)
         builder.report(note["broken"], (lost, rows), root, split, usable, allowed, number=broken.number)
         files = sorted(path.name for path in unfinished.glob(f"broken-{split}-*.txt"))
