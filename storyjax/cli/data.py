@@ -77,11 +77,18 @@ them; of the other splits only the frame that evaluation uses is stored.
 """
 PREPARE = """\
 Prepares all records that a config trains and evaluates on, as its first run would, and prints how many there are. A
-large data set takes hours, which a machine without a TPU may spend. Given again it takes what is there, and what was
-stopped is begun anew, split by split.
+large data set takes hours, which machines without a TPU may spend. Given again it takes what is there, and what was
+stopped goes on with the shards that are missing.
 
   storyjax data prepare --config=tcr_nextqa
+  storyjax data prepare --config=tcr_ytt_init --workers 8
   storyjax data prepare --config=mqt_coco:pairs --set data.root.coco=gs://BUCKET/coco --set data.cache_dir=gs://BUCKET/prepared
+  storyjax data prepare --config=tcr_ytt_init --runner flink -- --flink_master=HOST:8081 --environment_type=LOOPBACK
+
+Without --runner and --workers it works in this process. Else Apache Beam (pip install 'storyjax[beam]', in a virtual
+environment of its own where other packages need newer versions) spreads the shards over processes of this machine, or
+over a cluster whose workers have storyjax installed and see the same paths. The records are the same, bit for bit,
+whatever the runner and the number of workers.
 """
 STORYWORLD = """\
 Writes StoryWorld, seeded stories as mp4 files with questions about them, in the official layout of NExT-QA: train.csv,
@@ -118,6 +125,17 @@ def add(commands: argparse._SubParsersAction, made: dict[str, argparse.ArgumentP
 
     prepare = made["data prepare"] = worlds.add_parser("prepare", description=PREPARE)
     prepare.add_argument("--config", required=True, metavar="FILE[:VARIANT]", help="a name or a file of configs/")
+    prepare.add_argument(
+        "--runner",
+        metavar="NAME",
+        help="direct (this machine, the default), dataflow, flink, spark ...",
+    )
+    prepare.add_argument("--workers", type=int, metavar="N", help="processes of the direct runner (default: 1)")
+    prepare.add_argument(
+        "--beam-option", action="append", default=[], metavar="OPTION",
+        help="an option of Apache Beam, such as --beam-option=--project=NAME; also given behind --",
+    )  # fmt: skip
+    prepare.add_argument("options", nargs="*", metavar="-- OPTION", help="options of Apache Beam")
     _add_set(prepare)
     prepare.set_defaults(act=_prepare)
 
@@ -283,13 +301,23 @@ def _config(arguments: argparse.Namespace) -> "ConfigDict":
 
 
 def _prepare(arguments: argparse.Namespace) -> int:
+    import contextlib
+    import functools
+
+    from storyjax.data.beam import run_shards, runner_options, spreading
     from storyjax.train.experiment import build_experiment
 
     prepare = build_experiment(_config(arguments)).prepare
     if prepare is None:
         raise StoryjaxError(f"{arguments.config} reads its data as they are: there is nothing to prepare")
-    for split, count in prepare().items():
-        print(f"{split}: {count} records")
+    options = (*arguments.beam_option, *arguments.options)
+    where: contextlib.AbstractContextManager = contextlib.nullcontext()
+    if arguments.runner is not None or arguments.workers is not None or options:
+        chosen = runner_options(arguments.runner, arguments.workers, options)
+        where = spreading(functools.partial(run_shards, options=chosen))
+    with where:
+        for split, count in prepare().items():
+            print(f"{split}: {count} records")
     return 0
 
 

@@ -89,6 +89,20 @@ def fetched_folder(folder: BucketPath, wanted: Callable[[str], bool] = lambda na
     return view
 
 
+def copy_objects(source: BucketPath, target: BucketPath, wanted: Callable[[str], bool] = lambda name: True) -> None:
+    """Copies, inside the store, what is `wanted` of the objects below a folder, by their paths relative to it.
+
+    Raises:
+        OSError: they cannot be copied.
+    """
+
+    def copy(name: str) -> None:
+        source.ask(lambda store, key: store.cp_file(f"{key}/{name}", f"{target.key}/{name}"))
+
+    with ThreadPoolExecutor(_THREADS) as pool:
+        list(pool.map(copy, filter(wanted, source.walk_objects())))
+
+
 def upload_folder(local: Path, folder: BucketPath, last: Iterable[str] = ()) -> None:
     """Uploads all files below a local folder, those that are named `last` after all others, in their order.
 

@@ -217,15 +217,13 @@ class PairSource:
     def __init__(self, source: FrameSource, max_gap: int, far_gap: int = 0):
         """Args: max_gap, far_gap: largest distance of the frames of a pair, and of a far pair, in frames."""
         self.source = source
-        self._places = np.array(
-            [
-                (sequence.start + frame, min(max_gap, left), min(far_gap, left))
-                for sequence in source.sequences
-                for frame in range(sequence.length - 1)
-                for left in [sequence.length - 1 - frame]
-            ],
-            np.int64,
-        ).reshape(-1, 3)
+        parts = [np.zeros((0, 3), np.int64)]
+        for sequence in source.sequences:
+            frames = np.arange(sequence.length - 1)
+            left = sequence.length - 1 - frames
+            places = (sequence.start + frames, np.minimum(max_gap, left), np.minimum(far_gap, left))
+            parts.append(np.stack(places, axis=1))
+        self._places = np.concatenate(parts)
 
     def __len__(self) -> int:
         return len(self._places)

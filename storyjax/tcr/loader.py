@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Int
 
 from storyjax.core.errors import StoryjaxError
-from storyjax.data.builders.segments import LONGEST_S
+from storyjax.data.builders.times import LONGEST_S
 from storyjax.data.features import FeatureStore
 from storyjax.data.pipeline import RandomAccess
 from storyjax.data.prompts import option_names

@@ -22,7 +22,7 @@ from typing import Any, Literal
 import numpy as np
 
 from storyjax.core.errors import StoryjaxError
-from storyjax.data.builders.segments import LONGEST_S
+from storyjax.data.builders.times import LONGEST_S
 from storyjax.data.prompts import (
     action_pair,
     anticipation_prompt,

@@ -17,7 +17,8 @@ from storyjax.data.builders.mot import read_seqinfo
 from storyjax.data.builders.msrvtt import MsrVtt
 from storyjax.data.builders.nextqa import COLUMNS, NextQA
 from storyjax.data.builders.season import read_season
-from storyjax.data.builders.segments import SegmentListing, segment
+from storyjax.data.builders.segments import SegmentListing
+from storyjax.data.builders.times import segment
 from storyjax.data.builders.vggface import read_vggface, read_vggface2
 from storyjax.data.builders.yttemporal import YtTemporal
 

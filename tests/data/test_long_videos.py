@@ -15,7 +15,7 @@ from storyjax.data.builders.ego4d_narrations import Ego4dNarrations, sentence
 from storyjax.data.builders.egoschema import EgoSchema
 from storyjax.data.builders.kinetics import Countix, Kinetics400
 from storyjax.data.builders.msrvtt import MsrVtt
-from storyjax.data.builders.segments import LONGEST_S, segment
+from storyjax.data.builders.times import LONGEST_S, segment
 from storyjax.data.builders.yttemporal import YtTemporal
 from storyjax.data.video import probe
 from storyjax.storyworld.export import long_videos

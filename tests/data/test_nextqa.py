@@ -16,7 +16,7 @@ import pytest
 import tensorflow_datasets as tfds
 
 from storyjax.core.errors import StoryjaxError
-from storyjax.data.builders import prepared
+from storyjax.data.builders import preparing
 from storyjax.data.builders.nextqa import COLUMNS, NextQA
 
 VIDEOS = 5
@@ -97,7 +97,7 @@ def test_reading_from_threads_and_after_pickling(dataset, tmp_path):
 
 def test_prepared_once_while_the_files_are_the_same(dataset, tmp_path, monkeypatch):
     first = NextQA.prepare(dataset, tmp_path / "prepared", "val")
-    monkeypatch.setattr(prepared, "_prepare", lambda *_: pytest.fail("prepared anew"))
+    monkeypatch.setattr(preparing, "make_shards", lambda *_: pytest.fail("prepared anew"))
     assert NextQA.prepare(dataset, tmp_path / "prepared", "val").folder == first.folder
     monkeypatch.undo()
     (dataset / "NExTVideo" / "1164" / "772.mp4").write_bytes(b"another video")

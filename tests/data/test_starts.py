@@ -79,6 +79,25 @@ def test_whatever_changes_is_noticed(change: Callable, coco: Path, readings: lis
     assert len(readings) == 2
 
 
+def test_of_a_huge_folder_the_names_and_its_own_date_count(coco: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def key() -> str:
+        return starts.start_key("COCO", coco, coco / "prepared", {})
+
+    monkeypatch.setattr(starts, "LOOKED_AT", 5)
+    images = coco / "val2017"
+    before, date = key(), images.stat().st_mtime_ns
+    (images / "3.jpg").write_bytes(b"another")
+    assert key() == before
+    (images / "3.jpg").rename(images / "03.jpg")
+    os.utime(images, ns=(date, date))
+    renamed = key()
+    assert renamed != before
+    os.utime(images, ns=(date, date + 1))
+    assert key() != renamed
+    os.utime(coco / "annotations" / "instances_val2017.json", ns=(1, 1))  # in a folder of its own
+    assert key() not in (before, renamed)
+
+
 def test_mended_readers_and_lost_folders_are_noticed(
     coco: Path, readings: list[Path], tmp_path: Path, monkeypatch
 ) -> None:

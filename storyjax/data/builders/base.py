@@ -22,8 +22,10 @@ import tensorflow_datasets as tfds
 
 from storyjax.core.buckets import listed, one_line, place
 from storyjax.core.errors import StoryjaxError, nearest
-from storyjax.data.builders.broken import SHOWN, report_broken
-from storyjax.data.builders.prepared import PreparedSource, prepare_once
+from storyjax.data.builders.broken import SHOWN, BrokenCount, report_broken
+from storyjax.data.builders.prepared import PreparedSource
+from storyjax.data.builders.preparing import prepare_once
+from storyjax.data.builders.shards import example_writer
 from storyjax.data.builders.starts import load_start, save_start, start_key
 
 
@@ -45,6 +47,28 @@ class Listing(abc.ABC):
     def by_split(self, split: str) -> dict[str, list[Any]]:
         """Returns the usable items of each split, in the order of their records; all are of `split` where only one was
         read."""
+
+
+@dataclass(frozen=True)
+class Made:
+    """What was prepared.
+
+    Attributes:
+        folder: of the records.
+        splits: those that it has.
+        broken: what was left out, as `BrokenCount.note` says it.
+        counts: as of `Listing.counts`.
+    """
+
+    folder: Path
+    splits: tuple[str, ...]
+    broken: dict[str, Any]
+    counts: tuple[int, int]
+
+    def start(self) -> dict[str, Any]:
+        """Returns the note of it for `save_start`."""
+        broken = self.broken["broken"][:SHOWN], self.broken["broken_count"]
+        return {"folders": dict.fromkeys(self.splits, self.folder.name), "broken": broken, "counts": self.counts}
 
 
 class OfficialBuilder(tfds.core.GeneratorBasedBuilder):
@@ -147,24 +171,31 @@ class OfficialBuilder(tfds.core.GeneratorBasedBuilder):
             key = start_key(f"{cls.__qualname__} {cls.VERSION} {split}", root, cache_dir, options)
             if (note := load_start(cache, key)) is not None:
                 lines, number = note["broken"]
-                cls._report(lines, note["counts"], root, split, usable=True, allowed=allowed, number=number)
+                cls.report(lines, note["counts"], root, split, usable=True, allowed=allowed, number=number)
                 return {name: cls.SOURCE(cache / folder, cls, name) for name, folder in note["folders"].items()}
-            listing = cls.read(root, **options) if split is None else cls.read(root, split, **options)
-            items = cls._checked(listing, root, split, allowed)
-            fingerprint = cls._fingerprint(items, listing, root)
-        folder = prepare_once(
-            lambda data: cls(items=items, data_dir=data),
-            root,
-            cache,
-            fingerprint,
-            part=split or "",
-            beside={"summary.json": {"broken": listing.broken, **cls.summary(listing)}},
-            labels={name: cls.labels(found) for name, found in items.items()},
-        )
-        folders = dict.fromkeys(items, folder.name)
-        broken = listing.broken[:SHOWN], len(listing.broken)
-        save_start(cache, key, {"folders": folders, "broken": broken, "counts": listing.counts()})
-        return {name: cls.SOURCE(folder, cls, name) for name in items}
+            made = cls._make(root, cache, split, allowed, options, key)
+        save_start(cache, key, made.start())
+        return {name: cls.SOURCE(made.folder, cls, name) for name in made.splits}
+
+    @classmethod
+    def _make(
+        cls, root: Path, cache: Path, split: str | None, allowed: float, options: Mapping[str, Any], key: str
+    ) -> Made:
+        """Reads the official files, and prepares all splits (None) or one, unless they are there.
+
+        Args:
+            allowed: fraction of what is counted that may be unusable.
+            key: changes with any of the official files.
+        """
+        del key
+        listing = cls.read(root, **options) if split is None else cls.read(root, split, **options)
+        items = cls._checked(listing, root, split, allowed)
+        broken = BrokenCount()
+        broken.add(listing.broken)
+        beside = {"summary.json": {**broken.note(), **cls.summary(listing)}}
+        fingerprint = cls._fingerprint(items, listing, root)
+        folder = prepare_once(cls, root, cache, fingerprint, items, part=split or "", beside=beside)
+        return Made(folder, tuple(items), broken.note(), listing.counts())
 
     @classmethod
     def _checked(
@@ -174,22 +205,21 @@ class OfficialBuilder(tfds.core.GeneratorBasedBuilder):
         by_split = listing.by_split(split or "")
         items = {name: by_split[name] for name in cls.SPLITS if by_split.get(name)}
         allowed = cls.MAX_BROKEN_FRACTION if max_broken_fraction is None else max_broken_fraction
-        cls._report(listing.broken, listing.counts(), root, split, usable=bool(items), allowed=allowed)
+        cls.report(listing.broken, listing.counts(), root, split, usable=bool(items), allowed=allowed)
         return items
 
     @classmethod
-    def _report(
+    def report(
         cls,
         broken: Sequence[str],
         counts: Sequence[int],
         root: Path,
         split: str | None,
-        *,
         usable: bool,
         allowed: float,
         number: int | None = None,
     ) -> None:
-        """Names what was left out; StoryjaxError where that is too much."""
+        """Names what was left out; StoryjaxError where that is too much. Arguments as of `report_broken`."""
         where = f"{cls.TITLE} {split} in {root}" if split else f"{cls.TITLE} in {root}"
         lost, total = counts
         more: dict[str, Any] = {"where": where, "counted": cls.COUNTED, "number": number}
@@ -236,6 +266,23 @@ class OfficialBuilder(tfds.core.GeneratorBasedBuilder):
     def files(cls, item: Any) -> Iterable[Path]:
         """Returns the files that the item's records are made of."""
         return (item.path,)
+
+    @classmethod
+    def spreadable(cls, split: str, items: Sequence[Any]) -> Sequence[Any]:
+        """Returns the items that workers are given, in the order of the records: smaller ones, where `read` gives a
+        few large ones."""
+        del split
+        return items
+
+    @classmethod
+    def weight(cls, item: Any) -> int:
+        """Returns about how many bytes the item's records have, to make shards of like sizes."""
+        return 1024 + sum(path.stat().st_size for path in cls.files(item))
+
+    @classmethod
+    def serialised(cls, items: Sequence[Any]) -> Iterator[bytes]:
+        """Yields the records of the items as bytes."""
+        return map(example_writer(cls), cls.records(items))
 
     @classmethod
     def summary(cls, listing: Listing) -> dict[str, Any]:

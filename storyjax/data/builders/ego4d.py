@@ -24,17 +24,9 @@ from typing import Any, ClassVar
 
 from storyjax.core.buckets import place
 from storyjax.core.errors import StoryjaxError
-from storyjax.data.builders.segments import (
-    MOST_S,
-    AnnotatedVideo,
-    Media,
-    SegmentBuilder,
-    SegmentListing,
-    find_video,
-    read_json,
-    segment,
-)
+from storyjax.data.builders.segments import AnnotatedVideo, Media, SegmentBuilder, SegmentListing, find_video, read_json
 from storyjax.data.builders.tables import finite
+from storyjax.data.builders.times import MOST_S, segment
 
 VERSIONS = ("1", "2")
 UNANNOTATED = "test_unannotated"  # the split of what is only predicted: labels are "", times 0

@@ -24,16 +24,9 @@ from typing import Any, ClassVar, NamedTuple
 
 from storyjax.core.errors import StoryjaxError
 from storyjax.data.builders.ego4d import check_version
-from storyjax.data.builders.segments import (
-    MOST_S,
-    Media,
-    SegmentBuilder,
-    SegmentListing,
-    find_video,
-    read_json,
-    segment,
-)
+from storyjax.data.builders.segments import Media, SegmentBuilder, SegmentListing, find_video, read_json
 from storyjax.data.builders.tables import finite
+from storyjax.data.builders.times import MOST_S, segment
 
 WINDOW_S = 180.0
 LAST_S = 4.0  # how long the last narration of a video is taken to last

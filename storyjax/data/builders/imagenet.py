@@ -16,11 +16,13 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import tensorflow_datasets as tfds
+from tensorflow_datasets.core import hashing
 from tensorflow_datasets.datasets.imagenet2012 import imagenet_common
 
 from storyjax.core.errors import StoryjaxError, first_line
 from storyjax.data.builders.base import Listing, OfficialBuilder
 from storyjax.data.builders.prepared import PreparedSource
+from storyjax.data.builders.segments import Media
 from storyjax.data.builders.tars import TAR_FAULTS, check_tar_end, open_tar
 
 TRAIN, VAL = "ILSVRC2012_img_train.tar", "ILSVRC2012_img_val.tar"
@@ -118,60 +120,80 @@ class Imagenet2012(OfficialBuilder):
         return item.name.encode()
 
     @classmethod
-    def records(cls, items: Sequence[Path]) -> Iterator[dict[str, Any]]:
-        """Yields the records of a split's items, media read now."""
-        for path in items:
-            images = train_images(path) if path.name == TRAIN else validation_images(path, validation_labels())
-            for name, label, data in images:
-                yield {"file_name": name, "image": io.BytesIO(data), "label": label}
+    def spreadable(cls, split: str, items: Sequence[Path]) -> list["TarImage"]:
+        """Returns the images of a split's tars in TFDS's order, that of the hashes of their names."""
+        images = {image.name: image for path in items for image in tar_images(path)}
+        hasher = hashing.Hasher(split)
+        return sorted(images.values(), key=lambda image: hasher.hash_key(image.name))
+
+    @classmethod
+    def weight(cls, item: "TarImage") -> int:
+        """Returns about how many bytes the image's record has."""
+        return item.length + 1024
+
+    @classmethod
+    def records(cls, items: Sequence["TarImage"]) -> Iterator[dict[str, Any]]:
+        """Yields the records of images, read now."""
+        for image in items:
+            yield {"file_name": image.name, "image": io.BytesIO(image.read()), "label": image.label}
 
     def _generate_examples(self, items: Sequence[Path]) -> Iterator[tuple[Any, dict[str, Any]]]:
-        for record in self.records(items):
-            yield record["file_name"], record
+        for path in items:
+            for record in self.records(tar_images(path)):
+                yield record["file_name"], record
 
 
-def train_images(path: Path) -> Iterator[tuple[str, str, bytes]]:
-    """Yields (file name, class, encoded image) of the tar of tars. Raises StoryjaxError for one that is cut short."""
+@dataclass(frozen=True)
+class TarImage:
+    """An image of class `label`: `length` bytes at `offset` of a tar, or of a tar in it."""
+
+    name: str
+    label: str
+    path: Path
+    offset: int
+    length: int
+
+    def read(self) -> bytes:
+        """Returns the encoded image."""
+        return Media(self.path, self.offset, self.length).read()
+
+
+def tar_images(path: Path) -> list[TarImage]:
+    """Returns the images of one of the official tars, in its order. StoryjaxError for one that is cut short."""
+    try:
+        return list(_train_images(path) if path.name == TRAIN else _validation_images(path))
+    except (OSError, tarfile.TarError, *TAR_FAULTS) as error:
+        what = "a tar of tars" if path.name == TRAIN else "a tar"
+        raise StoryjaxError(f"{path} cannot be read as {what} ({first_line(error, 200)}): download it again") from error
+
+
+def _train_images(path: Path) -> Iterator[TarImage]:
     known = set(class_names())
-    try:
-        with open_tar(path) as outer:
-            for member in outer:
-                label = _file_name(member).removesuffix(".tar")
-                if not label:
-                    continue
-                if label not in known:
-                    raise StoryjaxError(f"{path} holds {member.name}, which is no class of ImageNet: download it again")
-                with tarfile.open(fileobj=outer.extractfile(member)) as inner:
-                    for image in inner:
-                        if name := _file_name(image):
-                            yield name, label, _content(inner, image)
-                    check_tar_end(inner)
-            check_tar_end(outer)
-    except (OSError, tarfile.TarError, *TAR_FAULTS) as error:
-        raise StoryjaxError(
-            f"{path} cannot be read as a tar of tars ({first_line(error, 200)}): download it again"
-        ) from error
+    with open_tar(path) as outer:
+        for member in outer:
+            label = _file_name(member).removesuffix(".tar")
+            if not label:
+                continue
+            if label not in known:
+                raise StoryjaxError(f"{path} holds {member.name}, which is no class of ImageNet: download it again")
+            with tarfile.open(fileobj=outer.extractfile(member)) as inner:
+                for image in inner:
+                    if name := _file_name(image):
+                        yield TarImage(name, label, path, member.offset_data + image.offset_data, image.size)
+                check_tar_end(inner)
+        check_tar_end(outer)
 
 
-def validation_images(path: Path, labels: dict[str, str]) -> Iterator[tuple[str, str, bytes]]:
-    """Yields (file name, class, encoded image) of the validation tar. Errors as of `train_images`."""
-    try:
-        with open_tar(path) as outer:
-            for member in outer:
-                if (name := _file_name(member)) in labels:
-                    yield name, labels[name], _content(outer, member)
-            check_tar_end(outer)
-    except (OSError, tarfile.TarError, *TAR_FAULTS) as error:
-        raise StoryjaxError(f"{path} cannot be read as a tar ({first_line(error, 200)}): download it again") from error
+def _validation_images(path: Path) -> Iterator[TarImage]:
+    labels = validation_labels()
+    with open_tar(path) as outer:
+        for member in outer:
+            if (name := _file_name(member)) in labels:
+                yield TarImage(name, labels[name], path, member.offset_data, member.size)
+        check_tar_end(outer)
 
 
 def _file_name(member: tarfile.TarInfo) -> str:
     """The name of a file in a tar without its folders, as "./" and that of the archive; "" of what is no file."""
     name = member.name.rpartition("/")[2]
     return name if member.isfile() and not name.startswith(".") else ""
-
-
-def _content(tar: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
-    """The bytes of a file in a tar."""
-    file = tar.extractfile(member)
-    return b"" if file is None else file.read()

@@ -19,15 +19,9 @@ from typing import ClassVar
 
 from storyjax.core.errors import StoryjaxError
 from storyjax.data.builders.media import read_table
-from storyjax.data.builders.segments import (
-    VIDEO_SUFFIXES,
-    Media,
-    SegmentBuilder,
-    SegmentListing,
-    find_video,
-    segment,
-)
+from storyjax.data.builders.segments import VIDEO_SUFFIXES, Media, SegmentBuilder, SegmentListing, find_video
 from storyjax.data.builders.tables import all_finite, finite
+from storyjax.data.builders.times import segment
 
 _KINETICS = (
     "get annotations and clips of Kinetics-400 from https://github.com/cvdfoundation/kinetics-dataset (train.csv,"

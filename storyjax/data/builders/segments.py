@@ -9,12 +9,11 @@ seconds long at most: an annotation that begins later is left out and counted, o
 
 import json
 import logging
-import math
 import tarfile
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -25,13 +24,11 @@ from storyjax.core.errors import StoryjaxError, first_line
 from storyjax.data.builders.base import Listing, OfficialBuilder
 from storyjax.data.builders.labels import Part
 from storyjax.data.builders.prepared import MOST_BYTES, PreparedSource, file_size, unusable_file
-from storyjax.data.builders.tables import finite
-from storyjax.data.builders.tars import TAR_FAULTS, check_tar_end, open_tar
+from storyjax.data.builders.serialise import flat_example
+from storyjax.data.builders.tars import TAR_FAULTS, check_tar_end, open_tar, plain_members
 
 _LOG = logging.getLogger(__name__)
-LONGEST_S = 1024.0
-MOST_S = 1e6  # no video is as long (11 days)
-_SLACK_S = 0.5  # one time bin: annotations are rounded, and videos end between frames
+_ANNOTATIONS = 2**14  # bytes of a record without its video, about
 VIDEO_SUFFIXES = (".mp4", ".mkv", ".webm", ".avi", ".mov")
 
 Column = Literal["text", "float", "int"]
@@ -165,42 +162,25 @@ def tar_members(shards: Iterable[Path]) -> dict[str, Media]:
     members: dict[str, Media] = {}
     for shard in shards:
         try:
-            with open_tar(shard) as tar:
-                for member in tar:
-                    name = Path(member.name)
-                    if member.isfile() and member.size and name.suffix in VIDEO_SUFFIXES:
-                        members[name.stem] = Media(shard, member.offset_data, member.size)
-                check_tar_end(tar)
+            for name, offset, size in _tar_files(shard):
+                path = PurePosixPath(name)
+                if size and path.suffix in VIDEO_SUFFIXES:
+                    members[path.stem] = Media(shard, offset, size)
         except (OSError, tarfile.TarError, *TAR_FAULTS) as error:
             why = first_line(error, 200)
             raise StoryjaxError(f"{shard} cannot be read as a tar file ({why}): download it again") from error
     return members
 
 
-def segment(start: Any, end: Any, duration: Any) -> tuple[float, float, str]:
-    """Returns (start, end, "") in seconds from the video's beginning, clipped where it is off by less than half a
-    second; or (0, 0, why) it cannot be used.
-
-    `duration` of the video in seconds, None where it is not known before it is decoded.
-    """
-    try:
-        start, end = float(start), float(end)
-    except (TypeError, ValueError, OverflowError):
-        return 0.0, 0.0, f"its time {start!r:.40} to {end!r:.40} is no number"
-    if not (math.isfinite(start) and math.isfinite(end)):
-        return 0.0, 0.0, f"its time {start} to {end} is not finite"
-    given = duration
-    if given is not None and (duration := finite(given)) is None:
-        return 0.0, 0.0, f"the video's length {given!r:.40} is no finite number"
-    if start < -_SLACK_S or end < start:
-        return 0.0, 0.0, f"its time {start:.2f} to {end:.2f} s is not a time span"
-    if duration is not None and (start >= duration or end > duration + _SLACK_S):
-        return 0.0, 0.0, f"its time {start:.2f} to {end:.2f} s is past the end of the video at {duration:.2f} s"
-    if start >= LONGEST_S:
-        return 0.0, 0.0, f"it begins at {start:.0f} s, beyond the {LONGEST_S:.0f} s that time tokens reach"
-    limit = LONGEST_S if duration is None else min(LONGEST_S, duration)
-    start = max(start, 0.0)
-    return start, max(min(end, limit), start), ""
+def _tar_files(shard: Path) -> list[tuple[str, int, int]]:
+    """Name, offset and size of the files in a tar."""
+    with shard.open("rb") as file:
+        if (plain_files := plain_members(file)) is not None:
+            return plain_files
+    with open_tar(shard) as tar:
+        found = [(member.name, member.offset_data, member.size) for member in tar if member.isfile()]
+        check_tar_end(tar)
+    return found
 
 
 def read_json(path: Path, kind: type, what: str, instructions: str) -> Any:
@@ -305,6 +285,34 @@ class SegmentBuilder(OfficialBuilder):
                 "segment": np.array([video.start, video.end], np.float32),
                 **columns,
             }
+
+    @classmethod
+    def serialised(cls, items: Sequence[AnnotatedVideo]) -> Iterator[bytes]:
+        """Yields the records of the items as bytes."""
+        dtypes = {"float": np.float32, "int": np.int32}
+        for video in items:
+            columns: dict[str, Any] = {
+                name: [str(text).encode() for text in video.columns[name]]
+                if kind == "text"
+                else np.array(video.columns[name], dtypes[kind])
+                for name, kind in cls.COLUMNS.items()
+            }
+            media = video.media
+            columns |= {
+                "video_id": [video.video_id.encode()],
+                "video": [media.read() if cls.INSIDE else b""],
+                "path": [str(media.path.absolute()).encode()],
+                "place": np.array([media.offset, media.length], np.int64),
+                "segment": np.array([video.start, video.end], np.float32),
+            }
+            yield flat_example(columns)
+
+    @classmethod
+    def weight(cls, item: AnnotatedVideo) -> int:
+        """Returns about how many bytes the item's record has."""
+        if not cls.INSIDE:
+            return _ANNOTATIONS
+        return item.media.path.stat().st_size if item.media.length < 0 else item.media.length
 
     @classmethod
     def state(cls, item: AnnotatedVideo) -> bytes:

@@ -20,13 +20,16 @@ from storyjax.core.buckets import BucketPath
 from storyjax.core.files import write_atomically
 from storyjax.data.builders.prepared import is_prepared
 
+LOOKED_AT = 500_000  # files of one folder whose sizes and dates are looked at, which takes 5 µs each
+
 
 def start_key(name: str, root: Path, skipped: Path, options: Mapping[str, Any]) -> str:
     """Returns a text that changes with any file of `root`, the options, and the code that reads the files.
 
     Args:
         name: of the data set and the split.
-        root: the folder of the official files; its place, and the names, sizes and dates of all files in it count.
+        root: the folder of the official files; its place, and the names, sizes and dates of all files in it count; of a
+            folder with more than LOOKED_AT files their names, and its own date.
         skipped: a folder whose files do not count: what is prepared may lie in `root`.
         options: of the reader.
     """
@@ -51,25 +54,44 @@ def _add_objects(digest: Any, root: BucketPath, skipped: Path) -> None:
 
 
 def _add_files(digest: Any, folder: Path, skipped: Path, met: set[tuple[int, int]]) -> None:
-    """Adds the files of a folder, and of those below it that were not `met`: links may lead in circles."""
+    """Adds the files of a folder, and of those below it that were not `met`: links may lead in circles.
+
+    Each folder's files are added up as they come, whatever their order, so that no list of them is made.
+    """
+    below: list[str] = []
+    whole, names, number = 0, 0, 0
     try:
         with os.scandir(folder) as found:
-            entries = sorted(found, key=lambda entry: entry.name)
+            for entry in found:
+                number += 1
+                names += _sum(entry.name)
+                if number > LOOKED_AT and not entry.is_dir():
+                    continue
+                try:
+                    info = entry.stat()  # through links, as readers open them
+                except OSError as error:
+                    whole += _sum(f"{entry.name}: {error.errno}")
+                    continue
+                if stat.S_ISDIR(info.st_mode):
+                    below.append(entry.name)
+                else:
+                    whole += _sum(f"{entry.name} {info.st_size} {info.st_mtime_ns}")
     except OSError as error:
-        digest.update(f"{folder}: {error.errno}\n".encode())
+        digest.update(f"{folder}: {error.errno}\n".encode("utf-8", "surrogateescape"))
         return
-    for entry in entries:
-        try:
-            info = entry.stat()  # through links, as readers open them
-        except OSError as error:
-            digest.update(f"{entry.path}: {error.errno}\n".encode("utf-8", "surrogateescape"))
-            continue
-        if not stat.S_ISDIR(info.st_mode):
-            line = f"{entry.path} {info.st_size} {info.st_mtime_ns}\n"
-            digest.update(line.encode("utf-8", "surrogateescape"))
-        elif (place := (info.st_dev, info.st_ino)) not in met and Path(entry.path).absolute() != skipped:
+    if number > LOOKED_AT:
+        whole = names + folder.stat().st_mtime_ns
+    digest.update(f"{folder} {number} {whole}\n".encode("utf-8", "surrogateescape"))
+    for name in sorted(below):
+        path = folder / name
+        info = path.stat()
+        if (place := (info.st_dev, info.st_ino)) not in met and path.absolute() != skipped:
             met.add(place)
-            _add_files(digest, Path(entry.path), skipped, met)
+            _add_files(digest, path, skipped, met)
+
+
+def _sum(line: str) -> int:
+    return int.from_bytes(hashlib.blake2b(line.encode("utf-8", "surrogateescape"), digest_size=16).digest())
 
 
 @functools.cache
@@ -85,6 +107,11 @@ def _readers() -> str:
     """A text that changes with the code of the readers, whose mends must reach data that were prepared before."""
     here = Path(__file__).parent
     return code_digest(here, here.parent)
+
+
+def reader_code() -> str:
+    """Returns a text that changes with the code of the readers."""
+    return _readers()
 
 
 def load_start(cache: Path, key: str) -> dict[str, Any] | None:

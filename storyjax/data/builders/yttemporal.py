@@ -16,19 +16,16 @@ sentences and lines that are missing or broken are counted and named, and half o
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
 from storyjax.core.errors import StoryjaxError
-from storyjax.data.builders.segments import (
-    AnnotatedVideo,
-    SegmentBuilder,
-    SegmentListing,
-    find_video,
-    segment,
-    tar_members,
-)
+from storyjax.data.builders.base import Made
+from storyjax.data.builders.segments import Media, SegmentBuilder, SegmentListing, find_video, plain, tar_members
+from storyjax.data.builders.times import segments
+from storyjax.data.builders.yttemporal_index import listed_ids
+from storyjax.data.builders.yttemporal_shards import ids_table, prepare_streamed, sentence_files, tar_files
 
 _INSTRUCTIONS = (
     "get yttemporal1b_ids_train.csv and yttemporal1b_ids_val.csv of https://github.com/rowanz/merlot_reserve, download"
@@ -49,50 +46,94 @@ class YtTemporal(SegmentBuilder):
 
     @staticmethod
     def read(root: Path, split: str) -> SegmentListing:
-        """Returns the annotated videos of a split; see `OfficialBuilder`."""
-        table = root / f"yttemporal1b_ids_{split}.csv"
-        asr = sorted((root / "asr").glob("*.jsonl"))
-        if not table.exists() or not asr:
-            missing = table.name if not table.exists() else "asr/*.jsonl"
-            raise StoryjaxError(f"YT-Temporal-1B is not in {root} ({missing} is missing): {_INSTRUCTIONS}")
-        try:
-            lines = table.read_text("utf-8-sig").splitlines()
-        except (OSError, UnicodeDecodeError) as error:
-            raise StoryjaxError(f"{table} cannot be read as text ({error}): download it again") from error
-        ids = [line.strip().split(",")[0].strip('"') for line in lines if line.strip()]
-        wanted = dict.fromkeys(name for name in ids if name != "video_id")
-        shards = tar_members(sorted((root / "shards").glob("*.tar")))
+        """Returns the annotated videos of a split; see `OfficialBuilder`. All are held in memory: of a large corpus
+        `prepare` reads them shard by shard instead."""
+        YtTemporal._check_there(root, split)
+        wanted = dict.fromkeys(listed_ids(ids_table(root, split)))
+        shards = tar_members(tar_files(root))
         found = SegmentListing()
-        for where, line in _lines(found, asr):
+        for where, line in _lines(found, sentence_files(root)):
             video = str(line.get("video_id"))
-            if video not in wanted:
-                continue
-            del wanted[video]
-            media, why = (shards[video], "") if video in shards else find_video([root / "videos"], video)
-            lengths = [
-                len(part) if isinstance(part := line.get(name), list) else -1 for name in ("text", "start", "end")
-            ]
-            alike = len(set(lengths)) == 1 and lengths[0] >= 0
-            rows = lengths[0] if alike or lengths[0] > 0 else 1
-            found.rows += rows
-            if not alike:
-                found.leave_out(f"{where} (video {video}): start, end and text are not lists of one length", rows)
-            elif annotated := found.video(video, media, why, rows):
-                _add(found, annotated, where, line)
+            if video in wanted:
+                del wanted[video]
+                media, why = (shards[video], "") if video in shards else find_video([root / "videos"], video)
+                YtTemporal.annotate(found, where, line, video, media, why)
         for video in wanted:
             found.rows += 1
             found.leave_out(f"video {video}: no line of asr/*.jsonl has its sentences")
         return found
 
+    @staticmethod
+    def _check_there(root: Path, split: str) -> None:
+        table, asr = ids_table(root, split), sentence_files(root)
+        if not table.exists() or not asr:
+            missing = table.name if not table.exists() else "asr/*.jsonl"
+            raise StoryjaxError(f"YT-Temporal-1B is not in {root} ({missing} is missing): {_INSTRUCTIONS}")
 
-def _add(found: SegmentListing, annotated: AnnotatedVideo, where: str, line: dict[str, Any]) -> None:
-    for number, (start, end, text) in enumerate(zip(line["start"], line["end"], line["text"], strict=True)):
-        start, end, why = segment(start, end, line.get("duration"))
-        sentence = " ".join(str(text or "").split())
-        if why or not sentence:
-            found.leave_out(f"{where} sentence {number}: {why or 'it is empty'}")
-        else:
-            annotated.add(sentence=sentence, start=start, end=end)
+    @classmethod
+    def _make(
+        cls, root: Path, cache: Path, split: str | None, allowed: float, options: Mapping[str, Any], key: str
+    ) -> Made:
+        assert split is not None
+        del options
+        cls._check_there(root, split)
+        return prepare_streamed(cls, root, cache, split, allowed, key)
+
+    @staticmethod
+    def parse(found: SegmentListing, where: str, raw: bytes) -> dict[str, Any] | None:
+        """Returns the object of a line, which is called `where`; None of an empty one, and of one that holds none,
+        which is refused."""
+        try:
+            line = json.loads(raw.decode("utf-8-sig")) if raw.strip() else None
+        except (ValueError, RecursionError) as error:
+            found.refuse(f"{where} cannot be read as JSON ({error})")
+            return None
+        if isinstance(line, dict):
+            return line
+        if raw.strip():
+            found.refuse(f"{where} is {line!r:.40}, not an object")
+        return None
+
+    @staticmethod
+    def annotate(
+        found: SegmentListing, where: str, line: dict[str, Any], video: str, media: Media | None, why: str
+    ) -> None:
+        """Takes up a video and its sentences.
+
+        Args:
+            found: what it is added to.
+            where: what the line is called.
+            line: of the video's sentences.
+            video: its id.
+            media: where it lies; None: nowhere, for the reason `why`.
+        """
+        lengths = [len(part) if isinstance(part := line.get(name), list) else -1 for name in ("text", "start", "end")]
+        alike = len(set(lengths)) == 1 and lengths[0] >= 0
+        rows = lengths[0] if alike or lengths[0] > 0 else 1
+        found.rows += rows
+        if not alike:
+            found.leave_out(f"{where} (video {video}): start, end and text are not lists of one length", rows)
+        elif annotated := found.video(video, media, why, rows):
+            starts, ends, wrong = segments(line["start"], line["end"], line.get("duration"))
+            texts = _one_line_each(line["text"])
+            bad = sorted({*wrong, *(number for number, text in enumerate(texts) if not text)})
+            for number in bad:
+                found.leave_out(f"{where} sentence {number}: {wrong.get(number) or 'it is empty'}")
+            for number in reversed(bad):
+                del texts[number], starts[number], ends[number]
+            annotated.columns = {"sentence": texts, "start": starts, "end": ends} if texts else {}
+
+
+def _one_line_each(texts: list[Any]) -> list[str]:
+    """The texts as records hold them, with single blanks between words; "" of what is none."""
+    if set(map(type, texts)) == {str}:
+        joined = "\n".join(texts)
+        words = joined.split()
+        blanks, gaps = joined.count(" ") + joined.count("\n"), len(words) - 1
+        single = joined.count("\n") == len(texts) - 1 and blanks == gaps == len(joined) - len("".join(words))
+        if single and joined.isascii():
+            return list(texts)
+    return [plain(" ".join(str(text or "").split())) for text in texts]
 
 
 def _lines(found: SegmentListing, files: list[Path]) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -102,14 +143,7 @@ def _lines(found: SegmentListing, files: list[Path]) -> Iterator[tuple[str, dict
             with path.open("rb") as file:
                 for number, raw in enumerate(file, 1):
                     where = f"{path.name} line {number}"
-                    try:
-                        line = json.loads(raw.decode("utf-8-sig")) if raw.strip() else None
-                    except (ValueError, RecursionError) as error:
-                        found.refuse(f"{where} cannot be read as JSON ({error})")
-                        continue
-                    if isinstance(line, dict):
+                    if (line := YtTemporal.parse(found, where, raw)) is not None:
                         yield where, line
-                    elif raw.strip():
-                        found.refuse(f"{where} is {line!r:.40}, not an object")
         except OSError as error:
             raise StoryjaxError(f"{path} cannot be read ({error}): download it again") from error
