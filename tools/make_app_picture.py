@@ -3,8 +3,9 @@
     python tools/make_app_picture.py STORY --film NAME --time SECONDS --out docs/pictures/app.png
     python tools/make_app_picture.py --episode runs/app_picture --time 44 --out docs/pictures/app.png
 
-With --episode a story is made first, of an episode of StoryWorld's held-out series that is drawn larger than usual, with
-the networks that ship and the cast list. Needs chromium, and pip install playwright 'storyjax[app]'. The picture has 256 colours, so that it stays small.
+With --episode a story is made first, of an episode of StoryWorld's held-out series that is drawn larger than usual,
+with the networks that ship and the cast list. Needs chromium, and pip install playwright 'storyjax[app]'. The picture
+has 256 colours, so that it stays small.
 """
 
 import argparse

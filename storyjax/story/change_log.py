@@ -124,6 +124,9 @@ def undo_changes(story: Story, db: sqlite3.Connection, undo: Mapping[str, Any]) 
             "UPDATE utterances SET speaker = ?, label = ?, confidence = ?, source = ? WHERE id = ?",
             (speaker, label, confidence, source, line),
         )
+    # Whoever was forgotten since does not come back.
+    db.execute("UPDATE tracks SET entity = NULL WHERE entity NOT IN (SELECT id FROM entities)")
+    db.execute("UPDATE utterances SET speaker = NULL WHERE speaker NOT IN (SELECT id FROM entities)")
     return True
 
 

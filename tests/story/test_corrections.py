@@ -268,6 +268,19 @@ def test_the_pipeline_keeps_what_was_corrected_and_finds_it_in_other_films(tmp_p
     assert seen_in(out, "one") == [("Ben", 0.0, 1.5), ("Dora", 1.5, 3.0)]
 
 
+def test_whoever_was_forgotten_does_not_come_back_by_an_undo(tmp_path: Path) -> None:
+    with make_story(tmp_path / "story") as story:
+        Corrector(story).assign_track(track_at(story, 20, 0.1), ANA)
+        with story.transaction() as db:
+            for table, column in (("appearances", "entity"), ("tracks", "entity"), ("utterances", "speaker")):
+                verb = f"DELETE FROM {table}" if table == "appearances" else f"UPDATE {table} SET {column} = NULL"
+                db.execute(f"{verb} WHERE {column} = ?", (BEN,))
+            db.execute("DELETE FROM entities WHERE id = ?", (BEN,))
+        Corrector(story).undo()
+        assert names_of(story)[20, 0.1] is None
+        assert "Ben" not in [one.name for one in story.entities()]
+
+
 def test_a_voice_that_nobody_knows_is_named_at_once(tmp_path: Path) -> None:
     with make_story(tmp_path / "story") as story:
         with story.transaction() as db:
