@@ -1,7 +1,7 @@
 """The answers of each kind of question, made of the times that the tables give."""
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from storyjax.story.answer import Proof, clock, listed
@@ -10,9 +10,10 @@ from storyjax.story.meaning import LAST, Kind, Link, Question, Reference, Say, S
 from storyjax.story.proofs import nothing_so, proof_of, proofs_of
 from storyjax.story.quotes import FUNCTION, words_of
 from storyjax.story.rows import PERSON, THING, Track, Utterance
-from storyjax.story.spans import AT_ONCE, Span, overlap, seconds_in
+from storyjax.story.spans import LONG_S, SEEN_WHILE, Span, overlap, seconds_in
 
 _SEEN_AT_LEAST_S = 0.3
+_PAUSE_S = 1.0  # within a sentence
 _LINES = 5  # lines of an answer that nothing restricts to one
 _NEXT_TO = (Link.AFTER, Link.BEFORE, Link.RIGHT_AFTER, Link.RIGHT_BEFORE)
 
@@ -78,7 +79,7 @@ def _who_is_seen(evidence: Evidence, question: Question, spans: list[Span], note
             shared = seconds_in(span, rows)
             if entity in excluded or shared <= 0:
                 continue
-            if shared < min(AT_ONCE * span.length, _SEEN_AT_LEAST_S) and span.length > 0.1:
+            if shared < min(SEEN_WHILE * span.length, _SEEN_AT_LEAST_S) and span.length > 0.1:
                 brief.add(entity)
                 continue
             seconds[entity] = seconds.get(entity, 0.0) + shared
@@ -101,12 +102,12 @@ def _who_is_seen(evidence: Evidence, question: Question, spans: list[Span], note
 def _through_most(
     evidence: Evidence, question: Question, seconds: dict[int, float], spans: Sequence[Span]
 ) -> dict[int, float]:
-    """Of those seen while a line is said, who is seen for the greater part of it, if anybody is."""
+    """Of those seen while a line is said, who is seen for more than an edge of it, if anybody is."""
     lines = [r for r in question.relations if r.link is Link.WHILE and isinstance(r.event, Say)]
     if not lines or len(spans) > 3:
         return seconds
     whole = sum(span.length for span in spans)
-    through = {entity: value for entity, value in seconds.items() if value >= AT_ONCE * whole}
+    through = {entity: value for entity, value in seconds.items() if value >= min(SEEN_WHILE * whole, LONG_S)}
     return through or seconds
 
 
@@ -232,6 +233,7 @@ def _words(evidence: Evidence, question: Question, spans: list[Span], notes: lis
     spans = [s for s in _chosen(question, spans, 1) if isinstance(s.rows[0], Utterance)]
     if not spans:
         raise NotKnown(nothing_so(evidence, question))
+    spans = [_whole(evidence, span) for span in spans]
     if len(spans) > _LINES:
         notes.append(f"the first {_LINES} of {len(spans)} lines: the evidence has all")
     speakers = isinstance(question.event, Say) and len(question.event.speakers) == 1
@@ -242,6 +244,25 @@ def _words(evidence: Evidence, question: Question, spans: list[Span], notes: lis
     return Found(
         "; ".join(lines), tuple(_text(s) for s in spans), proofs_of(evidence, spans), min(s.score for s in spans)
     )
+
+
+def _whole(evidence: Evidence, span: Span) -> Span:
+    """A line with the rest of its sentence, if the speech recogniser cut it at a comma."""
+    rows = [row for row in span.rows if isinstance(row, Utterance)]
+    there = evidence.utterances(span.film)
+    first = next(index for index, line in enumerate(there) if line.id == rows[0].id)
+    last = next(index for index, line in enumerate(there) if line.id == rows[-1].id)
+    while first > 0 and _goes_on(there[first - 1], there[first]):
+        first -= 1
+    while last + 1 < len(there) and _goes_on(there[last], there[last + 1]):
+        last += 1
+    rows = there[first : last + 1] if len(rows) <= last + 1 - first else rows
+    return replace(span, start=rows[0].start_s, end=rows[-1].end_s, rows=tuple(rows))
+
+
+def _goes_on(line: Utterance, follows: Utterance) -> bool:
+    cut = line.text.rstrip().endswith((",", "-", "…", ";"))
+    return cut and line.speaker == follows.speaker and follows.start_s - line.end_s < _PAUSE_S
 
 
 def _topic(evidence: Evidence, question: Question, spans: list[Span], notes: list[str]) -> Found:

@@ -5,10 +5,9 @@ from dataclasses import replace
 
 from storyjax.core.errors import StoryjaxError
 from storyjax.story.meaning import Event, Link, Reference, Relation, Say, Seen, Window
-from storyjax.story.quotes import Sayings
+from storyjax.story.quotes import ENOUGH, Sayings
 from storyjax.story.rows import Appearance, Caption, Entity, Film, Shot, Utterance
 from storyjax.story.spans import (
-    AT_ONCE,
     Span,
     at_once,
     earlier,
@@ -19,12 +18,12 @@ from storyjax.story.spans import (
     overlap,
     same_rows,
     seconds_in,
+    seen_while,
 )
 from storyjax.story.store import Story
 
 _JOIN_S = 0.5  # appearances nearer than this are one: a cut lies between them
 _NEXT_TO_S = 5.0  # who speaks so soon after somebody speaks to them
-_LONG_S = 1.0  # so much of a line is enough to be seen while it is said
 _SOON_S = 3.0  # what is seen "right after" something
 PARTS = ("names", "speech", "sight", "places")
 
@@ -197,7 +196,7 @@ class Evidence:
         """Returns the lines of an event, in time."""
         ids = {one for reference in event.speakers for one in self.resolve(reference, notes)}
         if event.quote is not None or event.about is not None:
-            spans = self._matching(event)
+            spans = self._matching(event, notes)
         else:
             spans = [line(u) for film in self.films for u in self.utterances(film)]
             if not spans:
@@ -205,11 +204,13 @@ class Evidence:
         if event.speakers:
             others = spans
             spans = [s for s in spans if any(isinstance(u, Utterance) and u.speaker in ids for u in s.rows)]
+            if not spans and event.quote is not None:
+                spans = self._said_by_nobody_known(event, others, notes)
             if not spans:
                 raise SaidByOthers(self._said_by_others(event, others))
         return self._addressed(spans, event.to, notes) if event.to else spans
 
-    def _matching(self, event: Say) -> list[Span]:
+    def _matching(self, event: Say, notes: list[str]) -> list[Span]:
         if "speech" in self.without:
             raise NotKnown("what is said is not known")
         assert event.quote is not None or event.about is not None
@@ -221,7 +222,19 @@ class Evidence:
         for match in matches:
             rows = tuple(self._bare(u) for u in match.utterances)
             found.append(Span(rows[0].film, rows[0].start_s, rows[-1].end_s, rows, match.score))
+        if event.quote is not None and matches[0].score < ENOUGH:
+            heard = " ".join(row.text for row in matches[0].utterances)
+            notes.append(f'"{event.quote}" is taken as "{heard}", the nearest that is said')
         return found
+
+    def _said_by_nobody_known(self, event: Say, others: Sequence[Span], notes: list[str]) -> list[Span]:
+        """The lines with a quotation whose speaker is not known, if nobody else says it: taken as the one who is named,
+        for the sentence alone says which line is meant."""
+        lines = [[row for row in span.rows if isinstance(row, Utterance)] for span in others]
+        if any(row.speaker is not None for rows in lines for row in rows):
+            return []
+        notes.append(f'who says "{event.quote}" is not sure: taken as {event.speakers[0].text}, as the question says')
+        return list(others)
 
     def _said_by_others(self, event: Say, others: Sequence[Span]) -> str:
         who = " or ".join(reference.text for reference in event.speakers)
@@ -267,11 +280,13 @@ class Evidence:
 
     def _meanwhile(self, spans: list[Span], others: list[Span]) -> list[Span]:
         """The lines that are said meanwhile; of what is seen, the common time."""
-        if _are_lines(spans):
+        if _are_lines(spans) and _are_lines(others):
             return [s for s in spans if any(at_once(s, o) and not same_rows(s, o) for o in others)]
+        if _are_lines(spans):
+            return [s for s in spans if any(seen_while(s, o) for o in others)]
         if _are_lines(others):
             shared = [both for said in others for both in intersections(spans, [said])]
-            return [s for s in shared if any(overlap(s, o) >= min(AT_ONCE * o.length, _LONG_S) for o in others)]
+            return [s for s in shared if any(seen_while(o, s) for o in others)]
         return intersections(spans, others)
 
     def in_windows(self, spans: list[Span], windows: Sequence[Window]) -> list[Span]:

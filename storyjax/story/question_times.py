@@ -25,7 +25,7 @@ _NUMBER = r"(?:\d+(?:\.\d+)?|half an?|" + "|".join(sorted((w for w in _NUMBERS i
 _CLOCK = r"(?:\d{1,3}:[0-5]\d(?::[0-5]\d)?(?:\.\d+)?)"
 _AMOUNT = rf"(?:{_NUMBER}[ -]?{_UNIT}\b(?:(?: and|,)? ?{_NUMBER} ?{_UNIT}\b)*)"
 _SECOND_N = r"(?:(?:second|minute)\s(?:number\s)?\d+(?:\.\d+)?)"
-_INTO = r"(?: (?:in|into)(?: the (?:film|video|episode|movie)\b|(?= *(?:[,?.!]|$))))?"
+_INTO = r"(?: (?:in|into)(?: the (?:film|video|episode|movie))?(?= *(?:[,?.!]|$)))?"
 _POINT = rf"(?:the )?(?:{_CLOCK}|{_AMOUNT}|{_SECOND_N}){_INTO}"
 _ORDINAL = "(?:" + "|".join(sorted(ORDINALS, key=len)[::-1]) + ")"
 # How far "at" and "around" reach, in seconds.

@@ -103,7 +103,7 @@ def _reported(rest: str, certain: bool, heard: Callable[[str], float], known: Ca
     cuts = [m.start() for m in re.finditer(rf"[,?]|\s(?:{links}|in|at|between|from|by|and)\b", rest, re.IGNORECASE)]
     ends = sorted({*cuts, len(rest)})
     first, *more = words_of(rest) or [""]
-    alone = not more and not known(first)  # "who says hello?"
+    alone = bool(first) and not more and not known(first)  # "who says hello?"
     options = [rest[:end] for end in ends if len(words_of(rest[:end])) >= 2 or alone]
     scores = [heard(option) for option in options]
     if scores and max(scores) >= ENOUGH:
@@ -184,7 +184,7 @@ def _with_names(tokens: list[Token], vocabulary: Vocabulary) -> tuple[list[Token
                 continue
             key = tuple(word for token in run for word in words_of(token.text))
             name = _film(films.get(key), key in names, found) or names.get(key)
-            name = name or (partial.get(key) if length == 1 else None)
+            name = name or partial.get(key)
             if name is not None and _may_be_name(run, name, first=index == 0):
                 found.append(replace(name, owner=run[-1].owner))
                 index += length
@@ -204,17 +204,18 @@ def _film(film: Token | None, other: bool, before: Sequence[Token]) -> Token | N
 
 
 def _parts(names: dict[tuple[str, ...], Token]) -> dict[tuple[str, ...], Token]:
-    """Single words that are a part of one name alone: "Chia" of "Ana's dog Chia"."""
-    holding: dict[str, set[tuple[str, ...]]] = {}
+    """Parts of one name alone: "Chia" of "Ana's dog Chia", "Jean-Luc" of "Jean-Luc Dupont"."""
+    holding: dict[tuple[str, ...], set[tuple[str, ...]]] = {}
     for key, token in names.items():
-        if token.reference and token.reference.entities and len(key) > 1:
-            for word in key:
-                holding.setdefault(word, set()).add(key)
-    single = {word: next(iter(keys)) for word, keys in holding.items() if len(keys) == 1}
+        if token.reference and token.reference.entities:
+            for first in range(len(key)):
+                for end in range(first + 1, len(key) + 1):
+                    holding.setdefault(key[first:end], set()).add(key)
     return {
-        (word,): names[key]
-        for word, key in single.items()
-        if (word,) not in names and word not in words.EVERYTHING and not word.isdigit() and len(word) > 1
+        part: names[next(iter(keys))]
+        for part, keys in holding.items()
+        if len(keys) == 1 and part not in names and not (set(part) <= words.EVERYTHING or part[-1].isdigit())
+        if len("".join(part)) > 1
     }
 
 
@@ -222,7 +223,7 @@ def _may_be_name(run: Sequence[Token], name: Token, first: bool) -> bool:
     """A name that is a word of questions too ("Will", "May") counts where it is written as a name."""
     if len(run) > 1 or run[0].word not in words.EVERYTHING:
         return True
-    return name.kind == "name" and run[0].text[:1].isupper() and not first
+    return name.kind == "film" or (name.kind == "name" and run[0].text[:1].isupper() and not first)
 
 
 def _with_typo(token: Token, names: dict[tuple[str, ...], Token], notes: list[str]) -> Token:

@@ -143,6 +143,8 @@ def _tokens(text: str, vocabulary: Vocabulary) -> tuple[list[Token], list, list[
     names = {part for e in vocabulary.entities for part in re.findall(r"\w+", e.name.casefold())}
     names |= {part for place in vocabulary.places for part in re.findall(r"\w+", place.casefold())}
     text, quotes = take_quotes(text)
+    if '"' in text:
+        raise NotUnderstood("a quotation is empty, or its second quotation mark is missing")
     text = take_reported(
         text, quotes, vocabulary.heard, lambda word: word.lower() in words.EVERYTHING or word.casefold() in names
     )

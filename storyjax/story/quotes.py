@@ -15,6 +15,8 @@ from storyjax.story.store import Story
 
 # Of a quotation's words, by weight: so much must be heard.
 ENOUGH = 0.75
+# If nothing is heard so well: so much, of a longer sentence, if nothing else is nearly as near.
+_NEAREST, _LONG_ENOUGH, _AHEAD = 0.55, 3.0, 0.2
 # Words of a topic ("about the piano"), by weight; in any order.
 ENOUGH_OF_TOPIC = 0.6
 _CANDIDATES, _NEIGHBOURS, _PAUSE = 200, 2, 2.0
@@ -109,8 +111,9 @@ class Sayings:
         found: dict[tuple[int, ...], Match] = {}
         for candidate in self._candidates(wanted):
             match = self._best_run(candidate, wanted)
-            if match.score >= ENOUGH:
-                found[tuple(u.id for u in match.utterances)] = match
+            found[tuple(u.id for u in match.utterances)] = match
+        good = {ids: match for ids, match in found.items() if match.score >= ENOUGH}
+        found = good or _nearest(found, wanted)
         if not found:
             return []
         # Whoever quotes a whole sentence does not mean a longer one that holds it; nor a worse match than the best.
@@ -193,3 +196,13 @@ class Sayings:
             ]
         marks = ", ".join("?" * len(ids))
         return self._story.rows(Utterance, f"WHERE id IN ({marks}) ORDER BY film, start_s, id", ids) if ids else []
+
+
+def _nearest(found: dict[tuple[int, ...], Match], wanted: Sequence[str]) -> dict[tuple[int, ...], Match]:
+    """The match of a sentence that was badly heard, if no other line is nearly as near."""
+    ranked = sorted(found.items(), key=lambda item: -item[1].score)
+    if not ranked or ranked[0][1].score < _NEAREST or _weight(wanted) < _LONG_ENOUGH:
+        return {}
+    ids, best = ranked[0]
+    others = [match.score for other, match in ranked[1:] if not set(other) & set(ids)]
+    return {ids: best} if max(others, default=0.0) <= best.score - _AHEAD else {}

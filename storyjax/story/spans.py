@@ -8,6 +8,8 @@ from storyjax.story.rows import Appearance, Caption, Track, Utterance
 Row = Appearance | Utterance | Caption | Track
 # Two times are at once if they share so much of the shorter one.
 AT_ONCE = 0.4
+# Somebody is seen while a line is said if they are seen for so much of it, or for so many seconds: tracks have gaps.
+SEEN_WHILE, LONG_S = 0.25, 1.0
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,11 @@ def at_once(one: Span, other: Span) -> bool:
     """Returns whether two times are at once, for the greater part of the shorter one."""
     shared = overlap(one, other)
     return shared > 0 and shared >= AT_ONCE * min(one.length, other.length)
+
+
+def seen_while(said: Span, seen: Span) -> bool:
+    """Returns whether somebody is seen while a line is said."""
+    return overlap(said, seen) >= min(SEEN_WHILE * said.length, LONG_S) > 0
 
 
 def seconds_in(span: Span, rows: Iterable[Appearance]) -> float:
