@@ -26,7 +26,7 @@ images of things, tokens for prompts, each of the model that made it, and small 
   storyjax gallery export people.zip                      everything in one file
   storyjax gallery import people.zip --rename ana="Ana B"
 
-`storyjax find enrol`, `find list` and `find forget` are the same for what prompts need. Two people of one name need a
+`storyjax find enrol`, `find list` and `find forget` work on the same folder. Two people of one name need a
 word more each, such as "Ana (baker)". Of another model's vectors a command says what to add again.
 """
 ADD = """\
@@ -210,7 +210,11 @@ def _forget(given: argparse.Namespace) -> int:
         from storyjax.search.forgetting import forget_in_index
 
         lines.append(forget_in_index(gallery, entry, index))
-    gallery.forget(entry.name)
+    for story in given.story:
+        from storyjax.story.forget import forget_entity
+
+        lines += [forget_entity(story, id) for id in (entry.id, *entry.merged)]
+    gallery.forget(entry.name)  # at last: after an error above everything can be done once more
     return _print("\n".join([*lines, f"'{entry.name}' is forgotten: all vectors and pictures are removed"]))
 
 

@@ -11,7 +11,7 @@ import shutil
 import time
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +20,7 @@ from jaxtyping import Float32, UInt8
 from storyjax.core.errors import StoryjaxError
 from storyjax.core.files import exclusive_lock, write_atomically
 from storyjax.gallery.names import name_key
-from storyjax.gallery.reading import GALLERY_FILE, Entry, GalleryReader, Stored, check_role, entry_of
+from storyjax.gallery.reading import GALLERY_FILE, Entry, GalleryReader, Stored, entry_of
 from storyjax.gallery.record import (
     FORMAT,
     KINDS,
@@ -30,9 +30,11 @@ from storyjax.gallery.record import (
     Source,
     checked_source,
     new_id,
+    remove_others,
     write_pictures,
     write_record,
 )
+from storyjax.gallery.taught import Taught, check_taught, check_width, evidence_of, joined, key_of
 
 __all__ = ["Entry", "Evidence", "Gallery", "Taught"]
 
@@ -40,19 +42,6 @@ __all__ = ["Entry", "Evidence", "Gallery", "Taught"]
 _ADDED, _REMOVED = ".coming-", ".going-"
 _LOCK = ".lock"
 _LOCK_WAIT_S = 10.0
-
-
-@dataclass(frozen=True)
-class Taught:
-    """What is to be learned of an entry; see `Gallery.learn`."""
-
-    role: str
-    fingerprint: str
-    vectors: Float32[np.ndarray, "n d"]
-    source: str
-    pictures: Sequence[UInt8[np.ndarray, "_ _ 3"]] = ()
-    seconds: Sequence[float] = field(default=())
-    model: str | None = None
 
 
 class Gallery(GalleryReader):
@@ -90,7 +79,7 @@ class Gallery(GalleryReader):
         if category is not None and not category.strip():
             raise StoryjaxError("the category of a thing is empty: give one, such as dog")
         for one in taught:
-            _check_taught(one)
+            check_taught(one)
         with self.writing():
             moment = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
             record = Record(new_id(), self.check_new(name), kind, category, moment)
@@ -128,7 +117,7 @@ class Gallery(GalleryReader):
     def learn_all(self, entry: Entry, taught: Sequence[Taught]) -> Entry:
         """Adds several kinds of vectors to an entry at once, all or none; see `learn`."""
         for one in taught:
-            _check_taught(one)
+            check_taught(one)
         with self.writing():
             return self._change(self._still_there(entry), taught, [])
 
@@ -236,17 +225,18 @@ class Gallery(GalleryReader):
         evidence, sources = list(stored.record.evidence), dict(stored.record.sources)
         given = [(checked_source(one.source), one.pictures) for one in taught if len(one.pictures)]
         for one in taught:
-            added = _evidence(one)
-            _check_width(stored.record, added)
-            same = [number for number, old in enumerate(evidence) if _key(old) == _key(added)]
+            added = evidence_of(one)
+            same = [number for number, old in enumerate(evidence) if key_of(old) == key_of(added)]
             for number in reversed(same):
                 del evidence[number], vectors[number]
+            check_width(evidence, added)
             evidence.append(added)
             vectors.append(np.asarray(one.vectors, np.float32))
-        for source, images in [*given, *pictures]:
-            sources[source] = Source(len(images), write_pictures(stored.folder, images))
-        changed = replace(stored.record, evidence=tuple(evidence), sources=sources)
-        return entry_of(write_record(stored.folder, changed, vectors if taught else None))
+        with _whole(stored):
+            for source, images in [*given, *pictures]:
+                sources[source] = Source(len(images), write_pictures(stored.folder, images))
+            changed = replace(stored.record, evidence=tuple(evidence), sources=sources)
+            return entry_of(write_record(stored.folder, changed, vectors if taught else None))
 
     def _merged(self, first: Stored, second: Stored) -> Entry:
         """Writes the second entry with all that the first has."""
@@ -254,24 +244,25 @@ class Gallery(GalleryReader):
         evidence, vectors = list(second.record.evidence), list(own)
         before: list[tuple[Evidence, np.ndarray]] = []
         for one, rows in zip(first.record.evidence, theirs, strict=True):
-            same = [number for number, other in enumerate(evidence) if _key(other) == _key(one)]
+            same = [number for number, other in enumerate(evidence) if key_of(other) == key_of(one)]
             if not same:
                 before.append((one, rows))
             elif one.role != TOKEN:  # two tokens of one source would be read as a longer word
                 number = same[0]
-                evidence[number], vectors[number] = _joined(evidence[number], vectors[number], one, rows)
+                evidence[number], vectors[number] = joined(evidence[number], vectors[number], one, rows)
         sources = dict(second.record.sources)
-        for source, given in first.record.sources.items():
-            names = copied_pictures([first.folder / picture for picture in given.pictures], second.folder)
-            there = sources.get(source, Source())
-            sources[source] = Source(there.photos + given.photos, (*there.pictures, *names))
-        record = replace(
-            second.record,
-            evidence=(*(one for one, _ in before), *evidence),
-            sources=sources,
-            merged=tuple(dict.fromkeys([*second.record.merged, first.record.id, *first.record.merged])),
-        )
-        return entry_of(write_record(second.folder, record, [*(rows for _, rows in before), *vectors]))
+        with _whole(second):
+            for source, given in first.record.sources.items():
+                names = copied_pictures([first.folder / picture for picture in given.pictures], second.folder)
+                there = sources.get(source, Source())
+                sources[source] = Source(there.photos + given.photos, (*there.pictures, *names))
+            record = replace(
+                second.record,
+                evidence=(*(one for one, _ in before), *evidence),
+                sources=sources,
+                merged=tuple(dict.fromkeys([*second.record.merged, first.record.id, *first.record.merged])),
+            )
+            return entry_of(write_record(second.folder, record, [*(rows for _, rows in before), *vectors]))
 
     def _remove(self, folder: Path) -> None:
         removed = self.folder / f"{_REMOVED}{uuid.uuid4().hex}"
@@ -340,11 +331,21 @@ class Gallery(GalleryReader):
             names = copied_pictures([stored.folder / picture for picture in source.pictures], partial)
             taught = Taught(one.role, one.fingerprint, token, one.source)
             sources = {one.source: Source(source.photos, names)}
-            write_record(partial, replace(fresh, evidence=(_evidence(taught),), sources=sources), [token])
+            write_record(partial, replace(fresh, evidence=(evidence_of(taught),), sources=sources), [token])
             os.rename(partial, self.folder / record.id)
             self._remove(stored.folder)
         if not (self.folder / GALLERY_FILE).exists():
             write_atomically(self.folder / GALLERY_FILE, f'{{"format": {FORMAT}}}\n', durable=True)
+
+
+@contextlib.contextmanager
+def _whole(stored: Stored) -> Iterator[None]:
+    """Leaves no file of a change behind that was not finished."""
+    try:
+        yield
+    except BaseException:
+        remove_others(stored.folder, stored.record)
+        raise
 
 
 def copied_pictures(paths: Iterable[Path], folder: Path) -> tuple[str, ...]:
@@ -354,42 +355,3 @@ def copied_pictures(paths: Iterable[Path], folder: Path) -> tuple[str, ...]:
         names.append(f"{stem}-{number + 1}.jpg")
         write_atomically(folder / names[-1], path.read_bytes(), durable=True)
     return tuple(names)
-
-
-def _key(one: Evidence) -> tuple[str, str, str]:
-    return one.role, one.fingerprint, one.source
-
-
-def _evidence(one: Taught) -> Evidence:
-    rows, width = one.vectors.shape
-    seconds = tuple(float(value) for value in one.seconds)
-    return Evidence(one.role, one.fingerprint, checked_source(one.source), rows, width, one.model, seconds)
-
-
-def _joined(
-    evidence: Evidence, vectors: np.ndarray, other: Evidence, others: np.ndarray
-) -> tuple[Evidence, Float32[np.ndarray, "n d"]]:
-    """Two entries' vectors of one source, each row once."""
-    new = [number for number, row in enumerate(others) if not (vectors == row).all(axis=1).any()]
-    both = np.concatenate([vectors, others[new]])
-    timed = len(evidence.seconds) == len(vectors) and len(other.seconds) == len(others)
-    seconds = (*evidence.seconds, *(other.seconds[number] for number in new)) if timed else ()
-    return replace(evidence, rows=len(both), seconds=seconds), both
-
-
-def _check_taught(one: Taught) -> None:
-    check_role(one.role)
-    checked_source(one.source)
-    vectors = np.asarray(one.vectors)
-    if vectors.ndim != 2 or not vectors.size or not np.isfinite(vectors).all():
-        raise StoryjaxError(f"{one.source}: its {one.role} vectors are no n × d finite numbers ({vectors.shape})")
-    if len(one.seconds) not in (0, len(vectors)):
-        raise StoryjaxError(f"{one.source}: {len(one.seconds)} times for {len(vectors)} vectors")
-
-
-def _check_width(record: Record, added: Evidence) -> None:
-    for one in record.evidence:
-        if (one.role, one.fingerprint) == (added.role, added.fingerprint) and one.width != added.width:
-            raise StoryjaxError(
-                f"{added.source}: {added.role} vectors of width {added.width}, where that network's have {one.width}"
-            )

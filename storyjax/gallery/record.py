@@ -263,8 +263,9 @@ def write_record(folder: Path, record: Record, vectors: Sequence[Float32[np.ndar
 
 def remove_others(folder: Path, record: Record) -> None:
     """Removes the files of an entry's folder that are not its own, for instance of a process that was killed."""
+    kept = record.files()
     for path in folder.iterdir():
-        if path.name not in record.files():
+        if path.name not in kept:
             with contextlib.suppress(OSError):
                 path.unlink()
 

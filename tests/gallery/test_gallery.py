@@ -1,5 +1,6 @@
 """The gallery stores entries whole or not at all, reads what earlier versions wrote, and no name leads out of it."""
 
+import errno
 import hashlib
 import json
 import os
@@ -7,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +16,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from storyjax.core.errors import StoryjaxError
-from storyjax.core.files import exclusive_lock
+from storyjax.core.files import exclusive_lock, write_atomically
 from storyjax.gallery import gallery as module
 from storyjax.gallery.gallery import Entry, Gallery, Taught
 from storyjax.gallery.names import folder_name, normalise_name, skeleton
@@ -363,3 +365,53 @@ def test_later_formats_and_other_writers_are_refused(tmp_path: Path, monkeypatch
     (tmp_path / "gallery.json").write_text('{"format": 3}')
     with pytest.raises(StoryjaxError, match="update storyjax"):
         gallery.entries()
+
+
+@pytest.mark.parametrize("change", ["learn", "merge", "create", "unlearn"])
+def test_a_full_disk_loses_nothing_and_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: str
+) -> None:
+    gallery = enrolled(Gallery(tmp_path), "ana", "ben")
+    ana, before = gallery.get("ana"), contents(gallery)
+    changes = {
+        "learn": lambda: gallery.learn(ana, "face", "f", TOKEN, "new.jpg", PHOTOS),
+        "merge": lambda: gallery.merge("ben", "ana"),
+        "create": lambda: gallery.create("zoe", "person", None, PHOTOS, [Taught("face", "f", TOKEN, "a.jpg")]),
+        "unlearn": lambda: gallery.unlearn(ana, "enrolled"),
+    }
+    for room in range(9):  # files that still fit onto the disk
+        left = iter(range(room))
+
+        def write(path: Path, content: bytes, left=left, **options: object) -> None:
+            if next(left, None) is None:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+            write_atomically(path, content, **options)
+
+        for place_of_it in ("record", "gallery"):
+            monkeypatch.setattr(f"storyjax.gallery.{place_of_it}.write_atomically", write)
+        full = None
+        try:
+            changes[change]()
+        except StoryjaxError as error:
+            full = str(error)
+        if full is None:
+            break
+        assert "No space left" in full
+        assert contents(gallery) == before
+    assert room > 0
+    assert contents(gallery) != before
+
+
+def test_many_write_at_once(tmp_path: Path) -> None:
+    Gallery(tmp_path).create("ana", "person")
+
+    def learn(number: int) -> None:
+        gallery = Gallery(tmp_path)
+        gallery.learn(gallery.get("ana"), "face", "f", TOKEN + number, f"{number}.jpg")
+        assert len(gallery.vectors("face", "f")) == 1
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(learn, range(16)))
+    gallery = Gallery(tmp_path)
+    (rows,) = gallery.vectors("face", "f").values()
+    assert sorted(rows[:, 0].tolist()) == list(range(16))
