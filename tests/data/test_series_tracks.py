@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from storyjax.core.errors import StoryjaxError
 from storyjax.data.builders.mot import SeriesTracks
 from storyjax.data.images import decode_image
 from storyjax.storyworld.export.series import held_out_episode
@@ -59,3 +60,8 @@ def test_boxes_are_those_of_the_images(splits) -> None:
         assert found == pytest.approx(np.array(sorted(boxes)) * SIZE, abs=1e-3)
     drawn = next(episode_frames(episode, [5 * number])).astype(int)
     assert np.abs(decode_image(record["image"], "it").astype(int) - drawn).mean() < 3
+
+
+def test_where_no_series_is_the_error_says_what_writes_one(tmp_path: Path) -> None:
+    with pytest.raises(StoryjaxError, match=r"StoryWorld's series are not in .*config.data.synthetic"):
+        SeriesTracks.prepare_splits(tmp_path, tmp_path / "prepared")

@@ -70,6 +70,11 @@ class SeriesTracks(_Mot):
     @classmethod
     def read(cls, root: Path, held_out: Iterable[str] = (), unseen: Iterable[str] = ()) -> SequenceListing:
         """Returns the sequences of all splits; see `_Mot.read`."""
+        if not any(root.glob("train/*/seqinfo.ini")):
+            raise StoryjaxError(
+                f"{cls.TITLE} are not in {root} (no train/*/seqinfo.ini): config.data.synthetic writes them, as"
+                " configs/mqt_series.py has it"
+            )
         found = read_mot(root, "MOT17", tuple(held_out), tuple(unseen))
         found.sequences = [
             replace(each, every_kind=True, truth=replace(each.truth, kind=each.truth.kind - 1))
