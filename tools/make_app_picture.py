@@ -17,6 +17,7 @@ from pathlib import Path
 from PIL import Image
 
 from storyjax.core.files import check_outputs, write_atomically
+from storyjax.core.runtime import prepare_runtime
 from storyjax.story.options import StoryOptions
 from storyjax.story.pipeline import make_story
 from storyjax.story.schema import FILE
@@ -34,6 +35,7 @@ _VIEW = {"width": 1240, "height": 800}
 
 def main() -> None:
     """Makes the picture."""
+    prepare_runtime()
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("story", type=Path, nargs="?")
     parser.add_argument("--episode", type=Path, metavar="FOLDER", help="makes a story of an episode in this folder")

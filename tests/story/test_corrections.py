@@ -318,7 +318,8 @@ def test_after_a_rerun_an_undone_correction_is_gone_with_the_next_run(tmp_path: 
         corrector = Corrector(story)
         corrector.assign_track(track_at(story, 20, 0.1), ANA)
         with story.transaction() as db:
-            db.execute("INSERT INTO stages VALUES (1, 'names', 'key', '', 'now', 0.0)")
+            for name in ("names", "appearances"):
+                db.execute("INSERT INTO stages VALUES (1, ?, 'key', '', 'now', 0.0)", (name,))
         analyse_again(story, 5)
         assert "run 'storyjax story' again" in corrector.undo()
         assert story.db.execute("SELECT count(*) FROM stages").fetchone() == (0,)
