@@ -281,6 +281,18 @@ def test_whoever_was_forgotten_does_not_come_back_by_an_undo(tmp_path: Path) -> 
         assert "Ben" not in [one.name for one in story.entities()]
 
 
+def test_who_stands_elsewhere_at_that_time_is_somebody_else(tmp_path: Path) -> None:
+    with make_story(tmp_path / "story") as story:
+        (film,) = story.films()
+        track = track_at(story, 0, 0.1)
+        Corrector(story).assign_track(track, "Zoe")
+        with story.transaction() as db:
+            db.execute('UPDATE boxes SET "left" = 0.7 WHERE track = ?', (track,))
+            db.execute("UPDATE tracks SET entity = ?, source = 'auto' WHERE id = ?", (ANA, track))
+        apply_corrections(story, film)
+        assert "Zoe" not in names_of(story).values()
+
+
 def test_a_voice_that_nobody_knows_is_named_at_once(tmp_path: Path) -> None:
     with make_story(tmp_path / "story") as story:
         with story.transaction() as db:
