@@ -154,8 +154,10 @@ def _entry(story: Story, gallery: Gallery | None, entity: int) -> Entry:
     if not found:
         raise UnknownRow("there is no such person or thing")
     entry = gallery.by_id(found[0].gallery) if gallery is not None and found[0].gallery else None
+    if entry is None and not found[0].named:
+        raise StoryjaxError(f"{found[0].name} has no name yet: rename first")
     if entry is None:
-        raise StoryjaxError(f"{found[0].name} is not in the gallery: rename first, or start the app with --gallery")
+        raise StoryjaxError(f"{found[0].name} is not in the app's gallery: 'storyjax gallery add' puts people there")
     return entry
 
 

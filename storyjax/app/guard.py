@@ -57,13 +57,19 @@ class Access:
         port: its port.
         token: what has to be given at the login; None: nothing has.
         session: what the cookie of a login holds; drawn anew whenever the app starts.
+        names: of this machine, which others may call it by.
     """
 
     host: str
     port: int
     token: str | None = None
     session: str = field(default_factory=lambda: secrets.token_urlsafe(32))
+    names: tuple[str, ...] = ()
     _login: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    def __post_init__(self) -> None:
+        if not self.names and not is_loopback(self.host):  # asked once, as a name server may take its time
+            self.names = (socket.gethostname().lower(), socket.getfqdn().lower())
 
     def knows_host(self, header: str) -> bool:
         """Returns whether a request's Host is one of this app's names."""
@@ -74,7 +80,7 @@ class Access:
             return is_loopback(name) or not is_loopback(self.host)
         if is_loopback(self.host):
             return False
-        if name in (socket.gethostname().lower(), socket.getfqdn().lower()):
+        if name in self.names:
             return True
         try:
             ipaddress.ip_address(name)

@@ -26,7 +26,7 @@ images of things, tokens for prompts, each of the model that made it, and small 
   storyjax gallery export people.zip                      everything in one file
   storyjax gallery import people.zip --rename ana="Ana B"
 
-`storyjax find enrol`, `find list` and `find forget` are the same for what prompts need. Two people of one name need a
+`storyjax find enrol`, `find list` and `find forget` work on the same folder. Two people of one name need a
 word more each, such as "Ana (baker)". Of another model's vectors a command says what to add again.
 """
 ADD = """\

@@ -74,6 +74,7 @@ def add(commands: argparse._SubParsersAction, made: dict[str, argparse.ArgumentP
     story.add_argument("films", nargs="+", metavar="VIDEO_OR_FOLDER", help="videos, and folders of videos")
     story.add_argument("--out", required=True, metavar="DIR", help="where the story goes: a new folder, or a story")
     story.add_argument("--gallery", metavar="DIR", help="the gallery of people and things (default: nobody is known)")
+    story.add_argument("--teach", action="store_true", help="teaches the gallery the voices of its people")
     story.add_argument("--cast", metavar="FILE", help="a cast list, as of `storyjax subtitle`")
     story.add_argument("--fps", type=float, default=5.0, metavar="N", help="images tracked in a second (default: 5)")
     story.add_argument(
@@ -166,6 +167,7 @@ def _story(given: argparse.Namespace) -> int:
         language=given.language,
         distance=given.distance,
         places=read_places(given.places) if given.places else (),
+        teach=given.teach,
     )
     with tqdm(unit="s", disable=None, leave=False, bar_format="{desc} {n:.0f}/{total:.0f} s {postfix}") as bar:
         done = make_story(films, given.out, options, _Progress(bar))

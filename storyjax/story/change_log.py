@@ -102,7 +102,7 @@ def undo_changes(story: Story, db: sqlite3.Connection, undo: Mapping[str, Any]) 
     if undo.get("runs") != _runs(story):
         db.execute("UPDATE tracks SET source = ? WHERE source = ?", (AUTO, USER))
         db.execute("UPDATE utterances SET source = ? WHERE source = ?", (AUTO, USER))
-        db.execute("DELETE FROM stages WHERE name = 'names'")
+        db.execute("DELETE FROM stages WHERE name IN ('names', 'appearances')")
         return False
     db.execute("PRAGMA defer_foreign_keys = ON")
     db.executemany("DELETE FROM entities WHERE id = ?", [(one,) for one in undo["made"]])
@@ -124,6 +124,9 @@ def undo_changes(story: Story, db: sqlite3.Connection, undo: Mapping[str, Any]) 
             "UPDATE utterances SET speaker = ?, label = ?, confidence = ?, source = ? WHERE id = ?",
             (speaker, label, confidence, source, line),
         )
+    # Whoever was forgotten since does not come back.
+    db.execute("UPDATE tracks SET entity = NULL WHERE entity NOT IN (SELECT id FROM entities)")
+    db.execute("UPDATE utterances SET speaker = NULL WHERE speaker NOT IN (SELECT id FROM entities)")
     return True
 
 

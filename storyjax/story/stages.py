@@ -43,6 +43,10 @@ class Networks:
         """What the gallery and the cast list know."""
         return learn(self.options, self.describers, self.speech)
 
+    def relearn(self) -> None:
+        """Makes `knowledge` be read anew: the gallery changed."""
+        self.__dict__.pop("knowledge", None)
+
     @cached_property
     def names(self) -> name_stage.NameNetworks:
         """What naming compares."""

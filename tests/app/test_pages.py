@@ -43,11 +43,12 @@ def app(tmp_path_factory) -> Iterator[str]:
 
 
 @pytest.fixture
-def watched(browser: Any) -> Iterator[Watched]:
+def watched(browser: Any, app: str) -> Iterator[Watched]:
     made = Watched(browser)
     yield made
     made.close()
     assert made.wrong == []
+    assert all(url.startswith((app, "data:", "blob:")) for url in made.asked)
 
 
 def seek(page: Any, time: float) -> str:
@@ -69,7 +70,6 @@ def test_the_library_shows_films_people_and_things(app: str, watched: Watched) -
     page.click("#results a")
     page.wait_for_selector("html[data-ready=true]")
     assert page.evaluate("document.getElementById('video').currentTime") == pytest.approx(2.5, abs=0.1)
-    assert all(url.startswith((app, "data:", "blob:")) for url in watched.asked)
 
 
 def test_boxes_follow_the_film(app: str, watched: Watched) -> None:

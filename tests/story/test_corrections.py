@@ -268,6 +268,31 @@ def test_the_pipeline_keeps_what_was_corrected_and_finds_it_in_other_films(tmp_p
     assert seen_in(out, "one") == [("Ben", 0.0, 1.5), ("Dora", 1.5, 3.0)]
 
 
+def test_whoever_was_forgotten_does_not_come_back_by_an_undo(tmp_path: Path) -> None:
+    with make_story(tmp_path / "story") as story:
+        Corrector(story).assign_track(track_at(story, 20, 0.1), ANA)
+        with story.transaction() as db:
+            for table, column in (("appearances", "entity"), ("tracks", "entity"), ("utterances", "speaker")):
+                verb = f"DELETE FROM {table}" if table == "appearances" else f"UPDATE {table} SET {column} = NULL"
+                db.execute(f"{verb} WHERE {column} = ?", (BEN,))
+            db.execute("DELETE FROM entities WHERE id = ?", (BEN,))
+        Corrector(story).undo()
+        assert names_of(story)[20, 0.1] is None
+        assert "Ben" not in [one.name for one in story.entities()]
+
+
+def test_who_stands_elsewhere_at_that_time_is_somebody_else(tmp_path: Path) -> None:
+    with make_story(tmp_path / "story") as story:
+        (film,) = story.films()
+        track = track_at(story, 0, 0.1)
+        Corrector(story).assign_track(track, "Zoe")
+        with story.transaction() as db:
+            db.execute('UPDATE boxes SET "left" = 0.7 WHERE track = ?', (track,))
+            db.execute("UPDATE tracks SET entity = ?, source = 'auto' WHERE id = ?", (ANA, track))
+        apply_corrections(story, film)
+        assert "Zoe" not in names_of(story).values()
+
+
 def test_a_voice_that_nobody_knows_is_named_at_once(tmp_path: Path) -> None:
     with make_story(tmp_path / "story") as story:
         with story.transaction() as db:
@@ -305,7 +330,8 @@ def test_after_a_rerun_an_undone_correction_is_gone_with_the_next_run(tmp_path: 
         corrector = Corrector(story)
         corrector.assign_track(track_at(story, 20, 0.1), ANA)
         with story.transaction() as db:
-            db.execute("INSERT INTO stages VALUES (1, 'names', 'key', '', 'now', 0.0)")
+            for name in ("names", "appearances"):
+                db.execute("INSERT INTO stages VALUES (1, ?, 'key', '', 'now', 0.0)", (name,))
         analyse_again(story, 5)
         assert "run 'storyjax story' again" in corrector.undo()
         assert story.db.execute("SELECT count(*) FROM stages").fetchone() == (0,)

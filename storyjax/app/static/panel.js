@@ -158,10 +158,10 @@ export function shownItem(shot, source, press, note = "") {
     el("span", {}, el("span", { dir: "auto" }, shot.text), el("span", { class: "soft small number" }, ` ${note} ${clock(shot.start)}`)));
 }
 
-/** Returns a text in pieces, those that hold a term marked. */
+/** Returns a text in pieces, those that are one of some words marked. */
 export function marked(text, terms) {
   const quoted = terms.filter(Boolean).map((term) => term.replace(/[.*+?^${}()|[\]\\]/g, "\\$&"));
   if (!quoted.length) return [text];
-  const pieces = text.split(new RegExp(`(${quoted.join("|")})`, "giu"));
+  const pieces = text.split(new RegExp(`(?<![\\p{L}\\p{N}])(${quoted.join("|")})(?![\\p{L}\\p{N}])`, "giu"));
   return pieces.map((piece, at) => (at % 2 ? el("mark", {}, piece) : piece));
 }
