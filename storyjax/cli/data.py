@@ -46,7 +46,8 @@ SERIES = """\
 Writes episodes of a StoryWorld series with sound, as an example for `storyjax subtitle`: videos, cast lists with photos
 and with voice samples, and who says what and when, in the layout of the thesis's evaluation files (video, csv, rttm and
 castlist, each with a folder StoryWorld). truth/EPISODE.json says what is true of an episode: lines, laughs, and for
-each shot the place, who is in it, which things, and where (boxes as fractions of the image).
+each shot the place, who is in it, which things, and where (boxes as fractions of the image). questions/EPISODE.json
+holds questions about it, with answers, that need several systems at once.
 
   storyjax data series --out runs/series
   storyjax data series --things --out runs/series_things       with things such as Ana's dog Chia, and photos of them

@@ -11,7 +11,22 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import storyjax
-from storyjax.cli import ask, data, find, gallery, models, plan, reproduce, story, subtitle, track, train, weights
+from storyjax.cli import (
+    app,
+    ask,
+    data,
+    find,
+    gallery,
+    models,
+    plan,
+    reproduce,
+    story,
+    story_ask,
+    subtitle,
+    track,
+    train,
+    weights,
+)
 from storyjax.core.errors import StoryjaxError, nearest
 from storyjax.core.notes import printed
 from storyjax.core.runtime import prepare_runtime
@@ -27,6 +42,8 @@ name the speaker. Trains and measures the systems that do so.
   storyjax gallery add NAME PHOTOS       keeps the people and things that all of these know by name
   storyjax subtitle VIDEO --cast FILE    writes subtitles that name who speaks
   storyjax story VIDEO... --out DIR      all of these at once: who is in a film, when, with whom, saying what
+  storyjax story ask DIR "question"      answers who, when, where and what is said, from a story's tables
+  storyjax app DIR                       shows a story in the browser, where it can be searched and corrected
 
   storyjax train CONFIG --workdir DIR    trains an experiment and evaluates it
   storyjax eval CONFIG --workdir DIR     evaluates a run
@@ -88,7 +105,22 @@ def _parser() -> tuple[_Parser, dict[str, _Parser]]:
     commands = parser.add_subparsers(dest="command", prog="storyjax", metavar="COMMAND", help=argparse.SUPPRESS)
     made: dict[str, _Parser] = {}
 
-    for module in (ask, track, find, gallery, subtitle, story, train, plan, reproduce, data, models, weights):
+    for module in (
+        ask,
+        track,
+        find,
+        gallery,
+        subtitle,
+        story,
+        story_ask,
+        app,
+        train,
+        plan,
+        reproduce,
+        data,
+        models,
+        weights,
+    ):
         module.add(commands, made)
     return parser, made
 

@@ -44,9 +44,10 @@ Writes a story for other programs:
   storyjax story export DIR --to elan --out FOLDER         tiers of who is seen and who speaks (.eaf)
   storyjax story export DIR --to mot --out FOLDER          boxes of tracks, MOTChallenge's text
   storyjax story export DIR --to iiif --out FOLDER         IIIF manifests with W3C annotations
+  storyjax story export DIR --to html --out FOLDER         the app's page of a film, which opens without a server
 
-The last five write a file for each film; for one film --out may name the file. Who is found as a group that nobody has
-named is called Person 1, Person 2 ...
+vtt, rttm, elan, mot and iiif are a file for each film; for one film --out may name the file. Who is found as a group
+that nobody has named is called Person 1, Person 2 ...
 """
 
 EVALUATE = """\
@@ -73,6 +74,7 @@ def add(commands: argparse._SubParsersAction, made: dict[str, argparse.ArgumentP
     story.add_argument("films", nargs="+", metavar="VIDEO_OR_FOLDER", help="videos, and folders of videos")
     story.add_argument("--out", required=True, metavar="DIR", help="where the story goes: a new folder, or a story")
     story.add_argument("--gallery", metavar="DIR", help="the gallery of people and things (default: nobody is known)")
+    story.add_argument("--teach", action="store_true", help="teaches the gallery the voices of its people")
     story.add_argument("--cast", metavar="FILE", help="a cast list, as of `storyjax subtitle`")
     story.add_argument("--fps", type=float, default=5.0, metavar="N", help="images tracked in a second (default: 5)")
     story.add_argument(
@@ -112,7 +114,7 @@ def add(commands: argparse._SubParsersAction, made: dict[str, argparse.ArgumentP
     add_models_flag(story)
     export = command("story export", EXPORT, _export)
     export.add_argument("story", metavar="DIR", help="the story's folder")
-    export.add_argument("--to", required=True, metavar="FORMAT", help="json, csv, vtt, rttm, elan, mot or iiif")
+    export.add_argument("--to", required=True, metavar="FORMAT", help="json, csv, vtt, rttm, elan, mot, iiif or html")
     export.add_argument("--out", required=True, metavar="PATH", help="a file or a folder, as above")
     export.add_argument("--film", metavar="NAME", help="one film of the story (default: all)")
     export.add_argument(
@@ -120,6 +122,12 @@ def add(commands: argparse._SubParsersAction, made: dict[str, argparse.ArgumentP
         default="http://localhost:8000",
         metavar="URL",
         help="of iiif: the address under which manifests and films will be found (default: http://localhost:8000)",
+    )
+    export.add_argument(
+        "--media",
+        choices=("copy", "link"),
+        default="copy",
+        help="of html: whether the films are copied into the folder, or played where they are (default: copy)",
     )
     measure = command("story evaluate", EVALUATE, _evaluate)
     measure.add_argument("story", metavar="DIR", help="the story's folder")
@@ -159,6 +167,7 @@ def _story(given: argparse.Namespace) -> int:
         language=given.language,
         distance=given.distance,
         places=read_places(given.places) if given.places else (),
+        teach=given.teach,
     )
     with tqdm(unit="s", disable=None, leave=False, bar_format="{desc} {n:.0f}/{total:.0f} s {postfix}") as bar:
         done = make_story(films, given.out, options, _Progress(bar))
@@ -186,10 +195,17 @@ class _Progress:
 
 
 def _export(given: argparse.Namespace) -> int:
-    from storyjax.story.exports import export
+    from storyjax.core.config import choose
+    from storyjax.story.exports import NAMES, export
+    from storyjax.story.html_page import export_html
     from storyjax.story.store import Story
 
+    choose(given.to, (*NAMES, "html"), "--to")
     with Story.open(given.story) as story:
+        if given.to == "html":
+            pages = [path for path in export_html(story, given.out, given.film, given.media) if path.suffix == ".html"]
+            print(*pages, sep="\n")
+            return 0
         files = export(story, given.to, given.out, given.film, given.url)
     for path in files:
         print(path)

@@ -29,7 +29,7 @@ from storyjax.story.options import BOTH, FACES, VOICES
 
 ON_SCREEN = 0.75  # how often who speaks is seen, in films that cut between speakers
 TEMPERATURE = 0.05  # of softmaxes over cosines
-VOICE_TEMPERATURE = 0.05
+VOICE_TEMPERATURE = 0.03
 NOBODY = ""  # the candidate that stands for everybody else
 _SHORTEST_S = 1.0  # on screen: a face that is seen for less makes no group
 _MOSTLY = 0.5  # of a sentence's time: a track that is there for so much of it is on screen

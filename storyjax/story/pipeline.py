@@ -14,6 +14,7 @@ goes on where it was, a new film is added to those that are there, and a changed
 import datetime
 import functools
 import hashlib
+import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -22,12 +23,14 @@ from pathlib import Path
 from storyjax.core.files import exclusive_lock, json_text
 from storyjax.data.audio import AudioError
 from storyjax.data.video import VideoError
+from storyjax.gallery.gallery import Gallery
 from storyjax.story.document import write_document
 from storyjax.story.films import enter_film, film_names, find_films
 from storyjax.story.options import StoryOptions
 from storyjax.story.rows import BROKEN, DONE, PARTIAL, Film
 from storyjax.story.stages import Networks, Stage, all_stages
 from storyjax.story.store import Story
+from storyjax.story.teach import teach_voices
 
 FORMAT = 1  # of the stages' rows; another number makes all anew
 Progress = Callable[[Film, str, float], None]  # the film, the stage, and how many seconds of it are done
@@ -46,12 +49,14 @@ class Done:
         films: names of the films that are done.
         broken: why others are left out, by name.
         stages: stages that were run now, as (film, stage).
+        taught: whose voices the gallery was taught, with repetitions.
         seconds, film_seconds: that it took, and that the films are long.
     """
 
     films: list[str] = field(default_factory=list)
     broken: dict[str, str] = field(default_factory=dict)
     stages: list[tuple[str, str]] = field(default_factory=list)
+    taught: list[str] = field(default_factory=list)
     seconds: float = 0.0
     film_seconds: float = 0.0
     out: str = ""
@@ -65,6 +70,8 @@ class Done:
         elif self.films:
             rate = self.film_seconds / max(self.seconds, 1e-9)
             rows.append(f"{self.out}: {films}, {self.film_seconds:.0f} s, in {self.seconds:.0f} s ({rate:.1f}x)")
+        if self.taught:
+            rows.append(f"the gallery was taught the voices of {', '.join(dict.fromkeys(self.taught))}")
         return rows
 
 
@@ -93,7 +100,10 @@ def make_story(
     done, begun = Done(out=str(out)), time.monotonic()
     busy = f"another process makes the story in {out}: wait until it is done"
     with Story.create(out) as story, exclusive_lock(out / ".lock", busy):
-        stages = all_stages(story, networks or Networks(options))
+        networks = networks or Networks(options)
+        stages = all_stages(story, networks)
+        if options.gallery is not None:
+            story.set_meta("gallery", os.path.relpath(options.gallery, out))  # where corrections go
         for path, name in zip(films, film_names(films), strict=True):
             try:
                 film = enter_film(story, path, name)
@@ -103,6 +113,11 @@ def make_story(
                 _mark_broken(story, name, str(error))
                 continue
             done.films.append(name)
+            if options.teach and options.gallery is not None:
+                voices = networks.speech.voices.id
+                if taught := teach_voices(story, film, Gallery(options.gallery), voices):
+                    done.taught += taught
+                    networks.relearn()
             done.film_seconds += film.duration_s
         write_document(story)
     done.seconds = time.monotonic() - begun

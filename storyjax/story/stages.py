@@ -11,6 +11,7 @@ from typing import Any, Protocol, runtime_checkable
 from storyjax.core.notes import tell
 from storyjax.data.video import lazy_frames
 from storyjax.story import appearances, name_stage, places, shot_detection, speech
+from storyjax.story.corrections import apply_corrections
 from storyjax.story.describers import Describers
 from storyjax.story.film_pass import FilmPass
 from storyjax.story.known import Knowledge, learn, state_of
@@ -41,6 +42,10 @@ class Networks:
     def knowledge(self) -> Knowledge:
         """What the gallery and the cast list know."""
         return learn(self.options, self.describers, self.speech)
+
+    def relearn(self) -> None:
+        """Makes `knowledge` be read anew: the gallery changed."""
+        self.__dict__.pop("knowledge", None)
 
     @cached_property
     def names(self) -> name_stage.NameNetworks:
@@ -204,6 +209,7 @@ class Names:
         """See `Stage`."""
         networks = self.networks
         name_stage.store_names(self.story, db, film, networks.knowledge, networks.names, networks.options.names_by)
+        apply_corrections(self.story, film)
 
 
 @dataclass

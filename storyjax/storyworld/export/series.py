@@ -11,6 +11,7 @@ and what else comes with it, in layouts of ours:
     cast_voices.json                            the same with samples of voices for photos; voices/NAME/*.wav
     transcripts/StoryWorld_01x01.txt            "Ana: ...", without times, for the annotation aid
     truth/StoryWorld_01x01.json                 lines, laughs, and who and what is in which shot (truth_of)
+    questions/StoryWorld_01x01.json             questions about the episode with their answers (series_questions.py)
     things.json                                 with `things` alone: particular things of the cast; things/NAME/*.jpg
 """
 
@@ -42,6 +43,7 @@ from storyjax.storyworld.render.world import make_folder, write_text
 from storyjax.storyworld.story.belongings import draw_belongings, with_things
 from storyjax.storyworld.story.dialogue import text_numbers
 from storyjax.storyworld.story.episodes import Character, Episode, EpisodeShot, EpisodeStyle, write_episode
+from storyjax.storyworld.story.series_questions import series_questions
 
 SHOW = "StoryWorld"
 # The held-out series. Its voices are no drawn ones, and two of the same base are a fifth or more apart.
@@ -126,11 +128,13 @@ def _looks(seconds: float, seed: int, things: bool) -> bytes:
     """What changes when an episode is written, drawn or sounds in another way."""
     episode = held_out_episode(1, seconds, seed, things)
     frames = b"".join(frame.tobytes() for frame in episode_frames(episode, (60, 300)))
-    return repr(episode).encode() + frames + np.round(episode_sound(episode)[:: 4 * RATE] * 1000).tobytes()
+    listed = [character.name for character in episode_cast(1)]
+    asked = json.dumps(series_questions({episode_name(1): truth_of(episode, listed)}, seed=seed))
+    return (repr(episode) + asked).encode() + frames + np.round(episode_sound(episode)[:: 4 * RATE] * 1000).tobytes()
 
 
 def _write(folder: Path, counts: Mapping[str, Any], seed: int) -> None:
-    episodes, things = {}, bool(counts.get("things"))
+    episodes, truths, things = {}, {}, bool(counts.get("things"))
     for number in tqdm(range(1, counts["episodes"] + 1), desc="rendering episodes", unit="episode"):
         episode, name = held_out_episode(number, counts["seconds"], seed, things), episode_name(number)
         listed = [c.name for c in episode_cast(number)]
@@ -138,6 +142,10 @@ def _write(folder: Path, counts: Mapping[str, Any], seed: int) -> None:
         make_folder(folder / "video" / SHOW)
         write_episode_video(episode, folder / "video" / SHOW / f"{name}.mp4")
         write_annotations(folder, name, episode, listed)
+        truths[name] = truth_of(episode, listed)
+    make_folder(folder / "questions")
+    for name, questions in series_questions(truths, seed=seed).items():
+        write_text(folder / "questions" / f"{name}.json", json.dumps(questions, indent=1, ensure_ascii=False))
     _write_cast(folder, episodes, counts["photos"], seed)
     if things:
         write_things(folder, counts["photos"], seed)
