@@ -173,6 +173,7 @@ def run(
         laughter=request.wants_laughter(),
         speakers=request.speakers,
         known=known,
+        by_sentence=request.gallery is not None,
     )
     for target, subtitles in zip(targets, made, strict=True):
         write_subtitles(subtitles, target, request.sdh)

@@ -16,7 +16,7 @@ from scipy.cluster.hierarchy import fcluster, linkage
 from storyjax.core.arrays import unit_norm
 from storyjax.subtitles.cast import Cast
 from storyjax.subtitles.config import SubtitleConfig
-from storyjax.subtitles.exemplars import Centroids, assign
+from storyjax.subtitles.exemplars import Centroids, assign, name_short
 from storyjax.subtitles.networks import Networks, load_networks
 from storyjax.subtitles.pipeline import distance_of, make_stages, needed_stages, run_stages, unique_names
 from storyjax.subtitles.records import EpisodeRecords, Line, Subtitles
@@ -113,6 +113,46 @@ def name_voices(voices: Sequence[Voice], known: Mapping[str, Voice], distance: f
     return names
 
 
+def name_sentences(
+    vectors: Float32[np.ndarray, "n d"],
+    seconds: Sequence[float],
+    known: Mapping[str, Voice],
+    distance: float,
+    speakers: int | None = None,
+) -> tuple[list[int | None], list[str]]:
+    """Returns the cluster of every sentence, None for silence, and the name of every cluster.
+
+    A sentence within the distance of a known voice is the nearest's; the others are clustered, and numbered.
+
+    Args:
+        vectors: embeddings of unit length; zeros for silence.
+        seconds: how long each sentence is.
+        known: voices by name.
+        distance: cosine distance within which a sentence is of a voice.
+        speakers: the number of all speakers, where it is known.
+    """
+    centroids = Centroids(tuple(known), np.stack([voice.vector for voice in known.values()]), (1,) * len(known))
+    given = name_short(assign(vectors, centroids, distance), seconds, SHORT_S)
+    heard = [bool(np.any(vector)) for vector in vectors]
+    names = [one.name if sound else None for one, sound in zip(given, heard, strict=True)]
+    labels = list(dict.fromkeys(name for name in names if name is not None))
+    found = [None if name is None else labels.index(name) for name in names]
+    rest = [i for i, name in enumerate(names) if name is None and heard[i]]
+    if rest:
+        left = None if speakers is None else max(1, speakers - len(labels))
+        others = cluster_voices(vectors[rest], [seconds[i] for i in rest], distance, left)
+        for i, cluster in zip(rest, others, strict=True):
+            found[i] = None if cluster is None else len(labels) + cluster
+        count = 1 + max((c for c in others if c is not None), default=-1)
+        taken, number = set(known), 0
+        for _ in range(count):
+            number += 1
+            while f"{SPEAKER} {number}" in taken:
+                number += 1
+            labels.append(f"{SPEAKER} {number}")
+    return found, labels
+
+
 def label_speakers(
     videos: Sequence[Path],
     config: SubtitleConfig,
@@ -123,6 +163,7 @@ def label_speakers(
     *,
     speakers: int | None = None,
     known: Voices | None = None,
+    by_sentence: bool = False,
     laughter: bool = False,
     encoding: str | None = None,
     video_track: int | None = None,
@@ -135,6 +176,8 @@ def label_speakers(
     Args:
         speakers: how many there are, where that is known.
         known: remembered voices, of the encoder in use.
+        by_sentence: whether every sentence is given to the nearest of the known voices first, within the distance, and
+            the others alone are clustered: better where most of the speakers are known.
         videos, config, cache_dir, networks, transcripts, progress, encoding, video_track, audio_track: as of
             `pipeline.subtitle`.
 
@@ -150,7 +193,7 @@ def label_speakers(
         )
         stages = needed_stages(stages, faces=False, laughter=laughter)
         found.append(run_stages(video, stages, cache_dir, progress, video_track=video_track, audio_track=audio_track))
-    return _labelled(names, found, distance_of(config), speakers, known)
+    return _labelled(names, found, distance_of(config), speakers, known, by_sentence)
 
 
 def _labelled(
@@ -159,15 +202,21 @@ def _labelled(
     distance: float,
     speakers: int | None,
     known: Voices | None,
+    by_sentence: bool = False,
 ) -> list[Subtitles]:
     """The lines of all episodes, with the names of their clusters."""
     per_episode = [records.vectors() for records in found]
     width = max((v.shape[1] for v in per_episode), default=0)
     vectors = np.concatenate([v.reshape(len(v), width) for v in per_episode])
     seconds = [segment.end - segment.start for records in found for segment in records.segments]
-    clusters = cluster_voices(vectors, seconds, distance, speakers)
-    voices = mean_voices(vectors, seconds, clusters)
-    labels = name_voices(voices, {} if known is None else known.voices, distance)
+    remembered = {} if known is None else known.voices
+    if by_sentence and remembered and len(vectors):
+        clusters, labels = name_sentences(vectors, seconds, remembered, distance, speakers)
+        voices = mean_voices(vectors, seconds, clusters)
+    else:
+        clusters = cluster_voices(vectors, seconds, distance, speakers)
+        voices = mean_voices(vectors, seconds, clusters)
+        labels = name_voices(voices, remembered, distance)
     by_name: dict[str, Voice] = {}
     for label, voice in zip(labels, voices, strict=True):
         by_name[label] = by_name[label].merged(voice) if label in by_name else voice

@@ -71,6 +71,7 @@ class Subtitler:
         laughter: bool = True,
         speakers: int | None = None,
         known: Voices | None = None,
+        by_sentence: bool = False,
     ) -> list[Subtitles]:
         """Returns the named lines of each video, in their order; what is learnt of the voices is shared by all.
 
@@ -83,7 +84,7 @@ class Subtitler:
             encoding: of the transcripts; None: UTF-8, or what they say themselves.
             video_track, audio_track: of every video, from 1; None: see `storyjax.data.containers.choose_track`.
             laughter: whether laughter is wanted where no faces are looked for, which does without it.
-            speakers, known: without a cast list, as of `diarise.label_speakers`.
+            speakers, known, by_sentence: without a cast list, as of `diarise.label_speakers`.
 
         Raises:
             StoryjaxError: what a person can fix, in one line.
@@ -99,7 +100,7 @@ class Subtitler:
             config = resolve(config, needed=ALL if faces else SOUND if laughter else SOUND[:2])
         where = (config, Path(cache_dir), self._networks)
         if listed is None:
-            return label_speakers(paths, *where, speakers=speakers, known=known, **options)
+            return label_speakers(paths, *where, speakers=speakers, known=known, by_sentence=by_sentence, **options)
         return subtitle(paths, listed, *where, **options)
 
 

@@ -14,7 +14,7 @@ from storyjax.storyworld.export.series import write_wav
 from storyjax.subtitles import command
 from storyjax.subtitles.annotations import read_annotations
 from storyjax.subtitles.cast import read_cast
-from storyjax.subtitles.diarise import cluster_voices, join_small, mean_voices, name_voices
+from storyjax.subtitles.diarise import cluster_voices, join_small, mean_voices, name_sentences, name_voices
 from storyjax.subtitles.exemplars import Assignment
 from storyjax.subtitles.pipeline import subtitle
 from storyjax.subtitles.records import Laugh, Line, Subtitles
@@ -63,6 +63,20 @@ def test_a_remembered_voice_gives_its_name_and_others_get_numbers() -> None:
     known = {"Ana": ana, "Speaker 1": other}
     assert name_voices([ben, ana], known, 0.5) == ["Speaker 2", "Ana"]
     assert name_voices([ben, ana], {}, 0.5) == ["Speaker 1", "Speaker 2"]
+
+
+def test_known_voices_name_sentences_and_the_others_are_clustered() -> None:
+    vectors = voices_of([0, 0, 3, 1, 3, 0, 5, 1])
+    vectors[5] = 0  # silence
+    known = {"Ana": Voice(np.eye(8, dtype="f4")[0], 9.0), "Speaker 1": Voice(np.eye(8, dtype="f4")[1], 9.0)}
+    found, labels = name_sentences(vectors, [2.0] * 8, known, 0.5)
+    assert [None if i is None else labels[i] for i in found] == [
+        *("Ana", "Ana", "Speaker 2", "Speaker 1", "Speaker 2", None, "Speaker 3", "Speaker 1")
+    ]
+    found, labels = name_sentences(vectors, [2.0] * 8, known, 0.5, speakers=3)
+    assert set(labels) == {"Ana", "Speaker 1", "Speaker 2"}
+    found, labels = name_sentences(vectors[:2], [2.0] * 2, known, 0.5)
+    assert (found, labels) == ([0, 0], ["Ana"])
 
 
 LINES = ("Speaker 2", "Speaker 21", None, "Speaker 2")
