@@ -8,8 +8,8 @@ data are synthetic; it knows StoryWorld alone.
 
 | variant | what | hardware | expected |
 |---|---|---|---|
-| paper | the recipe of the shipped weights: 300 episodes of a minute | two CPU cores, 40 minutes | \
-see storyjax/mqt/README.md |
+| paper | the recipe of the shipped weights: 300 episodes of a minute | two CPU cores, 24 to 34 minutes | \
+see docs/results/mqt.md |
 | embedded | the same at a size for tests | one CPU core, a minute | |
 
 Results: `series_tracks/{mota,idf1,hota,...}` of the shots of held-out episodes, at five images a second.
