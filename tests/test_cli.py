@@ -146,7 +146,7 @@ def test_a_slip_is_one_line_and_exit_code_2(arguments: list[str], message: str, 
 )
 def test_words_may_stand_after_and_between_flags(words: str, name: str, value: object) -> None:
     parser, made = cli._parser()
-    arguments, extra = cli._parse(parser, made, cli._find_action(words.split(), made))
+    arguments, extra = cli._parse(parser, made, cli._with_action(words.split(), made))
     assert (getattr(arguments, name), extra) == (value, [])
 
 

@@ -109,7 +109,7 @@ def test_commands_are_ones_that_the_parser_knows(page: str) -> None:
     for words in storyjax_commands(page):
         if words[:1] in (["train"], ["eval"]) or {"COMMAND", "..."} & set(words):
             continue
-        arguments, extra = cli._parse(parser, made, cli._find_action(words, made))
+        arguments, extra = cli._parse(parser, made, cli._with_action(words, made))
         if arguments.command == "plan":
             extra = [word for word in extra if not word.startswith("--config.")]
         assert not extra, f"storyjax {shlex.join(words)}"

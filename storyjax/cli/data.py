@@ -45,9 +45,12 @@ are also written as videos.
 SERIES = """\
 Writes episodes of a StoryWorld series with sound, as an example for `storyjax subtitle`: videos, cast lists with photos
 and with voice samples, and who says what and when, in the layout of the thesis's evaluation files (video, csv, rttm and
-castlist, each with a folder StoryWorld).
+castlist, each with a folder StoryWorld). truth/EPISODE.json says what is true of an episode: lines, laughs, and for
+each shot the place, who is in it, which things, and where (boxes as fractions of the image). questions/EPISODE.json
+holds questions about it, with answers, that need several systems at once.
 
   storyjax data series --out runs/series
+  storyjax data series --things --out runs/series_things       with things such as Ana's dog Chia, and photos of them
   storyjax subtitle runs/series/video/StoryWorld/*.mp4 --cast runs/series/cast.json --out runs/subtitled
 """
 ALIGN = """\
@@ -187,6 +190,9 @@ def _add_examples(worlds: argparse._SubParsersAction, made: dict[str, argparse.A
     series.add_argument(
         "--seconds", type=float, default=120.0, metavar="S", help="length of an episode in seconds (default: 120)"
     )
+    series.add_argument(
+        "--things", action="store_true", help="show particular things of the cast too, and write photos of each"
+    )
     series.set_defaults(act=_series)
 
 
@@ -239,7 +245,9 @@ def _series(arguments: argparse.Namespace) -> int:
 
     if not 1 <= arguments.episodes <= 99 or not 5 <= arguments.seconds <= 3600 or not 0 <= arguments.seed < 1000:
         raise StoryjaxError("give 1 to 99 --episodes of 5 to 3600 --seconds, and a --seed from 0 to 999")
-    folder = export_series(arguments.out, arguments.episodes, arguments.seconds, seed=arguments.seed)
+    folder = export_series(
+        arguments.out, arguments.episodes, arguments.seconds, seed=arguments.seed, things=arguments.things
+    )
     print(f"{arguments.episodes} episodes in {folder}; subtitle them with --cast {folder / 'cast.json'}")
     return 0
 

@@ -7,10 +7,26 @@ import argparse
 import re
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, NoReturn
 
 import storyjax
-from storyjax.cli import ask, data, find, models, plan, reproduce, subtitle, track, train, weights
+from storyjax.cli import (
+    app,
+    ask,
+    data,
+    find,
+    gallery,
+    models,
+    plan,
+    reproduce,
+    story,
+    story_ask,
+    subtitle,
+    track,
+    train,
+    weights,
+)
 from storyjax.core.errors import StoryjaxError, nearest
 from storyjax.core.notes import printed
 from storyjax.core.runtime import prepare_runtime
@@ -23,7 +39,11 @@ name the speaker. Trains and measures the systems that do so.
   storyjax ask VIDEO "question"          answers a question about a video
   storyjax track VIDEO_OR_FOLDER         tracks everything that moves, of whatever kind
   storyjax find "An image of <NAME>"     finds people and things that were enrolled from photos, in videos and images
+  storyjax gallery add NAME PHOTOS       keeps the people and things that all of these know by name
   storyjax subtitle VIDEO --cast FILE    writes subtitles that name who speaks
+  storyjax story VIDEO... --out DIR      all of these at once: who is in a film, when, with whom, saying what
+  storyjax story ask DIR "question"      answers who, when, where and what is said, from a story's tables
+  storyjax app DIR                       shows a story in the browser, where it can be searched and corrected
 
   storyjax train CONFIG --workdir DIR    trains an experiment and evaluates it
   storyjax eval CONFIG --workdir DIR     evaluates a run
@@ -39,6 +59,9 @@ name the speaker. Trains and measures the systems that do so.
 `storyjax COMMAND --help` explains each with examples. Compiled programs are kept in the user's cache folder, so that a
 command starts faster the second time: STORYJAX_CACHE=DIR moves them, STORYJAX_CACHE=off keeps none.
 """
+# Commands whose second word may be an action, and those of them where it may be something else.
+_ACTIONS = ("find", "gallery", "story")
+_FREE = ("find", "story")
 
 
 def main() -> NoReturn:
@@ -82,21 +105,39 @@ def _parser() -> tuple[_Parser, dict[str, _Parser]]:
     commands = parser.add_subparsers(dest="command", prog="storyjax", metavar="COMMAND", help=argparse.SUPPRESS)
     made: dict[str, _Parser] = {}
 
-    for module in (ask, track, find, subtitle, train, plan, reproduce, data, models, weights):
+    for module in (
+        ask,
+        track,
+        find,
+        gallery,
+        subtitle,
+        story,
+        story_ask,
+        app,
+        train,
+        plan,
+        reproduce,
+        data,
+        models,
+        weights,
+    ):
         module.add(commands, made)
     return parser, made
 
 
-def _find_action(argv: list[str], made: dict[str, _Parser]) -> list[str]:
-    """`find enrol ...` is a command of its own; what is no such word is a prompt."""
-    actions = [name.removeprefix("find ") for name in made if name.startswith("find ")]
-    if argv[:1] != ["find"] or len(argv) == 1 or argv[1].startswith("-"):
+def _with_action(argv: list[str], made: dict[str, _Parser]) -> list[str]:
+    """`find enrol ...` is a command of its own, as of all commands in _ACTIONS; after `find` what is no such word is a
+    prompt, and after `story` a film."""
+    if not argv or argv[0] not in _ACTIONS or len(argv) == 1 or argv[1].startswith("-"):
         return argv
+    actions = [name.partition(" ")[2] for name in made if name.startswith(f"{argv[0]} ")]
     if argv[1] in actions:
         return [" ".join(argv[:2]), *argv[2:]]
-    if hint := nearest(argv[1], actions):
-        raise StoryjaxError(f"there is no 'find {argv[1]}'.{hint} 'storyjax find --help' shows how.")
-    return argv
+    hint = nearest(argv[1], actions)
+    if argv[0] in _FREE and (not hint or Path(argv[1]).exists()):
+        return argv
+    known = "" if hint else f" Known: {', '.join(actions)}."
+    raise StoryjaxError(f"there is no '{argv[0]} {argv[1]}'.{hint}{known} 'storyjax {argv[0]} --help' shows how.")
 
 
 def _parse(parser: _Parser, made: dict[str, _Parser], argv: list[str]) -> tuple[argparse.Namespace, list[str]]:
@@ -110,7 +151,7 @@ def _parse(parser: _Parser, made: dict[str, _Parser], argv: list[str]) -> tuple[
 
 def _run(argv: list[str]) -> int:
     parser, made = _parser()
-    argv = _find_action(argv, made)
+    argv = _with_action(argv, made)
     names = [name for name in made if " " not in name]
     if argv and not argv[0].startswith("-") and argv[0] not in made:
         raise StoryjaxError(f"there is no command '{argv[0]}'.{nearest(argv[0], names)} Known: {', '.join(names)}.")

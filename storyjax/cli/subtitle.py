@@ -3,10 +3,15 @@
 import argparse
 import os
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from storyjax.cli.faces import add_face_flags
+from storyjax.cli.gallery import add_gallery_flag
 from storyjax.cli.models import add_models_flag
 from storyjax.cli.tracks import add_track_flags
+
+if TYPE_CHECKING:
+    from storyjax.subtitles.voices import Encoder
 
 ACTIONS = ("name", "forget", "calibrate")
 SUBTITLE = """\
@@ -22,6 +27,13 @@ remembered. A wrong name is taken back by naming again, or forgotten:
 
   storyjax subtitle name episode1.srt Ana=Ben --voices voices.json           # the voice is Ben's, no longer Ana's
   storyjax subtitle forget Ana --voices voices.json
+
+In place of voices.json a gallery may keep the people (`storyjax gallery --help`), with their faces and voices:
+
+  storyjax subtitle name episode1.srt "Speaker 2"=Ana --gallery runs/gallery
+  storyjax subtitle episode2.mp4 --gallery runs/gallery --teach             # and learns more of the voices it knows
+
+Where somebody in it has pictures and no known voice, faces are looked for as with a cast list.
 
 With a cast list (1 to 10 photos of each person, or samples of voices) everybody has a name at once.
 Speech is recognised, faces are matched with the photos where one person is seen speaking, and the voices heard there
@@ -67,6 +79,12 @@ def add(commands: argparse._SubParsersAction, made: dict[str, argparse.ArgumentP
         metavar="DIR",
         help="samples of voices: DIR/NAME/*.wav or DIR/NAME.wav, other formats too; without --cast also a voices file"
         " (FILE.json) that `subtitle name` writes, and which it takes as well (default there: voices.json beside FILE)",
+    )
+    add_gallery_flag(
+        parser, does="a folder of people by their faces and voices, in place of --cast; `subtitle name` teaches it"
+    )
+    parser.add_argument(
+        "--teach", action="store_true", help="the gallery learns the voices of its people from these videos"
     )
     parser.add_argument(
         "--speakers", type=int, metavar="N", help="how many speakers there are (without --cast; default: by --distance)"
@@ -145,6 +163,8 @@ def _subtitle(given: argparse.Namespace) -> int:
         return 0
     if given.save:
         raise StoryjaxError("--save keeps the distance of storyjax subtitle calibrate: leave it out")
+    if given.teach and given.gallery is None:
+        raise StoryjaxError("--teach writes into a gallery: name it with --gallery")
     if given.speakers is not None and given.speakers < 1:
         raise StoryjaxError(f"--speakers is {given.speakers}: give 1 or more, or leave it out")
     request = command.Request(
@@ -153,6 +173,9 @@ def _subtitle(given: argparse.Namespace) -> int:
         video_track=given.video_track,
         audio_track=given.audio_track,
         speakers=given.speakers,
+        gallery=given.gallery,
+        encoder=_voice_encoder(given.models) if given.gallery is not None else None,
+        teach=given.teach,
     )
     config, uses = command.with_models(SubtitleConfig(), given.models, command.unneeded_roles(request, given.model))
     config = command.with_recognition(config, given.engine, given.model, given.language)
@@ -165,6 +188,17 @@ def _subtitle(given: argparse.Namespace) -> int:
         config = dataclasses.replace(config, distance=given.distance)
     print(command.summary(command.run(request, config, uses=uses)))
     return 0
+
+
+def _voice_encoder(models: str | None) -> "Encoder":
+    """The voice encoder that a run will use."""
+    from storyjax.subtitles.config import SubtitleConfig
+    from storyjax.subtitles.voices import Encoder
+    from storyjax.weights.roles import model_for
+
+    choice = model_for("voices", models, "subtitle")
+    ships = choice.origin not in ("imported", "own")
+    return Encoder.at(SubtitleConfig().speaker_encoder.weights if ships else choice.place)
 
 
 def _is_action(words: Sequence[str]) -> bool:
@@ -193,8 +227,12 @@ def _act(given: argparse.Namespace) -> str:
         return calibrate_voices(rest[0], given.models, given.save)
     from storyjax.subtitles.rename import forget, name_speakers
 
+    if given.teach:
+        raise StoryjaxError("--teach is for the subtitles of videos: leave it out")
+    if action == "forget" and given.gallery is not None:
+        raise StoryjaxError(f"of a gallery 'storyjax gallery forget NAME --gallery {given.gallery}' forgets")
     if action == "forget":
         return forget(rest, given.voices)
     if not rest:
         raise StoryjaxError('name what? write storyjax subtitle name FILE "Speaker 2"=Ana')
-    return name_speakers(rest[0], rest[1:], given.voices, given.out)
+    return name_speakers(rest[0], rest[1:], given.voices, given.out, given.gallery)

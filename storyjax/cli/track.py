@@ -4,10 +4,16 @@ import argparse
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from storyjax.cli.faces import add_detector_flag
+from storyjax.cli.gallery import add_gallery_flag
 from storyjax.cli.models import add_models_flag
 from storyjax.cli.tracks import add_track_flags
+from storyjax.core.errors import StoryjaxError
+
+if TYPE_CHECKING:
+    from storyjax.story.track_names import TrackNames
 
 TRACK = """\
 Tracks all objects in a video, of whatever class, and writes a file of tracks and, optionally, a video with boxes,
@@ -29,6 +35,12 @@ and pixels counted from 1. A frame that is missing or broken is reported, and tr
 are resized to that of the first. Boxes are clipped to the image, in pixels as the video is shown: upright and, where
 its pixels are not square, stretched. The rendered video has the times of the source's frames, and its sound. Outputs
 appear when tracking is done, or not at all. A video may be of any length: memory and speed do not depend on it.
+
+With --names the tracks get the names of people, by their faces, and of things that a gallery has (`storyjax gallery
+--help`): a track is judged over its whole time. NAME.names.json beside the tracks says which track is who, how sure
+that is and who comes next, null for nobody known; the rendered video shows the names.
+
+  storyjax track party.mp4 --names --gallery runs/gallery --render named.mp4
 
 The model that comes with storyjax is small and was trained on StoryWorld alone (`storyjax data tracks --help` writes
 examples): its tracks in other videos are not reliable. For those there is --detector, which needs no training: the
@@ -66,6 +78,9 @@ smaller is faster",
     add_track_flags(track, audio=True)
     track.add_argument("--out", metavar="TXT", help="file of the tracks (default: NAME.tracks.txt, here)")
     track.add_argument("--render", metavar="MP4", help="file of a video with the tracks drawn into it")
+    track.add_argument("--names", action="store_true", help="names the tracks by the gallery, in NAME.names.json")
+    add_gallery_flag(track, does="with --names: the folder of people and things (default: runs/gallery)")
+    add_detector_flag(track)
     track.add_argument(
         "--checkpoint", metavar="DIR", help="a run's workdir, or shipped:NAME (default: what comes with storyjax)"
     )
@@ -75,7 +90,6 @@ smaller is faster",
 def _track(given: argparse.Namespace) -> int:
     from tqdm import tqdm
 
-    from storyjax.core.errors import StoryjaxError
     from storyjax.core.files import check_outputs, files_of
     from storyjax.mqt.render import check_render
     from storyjax.mqt.sequences import open_sequence
@@ -97,7 +111,10 @@ def _track(given: argparse.Namespace) -> int:
     if given.render:
         check_render(given.render)
     inputs = files_of(given.init, given.detections, given.checkpoint, given.detector)
-    check_outputs((("--out", out), ("--render", given.render)), (*video.files, *inputs), make_folders=True)
+    names = _names_file(given, out)
+    outputs = (("--out", out), ("--render", given.render), ("the names", names))
+    check_outputs(outputs, (*video.files, *inputs), make_folders=True)
+    namer = _namer(given, video.fps) if names is not None else None
     for note in video.notes:
         notes(note)
     initial = read_initial(given.init, video) if given.init else None
@@ -111,16 +128,57 @@ def _track(given: argparse.Namespace) -> int:
     with tqdm(total=video.length or None, desc="tracking", unit="frame", disable=None) as bar:
         notes.write = bar.write
         done = track_to_files(
-            *(tracker, video, out, given.render, detections, initial, notes, bar.update, inputs),
+            *(tracker, video, out, None if namer else given.render, detections, initial, notes, bar.update, inputs),
             audio_track=given.audio_track,
+            watch=namer.see if namer else None,
         )
     notes.finish()
+    if namer is not None and names is not None:
+        _write_names(namer, video, out, names, given)
     rate = done.frames / max(done.seconds, 1e-9)
     also = f" and {given.render}" if given.render else ""
     if done.classes:
         print("classes (column 8): " + ", ".join(f"{number} {name}" for number, name in done.classes.items()))
     print(f"{done.tracks} tracks, {done.boxes} boxes in {done.frames} frames ({rate:.1f} a second): {out}{also}")
     return 0
+
+
+def _names_file(given: argparse.Namespace, out: Path) -> Path | None:
+    """Where the names go; None where none are wanted."""
+    if not given.names and given.gallery is None:
+        if given.face_detector is not None:
+            raise StoryjaxError("--face-detector finds faces for --names, which is not given.")
+        return None
+    stem = out.name.removesuffix(out.suffix).removesuffix(".tracks")
+    return out.with_name(f"{stem}.names.json")
+
+
+def _namer(given: argparse.Namespace, fps: float) -> "TrackNames":
+    """What names tracks; imports JAX, once all other input is checked."""
+    from storyjax.gallery.gallery import Gallery
+    from storyjax.story.describers import Describers
+    from storyjax.story.options import StoryOptions
+    from storyjax.story.track_names import TrackNames
+
+    folder = given.gallery or "runs/gallery"
+    gallery = Gallery(folder)
+    if not gallery.entries():
+        raise StoryjaxError(f"nobody is in {folder}, so no track has a name: 'storyjax gallery add NAME PHOTOS' first")
+    return TrackNames(gallery, Describers(StoryOptions(models=given.models, face_detector=given.face_detector)), fps)
+
+
+def _write_names(namer: "TrackNames", video: Any, out: Path, names: Path, given: argparse.Namespace) -> None:
+    """Writes the names, and the video that shows them."""
+    from storyjax.core.files import json_text, write_atomically
+    from storyjax.mqt.track_files import render_tracks
+    from storyjax.story.track_names import names_json
+
+    found = namer.finish()
+    write_atomically(names, json_text(names_json(Path(given.source).name, found), indent=1) + "\n")
+    labels = {track.id: track.name for track in found if track.name is not None}
+    if given.render:
+        render_tracks(video, out, given.render, labels, given.audio_track)
+    print(f"{len(labels)} tracks are of {', '.join(sorted(set(labels.values()))) or 'nobody known'}: {names}")
 
 
 def _choose_detector(given: argparse.Namespace) -> None:
@@ -136,8 +194,6 @@ def _choose_detector(given: argparse.Namespace) -> None:
 
 def _check_detector(given: argparse.Namespace) -> None:
     """A StoryjaxError where --detector stands beside what it does not take, or its flags without it."""
-    from storyjax.core.errors import StoryjaxError
-
     if given.detector:
         beside = ("init", "detections", "detect", "checkpoint")
         if wrong := [f"--{name}" for name in beside if getattr(given, name)]:

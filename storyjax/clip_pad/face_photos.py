@@ -23,7 +23,23 @@ def mean_description(
     notes: Notes | None = None,
     loose: float = LOOSE,
 ) -> Float32[np.ndarray, " e"]:
-    """Returns the mean description, of unit length, of a person's photos (§4.3.1).
+    """Returns the mean description, of unit length, of a person's photos (§4.3.1); arguments and errors as of
+    `each_description`."""
+    each, _ = each_description(photos, as_face, describe, detector, pick, progress, notes, loose)
+    return unit_norm(each.mean(axis=0), axis=None)
+
+
+def each_description(
+    photos: Sequence[UInt8[np.ndarray, "_ _ 3"]],
+    as_face: Callable[[UInt8[np.ndarray, "y x 3"]], UInt8[np.ndarray, "s s 3"]],
+    describe: Callable[[UInt8[np.ndarray, "n s s 3"]], Float32[np.ndarray, "n e"]],
+    detector: Detector | None,
+    pick: str,
+    progress: Callable[[int, int], None] | None = None,
+    notes: Notes | None = None,
+    loose: float = LOOSE,
+) -> tuple[Float32[np.ndarray, "n e"], list[int]]:
+    """Returns the descriptions of the faces in a person's photos, and the numbers of the photos that could be used.
 
     Args:
         photos: RGB, of any size, of the person.
@@ -41,10 +57,11 @@ def mean_description(
     """
     if not len(photos):
         raise StoryjaxError("give at least one photo of the person's face")
-    faces, unusable = [], []
+    faces, used, unusable = [], [], []
     for index, photo in enumerate(photos):
         try:
             faces.append(as_face(_crop(index, np.asarray(photo), detector, pick, notes, loose)))
+            used.append(index)
         except PhotoError as error:
             if notes is None:
                 raise
@@ -54,7 +71,7 @@ def mean_description(
             progress(index + 1, len(photos))
     if not faces:
         raise unusable[0]
-    return unit_norm(describe(np.stack(faces)).mean(axis=0), axis=None)
+    return describe(np.stack(faces)), used
 
 
 def _crop(

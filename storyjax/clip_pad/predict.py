@@ -18,11 +18,12 @@ from jaxtyping import Float32, UInt8
 from storyjax.clip_pad.config import frozen_parameters, make_model, make_sizes, make_tokenizer
 from storyjax.clip_pad.data import MARKER, Sizes, encode
 from storyjax.clip_pad.detect import LOOSE, VARIABLE, Detector, check_pick, find_detector
-from storyjax.clip_pad.face_photos import mean_description
+from storyjax.clip_pad.face_photos import each_description, mean_description
 from storyjax.clip_pad.model import TRAINABLE, ClipPad
 from storyjax.core.errors import StoryjaxError
 from storyjax.core.params_io import flatten
 from storyjax.data.text import Tokenizer
+from storyjax.gallery.record import FACE
 from storyjax.search.protocol import PERSON, Notes, embed_in_batches, fingerprint, replace_names
 from storyjax.train.experiment import Params
 from storyjax.train.restore import open_trained
@@ -47,6 +48,7 @@ class PersonFinder:
     """
 
     kind = PERSON
+    photo_role = FACE
     spoken_names = True  # `storyjax find` asks by name and face, as `storyjax.search.protocol.spoken` says
 
     def __init__(
@@ -165,6 +167,23 @@ class PersonFinder:
         loose = LOOSE if self.sizes.face_loose is None else self.sizes.face_loose
         describe, detector = self.describe_faces, self.detector
         return mean_description(photos, self.as_face, describe, detector, self.pick, progress, notes, loose)
+
+    @cached_property
+    def photo_fingerprint(self) -> str:
+        """The hash of the face encoder."""
+        return fingerprint({name: np.asarray(leaf) for name, leaf in flatten(self.params["face"]).items()})
+
+    def photo_vectors(
+        self,
+        photos: Sequence[UInt8[np.ndarray, "_ _ 3"]],
+        category: str | None = None,
+        notes: Notes | None = None,
+    ) -> tuple[Float32[np.ndarray, "n e"], list[int]]:
+        """Returns the description of each photo's face, and which photos have one; errors as of `enrol`."""
+        del category
+        loose = LOOSE if self.sizes.face_loose is None else self.sizes.face_loose
+        describe, detector = self.describe_faces, self.detector
+        return each_description(photos, self.as_face, describe, detector, self.pick, notes=notes, loose=loose)
 
     def as_face(self, crop: UInt8[np.ndarray, "y x 3"]) -> UInt8[np.ndarray, "s s 3"]:
         """Returns a loose crop at the face encoder's size."""

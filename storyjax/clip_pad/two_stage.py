@@ -16,10 +16,11 @@ from jaxtyping import Float32, UInt8
 
 from storyjax.clip_pad.data import Sizes
 from storyjax.clip_pad.detect import Detector, check_pick, find_detector, loose_crop
-from storyjax.clip_pad.face_photos import SMALLEST, mean_description
+from storyjax.clip_pad.face_photos import SMALLEST, each_description, mean_description
 from storyjax.core.arrays import unit_norm
 from storyjax.core.errors import StoryjaxError
 from storyjax.core.params_io import flatten
+from storyjax.gallery.record import FACE
 from storyjax.models.seresnet import SEResNet, SEResNetConfig, centre
 from storyjax.search.clip_encoder import ClipEncoder, OverClip
 from storyjax.search.protocol import PERSON, Notes, embed_in_batches, fingerprint, names_in, replace_names
@@ -85,6 +86,10 @@ class FaceEncoder:
         each = embed_in_batches(lambda part: self._describe(self._params, part), faces, self.dim)
         return unit_norm(each).astype(np.float32)
 
+    def as_face(self, crop: UInt8[np.ndarray, "y x 3"]) -> UInt8[np.ndarray, "s s 3"]:
+        """Returns a loose crop at the encoder's size."""
+        return self._square(crop)
+
     def crops_in(self, image: UInt8[np.ndarray, "y x 3"]) -> UInt8[np.ndarray, "k s s 3"]:
         """Returns the faces that are found in an image, at the encoder's size; without a detector none."""
         loose = [loose_crop(image, box) for box in (self.detector(image) if self.detector is not None else [])]
@@ -101,6 +106,13 @@ class FaceEncoder:
         mean = mean_description(photos, self._square, self.describe, self.detector, self.pick, progress, notes)
         return mean.astype(np.float32)
 
+    def photo_vectors(
+        self, photos: Sequence[UInt8[np.ndarray, "_ _ 3"]], notes: Notes | None = None
+    ) -> tuple[Float32[np.ndarray, "n e"], list[int]]:
+        """Returns the description of each photo's face, and which photos have one; errors as of `each_description`."""
+        each, used = each_description(photos, self._square, self.describe, self.detector, self.pick, notes=notes)
+        return each.astype(np.float32), used
+
 
 class TwoStageFinder(OverClip):
     """A `storyjax.search.protocol.ConceptEncoder` for people, whose tokens are descriptions of faces.
@@ -111,6 +123,7 @@ class TwoStageFinder(OverClip):
     """
 
     kind = PERSON
+    photo_role = FACE
 
     def __init__(self, clip: Callable[[], ClipEncoder], faces: FaceEncoder):
         self._load, self.faces, self.width = clip, faces, faces.dim
@@ -124,6 +137,21 @@ class TwoStageFinder(OverClip):
     def fingerprint(self) -> str:
         """The hash of the face encoder: any CLIP goes with an enrolled face."""
         return f"face-{self.faces.fingerprint}"
+
+    @property
+    def photo_fingerprint(self) -> str:
+        """The hash of the face encoder."""
+        return self.faces.fingerprint
+
+    def photo_vectors(
+        self,
+        photos: Sequence[UInt8[np.ndarray, "_ _ 3"]],
+        category: str | None = None,
+        notes: Notes | None = None,
+    ) -> tuple[Float32[np.ndarray, "n e"], list[int]]:
+        """Returns the description of each photo's face, and which photos have one."""
+        del category
+        return self.faces.photo_vectors(photos, notes)
 
     def enrol(
         self,

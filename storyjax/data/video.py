@@ -10,6 +10,7 @@ from array import array
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -196,6 +197,45 @@ def every_frame(source: Source, name: str | None = None, track: int | None = Non
             image = None if frame is None else to_rgb(frame, displayed_size(frame, video.aspect), reformatter)
             seen = seen or image is not None
             yield FilmFrame(video.seconds(tick), None if image is None else np.ascontiguousarray(image))
+        if not seen:
+            raise video.nothing()
+
+
+class LazyFrame:
+    """A frame in its turn, which becomes an image only where one is asked for.
+
+    Attributes:
+        start_s: seconds from 0:00.
+        size: width and height in pixels as displayed; (0, 0) of a damaged one.
+    """
+
+    def __init__(self, start_s: float, frame: av.VideoFrame | None, aspect: Fraction | None, made: VideoReformatter):
+        self.start_s, self._frame, self._reformatter = start_s, frame, made
+        self.size = (0, 0) if frame is None else displayed_size(frame, aspect)
+
+    @property
+    def damaged(self) -> bool:
+        """Whether there is no image."""
+        return self._frame is None
+
+    def image(self, size: tuple[int, int] | None = None) -> UInt8[np.ndarray, "y x 3"]:
+        """Returns the RGB image, of `size` (width, height) or as displayed. Raises ValueError: it is damaged."""
+        if self._frame is None:
+            raise ValueError(f"the frame at {self.start_s:.2f} s is damaged")
+        return np.ascontiguousarray(to_rgb(self._frame, size or self.size, self._reformatter))
+
+
+def lazy_frames(source: Source, name: str | None = None, track: int | None = None) -> Iterator[LazyFrame]:
+    """Yields all frames in order of showing as `every_frame` does, without making images of them.
+
+    Args and errors as of `decode_frames`.
+    """
+    reformatter = VideoReformatter()
+    with opened(source, name, track) as video:
+        seen = False
+        for frame, tick in video.every_frame():
+            seen = seen or frame is not None
+            yield LazyFrame(video.seconds(tick), frame, video.aspect, reformatter)
         if not seen:
             raise video.nothing()
 

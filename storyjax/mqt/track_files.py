@@ -8,7 +8,7 @@ import contextlib
 import json
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -17,12 +17,13 @@ import numpy as np
 
 from storyjax.core.errors import StoryjaxError, nearest
 from storyjax.core.files import atomic_path, check_outputs
-from storyjax.data.mot_text import Rows, format_line, rows
+from storyjax.data.mot_text import Rows, format_line, read_rows, rows
 from storyjax.mqt.eval_tracking import Image, OnlineTracker, TrackedBox, follow, from_first_boxes
 from storyjax.mqt.render import Painter, check_render, video_writer
 from storyjax.mqt.sequences import Report, VideoSequence
 
 _KEYS = ("box", "id", "frame", "name")
+Watch = Callable[[int, float, Image | None, Sequence[TrackedBox]], None]
 Paint = Callable[[int, Image | None, Sequence[TrackedBox]], None]
 
 
@@ -57,6 +58,7 @@ def track_to_files(
     after_frame: Callable[[], None] = lambda: None,
     inputs: Sequence[str | os.PathLike[str]] = (),
     audio_track: int | None = None,
+    watch: Watch | None = None,
 ) -> Summary:
     """Tracks a sequence, writes the results, and returns a summary.
 
@@ -72,6 +74,7 @@ def track_to_files(
         after_frame: called after each frame.
         inputs: further files that were read, none of which may be written over; those of `video` are known.
         audio_track: the sound track that is rendered, from 1; None: see `storyjax.data.containers.choose_track`.
+        watch: called with each frame's number, time, image and tracks.
 
     Raises:
         StoryjaxError: no frame can be read, or the files cannot be written.
@@ -94,12 +97,53 @@ def track_to_files(
             classes |= {one.category: one.label for one in tracked if hasattr(one, "category")}
             if paint is not None:
                 paint(number, image, tracked)
+            if watch is not None:
+                watch(number, video.time_of(number), image, tracked)
             count, missing, boxes = count + 1, missing + (image is None), boxes + len(tracked)
             numbers.add(one.id for one in tracked)
             after_frame()
         if missing == count:
             raise StoryjaxError(f"none of the {count} frames of {video.name} can be read: copy or export it again")
     return Summary(count, missing, len(numbers), boxes, time.perf_counter() - began, dict(sorted(classes.items())))
+
+
+@dataclass(frozen=True)
+class LabelledBox:
+    """A `TrackedBox` with a label, which is drawn beside its number."""
+
+    id: int
+    xywh_px: tuple[float, float, float, float]
+    score: float
+    label: str
+
+
+def render_tracks(
+    video: VideoSequence, tracks: str | Path, render: str | Path, labels: Mapping[int, str], audio_track: int | None
+) -> None:
+    """Draws a file of tracks into a video, once it is known who they are.
+
+    Args:
+        video: the sequence, which is read again.
+        tracks: that `track_to_files` wrote of it.
+        render: as of `track_to_files`.
+        labels: of tracks, by number.
+        audio_track: as of `track_to_files`.
+
+    Raises:
+        StoryjaxError: a file cannot be read or written.
+    """
+    found = read_rows(tracks) if Path(tracks).stat().st_size else rows([], [], np.zeros((0, 4)))
+    order = np.argsort(found.frame, kind="stable")
+    frames = found.frame[order]
+    with _painting(render, video, audio_track) as paint:
+        for number, image in video.frames():
+            first, last = np.searchsorted(frames, [number, number + 1])
+            here = [(int(found.id[i]), found.xywh_px[i].tolist(), float(found.score[i])) for i in order[first:last]]
+            paint(
+                number,
+                image,
+                [LabelledBox(id, tuple(box), score, labels.get(id, "")) for id, box, score in here],
+            )
 
 
 class _DistinctCount:

@@ -11,6 +11,7 @@ from jaxtyping import Float32, UInt8
 
 from storyjax.core.errors import StoryjaxError
 from storyjax.data.images import Square
+from storyjax.gallery.record import IMAGE
 from storyjax.pi_map.data import unit
 from storyjax.pi_map.enrolment import localised
 from storyjax.pi_map.localise import Detector
@@ -30,6 +31,7 @@ class ClipThings(OverClip):
     """
 
     kind = THING
+    photo_role = IMAGE
 
     def __init__(self, clip: ClipEncoder, detector: Detector | None = None):
         self.clip, self.width, self.detector = clip, clip.dim, detector
@@ -61,13 +63,28 @@ class ClipThings(OverClip):
             raise StoryjaxError("no photos to enrol a thing from; give three to five")
         if category is None or not category.strip():
             raise StoryjaxError("a thing needs the general word for it, for instance 'dog'")
-        if self.detector is not None:
-            photos = localised(photos, category, self.detector, "crop", notes)
-        square = Square(self.image_size, self.keep_aspect)
-        mean = self.embed_images(np.stack([square(photo) for photo in photos])).mean(axis=0, keepdims=True)
+        mean = self.photo_vectors(photos, category, notes)[0].mean(axis=0, keepdims=True)
         if progress is not None:
             progress(len(photos), len(photos))
         return unit(mean)
+
+    @property
+    def photo_fingerprint(self) -> str:
+        """The hash of the image tower."""
+        return self.vision_fingerprint
+
+    def photo_vectors(
+        self,
+        photos: Sequence[UInt8[np.ndarray, "_ _ 3"]],
+        category: str | None = None,
+        notes: Notes | None = None,
+    ) -> tuple[Float32[np.ndarray, "n d"], list[int]]:
+        """Returns the embedding of each photo, cropped to the thing by the detector if any, and all numbers."""
+        cropped = photos
+        if self.detector is not None:
+            cropped = localised(photos, category or _THING, self.detector, "crop", notes)
+        square = Square(self.image_size, self.keep_aspect)
+        return self.embed_images(np.stack([square(photo) for photo in cropped])), list(range(len(photos)))
 
     def embed_query(
         self,

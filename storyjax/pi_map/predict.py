@@ -18,6 +18,7 @@ from jaxtyping import Float, Float32, UInt8
 from storyjax.core.config import from_config
 from storyjax.core.errors import StoryjaxError
 from storyjax.core.params_io import flatten
+from storyjax.gallery.record import IMAGE
 from storyjax.pi_map.config import TRAINABLE, clip_square, frozen_parameters, make_model
 from storyjax.pi_map.data import unit
 from storyjax.pi_map.enrolment import Enrolment, EnrolmentConfig, NegativeBank, localised
@@ -45,6 +46,7 @@ class ThingFinder:
     """A frozen CLIP with π; a `storyjax.search.protocol.ConceptEncoder` for things."""
 
     kind = THING
+    photo_role = IMAGE
 
     def __init__(
         self,
@@ -78,6 +80,7 @@ class ThingFinder:
         self.width, self.dim = model.config.text.width, model.config.projection_dim
         self.image_size, self.keep_aspect = model.config.vision.image_size, model.config.keep_aspect
         self.vision_fingerprint = clip_fingerprint(weights, "vision")
+        self.photo_fingerprint = self.vision_fingerprint
         self.fingerprint = fingerprint(weights)
         self.attributes, self.detector, self.ending = tuple(attributes), detector, ending
         self.point, self.caption = point, caption
@@ -172,6 +175,19 @@ class ThingFinder:
         dense = dense.rstrip(" .") + self.ending if dense else self._describe(whole, category)
         plain = with_category(self._enrolment.config.prompt, category)
         return self._enrolment.learn(whole, local, (dense, plain, plain), progress).astype(np.float32)
+
+    def photo_vectors(
+        self,
+        photos: Sequence[UInt8[np.ndarray, "_ _ 3"]],
+        category: str | None = None,
+        notes: Notes | None = None,
+    ) -> tuple[Float32[np.ndarray, "n d"], list[int]]:
+        """Returns the embedding of each photo, cropped to the thing by the detector if any, and all numbers."""
+        cropped = photos
+        if self.detector is not None and category:
+            cropped = localised(photos, category, self.detector, "crop", notes)
+        square = clip_square(self.model.config)
+        return self.embed_images(np.stack([square(photo) for photo in cropped])), list(range(len(photos)))
 
     def token_of(self, photos: Sequence[UInt8[np.ndarray, "_ _ 3"]], category: str) -> Float32[np.ndarray, "1 w"]:
         """Returns π of the averaged embeddings of the photos: an image as a query, without training (§5.3.3)."""

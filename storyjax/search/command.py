@@ -14,25 +14,26 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float32, UInt8
-from tqdm import tqdm
+from jaxtyping import Float32
 
+from storyjax.core.arrays import unit_norm
 from storyjax.core.errors import StoryjaxError
 from storyjax.core.files import check_outputs, files_of
-from storyjax.data.images import SUFFIXES, read_image
-from storyjax.search.gallery import Entry, Gallery
+from storyjax.gallery.format1 import ENROLLED
+from storyjax.gallery.gallery import Entry, Gallery, Taught
+from storyjax.gallery.names import name_key
+from storyjax.gallery.reading import photo_count
+from storyjax.gallery.record import FACE, TOKEN
 from storyjax.search.html_report import check_path, write_html_report
 from storyjax.search.indexing import Summary, build_index, check_request
 from storyjax.search.media_files import HIDDEN
-from storyjax.search.names import name_key
+from storyjax.search.photos import make_token, photo_paths, read_photo, readable_photos, say
 from storyjax.search.protocol import (
     IMAGES,
     PERSON,
     TEXT,
     THING,
     ConceptEncoder,
-    PhotoError,
-    PhotoNote,
     faces_of,
     names_in,
     replace_names,
@@ -41,14 +42,12 @@ from storyjax.search.protocol import (
 )
 from storyjax.search.query import Searcher, SearchResult
 from storyjax.search.store import Store
+from storyjax.search.teach import Load as Load
+from storyjax.search.teach import learned
 
-# Loads the model for a kind ("person", "thing", "text", or "images" for an index).
-Load = Callable[[str], ConceptEncoder]
 # (The model for things, a name) -> the token that was learned for it.
 ReadToken = Callable[[ConceptEncoder, str], Float32[np.ndarray, "c w"]]
 MAX_HITS = 1000
-# Smaller photos do not show even a face that fills them.
-MIN_PIXELS = 16
 
 
 def enrol(gallery: str, name: str, photos: Sequence[str], category: str | None, load: Load) -> str:
@@ -63,10 +62,9 @@ def enrol(gallery: str, name: str, photos: Sequence[str], category: str | None, 
     name = enrolled.check_new(name)
     if category is not None and not category.strip():
         raise StoryjaxError("--thing is empty: give the category, for instance --thing dog")
-    paths, images = _readable(_photo_paths(photos))
+    paths, images = readable_photos(photo_paths(photos))
     model = load(THING if category else PERSON)
-    token, unused = _token(model, images, paths, category)
-    entry = enrolled.add(name, model, category, token, [image for i, image in enumerate(images) if i not in unused])
+    entry = enrolled.create(name, model.kind, category, taught=learned(model, images, paths, category))
     return f'{_describe(entry)} enrolled in {gallery}: storyjax find "An image of <{entry.name}> ..." --index DIR'
 
 
@@ -85,7 +83,8 @@ def enrol_token(gallery: str, name: str, category: str, read: ReadToken, load: L
     if not category.strip():
         raise StoryjaxError("--thing is empty: give the category, for instance --thing dog")
     model = load(THING)
-    entry = enrolled.add(name, model, category, read(model, name), [])
+    taught = Taught(TOKEN, model.fingerprint, read(model, name), ENROLLED)
+    entry = enrolled.create(name, model.kind, category, taught=[taught])
     return (
         f"{category} '{entry.name}' enrolled in {gallery}: storyjax find \"An image of <{entry.name}> ...\" --index DIR"
     )
@@ -107,7 +106,7 @@ def listing(gallery: str) -> str:
         return f"nobody is enrolled in {gallery} yet: storyjax find enrol NAME PHOTOS"
     width = max(len(entry.name) for entry in entries)
     return "\n".join(
-        f"{entry.name:{width}}  {entry.category or entry.kind}, {_count(entry.photos, 'photo')}, {entry.date}"
+        f"{entry.name:{width}}  {entry.category or entry.kind}, {photo_count(entry.photos)}, {entry.created[:10]}"
         for entry in entries
     )
 
@@ -122,7 +121,7 @@ def index(folder: str, out: str, every_s: float | None, load: Load, video_track:
     model = load(IMAGES)
     done = build_index(folder, out, model, every_s, sys.stderr.isatty(), video_track)
     for line in _notes(done):
-        _say(line)
+        say(line)
     parts = [f"{_count(done.videos, 'video')} ({_count(done.clips, 'clip')})" if done.videos else ""]
     parts += [_count(done.images, "image") if done.images else "", f"{done.unchanged} unchanged" * bool(done.unchanged)]
     parts += [f"{done.vanished} vanished" * bool(done.vanished), f"{len(done.broken)} skipped" * bool(done.broken)]
@@ -177,13 +176,13 @@ def find(request: Request, load: Load) -> SearchResult:
     if not names:
         _check_sentence(request, gallery)
     face = Path(request.face) if request.face else None
-    photo = _photo(face) if face else None
+    photo = read_photo(face) if face else None
     pictured = _pictured(names, gallery) if face else None
     entries = {name: gallery.get(name) for name in names if name != pictured}
     model = load(_kind(list(entries.values()), face is not None) if names else TEXT)
-    tokens = dict(gallery.tokens(list(entries.values()), model))
+    tokens = {entry.name: _stored_token(gallery, entry, model) for entry in entries.values()}
     if face is not None and photo is not None and pictured is not None:
-        tokens[pictured], _ = _token(model, [photo], [face], None)
+        tokens[pictured], _ = make_token(model, [photo], [face], None)
     with Searcher(request.index, model) as searcher:
         # A prompt may have <Ana> for 'ana'; the model gets names as they were enrolled.
         prompt = replace_names(request.prompt, lambda n: f"<{n if n == pictured else entries[n].name}>")
@@ -199,6 +198,22 @@ def find(request: Request, load: Load) -> SearchResult:
     if request.html:
         write_html_report(request.html, request.prompt, result)
     return result
+
+
+def _stored_token(gallery: Gallery, entry: Entry, model: ConceptEncoder) -> Float32[np.ndarray, "c w"]:
+    """The newest token of an entry that the model can read; for people found by faces, also the mean of its faces."""
+    again = f"'storyjax find forget \"{entry.name}\"' and enrol again"
+    faces = faces_of(model)
+    known = gallery.rows(entry)
+    found = [rows for one, rows in known if (one.role, one.fingerprint) == (TOKEN, model.fingerprint)]
+    if not found and faces is not None:
+        each = [rows for one, rows in known if (one.role, one.fingerprint) == (FACE, faces.fingerprint)]
+        found = [unit_norm(unit_norm(np.concatenate(each)).mean(0, keepdims=True))] if each else []
+    if not found:
+        raise StoryjaxError(f"'{entry.name}' was enrolled with another model: {again}, or name it by --checkpoint")
+    if found[-1].shape[1] != model.width:
+        raise StoryjaxError(f"{gallery.folder}: '{entry.name}' has no token of this model: {again}")
+    return found[-1].astype(np.float32)
 
 
 def _check_index(request: Request) -> None:
@@ -277,80 +292,9 @@ def _check_sentence(request: Request, gallery: Gallery) -> None:
             raise StoryjaxError(f"the prompt names nobody: put the name between < and >, as in '<{entry.name}>'")
 
 
-def _token(
-    model: ConceptEncoder, images: Sequence[UInt8[np.ndarray, "_ _ 3"]], paths: Sequence[Path], category: str | None
-) -> tuple[Float32[np.ndarray, "c w"], set[int]]:
-    """The tokens, and the numbers of the photos that could not be used, which are named as notes."""
-    noted: list[PhotoNote] = []
-    with tqdm(desc="learning", leave=False, delay=0.5, disable=not sys.stderr.isatty()) as bar:
-
-        def report(done: int, of: int) -> None:
-            bar.total = of
-            bar.update(done - bar.n)
-
-        try:
-            token = model.enrol(images, category, report, noted.append)
-        except PhotoError as error:
-            advice = "" if ":" in error.reason else ": give another photo"
-            others = f" (nor can the other {len(paths) - 1} be used)" if len(paths) > 1 else ""
-            raise StoryjaxError(f"{paths[error.index]} {error.reason}{advice}{others}") from error
-    for note in noted:
-        _say(f"{'skipped ' * note.left_out}{paths[note.index]}{',' * note.left_out} {note.text}")
-    return token, {note.index for note in noted if note.left_out}
-
-
-def _readable(paths: Sequence[Path]) -> tuple[list[Path], list[UInt8[np.ndarray, "_ _ 3"]]]:
-    """The photos that can be read, and their images; the others are named as notes."""
-    kept, images, errors = [], [], []
-    for path in paths:
-        try:
-            images.append(_photo(path))
-            kept.append(path)
-        except StoryjaxError as error:
-            errors.append(error)
-    if not kept:
-        raise errors[0]
-    for reason in errors:
-        _say(f"skipped {reason}")
-    return kept, images
-
-
-def _say(line: str) -> None:
-    print(f"storyjax: note: {line}", file=sys.stderr)
-
-
-def _photo(path: Path) -> UInt8[np.ndarray, "y x 3"]:
-    image = read_image(path)
-    if min(image.shape[:2]) < MIN_PIXELS:
-        raise StoryjaxError(
-            f"{path} has {image.shape[1]} × {image.shape[0]} pixels, too few to show anything: give a larger photo"
-        )
-    return image
-
-
-def _photo_paths(given: Sequence[str]) -> list[Path]:
-    paths: list[Path] = []
-    for text in given:
-        path = Path(text)
-        try:
-            if not path.exists():
-                raise StoryjaxError(f"{text} is not there: give photos, or a folder of them")
-            inside = sorted(p for p in path.iterdir() if _is_photo(p)) if path.is_dir() else [path]
-        except (OSError, ValueError) as error:
-            raise StoryjaxError(f"{text!r} cannot be read ({getattr(error, 'strerror', None) or error})") from error
-        if not inside:
-            raise StoryjaxError(f"no photos in {text}: it should hold {', '.join(SUFFIXES[:4])} or the like")
-        paths += inside
-    return paths
-
-
-def _is_photo(path: Path) -> bool:
-    return path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
-
-
 def _describe(entry: Entry) -> str:
     what = f"{entry.category} " if entry.category else ""
-    return f"{what}'{entry.name}' ({_count(entry.photos, 'photo')})"
+    return f"{what}'{entry.name}' ({photo_count(entry.photos)})"
 
 
 def _count(count: int, word: str) -> str:

@@ -15,9 +15,11 @@ import numpy as np
 from jaxtyping import Float32, UInt8
 
 from storyjax.core.errors import StoryjaxError
+from storyjax.gallery.record import PERSON as PERSON
+from storyjax.gallery.record import THING as THING
 
-# Kinds of model; TEXT knows words only (clip_encoder.py), IMAGES is whatever fills an index.
-PERSON, THING, TEXT, IMAGES = "person", "thing", "text", "images"
+# Kinds of model besides PERSON and THING; TEXT knows words only (clip_encoder.py), IMAGES is whatever fills an index.
+TEXT, IMAGES = "text", "images"
 # A name in a prompt stands between angle brackets: "An image of <ana> entering the room".
 _NAMED = re.compile(r"<([^<>]*)>")
 
@@ -129,6 +131,35 @@ class FaceEncoder(Protocol):
 
     def describe(self, faces: UInt8[np.ndarray, "n s s 3"]) -> Float32[np.ndarray, "n e"]:
         """Returns the descriptions, of unit length, of such faces; batched inside."""
+        ...
+
+
+@runtime_checkable
+class PhotoEncoder(Protocol):
+    """A `ConceptEncoder` that can also say what each photo shows, in vectors that are compared with those of tracks.
+
+    Attributes:
+        photo_role: the vectors' role in a gallery: "face" of people, "image" of things.
+    """
+
+    photo_role: str
+
+    @property
+    def photo_fingerprint(self) -> str:
+        """Hash of the network that makes the vectors."""
+        ...
+
+    def photo_vectors(
+        self,
+        photos: Sequence[UInt8[np.ndarray, "_ _ 3"]],
+        category: str | None = None,
+        notes: "Notes | None" = None,
+    ) -> tuple[Float32[np.ndarray, "n d"], list[int]]:
+        """Returns a vector of unit length for each photo that can be used, and the numbers of those photos.
+
+        Raises:
+            PhotoError: a photo cannot be used; with `notes`, none of them can.
+        """
         ...
 
 

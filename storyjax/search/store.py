@@ -225,6 +225,22 @@ class Store:
             for path in paths:
                 self._forget(db, path)
 
+    def remove_images(self, ids: Sequence[int]) -> int:
+        """Removes the thumbnails of vectors, with all vectors that have one of them, so that no byte of them is left.
+
+        Returns:
+            The number of thumbnails.
+        """
+        with self.transaction() as db:
+            stills = {still for *_, still in self.describe(ids).values()}
+            for still in stills:
+                db.execute("DELETE FROM vectors WHERE still = ?", (still,))
+                db.execute("DELETE FROM stills WHERE id = ?", (still,))
+            self._changed(db)
+        with self.reading() as db:
+            db.execute("VACUUM")  # SQLite leaves what was deleted in free pages
+        return len(stills)
+
     def _forget(self, db: sqlite3.Connection, path: bytes) -> None:
         if db.execute("DELETE FROM files WHERE path = ?", (path,)).rowcount:
             self._changed(db)

@@ -16,12 +16,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Float32, UInt8
 
 from storyjax.core.errors import StoryjaxError, nearest
 from storyjax.core.notes import tell
 from storyjax.data.audio import load_audio
 from storyjax.data.images import SUFFIXES, ImageError, read_image
+from storyjax.subtitles.voices import Voice
 
 MOST_PHOTOS = 10  # §6.1.1: 1 to 10
 UNKNOWN = "Unknown"
@@ -37,12 +38,21 @@ class Member:
         actor: the name in CLIP-PAD's queries.
         photos: 1 to 10 image files, or none.
         voices: sound files with this voice alone.
+        voice: what is known of the voice already.
+        vectors: what is known of the face already, by the role and the network of a gallery: ("face", fingerprint).
     """
 
     name: str
     actor: str
     photos: tuple[Path, ...] = ()
     voices: tuple[Path, ...] = ()
+    voice: Voice | None = field(default=None, compare=False)
+    vectors: Mapping[tuple[str, str], Float32[np.ndarray, "_ _"]] = field(default_factory=dict, compare=False)
+
+    @property
+    def has_voice(self) -> bool:
+        """Whether there are samples of the voice, or it is known."""
+        return bool(self.voices) or self.voice is not None
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,11 @@ from typing import Any
 from storyjax.core.errors import StoryjaxError
 from storyjax.core.files import check_outputs
 from storyjax.core.notes import tell
+from storyjax.gallery.gallery import Gallery
 from storyjax.subtitles.cast import UNKNOWN, Cast, cast_of_voices, read_cast
 from storyjax.subtitles.config import SubtitleConfig
+from storyjax.subtitles.diarise import mean_voices
+from storyjax.subtitles.gallery_voices import cast_of_gallery, remember
 from storyjax.subtitles.languages import check_language, language_code, sentence_language
 from storyjax.subtitles.networks import Networks
 from storyjax.subtitles.pipeline import needs_faces, write_json
@@ -23,6 +26,11 @@ from storyjax.subtitles.voices import VOICES_FILE, Encoder, Voices, read_voices_
 from storyjax.subtitles.writers import FORMATS, known_format, why, write_subtitles, write_text
 from storyjax.weights.pretrained import Pretrained
 from storyjax.weights.roles import model_for, roles_of, used_line
+
+
+def needs_faces_of(people: Cast) -> bool:
+    """Returns whether any of a gallery's people can be known by face alone."""
+    return any(member.voice is None for member in people.members)
 
 
 @dataclass(frozen=True)
@@ -42,6 +50,9 @@ class Request:
         encoding: of the transcripts; None: UTF-8, or what they say themselves.
         video_track, audio_track: of every video, from 1; None: the file's own default.
         speakers: how many there are, where there is no cast list and that is known.
+        gallery: a folder of people, in place of a cast list.
+        encoder: of voices, where there is a gallery.
+        teach: whether the voices of those who are named go into the gallery.
     """
 
     videos: Sequence[str]
@@ -56,6 +67,16 @@ class Request:
     video_track: int | None = None
     audio_track: int | None = None
     speakers: int | None = None
+    gallery: str | None = None
+    encoder: Encoder | None = None
+    teach: bool = False
+
+    @cached_property
+    def people(self) -> Cast | None:
+        """Those of the gallery who can be named; None without a gallery."""
+        if self.gallery is None or self.encoder is None:
+            return None
+        return cast_of_gallery(Gallery(self.gallery), self.encoder)
 
     @cached_property
     def cast_list(self) -> Cast | None:
@@ -65,6 +86,12 @@ class Request:
             StoryjaxError: what a person can fix, in one line.
         """
         folder = None if self.voices is None else Path(self.voices)
+        if self.gallery is not None:
+            if self.cast is not None or (folder is not None and self.voices_file is None):
+                beside = "--cast" if self.cast is not None else "a folder with --voices"
+                raise StoryjaxError(f"--gallery says who there is: leave it or {beside} out")
+            # Known voices alone tell strangers apart, too; faces are looked for where somebody has no known voice.
+            return self.people if self.people is not None and needs_faces_of(self.people) else None
         if self.cast is not None:
             if self.speakers is not None:
                 raise StoryjaxError("--speakers counts speakers without a cast list: leave it or --cast out")
@@ -121,10 +148,8 @@ def run(
     for path in transcripts.values():
         if not path.is_file():
             raise StoryjaxError(f"the transcript {path} is not there: check the path")
-    known = None if request.voices_file is None else read_voices_file(request.voices_file)
     encoder = None if cast is not None else Encoder.at(config.speaker_encoder.weights)
-    if known is not None and encoder is not None and request.voices_file is not None:
-        known.check_encoder(encoder, request.voices_file)
+    known = None if encoder is None else _known_voices(request, encoder)
     read: list[str | os.PathLike[str]] = [*videos, *transcripts.values()]
     read += [file for file in (request.cast, request.voices_file) if file is not None]
     read += [path for member in (cast.members if cast else ()) for path in (*member.photos, *member.voices)]
@@ -153,9 +178,41 @@ def run(
         write_subtitles(subtitles, target, request.sdh)
         if encoder is not None:
             write_text(speakers_file(target), Voices(encoder, subtitles.speakers).text())
+    if request.teach and request.gallery is not None:
+        for subtitles in made:
+            for line in remember(Gallery(request.gallery), _named_voices(subtitles, request), subtitles.episode):
+                tell(line)
     if request.why is not None:
         write_json(Path(request.why), why(made))
     return list(zip(targets, made, strict=True))
+
+
+def _known_voices(request: Request, encoder: Encoder) -> Voices | None:
+    """The voices that are known without a cast list: those of a voices file and of the gallery."""
+    voices = None
+    if request.voices_file is not None:
+        voices = read_voices_file(request.voices_file)
+        voices.check_encoder(encoder, request.voices_file)
+    for member in request.people.members if request.people is not None else ():
+        if member.voice is not None:
+            voices = (voices or Voices(encoder)).with_voice(member.name, member.voice)
+    return voices
+
+
+def _named_voices(subtitles: Subtitles, request: Request) -> Voices:
+    """The voices of those of the gallery who speak in a video; by faces, of the sentences in which they were seen."""
+    people = request.people
+    if people is None or request.encoder is None:
+        raise StoryjaxError("--teach writes into a gallery: name it with --gallery")
+    names, voices = set(people.names), Voices(request.encoder)
+    if subtitles.speakers:
+        return replace(voices, voices={name: v for name, v in subtitles.speakers.items() if name in names})
+    for name in names:
+        seen = [i for i, line in enumerate(subtitles.lines) if line.step == "exemplar" and line.name == name]
+        seconds = [subtitles.lines[i].end - subtitles.lines[i].start for i in seen]
+        for voice in mean_voices(subtitles.vectors[seen], seconds, [0] * len(seen)):
+            voices = voices.with_voice(name, voice)
+    return voices
 
 
 def _check_episodes(cast: Cast, videos: Sequence[Path]) -> None:

@@ -7,6 +7,7 @@ There are two modes of matching, neither of which needs a face detector:
             Clothes and surroundings count for nothing in it, but the size of faces must be known (`crop_scales`).
 """
 
+import hashlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -20,6 +21,7 @@ from storyjax.core.errors import StoryjaxError
 from storyjax.core.notes import tell
 from storyjax.data.images import Square
 from storyjax.data.video import VideoError
+from storyjax.gallery.record import FACE, TOKEN
 from storyjax.search.protocol import PhotoError, PhotoNote
 from storyjax.subtitles.cast import Cast, Member, read_photos
 from storyjax.subtitles.records import EpisodeRecords, Face, FaceMatcher
@@ -67,7 +69,7 @@ class Faces:
 
     def settings(self) -> Mapping[str, Any]:
         """Returns, as JSON, all that its result depends on besides the file and the stages before it."""
-        members = [[m.name, m.actor, [file_state(p) for p in m.photos]] for m in self._members]
+        members = [[m.name, m.actor, [file_state(p) for p in m.photos], *_digest(m)] for m in self._members]
         # The names of version 0.1: what its runs left in work folders is found again.
         return {
             "source": self.source,
@@ -84,7 +86,7 @@ class Faces:
     def _members(self) -> tuple[Member, ...]:
         """Those a face may belong to; by photos nobody who has none, where a sample of the voice makes up for it."""
         members = self.cast.of(self.episode)
-        return tuple(m for m in members if m.photos or not m.voices) if self.match_mode == "photos" else members
+        return tuple(m for m in members if m.photos or not m.has_voice) if self.match_mode == "photos" else members
 
     @cached_property
     def _cast_vectors(self) -> Float32[np.ndarray, "c d"]:
@@ -202,9 +204,26 @@ def around(
     return frames[:, top : top + size, left : left + size]
 
 
+def _known(matcher: FaceMatcher, member: Member, role: str, fingerprint: str) -> Float32[np.ndarray, "_ _"] | None:
+    """What is known of somebody in vectors of the matcher's network, whose fingerprint has that name."""
+    network = getattr(matcher, fingerprint, None) if member.vectors else None
+    return member.vectors.get((role, network)) if network is not None else None
+
+
+def _digest(member: Member) -> list[str]:
+    """What changes with the vectors that are known of somebody; nothing where there are none."""
+    if not member.vectors:
+        return []
+    parts = [f"{key}".encode() + rows.tobytes() for key, rows in sorted(member.vectors.items())]
+    return [hashlib.sha256(b"".join(parts)).hexdigest()]
+
+
 def query_embedding(matcher: FaceMatcher, member: Member) -> Float32[np.ndarray, " d"]:
     """Returns the embedding of a query for somebody: by face and by name where there are photos, else by name alone."""
     spoken = " ".join(member.actor.replace("<", " ").replace(">", " ").replace("*", " ").split()) or "somebody"
+    known = _known(matcher, member, TOKEN, "fingerprint")
+    if known is not None:
+        return matcher.embed_query(f"an image of {spoken} <somebody>", {"somebody": known})
     if not member.photos:
         return matcher.embed_query(f"an image of {spoken}", {})
     token = _of_photos(matcher.enrol, member)
@@ -213,6 +232,9 @@ def query_embedding(matcher: FaceMatcher, member: Member) -> Float32[np.ndarray,
 
 def portrait_embedding(matcher: FaceMatcher, member: Member) -> Float32[np.ndarray, " e"]:
     """Returns the mean face embedding of somebody's photos. Raises StoryjaxError where there are none."""
+    known = _known(matcher, member, FACE, "photo_fingerprint")
+    if known is not None:
+        return unit_norm(unit_norm(known).mean(axis=0), axis=None)
     if not member.photos:
         raise StoryjaxError(
             f"'{member.name}' has no photo, and faces are matched by photos: add one, a sample of the voice, or match"

@@ -86,7 +86,7 @@ def subtitle(
             cast, video.stem, config, networks, (transcripts or {}).get(video.stem), raw_face_labels, encoding, faces
         )
         stages = needed_stages(stages, faces, laughter)
-        needs_video = not any(member.voices for member in cast.members)
+        needs_video = not any(member.has_voice for member in cast.members)
         found.append(run_stages(video, stages, cache_dir, progress, needs_video, video_track, audio_track))
     samples, sample_names = _voice_samples(cast, config, networks, cache_dir)
     return _name_lines(names, found, cast, config, samples, sample_names, cache_dir, faces)
@@ -108,7 +108,7 @@ def distance_of(config: SubtitleConfig) -> float:
 
 def needs_faces(cast: Cast) -> bool:
     """Returns whether anybody is to be found by face: all are, unless everybody has samples of voices and no photos."""
-    return any(member.photos or not member.voices for member in cast.members)
+    return any(member.photos or not member.has_voice for member in cast.members)
 
 
 def needed_stages(stages: Sequence[Stage], faces: bool, laughter: bool) -> list[Stage]:
@@ -236,10 +236,24 @@ def episode_folder(video: Path, cache_dir: Path) -> Path:
 def _voice_samples(
     cast: Cast, config: SubtitleConfig, networks: Networks, cache_dir: Path
 ) -> tuple[Float32[np.ndarray, "n d"] | None, list[str]]:
-    """The embeddings of the cast list's samples of voices, in pieces, and whose they are."""
+    """The embeddings of the cast list's samples of voices, in pieces, and of known voices; and whose they are."""
+    known = [
+        (member.name, part.vector)
+        for member in cast.members
+        for part in (member.voice.sources if member.voice is not None else ())
+        for _ in range(max(1, round(part.seconds / _SAMPLE_S)))
+    ]
+    rows = [*_embedded_samples(cast, config, networks, cache_dir), *known]
+    if not rows:
+        return None, []
+    return np.array([vector for _, vector in rows], np.float32), [name for name, _ in rows]
+
+
+def _embedded_samples(cast: Cast, config: SubtitleConfig, networks: Networks, cache_dir: Path) -> list[Any]:
+    """Name and embedding of each piece of the samples of voices."""
     given = [member for member in cast.members if member.voices]
     if not given:
-        return None, []
+        return []
     key = _hash([config.speaker_encoder.weights, [[m.name, [file_state(p) for p in m.voices]] for m in given]])
     path = cache_dir / "voice_samples.json"
     rows = _read(path, key)
@@ -252,7 +266,7 @@ def _voice_samples(
                 pieces = [p for p in pieces if len(p) >= RATE // 2]
                 rows += [[member.name, np.round(v, 6).tolist()] for v in embed_voices(encoder, pieces).astype(float)]
         write_json(path, {"key": key, "rows": rows})
-    return np.array([vector for _, vector in rows], np.float32), [name for name, _ in rows]
+    return rows
 
 
 def _name_lines(

@@ -9,7 +9,9 @@ from pathlib import Path
 
 from storyjax.core.errors import StoryjaxError, nearest
 from storyjax.core.files import check_outputs, json_text
+from storyjax.gallery.gallery import Gallery
 from storyjax.subtitles.cast import clean_name
+from storyjax.subtitles.gallery_voices import find_entry, remember
 from storyjax.subtitles.transcripts import read_text
 from storyjax.subtitles.voices import SPEAKERS_SUFFIX, VOICES_FILE, Voices, read_voices_file, speakers_file
 from storyjax.subtitles.writers import ass_text, isolated, known_format, one_word, srt_text, vtt_text, write_text
@@ -105,7 +107,13 @@ def read_renames(given: Sequence[str]) -> dict[str, str]:
     return found
 
 
-def name_speakers(file: str, given: Sequence[str], voices: str | None = None, out: str | None = None) -> str:
+def name_speakers(
+    file: str,
+    given: Sequence[str],
+    voices: str | None = None,
+    out: str | None = None,
+    gallery: str | None = None,
+) -> str:
     """Renames speakers in a file of subtitles and in the file of speakers beside it, and remembers their voices.
 
     Args:
@@ -113,6 +121,7 @@ def name_speakers(file: str, given: Sequence[str], voices: str | None = None, ou
         given: "OLD=NEW" for each speaker.
         voices: the voices file, or its folder; None: voices.json beside the subtitles.
         out: where the renamed subtitles go.
+        gallery: a folder of people that is taught the voices, in place of a voices file.
 
     Returns:
         What was done, for people, a line each.
@@ -121,6 +130,12 @@ def name_speakers(file: str, given: Sequence[str], voices: str | None = None, ou
         StoryjaxError: what a person can fix, in one line; nothing is then changed.
     """
     path, new = Path(file), read_renames(given)
+    if gallery is not None and voices is not None:
+        raise StoryjaxError("--gallery keeps voices in place of a voices file: leave it or --voices out")
+    people = None if gallery is None else Gallery(gallery)
+    if people is not None:
+        for name in new.values():
+            find_entry(people, name)  # an error before anything is written
     suffix = known_format(path)
     if not path.is_file():
         raise StoryjaxError(f"there are no subtitles {path}: give the file that storyjax subtitle wrote")
@@ -138,12 +153,31 @@ def name_speakers(file: str, given: Sequence[str], voices: str | None = None, ou
     if place.suffix.lower() != ".json" or place.name.endswith(SPEAKERS_SUFFIX):
         raise StoryjaxError(f"--voices {place}: a voices file ends in .json (and not in {SPEAKERS_SUFFIX})")
     read = [sidecar] if target.resolve() == path.resolve() else [sidecar, path]
-    check_outputs([("--out" if out else "", target), ("--voices", place)], read, make_folders=True)
-    writes, lines = _remembered(sidecar, speakers_file(target), place, new)
+    outputs = [("--out" if out else "", target), ("--voices", place if people is None else None)]
+    check_outputs(outputs, read, make_folders=True)
+    here = _renamed_speakers(sidecar, new)
+    writes, lines = _remembered(sidecar, speakers_file(target), place, new) if people is None else ([], [])
+    if people is not None and here is not None:
+        writes = [(speakers_file(target), here.text())]
     for file_path, content in [(target, renamed), *writes]:
         write_text(file_path, content)
+    if people is not None:
+        named = {} if here is None else {name: v for name, v in here.voices.items() if name in new.values()}
+        taught = [] if here is None or not named else remember(people, Voices(here.encoder, named), path.stem)
+        lines = taught or [f"no voice was remembered: {sidecar} is not there, or has none of {', '.join(new)}"]
     counts = ", ".join(f"{old} is {name} ({met[old]} lines)" for old, name in new.items())
     return "\n".join([f"{target}: {counts}", *lines])
+
+
+def _renamed_speakers(sidecar: Path, new: Mapping[str, str]) -> Voices | None:
+    """The speakers of a file of subtitles under their new names; None where no file has their voices."""
+    if not sidecar.is_file():
+        return None
+    speakers = read_voices_file(sidecar)
+    here = Voices(speakers.encoder)
+    for label, voice in speakers.voices.items():
+        here = here.with_voice(new.get(label, label), voice)
+    return here
 
 
 def _remembered(
@@ -158,9 +192,9 @@ def _remembered(
         known = read_voices_file(place)
         known.check_encoder(speakers.encoder, place)
     known = Voices(speakers.encoder, known.voices)
-    here, remembered, lines = Voices(speakers.encoder), [], []
+    remembered, lines = [], []
+    here = _renamed_speakers(sidecar, new) or speakers
     for label, voice in speakers.voices.items():
-        here = here.with_voice(new.get(label, label), voice)
         if label in new:
             for name, other in known.voices.items():  # a voice has one name: an earlier one is taken back
                 if any(part.within(voice.sources) for part in other.sources):

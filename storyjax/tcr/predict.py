@@ -130,15 +130,17 @@ class Predictor:
         options: Sequence[str] | None = None,
         frames: int | None = None,
         video_track: int | None = None,
+        segment: tuple[float, float] | None = None,
     ) -> list[Answer]:
         """Returns the answers to several questions about a video, in their order; its frames are decoded once.
 
-        Arguments and errors are those of `ask`; the options are the same for every question.
+        Arguments and errors are those of `ask`; the options are the same for every question. `segment`: the only part
+        that is looked at, in seconds; None: all of the video.
         """
         asked, choices = [question.strip() for question in questions], _checked_options(options)
         if not all(asked):
             raise StoryjaxError("the question is empty: ask something, for instance 'what did ana do ?'")
-        loaded = self.load(video, frames, video_track, choices=bool(choices))
+        loaded = self.load(video, frames, video_track, choices=bool(choices), segment=segment)
         batches, warnings = zip(*(self._batch(loaded, question, choices) for question in asked), strict=True)
         if not choices:
             return [
@@ -187,7 +189,7 @@ class Predictor:
     def _batch(self, loaded: LoadedVideo, question: str, options: tuple[str, ...]) -> tuple[Batch, tuple[str, ...]]:
         """The video with one question, as `QuestionAnswering` takes it, and warnings."""
         condition = self.tokenizer.encode(question)
-        prompt = question_prompt(question, options) if options else self._free_prompt(question, loaded.duration)
+        prompt = question_prompt(question, options) if options else self._free_prompt(question, loaded)
         batch = loaded.batch("QA", condition, self.condition_length, self.prompt_ids(prompt))
         warnings = []
         unknown = self._unknown_words(" ".join([question, *options]))
@@ -205,14 +207,14 @@ class Predictor:
         """Returns the token ids of what the language model is asked."""
         return self.tokenizer.encode(prompt)
 
-    def _free_prompt(self, question: str, duration: float) -> str:
+    def _free_prompt(self, question: str, loaded: LoadedVideo) -> str:
         """What the language model is asked when there is nothing to choose from.
 
         A word-list model was brought up on captions (Fig. 3.5, task 1): the resampler, which read the question, says
         which moment; the language model describes it. A published one gets the question as BLIP-2 puts it.
         """
         if isinstance(self.tokenizer, WordTokenizer):
-            return caption_prompt(0.0, duration)
+            return caption_prompt(*(loaded.segment or (0.0, loaded.duration)))
         return f"Question: {question} Short answer:"
 
     def _unknown_words(self, text: str) -> list[str]:

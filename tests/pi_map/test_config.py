@@ -9,7 +9,7 @@ from ml_collections import ConfigDict
 
 from storyjax.cli.main import run as command
 from storyjax.core.errors import StoryjaxError
-from storyjax.core.params_io import load_flat
+from storyjax.gallery.gallery import Gallery
 from storyjax.pi_map.enrolment import NegativeBank
 from storyjax.pi_map.evaluate import METHODS
 from storyjax.pi_map.predict import ThingFinder
@@ -63,8 +63,9 @@ def test_a_run_gives_results_tokens_and_a_finder(run: tuple[Path, dict[str, floa
     places = ["--gallery", str(tmp_path / "gallery"), "--checkpoint", str(folder)]
     learned = ["--tokens", str(tmp_path / "tokens.safetensors")]
     assert command(["find", "enrol", name, "--thing", "dog", *learned, *places]) == 0
-    (entry,) = (tmp_path / "gallery").glob("*/token.safetensors")
-    np.testing.assert_allclose(load_flat(entry)["token"], tokens[name], atol=1e-6)
+    gallery = Gallery(tmp_path / "gallery")
+    ((_, token),) = gallery.rows(gallery.get(name))
+    np.testing.assert_allclose(token, tokens[name], atol=1e-6)
 
     # The run has left its things as negatives, so that others can be enrolled; without them enrolling is refused.
     bank = NegativeBank.load(folder / NegativeBank.FILE)

@@ -18,7 +18,8 @@ from colours import film
 from PIL import Image
 
 from storyjax.cli.main import run
-from storyjax.core.params_io import flatten, load_flat, unflatten
+from storyjax.core.params_io import flatten, unflatten
+from storyjax.gallery.gallery import Gallery
 from storyjax.models import centerface
 from storyjax.models.seresnet import SE_RESNET_50_128D, SEResNet
 from storyjax.weights.registry import PUBLISHED
@@ -117,9 +118,8 @@ def test_a_person_is_found_in_photographs(
     # The other face of the photo of two is another person.
     assert run(["find", "enrol", "bob", "ada/two.png", "--pick", "right"]) == 0
     assert "shows 2 faces: the rightmost is taken" in capsys.readouterr().err
-    ada, bob = (
-        load_flat(next(here.glob(f"runs/gallery/{name}-*/token.safetensors")))["token"] for name in ("ada", "bob")
-    )
+    gallery = Gallery("runs/gallery")
+    ada, bob = (gallery.rows(gallery.get(name))[0][1] for name in ("ada", "bob"))
     assert (ada @ bob.T).item() < min(faces["far.png"], faces["film.mp4"])
 
 

@@ -22,8 +22,9 @@ from storyjax.clip_pad.detect import LOOSE
 from storyjax.clip_pad.evaluate import two_stage
 from storyjax.clip_pad.two_stage import FaceEncoder
 from storyjax.core.arrays import unit_norm
-from storyjax.core.params_io import load_flat, weights_folder
+from storyjax.core.params_io import weights_folder
 from storyjax.data.images import Square
+from storyjax.gallery.gallery import Gallery
 from storyjax.mqt.detector_tracker import DetectorTracker
 from storyjax.pi_map.localise import crop_to
 from storyjax.search.clip_encoder import ClipEncoder
@@ -217,8 +218,8 @@ class Boxes(DetectorTracker):
 
 
 def enrolled(name: str) -> np.ndarray:
-    (entry,) = Path("runs/gallery").glob(f"{name}-*")
-    return load_flat(entry / "token.safetensors")["token"]
+    gallery = Gallery("runs/gallery")
+    return gallery.rows(gallery.get(name))[0][1]
 
 
 def test_things_are_cropped_to_the_box_of_a_published_detector(

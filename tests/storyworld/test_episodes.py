@@ -8,7 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from storyjax.storyworld.export.series import CAST, episode_cast, export_series, held_out_episode, training_episode
+from storyjax.storyworld.export.series import (
+    CAST,
+    episode_cast,
+    export_series,
+    held_out_episode,
+    training_episode,
+    truth_of,
+)
 from storyjax.storyworld.render.episode_video import FPS, episode_frames, episode_sound, frame_count
 from storyjax.storyworld.render.sounds import laughter
 from storyjax.storyworld.render.speech import BASES, RATE, Speaker, openness, speak
@@ -121,7 +128,7 @@ def test_laughter_bursts_out_and_calms_down() -> None:
 
 
 def test_the_export_keeps_the_published_layout(tmp_path: Path) -> None:
-    folder = export_series(tmp_path / "series", episodes=1, seconds=8.0, photos=2)
+    folder = export_series(tmp_path / "series", episodes=1, seconds=8.0, photos=2, things=True)
     name = "StoryWorld_01x01"
     rows = list(csv.reader((folder / f"csv/StoryWorld/{name}.csv").read_text().splitlines()))
     turns = [line.split() for line in (folder / f"rttm/StoryWorld/{name}.rttm").read_text().splitlines()]
@@ -137,3 +144,11 @@ def test_the_export_keeps_the_published_layout(tmp_path: Path) -> None:
     truth = json.loads((folder / f"truth/{name}.json").read_text())
     assert [line["text"] for line in truth["lines"]] == [row[3] for row in rows]
     assert (folder / f"video/StoryWorld/{name}.mp4").stat().st_size > 10_000
+    things = json.loads((folder / "things.json").read_text())
+    assert [(t["name"], t["category"], t["owner"]) for t in things][:2] == [
+        ("Chia", "dog", "Ana"),
+        ("Rolo", "dog", "Ben"),
+    ]
+    assert all((folder / photo).is_file() for thing in things for photo in thing["photos"])
+    assert [len(thing["boxes"]) for thing in things] == [2] * len(things)
+    assert truth["shots"] == truth_of(held_out_episode(1, 8.0, things=True), [c.name for c in episode_cast(1)])["shots"]

@@ -92,6 +92,14 @@ def test_answers_freely(predictor: Predictor, film: pathlib.Path) -> None:
     assert predictor.ask(film, "who danced ?") == answer
 
 
+def test_looks_at_a_segment_alone(predictor: Predictor, film: pathlib.Path) -> None:
+    (answer,) = predictor.ask_all(film, ["who danced ?"], segment=(1.0, 2.0))
+    assert answer.segment == (1.0, 2.0)
+    assert 1.0 <= min(answer.seconds) < max(answer.seconds) <= 2.0
+    with pytest.raises(StoryjaxError, match="past its end"):
+        predictor.ask_all(film, ["who danced ?"], segment=(1.0, 1000.0))
+
+
 def test_beams_find_what_is_at_least_as_likely(predictor: Predictor, film: pathlib.Path, monkeypatch) -> None:
     greedy = predictor.ask(film, "who danced ?")
     monkeypatch.setattr(predictor, "decoding", Decoding(beams=3, length_penalty=0.0))

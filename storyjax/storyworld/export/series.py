@@ -10,7 +10,9 @@ and what else comes with it, in layouts of ours:
     cast.json                                   the cast list that `storyjax subtitle` takes; photos/NAME/*.jpg
     cast_voices.json                            the same with samples of voices for photos; voices/NAME/*.wav
     transcripts/StoryWorld_01x01.txt            "Ana: ...", without times, for the annotation aid
-    truth/StoryWorld_01x01.json                 lines with who is seen, and when the audience laughs
+    truth/StoryWorld_01x01.json                 lines, laughs, and who and what is in which shot (truth_of)
+    questions/StoryWorld_01x01.json             questions about the episode with their answers (series_questions.py)
+    things.json                                 with `things` alone: particular things of the cast; things/NAME/*.jpg
 """
 
 import csv
@@ -18,6 +20,7 @@ import io
 import json
 import wave
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,11 +31,19 @@ from tqdm import tqdm
 from storyjax.storyworld.draw.faces import photograph
 from storyjax.storyworld.export.celebrities import people_to_learn
 from storyjax.storyworld.export.export_once import export_once
-from storyjax.storyworld.render.episode_video import episode_frames, episode_sound, write_episode_video
+from storyjax.storyworld.export.series_things import THINGS, write_things
+from storyjax.storyworld.render.episode_video import (
+    episode_frames,
+    episode_sound,
+    shot_boxes,
+    write_episode_video,
+)
 from storyjax.storyworld.render.speech import RATE, Speaker, draw_speaker, speak
 from storyjax.storyworld.render.world import make_folder, write_text
+from storyjax.storyworld.story.belongings import draw_belongings, with_things
 from storyjax.storyworld.story.dialogue import text_numbers
-from storyjax.storyworld.story.episodes import Character, Episode, EpisodeStyle, write_episode
+from storyjax.storyworld.story.episodes import Character, Episode, EpisodeShot, EpisodeStyle, write_episode
+from storyjax.storyworld.story.series_questions import series_questions
 
 SHOW = "StoryWorld"
 # The held-out series. Its voices are no drawn ones, and two of the same base are a fifth or more apart.
@@ -61,20 +72,26 @@ def episode_cast(number: int) -> tuple[Character, ...]:
     return CAST[:3] + tuple(others[(2 * number + i) % len(others)] for i in range(_IN_AN_EPISODE - 3))
 
 
-def held_out_episode(number: int, seconds: float = 120.0, seed: int = 0) -> Episode:
-    """Returns an episode of the held-out series: its sentences are in no training episode."""
+def held_out_episode(number: int, seconds: float = 120.0, seed: int = 0, things: bool = False) -> Episode:
+    """Returns an episode of the held-out series, with or without THINGS: its sentences are in no training episode."""
     style = EpisodeStyle(seconds=seconds, held_out=True)
-    return write_episode(_FIRST_SEED["test"] + 1000 * seed + number, episode_cast(number), EXTRAS, style)
+    episode = write_episode(_FIRST_SEED["test"] + 1000 * seed + number, episode_cast(number), EXTRAS, style)
+    return with_things(episode, THINGS) if things else episode
 
 
-def training_episode(number: int, seconds: float = 60.0) -> Episode:
+def training_episode(number: int, seconds: float = 60.0, things: bool = False) -> Episode:
     """Returns an episode to train networks on: four people and an extra with voices at random, and the training
-    sentences."""
+    sentences; with `things`, six drawn at random, of which none looks like one of THINGS."""
     rng = np.random.default_rng([number, 0x7E])
     names = rng.permutation(people_to_learn())[:5]
     people = [Character(str(name), draw_speaker(rng)) for name in names]
     style = EpisodeStyle(seconds=seconds, held_out=False)
-    return write_episode(_FIRST_SEED["train"] + number, people[:4], people[4:], style)
+    episode = write_episode(_FIRST_SEED["train"] + number, people[:4], people[4:], style)
+    if not things:
+        return episode
+    held_out = {replace(belonging.thing, name="") for belonging in THINGS}
+    drawn = draw_belongings([c.name for c in people], 6, number)
+    return with_things(episode, [each for each in drawn if replace(each.thing, name="") not in held_out])
 
 
 def shown_name(name: str) -> str:
@@ -88,36 +105,54 @@ def episode_name(number: int) -> str:
 
 
 def export_series(
-    directory: str | Path, episodes: int = 6, seconds: float = 120.0, photos: int = 5, seed: int = 0
+    directory: str | Path,
+    episodes: int = 6,
+    seconds: float = 120.0,
+    photos: int = 5,
+    seed: int = 0,
+    things: bool = False,
 ) -> Path:
-    """Writes the held-out series; see `storyjax.storyworld.export.export_once.export_once`."""
-    counts = {"episodes": episodes, "seconds": float(seconds), "photos": photos}
+    """Writes the held-out series, with or without THINGS in its shots; see
+    `storyjax.storyworld.export.export_once.export_once`."""
+    counts: dict[str, Any] = {"episodes": episodes, "seconds": float(seconds), "photos": photos}
+    counts |= {"things": True} if things else {}
     return export_once(
-        directory, {"kind": "series", **counts, "seed": seed}, _looks(seconds, seed), lambda f: _write(f, counts, seed)
+        directory,
+        {"kind": "series", **counts, "seed": seed},
+        _looks(seconds, seed, things),
+        lambda folder: _write(folder, counts, seed),
     )
 
 
-def _looks(seconds: float, seed: int) -> bytes:
+def _looks(seconds: float, seed: int, things: bool) -> bytes:
     """What changes when an episode is written, drawn or sounds in another way."""
-    episode = held_out_episode(1, seconds, seed)
+    episode = held_out_episode(1, seconds, seed, things)
     frames = b"".join(frame.tobytes() for frame in episode_frames(episode, (60, 300)))
-    return repr(episode).encode() + frames + np.round(episode_sound(episode)[:: 4 * RATE] * 1000).tobytes()
+    listed = [character.name for character in episode_cast(1)]
+    asked = json.dumps(series_questions({episode_name(1): truth_of(episode, listed)}, seed=seed))
+    return (repr(episode) + asked).encode() + frames + np.round(episode_sound(episode)[:: 4 * RATE] * 1000).tobytes()
 
 
 def _write(folder: Path, counts: Mapping[str, Any], seed: int) -> None:
-    episodes = {}
+    episodes, truths, things = {}, {}, bool(counts.get("things"))
     for number in tqdm(range(1, counts["episodes"] + 1), desc="rendering episodes", unit="episode"):
-        episode, name = held_out_episode(number, counts["seconds"], seed), episode_name(number)
+        episode, name = held_out_episode(number, counts["seconds"], seed, things), episode_name(number)
         listed = [c.name for c in episode_cast(number)]
         episodes[name] = [shown_name(n) for n in listed]
         make_folder(folder / "video" / SHOW)
         write_episode_video(episode, folder / "video" / SHOW / f"{name}.mp4")
         write_annotations(folder, name, episode, listed)
+        truths[name] = truth_of(episode, listed)
+    make_folder(folder / "questions")
+    for name, questions in series_questions(truths, seed=seed).items():
+        write_text(folder / "questions" / f"{name}.json", json.dumps(questions, indent=1, ensure_ascii=False))
     _write_cast(folder, episodes, counts["photos"], seed)
+    if things:
+        write_things(folder, counts["photos"], seed)
 
 
 def write_annotations(folder: Path, name: str, episode: Episode, listed: Sequence[str]) -> None:
-    """The CSV, RTTM, cast list, transcript and truth of an episode."""
+    """Writes the CSV, RTTM, cast list, transcript and truth of an episode."""
     lines = sorted(episode.lines, key=lambda line: line.start)
     table = io.StringIO(newline="")
     writer = csv.writer(table, lineterminator="\n")
@@ -128,30 +163,61 @@ def write_annotations(folder: Path, name: str, episode: Episode, listed: Sequenc
         " <NA> <NA>\n"
         for line in lines
     )
-    truth = {
-        "lines": [
-            {
-                "start": round(line.start, 3),
-                "end": round(line.end, 3),
-                "speaker": shown_name(line.speaker),
-                "listed": line.speaker in listed,
-                "visible": line.visible,
-                "text": line.text,
-            }
-            for line in lines
-        ],
-        "laughs": [[round(noise.start, 3), round(noise.end, 3)] for noise in episode.laughs],
-    }
     files = {
         f"csv/{SHOW}/{name}.csv": table.getvalue(),
         f"rttm/{SHOW}/{name}.rttm": rttm,
         f"castlist/{SHOW}/{name}.txt": "".join(f"{shown_name(n)},{n}\n" for n in listed),
         f"transcripts/{name}.txt": "".join(f"{shown_name(line.speaker)}: {line.text}\n" for line in lines),
-        f"truth/{name}.json": json.dumps(truth, indent=1),
+        f"truth/{name}.json": json.dumps(truth_of(episode, listed), indent=1),
     }
     for path, text in files.items():
         make_folder((folder / path).parent)
         write_text(folder / path, text)
+
+
+def truth_of(episode: Episode, listed: Sequence[str]) -> dict[str, Any]:
+    """Returns what is true of an episode, as JSON has it; times are seconds.
+
+    lines: [{start, end, speaker, listed, visible, text}]; laughs: [[start, end]]; shots: [{start, end, place, people:
+    [{name, listed, box}], things: [{name, category, owner, box}]}]. Boxes (left, top, right, bottom, fractions of the
+    image, of whole figures as far as they are in it) hold throughout their shot (`shot_boxes`). Names are those of the
+    cast list; whom it does not list has a name too.
+    """
+    lines = [
+        {
+            "start": round(line.start, 3),
+            "end": round(line.end, 3),
+            "speaker": shown_name(line.speaker),
+            "listed": line.speaker in listed,
+            "visible": line.visible,
+            "text": line.text,
+        }
+        for line in sorted(episode.lines, key=lambda line: line.start)
+    ]
+    laughs = [[round(noise.start, 3), round(noise.end, 3)] for noise in episode.laughs]
+    return {"lines": lines, "laughs": laughs, "shots": [_true_shot(shot, listed) for shot in episode.shots]}
+
+
+def _true_shot(shot: EpisodeShot, listed: Sequence[str]) -> dict[str, Any]:
+    people, things = ([[round(v, 4) for v in box] for box in boxes] for boxes in shot_boxes(shot))
+    return {
+        "start": round(shot.start, 3),
+        "end": round(shot.end, 3),
+        "place": shot.place,
+        "people": [
+            {"name": shown_name(figure.name), "listed": figure.name in listed, "box": box}
+            for figure, box in zip(shot.figures, people, strict=True)
+        ],
+        "things": [
+            {
+                "name": shown_name(placed.thing.name),
+                "category": placed.thing.kind,
+                "owner": shown_name(placed.owner),
+                "box": box,
+            }
+            for placed, box in zip(shot.things, things, strict=True)
+        ],
+    }
 
 
 def _write_cast(folder: Path, episodes: Mapping[str, Sequence[str]], photos: int, seed: int) -> None:

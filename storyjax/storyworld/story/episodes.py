@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from storyjax.storyworld.draw.personal_objects import PersonalObject
 from storyjax.storyworld.render.speech import RATE, Speaker, draw_texts, speak
 from storyjax.storyworld.story.cast import PLACES
 from storyjax.storyworld.story.dialogue import TEXTS
@@ -60,8 +61,24 @@ class Figure:
 
 
 @dataclass(frozen=True)
+class PlacedThing:
+    """A particular thing in a shot: `owner` is a key of `population.EVERYONE`. `x`: its middle, from the left; `foot`:
+    its lower edge, from the top; `width`: of its square; all as fractions of the image.
+    """
+
+    thing: PersonalObject
+    owner: str
+    x: float
+    foot: float
+    width: float
+    mirror: bool
+
+
+@dataclass(frozen=True)
 class EpisodeShot:
-    """What the camera shows from `start` to `end` (seconds). `pan` is how far it moves in that time (fractions)."""
+    """What the camera shows from `start` to `end` (seconds). `pan` is how far it moves over the place in that time
+    (fractions); people and things stay where they are in the image. `things` are in front of people.
+    """
 
     start: float
     end: float
@@ -69,6 +86,7 @@ class EpisodeShot:
     figures: tuple[Figure, ...]
     light: float
     pan: tuple[float, float]
+    things: tuple[PlacedThing, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,1 @@
+"""The app: a story in the browser, with search, questions and corrections; nothing leaves the machine."""

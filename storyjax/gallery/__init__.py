@@ -1,0 +1,1 @@
+"""The gallery of people and things that every command knows by name; see README.md."""
