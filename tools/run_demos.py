@@ -25,7 +25,7 @@ from typing import Any
 
 import nbformat
 from nbclient import NotebookClient
-from nbclient.exceptions import CellExecutionError
+from nbclient.exceptions import CellExecutionError, DeadKernelError
 
 from storyjax.core.errors import StoryjaxError
 from storyjax.core.files import write_atomically
@@ -98,6 +98,8 @@ def execute(notebook: nbformat.NotebookNode, name: str) -> nbformat.NotebookNode
             failed = [number for number, cell in enumerate(code_cells(done), 1) if "error" in _kinds(cell)]
             text = f"{error.ename}: {error.evalue}"
             raise StoryjaxError(f"{name}, code cell {failed[0] if failed else '?'}: {text}") from error
+        except (DeadKernelError, AssertionError) as error:  # the second: nbclient has lost the kernel's manager
+            raise StoryjaxError(f"{name}: the kernel ended, interrupted or without memory: run it again") from error
         _tidy(done, Path(folder))
     return done
 
@@ -148,7 +150,7 @@ def _without_bars(text: str) -> str:
 def _same_everywhere(text: str, folder: Path) -> str:
     """The text without rates, addresses of memory and paths of this machine."""
     text = text.replace(f"{folder.resolve()}/", "").replace(f"{folder}/", "")
-    text = re.sub(r" \(\d+(?:\.\d+)? a second\)", "", text)
+    text = re.sub(r" \(\d+(?:\.\d+)? a second\)|, in \d+ s \(\d+(?:\.\d+)?x\)", "", text)
     return re.sub(r" at 0x[0-9a-f]+", "", text)
 
 
