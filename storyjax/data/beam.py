@@ -105,7 +105,7 @@ def run_shards(work: Callable[[int], str], shards: Sequence[int], options: Seque
 
     def run(settings: dict[str, Any]) -> None:
         with beam.Pipeline(**settings) as pipeline:
-            # Grouping keeps a runner from fusing all shards into one piece of work, on every runner: some lack Reshuffle.
+            # Grouping keeps a runner from fusing all shards into one piece of work; some runners lack Reshuffle.
             _ = (
                 pipeline
                 | "shards" >> beam.Create([(shard, None) for shard in shards])

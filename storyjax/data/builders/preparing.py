@@ -63,7 +63,7 @@ def prepare_once(
         fingerprint: changes with the official files.
         items: of each split.
         part: the split, where each is prepared by itself.
-        beside: what is written as JSON, by file name, beside the records.
+        beside: texts, and what is written as JSON, by file name, beside the records.
 
     Raises:
         StoryjaxError: `cache` cannot be written, or a record cannot be made.
@@ -176,7 +176,7 @@ def finish(
     Args:
         builder, unfinished, shards, done: of the data set, whose shards are complete.
         folder: what it will be called.
-        beside: what is written as JSON, by file name, beside the records.
+        beside: texts, and what is written as JSON, by file name, beside the records.
     """
     describe(unfinished, builder, shards, done)
     counts: dict[str, list[int]] = {}
@@ -185,7 +185,8 @@ def finish(
     for split, found in counts.items():
         write_label_counts(unfinished, split, found)
     for name, content in beside.items():
-        write_atomically(unfinished / name, json.dumps(content, indent=1 if isinstance(content, dict) else None))
+        text = content if isinstance(content, str) else json.dumps(content, indent=1)
+        write_atomically(unfinished / name, text.encode("utf-8", "backslashreplace"))
     if isinstance(folder, BucketPath) and isinstance(unfinished, BucketPath):
         folder.remove_tree()  # of a copy that was killed: we hold the lock
         aside = (*_ONLY_UNFINISHED, "plan.json")
