@@ -105,11 +105,12 @@ def run_shards(work: Callable[[int], str], shards: Sequence[int], options: Seque
 
     def run(settings: dict[str, Any]) -> None:
         with beam.Pipeline(**settings) as pipeline:
-            # The reshuffle keeps a runner from fusing all shards into one piece of work.
+            # Grouping keeps a runner from fusing all shards into one piece of work; some runners lack Reshuffle.
             _ = (
                 pipeline
-                | "shards" >> beam.Create(list(shards))
-                | "spread" >> beam.Reshuffle()
+                | "shards" >> beam.Create([(shard, None) for shard in shards])
+                | "spread" >> beam.GroupByKey()
+                | "numbers" >> beam.Keys()
                 | "work" >> beam.Map(work)
             )
 

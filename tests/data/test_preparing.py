@@ -192,6 +192,17 @@ def test_names_of_what_is_broken_stay_few() -> None:
     assert len(note["broken_reasons"]) <= 102
 
 
+def test_what_is_broken_of_a_list_is_named_in_full_beside_the_summary(tmp_path: Path) -> None:
+    root = nextqa(tmp_path / "nextqa")
+    row = ["9", "9", "9", "why", "0", "1", "CW", *"abcde"]
+    with (root / "val.csv").open("a") as file:
+        file.writelines("\n" + ",".join([f"gone{video}", *row]) for video in range(KEPT + 9))
+    source = NextQA.prepare(root, tmp_path / "out", "val", max_broken_fraction=1.0)
+    assert len(source.broken) == KEPT
+    assert source.summary["broken_count"] == KEPT + 9
+    assert len((source.folder / "broken.txt").read_text().splitlines()) == KEPT + 9
+
+
 @pytest.mark.parametrize("texts", [[], ["a" * 200, "ü", ""], ["x"] * 3])
 def test_fast_bytes_are_those_of_tfds(texts: list[str], tmp_path: Path) -> None:
     times = [1.25 * i for i in range(len(texts))]

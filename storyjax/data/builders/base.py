@@ -22,7 +22,7 @@ import tensorflow_datasets as tfds
 
 from storyjax.core.buckets import listed, one_line, place
 from storyjax.core.errors import StoryjaxError, nearest
-from storyjax.data.builders.broken import SHOWN, BrokenCount, report_broken
+from storyjax.data.builders.broken import KEPT, SHOWN, BrokenCount, report_broken
 from storyjax.data.builders.prepared import PreparedSource
 from storyjax.data.builders.preparing import prepare_once
 from storyjax.data.builders.shards import example_writer
@@ -192,7 +192,9 @@ class OfficialBuilder(tfds.core.GeneratorBasedBuilder):
         items = cls._checked(listing, root, split, allowed)
         broken = BrokenCount()
         broken.add(listing.broken)
-        beside = {"summary.json": {**broken.note(), **cls.summary(listing)}}
+        beside: dict[str, Any] = {"summary.json": {**broken.note(), **cls.summary(listing)}}
+        if broken.number > KEPT:
+            beside["broken.txt"] = "\n".join([*listing.broken, ""])
         fingerprint = cls._fingerprint(items, listing, root)
         folder = prepare_once(cls, root, cache, fingerprint, items, part=split or "", beside=beside)
         return Made(folder, tuple(items), broken.note(), listing.counts())

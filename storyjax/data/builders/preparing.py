@@ -13,7 +13,7 @@ import logging
 import pickle
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from storyjax.core.bucket_copies import copy_objects
 from storyjax.core.bucket_lock import bucket_lock
@@ -24,6 +24,7 @@ from storyjax.data.beam import spread
 from storyjax.data.builders.labels import write_label_counts
 from storyjax.data.builders.prepared import COMPLETE, is_prepared
 from storyjax.data.builders.shards import (
+    Builder,
     Done,
     Shard,
     describe,
@@ -36,16 +37,13 @@ from storyjax.data.builders.shards import (
 )
 from storyjax.data.builders.starts import reader_code
 
-if TYPE_CHECKING:
-    from storyjax.data.builders.base import OfficialBuilder
-
 _LOG = logging.getLogger(__name__)
 SHARD_BYTES = 2**28  # of media in a shard, about
 _ONLY_UNFINISHED = ("plan", "done", "index")
 
 
 def prepare_once(
-    builder: "type[OfficialBuilder]",
+    builder: Builder,
     root: Path,
     cache: Path,
     fingerprint: str,
@@ -65,7 +63,7 @@ def prepare_once(
         fingerprint: changes with the official files.
         items: of each split.
         part: the split, where each is prepared by itself.
-        beside: what is written as JSON, by file name, beside the records.
+        beside: texts, and what is written as JSON, by file name, beside the records.
 
     Raises:
         StoryjaxError: `cache` cannot be written, or a record cannot be made.
@@ -128,9 +126,7 @@ def begun(unfinished: Path, key: str) -> dict[str, Any] | None:
     return None
 
 
-def _plan(
-    builder: "type[OfficialBuilder]", unfinished: Path, key: str, items: Mapping[str, Sequence[Any]]
-) -> dict[str, Any]:
+def _plan(builder: Builder, unfinished: Path, key: str, items: Mapping[str, Sequence[Any]]) -> dict[str, Any]:
     """Writes which items each shard is made of: the same whoever makes the shards."""
     shards: list[Shard] = []
     (unfinished / "plan").mkdir(parents=True, exist_ok=True)
@@ -157,7 +153,7 @@ def _cuts(weights: Iterator[int]) -> Iterator[int]:
         yield number
 
 
-def make_shard(builder: "type[OfficialBuilder]", unfinished: str, number: int) -> str:
+def make_shard(builder: Builder, unfinished: str, number: int) -> str:
     """Makes shard `number` of the plan of an unfinished folder, and returns its name."""
     folder = place(unfinished)
     with cannot_prepare(folder.parent):
@@ -168,7 +164,7 @@ def make_shard(builder: "type[OfficialBuilder]", unfinished: str, number: int) -
 
 
 def finish(
-    builder: "type[OfficialBuilder]",
+    builder: Builder,
     unfinished: Path,
     folder: Path,
     shards: Sequence[Shard],
@@ -180,7 +176,7 @@ def finish(
     Args:
         builder, unfinished, shards, done: of the data set, whose shards are complete.
         folder: what it will be called.
-        beside: what is written as JSON, by file name, beside the records.
+        beside: texts, and what is written as JSON, by file name, beside the records.
     """
     describe(unfinished, builder, shards, done)
     counts: dict[str, list[int]] = {}
@@ -189,7 +185,8 @@ def finish(
     for split, found in counts.items():
         write_label_counts(unfinished, split, found)
     for name, content in beside.items():
-        write_atomically(unfinished / name, json.dumps(content, indent=1 if isinstance(content, dict) else None))
+        text = content if isinstance(content, str) else json.dumps(content, indent=1)
+        write_atomically(unfinished / name, text.encode("utf-8", "backslashreplace"))
     if isinstance(folder, BucketPath) and isinstance(unfinished, BucketPath):
         folder.remove_tree()  # of a copy that was killed: we hold the lock
         aside = (*_ONLY_UNFINISHED, "plan.json")

@@ -6,6 +6,7 @@ hundreds, in every worker.
 
 import hashlib
 import io
+import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
@@ -29,9 +30,9 @@ def listed_ids(table: Path) -> Iterator[str]:
     """
     try:
         with table.open(encoding="utf-8-sig") as file:
-            for line in file:
+            for line in itertools.chain.from_iterable(map(str.splitlines, file)):
                 name = line.strip().split(",")[0].strip('"')
-                if name and name != "video_id":
+                if line.strip() and name != "video_id":
                     yield name
     except (OSError, UnicodeDecodeError) as error:
         raise StoryjaxError(f"{table} cannot be read as text ({error}): download it again") from error

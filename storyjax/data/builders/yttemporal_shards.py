@@ -17,7 +17,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, Any
 
 import numpy as np
 from jaxtyping import Int
@@ -32,6 +32,7 @@ from storyjax.data.builders.prepared import is_prepared
 from storyjax.data.builders.preparing import announce, begun, cannot_prepare, finish, unfinished_folder
 from storyjax.data.builders.segments import AnnotatedVideo, SegmentListing, find_video
 from storyjax.data.builders.shards import (
+    Builder,
     Done,
     Shard,
     load_plan,
@@ -54,17 +55,12 @@ from storyjax.data.builders.yttemporal_index import (
     write_tar,
 )
 
-if TYPE_CHECKING:
-    from storyjax.data.builders.yttemporal import YtTemporal
-
 SHARD_TEXT = 2**26  # bytes of sentences in a shard, about: 11,000 videos of 60 sentences
 _LINES = 128  # that are read before they are looked up
 _BLOCK = 2**22
 
 
-def prepare_streamed(
-    builder: "type[YtTemporal]", root: Path, cache: Path, split: str, allowed: float, key: str
-) -> Made:
+def prepare_streamed(builder: Builder, root: Path, cache: Path, split: str, allowed: float, key: str) -> Made:
     """Prepares a split, and goes on with it where that was stopped.
 
     Args:
@@ -171,7 +167,7 @@ def _scan_tar(unfinished: str, number: int) -> str:
     return plan["tars"][number][0]
 
 
-def _made(builder: "type[YtTemporal]", unfinished: Path, shards: Sequence[Shard]) -> tuple[list[Done], np.ndarray]:
+def _made(builder: Builder, unfinished: Path, shards: Sequence[Shard]) -> tuple[list[Done], np.ndarray]:
     """What is known of each shard, and the rows of the ids that have been met, each in one shard only."""
     work = functools.partial(make_shard, builder, str(unfinished))
     while True:
@@ -238,7 +234,7 @@ def _tables(unfinished: str, key: str) -> tuple[Table, Table]:
     return Table(index, "ids"), Table(index, "members")
 
 
-def make_shard(builder: "type[YtTemporal]", unfinished: str, number: int) -> str:
+def make_shard(builder: Builder, unfinished: str, number: int) -> str:
     """Makes shard `number` of the plan of an unfinished folder, and returns its name."""
     folder = place(unfinished)
     with cannot_prepare(folder.parent):
@@ -253,7 +249,7 @@ def make_shard(builder: "type[YtTemporal]", unfinished: str, number: int) -> str
 class _Reading:
     """A shard's lines as they become records; a context manager."""
 
-    def __init__(self, builder: "type[YtTemporal]", folder: Path, plan: dict[str, Any], root: Path, shard: Shard):
+    def __init__(self, builder: Builder, folder: Path, plan: dict[str, Any], root: Path, shard: Shard):
         self.done = Done()
         self._builder, self._folder, self._root, self._shard = builder, folder, root, shard
         self._ids, self._members = _tables(str(folder), plan["key"])
