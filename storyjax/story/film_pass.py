@@ -1,9 +1,11 @@
 """One pass over the images of a film: shots, tracks, stills, faces, and vectors. It is decoded once.
 
 Every image is compared with the one before it for cuts; `fps` images a second are tracked; one a second gets a vector
-for search. What is known of a shot is stored when it ends, so that memory does not grow with the film.
+for search. What is known of a shot is stored when it ends, so that memory does not grow with the film, and that a pass
+which is stopped goes on with the shot in which it was.
 """
 
+import json
 import sqlite3
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -23,6 +25,7 @@ _SEARCH_PIXELS = 512  # longer side of those until they are embedded
 _SHORTEST_BOXES = 2  # a track has at least
 _LOST_S = 10.0  # a track without a box for so long is over
 _SLACK_S = 1e-3
+_SIZE = "size"  # key of `meta`: of the images that were followed
 
 
 @dataclass
@@ -40,7 +43,8 @@ class FilmPass:
     """Stores what the images of a film show.
 
     Args:
-        story, db: inside a transaction.
+        story, db: inside a transaction, which is committed at the end of each shot. Where the story has shots of the
+            film, those are done, and the pass goes on behind them.
         film: whose rows they are.
         tracker: what follows people and things.
         describers: of faces and images.
@@ -53,21 +57,27 @@ class FilmPass:
         self.story, self.db, self.film = story, db, film
         self.tracker, self.describers, self.fps = tracker, describers, fps
         self._shot: _OpenShot | None = None
-        self._shots = self._tracks = self.damaged = 0
-        self._size: tuple[int, int] | None = None
+        self.damaged = 0
+        self._shots, self._tracks = len(done := story.shots(film.id)), len(story.tracks(film.id))
+        self._done_s = max((shot.end_s for shot in done), default=0.0)
+        size = story.meta().get(_SIZE)
+        self._size: tuple[int, int] | None = None if size is None else tuple(json.loads(size))
         self._next_s = self._next_search_s = 0.0
         self._end_s = 0.0
 
     def run(self, frames: Iterable[tuple[LazyFrame, bool]], progress: Callable[[float], None]) -> None:
         """Reads frames, each with whether a shot begins with it; `progress` gets the seconds done."""
         for frame, begins in frames:
+            self.damaged += frame.damaged
+            if frame.start_s < self._done_s - _SLACK_S:
+                continue
             if begins:
                 self._end_shot(frame.start_s)
                 self._begin_shot(frame.start_s)
             self._end_s = frame.start_s + 1 / (self.film.fps or 25.0)
             if frame.damaged:
-                self.damaged += 1
-            elif begins or frame.start_s >= self._next_s - _SLACK_S:
+                continue
+            if begins or frame.start_s >= self._next_s - _SLACK_S:
                 self._look(frame)
                 progress(frame.start_s)
         self._end_shot(max(self._end_s, self.film.duration_s if not self.damaged else 0.0))
@@ -81,7 +91,9 @@ class FilmPass:
     def _look(self, frame: LazyFrame) -> None:
         shot, time_s = self._shot, frame.start_s
         assert shot is not None
-        self._size = self._size or frame.size
+        if self._size is None:
+            self._size = frame.size
+            self.db.execute("INSERT INTO meta VALUES (?, ?)", (_SIZE, json.dumps(frame.size)))
         image = frame.image(self._size)
         if shot.images == 0:
             self.tracker.start(*self._size)
@@ -116,6 +128,8 @@ class FilmPass:
         self._store_tracks(shot, list(shot.tracks), end_s)
         self.db.execute("UPDATE shots SET end_s = ?, still = ? WHERE id = ?", (end_s, shot.still, shot.id))
         self._shot = None
+        self.db.execute("COMMIT")
+        self.db.execute("BEGIN IMMEDIATE")
 
     def _store_tracks(self, shot: _OpenShot, ids: list[int], end_s: float | None = None) -> None:
         ended = [shot.tracks.pop(one) for one in ids]

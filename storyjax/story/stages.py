@@ -8,6 +8,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
+from storyjax.core.errors import StoryjaxError
+from storyjax.core.files import json_text
 from storyjax.core.notes import tell
 from storyjax.data.video import lazy_frames
 from storyjax.story import appearances, name_stage, places, shot_detection, speech
@@ -103,14 +105,21 @@ class Images:
         return self.networks.tracker_choice.source
 
     def prepare(self, film: Film, media: Path, report: Report) -> Path | None:
-        """Returns the folder of a story that holds this film's images alone; None for sound alone."""
+        """Returns the folder of a story that holds this film's images alone; None for sound alone.
+
+        The shots that a stopped run left there under the same settings are kept.
+        """
         if not film.has_video:
             return None
         folder = self.story.folder / speech.WORK / f"{film.digest[:16]}.images"
-        shutil.rmtree(folder, ignore_errors=True)
+        settings, networks = json_text(dict(self.settings(film))), self.networks
+        if not _made_with(folder, settings):
+            shutil.rmtree(folder, ignore_errors=True)
         with Story.create(folder) as scratch, scratch.transaction() as db:
-            scratch.add(db, film)
-            networks = self.networks
+            if not scratch.films():
+                scratch.add(db, replace(film, id=1))
+                db.execute("INSERT INTO meta VALUES ('settings', ?)", (settings,))
+            film = scratch.films()[0]
             one = FilmPass(scratch, db, film, networks.tracker, networks.describers, networks.options.fps)
             one.run(shot_detection.cut_frames(lazy_frames(media), film.fps), report)
             if one.damaged:
@@ -129,6 +138,15 @@ class Images:
             shutil.rmtree(prepared, ignore_errors=True)
 
 
+def _made_with(folder: Path, settings: str) -> bool:
+    """Whether a folder holds what a stopped run left under the same settings."""
+    try:
+        with Story.open(folder) as scratch:
+            return scratch.meta().get("settings") == settings
+    except StoryjaxError:
+        return False
+
+
 def _copy(scratch: Story, story: Story, db: sqlite3.Connection, film: Film) -> None:
     """Copies what the images of a film show from one story to another."""
     stills: dict[int | None, int | None] = {None: None}
@@ -136,12 +154,12 @@ def _copy(scratch: Story, story: Story, db: sqlite3.Connection, film: Film) -> N
         for still, jpeg in source.execute("SELECT id, jpeg FROM stills ORDER BY id"):
             stills[still] = db.execute("INSERT INTO stills (film, jpeg) VALUES (?, ?)", (film.id, jpeg)).lastrowid
         shots = {
-            one.id: story.add(db, replace(one, id=0, still=stills[one.still]))
+            one.id: story.add(db, replace(one, id=0, film=film.id, still=stills[one.still]))
             for one in scratch.rows(Shot, "ORDER BY id")
         }
         tracks: dict[int, int] = {}
         for one in scratch.rows(Track, "ORDER BY id"):
-            row = replace(one, id=0, shot=shots[one.shot], still=stills[one.still])
+            row = replace(one, id=0, film=film.id, shot=shots[one.shot], still=stills[one.still])
             tracks[one.id] = story.add(db, row)
             boxes = source.execute("SELECT * FROM boxes WHERE track = ? ORDER BY time_s", (one.id,))
             db.executemany(
@@ -149,7 +167,7 @@ def _copy(scratch: Story, story: Story, db: sqlite3.Connection, film: Film) -> N
             )
         for vector in scratch.rows(Vector, "ORDER BY id"):
             owner = (shots if vector.role == "frame" else tracks)[vector.owner]
-            story.add(db, replace(vector, id=0, owner=owner))
+            story.add(db, replace(vector, id=0, film=film.id, owner=owner))
 
 
 @dataclass

@@ -146,6 +146,40 @@ def test_a_killed_run_goes_on_and_gives_the_same(
     assert dump(tmp_path / "killed") == dump(tmp_path / "whole")
 
 
+def test_shots_that_a_killed_run_ended_are_not_looked_at_again(
+    film: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked: list[float] = []
+    original = film_pass.FilmPass._look
+
+    def look(self: film_pass.FilmPass, frame: Any) -> None:
+        looked.append(frame.start_s)
+        if len(looked) == stop:
+            raise Killed
+        original(self, frame)
+
+    monkeypatch.setattr(film_pass.FilmPass, "_look", look)
+    stop = 0
+    tell([film], tmp_path / "whole")
+    every, stop = list(looked), len(looked) - 1
+    looked.clear()
+    with pytest.raises(Killed):
+        tell([film], tmp_path / "story")
+    stop = 0
+    looked.clear()
+    tell([film], tmp_path / "story")
+    assert looked == [time for time in every if time >= looked[0]]
+    assert 0 < len(looked) < len(every)
+    looked.clear()
+    stop = len(every) - 1
+    with pytest.raises(Killed):
+        tell([film], tmp_path / "changed")
+    stop = 0
+    looked.clear()
+    tell([film], tmp_path / "changed", fps=2.0)  # other settings: all is done anew
+    assert looked[0] == 0.0
+
+
 def test_broken_films_are_named_and_passed_over(film: Path, tmp_path: Path) -> None:
     (tmp_path / "films").mkdir()
     shutil.copy(film, tmp_path / "films" / "good.mp4")
