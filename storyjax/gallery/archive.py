@@ -49,16 +49,22 @@ def export_gallery(gallery: Gallery, file: str | os.PathLike[str]) -> int:
         raise StoryjaxError(f"nobody is in {gallery.folder}: there is nothing to export")
     inside = (path for folder in gallery.folders() for path in folder.iterdir())
     check_outputs([("", file)], inside)
-    write_atomically(file, lambda path: _pack(gallery, path))
+    write_atomically(file, lambda path: _pack(gallery, path, file))
     return len(entries)
 
 
-def _pack(gallery: Gallery, path: Path) -> None:
-    with gallery.writing(), zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as packed:
-        _put(packed, GALLERY_FILE, json.dumps({"format": FORMAT}).encode())
-        for folder, record in gallery.records():
-            for name in sorted(record.files()):
-                _put(packed, f"{record.id}/{name}", (folder / name).read_bytes())
+def _pack(gallery: Gallery, path: Path, file: str | os.PathLike[str]) -> None:
+    with gallery.writing():  # so that nobody changes meanwhile
+        try:
+            with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as packed:
+                _put(packed, GALLERY_FILE, json.dumps({"format": FORMAT}).encode())
+                for folder, record in gallery.records():
+                    for name in sorted(record.files()):
+                        _put(packed, f"{record.id}/{name}", (folder / name).read_bytes())
+        except OSError as error:
+            raise StoryjaxError(
+                f"{file} cannot be written ({error.strerror or error}): check space and permissions"
+            ) from error
 
 
 def _put(packed: zipfile.ZipFile, name: str, data: bytes) -> None:

@@ -79,10 +79,11 @@ class TrackNames:
             self.faces = gallery.vectors(FACE, describers.face_fingerprint, PERSON)
         if THING in self._kinds.values():
             self.images = gallery.vectors(IMAGE, describers.image_fingerprint, THING)
-        unknown = [one for one in entries if one.id not in self.faces and one.id not in self.images]
         for kind, role in ((PERSON, FACE), (THING, IMAGE)):
-            if without := [one for one in unknown if one.kind == kind]:
-                tell(stale_line(without, role))
+            if kind in self._kinds.values():
+                made_by = describers.face_fingerprint if role == FACE else describers.image_fingerprint
+                if stale := [one for one in gallery.stale(role, made_by) if one.kind == kind]:
+                    tell(stale_line(stale, role))
         self._open: dict[int, Followed] = {}
         self._done: list[tuple[NamedTrack, frozenset[float]]] = []
 

@@ -1,7 +1,9 @@
 """Galleries go into one file and come back; what is in a file is not trusted."""
 
+import errno
 import io
 import json
+import os
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -143,3 +145,16 @@ def test_what_is_no_file_of_a_gallery(tmp_path: Path, exported: Path) -> None:
         archive.export_gallery(gallery, tmp_path / "x.zip")
     with pytest.raises(StoryjaxError, match=r"ends in \.zip"):
         command.export(gallery, "people.tar")
+
+
+def test_a_full_disk_leaves_no_half_of_a_file(tmp_path: Path, exported: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = exported.read_bytes()
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(archive, "_put", full)
+    with pytest.raises(StoryjaxError, match=r"people.zip cannot be written \(No space left"):
+        archive.export_gallery(Gallery(tmp_path / "secret-folder" / "one"), exported)
+    assert exported.read_bytes() == before
+    assert not list(tmp_path.glob(".*"))
