@@ -15,6 +15,7 @@ from storyjax.story.meaning import Kind, NotUnderstood, Question, Say, Window
 from storyjax.story.question_tokens import Vocabulary
 from storyjax.story.question_words import EXAMPLES
 from storyjax.story.questions import understand
+from storyjax.story.quotes import Sayings
 from storyjax.story.spans import Span
 from storyjax.story.store import Story
 
@@ -73,22 +74,7 @@ def ask(
         return _not_known(question, meant.kind, str(error), notes)
     except NotKnown as error:
         return _not_known(question, meant.kind, str(error), notes)
-    confidences = [proof.confidence for proof in found.proofs if proof.confidence is not None]
-    sure = sum(confidences) / len(confidences) if confidences else None
-    factor = found.score * (
-        _MISSPELT if any(note.startswith("'") and " is taken as '" in note for note in notes) else 1
-    )
-    return StoryAnswer(
-        question,
-        str(meant.kind),
-        True,
-        found.text,
-        found.values,
-        None,
-        found.proofs,
-        None if sure is None else sure * factor,
-        tuple(dict.fromkeys(notes)),
-    )
+    return _answer(question, meant.kind, found, notes)
 
 
 def vocabulary_of(story: Story, film: str | None = None) -> Vocabulary:
@@ -96,11 +82,8 @@ def vocabulary_of(story: Story, film: str | None = None) -> Vocabulary:
     with story.reading() as db:
         places = [row[0] for row in db.execute("SELECT DISTINCT text FROM captions WHERE kind = 'place' ORDER BY text")]
     films = story.films()
-    chosen = story.film(film).id if film is not None else None
-    evidence = Evidence(story)
-    if chosen is not None:
-        evidence = Evidence(story, next(one for one in films if one.id == chosen))
-    return Vocabulary(story.entities(), places, [one.name for one in films], evidence.sayings.score)
+    sayings = Sayings(story, None if film is None else story.film(film).id)
+    return Vocabulary(story.entities(), places, [one.name for one in films], sayings.score)
 
 
 def _placed_in_time(question: Question, at_s: float | None, notes: list[str]) -> Question:
@@ -122,6 +105,17 @@ def _spans(evidence: Evidence, question: Question, notes: list[str]) -> list[Spa
     for relation in question.relations:
         spans = evidence.related(spans, relation, notes)
     return sorted(spans, key=lambda span: (span.film, span.start))
+
+
+def _answer(question: str, kind: Kind, found: ask_kinds.Found, notes: list[str]) -> StoryAnswer:
+    """What was found, as sure as the rows are, less where a quotation or a name was not written as it is known."""
+    confidences = [proof.confidence for proof in found.proofs if proof.confidence is not None]
+    misspelt = any(note.startswith("'") and " is taken as '" in note for note in notes)
+    confidence = None
+    if confidences:
+        confidence = sum(confidences) / len(confidences) * found.score * (_MISSPELT if misspelt else 1.0)
+    shown = tuple(dict.fromkeys(notes))
+    return StoryAnswer(question, str(kind), True, found.text, found.values, None, found.proofs, confidence, shown)
 
 
 def _not_known(question: str, kind: Kind, reason: str, notes: Sequence[str]) -> StoryAnswer:

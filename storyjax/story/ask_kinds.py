@@ -73,14 +73,12 @@ def _who_is_seen(evidence: Evidence, question: Question, spans: list[Span], note
     excluded = _ids(evidence, (*question.without, *who), notes)
     seconds: dict[int, float] = {}
     proofs: dict[int, list[Proof]] = {}
-    brief: set[int] = set()
     for span in spans:
         for entity, rows in evidence.seen_during(span, kind).items():
             shared = seconds_in(span, rows)
             if entity in excluded or shared <= 0:
                 continue
             if shared < min(SEEN_WHILE * span.length, _SEEN_AT_LEAST_S) and span.length > 0.1:
-                brief.add(entity)
                 continue
             seconds[entity] = seconds.get(entity, 0.0) + shared
             proofs.setdefault(entity, []).extend(proof_of(evidence, span, (row,)) for row in rows)

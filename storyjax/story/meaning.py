@@ -4,7 +4,7 @@ A question asks for something (`Kind`) of an event: somebody says something, or 
 bind the event to others ("while Ben is seen", "right after Ana says ..."), windows to the clock.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import StrEnum
 
 LAST = -1
@@ -152,10 +152,6 @@ class Question:
         return [
             one for reference in named for one in ((reference.owner, reference) if reference.owner else (reference,))
         ]
-
-    def at(self, time_s: float, width_s: float = 0.5) -> "Question":
-        """Returns the question about one moment."""
-        return replace(self, windows=(*self.windows, Window(max(0.0, time_s - width_s), time_s + width_s)))
 
 
 class NotUnderstood(Exception):

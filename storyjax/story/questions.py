@@ -193,7 +193,7 @@ def _main(kind: Kind, trigger: str, main: Clause, named: Sequence[Reference]) ->
     first: Event = events[0] if events else Seen()
     extra = tuple(Relation(Link.WHILE, event) for event in events[1:])
     without: tuple[Reference, ...] = tuple(main.excluded())
-    if kind in (Kind.WORDS, Kind.HAPPENS) and isinstance(first, Seen) and kind is Kind.WORDS:
+    if kind is Kind.WORDS and isinstance(first, Seen):
         first = Say(first.who)
     if kind is Kind.WHO and isinstance(first, Say) and first.speakers and first.quote is None:
         # "Who does Ana talk to?": who speaks next to her.
