@@ -9,8 +9,7 @@ nobody. The steps:
    it is said (who speaks is seen with probability ON_SCREEN); the mean voice of each candidate's sentences, with the
    samples that are known, says how near every sentence is; and so on in turn.
 3. Every sentence then is of whom its voice and the screen together point to.
-4. A track that is alone on screen while somebody speaks takes the voice into account, which names tracks without a
-   good face.
+4. A track without a good face that is alone on screen while somebody speaks takes the voice into account.
 5. Nobody is twice in one image: of tracks that overlap in time, the surer one keeps a name.
 
 By faces alone (`FACES`) a sentence is that of the only person on screen; by voices alone (`VOICES`) a track that is
@@ -32,6 +31,7 @@ TEMPERATURE = 0.05  # of softmaxes over cosines
 VOICE_TEMPERATURE = 0.03
 NOBODY = ""  # the candidate that stands for everybody else
 _SHORTEST_S = 1.0  # on screen: a face that is seen for less makes no group
+_CLEAR = 0.6  # probability above which faces need no voices
 _MOSTLY = 0.5  # of a sentence's time: a track that is there for so much of it is on screen
 _SURE = 0.5  # probability above which a name is given
 _ROUNDS = 12
@@ -237,13 +237,18 @@ class _Film:
         return both / both.sum(axis=1, keepdims=True)
 
     def with_voices(self, seen: Float[np.ndarray, "t c"], heard: Float[np.ndarray, "s c"]) -> Float[np.ndarray, "t c"]:
-        """Step 4."""
-        levels, count = np.log(seen + _TINY), len(self.names)
-        for i, there in enumerate(self.on_screen):
-            if len(there) == 1 and self.sentences[i].voice is not None:
-                levels[there[0]] += np.log(ON_SCREEN * heard[i] + (1 - ON_SCREEN) / count)
-        levels -= levels.max(axis=1, keepdims=True, initial=-np.inf) if count else 0
-        return np.exp(levels) / np.exp(levels).sum(axis=1, keepdims=True)
+        """Step 4: tracks whose faces say who they are stay as they are."""
+        final, count = seen.copy(), len(self.names)
+        for track in range(len(self.tracks)):
+            said = [
+                i for i, there in enumerate(self.on_screen) if there == [track] and self.sentences[i].voice is not None
+            ]
+            if said and seen[track][:-1].max(initial=0.0) <= _CLEAR:
+                levels = np.log(seen[track] + _TINY)
+                levels += np.log(ON_SCREEN * heard[said] + (1 - ON_SCREEN) / count).sum(axis=0)
+                final[track] = np.exp(levels - levels.max())
+                final[track] /= final[track].sum()
+        return final
 
     def tracks_of(
         self, final: Float[np.ndarray, "t c"], seen: Float[np.ndarray, "t c"], heard: np.ndarray | None
