@@ -65,6 +65,7 @@ DATASETS: dict[str, DatasetEntry] = {
         ("countix", "kinetics:Countix", "long_videos:export_countix"),
         ("mot17", "mot:Mot17", "tracks_mot:export_mot17"),
         ("mot20", "mot:Mot20", "tracks_mot:export_mot20"),
+        ("series_tracks", "mot:SeriesTracks", "series_tracks:export_series_tracks"),
         ("gmot40", "gmot:Gmot40", "tracks_mot:export_gmot"),
         ("tao", "tao:Tao", "tracks_pictures:export_tao"),
         ("coco", "coco:Coco", "tracks_pictures:export_coco"),

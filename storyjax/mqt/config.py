@@ -24,12 +24,13 @@ from storyjax.mqt.sequences import EXEMPLAR
 from storyjax.train.experiment import Params
 from storyjax.train.precision import get_policy
 
-IMAGE_DATASETS, SEQUENCE_DATASETS = ("coco", "crowdhuman"), ("mot17", "mot20", "tao", "gmot40")
+IMAGE_DATASETS, SEQUENCE_DATASETS = ("coco", "crowdhuman"), ("mot17", "mot20", "tao", "gmot40", "series_tracks")
 # The folders of the official files, where `data.root` does not name them.
 ROOTS = {
     "mot17": "data/MOT17",
     "mot20": "data/MOT20",
     "gmot40": "data/GMOT40",
+    "series_tracks": "data/series_tracks",
     "tao": "data/TAO",
     "coco": "data/coco",
     "crowdhuman": "data/crowdhuman",
@@ -51,6 +52,8 @@ class ModelConfig:
         tracker: protocol, thresholds and memory of the tracker that is evaluated.
         sweep: by name, fields of the tracker or of the queries for further evaluations (Tables 2.6, 2.10).
         offline: whether the enhancements of §2.6.4 are evaluated too (Table 2.11).
+        labels: names of the classes of a model with a class head (`mqt.detr.classes`), which tracked objects then have;
+            empty: they have none.
         weights: a folder that `storyjax import` wrote, with a Deformable DETR of the same sizes or a ResNet
             (published_weights.py), from which the parts that it has are initialised; None: from scratch.
         detectors: in the first stage, the Deformable DETRs of Table 2.8a that run beside it (detectors.py): by name
@@ -66,6 +69,7 @@ class ModelConfig:
     tracker: TrackerConfig = field(default_factory=TrackerConfig)
     sweep: dict[str, dict[str, Any]] = field(default_factory=dict)
     offline: bool = False
+    labels: tuple[str, ...] = ()
     weights: str | None = None
     detectors: dict[str, str | None] = field(default_factory=dict)
     search: tuple[float, ...] = ()
@@ -80,6 +84,11 @@ class ModelConfig:
             dataclasses.replace(self.tracker, agreement_threshold=agreement)
         if self.search_agreement and not self.search:
             raise StoryjaxError("config.model.search_agreement needs values of τ_conf in config.model.search")
+        if len(self.labels) not in (0, self.mqt.detr.classes):
+            raise StoryjaxError(
+                f"config.model.labels has {len(self.labels)} names, and config.model.mqt.detr.classes is"
+                f" {self.mqt.detr.classes}: name every class, or none"
+            )
         if self.search_folds < 1:
             raise StoryjaxError(f"config.model.search_folds is {self.search_folds}; it must be 1 or more")
 
@@ -89,13 +98,13 @@ class MqtData:
     """`config.data`.
 
     Attributes:
-        dataset: the data set trained on: mot17, mot20, tao, coco or crowdhuman.
+        dataset: the data set trained on: mot17, mot20, tao, coco, crowdhuman or series_tracks (StoryWorld's series).
         mode: "detection" (images with perturbed boxes), "simulated" (pairs made of one image) or "pairs" (two frames of
             a sequence).
         train_split: the split trained on.
         eval_splits: what is evaluated, "SPLIT" of `dataset` or "DATASET:SPLIT": one split of a data set, in whose
-            sequences (mot17, mot20, gmot40, tao) objects are tracked or in whose images (coco, crowdhuman) they are
-            detected; and besides "unseen" of mot17 and mot20.
+            sequences (mot17, mot20, gmot40, tao, series_tracks) objects are tracked or in whose images (coco,
+            crowdhuman) they are detected; and besides "unseen" of mot17 and mot20.
         detector: whose boxes are given, under protocols that take any (§2.6.2): a public detector, "external" for those
             of `detections_dir` ("private+"), or several joined by "+" ("external+FRCNN").
         detections_dir: the folder of another detector's boxes; see external_detections.

@@ -40,7 +40,7 @@ class Sources:
             data = self.data
             synthetic = None if data.synthetic is None else data.synthetic.get(dataset, {})
             options: dict[str, Any] = {"max_broken_fraction": data.max_broken_fraction}
-            if dataset in ("mot17", "mot20"):
+            if dataset in ("mot17", "mot20", "series_tracks"):
                 options |= {"held_out": data.held_out, "unseen": data.unseen}
             if dataset == "tao":
                 options |= {"only": data.only}

@@ -8,7 +8,7 @@ import copy
 import functools
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -49,6 +49,19 @@ class TrackedObject:
     appearance: Float32[np.ndarray, " e"]
 
 
+@dataclass(frozen=True)
+class LabelledObject(TrackedObject):
+    """A tracked object in a frame, and its class.
+
+    Attributes:
+        label: the name of its class in this frame.
+        category: its number among the model's.
+    """
+
+    label: str
+    category: int
+
+
 class Tracker:
     """Tracks all objects of a video, or those that it is given.
 
@@ -58,14 +71,22 @@ class Tracker:
         config: the options of tracking.
         fit: how frames fit into images of at most that size, if they kept their aspect ratio in training; None: they
             are stretched to it.
+        labels: the names of the model's classes; tracked objects are then `LabelledObject`s.
     """
 
     def __init__(
-        self, model: Mqt, params: Params, size: tuple[int, int], config: TrackerConfig, fit: Fit | None = None
+        self,
+        model: Mqt,
+        params: Params,
+        size: tuple[int, int],
+        config: TrackerConfig,
+        fit: Fit | None = None,
+        labels: Sequence[str] = (),
     ):
         if config.match_by == "class" and not model.config.detr.classes:
             raise StoryjaxError("match_by 'class' needs a model with a class head (config.model.mqt.detr.classes)")
         self.model, self.params, self.size, self.config, self.fit = model, params, size, config, fit
+        self.labels = tuple(labels)
         self._jitted_detect = jax.jit(self._detect_pass)
         self._jitted_track = jax.jit(self._track_pass)
         self._frame_size: tuple[int, int] | None = None
@@ -98,7 +119,7 @@ class Tracker:
         params = trained.parameters(init, trainable(model), imported)
         sides = [trained.config.data.get(side) for side in ("shorter", "longer")]
         fit = None if None in sides else Fit(*sides)
-        return cls(model, params, size, tracker_config(section.tracker, options), fit)
+        return cls(model, params, size, tracker_config(section.tracker, options), fit, section.labels)
 
     def with_options(self, **options: Any) -> "Tracker":
         """Returns a tracker with other thresholds that shares this one's compiled passes.
@@ -168,7 +189,8 @@ class Tracker:
         active = self._association.update(own, disagreement, det, given, confirmed)
         if self._association.full:
             self._say_once("max_tracks", f"the tracker is full: tracks beyond {self.config.max_tracks} are dropped")
-        return [self._tracked(track.id, track.best.box, track.score, track.best.appearance) for track in active]
+        found = [self._tracked(track.id, track.best.box, track.score, track.best.appearance) for track in active]
+        return self._labelled(found, [track.best.state for track in active]) if self.labels else found
 
     def detect(self, image: UInt8[np.ndarray, "y x 3"]) -> tuple[Float32[np.ndarray, "m 4"], Float32[np.ndarray, " m"]]:
         """Returns the detections of a single image that could start tracks, the most probable first.
@@ -327,6 +349,15 @@ class Tracker:
         if self.config.match_by == "appearance":
             return _candidates(own), own["disagreement"], None
         return _candidates(own), own["disagreement"], own["class"] > self.config.class_threshold
+
+    def _labelled(self, tracked: list[TrackedObject], states: list[np.ndarray]) -> list[TrackedObject]:
+        """Returns the objects with the most probable class of each, by the decoder's outputs for them."""
+        if not tracked:
+            return []
+        head = self.params["class_head"]  # a linear map; few rows are not worth a pass on the device
+        logits = np.stack(states) @ np.asarray(head["kernel"], np.float32) + np.asarray(head["bias"], np.float32)
+        classes = zip(tracked, logits.argmax(axis=1).tolist(), strict=True)
+        return [LabelledObject(one.id, one.xywh_px, one.score, one.appearance, self.labels[i], i) for one, i in classes]
 
     def _tracked(self, number: int, box: np.ndarray, score: float, appearance: np.ndarray) -> TrackedObject:
         width, height = self._frame_size or (1, 1)

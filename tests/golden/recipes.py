@@ -204,6 +204,7 @@ STEPPED: dict[str, Overrides] = {
 # Variants that are small by these names; of the configs that follow, `paper` is a run on StoryWorld, too.
 SMALL = ("storyworld", "practised", "times", "copying")
 PAPER_IS_STORYWORLD = (
+    "mqt_series",
     "storyworld_clip",
     "storyworld_clip_generic",
     "storyworld_faces",
@@ -216,6 +217,10 @@ PAPER_IS_STORYWORLD = (
 
 # Small variants that are not stepped here, and why.
 LEFT_OUT: dict[str, str] = {
+    **dict.fromkeys(
+        ("mqt_series:paper", "mqt_series:embedded"),
+        "its steps are those of mqt_mot17:storyworld, on other sequences and with a class head",
+    ),
     "subtitles_laughter:paper": "the published network takes a quarter of a minute to compile; tests/parity has it",
     "subtitles_sync:paper": "the published network takes three minutes for three steps; tests/parity has it",
     "subtitles_voices:paper": "the published network takes half a minute to compile; tests/parity has it",
@@ -226,6 +231,7 @@ LEFT_OUT: dict[str, str] = {
 SHIPPED: dict[str, tuple[str, Overrides]] = {
     "clip_pad_storyworld": ("clip_pad_cia:embedded", {}),
     "mqt_storyworld": ("mqt_mot17:embedded", {}),
+    "mqt_storyworld_series": ("mqt_series:paper", {"init.skip": None}),
     "pi_map_storyworld": ("pi_map_imagenet:embedded", {}),
     "storyworld_clip": ("storyworld_clip:paper", {"data.train_stories": 0}),
     "storyworld_clip_generic": ("storyworld_clip_generic:paper", {}),
@@ -257,6 +263,9 @@ SHORT: dict[str, Overrides] = {
         }
     },
     "mqt_storyworld": {"data.synthetic": {"mot17": FEW_SEQUENCES}},
+    "mqt_storyworld_series": {
+        "data.synthetic.series_tracks": {"counts": {"train": 1, "held_out": 1}, "seconds": 10.0},
+    },
     "pi_map_storyworld": {"data.synthetic.counts": {"train": 8, "val": 20}},
     "storyworld_clip": {"data.val_stories": 2},
     "storyworld_clip_generic": {"data.val": 2, "eval.batch_size": 2},
@@ -288,6 +297,7 @@ SHORT: dict[str, Overrides] = {
 LONG: dict[str, Overrides] = {
     "clip_pad_storyworld": {},
     "mqt_storyworld": {"data.synthetic.mot17.counts.train": 1},
+    "mqt_storyworld_series": {"data.synthetic.series_tracks.counts.train": 1},
     "pi_map_storyworld": {"data.synthetic.counts.train": 100},
     "storyworld_clip": {},
     "storyworld_clip_generic": {},

@@ -93,3 +93,10 @@ def test_the_papers_configs_have_the_thesiss_tracker_and_det_queries_that_see_no
     assert (tracker.memory_first, tracker.memory_last, tracker.distance) == (1, 5, "min")  # Table 2.6a
     assert tracker.min_hits == (1 if tracker.protocol in ("user", "public") else 2)  # §2.6.2
     assert tracker.max_tracks > (246 if config in ("mot20", "gmot40") else 100)  # people in a frame of MOT20
+
+
+def test_labels_name_every_class_or_none() -> None:
+    detr = {**dataclasses.asdict(DETR), "classes": 2}
+    assert make_model({"mqt": {"detr": detr}, "labels": ("person", "thing")})[1].labels == ("person", "thing")
+    with pytest.raises(StoryjaxError, match=r"labels has 1 names, and config.model.mqt.detr.classes is 2"):
+        make_model({"mqt": {"detr": detr}, "labels": ("person",)})

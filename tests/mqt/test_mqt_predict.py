@@ -19,7 +19,7 @@ from storyjax.mqt.association import Association, Protocol, TrackerConfig
 from storyjax.mqt.eval_tracking import from_first_boxes
 from storyjax.mqt.images import Fit, PaddedImages
 from storyjax.mqt.memory import Candidates
-from storyjax.mqt.model import Mqt
+from storyjax.mqt.model import Mqt, MqtConfig
 from storyjax.mqt.predict import TrackedObject, Tracker
 from storyjax.mqt.sequences import VideoSequence
 
@@ -212,3 +212,27 @@ def test_another_detectors_boxes_start_nothing_beside_the_users(tracker: Tracker
     assert found[0] == [4]
     assert set(found[1]) <= {4}
     assert len(users._association.tracks) == 1
+
+
+def test_tracked_objects_have_the_most_probable_class_of_a_model_with_labels(monkeypatch) -> None:
+    """The head is a linear map of the decoder's outputs; here of these, without a network."""
+    model = Mqt(MqtConfig(detr=dataclasses.replace(DETR, classes=2), isolate_det=True))
+    states = np.zeros((3, DETR.width), np.float32)
+    states[:, 0], states[:, 1] = (1.0, 0.2, 0.5), (0.0, 1.0, 0.6)
+    kernel = np.zeros((DETR.width, 2), np.float32)
+    kernel[0, 0], kernel[1, 1] = 1.0, 1.0
+    head = {"kernel": kernel, "bias": np.array([0.0, -0.2], np.float32)}  # (1, -0.2), (0.2, 0.8), (0.5, 0.4)
+    config = dataclasses.replace(CONFIG, protocol="private")
+    tracker = Tracker(model, {"class_head": head}, SIZE, config, labels=("person", "thing"))
+    boxes = np.array([[0.2, 0.5, 0.2, 0.9], [0.5, 0.5, 0.2, 0.2], [0.8, 0.5, 0.2, 0.9]], np.float32)
+    det = {"boxes": boxes, "appearance": np.eye(3, DETR.width, dtype=np.float32), "state": states}
+    det["objectness"] = np.array([0.9, 0.8, 0.7], np.float32)
+    nothing = tracker._no_tracks()
+    monkeypatch.setattr(tracker, "_run", lambda image, boxes: {"own": nothing, "given": nothing, "det": det})
+    tracker.start(WIDTH, HEIGHT)
+    found = {round(one.score, 1): (one.label, one.category) for one in tracker.step(video()[0])}
+    assert found == {0.9: ("person", 0), 0.8: ("thing", 1), 0.7: ("person", 0)}
+    plain = Tracker(model, {"class_head": head}, SIZE, config)
+    monkeypatch.setattr(plain, "_run", tracker._run)
+    plain.start(WIDTH, HEIGHT)
+    assert not any(hasattr(one, "label") for one in plain.step(video()[0]))

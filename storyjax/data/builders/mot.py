@@ -17,6 +17,7 @@ import fnmatch
 import math
 import re
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 from storyjax.core.errors import StoryjaxError
@@ -56,6 +57,30 @@ class Mot20(_Mot):
     """MOT20, one record a frame."""
 
     TITLE = "MOT20"
+
+
+class SeriesTracks(_Mot):
+    """StoryWorld's series in MOTChallenge's layout, one record a frame: whole people and things, all of which count.
+
+    The class of a row is 0 for people and 1 for things, as LABELS names them; gt.txt counts them from 1.
+    """
+
+    TITLE, LABELS = "the tracks of StoryWorld's series", ("person", "thing")
+
+    @classmethod
+    def read(cls, root: Path, held_out: Iterable[str] = (), unseen: Iterable[str] = ()) -> SequenceListing:
+        """Returns the sequences of all splits; see `_Mot.read`."""
+        if not any(root.glob("train/*/seqinfo.ini")):
+            raise StoryjaxError(
+                f"{cls.TITLE} are not in {root} (no train/*/seqinfo.ini): config.data.synthetic writes them, as"
+                " configs/mqt_series.py has it"
+            )
+        found = read_mot(root, "MOT17", tuple(held_out), tuple(unseen))
+        found.sequences = [
+            replace(each, every_kind=True, truth=replace(each.truth, kind=each.truth.kind - 1))
+            for each in found.sequences
+        ]
+        return found
 
 
 def read_mot(

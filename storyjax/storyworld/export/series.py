@@ -20,6 +20,7 @@ import io
 import json
 import wave
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -80,13 +81,17 @@ def held_out_episode(number: int, seconds: float = 120.0, seed: int = 0, things:
 
 def training_episode(number: int, seconds: float = 60.0, things: bool = False) -> Episode:
     """Returns an episode to train networks on: four people and an extra with voices at random, and the training
-    sentences; with `things`, six drawn at random."""
+    sentences; with `things`, six drawn at random, of which none looks like one of THINGS."""
     rng = np.random.default_rng([number, 0x7E])
     names = rng.permutation(people_to_learn())[:5]
     people = [Character(str(name), draw_speaker(rng)) for name in names]
     style = EpisodeStyle(seconds=seconds, held_out=False)
     episode = write_episode(_FIRST_SEED["train"] + number, people[:4], people[4:], style)
-    return with_things(episode, draw_belongings([c.name for c in people], 6, number)) if things else episode
+    if not things:
+        return episode
+    held_out = {replace(belonging.thing, name="") for belonging in THINGS}
+    drawn = draw_belongings([c.name for c in people], 6, number)
+    return with_things(episode, [each for each in drawn if replace(each.thing, name="") not in held_out])
 
 
 def shown_name(name: str) -> str:
