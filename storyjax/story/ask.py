@@ -62,6 +62,8 @@ def ask(
     try:
         for reference in meant.references():
             evidence.resolve(reference, notes)
+        if meant.kind is Kind.YES_NO and isinstance(meant.event, Say) and meant.event.quote is not None:
+            _check_speaker(evidence, meant.event)
         if meant.kind is Kind.HAPPENS:
             from storyjax.story.ask_happens import told
 
@@ -105,6 +107,14 @@ def _spans(evidence: Evidence, question: Question, notes: list[str]) -> list[Spa
     for relation in question.relations:
         spans = evidence.related(spans, relation, notes)
     return sorted(spans, key=lambda span: (span.film, span.start))
+
+
+def _check_speaker(evidence: Evidence, event: Say) -> None:
+    """Where it is asked whether somebody says something, an unknown voice may not be taken as theirs."""
+    notes: list[str] = []
+    evidence.said(event, notes)
+    if any("is not sure: taken as" in note for note in notes):
+        raise NotKnown(f'somebody whom the story does not know says "{event.quote}"')
 
 
 def _answer(question: str, kind: Kind, found: ask_kinds.Found, notes: list[str]) -> StoryAnswer:

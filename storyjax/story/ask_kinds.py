@@ -13,7 +13,7 @@ from storyjax.story.rows import PERSON, THING, Track, Utterance
 from storyjax.story.spans import LONG_S, SEEN_WHILE, Span, overlap, seconds_in
 
 _SEEN_AT_LEAST_S = 0.3
-_PAUSE_S = 1.0  # within a sentence
+_PAUSE_S = 0.3  # within a sentence
 _LINES = 5  # lines of an answer that nothing restricts to one
 _NEXT_TO = (Link.AFTER, Link.BEFORE, Link.RIGHT_AFTER, Link.RIGHT_BEFORE)
 
@@ -39,7 +39,8 @@ def _things(evidence: Evidence, question: Question, spans: list[Span], notes: li
 
 
 def _who_speaks(evidence: Evidence, question: Question, spans: list[Span], notes: list[str]) -> Found:
-    excluded = _ids(evidence, question.without, notes)
+    excluded, among = _ids(evidence, question.without, notes), _ids(evidence, question.among, notes)
+    spans = [s for s in spans if not among or _first_line(s).speaker in among]
     spans = [s for s in _chosen(question, spans, 1) if _first_line(s).speaker not in excluded]
     if not spans:
         raise NotKnown(nothing_so(evidence, question, "speaks"))
@@ -70,13 +71,13 @@ def _who_is_seen(evidence: Evidence, question: Question, spans: list[Span], note
     if not spans:
         said = f"{evidence.told(question.event)} at no such time" if who else nothing_so(evidence, question, "is seen")
         raise NotKnown(said)
-    excluded = _ids(evidence, (*question.without, *who), notes)
+    excluded, among = _ids(evidence, (*question.without, *who), notes), _ids(evidence, question.among, notes)
     seconds: dict[int, float] = {}
     proofs: dict[int, list[Proof]] = {}
     for span in spans:
         for entity, rows in evidence.seen_during(span, kind).items():
             shared = seconds_in(span, rows)
-            if entity in excluded or shared <= 0:
+            if entity in excluded or (among and entity not in among) or shared <= 0:
                 continue
             if shared < min(SEEN_WHILE * span.length, _SEEN_AT_LEAST_S) and span.length > 0.1:
                 continue

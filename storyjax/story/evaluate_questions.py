@@ -78,6 +78,8 @@ def _same(value: Any, wanted: Any) -> bool:
     if value.casefold() == wanted.casefold():
         return True
     said, expected = words_of(value), words_of(wanted)
+    if said == expected:
+        return True
     if len(expected) < 2:
         return False
     whole = max(aligned(expected, expected), aligned(said, said))

@@ -228,10 +228,10 @@ class Evidence:
         return found
 
     def _said_by_nobody_known(self, event: Say, others: Sequence[Span], notes: list[str]) -> list[Span]:
-        """The lines with a quotation whose speaker is not known, if nobody else says it: taken as the one who is named,
-        for the sentence alone says which line is meant."""
-        lines = [[row for row in span.rows if isinstance(row, Utterance)] for span in others]
-        if any(row.speaker is not None for rows in lines for row in rows):
+        """The lines with a quotation of a voice that nobody has named, if nobody else says it: taken as the one who is
+        named, for the sentence alone says which line is meant."""
+        lines = [row for span in others for row in span.rows if isinstance(row, Utterance)]
+        if any(row.speaker is not None and self.entities[row.speaker].named for row in lines):
             return []
         notes.append(f'who says "{event.quote}" is not sure: taken as {event.speakers[0].text}, as the question says')
         return list(others)

@@ -126,6 +126,7 @@ class Question:
         order: 1 for the first such event, 2 for the second, LAST, or None for any.
         film: name of the film, None for all.
         without: who is not to be in the answer ("who else").
+        among: who alone is asked about ("Ana or Ben"); none: everybody.
         most: the question is for the one with the most (1) or the least (-1).
         notes: how something was read, for people.
         referred: whether it says "then" or "here" without having said when.
@@ -139,6 +140,7 @@ class Question:
     order: int | None = None
     film: str | None = None
     without: tuple[Reference, ...] = ()
+    among: tuple[Reference, ...] = ()
     most: int = 0
     notes: tuple[str, ...] = ()
     referred: bool = False
@@ -146,7 +148,7 @@ class Question:
     def references(self) -> list[Reference]:
         """Returns everybody and everything that the question names, owners first."""
         events = [self.event, *(relation.event for relation in self.relations)]
-        named = [*self.without]
+        named = [*self.without, *self.among]
         for event in events:
             named += [*event.speakers, *event.to] if isinstance(event, Say) else event.who
         return [

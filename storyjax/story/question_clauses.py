@@ -92,7 +92,13 @@ class Clause:
     def most(self) -> int:
         """Returns 1 if the one with the most is asked for, -1 for the least, else 0."""
         said = self.text_words()
-        return 1 if said & {"most", "longest"} else -1 if said & {"least", "shortest"} else 0
+        return (
+            1
+            if said & {"most", "more", "longest", "longer", "oftener"}
+            else -1
+            if said & {"least", "less", "shortest", "shorter"}
+            else 0
+        )
 
     def excluded(self) -> list[Reference]:
         """Returns who is not meant: "besides Ana"."""

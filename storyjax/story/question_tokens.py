@@ -110,20 +110,7 @@ def _reported(rest: str, certain: bool, heard: Callable[[str], float], known: Ca
         best = max(scores)
         return max((o for o, s in zip(options, scores, strict=True) if s >= best - 0.05), key=len)
     strange = sum(not known(word) for word in re.findall(r"[\w']+", rest))
-    begins_otherwise = first in (
-        "at",
-        "in",
-        "on",
-        "from",
-        "between",
-        "by",
-        "to",
-        "about",
-        "with",
-        "of",
-        "during",
-        "for",
-    )
+    begins_otherwise = first in _PREPOSITIONS
     if not options or begins_otherwise or not (certain or strange >= 2 or alone):
         return ""
     breaks = [m.start() for m in re.finditer(rf"[?]|,|\s(?:{links})\b", rest, re.IGNORECASE) if m.start() > 8]

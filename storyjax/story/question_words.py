@@ -83,10 +83,10 @@ EMPTY = _words(
     " various several other another separate occasion occasions instance instances next previous following prior"
     " until since later earlier afterwards afterward thereafter subsequently meanwhile precise accurate start starts"
     " started begin begins began end ends ended ending beginning stop stops stopped finish finished finishes hear"
-    " known course middle moment's last first it'll down english whom apart aside except than having deliver"
-    " delivers delivered whereabouts identify everything spend spends spent go true correct follow follows followed"
-    " precede precedes preceded exact timestamp timestamps clock bring brings use uses used using make makes made"
-    " put puts did does do is are was were has have had been can will"
+    " known course middle moment's last first it'll down english less longer shorter oftener whom apart aside except"
+    " than having deliver delivers delivered whereabouts identify everything spend spends spent go true correct"
+    " follow follows followed precede precedes preceded exact timestamp timestamps clock bring brings use uses used"
+    " using make makes made put puts did does do is are was were has have had been can will"
 )
 GREETING = (
     r"^(?:please|hey|hi|hello|so|ok|okay|well)[, ]+",

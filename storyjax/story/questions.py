@@ -35,7 +35,7 @@ _KINDS: tuple[tuple[Kind, str], ...] = (
         rf"\b(?:how many|what number of) (?:of )?(?:the |N )?(?:{_SPEECH}|appearances|occasions|scenes|shots)\b",
     ),
     (Kind.COUNT, r"^(?:count|(?:the )?number of)\b"),
-    (Kind.COUNT, r"\b(?:on|in) how many (?:occasions|scenes|shots)\b"),
+    (Kind.COUNT, r"\b(?:on|in) how many occasions\b"),
     (Kind.DURATION, r"\b(?:how long|how much(?: screen| speaking| of the)? time|how many (?:seconds|minutes|hours))\b"),
     (Kind.DURATION, r"\b(?:what is )?the (?:total|whole|overall) (?:time|duration|length)\b"),
     (Kind.COUNT_PEOPLE, rf"\bhow many (?:different |distinct |other )?(?:{_ANYBODY}|are|is|can)\b"),
@@ -48,7 +48,9 @@ _KINDS: tuple[tuple[Kind, str], ...] = (
         Kind.WHEN,
         r"\b(?:when|(?:at )?(?:what|which) (?:exact )?(?:times?|moments?|points?|timestamps?|seconds?|minutes?))\b",
     ),
+    (Kind.WHO, r"\bwhich of (?:the )?N\b"),
     (Kind.WHO, rf"\b(?:who|whom|whose|whoever|{_WHICH} (?:other |of the )?{_ANYBODY})\b"),
+    (Kind.IDENTITY, r"^(?:what is (?:the )?N (?:called|named)|(?:what is )?the name of (?:the )?N)$"),
     (Kind.THINGS, rf"(?:\b{_WHICH} (?:(?:is|are|was) the |other |of the )?|^(?:all |the |every )*){_THING}\b"),
     (Kind.WORDS, rf"\b{_WHICH} (?:(?:is|was|are|were) )?(?:the |N )?(?:first |last |next |previous )?{_SPEECH}\b"),
     (Kind.HAPPENS, r"\bwhat(?: is| was| else)* (?:happen\w*|occur\w*|goes|going|went) ?(?:on)?\b"),
@@ -163,6 +165,13 @@ def _kind(main: Clause, more: bool) -> tuple[Kind, str]:
     found = _matches(_KINDS, text) or _matches(_BARE, text)
     if re.search(r"\bwhy\b|\bhow come\b", text):
         raise NotUnderstood("why something happens is in no table")
+    said = main.text_words()
+    if "whose" in said and not said & (words.SPEECH | words.SAY | {"voice", "face"}):
+        raise NotUnderstood("whose something is, is in no table")
+    if re.search(r"\bhow many words\b", text):
+        raise NotUnderstood("words are not counted: ask for lines")
+    if said & {"once", "twice"}:
+        raise NotUnderstood("ask how often, not for what is so once or twice")
     if not found:
         raise NotUnderstood(
             "it does not say what is asked for: who, when, where, with whom, how often, what is said ..."
@@ -187,6 +196,9 @@ def _main(kind: Kind, trigger: str, main: Clause, named: Sequence[Reference]) ->
     if kind is Kind.TOPIC:
         speakers = tuple(main.names()) or pronouns
         return Question(kind, Say(speakers))
+    if kind is Kind.WHO and len(main.names()) > 1 and ("or" in main.text_words() or "which of" in trigger):
+        spoken = main.text_words() & words.SAY
+        return Question(kind, Say() if spoken else Seen(), order=order, most=most, among=tuple(main.names()))
     if reply := _reply(kind, main, pronouns):
         return replace(reply, order=order)
     events = events_of(rest, pronouns)
@@ -203,7 +215,7 @@ def _main(kind: Kind, trigger: str, main: Clause, named: Sequence[Reference]) ->
     if kind in (Kind.WHO, Kind.THINGS, Kind.COUNT_PEOPLE) and isinstance(first, Seen):
         without = (*without, *first.who)
     referred = bool(main.text_words() & {"then", "now", "here"})
-    return Question(kind, first, extra, (), main.place, order, None, without, most, referred=referred)
+    return Question(kind, first, extra, place=main.place, order=order, without=without, most=most, referred=referred)
 
 
 def _reply(kind: Kind, main: Clause, pronouns: tuple[Reference, ...]) -> Question | None:

@@ -152,3 +152,8 @@ def test_the_export_keeps_the_published_layout(tmp_path: Path) -> None:
     assert all((folder / photo).is_file() for thing in things for photo in thing["photos"])
     assert [len(thing["boxes"]) for thing in things] == [2] * len(things)
     assert truth["shots"] == truth_of(held_out_episode(1, 8.0, things=True), [c.name for c in episode_cast(1)])["shots"]
+    questions = json.loads((folder / f"questions/{name}.json").read_text())
+    assert questions
+    said = [line["text"] for line in truth["lines"]]
+    quoted = [text for question in questions if question["answerable"] for text in said if text in question["question"]]
+    assert quoted
