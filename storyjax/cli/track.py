@@ -90,6 +90,8 @@ smaller is faster",
 def _track(given: argparse.Namespace) -> int:
     from tqdm import tqdm
 
+    from storyjax.core.bucket_copies import fetched
+    from storyjax.core.buckets import is_bucket, place
     from storyjax.core.files import check_outputs, files_of
     from storyjax.mqt.render import check_render
     from storyjax.mqt.sequences import open_sequence
@@ -106,8 +108,9 @@ def _track(given: argparse.Namespace) -> int:
     if given.audio_track is not None and not given.render:
         raise StoryjaxError("--audio-track is the sound of --render, which is not given.")
     notes = _Notes()
-    video = open_sequence(given.source, given.detections, given.video_track)
-    out = Path(given.out or f"{Path(given.source).resolve().stem}.tracks.txt")
+    source = fetched(given.source) if is_bucket(given.source) else given.source
+    video = open_sequence(source, given.detections, given.video_track)
+    out = place(given.out or f"{Path(source).resolve().stem}.tracks.txt")
     if given.render:
         check_render(given.render)
     inputs = files_of(given.init, given.detections, given.checkpoint, given.detector)

@@ -8,11 +8,11 @@ import io
 import re
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
-from pathlib import Path
 from typing import Any
 
 import av
 
+from storyjax.core.bucket_copies import fetched
 from storyjax.core.errors import StoryjaxError
 from storyjax.core.notes import tell
 from storyjax.data.video_files import Source
@@ -40,7 +40,7 @@ _KINDS = {"video": "--video-track", "audio": "--audio-track"}
 def open_container(source: Source) -> av.container.InputContainer:
     """Returns an opened file or encoded bytes. Raises av.FFmpegError or OSError where it is no media file."""
     # "file:" keeps FFmpeg from reading "12:30.mp4" as a protocol.
-    file: Any = io.BytesIO(source) if isinstance(source, bytes) else f"file:{Path(source)}"
+    file: Any = io.BytesIO(source) if isinstance(source, bytes) else f"file:{fetched(source)}"
     # Metadata in old encodings must not stop a good video; a playlist must not make us open other places.
     return av.open(file, "r", metadata_errors="replace", options={"protocol_whitelist": "file"})
 

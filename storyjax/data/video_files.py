@@ -3,8 +3,8 @@
 import errno
 import io
 import os
-from pathlib import Path
 
+from storyjax.core.bucket_copies import fetched
 from storyjax.core.errors import StoryjaxError
 
 Source = str | os.PathLike | bytes
@@ -22,14 +22,15 @@ class VideoError(StoryjaxError):
 
 
 def locate(source: Source, name: str | None) -> tuple[str, str | io.BytesIO, int]:
-    """Returns what to call the source, what FFmpeg opens, and its length in bytes. Raises VideoError: there is none."""
+    """Returns what to call the source, what FFmpeg opens, and its length in bytes. Raises VideoError: there is none; or
+    StoryjaxError: it is in a bucket and cannot be fetched."""
     file: str | io.BytesIO
     if isinstance(source, bytes):
         where, file, length = name or "video", io.BytesIO(source), len(source)
     else:
-        path = Path(source)
+        where, path = name or os.fspath(source), fetched(source)  # of a bucket: a copy on this machine
         # "file:" keeps FFmpeg from reading "12:30.mp4" as a protocol.
-        where, file = name or str(path), f"file:{path}"
+        file = f"file:{path}"
         try:
             length = path.stat().st_size
         except (OSError, ValueError) as error:  # ValueError: no file could have this name

@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image, ImageDraw, ImageFont
 
+from storyjax.core.buckets import place
 from storyjax.core.errors import StoryjaxError
 from storyjax.core.files import atomic_path
 from storyjax.core.notes import tell
@@ -119,7 +120,7 @@ def video_writer(
 
     Raises StoryjaxError where it cannot be written.
     """
-    path = Path(path)
+    path = place(path)
     check_render(path)
     rate = Fraction(min(max(fps, 0.1), _MAX_RATE)).limit_denominator(1001)
     try:

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from storyjax.core.buckets import place
 from storyjax.core.errors import StoryjaxError, nearest
 from storyjax.core.files import atomic_path, check_outputs
 from storyjax.data.mot_text import Rows, format_line, read_rows, rows
@@ -89,7 +90,7 @@ def track_to_files(
     began, count, missing, boxes, numbers = time.perf_counter(), 0, 0, 0, _DistinctCount()
     classes: dict[int, str] = {}
     with contextlib.ExitStack() as stack:
-        write = stack.enter_context(_text_writer(Path(out)))
+        write = stack.enter_context(_text_writer(place(out)))
         paint = None if render is None else stack.enter_context(_painting(render, video, audio_track))
         for number, image, tracked in frames:
             tracked = [clipped for one in tracked if (clipped := _clip_box(one, video)) is not None]

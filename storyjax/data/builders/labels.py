@@ -66,6 +66,7 @@ class _ShardLabels:
         try:
             text, places = fetched(text), fetched(places)
             self.places = np.load(places, mmap_mode="r")
+            self._file = text
             with text.open("rb") as file:
                 self._text = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) if text.stat().st_size else b""
             if self.places[-1] != len(self._text):
@@ -78,6 +79,10 @@ class _ShardLabels:
     def read(self, index: int) -> Any:
         """Returns label `index` of the shard."""
         return json.loads(self._text[self.places[index] : self.places[index + 1]])
+
+    def __iter__(self) -> Iterator[Any]:
+        with self._file.open("rb") as file:
+            yield from map(json.loads, file)
 
 
 class Labels(Sequence[Any]):
@@ -128,7 +133,10 @@ class Labels(Sequence[Any]):
         return self._parts[number]
 
     def __iter__(self) -> Iterator[Any]:
-        return (self[index] for index in range(len(self)))
+        """Yields all labels in their order. They are not mapped: the memory of a million would count as this
+        process's."""
+        for number in range(len(self._counts)):
+            yield from self._part(number)
 
 
 class Part(Sequence[Any]):
@@ -148,3 +156,6 @@ class Part(Sequence[Any]):
         if isinstance(index, slice):
             return [each[self._key] for each in self._labels[index]]
         return self._labels[index][self._key]
+
+    def __iter__(self) -> Iterator[Any]:
+        return (each[self._key] for each in self._labels)

@@ -19,7 +19,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 import tensorflow_datasets as tfds
 
-from storyjax.core.buckets import place
+from storyjax.core.buckets import BucketPath, place
 from storyjax.core.errors import StoryjaxError, first_line
 from storyjax.data.builders.base import Listing, OfficialBuilder
 from storyjax.data.builders.labels import Part
@@ -224,7 +224,8 @@ class SegmentSource(PreparedSource):
         video: str | bytes = record["video"]
         if not video:
             media = Media(place(record["path"]), offset, length)
-            video = media.read() if length >= 0 else str(media.path)
+            inside = length >= 0 or isinstance(media.path, BucketPath)
+            video = media.read() if inside else str(media.path)
         out = {"video_id": record["video_id"], "video": video, "segment": tuple(map(float, record["segment"]))}
         for name, kind in self._columns.items():
             values = (

@@ -11,7 +11,6 @@ import functools
 import hashlib
 import json
 import os
-import stat
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -63,19 +62,18 @@ def _add_files(digest: Any, folder: Path, skipped: Path, met: set[tuple[int, int
     try:
         with os.scandir(folder) as found:
             for entry in found:
+                if entry.is_dir():
+                    below.append(entry.name)
+                    continue
                 number += 1
                 names += _sum(entry.name)
-                if number > LOOKED_AT and not entry.is_dir():
+                if number > LOOKED_AT:
                     continue
                 try:
                     info = entry.stat()  # through links, as readers open them
+                    whole += _sum(f"{entry.name} {info.st_size} {info.st_mtime_ns}")
                 except OSError as error:
                     whole += _sum(f"{entry.name}: {error.errno}")
-                    continue
-                if stat.S_ISDIR(info.st_mode):
-                    below.append(entry.name)
-                else:
-                    whole += _sum(f"{entry.name} {info.st_size} {info.st_mtime_ns}")
     except OSError as error:
         digest.update(f"{folder}: {error.errno}\n".encode("utf-8", "surrogateescape"))
         return
