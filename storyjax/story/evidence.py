@@ -1,7 +1,9 @@
 """The tables of a story as a question needs them: when an event is true, and on which rows that stands."""
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
+from itertools import islice
 
 from storyjax.core.errors import StoryjaxError
 from storyjax.story.meaning import Event, Link, Reference, Relation, Say, Seen, Window
@@ -9,6 +11,7 @@ from storyjax.story.quotes import ENOUGH, Sayings
 from storyjax.story.rows import Appearance, Caption, Entity, Film, Shot, Utterance
 from storyjax.story.spans import (
     Span,
+    Timeline,
     at_once,
     earlier,
     first_of_each_film,
@@ -55,6 +58,8 @@ class Evidence:
         self.entities: dict[int, Entity] = {entity.id: entity for entity in story.entities()}
         self.sayings = Sayings(story, film.id if film else None)
         self._appearances: dict[int, list[Appearance]] = {}
+        self._timelines: dict[int, Timeline] = {}
+        self._lines: dict[int, tuple[list[Utterance], dict[int, int]]] = {}
         self._shots: dict[int, list[Shot]] = {}
         self._places: dict[int, dict[int, Caption]] = {}
 
@@ -259,8 +264,11 @@ class Evidence:
 
     def neighbours(self, line: Utterance) -> list[Utterance]:
         """Returns the lines just before and after one."""
-        there = self.utterances(line.film)
-        place = next(i for i, u in enumerate(there) if u.id == line.id)
+        if line.film not in self._lines:
+            lines = self.utterances(line.film)
+            self._lines[line.film] = (lines, {one.id: place for place, one in enumerate(lines)})
+        there, places = self._lines[line.film]
+        place = places[line.id]
         near = there[max(0, place - 1) : place] + there[place + 1 : place + 2]
         return [u for u in near if u.start_s - line.end_s <= _NEXT_TO_S and line.start_s - u.end_s <= _NEXT_TO_S]
 
@@ -280,13 +288,14 @@ class Evidence:
 
     def _meanwhile(self, spans: list[Span], others: list[Span]) -> list[Span]:
         """The lines that are said meanwhile; of what is seen, the common time."""
+        there = Timeline(others)
         if _are_lines(spans) and _are_lines(others):
-            return [s for s in spans if any(at_once(s, o) and not same_rows(s, o) for o in others)]
+            return [s for s in spans if any(at_once(s, o) and not same_rows(s, o) for o in there.overlapping(s))]
         if _are_lines(spans):
-            return [s for s in spans if any(seen_while(s, o) for o in others)]
+            return [s for s in spans if any(seen_while(s, o) for o in there.overlapping(s))]
         if _are_lines(others):
-            shared = [both for said in others for both in intersections(spans, [said])]
-            return [s for s in shared if any(seen_while(o, s) for o in others)]
+            shared = intersections(spans, others)
+            return [s for s in shared if any(seen_while(o, s) for o in there.overlapping(s))]
         return intersections(spans, others)
 
     def in_windows(self, spans: list[Span], windows: Sequence[Window]) -> list[Span]:
@@ -321,9 +330,13 @@ class Evidence:
 
     def seen_during(self, span: Span, kind: str) -> dict[int, list[Appearance]]:
         """Returns who (or what things) is seen in a time, with the rows, the longest first."""
+        if span.film not in self._timelines:
+            rows = self.appearances(span.film)
+            self._timelines[span.film] = Timeline(Span(row.film, row.start_s, row.end_s, (row,)) for row in rows)
         found: dict[int, list[Appearance]] = {}
-        for row in self.appearances(span.film):
-            if self.entities[row.entity].kind == kind and overlap(span, Span(span.film, row.start_s, row.end_s)) > 0:
+        for other in self._timelines[span.film].overlapping(span):
+            (row,) = other.rows
+            if isinstance(row, Appearance) and self.entities[row.entity].kind == kind:
                 found.setdefault(row.entity, []).append(row)
         return dict(sorted(found.items(), key=lambda item: -seconds_in(span, item[1])))
 
@@ -332,7 +345,9 @@ class Evidence:
         found: dict[str, tuple[float, list[tuple[Span, Caption]]]] = {}
         for span in spans:
             places = self.places(span.film)
-            for shot in self.shots(span.film):
+            shots = self.shots(span.film)
+            first = bisect_right(shots, span.start, key=lambda one: one.end_s)
+            for shot in shots[first : bisect_left(shots, span.end, key=lambda one: one.start_s)]:
                 shared = overlap(span, Span(shot.film, shot.start_s, shot.end_s))
                 if shared > 0 and shot.id in places:
                     caption = places[shot.id]
@@ -365,13 +380,18 @@ def _are_lines(spans: Sequence[Span]) -> bool:
 
 def _beside(spans: list[Span], others: Sequence[Span], link: Link) -> list[Span]:
     """What lies after or before one of some times; right after or before it, the nearest alone."""
-    found: list[Span] = []
+    found: dict[tuple[int, float, float], Span] = {}
+    timeline = Timeline(spans)
     for other in others:
-        comes_after = link in (Link.AFTER, Link.RIGHT_AFTER)
-        there = sorted(later(spans, other) if comes_after else earlier(spans, other), key=lambda s: s.start)
+        if link in (Link.AFTER, Link.RIGHT_AFTER):
+            there = (span for one in timeline.onwards(other) for span in later([one], other))
+        else:
+            there = (span for one in timeline.backwards(other) for span in earlier([one], other))
         if link is Link.RIGHT_AFTER:
-            there = [s if s.rows else replace(s, end=min(s.end, s.start + _SOON_S)) for s in there[:1]]
+            nearest = [s if s.rows else replace(s, end=min(s.end, s.start + _SOON_S)) for s in islice(there, 1)]
         elif link is Link.RIGHT_BEFORE:
-            there = [s if s.rows else replace(s, start=max(s.start, s.end - _SOON_S)) for s in there[-1:]]
-        found += [span for span in there if span not in found]
-    return sorted(found, key=lambda s: (s.film, s.start))
+            nearest = [s if s.rows else replace(s, start=max(s.start, s.end - _SOON_S)) for s in islice(there, 1)]
+        else:
+            nearest = list(there)
+        found |= {(s.film, s.start, s.end): s for s in nearest}
+    return sorted(found.values(), key=lambda s: (s.film, s.start))

@@ -1,6 +1,7 @@
 """Times in films, and how they lie to each other."""
 
-from collections.abc import Iterable, Sequence
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from storyjax.story.rows import Appearance, Caption, Track, Utterance
@@ -56,15 +57,42 @@ def seconds_in(span: Span, rows: Iterable[Appearance]) -> float:
     return sum(overlap(span, Span(row.film, row.start_s, row.end_s)) for row in rows)
 
 
+class Timeline:
+    """Some times, found by when they are: each look-up takes a few steps, however long a film is."""
+
+    def __init__(self, spans: Iterable[Span]):
+        self._films: dict[int, tuple[list[Span], list[float], list[float]]] = {}
+        for span in sorted(spans, key=lambda s: (s.film, s.start)):
+            there, starts, reach = self._films.setdefault(span.film, ([], [], []))
+            there.append(span)
+            starts.append(span.start)
+            reach.append(max(span.end, reach[-1]) if reach else span.end)
+
+    def overlapping(self, span: Span) -> list[Span]:
+        """Returns the times that share some of another one, in time."""
+        there, starts, reach = self._films.get(span.film, ([], [], []))
+        near = there[bisect_right(reach, span.start) : bisect_left(starts, span.end)]
+        return [other for other in near if overlap(span, other) > 0]
+
+    def onwards(self, span: Span) -> Iterator[Span]:
+        """Yields, in time, at least all times that end after another one begins."""
+        there, _, reach = self._films.get(span.film, ([], [], []))
+        yield from there[bisect_right(reach, span.start) :]
+
+    def backwards(self, span: Span) -> Iterator[Span]:
+        """Yields, the last one first, all times that begin before another one ends."""
+        there, starts, _ = self._films.get(span.film, ([], [], []))
+        yield from reversed(there[: bisect_left(starts, span.end)])
+
+
 def intersections(spans: Sequence[Span], others: Sequence[Span]) -> list[Span]:
     """Returns the common times of two lists, in time, with the rows of both."""
-    found = []
+    found, timeline = [], Timeline(others)
     for one in spans:
-        for other in others:
-            if overlap(one, other) > 0:
-                rows = (*one.rows, *(row for row in other.rows if row not in one.rows))
-                start, end = max(one.start, other.start), min(one.end, other.end)
-                found.append(Span(one.film, start, end, rows, min(one.score, other.score)))
+        for other in timeline.overlapping(one):
+            rows = (*one.rows, *(row for row in other.rows if row not in one.rows))
+            start, end = max(one.start, other.start), min(one.end, other.end)
+            found.append(Span(one.film, start, end, rows, min(one.score, other.score)))
     return sorted(found, key=lambda s: (s.film, s.start))
 
 
