@@ -6,10 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from cloud_storage import BUCKET, CloudStorage, cloud_storage
+from media import write_video
 
 from storyjax.core.buckets import place
 from storyjax.core.errors import StoryjaxError
 from storyjax.data.registry import prepare_splits, write_synthetic
+from storyjax.data.video import decode_frames, probe
 
 WORLD = {"counts": {"instances": 2, "train": 1, "eval": 1, "test": 1}}
 ROOT, CACHE = f"gs://{BUCKET}/data/world", f"gs://{BUCKET}/prepared"
@@ -64,6 +66,18 @@ def test_a_preparation_that_was_cut_short_is_made_again_and_one_in_the_way_is_le
     (place(f"gs://{BUCKET}/own") / "file.txt").write_text("mine")
     with pytest.raises(StoryjaxError, match="holds something else than StoryWorld"):
         write_synthetic("thisismy", f"gs://{BUCKET}/own", WORLD)
+
+
+def test_a_video_in_a_bucket_is_that_of_a_disk(cloud: CloudStorage, tmp_path: Path) -> None:
+    write_video(tmp_path / "a b.mp4", 12)
+    video = place(f"gs://{BUCKET}/films/a b.mp4")
+    video.write_bytes((tmp_path / "a b.mp4").read_bytes())
+    assert probe(str(video)) == probe(tmp_path / "a b.mp4")
+    asked = len(cloud.asked)
+    assert decode_frames(str(video), [0.1, 0.3], 80)[0].shape == (2, 80, 80, 3)
+    assert not [line for line in cloud.asked[asked:] if "alt=media" in line], "it is fetched once"
+    with pytest.raises(StoryjaxError, match=r"cannot fetch gs://.*none\.mp4: there is no such bucket or object"):
+        probe(f"gs://{BUCKET}/films/none.mp4")
 
 
 def test_a_root_that_is_not_there_says_what_to_put_where(cloud: CloudStorage) -> None:
