@@ -26,6 +26,7 @@ from scipy.cluster.hierarchy import fcluster, linkage
 from storyjax.core.arrays import unit_norm
 from storyjax.story.options import BOTH, FACES, VOICES
 
+VERSION = 1  # of the steps; another number names everything anew
 ON_SCREEN = 0.75  # how often who speaks is seen, in films that cut between speakers
 TEMPERATURE = 0.05  # of softmaxes over cosines
 VOICE_TEMPERATURE = 0.03

@@ -12,7 +12,7 @@ from storyjax.core.errors import StoryjaxError
 from storyjax.core.files import json_text
 from storyjax.core.notes import tell
 from storyjax.data.video import lazy_frames
-from storyjax.story import appearances, name_stage, places, shot_detection, speech
+from storyjax.story import appearances, name_stage, naming, places, shot_detection, speech
 from storyjax.story.corrections import apply_corrections
 from storyjax.story.describers import Describers
 from storyjax.story.film_pass import FilmPass
@@ -212,7 +212,14 @@ class Names:
     def settings(self, film: Film) -> Mapping[str, Any]:
         """See `Stage`."""
         del film
-        return {"by": self.networks.options.names_by, "known": state_of(self.networks.options)}
+        networks, describers = self.networks, self.networks.describers
+        cosines = [describers.face_threshold, describers.image_threshold, networks.options.distance]
+        return {
+            "by": networks.options.names_by,
+            "known": state_of(networks.options),
+            "thresholds": cosines,
+            "naming": naming.VERSION,
+        }
 
     def model(self) -> str:
         """See `Stage`."""
