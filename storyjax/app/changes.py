@@ -19,9 +19,9 @@ from storyjax.app.views import row_id, story_of
 from storyjax.core.errors import StoryjaxError, first_line
 from storyjax.data.images import decode_image
 from storyjax.gallery.gallery import Entry, Gallery
-from storyjax.story.ask import ask
-from storyjax.story.corrections import Corrector
+from storyjax.story.corrections.correct import Corrector
 from storyjax.story.page_data import UnknownRow, film_of
+from storyjax.story.questions.ask import ask
 from storyjax.story.rows import Entity
 from storyjax.story.store import Story
 

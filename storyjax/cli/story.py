@@ -196,8 +196,8 @@ class _Progress:
 
 def _export(given: argparse.Namespace) -> int:
     from storyjax.core.config import choose
-    from storyjax.story.exports import NAMES, export
-    from storyjax.story.html_page import export_html
+    from storyjax.story.export.formats import NAMES, export
+    from storyjax.story.export.html_page import export_html
     from storyjax.story.store import Story
 
     choose(given.to, (*NAMES, "html"), "--to")

@@ -35,8 +35,8 @@ def add(commands: argparse._SubParsersAction, made: dict[str, argparse.ArgumentP
 
 
 def _ask(arguments: argparse.Namespace) -> int:
-    from storyjax.story.ask import ask
-    from storyjax.story.question_times import amount
+    from storyjax.story.questions.ask import ask
+    from storyjax.story.questions.times import amount
     from storyjax.story.store import Story
 
     at_s = None if arguments.at is None else amount(arguments.at)

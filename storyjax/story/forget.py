@@ -10,7 +10,7 @@ import sqlite3
 from pathlib import Path
 
 from storyjax.core.files import json_text
-from storyjax.story.document import NAME, write_document
+from storyjax.story.export.document import NAME, write_document
 from storyjax.story.rows import OBJECT, Entity
 from storyjax.story.speech import WORK
 from storyjax.story.store import Story

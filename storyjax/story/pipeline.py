@@ -24,7 +24,7 @@ from storyjax.core.files import exclusive_lock, json_text
 from storyjax.data.audio import AudioError
 from storyjax.data.video import VideoError
 from storyjax.gallery.gallery import Gallery
-from storyjax.story.document import write_document
+from storyjax.story.export.document import write_document
 from storyjax.story.films import enter_film, film_names, find_films
 from storyjax.story.options import StoryOptions
 from storyjax.story.rows import BROKEN, DONE, PARTIAL, Film

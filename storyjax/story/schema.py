@@ -72,7 +72,7 @@ CREATE TABLE vectors (
 CREATE TABLE stills (
     id INTEGER PRIMARY KEY, film INTEGER NOT NULL REFERENCES films(id) ON DELETE CASCADE, jpeg BLOB NOT NULL);
 -- What a person corrected, in order. `target` names what it is about in words that survive a re-run (JSON: the film's
--- digest, times, a box), `value` what was said of it (JSON). See storyjax/story/corrections.py.
+-- digest, times, a box), `value` what was said of it (JSON). See storyjax/story/corrections/correct.py.
 CREATE TABLE corrections (
     id INTEGER PRIMARY KEY, made_at TEXT NOT NULL, action TEXT NOT NULL, target TEXT NOT NULL, value TEXT NOT NULL);
 CREATE INDEX tracks_of_entity ON tracks(entity);

@@ -13,7 +13,7 @@ from storyjax.core.files import json_text
 from storyjax.core.notes import tell
 from storyjax.data.video import lazy_frames
 from storyjax.story import appearances, name_stage, naming, places, shot_detection, speech
-from storyjax.story.corrections import apply_corrections
+from storyjax.story.corrections.correct import apply_corrections
 from storyjax.story.describers import Describers
 from storyjax.story.film_pass import FilmPass
 from storyjax.story.known import Knowledge, learn, state_of

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from storyjax.core.errors import StoryjaxError
-from storyjax.story.html_page import export_html
+from storyjax.story.export.html_page import export_html
 from storyjax.story.store import Story
 from tests.app.app_story import BEN, SIZE, SOMEBODY, ana_at, make_app_story, served
 from tests.app.chromium import Watched, chromium

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from storyjax.cli.main import run
-from storyjax.story.answer import StoryAnswer
-from storyjax.story.ask import ask
+from storyjax.story.questions.answer import StoryAnswer
+from storyjax.story.questions.ask import ask
 from storyjax.story.store import Story
 from tests.story.small_story import make_story
 

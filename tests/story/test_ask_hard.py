@@ -4,10 +4,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from storyjax.story.ask import ask
-from storyjax.story.meaning import Window
-from storyjax.story.question_times import take_windows
-from storyjax.story.quotes import Sayings, aligned, within_one_edit, words_of
+from storyjax.story.questions.ask import ask
+from storyjax.story.questions.meaning import Window
+from storyjax.story.questions.quotes import Sayings, aligned, within_one_edit, words_of
+from storyjax.story.questions.times import take_windows
 from storyjax.story.rows import DONE, Appearance, Caption, Entity, Film, Shot, Track, Utterance
 from storyjax.story.store import Story
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from storyjax.core.errors import StoryjaxError
 from storyjax.gallery.gallery import Gallery
 from storyjax.story.appearances import store_appearances
-from storyjax.story.corrections import Corrector, apply_corrections
+from storyjax.story.corrections.correct import Corrector, apply_corrections
 from storyjax.story.rows import Entity, Track, Utterance, Vector
 from storyjax.story.store import Story, add_boxes
 from tests.story.small_story import ANA, BEN, CHIA, SEEN, SOMEBODY, SPOKEN, make_story

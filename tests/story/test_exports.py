@@ -13,9 +13,9 @@ import pytest
 from storyjax.cli.main import run
 from storyjax.core.errors import StoryjaxError
 from storyjax.data.mot_text import read_rows
-from storyjax.story.document import document, write_document
-from storyjax.story.elan import apart
-from storyjax.story.exports import NAMES, export
+from storyjax.story.export.document import document, write_document
+from storyjax.story.export.elan import apart
+from storyjax.story.export.formats import NAMES, export
 from storyjax.story.store import Story
 from tests.story.small_story import make_story
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from storyjax.story.document import write_document
+from storyjax.story.export.document import write_document
 from storyjax.story.forget import forget_entity
 from storyjax.story.rows import Correction, Vector
 from storyjax.story.store import Story

@@ -12,7 +12,7 @@ import pytest
 from storyjax.core.errors import StoryjaxError
 from storyjax.gallery.gallery import Gallery
 from storyjax.story import film_pass, pipeline, stages
-from storyjax.story.document import NAME
+from storyjax.story.export.document import NAME
 from storyjax.story.options import StoryOptions
 from storyjax.story.pipeline import Done, make_story
 from storyjax.story.rows import BROKEN

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from storyjax.core.errors import StoryjaxError
-from storyjax.story.answer import StoryAnswer
-from storyjax.story.evaluate_questions import SINGLE_SYSTEMS, is_right, measure
+from storyjax.story.questions.answer import StoryAnswer
+from storyjax.story.questions.measure import SINGLE_SYSTEMS, is_right, measure
 from storyjax.story.store import Story
 from storyjax.storyworld.export.series import episode_cast, episode_name, held_out_episode, truth_of
 from storyjax.storyworld.story.series_questions import series_questions

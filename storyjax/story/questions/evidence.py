@@ -6,10 +6,9 @@ from dataclasses import replace
 from itertools import islice
 
 from storyjax.core.errors import StoryjaxError
-from storyjax.story.meaning import Event, Link, Reference, Relation, Say, Seen, Window
-from storyjax.story.quotes import ENOUGH, Sayings
-from storyjax.story.rows import Appearance, Caption, Entity, Film, Shot, Utterance
-from storyjax.story.spans import (
+from storyjax.story.questions.meaning import Event, Link, Reference, Relation, Say, Seen, Window
+from storyjax.story.questions.quotes import ENOUGH, Sayings
+from storyjax.story.questions.spans import (
     Span,
     Timeline,
     at_once,
@@ -23,6 +22,7 @@ from storyjax.story.spans import (
     seconds_in,
     seen_while,
 )
+from storyjax.story.rows import Appearance, Caption, Entity, Film, Shot, Utterance
 from storyjax.story.store import Story
 
 _JOIN_S = 0.5  # appearances nearer than this are one: a cut lies between them

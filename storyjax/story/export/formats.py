@@ -13,9 +13,9 @@ from storyjax.core.config import choose
 from storyjax.core.errors import StoryjaxError
 from storyjax.core.files import check_outputs, json_text, write_atomically
 from storyjax.data.mot_text import format_rows, rows
-from storyjax.story.document import document
-from storyjax.story.elan import to_eaf
-from storyjax.story.iiif import to_iiif
+from storyjax.story.export.document import document
+from storyjax.story.export.elan import to_eaf
+from storyjax.story.export.iiif import to_iiif
 from storyjax.story.rows import Film
 from storyjax.story.schema import FILE
 from storyjax.story.store import Story

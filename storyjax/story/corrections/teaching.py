@@ -14,7 +14,7 @@ from storyjax.core.errors import StoryjaxError
 from storyjax.data.images import decode_image
 from storyjax.gallery.gallery import Entry, Gallery, Taught
 from storyjax.gallery.names import name_key
-from storyjax.story.change_log import Changes
+from storyjax.story.corrections.change_log import Changes
 from storyjax.story.rows import PERSON, Entity, Film, Track, Utterance, Vector
 from storyjax.story.store import Story
 

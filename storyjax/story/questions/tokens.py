@@ -5,9 +5,9 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 from storyjax.core.errors import nearest
-from storyjax.story import question_words as words
-from storyjax.story.meaning import Reference
-from storyjax.story.quotes import ENOUGH, within_one_edit, words_of
+from storyjax.story.questions import words
+from storyjax.story.questions.meaning import Reference
+from storyjax.story.questions.quotes import ENOUGH, within_one_edit, words_of
 from storyjax.story.rows import THING, Entity
 
 _MARKS = {"“": '"', "”": '"', "„": '"', "«": '"', "»": '"', "‟": '"', "＂": '"', "’": "'", "‘": "'", "‛": "'", "`": "'"}

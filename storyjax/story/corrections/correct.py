@@ -1,8 +1,8 @@
 """What a person corrects in a story: names, who a track or a sentence is of, and who it is not.
 
-Each correction is done at once, stored in the table `corrections` under a target that survives re-runs
-(`storyjax/story/targets.py`), and made again by `apply_corrections` whenever a film was named anew. The last one can be
-undone. Actions, with what `value` holds:
+Each correction is done at once, stored in the table `corrections` under a target that survives re-runs (targets.py),
+and made again by `apply_corrections` whenever a film was named anew. The last one can be undone. Actions, with what
+`value` holds:
 
     rename  target: {"who": reference}       {"who": reference under the new name}
     merge   target: {"who": reference}       {"who": reference to whom both are now}
@@ -24,11 +24,11 @@ from storyjax.core.errors import StoryjaxError
 from storyjax.gallery.gallery import Gallery
 from storyjax.gallery.names import name_key, normalise_name
 from storyjax.story.appearances import store_appearances
-from storyjax.story.change_log import Changes, undo_changes
+from storyjax.story.corrections.change_log import Changes, undo_changes
+from storyjax.story.corrections.targets import FilmRows, Target, line_target, new_reference, reference, track_target
+from storyjax.story.corrections.teaching import Teacher
 from storyjax.story.rows import PERSON, Correction, Entity, Film, Track, Utterance
 from storyjax.story.store import Story
-from storyjax.story.targets import FilmRows, Target, line_target, new_reference, reference, track_target
-from storyjax.story.teaching import Teacher
 
 RENAME, MERGE, ASSIGN, REJECT = "rename", "merge", "assign", "reject"
 _SHORTEST_PIECE_S = 0.2  # less of a track is not split off

@@ -4,10 +4,10 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from storyjax.story import question_words as words
-from storyjax.story.meaning import Event, NotUnderstood, Reference, Say, Seen
-from storyjax.story.question_names import described, encoded, joined, owned
-from storyjax.story.question_tokens import Token
+from storyjax.story.questions import words
+from storyjax.story.questions.meaning import Event, NotUnderstood, Reference, Say, Seen
+from storyjax.story.questions.names import described, encoded, joined, owned
+from storyjax.story.questions.tokens import Token
 
 _TELL = frozenset(("tell", "tells", "told", "ask", "asks", "asked"))
 _WITH = frozenset(("with", "beside", "besides", "near", "alongside", "accompanying"))

@@ -2,7 +2,7 @@
 
 import re
 
-from storyjax.story.meaning import Window
+from storyjax.story.questions.meaning import Window
 
 _NUMBERS: dict[str, float] = {
     word: number

@@ -1,26 +1,26 @@
 """Asking a story: `ask(story, question)` understands a question and answers it from the tables, with the rows that the
 answer stands on. What the tables do not hold is "not known", with the reason; nothing is guessed.
 
-What happens in a time is in no table: a TCR looks at the windows that the tables name (ask_happens.py).
+What happens in a time is in no table: a TCR looks at the windows that the tables name (happens.py).
 """
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from storyjax.story import ask_kinds
-from storyjax.story.answer import StoryAnswer, clock
-from storyjax.story.evidence import Evidence, NotKnown, SaidByOthers
-from storyjax.story.meaning import Kind, NotUnderstood, Question, Say, Window
-from storyjax.story.question_tokens import Vocabulary
-from storyjax.story.question_words import EXAMPLES
-from storyjax.story.questions import understand
-from storyjax.story.quotes import Sayings
-from storyjax.story.spans import Span
+from storyjax.story.questions import kinds
+from storyjax.story.questions.answer import StoryAnswer, clock
+from storyjax.story.questions.evidence import Evidence, NotKnown, SaidByOthers
+from storyjax.story.questions.meaning import Kind, NotUnderstood, Question, Say, Window
+from storyjax.story.questions.quotes import Sayings
+from storyjax.story.questions.spans import Span
+from storyjax.story.questions.tokens import Vocabulary
+from storyjax.story.questions.understand import understand
+from storyjax.story.questions.words import EXAMPLES
 from storyjax.story.store import Story
 
 if TYPE_CHECKING:
-    from storyjax.story.ask_happens import Teller
+    from storyjax.story.questions.happens import Teller
 
 # A name that was written in another way, by the factor of confidence.
 _MISSPELT = 0.9
@@ -65,11 +65,11 @@ def ask(
         if meant.kind is Kind.YES_NO and isinstance(meant.event, Say) and meant.event.quote is not None:
             _check_speaker(evidence, meant.event)
         if meant.kind is Kind.HAPPENS:
-            from storyjax.story.ask_happens import told
+            from storyjax.story.questions.happens import told
 
             found = told(evidence, meant, _spans(evidence, meant, notes), teller, progress, notes)
         else:
-            found = ask_kinds.ANSWERS[meant.kind](evidence, meant, _spans(evidence, meant, notes), notes)
+            found = kinds.ANSWERS[meant.kind](evidence, meant, _spans(evidence, meant, notes), notes)
     except SaidByOthers as error:
         if meant.kind is Kind.YES_NO and isinstance(meant.event, Say) and meant.event.quote:
             return StoryAnswer(question, str(meant.kind), True, f"no: {error}", ("no",), notes=tuple(notes))
@@ -117,7 +117,7 @@ def _check_speaker(evidence: Evidence, event: Say) -> None:
         raise NotKnown(f'somebody whom the story does not know says "{event.quote}"')
 
 
-def _answer(question: str, kind: Kind, found: ask_kinds.Found, notes: list[str]) -> StoryAnswer:
+def _answer(question: str, kind: Kind, found: kinds.Found, notes: list[str]) -> StoryAnswer:
     """What was found, as sure as the rows are, less where a quotation or a name was not written as it is known."""
     confidences = [proof.confidence for proof in found.proofs if proof.confidence is not None]
     misspelt = any(note.startswith("'") and " is taken as '" in note for note in notes)

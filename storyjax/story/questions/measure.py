@@ -8,9 +8,9 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from storyjax.core.errors import StoryjaxError
-from storyjax.story.answer import StoryAnswer
-from storyjax.story.ask import ask
-from storyjax.story.quotes import aligned, words_of
+from storyjax.story.questions.answer import StoryAnswer
+from storyjax.story.questions.ask import ask
+from storyjax.story.questions.quotes import aligned, words_of
 from storyjax.story.store import Story
 
 # A sentence is right if so much of it, by the weight of its words, is what was said: which line it is counts, not what

@@ -4,13 +4,13 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from storyjax.story.answer import Proof, clock, listed
-from storyjax.story.evidence import Evidence, NotKnown, speaker_of
-from storyjax.story.meaning import LAST, Kind, Link, Question, Reference, Say, Seen
-from storyjax.story.proofs import nothing_so, proof_of, proofs_of
-from storyjax.story.quotes import FUNCTION, words_of
+from storyjax.story.questions.answer import Proof, clock, listed
+from storyjax.story.questions.evidence import Evidence, NotKnown, speaker_of
+from storyjax.story.questions.meaning import LAST, Kind, Link, Question, Reference, Say, Seen
+from storyjax.story.questions.proofs import nothing_so, proof_of, proofs_of
+from storyjax.story.questions.quotes import FUNCTION, words_of
+from storyjax.story.questions.spans import LONG_S, SEEN_WHILE, Span, overlap, seconds_in
 from storyjax.story.rows import PERSON, THING, Track, Utterance
-from storyjax.story.spans import LONG_S, SEEN_WHILE, Span, overlap, seconds_in
 
 _SEEN_AT_LEAST_S = 0.3
 _PAUSE_S = 0.3  # within a sentence

@@ -1,20 +1,19 @@
 """Understanding a question about a story: `understand` turns free English into a `meaning.Question`.
 
-Quotations, times, and names of people, things, places and films are found first (question_tokens.py and
-question_times.py). What is left is cut into a main clause, which says what is asked, and clauses that say when ("while
-Ben is seen", "right after Ana says ..."), in any order. A question with a word that is left over is refused rather than
-half understood.
+Quotations, times, and names of people, things, places and films are found first (tokens.py, times.py). What is left
+is cut into a main clause, which says what is asked, and clauses that say when ("while Ben is seen", "right after Ana
+says ..."), in any order. A question with a word that is left over is refused rather than half understood.
 """
 
 import re
 from collections.abc import Sequence
 from dataclasses import replace
 
-from storyjax.story import question_words as words
-from storyjax.story.meaning import Event, Kind, Link, NotUnderstood, Question, Reference, Relation, Say, Seen
-from storyjax.story.question_clauses import Clause, cut, events_of
-from storyjax.story.question_times import take_windows
-from storyjax.story.question_tokens import Token, Vocabulary, plain, take_quotes, take_reported, tokens_of
+from storyjax.story.questions import words
+from storyjax.story.questions.clauses import Clause, cut, events_of
+from storyjax.story.questions.meaning import Event, Kind, Link, NotUnderstood, Question, Reference, Relation, Say, Seen
+from storyjax.story.questions.times import take_windows
+from storyjax.story.questions.tokens import Token, Vocabulary, plain, take_quotes, take_reported, tokens_of
 
 _SAY = "(?:" + "|".join(sorted(words.SAY - {"open", "opens"}, key=len)[::-1]) + ")"
 _REPLY = "(?:" + "|".join(sorted(words.REPLY, key=len)[::-1]) + ")"

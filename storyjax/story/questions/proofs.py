@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 
-from storyjax.story.answer import Proof, clock, listed
-from storyjax.story.evidence import Evidence, speaker_of
-from storyjax.story.meaning import Question, Say, Seen
+from storyjax.story.questions.answer import Proof, clock, listed
+from storyjax.story.questions.evidence import Evidence, speaker_of
+from storyjax.story.questions.meaning import Question, Say, Seen
+from storyjax.story.questions.spans import Row, Span
 from storyjax.story.rows import USER, Appearance, Caption, Track, Utterance
-from storyjax.story.spans import Row, Span
 
 
 def nothing_so(evidence: Evidence, question: Question, verb: str = "") -> str:

@@ -4,12 +4,12 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from storyjax.story.answer import Proof, clock
-from storyjax.story.ask_kinds import Found
-from storyjax.story.evidence import Evidence, NotKnown
-from storyjax.story.meaning import Link, Question, Say, Seen
-from storyjax.story.proofs import nothing_so
-from storyjax.story.spans import Span
+from storyjax.story.questions.answer import Proof, clock
+from storyjax.story.questions.evidence import Evidence, NotKnown
+from storyjax.story.questions.kinds import Found
+from storyjax.story.questions.meaning import Link, Question, Say, Seen
+from storyjax.story.questions.proofs import nothing_so
+from storyjax.story.questions.spans import Span
 
 MOST_WINDOWS = 3
 _LONGEST_S = 30.0  # of a window that is looked at

@@ -4,9 +4,9 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 
-from storyjax.story import question_words as words
-from storyjax.story.meaning import Reference
-from storyjax.story.question_tokens import Token
+from storyjax.story.questions import words
+from storyjax.story.questions.meaning import Reference
+from storyjax.story.questions.tokens import Token
 
 _CODES = {"name": "N", "quote": "Q", "place": "P", "comma": ",", "stop": "."}
 _DETERMINERS = frozenset(("the", "a", "an", "his", "her", "their", "this", "that"))
