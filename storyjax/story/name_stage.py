@@ -13,6 +13,7 @@ from storyjax.core.files import json_text
 from storyjax.gallery.matching import Match, match
 from storyjax.story.describers import Describers
 from storyjax.story.known import FACE, IMAGE, VOICE, Knowledge
+from storyjax.story.mouths import speaking_tracks
 from storyjax.story.naming import (
     NOBODY,
     Named,
@@ -58,13 +59,15 @@ class NameNetworks:
 
 @dataclass(frozen=True)
 class Facts:
-    """What naming starts from: a film's tracks and sentences with their vectors by id."""
+    """What naming starts from: a film's tracks and sentences with their vectors by id, and by sentence the tracks whose
+    mouths move with it (mouths.py)."""
 
     tracks: Sequence[Track]
     sentences: Sequence[Utterance]
     faces: Mapping[int, Float32[np.ndarray, "_ e"]]
     images: Mapping[int, Float32[np.ndarray, "_ d"]]
     voices: Mapping[int, Float32[np.ndarray, "_ d"]]
+    speaking: Mapping[int, tuple[int, ...]]
 
 
 def read_facts(story: Story, film: Film, networks: NameNetworks) -> Facts:
@@ -73,7 +76,9 @@ def read_facts(story: Story, film: Film, networks: NameNetworks) -> Facts:
         role: _by_owner(story, role, model, film.id)
         for role, model in ((FACE, networks.face), (IMAGE, networks.image), (VOICE, networks.voice))
     }
-    return Facts(story.tracks(film.id), story.utterances(film.id), vectors[FACE], vectors[IMAGE], vectors[VOICE])
+    tracks, sentences = story.tracks(film.id), story.utterances(film.id)
+    speaking = speaking_tracks(story, sentences, [one for one in tracks if one.id in vectors[FACE]])
+    return Facts(tracks, sentences, vectors[FACE], vectors[IMAGE], vectors[VOICE], speaking)
 
 
 def _by_owner(story: Story, role: str, model: str, film: int) -> dict[int, Float32[np.ndarray, "_ d"]]:
@@ -118,7 +123,10 @@ def name_people(
     none = np.zeros((0, 1), np.float32)
     tracks = [TrackFacts(one.id, one.start_s, one.end_s, facts.faces.get(one.id, none)) for one in people]
     sentences = [
-        SentenceFacts(one.id, one.start_s, one.end_s, str(one.evidence.get("voice")), _first(facts.voices.get(one.id)))
+        SentenceFacts(
+            *(one.id, one.start_s, one.end_s, str(one.evidence.get("voice"))),
+            *(_first(facts.voices.get(one.id)), facts.speaking.get(one.id)),
+        )
         for one in facts.sentences
     ]
     return name_film(tracks, sentences, knowledge.faces, knowledge.voices, networks.thresholds, by)

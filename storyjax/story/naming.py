@@ -6,8 +6,9 @@ nobody. The steps:
 1. A track's faces, compared with those of each candidate over the whole track, give a probability for each
    (`gallery.matching`); tracks that are like nobody known are clustered, and the clusters become candidates.
 2. The candidates' voices are found by expectation maximisation: a sentence is at first that of who is on screen while
-   it is said (who speaks is seen with probability ON_SCREEN); the mean voice of each candidate's sentences, with the
-   samples that are known, says how near every sentence is; and so on in turn.
+   it is said (who speaks is seen with probability ON_SCREEN, or where mouths were looked for with SPEAKING if one moves
+   with the sound, else SILENT); the mean voice of each candidate's sentences, with the samples that are known, says how
+   near every sentence is; and so on in turn.
 3. Every sentence then is of whom its voice and the screen together point to.
 4. A track without a good face that is alone on screen while somebody speaks takes the voice into account.
 5. Nobody is twice in one image: of tracks that overlap in time, the surer one keeps a name.
@@ -28,6 +29,7 @@ from storyjax.story.options import BOTH, FACES, VOICES
 
 VERSION = 1  # of the steps; another number names everything anew
 ON_SCREEN = 0.75  # how often who speaks is seen, in films that cut between speakers
+SPEAKING, SILENT = 0.95, 0.3  # the same where a mouth that moves with the sound was found, and where none was
 TEMPERATURE = 0.05  # of softmaxes over cosines
 VOICE_TEMPERATURE = 0.03
 NOBODY = ""  # the candidate that stands for everybody else
@@ -53,13 +55,17 @@ class TrackFacts:
 
 @dataclass(frozen=True)
 class SentenceFacts:
-    """What is said: its id, its time in seconds, which voice of the film's it is of, and that voice (or None)."""
+    """What is said: its id, its time in seconds, which voice of the film's it is of, and that voice (or None).
+
+    `speaking` are the tracks whose mouths move with the sound; None where that was not looked for.
+    """
 
     id: int
     start_s: float
     end_s: float
     label: str
     voice: Float32[np.ndarray, " d"] | None
+    speaking: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -230,7 +236,11 @@ class _Film:
         there, count = self.on_screen[sentence], len(self.names)
         if not there:
             return np.full(count, 1 / count)
-        return ON_SCREEN * seen[there].mean(axis=0) + (1 - ON_SCREEN) / count
+        speaking, share = self.sentences[sentence].speaking, ON_SCREEN
+        if speaking is not None:
+            moving = [i for i in there if self.tracks[i].id in speaking]
+            there, share = (moving, SPEAKING) if moving else (there, SILENT)
+        return share * seen[there].mean(axis=0) + (1 - share) / count
 
     def with_screen(self, heard: Float[np.ndarray, "s c"], seen: Float[np.ndarray, "t c"]) -> Float[np.ndarray, "s c"]:
         """Step 3."""

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from storyjax.core.notes import tell
+from storyjax.story.mouths import PLACES, find_mouths, looks_for_mouths
 from storyjax.story.options import StoryOptions
 from storyjax.story.rows import Film, Utterance, Vector
 from storyjax.story.store import Story
@@ -28,17 +29,18 @@ WORK = ".work"  # folder of the stages of speech, inside the story's
 
 @dataclass(frozen=True)
 class Speech:
-    """The networks of speech, as `storyjax subtitle` chooses them."""
+    """The networks of speech, as `storyjax subtitle` chooses them, and whether mouths that move are looked for."""
 
     config: SubtitleConfig
+    mouths: bool = False
 
     @classmethod
     def choose(cls, options: StoryOptions) -> "Speech":
         """Returns those of the models folder, or what ships."""
-        without = ["sync", "faces", "laughter", *(["speech"] if options.speech_model else [])]
+        without = ["faces", "laughter", *(["speech"] if options.speech_model else [])]
         config, _ = command.with_models(SubtitleConfig(), options.models, without)
         config = command.with_recognition(config, options.engine, options.speech_model, options.language)
-        return cls(replace(config, distance=options.distance))
+        return cls(replace(config, distance=options.distance), looks_for_mouths(options))
 
     @property
     def voices(self) -> Encoder:
@@ -51,6 +53,7 @@ class Speech:
         return {
             "voices": network_source(self.config.speaker_encoder.weights),
             "distance": self.config.distance,
+            "mouths": network_source(self.config.lwtnet.weights) if self.mouths else None,
             **heard,
         }
 
@@ -61,8 +64,16 @@ class Speech:
         return Path(model_place(self.config.recognition.model)).is_dir()
 
 
-def hear(film: Film, media: Path, speech: Speech, transcript: Path | None, work: Path) -> Subtitles | None:
-    """Returns the sentences of a film with a label for each voice; None where nothing can be heard, which is told."""
+@dataclass(frozen=True)
+class Heard:
+    """The sentences of a film with a label for each voice, and where mouths move with them, if that was looked for."""
+
+    said: Subtitles
+    mouths: list[list[list[float]]] | None
+
+
+def hear(film: Film, media: Path, speech: Speech, transcript: Path | None, work: Path) -> Heard | None:
+    """Returns what is heard in a film; None where nothing can be heard, which is told."""
     if not film.has_audio:
         tell(f"{film.name} has no sound: nothing is said in it")
         return None
@@ -76,19 +87,22 @@ def hear(film: Film, media: Path, speech: Speech, transcript: Path | None, work:
     made = Subtitler(speech.config).subtitle(
         media, None, transcripts=given, cache_dir=work, progress=False, laughter=False
     )
-    return made[0]
+    looked = speech.mouths and film.has_video
+    return Heard(made[0], find_mouths(media, made[0], speech.config, work) if looked else None)
 
 
-def store(story: Story, db: sqlite3.Connection, film: Film, said: Subtitles | None, speech: Speech) -> None:
+def store(story: Story, db: sqlite3.Connection, film: Film, heard: Heard | None, speech: Speech) -> None:
     """Stores the sentences inside a transaction."""
-    if said is None:
+    if heard is None:
         return
+    said = heard.said
     recogniser = speech.config.recognition
     encoder = speech.voices
     for number, (line, vector) in enumerate(zip(said.lines, said.vectors, strict=True)):
+        mouths = {} if heard.mouths is None else {PLACES: heard.mouths[number]}
         row = Utterance(
             *(0, film.id, number, line.start, max(line.end, line.start), line.text, None, line.name or "Unknown", None),
-            evidence={"voice": line.name, "distance": line.assignment.distance},
+            evidence={"voice": line.name, "distance": line.assignment.distance, **mouths},
             model=f"{recogniser.engine} {Path(recogniser.model).name}",
         )
         owner = story.add(db, row)

@@ -126,3 +126,19 @@ def test_spans_are_joined_over_short_breaks() -> None:
     joined = join_spans(spans, 1.0)
     assert [(start, end, ids) for start, end, ids, _ in joined] == [(0.0, 6.0, [1, 2]), (9.0, 10.0, [3])]
     assert joined[0][3] == pytest.approx((3.5 * 1 + 2 * 0.5) / 5.5)
+
+
+def test_who_speaks_is_whose_mouth_moves() -> None:
+    """Two are on screen, and no voice is known; then only one of them, whose mouth does not move."""
+    tracks = [TrackFacts(1, 0, 5, like(0)), TrackFacts(2, 0, 5, like(1)), TrackFacts(3, 5, 20, like(0))]
+    said = [
+        SentenceFacts(1, 0, 2, "Speaker 1", voice(4, 0), (2,)),
+        SentenceFacts(2, 2, 4, "Speaker 2", voice(5, 0), (1,)),
+        SentenceFacts(3, 6, 8, "Speaker 1", voice(4, 1), ()),
+        SentenceFacts(4, 9, 11, "Speaker 1", voice(4, 2), ()),
+        SentenceFacts(5, 12, 14, "Speaker 2", voice(5, 1), (3,)),
+    ]
+    named = film(tracks, said)
+    assert [named.sentences[i].who for i in range(1, 6)] == [BEN, ANA, BEN, BEN, ANA]
+    without = film(tracks, [SentenceFacts(s.id, s.start_s, s.end_s, s.label, s.voice) for s in said])
+    assert [without.sentences[i].who for i in (3, 4)] == [ANA, ANA]  # who is seen is then taken for who speaks
