@@ -87,7 +87,7 @@ def _table(_: argparse.Namespace) -> int:
     print(
         "\n'storyjax models get ROLE' takes the first model of a role. What is on a page, not on the hub, is yours to"
         "\ndownload, and its terms yours to accept; then 'storyjax models get ROLE --from FILE'."
-        f"\nFor training only, as no command uses it yet: {', '.join(waiting)}."
+        + (f"\nFor training only, as no command uses it yet: {', '.join(waiting)}." if waiting else "")
     )
     return 0
 
@@ -102,7 +102,7 @@ def _list(given: argparse.Namespace) -> int:
     else:
         print(f"models folder: {models_folder(given.models) or 'off'}")
         for entry in found:
-            print(f"{entry['role']:9} {', '.join(entry['commands']):15} {_in_words(entry)}")
+            print(f"{entry['role']:9} {', '.join(entry['commands']):21} {_in_words(entry)}")
     problems = [entry["problem"] for entry in found if entry["problem"]]
     if problems:
         more = f"; and {len(problems) - 1} more of the folder's models" if len(problems) > 1 else ""

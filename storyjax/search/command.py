@@ -63,8 +63,9 @@ def enrol(gallery: str, name: str, photos: Sequence[str], category: str | None, 
     if category is not None and not category.strip():
         raise StoryjaxError("--thing is empty: give the category, for instance --thing dog")
     paths, images = readable_photos(photo_paths(photos))
-    model = load(THING if category else PERSON)
-    entry = enrolled.create(name, model.kind, category, taught=learned(model, images, paths, category))
+    kind = THING if category else PERSON
+    model = load(kind)
+    entry = enrolled.create(name, kind, category, taught=learned(model, images, paths, category))
     return f'{_describe(entry)} enrolled in {gallery}: storyjax find "An image of <{entry.name}> ..." --index DIR'
 
 

@@ -105,7 +105,7 @@ ROLES = {
         ),
         Role(
             "track",
-            ("track",),
+            ("track", "story"),
             "detects objects (Deformable DETR)",
             (
                 Model("deformable-detr-r50-two-stage", 0.165, "Apache-2.0", f"{_DETR}-with-box-refine-two-stage"),
@@ -118,7 +118,7 @@ ROLES = {
         ),
         Role(
             "find",
-            ("find",),
+            ("find", "story"),
             "embeds images and sentences (CLIP, SigLIP)",
             (
                 Model("clip-vit-b-16", 0.599, "MIT", f"{_CLIP}base-patch16"),
@@ -133,7 +133,7 @@ ROLES = {
         ),
         Role(
             "faces",
-            ("find", "subtitle"),
+            ("find", "subtitle", "story"),
             "tells faces apart (SE-ResNet-50 of VGGFace2)",
             (
                 Model(
@@ -149,7 +149,7 @@ ROLES = {
         ),
         Role(
             "speech",
-            ("subtitle",),
+            ("subtitle", "story"),
             "writes down what is said (Whisper, as CTranslate2 runs it)",
             (
                 Model("whisper-small", 0.486, "MIT", f"{_WHISPER}small", _WHISPER_FILES),
@@ -165,7 +165,7 @@ ROLES = {
         ),
         Role(
             "voices",
-            ("subtitle",),
+            ("subtitle", "story"),
             "tells voices apart (ECAPA-TDNN, CAM++)",
             (
                 Model("ecapa", 0.083, "Apache-2.0", "speechbrain/spkrec-ecapa-voxceleb", ("embedding_model.ckpt",)),
@@ -180,7 +180,7 @@ ROLES = {
         ),
         Role(
             "sync",
-            ("subtitle",),
+            ("subtitle", "story"),
             "finds the mouth that moves with the sound (LWTNet)",
             (
                 Model(

@@ -78,7 +78,7 @@ def digest(path: Path) -> str:
 
 def test_roles_name_models_of_the_registry_and_where_it_says_they_are(capsys) -> None:
     for role in ROLES.values():
-        assert set(role.commands) <= {"ask", "track", "find", "subtitle"}
+        assert set(role.commands) <= {"ask", "track", "find", "subtitle", "story"}
         assert role.as_published or set(role.families) <= set(PUBLISHED)
         for model in role.models:
             assert bool(model.repository) != bool(model.page)
@@ -149,7 +149,7 @@ def test_a_clip_as_the_hub_has_it(how: str, tiny_clip, save: Callable[..., Path]
     )
     assert np.isfinite(ours).all()
     assert run(["models", "list", "--check"]) == 0
-    assert "find      find            clip, " in capsys.readouterr().out
+    assert "find      find, story           clip, " in capsys.readouterr().out
     assert model_for("find").place == str(here / "models/find")
 
 
@@ -421,7 +421,7 @@ def stop(*_: object, **__: object) -> None:
         (["ask", "film.mp4", "who ?"], "tcr.predict.Predictor", "cli.ask._answers"),
         (["track", "film.mp4"], "mqt.predict.Tracker", "mqt.track_files.track_to_files"),
         (["find", "index", ".", "--out", "index"], "clip_pad.predict.PersonFinder", "search.command.build_index"),
-        (["find", "enrol", "a", "photo.png", "--thing", "mug"], "pi_map.predict.ThingFinder", "search.command._token"),
+        (["find", "enrol", "a", "photo.png", "--thing", "mug"], "pi_map.predict.ThingFinder", "search.command.learned"),
     ],
     ids=["ask", "track", "find index", "find enrol"],
 )
