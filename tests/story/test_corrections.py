@@ -15,7 +15,7 @@ from storyjax.story.corrections.correct import Corrector, apply_corrections
 from storyjax.story.rows import Entity, Track, Utterance, Vector
 from storyjax.story.store import Story, add_boxes
 from tests.story.small_story import ANA, BEN, CHIA, SEEN, SOMEBODY, SPOKEN, make_story
-from tests.story.test_pipeline import make_gallery, seen_in, tell
+from tests.story.test_story_pipeline import make_gallery, seen_in, tell
 from tests.story.toy_films import BLUE, GREEN, RED, write_film
 
 FACE = "net"
