@@ -101,6 +101,11 @@ def add(commands: argparse._SubParsersAction, made: dict[str, argparse.ArgumentP
         metavar="NAMES",
         help="places that shots are told apart by, as 'park, kitchen, street', or a file with one in every line",
     )
+    story.add_argument(
+        "--captions",
+        action="store_true",
+        help="says in words what each shot shows, by the model of the role 'ask' (BLIP-2: seconds to minutes a shot)",
+    )
     story.add_argument("--engine", metavar="NAME", help="speech recogniser, as of `storyjax subtitle`")
     story.add_argument("--model", metavar="NAME", help="speech model, as of `storyjax subtitle`")
     story.add_argument("--language", metavar="CODE", help="language of the speech, as of `storyjax subtitle`")
@@ -167,6 +172,7 @@ def _story(given: argparse.Namespace) -> int:
         language=given.language,
         distance=given.distance,
         places=read_places(given.places) if given.places else (),
+        captions=given.captions,
         teach=given.teach,
     )
     with tqdm(unit="s", disable=None, leave=False, bar_format="{desc} {n:.0f}/{total:.0f} s {postfix}") as bar:

@@ -28,6 +28,7 @@ class StoryOptions:
         engine, speech_model, language: of the speech recogniser, as `storyjax subtitle` takes them.
         distance: cosine distance beyond which voices are of two people; None: the voice encoder's own.
         places: names of places that shots are told apart by.
+        captions: whether a model says in words what each shot shows.
         teach: whether what is learnt of named people goes into the gallery.
     """
 
@@ -44,6 +45,7 @@ class StoryOptions:
     language: str | None = None
     distance: float | None = None
     places: tuple[str, ...] = ()
+    captions: bool = False
     teach: bool = False
 
     def check(self) -> None:

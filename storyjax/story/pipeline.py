@@ -9,6 +9,7 @@ goes on where it was, a new film is added to those that are there, and a changed
     names        who the tracks and the sentences are of (name_stage.py, naming.py); corrections are made again
     appearances  when everybody is seen (appearances.py)
     places       which place each shot shows, where places to choose from were given (places.py)
+    captions     what each shot shows in a model's words, where that was asked for (captions.py)
 """
 
 import datetime

@@ -12,7 +12,7 @@ from storyjax.core.errors import StoryjaxError
 from storyjax.core.files import json_text
 from storyjax.core.notes import tell
 from storyjax.data.video import lazy_frames
-from storyjax.story import appearances, name_stage, naming, places, shot_detection, speech
+from storyjax.story import appearances, captions, name_stage, naming, places, shot_detection, speech
 from storyjax.story.corrections.correct import apply_corrections
 from storyjax.story.describers import Describers
 from storyjax.story.film_pass import FilmPass
@@ -22,6 +22,7 @@ from storyjax.story.rows import Film, Shot, Track, Vector
 from storyjax.story.store import Story
 from storyjax.story.trackers import FilmTracker, choose_tracker, load_tracker
 from storyjax.story.views import VIEWS
+from storyjax.subtitles.stages import network_source
 
 Report = Callable[[float], None]  # gets the seconds of the film that are done
 
@@ -39,6 +40,11 @@ class Networks:
     def tracker(self) -> FilmTracker:
         """What follows people and things."""
         return load_tracker(self.tracker_choice, self.options)
+
+    @cached_property
+    def captioner(self) -> captions.Captioner:
+        """What says in words what shots show."""
+        return captions.load_captioner(self.options)
 
     @cached_property
     def knowledge(self) -> Knowledge:
@@ -294,9 +300,40 @@ class Places:
             places.store_places(self.story, db, film, given, prepared, self.networks.describers)
 
 
+@dataclass
+class Captions:
+    """What each shot shows in a model's words, where that was asked for."""
+
+    story: Story
+    networks: Networks
+    name: str = "captions"
+    needs: tuple[str, ...] = ("images",)
+
+    def settings(self, film: Film) -> Mapping[str, Any]:
+        """See `Stage`."""
+        del film
+        return {"model": self.model()}
+
+    def model(self) -> str:
+        """See `Stage`."""
+        options = self.networks.options
+        return network_source(captions.captioner_choice(options).place) if options.captions else ""
+
+    def prepare(self, film: Film, media: Path, report: Report) -> captions.Told:
+        """See `captions.caption_shots`; nothing where it was not asked for, or there are no images."""
+        if not self.networks.options.captions or not film.has_video:
+            return ()
+        return captions.caption_shots(self.story.shots(film.id), media, self.networks.captioner, report)
+
+    def store(self, db: sqlite3.Connection, film: Film, prepared: captions.Told) -> None:
+        """See `Stage`."""
+        db.execute("DELETE FROM captions WHERE film = ? AND kind = ?", (film.id, captions.CAPTION))
+        captions.store_captions(self.story, db, film, prepared, captions.captioner_choice(self.networks.options).place)
+
+
 def all_stages(story: Story, networks: Networks) -> list[Stage]:
     """Returns the stages in their order."""
     return [
         *(Images(story, networks), Speech(story, networks), Names(story, networks), Appearances(story)),
-        Places(story, networks),
+        *(Places(story, networks), Captions(story, networks)),
     ]

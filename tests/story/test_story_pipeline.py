@@ -11,7 +11,7 @@ import pytest
 
 from storyjax.core.errors import StoryjaxError
 from storyjax.gallery.gallery import Gallery
-from storyjax.story import film_pass, pipeline, stages
+from storyjax.story import captions, film_pass, pipeline, stages
 from storyjax.story.export.document import NAME
 from storyjax.story.options import StoryOptions
 from storyjax.story.pipeline import Done, make_story
@@ -178,6 +178,32 @@ def test_shots_that_a_killed_run_ended_are_not_looked_at_again(
     looked.clear()
     tell([film], tmp_path / "changed", fps=2.0)  # other settings: all is done anew
     assert looked[0] == 0.0
+
+
+def test_shots_have_captions_where_they_are_asked_for(
+    film: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parts: list[tuple[float, float]] = []
+
+    def describe(media: Path, part: tuple[float, float]) -> tuple[str, float]:
+        assert media == film
+        parts.append(part)
+        return f" shot {len(parts)} " if len(parts) != 3 else "", 0.25
+
+    monkeypatch.setattr(captions, "load_captioner", lambda options: describe)
+    out = tmp_path / "story"
+    tell([film], out)
+    assert parts == []
+    assert ("one", "captions") in tell([film], out, captions=True).stages
+    assert [(round(a, 2), round(b, 2)) for a, b in parts] == [(0.05, 1.95), (2.05, 3.45), (3.55, 5.45), (5.55, 6.95)]
+    with Story.open(out) as story:
+        shown = {one.shot: (one.kind, one.text, one.confidence) for one in story.captions(1)}
+        assert list(shown.values()) == [("caption", f"shot {n}", 0.25) for n in (1, 2, 4)]
+        assert [shot.number for shot in story.shots(1) if shot.id in shown] == [0, 1, 3]
+    assert tell([film], out, captions=True).stages == []
+    tell([film], out)
+    with Story.open(out) as story:
+        assert story.captions(1) == []
 
 
 def test_broken_films_are_named_and_passed_over(film: Path, tmp_path: Path) -> None:
