@@ -23,7 +23,7 @@ from storyjax.story.schema import FILE
 from storyjax.story.store import Story
 
 COPY, LINK = "copy", "link"
-_STATIC = Path(__file__).parents[1] / "app" / "static"
+_STATIC = Path(__file__).parents[2] / "app" / "static"
 _WINDOW_S = 30  # as in overlay.js
 _MANY = 10**9
 _IMPORT = re.compile(r'^import \{[^}]*\} from "\./(\w+)\.js";\n', re.MULTILINE)
