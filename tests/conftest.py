@@ -35,6 +35,7 @@ def _optimised(request: pytest.FixtureRequest) -> Iterator[None]:
     place = Path(str(request.path)).relative_to(Path(__file__).parent).as_posix()
     chosen = place.startswith(OPTIMISED) and os.environ.get(_QUICKLY) == "1"
     if chosen:
+        jax.clear_caches()  # of programs that other modules compiled with little effort
         jax.config.update("jax_disable_most_optimizations", False)
         os.environ[_QUICKLY] = "0"
     yield
