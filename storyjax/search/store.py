@@ -7,14 +7,14 @@ up to some clip from which the next run continues: nothing is lost or stored twi
 
 import os
 import sqlite3
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float32, Int64
 
+from storyjax.core.database import Database
 from storyjax.core.errors import StoryjaxError
 
 FILE = "index.sqlite"
@@ -79,12 +79,11 @@ class KnownFile:
     clips: int
 
 
-class Store:
+class Store(Database):
     """An index's rows. Every SQLite error becomes a StoryjaxError that names the index."""
 
-    def __init__(self, folder: str | os.PathLike[str], connection: sqlite3.Connection):
-        self.folder = Path(folder)
-        self._db = connection
+    what = "index"
+    repair = "remove {folder} and index again"
 
     @classmethod
     def create(cls, folder: str | os.PathLike[str], meta: dict[str, str]) -> "Store":
@@ -136,46 +135,11 @@ class Store:
         store._check_format()
         return store
 
-    def close(self) -> None:
-        """Closes the file."""
-        self._db.close()
-
     def _check_format(self) -> None:
         if self.meta().get("format") != FORMAT:
             raise StoryjaxError(
                 f"the index in {self.folder} was made by another version of storyjax: remove it and index again"
             )
-
-    @contextmanager
-    def reading(self) -> Iterator[sqlite3.Connection]:
-        """Yields the connection; SQLite errors inside become StoryjaxErrors."""
-        try:
-            yield self._db
-        except sqlite3.DatabaseError as error:
-            raise _as_storyjax_error(self.folder, error) from error
-
-    @contextmanager
-    def transaction(self) -> Iterator[sqlite3.Connection]:
-        """Yields the connection; everything written inside is stored, or after any exception nothing."""
-        with self.reading() as db:
-            db.execute("BEGIN IMMEDIATE")
-            try:
-                yield db
-                db.execute("COMMIT")
-            except BaseException:
-                if db.in_transaction:
-                    db.execute("ROLLBACK")
-                raise
-
-    def meta(self) -> dict[str, str]:
-        """Returns what `create` was given, and "format" and "generation"."""
-        with self.reading() as db:
-            return dict(db.execute("SELECT key, value FROM meta"))
-
-    def set_meta(self, key: str, value: str) -> None:
-        """Stores a value beside those that `create` was given."""
-        with self.transaction() as db:
-            db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, value))
 
     def files(self) -> dict[bytes, KnownFile]:
         """Returns all files by path, sorted."""
@@ -308,18 +272,5 @@ def _row_id(cursor: sqlite3.Cursor) -> int:
 
 
 def _connect(folder: Path, mode: str) -> sqlite3.Connection:
-    try:
-        uri = f"{(folder.resolve() / FILE).as_uri()}?mode={mode}"
-        connection = sqlite3.connect(uri, uri=True, isolation_level=None, timeout=30)
-        connection.execute("PRAGMA foreign_keys = ON")
-        # For a new file: a page of SQLite's default 4 KiB would hold one vector of 512, half empty.
-        connection.execute("PRAGMA page_size = 16384")
-        return connection
-    except sqlite3.Error as error:
-        raise _as_storyjax_error(folder, error) from error
-
-
-def _as_storyjax_error(folder: Path, error: sqlite3.Error) -> StoryjaxError:
-    if isinstance(error, sqlite3.OperationalError):  # the disk is full, read-only or locked
-        return StoryjaxError(f"cannot use the index in {folder} ({error}): check its disk and permissions")
-    return StoryjaxError(f"the index in {folder} is damaged ({error}): remove {folder} and index again")
+    # For a new file: a page of SQLite's default 4 KiB would hold one vector of 512, half empty.
+    return Store.connect(folder, FILE, mode, ["PRAGMA page_size = 16384"])

@@ -6,8 +6,7 @@ Writers use `transaction`, so that a killed process leaves a stage done or not d
 import json
 import os
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, TypeVar
@@ -15,6 +14,7 @@ from typing import Any, TypeVar
 import numpy as np
 from jaxtyping import Float32
 
+from storyjax.core.database import Database
 from storyjax.core.errors import StoryjaxError, nearest
 from storyjax.story.rows import Appearance, Caption, Correction, Entity, Film, Shot, Track, Utterance, Vector
 from storyjax.story.schema import FILE, TABLES, VERSION, statements
@@ -35,12 +35,11 @@ _JSON = ("evidence", "target", "value")
 _IN_TIME = "ORDER BY film, start_s, id"
 
 
-class Story:
+class Story(Database):
     """A story: the folder with story.sqlite."""
 
-    def __init__(self, folder: Path, connection: sqlite3.Connection):
-        self.folder = folder
-        self.db = connection
+    what = "story"
+    repair = "make it anew in another folder"
 
     @classmethod
     def create(cls, folder: str | os.PathLike[str]) -> "Story":
@@ -88,31 +87,6 @@ class Story:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def close(self) -> None:
-        """Closes the file."""
-        self.db.close()
-
-    @contextmanager
-    def reading(self) -> Iterator[sqlite3.Connection]:
-        """Yields the connection; SQLite errors inside become StoryjaxErrors."""
-        try:
-            yield self.db
-        except sqlite3.DatabaseError as error:
-            raise _as_storyjax_error(self.folder, error) from error
-
-    @contextmanager
-    def transaction(self) -> Iterator[sqlite3.Connection]:
-        """Yields the connection; everything written inside is stored, or after any exception nothing."""
-        with self.reading() as db:
-            db.execute("BEGIN IMMEDIATE")
-            try:
-                yield db
-                db.execute("COMMIT")
-            except BaseException:
-                if db.in_transaction:
-                    db.execute("ROLLBACK")
-                raise
-
     def _check_version(self) -> None:
         with self.reading() as db:
             if not db.execute("SELECT name FROM sqlite_master WHERE name = 'meta'").fetchone():
@@ -123,16 +97,6 @@ class Story:
                 f"the story in {self.folder} has version {found} of the tables, this storyjax writes {VERSION}:"
                 " use the storyjax that made it, or make the story anew in another folder"
             )
-
-    def meta(self) -> dict[str, str]:
-        """Returns the key-value pairs of the table `meta`."""
-        with self.reading() as db:
-            return dict(db.execute("SELECT key, value FROM meta"))
-
-    def set_meta(self, key: str, value: str) -> None:
-        """Stores a key-value pair."""
-        with self.transaction() as db:
-            db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, value))
 
     def rows(self, kind: type[T], condition: str = "", values: Sequence[Any] = ()) -> list[T]:
         """Returns the rows of a kind (a class of rows.py); `condition` is SQL after the table's name."""
@@ -269,18 +233,5 @@ def _stored(name: str, value: Any) -> Any:
 
 
 def _connect(folder: Path, mode: str) -> sqlite3.Connection:
-    try:
-        uri = f"{(folder.resolve() / FILE).as_uri()}?mode={mode}"
-        connection = sqlite3.connect(uri, uri=True, isolation_level=None, timeout=30, check_same_thread=False)
-        connection.execute("PRAGMA foreign_keys = ON")
-        if mode != "ro":
-            connection.execute("PRAGMA secure_delete = ON")  # what is forgotten must not stay in free pages
-        return connection
-    except sqlite3.Error as error:
-        raise _as_storyjax_error(folder, error) from error
-
-
-def _as_storyjax_error(folder: Path, error: sqlite3.Error) -> StoryjaxError:
-    if isinstance(error, sqlite3.OperationalError):  # the disk is full, read-only or locked
-        return StoryjaxError(f"cannot use the story in {folder} ({error}): check its disk and permissions")
-    return StoryjaxError(f"the story in {folder} is damaged ({error}): make it anew in another folder")
+    # What is forgotten must not stay in free pages.
+    return Story.connect(folder, FILE, mode, [] if mode == "ro" else ["PRAGMA secure_delete = ON"], threads=True)
