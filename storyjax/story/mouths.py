@@ -56,12 +56,15 @@ def speaking_tracks(
 ) -> Mapping[int, tuple[int, ...]]:
     """Returns, by sentence, the tracks of people in whose boxes a mouth moves with the sound; nothing of a sentence for
     which no mouths were looked for."""
-    boxes = {one.id: np.median(story.boxes(one.id)[:, 1:5], axis=0) for one in people}
+    boxes: dict[int, np.ndarray] = {}
     found = {}
     for sentence in sentences:
         if (places := sentence.evidence.get(PLACES)) is None:
             continue
         there = [one for one in people if one.start_s < sentence.end_s and one.end_s > sentence.start_s]
+        for one in there:
+            if one.id not in boxes:
+                boxes[one.id] = np.median(story.boxes(one.id)[:, 1:5], axis=0)
         found[sentence.id] = tuple(
             one.id for one in there if any(_is_mouth_of(boxes[one.id], y, x) for y, x, *_ in places)
         )
